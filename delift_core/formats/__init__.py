@@ -1,0 +1,112 @@
+"""Registry of the wire formats: which one a record is in, how to read it, how to write it.
+
+Knows the names of the formats and one record at a time; knows nothing of files. Detection order, first match wins:
+messages, sharegpt, prompt-completion, alpaca, columns. The chat formats stand first because data sets often repeat
+the first question beside the conversation; the whole conversation is then the better reading.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from delift_core.formats import alpaca, columns, messages, prompt_completion, sharegpt
+from delift_core.formats.base import RecordError, describe, name_list
+from delift_core.samples import ColumnMapping, FormatName, Message
+
+__all__ = ["RecordError", "detect_columns", "detect_format", "parse_record", "render_columns", "render_record"]
+
+render_columns = columns.render
+
+
+def detect_format(record: object) -> FormatName | None:
+    """Names the format of a record.
+
+    Args:
+        record: a record as decoded from JSON: an object, or a bare list of turns.
+
+    Returns:
+        The first format that fits, in the order stated above, or None.
+    """
+    if not isinstance(record, Mapping):
+        return "sharegpt" if sharegpt.detect(record) else None
+    if messages.detect(record):
+        return "messages"
+    if sharegpt.detect(record):
+        return "sharegpt"
+    if prompt_completion.detect(record):
+        return "prompt-completion"
+    if alpaca.detect(record):
+        return "alpaca"
+    return "columns" if columns.detect(record) is not None else None
+
+
+def detect_columns(record: object) -> ColumnMapping | None:
+    """Returns the mapping for a record with a known pair of columns (question/answer and the like), or None."""
+    return columns.detect(record) if isinstance(record, Mapping) else None
+
+
+def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
+    """Reads one record.
+
+    Args:
+        fmt: the format to read it as.
+        record: the record as decoded from JSON.
+        mapping: the columns, for "columns"; without it a known pair is looked for.
+
+    Returns:
+        The conversation up to and including the assistant turn that is scored.
+
+    Raises:
+        RecordError: the record cannot be used; the error says which field and what to do.
+    """
+    if fmt == "sharegpt":
+        return sharegpt.parse(record)
+    if not isinstance(record, Mapping):
+        remedy = "Give each record as an object with named fields."
+        raise RecordError("not-an-object", "", f"the record is {describe(record)}, not an object", remedy)
+    if fmt == "alpaca":
+        return alpaca.parse(record)
+    if fmt == "messages":
+        return messages.parse(record)
+    if fmt == "prompt-completion":
+        return prompt_completion.parse(record)
+    found = mapping if mapping is not None else columns.detect(record)
+    if found is None:
+        raise unknown_format(record)
+    return columns.parse(record, found)
+
+
+def render_record(
+    fmt: FormatName, conversation: Sequence[Message], mapping: ColumnMapping | None = None
+) -> dict[str, object]:
+    """Writes a conversation as one record; `parse_record` gives the same conversation back.
+
+    A blank system text is left out where the format keeps it in a field of its own.
+
+    Args:
+        fmt: the format to write.
+        conversation: the turns, ending with the assistant turn.
+        mapping: the columns, for "columns" only.
+
+    Raises:
+        RecordError: the format cannot hold this conversation, or "columns" came without a mapping.
+    """
+    if fmt == "alpaca":
+        return alpaca.render(conversation)
+    if fmt == "sharegpt":
+        return sharegpt.render(conversation)
+    if fmt == "messages":
+        return messages.render(conversation)
+    if fmt == "prompt-completion":
+        return prompt_completion.render(conversation)
+    if mapping is None:
+        what = "writing to columns needs a mapping"
+        raise RecordError("unknown-format", "", what, "Say which columns hold the prompt and the response.")
+    return columns.render(conversation, mapping)
+
+
+def unknown_format(record: object) -> RecordError:
+    """Builds the error for a record in no format we know, naming the fields that it has."""
+    if not isinstance(record, Mapping):
+        what = f"the record is {describe(record)}, not an object"
+        return RecordError("not-an-object", "", what, "Give each record as an object with named fields.")
+    what = f"no known format has these fields: {name_list(record)}"
+    return RecordError("unknown-format", "", what, "Map the columns that hold the prompt and the response.")

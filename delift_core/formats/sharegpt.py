@@ -1,0 +1,53 @@
+"""ShareGPT records: a list of turns under conversations, conversation or items, or the bare list itself.
+
+Turns may be spelt from/value, role/content or {human, assistant}; a record-level `system` comes first.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from delift_core.formats.base import RecordError, describe, end_at_response, missing_field, optional_text
+from delift_core.formats.turns import is_turn_list, parse_turns, with_system
+from delift_core.samples import Message, Role
+
+LIST_KEYS = ("conversations", "conversation", "items")
+SYSTEM_KEYS = ("system", "system_prompt")
+WORDS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
+
+
+def detect(record: object) -> bool:
+    """Whether a record is a list of turns, or holds one under a key that ShareGPT files use."""
+    if isinstance(record, list | tuple):
+        return is_turn_list(record)
+    return isinstance(record, Mapping) and _list_key(record) is not None
+
+
+def parse(record: object) -> tuple[Message, ...]:
+    """Reads a ShareGPT record up to its last assistant turn.
+
+    Raises:
+        RecordError: no list of turns, an unknown role, a value that is not text, or nothing to learn.
+    """
+    if isinstance(record, list | tuple):
+        return end_at_response(parse_turns(record, "turns"), "turns")
+    if not isinstance(record, Mapping):
+        raise RecordError("not-an-object", "", f"the record is {describe(record)}", "Give each record as an object.")
+    key = _list_key(record) or next((key for key in LIST_KEYS if key in record), None)
+    if key is None:
+        raise missing_field("conversations", "a ShareGPT record")
+    system_key = next((k for k in SYSTEM_KEYS if record.get(k) is not None), SYSTEM_KEYS[0])
+    system = optional_text(record.get(system_key), system_key)
+    return end_at_response(with_system(system, parse_turns(record[key], key)), key)
+
+
+def render(messages: Sequence[Message]) -> dict[str, object]:
+    """Writes a conversation under `conversations`, with the role words that trainers know by default."""
+    return {"conversations": [{"from": WORDS[m.role], "value": m.content} for m in messages]}
+
+
+def _list_key(record: Mapping[str, object]) -> str | None:
+    for key in LIST_KEYS:
+        if is_turn_list(record.get(key)):
+            return key
+    turns = record.get("messages")
+    spelt_from = isinstance(turns, list | tuple) and turns and isinstance(turns[0], Mapping) and "from" in turns[0]
+    return "messages" if spelt_from and is_turn_list(turns) else None

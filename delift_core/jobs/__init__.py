@@ -1,0 +1,1 @@
+"""Scoring runs outside the page: a worker process, its progress, cancelling and resuming."""

@@ -1,0 +1,146 @@
+"""A job's folder: how the app and its worker process talk, through files that are always whole.
+
+    request.json   what to do                  samples.jsonl   the conversations to score
+    progress.json  the worker's last word      worker.json     its process id
+    cancel         asks it to stop             worker.log      what it printed
+
+The app may be restarted, or the browser closed, while the worker goes on; whoever opens the folder sees how far it is.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from delift_core.errors import ScoringError
+from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
+from delift_core.samples import Message
+from delift_core.utility.plan import Forecast, RunSamples
+
+ObservedState = JobState | Literal["interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job as seen from outside: its last progress, and whether a worker still stands behind it."""
+
+    progress: JobProgress
+    alive: bool
+
+    @property
+    def state(self) -> ObservedState:
+        """ "interrupted" when the worker died before its job came to an end."""
+        if not self.alive and self.progress.state not in FINAL_STATES:
+            return "interrupted"
+        return self.progress.state
+
+    @property
+    def active(self) -> bool:
+        """Whether work is going on."""
+        return self.alive and self.progress.state not in FINAL_STATES
+
+
+class JobFolder:
+    """Reads and writes one job's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def prepare(self, request: ScoringRequest, conversations: Mapping[str, Sequence[Message]]) -> None:
+        """Writes what a worker needs; an earlier request in this folder is replaced."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "cancel").unlink(missing_ok=True)
+        lines = (
+            json.dumps({"hash": digest, "messages": [[m.role, m.content] for m in messages]})
+            for digest, messages in conversations.items()
+        )
+        self._write("samples.jsonl", "\n".join(lines) + "\n")
+        self._write("request.json", json.dumps(asdict(request)))
+        self.write_progress(JobProgress("starting"))
+
+    def start(self) -> None:
+        """Starts a worker process that outlives this one; its output goes to worker.log.
+
+        Raises:
+            ScoringError: a worker is already at this job.
+        """
+        if self.status().active and self._worker_alive():
+            raise ScoringError("this run is being scored already; wait for it, or cancel it first")
+        environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", PYTHONPATH=_import_path())
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "delift_core.jobs.worker", str(self.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self.claim(process.pid)
+
+    def claim(self, pid: int) -> None:
+        """Notes which process works on the job."""
+        self._write("worker.json", json.dumps({"pid": pid, "created": psutil.Process(pid).create_time()}))
+
+    def cancel(self) -> None:
+        """Asks the worker to stop; it does so within a batch, and keeps every finished block."""
+        (self.folder / "cancel").touch()
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody asked the worker to stop."""
+        return (self.folder / "cancel").exists()
+
+    def status(self) -> JobStatus:
+        """Where the job stands."""
+        alive = self._worker_alive()  # asked first: a worker that ends in between has written its last word by then
+        return JobStatus(self._read_progress(), alive)
+
+    def write_progress(self, progress: JobProgress) -> None:
+        """Replaces the worker's last word."""
+        self._write("progress.json", json.dumps(asdict(progress)))
+
+    def read_request(self) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+        """What to do, and the conversations by content hash."""
+        fields = json.loads((self.folder / "request.json").read_text())
+        samples = RunSamples(**{name: tuple(rows) for name, rows in fields.pop("samples").items()})
+        conversations = {}
+        with (self.folder / "samples.jsonl").open(encoding="utf-8") as stream:
+            for line in stream:
+                record = json.loads(line)
+                conversations[record["hash"]] = tuple(Message(role, text) for role, text in record["messages"])
+        return ScoringRequest(samples=samples, **fields), conversations
+
+    def _read_progress(self) -> JobProgress:
+        try:
+            fields = json.loads((self.folder / "progress.json").read_text())
+        except FileNotFoundError:
+            return JobProgress("starting")
+        refused = tuple(Refusal(**entry) for entry in fields.pop("refused"))
+        forecast = fields.pop("forecast")
+        progress = JobProgress(**fields)
+        return replace(progress, refused=refused, forecast=Forecast(**forecast) if forecast else None)
+
+    def _worker_alive(self) -> bool:
+        try:
+            worker = json.loads((self.folder / "worker.json").read_text())
+            process = psutil.Process(worker["pid"])
+            return bool(process.create_time() == worker["created"] and process.status() != psutil.STATUS_ZOMBIE)
+        except (FileNotFoundError, psutil.NoSuchProcess):
+            return False
+
+    def _write(self, name: str, text: str) -> None:
+        temporary = self.folder / f".{name}.{os.getpid()}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.folder / name)
+
+
+def _import_path() -> str:
+    """PYTHONPATH for the worker: this package's parent first, so that it runs the same code as the app."""
+    package_parent = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH", "")]))

@@ -1,0 +1,218 @@
+"""Scoring runs of a workspace: start, watch, cancel, continue, and open the result.
+
+The database record says what a run is; its job folder says how far it has come; its blocks lie in the pair store. This
+module keeps the three in step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from delift_core.errors import ScoringError
+from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
+from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
+from delift_core.models import DeviceName, DtypeName
+from delift_core.samples import Message, Sample
+from delift_core.utility.metrics import Metric
+from delift_core.utility.plan import RunSamples
+from delift_core.utility.store import Alone, PairStore
+from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
+
+_STATUS: dict[ObservedState, RunStatus] = {
+    "starting": "running",
+    "loading": "running",
+    "calibrating": "running",
+    "scoring": "running",
+    "forecast": "queued",
+    "done": "done",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Utilities:
+    """What selection needs of a finished run, in one metric; row i is helped, column j helps.
+
+    Attributes:
+        pool: (n, n) float32, NaN on the diagonal.
+        diagonal: (n,) float32, each sample with itself as example.
+        target: (t, n) float32, target rows helped by pool columns; None without a target.
+        existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
+    """
+
+    pool: np.ndarray
+    diagonal: np.ndarray
+    target: np.ndarray | None
+    existing: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRun:
+    """A finished run: its samples (without those that could not be scored) and where its numbers lie."""
+
+    record: RunRecord
+    pool: tuple[Sample, ...]
+    target: tuple[Sample, ...]
+    existing: tuple[Sample, ...]
+    left_out: tuple[Sample, ...]
+    store: PairStore
+
+    def utilities(self, metric: Metric) -> Utilities:
+        """The utility matrices of this run.
+
+        Raises:
+            ScoringError: a block is missing or damaged; the run has to be continued.
+        """
+        pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
+        matrix = self.store.utility_matrix(pool, pool, metric)
+        of_target = self.store.utility_matrix(target, pool, metric) if target else None
+        of_existing = self.store.utility_matrix(pool, existing, metric) if existing else None
+        for part in (matrix, of_target, of_existing):
+            if part is not None and np.isnan(part).any():
+                raise ScoringError(
+                    f"run {self.record.id}: {int(np.isnan(part).sum()):,} pairs are missing or damaged on disk; "
+                    "continue the run on the Score page (or call score again), only those are scored"
+                )
+        diagonal = matrix.diagonal().copy()
+        np.fill_diagonal(matrix, np.nan)
+        return Utilities(matrix, diagonal, of_target, of_existing)
+
+    def alone(self) -> Alone:
+        """The pool samples' own numbers."""
+        return self.store.alone(_hashes(self.pool))
+
+    def embeddings(self) -> np.ndarray:
+        """(n + t + e, d) float32 model embeddings of pool, target and existing samples, in this order."""
+        return self.store.alone(_hashes(self.pool + self.target + self.existing)).embeddings
+
+    def token_counts(self) -> np.ndarray:
+        """(n,) int64 tokens of each pool sample, prompt and response."""
+        alone = self.alone()
+        return alone.prompt_tokens + alone.tokens
+
+
+def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode) -> RunRecord:
+    """Starts (or continues) scoring in a worker process; what was scored before is not scored again.
+
+    Raises:
+        ScoringError: another run is being scored; the worker processes would fight over the machine.
+    """
+    for other in workspace.runs.records():
+        if other.status == "running" and refresh(workspace, other.id)[1].active:
+            raise ScoringError(f"run {other.id} is being scored; wait for it, or cancel it first")
+    record = _run_for(workspace, spec)
+    job = JobFolder(workspace.jobs_folder / record.id)
+    job.prepare(*_request(workspace, spec, mode))
+    job.start()
+    return workspace.runs.set_status(record.id, "running", message="")
+
+
+def run_here(
+    workspace: Workspace,
+    spec: RunSpec,
+    *,
+    publish: Callable[[JobProgress], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> RunRecord:
+    """Scores in this process, for the command line; returns the run's record, done or cancelled.
+
+    Raises:
+        DeliftError: as `carry_out`.
+    """
+    record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
+    request, conversations = _request(workspace, spec, "score")
+    job = JobFolder(workspace.jobs_folder / record.id)
+    job.prepare(request, conversations)
+
+    def both(progress: JobProgress) -> None:
+        job.write_progress(progress)
+        publish(progress)
+
+    try:
+        carry_out(request, conversations, publish=both, stop=stop)
+    except ScoringError as error:
+        both(JobProgress("failed", str(error)))
+        refresh(workspace, record.id)
+        raise
+    return refresh(workspace, record.id)[0]
+
+
+def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
+    """Brings a run's record up to date with its job, and returns both."""
+    record = workspace.runs.record(run_id)
+    status = JobFolder(workspace.jobs_folder / run_id).status()
+    current = _STATUS[status.state]
+    if record.status != current:
+        progress = status.progress
+        record = workspace.runs.set_status(
+            run_id,
+            current,
+            message=progress.message if current == "failed" else "",
+            context_key=progress.context_key or None,
+            model_revision=progress.revision or None,
+            truncated=progress.truncated,
+            n_pairs=progress.pairs_done,
+        )
+    return record, status
+
+
+def cancel(workspace: Workspace, run_id: str) -> None:
+    """Asks a run's worker to stop; finished blocks stay."""
+    JobFolder(workspace.jobs_folder / run_id).cancel()
+
+
+def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
+    """A finished run with its samples.
+
+    Raises:
+        ScoringError: the run is not finished.
+    """
+    record, _ = refresh(workspace, run_id)
+    if record.status != "done":
+        raise ScoringError(f"run {run_id} is {record.status}, not done; start or continue it on the Score page")
+    store = PairStore(workspace.utility_folder / record.context_key)
+    parts = []
+    left_out: list[Sample] = []
+    for dataset_id in (record.spec.pool_id, record.spec.target_id, record.spec.existing_id):
+        samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
+        scored = store.alone(_hashes(samples)).scored
+        parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
+        left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
+    return ScoredRun(record, parts[0], parts[1], parts[2], tuple(left_out), store)
+
+
+def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
+    """The newest run of this spec, so that continuing does not fill the list with copies; a new one if there is none."""
+    same = (record for record in workspace.runs.records() if record.spec == spec)
+    return next(same, None) or workspace.runs.add(spec)
+
+
+def _request(
+    workspace: Workspace, spec: RunSpec, mode: JobMode
+) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+    if spec.device not in get_args(DeviceName) or spec.dtype not in get_args(DtypeName):
+        raise ScoringError(f"device {spec.device!r} or precision {spec.dtype!r} is not known; use 'auto'")
+    parts: list[tuple[str, ...]] = []
+    conversations: dict[str, tuple[Message, ...]] = {}
+    for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
+        samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
+        parts.append(_hashes(samples))
+        conversations.update((sample.content_hash, sample.messages) for sample in samples)
+    request = ScoringRequest(
+        mode=mode,
+        model=spec.model,
+        device=_one_of(spec.device, get_args(DeviceName)),
+        dtype=_one_of(spec.dtype, get_args(DtypeName)),
+        template=spec.template,
+        utility_folder=str(workspace.utility_folder),
+        samples=RunSamples(*parts),
+    )
+    return request, conversations
+
+
+def _hashes(samples: tuple[Sample, ...]) -> tuple[str, ...]:
+    return tuple(sample.content_hash for sample in samples)

@@ -1,0 +1,223 @@
+"""What a scoring job does, in whichever process: load the model, encode, forecast, score.
+
+It reads samples and writes blocks; it never opens the database (DuckDB has one writer process).
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from delift_core.errors import ScoringError
+from delift_core.models import DeviceName, DtypeName, LoadedModel, load_model
+from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
+from delift_core.samples import Message
+from delift_core.utility.plan import Forecast, PairPlan, RunSamples, disk_needed, memory_needed, plan_pairs
+from delift_core.utility.store import PairStore, ScoringContext
+
+if TYPE_CHECKING:
+    from delift_core.utility.run import ScoringProgress, ScoringRun
+
+JobMode = Literal["forecast", "score"]
+JobState = Literal["starting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"]
+FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
+
+CALIBRATION_SECONDS = 5.0
+_REPORT_SECONDS = 0.25
+_MEMORY_RESERVE = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRequest:
+    """What to score, with what, and where the blocks go. "forecast" stops after the calibration."""
+
+    mode: JobMode
+    model: str
+    device: DeviceName
+    dtype: DtypeName
+    template: TemplateChoice
+    utility_folder: str
+    samples: RunSamples
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A sample that cannot be scored with this model."""
+
+    content_hash: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """The state of a job, as its worker last wrote it.
+
+    Attributes:
+        pairs_per_second: since this job started; cached pairs do not count.
+        context_key: folder of the blocks under the utility folder, once the model is known.
+        refused: samples that cannot be scored, with the reason.
+        truncated: samples whose prompt was cut to fit the context.
+        updated_at: seconds since the epoch.
+    """
+
+    state: JobState
+    message: str = ""
+    pairs_done: int = 0
+    pairs_total: int = 0
+    pairs_per_second: float = 0.0
+    seconds_left: float | None = None
+    context_key: str = ""
+    revision: str = ""
+    device: str = ""
+    dtype: str = ""
+    template: str = ""
+    refused: tuple[Refusal, ...] = ()
+    truncated: int = 0
+    forecast: Forecast | None = None
+    updated_at: float = 0.0
+
+
+Publish = Callable[[JobProgress], None]
+
+
+def carry_out(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    *,
+    publish: Publish,
+    stop: Callable[[], bool] = lambda: False,
+) -> JobProgress:
+    """Runs a job to its end and returns its last progress.
+
+    Args:
+        conversations: messages of every sample of the request, by content hash.
+        publish: called with every change worth showing, at most a few times a second.
+        stop: asked between batches; True ends the job with everything finished so far kept.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        ScoringError: nothing can be scored, or the run does not fit this machine.
+    """
+    from delift_core.utility.run import ScoringRun
+    from delift_core.utility.scorer import Scorer
+
+    reporter = _Reporter(publish)
+    reporter.publish(JobProgress("loading", f"loading {request.model}"))
+    loaded = load_model(request.model, device=request.device, dtype=request.dtype)
+    template = make_template(loaded.tokenizer, request.template)
+    encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
+    samples = request.samples.only(encoded)
+    if not samples.pool:
+        raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
+    context = scoring_context(loaded, template)
+    store = PairStore.open(Path(request.utility_folder), context)
+    reporter.facts = JobProgress(
+        "calibrating",
+        context_key=context.key,
+        revision=loaded.identity.revision,
+        device=str(loaded.device),
+        dtype=loaded.identity.dtype,
+        template=template.name,
+        refused=refused,
+        truncated=sum(sample.truncated > 0 for sample in encoded.values()),
+    )
+    plan = plan_pairs(store, samples)
+    run = ScoringRun(Scorer(loaded), template, encoded, store, plan)
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
+    if reporter.facts.forecast and reporter.facts.forecast.refusal:
+        raise ScoringError(reporter.facts.forecast.refusal)
+    if request.mode == "score":
+        complete = run.work(lambda progress: reporter.tick("scoring", progress), stop)
+        return reporter.finish("done" if complete else "cancelled", run.progress)
+    deadline = time.monotonic() + CALIBRATION_SECONDS  # on the real plan: its finished blocks are kept
+    complete = run.work(
+        lambda progress: reporter.tick("calibrating", progress), lambda: stop() or time.monotonic() > deadline
+    )
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
+    return reporter.finish("done" if complete else "cancelled" if stop() else "forecast", run.progress)
+
+
+def scoring_context(loaded: LoadedModel, template: Template) -> ScoringContext:
+    """What the numbers of this model with this template depend on."""
+    identity = loaded.identity
+    return ScoringContext(
+        identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
+    )
+
+
+def encode_samples(
+    template: Template, conversations: Mapping[str, Sequence[Message]], context_length: int
+) -> tuple[dict[str, EncodedSample], tuple[Refusal, ...]]:
+    """Token ids of every sample that can be scored, and the reason for each that cannot."""
+    encoded: dict[str, EncodedSample] = {}
+    refused = []
+    for digest, messages in conversations.items():
+        try:
+            encoded[digest] = fit(template.encode(messages), context_length, len(template.head))
+        except ScoringError as error:
+            refused.append(Refusal(digest, str(error)))
+    return encoded, tuple(refused)
+
+
+def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, loaded: LoadedModel, folder: Path) -> Forecast:
+    """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
+    progress = run.progress
+    rate = progress.tokens_per_second
+    bytes_per_weight = 2 if loaded.identity.dtype == "bfloat16" else 4
+    return Forecast(
+        pairs_total=plan.pairs_total,
+        pairs_missing=plan.pairs_missing,
+        seconds=progress.work_total / rate if rate else None,
+        tokens_per_second=rate,
+        memory_bytes=memory_needed(samples, loaded.identity.parameters, bytes_per_weight),
+        disk_bytes=disk_needed(plan, run.rows_per_block),
+        memory_available=_memory_within_reach(),
+        disk_available=shutil.disk_usage(folder).free,
+    )
+
+
+def _memory_within_reach() -> int:
+    """Free memory plus what this process already holds (the weights among it), less a reserve for the system."""
+    import psutil
+
+    return int(psutil.virtual_memory().available + psutil.Process(os.getpid()).memory_info().rss - _MEMORY_RESERVE)
+
+
+class _Reporter:
+    """Publishes progress at a bearable rate, with the facts that are known so far."""
+
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._last = 0.0
+        self._start_pairs: int | None = None
+        self.facts = JobProgress("starting")
+
+    def publish(self, progress: JobProgress) -> JobProgress:
+        stamped = replace(progress, updated_at=time.time())
+        self._publish(stamped)
+        return stamped
+
+    def tick(self, state: JobState, progress: "ScoringProgress") -> None:
+        now = time.monotonic()
+        if self._start_pairs is None:
+            self._start_pairs = progress.pairs_done
+        if now - self._last >= _REPORT_SECONDS:
+            self._last = now
+            self.publish(self._filled(state, progress))
+
+    def finish(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
+        return self.publish(self._filled(state, progress))
+
+    def _filled(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
+        done = progress.pairs_done - (self._start_pairs or 0)
+        return replace(
+            self.facts,
+            state=state,
+            pairs_done=progress.pairs_done,
+            pairs_total=progress.pairs_total,
+            pairs_per_second=done / progress.seconds if progress.seconds > 0 else 0.0,
+            seconds_left=progress.seconds_left if progress.work_done else None,
+        )

@@ -1,0 +1,45 @@
+"""The worker process of a scoring job: `python -m delift_core.jobs.worker JOB_FOLDER`."""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from delift_core.errors import DeliftError
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.scoring import JobProgress, carry_out
+
+_NICENESS = 5  # the pages stay quick while every core scores
+
+
+def main(folder: Path) -> int:
+    """Carries out the job in a folder; the exit code is 0 unless it failed."""
+    job = JobFolder(folder)
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    signal.signal(signal.SIGTERM, ask)
+    job.claim(os.getpid())
+    os.nice(_NICENESS)
+    request, conversations = job.read_request()
+    try:
+        carry_out(
+            request, conversations, publish=job.write_progress, stop=lambda: bool(asked) or job.cancel_requested()
+        )
+    except DeliftError as error:
+        job.write_progress(JobProgress("failed", str(error)))
+        return 2
+    except BaseException as error:
+        traceback.print_exc()
+        reason = f"the scoring worker stopped unexpectedly ({type(error).__name__}); see {folder / 'worker.log'}"
+        job.write_progress(JobProgress("failed", reason))
+        raise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

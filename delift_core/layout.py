@@ -1,0 +1,76 @@
+"""Where samples stand on the map: two coordinates per embedding, such that alike samples stand close.
+
+Distances on the map are not utilities and the axes mean nothing. The module knows embeddings only, neither samples
+nor how they were embedded.
+"""
+
+import warnings
+
+import numpy as np
+
+from delift_core.errors import DeliftError
+
+_FEWEST_FOR_UMAP = 4
+_FEWEST_FOR_SPECTRAL_START = 12
+
+
+def map_coordinates(embeddings: np.ndarray, *, seed: int = 0, neighbours: int = 15) -> np.ndarray:
+    """Lays embeddings out in the plane with UMAP under cosine distance (McInnes, Healy and Melville 2018).
+
+    Fewer than four points have no neighbourhood structure to keep: they get their principal coordinates.
+
+    Args:
+        embeddings: (m, d) float32, finite.
+        seed: equal seeds and inputs give equal maps on one machine.
+        neighbours: how many neighbours count as near, >= 2; lowered to m - 1 for a small m.
+
+    Returns:
+        (m, 2) float32, centred on the origin.
+
+    Raises:
+        DeliftError: the array is not a matrix, holds NaN or infinity, or `neighbours` is below 2.
+    """
+    if embeddings.ndim != 2:
+        raise DeliftError(f"embeddings of shape {embeddings.shape} are not a matrix; give one row per sample")
+    if neighbours < 2:
+        raise DeliftError(f"a map with {neighbours} neighbours has no structure; choose at least 2")
+    broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if broken.size:
+        raise DeliftError(
+            f"{broken.size} of {len(embeddings)} embeddings hold NaN or infinity, the first at row {broken[0]}; "
+            "embed these samples again or leave them out"
+        )
+    points = np.ascontiguousarray(embeddings, dtype=np.float32)
+    few = len(points) < _FEWEST_FOR_UMAP
+    coordinates = _principal(points) if few else _umap(points, seed, min(neighbours, len(points) - 1))
+    return np.asarray(coordinates - coordinates.mean(axis=0) if len(coordinates) else coordinates, dtype=np.float32)
+
+
+def _principal(points: np.ndarray) -> np.ndarray:
+    """The first two principal coordinates, 0 where the points span fewer, signs fixed by the largest entry."""
+    plane = np.zeros((len(points), 2))
+    if len(points) < 2:
+        return plane
+    left, lengths, _ = np.linalg.svd(points.astype(np.float64) - points.mean(axis=0), full_matrices=False)
+    scores = left[:, :2] * lengths[:2]
+    signs = np.sign(scores[np.abs(scores).argmax(axis=0), np.arange(scores.shape[1])])
+    plane[:, : scores.shape[1]] = scores * np.where(signs == 0, 1, signs)
+    return plane
+
+
+def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*overridden to 1 by setting random_state.*", category=UserWarning)
+        warnings.filterwarnings("ignore", message=".*not fully connected.*", category=UserWarning)
+        import umap
+
+        reducer = umap.UMAP(
+            n_components=2,
+            n_neighbors=neighbours,
+            metric="cosine",
+            min_dist=0.1,
+            init="spectral" if len(points) >= _FEWEST_FOR_SPECTRAL_START else "random",
+            random_state=seed,
+            n_jobs=1,
+        )
+        return np.asarray(reducer.fit_transform(points))

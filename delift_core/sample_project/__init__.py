@@ -1,0 +1,38 @@
+"""The sample project that ships with the package: four small JSONL files in Alpaca format, written for it.
+
+The pool has planted near-duplicates and off-topic rows, named by the key "planted" of the raw record, so that a
+selection has something to leave out; the key "topic" says what a row is about. This module says where the files
+lie; it does not read them and knows nothing of formats.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class SampleProjectFiles:
+    """Where the files of the sample project lie.
+
+    Attributes:
+        pool: 56 rows over seven topics, 8 of them near-duplicates of others and 5 off-topic.
+        target: 10 rows of one task, arithmetic word problems.
+        existing: 10 rows on topics the model counts as trained on, geography and definitions.
+        heldout: 16 rows over all topics of the pool, in none of the other files.
+    """
+
+    pool: Path
+    target: Path
+    existing: Path
+    heldout: Path
+
+
+def sample_project_files() -> SampleProjectFiles:
+    """Finds the files of the sample project beside this module, wherever the package is installed."""
+    return SampleProjectFiles(
+        pool=_FOLDER / "pool.jsonl",
+        target=_FOLDER / "target.jsonl",
+        existing=_FOLDER / "existing.jsonl",
+        heldout=_FOLDER / "heldout.jsonl",
+    )

@@ -1,0 +1,143 @@
+"""Samples and data sets: immutable training rows with stable ids.
+
+A sample is a conversation that ends with the assistant turn to be learnt, plus the raw record it came from, kept
+verbatim. This module knows nothing of files, wire formats, tokenizers or databases.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+FormatName = Literal["alpaca", "sharegpt", "messages", "prompt-completion", "columns"]
+ProblemKind = Literal[
+    "not-json",
+    "not-an-object",
+    "unknown-format",
+    "unknown-role",
+    "empty-prompt",
+    "empty-response",
+    "not-text",
+    "no-assistant-turn",
+    "bad-encoding",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Which columns of a table hold the prompt, the response and (optionally) a system text."""
+
+    prompt: str
+    response: str
+    system: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training row.
+
+    Attributes:
+        id: stable within its data set: the start of `content_hash`, with "-2", "-3"… for exact repeats.
+        messages: the conversation; the last message is the assistant turn that is scored and trained on.
+        raw: the record as found, one line of JSON; whitespace between tokens aside, byte for byte.
+        source: name of the file or hub data set it came from.
+        line: 1-based line (JSONL) or record number (JSON array, CSV, Parquet) in the source.
+        content_hash: SHA-256 (hex) of the messages; equal for equal conversations.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    raw: str
+    source: str
+    line: int
+    content_hash: str
+
+    @property
+    def response(self) -> str:
+        """The text of the last assistant turn."""
+        return self.messages[-1].content
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last user turn before the response (for display)."""
+        turns = [m.content for m in self.messages[:-1] if m.role == "user"]
+        return turns[-1] if turns else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A record that cannot be used: what is wrong, where, and what to do."""
+
+    kind: ProblemKind
+    source: str
+    line: int
+    field: str
+    message: str
+    remedy: str
+    excerpt: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}, line {self.line}" + (f", field {self.field!r}" if self.field else "")
+        return f"{where}: {self.message}. {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples in file order, with the records that were left out and why."""
+
+    name: str
+    format: FormatName
+    mapping: ColumnMapping | None
+    samples: tuple[Sample, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) over the samples' content hashes in order."""
+        return _sha256("\n".join(sample.content_hash for sample in self.samples))
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRecord:
+    """A usable record before it has an id."""
+
+    messages: tuple[Message, ...]
+    raw: str
+    source: str
+    line: int
+
+
+def with_ids(records: Iterable[ParsedRecord]) -> tuple[Sample, ...]:
+    """Gives each record its content hash and an id that is unique within the sequence and stable across loads."""
+    seen: dict[str, int] = {}
+    samples = []
+    for record in records:
+        digest = hash_messages(record.messages)
+        stem = digest[:12]
+        seen[stem] = seen.get(stem, 0) + 1
+        sample_id = stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
+        samples.append(Sample(sample_id, record.messages, record.raw, record.source, record.line, digest))
+    return tuple(samples)
+
+
+def hash_messages(messages: Sequence[Message]) -> str:
+    """SHA-256 (hex) of a conversation."""
+    return _sha256(json.dumps([[m.role, m.content] for m in messages], ensure_ascii=True, separators=(",", ":")))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

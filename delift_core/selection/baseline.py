@@ -1,0 +1,50 @@
+"""What luck would have reached: the objective of random subsets within the same budget.
+
+Knows nothing of how the selection it is compared with was found.
+"""
+
+import numpy as np
+
+from delift_core.errors import SelectionError
+from delift_core.selection.budget import fill
+from delift_core.selection.coverage import value
+from delift_core.selection.types import RandomBaseline
+
+
+def random_baseline(
+    kernel: np.ndarray,
+    k: int,
+    *,
+    draws: int = 20,
+    seed: int = 0,
+    token_counts: np.ndarray | None = None,
+    token_budget: float | None = None,
+) -> RandomBaseline:
+    """Evaluates random subsets of the kernel's columns.
+
+    Args:
+        kernel: (r, n), rows represented, columns selectable, >= 0.
+        k: subset size, 1 to n; not read when a token budget is given.
+        draws: number of independent subsets, >= 1.
+        seed: of the generator; the same seed gives the same values.
+        token_counts: (n,) tokens per sample; together with `token_budget`.
+        token_budget: each draw then takes samples in random order, passing over those that no longer fit.
+
+    Raises:
+        SelectionError: draws or k out of range, or only one of token_counts and token_budget given.
+    """
+    n = kernel.shape[1]
+    if draws < 1 or (token_budget is None and not 1 <= k <= n):
+        raise SelectionError(f"Cannot draw {draws} random subsets of {k} from {n} samples: use 1 to {n}, and 1 draw.")
+    if (token_counts is None) != (token_budget is None):
+        raise SelectionError("A random baseline within a token budget needs both the token counts and the budget.")
+    generator = np.random.default_rng(seed)
+    values = []
+    for _ in range(draws):
+        order = generator.permutation(n)
+        if token_counts is not None and token_budget is not None:
+            subset = fill(order, token_counts, token_budget)
+        else:
+            subset = order[:k]
+        values.append(value(kernel, subset))
+    return RandomBaseline(values=tuple(values))

@@ -1,0 +1,173 @@
+"""How much may be chosen: reading and writing budgets, and cutting a greedy order to one.
+
+This module knows nothing of objectives beyond a represented kernel, and nothing of tokenizers: token counts come in.
+"""
+
+import heapq
+import math
+import re
+
+import numpy as np
+
+from delift_core.errors import SelectionError
+from delift_core.selection.coverage import gains_along, value
+from delift_core.selection.memory import ensure_fits
+from delift_core.selection.types import Budget, BudgetUnit, GreedyOrder
+
+_FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
+_PATTERN = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
+_UNITS: dict[str | None, BudgetUnit] = {None: "rows", "%": "percent", "tok": "tokens"}
+_SUFFIXES: dict[BudgetUnit, str] = {"rows": "", "percent": "%", "tokens": "tok"}
+_TRANSPOSED_COPY_BYTES = 4
+
+
+def parse_budget(text: str) -> Budget:
+    """Reads "30%", "500" or "200000tok".
+
+    Raises:
+        SelectionError: another form, an amount that is not above 0, more than 100 %, or a broken row or token.
+    """
+    match = _PATTERN.fullmatch(text)
+    if match is None:
+        raise SelectionError(f"Budget {text!r} is not understood: {_FORMS}.")
+    budget = Budget(unit=_UNITS[match[2]], amount=float(match[1]))
+    _ensure_sensible(budget)
+    return budget
+
+
+def format_budget(budget: Budget) -> str:
+    """Writes a budget in the form that `parse_budget` reads back to an equal one."""
+    return np.format_float_positional(budget.amount, trim="-") + _SUFFIXES[budget.unit]
+
+
+def rows_of_budget(budget: Budget, n: int) -> int:
+    """How many of n pool samples a rows or percent budget allows.
+
+    A percentage is rounded to the nearest row (halves upwards), and is at least one row. A budget of all n rows is
+    allowed and selects everything.
+
+    Raises:
+        SelectionError: the budget is not sensible, asks for more rows than there are, or counts tokens.
+    """
+    _ensure_sensible(budget)
+    if budget.unit == "tokens":
+        raise SelectionError("A token budget has no fixed number of rows: give rows or a percentage here.")
+    if budget.unit == "percent":
+        return max(1, math.floor(budget.amount * n / 100 + 0.5))
+    if budget.amount > n:
+        raise SelectionError(
+            f"The budget asks for {int(budget.amount)} rows but the pool has {n}: ask for at most {n}, or add samples."
+        )
+    return int(budget.amount)
+
+
+def cut(
+    kernel: np.ndarray, greedy: GreedyOrder, budget: Budget, token_counts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a greedy order to a budget.
+
+    Rows and percent take a prefix of the order. Tokens take the better, by objective, of two fillings: the order
+    itself, passing over what no longer fits, and the greedy by gain per token. The better of the two is within
+    (1 - 1/e) / 2 of the optimum (Leskovec et al. 2007, "Cost-effective outbreak detection in networks", theorem 3).
+
+    Args:
+        kernel: (r, n) float32, C-contiguous, as from `represented_kernel`.
+        greedy: the whole order over its columns.
+        budget: what is allowed.
+        token_counts: (n,) whole numbers >= 1, tokens per sample; needed by a token budget, not read otherwise.
+
+    Returns:
+        (chosen, gains): (k,) int64 positions in the order picked, and (k,) float64 gain of each when it was picked.
+
+    Raises:
+        SelectionError: a budget that cannot be met, or token counts that are missing or wrong.
+    """
+    n = kernel.shape[1]
+    if len(greedy.order) != n:
+        raise SelectionError(f"The greedy order has {len(greedy.order)} samples and the kernel {n}: order it again.")
+    if budget.unit != "tokens":
+        rows = rows_of_budget(budget, n)
+        return greedy.order[:rows].copy(), greedy.gains[:rows].copy()
+    _ensure_sensible(budget)
+    counts = _checked_counts(token_counts, n)
+    if counts.min() > budget.amount:
+        raise SelectionError(
+            f"The budget of {int(budget.amount)} tokens is below the shortest sample, which has {counts.min()}: "
+            f"give at least {counts.min()} tokens."
+        )
+    candidates = (_fill_in_order(kernel, greedy, counts, budget.amount), _fill_per_token(kernel, counts, budget.amount))
+    chosen = max(candidates, key=lambda positions: value(kernel, positions))
+    return chosen, gains_along(kernel, chosen)
+
+
+def tokens_used(chosen: np.ndarray, token_counts: np.ndarray) -> int:
+    """Tokens of the chosen samples together."""
+    return int(token_counts[chosen].sum())
+
+
+def _fill_in_order(kernel: np.ndarray, greedy: GreedyOrder, counts: np.ndarray, limit: float) -> np.ndarray:
+    order = greedy.order
+    if counts[order[0]] > limit:
+        # The guarantee rests on the best single sample that fits; when the order's head does not, that one leads.
+        alone = np.where(counts <= limit, kernel.sum(axis=0, dtype=np.float64), -1.0)
+        best = int(alone.argmax())
+        order = np.concatenate(([best], order[order != best]))
+    return fill(order, counts, limit)
+
+
+def fill(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarray:
+    """Takes samples in the given order, passing over those that no longer fit into `limit` tokens: (k,) int64."""
+    taken, room = [], limit
+    for position, tokens in zip(order.tolist(), token_counts[order].tolist(), strict=True):
+        if tokens <= room:
+            taken.append(position)
+            room -= tokens
+    return np.array(taken, dtype=np.int64)
+
+
+def _fill_per_token(kernel: np.ndarray, counts: np.ndarray, limit: float) -> np.ndarray:
+    """Greedy by gain per token, with lazy evaluation: an old ratio bounds the new one from above because gains only
+    shrink, so only the top of the heap is ever computed again (CELF, Leskovec et al. 2007)."""
+    ensure_fits(kernel.shape[0], kernel.shape[1], _TRANSPOSED_COPY_BYTES)
+    columns = np.ascontiguousarray(kernel.T)
+    cover = np.zeros(kernel.shape[0], dtype=np.float32)
+    ratios = columns.sum(axis=1, dtype=np.float64) / counts
+    # Entries are (-ratio, -position, picks when computed): the largest position wins a tie, as in `greedy_order`.
+    heap = [(-ratio, -position, 0) for position, ratio in enumerate(ratios.tolist())]
+    heapq.heapify(heap)
+    taken: list[int] = []
+    room = limit
+    while heap:
+        _, negative, computed_at = heap[0]
+        position = -negative
+        if counts[position] > room:
+            heapq.heappop(heap)
+        elif computed_at == len(taken):
+            heapq.heappop(heap)
+            taken.append(position)
+            room -= int(counts[position])
+            np.maximum(cover, columns[position], out=cover)
+        else:
+            gain = np.maximum(columns[position] - cover, 0).sum(dtype=np.float64)
+            heapq.heapreplace(heap, (-float(gain) / float(counts[position]), negative, len(taken)))
+    return np.array(taken, dtype=np.int64)
+
+
+def _ensure_sensible(budget: Budget) -> None:
+    amount = budget.amount
+    if not (0 < amount < math.inf):
+        raise SelectionError(f"A budget must be above 0, not {amount:g}: {_FORMS}.")
+    if budget.unit == "percent" and amount > 100:
+        raise SelectionError(f"A budget of {amount:g} % is more than the whole pool: give at most 100 %.")
+    if budget.unit != "percent" and amount != int(amount):
+        raise SelectionError(f"A budget of {amount:g} {budget.unit} is not a whole number: {_FORMS}.")
+
+
+def _checked_counts(token_counts: np.ndarray | None, n: int) -> np.ndarray:
+    if token_counts is None:
+        raise SelectionError("A token budget needs the token count of every sample: count tokens, or budget by rows.")
+    if token_counts.shape != (n,) or not np.issubdtype(token_counts.dtype, np.integer):
+        raise SelectionError(f"Token counts must be {n} whole numbers, one per sample: count the pool's tokens again.")
+    if token_counts.min() < 1:
+        raise SelectionError(f"Sample {int(token_counts.argmin())} has no tokens: every sample must have at least one.")
+    return token_counts

@@ -1,0 +1,67 @@
+"""How good a selection certainly is, computed after the fact and valid for any selection, however it was made.
+
+For a monotone submodular f and any set A, every set O obeys f(O) <= f(A) + sum_{o in O} (f(A + o) - f(A)) (Nemhauser,
+Wolsey and Fisher 1978; Leskovec et al. 2007 use it as an online bound). Bounding the sum over all O the budget allows
+bounds the optimum without knowing it. This module knows nothing of how a selection is found.
+"""
+
+import numpy as np
+
+from delift_core.errors import SelectionError
+from delift_core.selection.coverage import covered, row_blocks
+from delift_core.selection.types import Certificate
+
+
+def residual_gains(kernel: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """What each sample would still add to the chosen set: (n,) float64, 0 for the chosen ones.
+
+    Args:
+        kernel: (r, n), rows represented, columns selectable, >= 0.
+        chosen: (k,) positions, any order.
+    """
+    cover = covered(kernel, chosen)
+    gains = np.zeros(kernel.shape[1])
+    for block in row_blocks(*kernel.shape):
+        gains += np.maximum(kernel[block] - cover[block, None], 0).sum(axis=0)
+    return gains
+
+
+def certify(
+    kernel: np.ndarray,
+    chosen: np.ndarray,
+    *,
+    token_counts: np.ndarray | None = None,
+    token_budget: float | None = None,
+) -> Certificate:
+    """Bounds the best objective that any subset within the same budget can reach.
+
+    Args:
+        kernel: (r, n), rows represented, columns selectable, >= 0.
+        chosen: (k,) positions; without a token budget the bound is over all subsets of k samples.
+        token_counts: (n,) tokens per sample; together with `token_budget`.
+        token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
+
+    Raises:
+        SelectionError: only one of token_counts and token_budget is given.
+    """
+    if (token_counts is None) != (token_budget is None):
+        raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
+    reached = float(covered(kernel, chosen).sum())
+    residual = residual_gains(kernel, chosen)
+    if token_counts is not None and token_budget is not None:
+        reachable = _fractional_knapsack(residual, token_counts, token_budget)
+    else:
+        k = len(chosen)
+        reachable = float(np.sort(residual)[len(residual) - k :].sum())
+    return Certificate(value=reached, upper_bound=reached + reachable)
+
+
+def _fractional_knapsack(gains: np.ndarray, token_counts: np.ndarray, token_budget: float) -> float:
+    """The largest total gain within the budget if samples could be cut (Dantzig 1957): never below the whole-sample
+    optimum. Samples longer than the budget can be in no allowed subset and are left out."""
+    fits = token_counts <= token_budget
+    gains, counts = gains[fits], token_counts[fits].astype(np.float64)
+    best_first = np.argsort(-gains / counts, kind="stable")
+    gains, counts = gains[best_first], counts[best_first]
+    room_before = token_budget - (np.cumsum(counts) - counts)
+    return float((np.clip(room_before / counts, 0, 1) * gains).sum())

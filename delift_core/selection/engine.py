@@ -1,0 +1,77 @@
+"""From utilities and a budget to a selection: represented kernel, greedy order, cut, certificate, random baseline.
+
+Knows nothing of samples' texts, of models or of files; positions in, positions out.
+"""
+
+import numpy as np
+
+from delift_core.selection.baseline import random_baseline
+from delift_core.selection.budget import cut
+from delift_core.selection.certificate import certify, residual_gains
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection
+
+
+def select(
+    config: ObjectiveConfig,
+    budget: Budget,
+    *,
+    pool: np.ndarray,
+    diagonal: np.ndarray | None = None,
+    target: np.ndarray | None = None,
+    existing: np.ndarray | None = None,
+    token_counts: np.ndarray | None = None,
+    seed: int = 0,
+) -> Selection:
+    """Selects samples from measured utilities.
+
+    Args:
+        config: objective and its weights.
+        budget: rows, percent or tokens.
+        pool, diagonal, target, existing: utilities, as for `objectives.represented_kernel`.
+        token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
+        seed: of the random baseline; the selection itself has no chance in it.
+
+    Raises:
+        SelectionError: the utilities, weights or budget do not allow a selection; the message says which and why.
+    """
+    kernel = represented_kernel(config, pool, diagonal=diagonal, target=target, existing=existing)
+    return select_from_kernel(config, budget, kernel, greedy_order(kernel), token_counts=token_counts, seed=seed)
+
+
+def select_from_kernel(
+    config: ObjectiveConfig,
+    budget: Budget,
+    kernel: np.ndarray,
+    greedy: GreedyOrder,
+    *,
+    token_counts: np.ndarray | None = None,
+    seed: int = 0,
+) -> Selection:
+    """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
+
+    Args:
+        config: what `kernel` was made with; kept in the result.
+        budget: rows, percent or tokens.
+        kernel: (r, n), from `objectives.represented_kernel`.
+        greedy: from `greedy.greedy_order(kernel)`.
+        token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
+        seed: of the random baseline.
+
+    Raises:
+        SelectionError: the budget cannot be met.
+    """
+    chosen, gains = cut(kernel, greedy, budget, token_counts)
+    by_tokens = budget.unit == "tokens"
+    counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
+    return Selection(
+        config=config,
+        budget=budget,
+        chosen=chosen,
+        chosen_gains=gains,
+        greedy=greedy,
+        residual_gains=residual_gains(kernel, chosen),
+        certificate=certify(kernel, chosen, token_counts=counts, token_budget=limit),
+        random=random_baseline(kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit),
+    )

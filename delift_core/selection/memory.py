@@ -1,0 +1,62 @@
+"""Whether a dense matrix fits into memory, asked before it is made. Knows nothing of what the matrix holds."""
+
+import os
+from pathlib import Path
+
+from delift_core.errors import SelectionError
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
+
+
+def available_bytes() -> int | None:
+    """Bytes of memory this process may still take, or None where the system does not say.
+
+    On Linux the smaller of what the kernel calls available and what is left of the container's limit; elsewhere the
+    physical memory.
+    """
+    known = [size for size in (_machine_bytes(), _container_bytes()) if size is not None]
+    return min(known, default=None)
+
+
+def ensure_fits(rows: int, columns: int, bytes_per_entry: int, *, available: int | None = None) -> None:
+    """Refuses a dense (rows, columns) matrix that would not fit into memory.
+
+    Args:
+        rows: number of represented rows.
+        columns: number of selectable columns.
+        bytes_per_entry: everything held at once for an entry, working copies included.
+        available: bytes that may be taken; asks the system when None.
+
+    Raises:
+        SelectionError: the matrix needs more than is available; the message says both sizes.
+    """
+    limit = available_bytes() if available is None else available
+    needed = rows * columns * bytes_per_entry
+    if limit is not None and needed > limit:
+        raise SelectionError(
+            f"A kernel of {rows:,} x {columns:,} needs {_gigabytes(needed)} of memory and {_gigabytes(limit)} is "
+            f"available: choose from a smaller pool, or use a machine with more memory."
+        )
+
+
+def _machine_bytes() -> int | None:
+    if _MEMINFO.is_file():
+        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(os.sysconf_names):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _container_bytes() -> int | None:
+    if not (_CGROUP_LIMIT.is_file() and _CGROUP_USED.is_file()):
+        return None
+    limit = _CGROUP_LIMIT.read_text(encoding="ascii").strip()
+    return None if limit == "max" else max(0, int(limit) - int(_CGROUP_USED.read_text(encoding="ascii")))
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

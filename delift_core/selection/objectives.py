@@ -1,0 +1,190 @@
+"""From measured utilities to what is maximised: three objectives, one represented kernel.
+
+Orientation everywhere: row i is helped, column j helps. Units are those of the metric the utilities were measured in.
+With the kernel s_ij = max(U_ij, 0) (no rescaling, so that eta, nu and the clamp keep their meaning), DELIFT's
+objectives (arXiv 2411.04425, with the published forms of FLMI and FLCG) over a pool D are
+
+    instruction  FL    f(A)       = sum_{i in D} max_{j in A} s_ij
+    task         FLMI  f(A; D_T)  = FL(A) + eta * sum_{j in A} max_{i in D_T} s_ij
+    continual    FLCG  f(A | D_E) = sum_{i in D} max(max_{j in A} s_ij - nu * max_{k in D_E} s_ik, 0)
+
+`represented_kernel` rewrites each as Facility Location over some rows, which one engine maximises; `evaluate` computes
+the formulas as they stand above, without that rewriting. This module knows nothing of budgets or optimisers.
+"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
+from delift_core.errors import SelectionError
+from delift_core.selection.coverage import as_positions, row_blocks
+from delift_core.selection.memory import ensure_fits
+from delift_core.selection.types import ObjectiveConfig, Stage
+
+_FLOAT32_BYTES = 4
+
+
+def clamp(utility: np.ndarray) -> np.ndarray:
+    """The kernel s = max(U, 0), same shape and dtype; NaN (not measured, or the diagonal) counts as no help."""
+    kernel: np.ndarray = np.fmax(utility, 0)
+    return kernel
+
+
+def represented_kernel(
+    config: ObjectiveConfig,
+    pool: np.ndarray,
+    *,
+    diagonal: np.ndarray | None = None,
+    target: np.ndarray | None = None,
+    existing: np.ndarray | None = None,
+) -> np.ndarray:
+    """The matrix whose Facility Location value is the configured objective for every subset.
+
+    Args:
+        config: objective and its weights.
+        pool: (n, n) utilities; U_ij is how much sample j helps sample i. Its diagonal is never read.
+        diagonal: (n,) measured U_ii, needed when `config.self_coverage` > 0.
+        target: (t, n) utilities; how much pool sample j helps target row i. Needed by, and only by, stage "task".
+        existing: (n, e) utilities; how much existing row k helps pool sample i. Needed by, and only by, "continual".
+
+    Returns:
+        (r, n) float32, C-contiguous, entries >= 0. Rows 0..n-1 stand for the pool samples (for "continual": their
+        help beyond the existing rows). For "task" rows n..2n-1 follow: row n+j holds sample j's target term.
+
+    Raises:
+        SelectionError: shapes or inputs that do not fit the stage, missing or infinite utilities, weights out of
+            range, or a kernel that does not fit into memory.
+    """
+    _ensure_config(config)
+    _ensure_inputs(config, pool, diagonal, target, existing)
+    n = len(pool)
+    rows = 2 * n if config.stage == "task" else n
+    ensure_fits(rows, n, _FLOAT32_BYTES)
+    own = _self_coverage(config, diagonal, n)
+    # FLCG: x -> max(x - c, 0) never decreases, so it can move inside the maximum over A:
+    # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0). Row by row that is Facility Location again.
+    already = np.zeros(n) if existing is None else config.nu * clamp(existing.max(axis=1)).astype(np.float64)
+    kernel = np.zeros((rows, n), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is refused below
+        for block in row_blocks(n, n):
+            part = clamp(pool[block]).astype(np.float64)
+            local = np.arange(block.stop - block.start)
+            part[local, local + block.start] = own[block]
+            kernel[block] = np.maximum(part - already[block, None], 0)
+        if target is not None:
+            # FLMI: a modular bonus b_j is a represented row that only column j covers, with s = b_j.
+            kernel[n + np.arange(n), np.arange(n)] = config.eta * clamp(target.max(axis=0)).astype(np.float64)
+    if not np.isfinite(kernel.max()):
+        raise SelectionError("A utility, or eta times one, is too large for a 32-bit number: use a smaller eta.")
+    return kernel
+
+
+def evaluate(
+    config: ObjectiveConfig,
+    subset: Sequence[int] | np.ndarray,
+    pool: np.ndarray,
+    *,
+    diagonal: np.ndarray | None = None,
+    target: np.ndarray | None = None,
+    existing: np.ndarray | None = None,
+) -> float:
+    """The configured objective of a subset, straight from its published formula, in float64.
+
+    Args:
+        config: objective and its weights.
+        subset: positions in the pool, each once; the empty subset is worth 0.
+        pool, diagonal, target, existing: as for `represented_kernel`.
+
+    Raises:
+        SelectionError: as for `represented_kernel`, or a subset that is not one of this pool.
+    """
+    _ensure_config(config)
+    _ensure_inputs(config, pool, diagonal, target, existing)
+    members = as_positions(subset, len(pool))
+    if not len(members):
+        return 0.0
+    helped = clamp(pool[:, members]).astype(np.float64)
+    helped[members, np.arange(len(members))] = _self_coverage(config, diagonal, len(pool))[members]
+    best = helped.max(axis=1)
+    if existing is not None:
+        return float(np.maximum(best - config.nu * clamp(existing).astype(np.float64).max(axis=1), 0).sum())
+    if target is not None:
+        return float(best.sum() + config.eta * clamp(target[:, members]).astype(np.float64).max(axis=0).sum())
+    return float(best.sum())
+
+
+def _self_coverage(config: ObjectiveConfig, diagonal: np.ndarray | None, n: int) -> np.ndarray:
+    if diagonal is None or config.self_coverage == 0:
+        return np.zeros(n)
+    return config.self_coverage * clamp(diagonal).astype(np.float64)
+
+
+def _ensure_config(config: ObjectiveConfig) -> None:
+    if config.stage not in get_args(Stage):
+        raise SelectionError(f"Unknown stage {config.stage!r}: use one of {', '.join(get_args(Stage))}.")
+    for name, weight in (("eta", config.eta), ("nu", config.nu)):
+        if not (0 <= weight < np.inf):
+            raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
+    if not (0 <= config.self_coverage <= 1):
+        raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
+
+
+def _ensure_inputs(
+    config: ObjectiveConfig,
+    pool: np.ndarray,
+    diagonal: np.ndarray | None,
+    target: np.ndarray | None,
+    existing: np.ndarray | None,
+) -> None:
+    if pool.ndim != 2 or pool.shape[0] != pool.shape[1] or not len(pool):
+        raise SelectionError(f"The pool utilities must be a square matrix, not of shape {pool.shape}: score the pool.")
+    n = len(pool)
+    _ensure_presence(config.stage, "task", "target", target is not None)
+    _ensure_presence(config.stage, "continual", "existing", existing is not None)
+    _ensure_finite("pool", pool, skip_diagonal=True)
+    if target is not None:
+        if target.ndim != 2 or target.shape[1] != n or not len(target):
+            raise SelectionError(
+                f"The target utilities have shape {target.shape}, not (target rows, {n} pool samples): "
+                f"score the target against this pool."
+            )
+        _ensure_finite("target", target)
+    if existing is not None:
+        if existing.ndim != 2 or existing.shape[0] != n or not existing.shape[1]:
+            raise SelectionError(
+                f"The existing utilities have shape {existing.shape}, not ({n} pool samples, existing rows): "
+                f"score this pool against the existing data."
+            )
+        _ensure_finite("existing", existing)
+    if config.self_coverage > 0:
+        if diagonal is None:
+            raise SelectionError("self_coverage is above 0 but the diagonal was not given: pass the measured U_ii.")
+        if diagonal.shape != (n,):
+            raise SelectionError(f"The diagonal has shape {diagonal.shape}, not ({n},): pass one value per sample.")
+        _ensure_finite("diagonal", diagonal[None, :])
+
+
+def _ensure_presence(stage: Stage, needs_it: Stage, name: str, given: bool) -> None:
+    if stage == needs_it and not given:
+        raise SelectionError(f"Stage {stage!r} needs the {name} utilities: score the {name} data and pass them.")
+    if stage != needs_it and given:
+        raise SelectionError(
+            f"Stage {stage!r} does not use {name} utilities: choose stage {needs_it!r}, or leave the {name} data out."
+        )
+
+
+def _ensure_finite(name: str, matrix: np.ndarray, *, skip_diagonal: bool = False) -> None:
+    for block in row_blocks(*matrix.shape):
+        good = np.isfinite(matrix[block])
+        if skip_diagonal:
+            local = np.arange(block.stop - block.start)
+            good[local, local + block.start] = True
+        if not good.all():
+            row, column = (int(index) for index in np.argwhere(~good)[0])
+            entry = matrix[block.start + row, column]
+            what = "missing (NaN)" if np.isnan(entry) else f"{entry}"
+            raise SelectionError(
+                f"The {name} utility at row {block.start + row}, column {column} is {what}: "
+                f"score that pair again, or leave the sample out."
+            )

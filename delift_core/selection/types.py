@@ -1,0 +1,105 @@
+"""The nouns of selection: what is asked for, and what comes back."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Stage = Literal["instruction", "task", "continual"]
+BudgetUnit = Literal["rows", "percent", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveConfig:
+    """Which objective is maximised.
+
+    Attributes:
+        stage: "instruction" is Facility Location, "task" its mutual-information form as published (FLMI), "continual"
+            its conditional-gain form (FLCG).
+        eta: weight of the target term (task only), >= 0.
+        nu: how strongly existing rows count as already covered (continual only), >= 0.
+        self_coverage: share in [0, 1] of the measured diagonal U_ii with which a chosen sample covers itself;
+            0 excludes the diagonal.
+    """
+
+    stage: Stage
+    eta: float = 1.0
+    nu: float = 1.0
+    self_coverage: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much may be chosen: `amount` rows, percent of the pool, or tokens."""
+
+    unit: BudgetUnit
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyOrder:
+    """The whole greedy order over a pool of n samples; every prefix is a selection.
+
+    Attributes:
+        order: (n,) int64, positions in the pool, first pick first.
+        gains: (n,) float64, marginal gain of each pick at the time it was picked, in units of the metric.
+    """
+
+    order: np.ndarray
+    gains: np.ndarray
+
+    @property
+    def useful(self) -> int:
+        """How many picks add anything; whatever comes after them only fills a budget."""
+        return int(np.count_nonzero(self.gains > 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How good a selection certainly is: `value` / `upper_bound` <= 1, whatever the best subset of that size is."""
+
+    value: float
+    upper_bound: float
+
+    @property
+    def ratio(self) -> float:
+        """Guaranteed share of the optimum, in [0, 1]; 1 when nothing can be gained at all."""
+        return 1.0 if self.upper_bound <= 0 else min(1.0, self.value / self.upper_bound)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomBaseline:
+    """Objective of random subsets of the same size as the selection, one value per draw."""
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean objective over the draws."""
+        return float(np.mean(self.values))
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation over the draws (0 for a single draw)."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the optimiser chose from a pool of n samples.
+
+    Attributes:
+        chosen: (k,) int64, positions in the pool in the order they were picked.
+        chosen_gains: (k,) float64, gain of each at the time it was picked.
+        greedy: the whole order, from which any other budget can be cut.
+        residual_gains: (n,) float64, what each sample would still add to the chosen set (0 for chosen ones).
+    """
+
+    config: ObjectiveConfig
+    budget: Budget
+    chosen: np.ndarray
+    chosen_gains: np.ndarray
+    greedy: GreedyOrder
+    residual_gains: np.ndarray
+    certificate: Certificate
+    random: RandomBaseline

@@ -1,0 +1,32 @@
+"""Where samples come from: a file, uploaded bytes or a data set on the Hugging Face hub.
+
+Files become raw records (`read_records`), raw records become a `Dataset` by way of the wire formats. Knows nothing of
+the workspace, tokenizers or models. The parts: `records` (what a raw record is), `json_records`, `tables` and `hub`
+(the three kinds of source), `loading` (records to data set, and previews for column mapping).
+"""
+
+from delift_core.sources.loading import (
+    TablePreview,
+    load_bytes,
+    load_file,
+    load_hub,
+    map_preview,
+    read_columns,
+    read_columns_of_bytes,
+    read_columns_of_hub,
+    read_records,
+)
+from delift_core.sources.records import RawRecord
+
+__all__ = [
+    "RawRecord",
+    "TablePreview",
+    "load_bytes",
+    "load_file",
+    "load_hub",
+    "map_preview",
+    "read_columns",
+    "read_columns_of_bytes",
+    "read_columns_of_hub",
+    "read_records",
+]

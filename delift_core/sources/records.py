@@ -1,0 +1,136 @@
+"""Raw records: one decoded value with its verbatim one-line JSON, and the checks that every source shares.
+
+Knows nothing of file layouts or wire formats.
+"""
+
+import io
+import json
+import math
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import BinaryIO
+
+from delift_core.errors import DataError
+from delift_core.samples import Problem, ProblemKind
+
+EXCERPT_CHARACTERS = 120
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One record as found.
+
+    Attributes:
+        line: 1-based line (JSON lines) or record number (JSON array, CSV, Parquet, hub).
+        raw: the record as one line of JSON; its tokens are those of the source, byte for byte.
+        value: the record decoded.
+    """
+
+    line: int
+    raw: str
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A file on disk, or the name and bytes of an uploaded one."""
+
+    name: str
+    content: Path | bytes
+
+    @property
+    def suffix(self) -> str:
+        """The last suffix of the name, in lower case."""
+        return Path(self.name).suffix.lower()
+
+    def open(self) -> BinaryIO:
+        """Opens the content for reading.
+
+        Raises:
+            DataError: the file does not exist, is a folder, or cannot be read.
+        """
+        if isinstance(self.content, bytes):
+            return io.BytesIO(self.content)
+        if self.content.is_dir():
+            raise DataError(f"{self.content} is a folder; give one data file in it.")
+        try:
+            return self.content.open("rb")
+        except FileNotFoundError:
+            raise DataError(f"{self.content} does not exist; check the path and the file name.") from None
+        except OSError as error:
+            raise DataError(f"{self.content} cannot be read ({error.strerror}); check its permissions.") from error
+
+
+def check_head(stream: BinaryIO, source: str) -> None:
+    """Refuses an empty file and one in UTF-16; leaves the stream at its start."""
+    head = stream.read(4)
+    stream.seek(0)
+    if not head:
+        raise DataError(f"{source} is empty; check that the download or the export was complete.")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{source} is encoded as UTF-16; save it as UTF-8 and load it again.")
+
+
+def checked(record: RawRecord, source: str) -> RawRecord | Problem:
+    """Passes a record through, or reports text in it that UTF-8 cannot hold (bad bytes, half a surrogate pair)."""
+    if not _encodable(record.raw):
+        what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or mend the record."
+    elif SURROGATE_ESCAPE.search(record.raw) and not _encodable(dump(record.value)):
+        what = "a character is half of a surrogate pair, often a cut emoji"
+        remedy = "Replace the broken character, or remove the record."
+    else:
+        return record
+    return problem("bad-encoding", source, record.line, _bad_field(record.value), what, remedy, record.raw)
+
+
+def problem(kind: ProblemKind, source: str, line: int, field: str, message: str, remedy: str, text: str) -> Problem:
+    """Builds a problem whose excerpt is the start of the record's text, safe to print and to store."""
+    excerpt = text[:EXCERPT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    field = field.encode("utf-8", "replace").decode("utf-8")
+    message = message.encode("utf-8", "replace").decode("utf-8")
+    return Problem(kind, source, line, field, message, remedy, excerpt)
+
+
+def dump(value: object) -> str:
+    """Writes a value as one line of JSON, non-ASCII as it is; values that JSON lacks become text, NaN becomes null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    return str(value)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bad_field(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return ""
+    return next((str(key) for key, item in value.items() if not _encodable(f"{key}{dump(item)}")), "")

@@ -1,0 +1,101 @@
+"""Raw records from CSV, TSV and Parquet: one row, one record.
+
+CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows nothing of what the columns mean.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+from delift_core.errors import DataError
+from delift_core.formats.base import name_list
+from delift_core.samples import Problem
+from delift_core.sources.records import RawRecord, checked, dump, problem
+
+# The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
+MAX_CELL_CHARACTERS = 2**31 - 1
+PARQUET_BATCH_ROWS = 1024
+
+
+def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of a CSV or TSV file as objects of text; cells missing at the end of a row are null.
+
+    Args:
+        stream: the file, at its start and seekable.
+        source: the file's name, for problems.
+        suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them.
+
+    Raises:
+        DataError: the header names a column twice.
+    """
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    delimiter = "\t" if suffix == ".tsv" else _delimiter(stream)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    number = 0
+    header: list[str] | None = None
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            number += 1
+            what = f"the row is not CSV ({error}, near line {rows.line_num} of the file)"
+            yield problem("not-an-object", source, number, "", what, "Quote the cell and double the quotes in it.", "")
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            _refuse_repeats(header, source)
+            continue
+        number += 1
+        yield _row_record(header, row, number, source)
+
+
+def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of a Parquet file, nested values included.
+
+    Raises:
+        DataError: the file is not Parquet, is damaged, or names a column twice.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        table = pq.ParquetFile(stream)
+        _refuse_repeats(table.schema_arrow.names, source)
+        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield checked(RawRecord(number, dump(row), row), source)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        where = f" after row {number}" if number else ""
+        raise DataError(f"{source} cannot be read as Parquet{where} ({reason}); write the file anew.") from error
+
+
+def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: str) -> RawRecord | Problem:
+    if len(row) > len(header):
+        what = f"the row has {len(row)} cells and the header {len(header)}"
+        remedy = "Put quotes around cells that contain the separator."
+        return problem("not-an-object", source, number, "", what, remedy, ",".join(row))
+    padded = [*row, *([None] * (len(header) - len(row)))]
+    value = dict(zip(header, padded, strict=True))
+    return checked(RawRecord(number, dump(value), value), source)
+
+
+def _delimiter(stream: BinaryIO) -> str:
+    header = stream.readline().decode("utf-8-sig", "surrogateescape")
+    stream.seek(0)
+    # max() keeps the first of equals, so a single column is read as comma-separated.
+    return max((",", ";", "\t"), key=header.count)
+
+
+def _refuse_repeats(header: Sequence[str], source: str) -> None:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source} names a column twice ({name_list(repeated)}); rename one of them.")

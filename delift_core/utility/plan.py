@@ -1,0 +1,145 @@
+"""Which pairs a run needs, which of them are still to be scored, and what that will cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from delift_core.prompts import EncodedSample
+from delift_core.utility.store import PairStore
+
+_BYTES_PER_PAIR = 8
+_BYTES_PER_FILE = 128
+_MATRIX_COPIES = 4  # utilities, kernel, the optimiser's copy, and one temporary, float32 each
+
+
+@dataclass(frozen=True, slots=True)
+class RunSamples:
+    """Content hashes of the samples of a run, in file order, repeats included."""
+
+    pool: tuple[str, ...]
+    target: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every sample once."""
+        return tuple(dict.fromkeys(self.pool + self.target + self.existing))
+
+    def only(self, usable: Mapping[str, object]) -> "RunSamples":
+        """The same without samples that cannot be scored."""
+        keep = [tuple(row for row in part if row in usable) for part in (self.pool, self.target, self.existing)]
+        return RunSamples(*keep)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnGroup:
+    """Helpers that are all to be scored as examples for the same rows."""
+
+    helpers: tuple[str, ...]
+    rows: tuple[str, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return len(self.helpers) * len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class PairPlan:
+    """What is still to be done for a run, and how many pairs the run has in all."""
+
+    alone: tuple[str, ...]
+    groups: tuple[ColumnGroup, ...]
+    pairs_total: int
+
+    @property
+    def pairs_missing(self) -> int:
+        """Pairs that are not on disk yet."""
+        return sum(group.pairs for group in self.groups)
+
+
+def plan_pairs(store: PairStore, samples: RunSamples) -> PairPlan:
+    """Pool samples help pool and target rows, existing samples help pool rows; what is on disk is not asked again."""
+    wanted: dict[str, tuple[str, ...]] = {}
+    helped_by_pool = tuple(dict.fromkeys(samples.pool + samples.target))
+    for helper in dict.fromkeys(samples.pool):
+        wanted[helper] = helped_by_pool
+    pool_rows = tuple(dict.fromkeys(samples.pool))
+    for helper in dict.fromkeys(samples.existing):
+        wanted.setdefault(helper, pool_rows)
+    return PairPlan(
+        alone=store.missing_alone(samples.all),
+        groups=_group(store, wanted),
+        pairs_total=sum(len(rows) for rows in wanted.values()),
+    )
+
+
+def _group(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[ColumnGroup, ...]:
+    missing: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
+    helpers: dict[tuple[str, ...], list[str]] = {}
+    for helper, rows in wanted.items():
+        key = (store.signature(helper), id(rows))  # equal keys miss equal rows: look them up once
+        if key not in missing:
+            missing[key] = store.missing(rows, helper)
+        if missing[key]:
+            helpers.setdefault(missing[key], []).append(helper)
+    return tuple(ColumnGroup(tuple(members), rows) for rows, members in helpers.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will cost; `seconds` follows from a rate measured on this machine with this model and these rows."""
+
+    pairs_total: int
+    pairs_missing: int
+    seconds: float | None
+    tokens_per_second: float
+    memory_bytes: int
+    disk_bytes: int
+    memory_available: int
+    disk_available: int
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the run cannot fit this machine, in one line; None when it can."""
+        if self.memory_bytes > self.memory_available:
+            return (
+                f"the run needs about {_gib(self.memory_bytes)} of memory and {_gib(self.memory_available)} are free; "
+                "take a smaller pool or a smaller model"
+            )
+        if self.disk_bytes > self.disk_available:
+            return (
+                f"the run needs about {_gib(self.disk_bytes)} on disk and {_gib(self.disk_available)} are free; "
+                "free some space or move the workspace"
+            )
+        return None
+
+
+def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
+    """Tokens that the forward passes of a plan go over, the measure of its cost."""
+    total = sum(_suffix_length(encoded[row]) + head_length for row in plan.alone)
+    for group in plan.groups:
+        suffixes = sum(_suffix_length(encoded[row]) for row in group.rows)
+        total += sum(head_length + len(encoded[helper].example) + suffixes for helper in group.helpers)
+    return total
+
+
+def memory_needed(samples: RunSamples, parameters: int, bytes_per_weight: int) -> int:
+    """Bytes for the weights, a batch's activations (taken as the weights again, at least 512 MiB) and the matrices."""
+    weights = parameters * bytes_per_weight
+    n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
+    matrices = (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
+    return weights + max(weights, 512 << 20) + matrices
+
+
+def disk_needed(plan: PairPlan, rows_per_block: int) -> int:
+    """Bytes that the missing blocks will take."""
+    files = sum(len(group.helpers) * -(-len(group.rows) // rows_per_block) for group in plan.groups)
+    return plan.pairs_missing * _BYTES_PER_PAIR + files * _BYTES_PER_FILE
+
+
+def _suffix_length(sample: EncodedSample) -> int:
+    return len(sample.query) + len(sample.response)
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):,.1f} GiB"

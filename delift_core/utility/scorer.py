@@ -1,0 +1,259 @@
+"""The exact scorer: statistics of responses with and without an example, by teacher forcing.
+
+An example is prefilled once and its key/value cache serves every query (no query depends on another). Queries are
+padded on the right, longest first, under a token budget; causal attention keeps padding from touching real tokens, so
+no attention mask is needed. The output layer runs on response positions only, in chunks, and log-sum-exp in float32.
+This module knows nothing of samples, templates' texts, files or metrics.
+
+    suffix       q0 q1 q2 r0 r1 r2 <pad>
+    hidden        .  . h2 h3 h4  .   .     h_t predicts the token after it: h2 -> r0, h3 -> r1, h4 -> r2
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from delift_core.errors import ScoringError
+from delift_core.models import LoadedModel
+
+if TYPE_CHECKING:
+    from delift_core.prompts import Tokens
+
+_HEAD_CHUNK = (
+    256  # response positions per pass through the output layer: (256, vocabulary) float32 stays near the cache
+)
+_TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+_PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """Query and response of one sample as token ids; the query has at least one token."""
+
+    query: "Tokens"
+    response: "Tokens"
+
+    def __len__(self) -> int:
+        return len(self.query) + len(self.response)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Suffixes of similar length, padded to (b, t).
+
+    Attributes:
+        rows: (b,) int64, where each suffix stands in the caller's list.
+        ids: (b, t) int64, padded on the right.
+        positions: (m,) int64, flat positions in (b * t) whose hidden state predicts a response token.
+        targets: (m,) int64, the predicted tokens.
+        owners: (m,) int64, row within the batch of each scored token.
+        lengths: (b,) int64, real tokens per row.
+        real_tokens: their sum.
+    """
+
+    rows: torch.Tensor
+    ids: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+    lengths: torch.Tensor
+    real_tokens: int
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """The same work in two batches, for when one did not fit the memory."""
+        cut, width = self.ids.shape[0] // 2, self.ids.shape[1]
+        first = self.owners < cut
+        tokens = int(self.lengths[:cut].sum()), int(self.lengths[cut:].sum())
+        left = Batch(self.rows[:cut], self.ids[:cut], *self._scored(first, 0, width), self.lengths[:cut], tokens[0])
+        right = Batch(self.rows[cut:], self.ids[cut:], *self._scored(~first, cut, width), self.lengths[cut:], tokens[1])
+        return left, right
+
+    def _scored(self, mask: torch.Tensor, shift: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.positions[mask] - shift * width, self.targets[mask], self.owners[mask] - shift
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Key/value cache of one example: per layer a (1, heads, length, head size) pair; None when there are no tokens."""
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] | None
+    length: int
+
+    def cache(self, rows: int) -> DynamicCache:
+        """A cache for `rows` queries that share this prefix (views of it: the model appends, and never writes)."""
+        cache = DynamicCache()
+        for keys, values in self.layers or ():
+            layer = cast(Any, DynamicLayer)()
+            layer.lazy_initialization(keys, values)
+            layer.keys = keys.expand(rows, -1, -1, -1)
+            layer.values = values.expand(rows, -1, -1, -1)
+            cache.layers.append(layer)
+        return cache
+
+
+class Scorer:
+    """Runs one loaded model over prefixes and batches of suffixes."""
+
+    def __init__(self, loaded: LoadedModel, *, tokens_per_batch: int | None = None) -> None:
+        """Args:
+            loaded: the model; its family must have attention layers only.
+            tokens_per_batch: most tokens in a forward pass; the default suits the device.
+
+        Raises:
+            ScoringError: the model's family cannot be scored exactly with a shared prefix.
+        """
+        self.loaded = loaded
+        self.tokens_per_batch = tokens_per_batch or _TOKENS_PER_BATCH.get(loaded.device.type, 1024)
+        self._body = cast(Any, loaded.model).get_decoder()
+        self._head = cast(Any, loaded.model).get_output_embeddings()
+        self._check_family()
+
+    @torch.inference_mode()
+    def prefill(self, tokens: Sequence[int]) -> Prefix:
+        """Computes the cache of a prefix (head and example) once."""
+        if not tokens:
+            return Prefix(None, 0)
+        ids = torch.tensor([list(tokens)], device=self.loaded.device)
+        cache = DynamicCache()
+        self._body(input_ids=ids, past_key_values=cache, use_cache=True)
+        layers = tuple((layer.keys, layer.values) for layer in cast(Any, cache).layers)
+        return Prefix(layers, len(tokens))
+
+    def pack(self, suffixes: Sequence[Suffix]) -> list[Batch]:
+        """Batches of suffixes, longest first, so that what does not fit the memory shows at once."""
+        order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
+        batches, start = [], 0
+        while start < len(order):
+            width = len(suffixes[order[start]])
+            count = max(1, self.tokens_per_batch // width)
+            rows = order[start : start + count]
+            batches.append(_pad(rows, [suffixes[row] for row in rows], self.loaded.device))
+            start += count
+        return batches
+
+    @torch.inference_mode()
+    def score(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
+        """Statistics of one batch after a prefix.
+
+        Returns:
+            (b, 2) float64 on the device: sum of (1 - p)^2 and sum of log p (nats) over each row's response tokens.
+        """
+        return self._score(prefix, batch)[0]
+
+    @torch.inference_mode()
+    def score_and_embed(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `score`, with a (b, d) float32 embedding: hidden states averaged with weights that grow with the position.
+
+        The weighting is that of RDS+ (arXiv 2503.01807): later tokens of a causal model have seen more of the sample.
+        """
+        statistics, hidden = self._score(prefix, batch)
+        width = batch.ids.shape[1]
+        steps = torch.arange(1, width + 1, device=hidden.device)
+        weights = torch.where(steps[None, :] <= batch.lengths[:, None], steps[None, :], 0).float()  # (b, t)
+        weights = weights / weights.sum(dim=1, keepdim=True)
+        return statistics, torch.einsum("bt,btd->bd", weights, hidden.float())
+
+    def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        try:
+            hidden = self._hidden(prefix, batch)
+            return self._statistics(hidden, batch), hidden
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if batch.ids.shape[0] == 1:
+                raise ScoringError(
+                    f"out of memory with a single sequence of {prefix.length + batch.ids.shape[1]:,} tokens; "
+                    "close other programs, take a smaller model, or leave out the longest rows"
+                ) from error
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+        left, right = (self._score(prefix, half) for half in batch.halves())
+        return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1]])
+
+    def _hidden(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
+        """(b, t, d) last hidden states of a batch after a prefix."""
+        cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
+        output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
+        return cast(torch.Tensor, output.last_hidden_state)
+
+    def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        scored = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # (m, d)
+        sums = torch.zeros(batch.ids.shape[0], 2, dtype=torch.float64, device=hidden.device)
+        for start in range(0, scored.shape[0], _HEAD_CHUNK):
+            part = slice(start, start + _HEAD_CHUNK)
+            logits = self._logits(scored[part])  # (c, V) float32
+            log_p = logits.gather(1, batch.targets[part, None])[:, 0] - torch.logsumexp(logits, dim=1)
+            miss = torch.expm1(log_p)  # p - 1, without the rounding of 1 - exp near p = 1
+            sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).double())
+        return sums
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Output layer with the scalings that some families put after it, as float32."""
+        config = self.loaded.model.config
+        logits = cast(torch.Tensor, self._head(hidden)).float()
+        if getattr(config, "logits_scaling", None):  # Granite
+            logits = logits / config.logits_scaling
+        if getattr(config, "logit_scale", None):  # Cohere
+            logits = logits * config.logit_scale
+        if getattr(config, "final_logit_softcapping", None):  # Gemma
+            cap = config.final_logit_softcapping
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    @torch.inference_mode()
+    def _check_family(self) -> None:
+        """Refuses models whose own forward pass does not agree with the parts that are used here."""
+        config = self.loaded.model.config
+        family = config.model_type
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if not kinds <= _PLAIN_ATTENTION:
+            raise ScoringError(
+                f"models of the family {family!r} keep a running state that a shared example cannot be split from; "
+                "take a model with attention layers only (Llama, Qwen2, Mistral, Gemma, Phi, GPT-2, OPT…)"
+            )
+        ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
+        expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
+        prefix = self.prefill(ids[0, :9].tolist())
+        rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
+        got = self._logits(rest)
+        tolerance = 1e-3 if self.loaded.identity.dtype == "float32" else 0.1
+        if not torch.allclose(got, expected[9:], rtol=tolerance, atol=tolerance * float(expected.abs().max())):
+            raise ScoringError(
+                f"models of the family {family!r} cannot be scored: their output differs when an example's cache is "
+                "reused; take another model, or report this family"
+            )
+
+
+def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
+    width = max(len(suffix) for suffix in suffixes)
+    ids = np.zeros((len(suffixes), width), dtype=np.int64)
+    positions, targets, owners = [], [], []
+    for row, suffix in enumerate(suffixes):
+        ids[row, : len(suffix)] = suffix.query + suffix.response
+        first = row * width + len(suffix.query) - 1  # the last query token predicts the first response token
+        positions.append(np.arange(first, first + len(suffix.response)))
+        targets.append(np.asarray(suffix.response))
+        owners.append(np.full(len(suffix.response), row))
+
+    def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
+
+    lengths = [len(suffix) for suffix in suffixes]
+    return Batch(
+        rows=torch.tensor(list(rows), dtype=torch.int64, device=device),
+        ids=torch.from_numpy(ids).to(device),
+        positions=tensor(positions),
+        targets=tensor(targets),
+        owners=tensor(owners),
+        lengths=torch.tensor(lengths, device=device),
+        real_tokens=sum(lengths),
+    )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

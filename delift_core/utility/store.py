@@ -1,0 +1,197 @@
+"""Scored pairs on disk: content-addressed, so that nothing is scored twice.
+
+One folder per scoring context (model revision, template, precision, context length: whatever the numbers depend on
+besides the two samples). Samples are named by their content hash. Every file appears whole or not at all.
+
+    <context key>/context.json              what the key was made of
+    <context key>/rows/<row set>.json       the helped samples of a block, in order
+    <context key>/alone/<row set>.npy       (m, 4 + d) float32: statistics, prompt and response tokens, embedding
+    <context key>/pairs/<helper>.<row set>.npy   (m, 2) float32: statistics with the helper as example
+
+This module knows nothing of models, runs or the database.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from delift_core.utility.metrics import Metric, utility
+
+_NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
+_STATISTICS, _COUNTS = 2, 2
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringContext:
+    """Everything besides the two samples that a pair's numbers depend on."""
+
+    model: str
+    revision: str
+    dtype: str
+    template: str
+    template_version: int
+    context_length: int
+
+    @property
+    def key(self) -> str:
+        """Folder name; the model's name is left out, since the revision says what the weights are."""
+        facts = {name: value for name, value in asdict(self).items() if name != "model"}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Samples without an example.
+
+    Attributes:
+        statistics: (n, 2) float32; NaN for a sample that was not scored.
+        prompt_tokens: (n,) int64.
+        tokens: (n,) int64 response tokens; 0 for a sample that was not scored.
+        embeddings: (n, d) float32.
+    """
+
+    statistics: np.ndarray
+    prompt_tokens: np.ndarray
+    tokens: np.ndarray
+    embeddings: np.ndarray
+
+    @property
+    def scored(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.tokens > 0
+
+
+class PairStore:
+    """The blocks of one scoring context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("rows", "alone", "pairs"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self._positions: dict[str, dict[str, int]] = {}
+        self._blocks: dict[str, list[str]] = {}
+        self._alone: list[str] = [path.stem for path in sorted((folder / "alone").glob("*.npy"))]
+        self._scan()
+
+    @classmethod
+    def open(cls, utility_folder: Path, context: ScoringContext) -> "PairStore":
+        """Opens, or makes, the folder of a scoring context."""
+        store = cls(utility_folder / context.key)
+        description = store.folder / "context.json"
+        if not description.exists():
+            _write_atomically(description, json.dumps(asdict(context), indent=2).encode())
+        return store
+
+    def missing_alone(self, rows: Sequence[str]) -> tuple[str, ...]:
+        """Those of `rows` that were not yet scored without an example, once each, in order."""
+        known = {row for name in self._alone for row in self._row_set(name)}
+        return tuple(row for row in dict.fromkeys(rows) if row not in known)
+
+    def missing(self, rows: Sequence[str], helper: str) -> tuple[str, ...]:
+        """Those of `rows` that were not yet scored with `helper` as example, once each, in order."""
+        row_sets = [self._row_set(name) for name in self._blocks.get(helper, ())]
+        return tuple(row for row in dict.fromkeys(rows) if not any(row in known for known in row_sets))
+
+    def signature(self, helper: str) -> tuple[str, ...]:
+        """Names of the row sets scored with `helper`: helpers of equal signature miss the same rows."""
+        return tuple(self._blocks.get(helper, ()))
+
+    def write_alone(self, rows: Sequence[str], alone: Alone) -> None:
+        """Keeps samples' own numbers, in the order of `rows`."""
+        name = self._keep_row_set(rows)
+        counts = np.stack([alone.prompt_tokens, alone.tokens], axis=1)
+        block = np.concatenate([alone.statistics, counts, alone.embeddings], axis=1).astype(np.float32)
+        _save(self.folder / "alone" / f"{name}.npy", block)
+        self._alone.append(name)
+
+    def write_pairs(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
+        """Keeps one block: (m, 2) statistics of `rows`, each with `helper` as its example."""
+        name = self._keep_row_set(rows)
+        _save(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
+        self._blocks.setdefault(helper, []).append(name)
+
+    def alone(self, rows: Sequence[str]) -> Alone:
+        """Numbers of samples without an example, in the order of `rows`."""
+        blocks = [(name, np.load(self.folder / "alone" / f"{name}.npy", mmap_mode="r")) for name in self._alone]
+        width = max((block.shape[1] for _, block in blocks), default=_STATISTICS + _COUNTS)
+        table = np.full((len(rows), width), np.nan, dtype=np.float32)
+        for name, block in blocks:
+            here, there = self._match(rows, name)
+            table[here] = block[there]
+        counts = np.nan_to_num(table[:, _STATISTICS : _STATISTICS + _COUNTS]).astype(np.int64)
+        return Alone(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
+
+    def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
+        """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
+        table = np.full((len(rows), _STATISTICS), np.nan, dtype=np.float32)
+        for name in self._blocks.get(helper, ()):
+            here, there = self._match(rows, name)
+            table[here] = np.load(self.folder / "pairs" / f"{helper}.{name}.npy", mmap_mode="r")[there]
+        return table
+
+    def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
+        """Utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
+        alone = self.alone(rows)
+        tokens = np.maximum(alone.tokens, 1)  # an unscored row is NaN already
+        matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
+        for column, helper in enumerate(helpers):
+            matrix[:, column] = utility(alone.statistics, self.pair_statistics(rows, helper), tokens, metric)
+        return matrix
+
+    def _scan(self) -> None:
+        """Lists the finished blocks; a file of the wrong size (a damaged disk) is not one, and will be scored again."""
+        with os.scandir(self.folder / "pairs") as entries:
+            for entry in sorted(entries, key=lambda item: item.name):
+                helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
+                if suffix != "npy" or not (self.folder / "rows" / f"{name}.json").exists():
+                    continue
+                expected = _NPY_HEADER + len(self._row_set(name)) * _STATISTICS * 4
+                if entry.stat().st_size == expected:
+                    self._blocks.setdefault(helper, []).append(name)
+
+    def _row_set(self, name: str) -> dict[str, int]:
+        if name not in self._positions:
+            rows = json.loads((self.folder / "rows" / f"{name}.json").read_text())
+            self._positions[name] = {row: position for position, row in enumerate(rows)}
+        return self._positions[name]
+
+    def _keep_row_set(self, rows: Sequence[str]) -> str:
+        name = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+        if name not in self._positions:
+            _write_atomically(self.folder / "rows" / f"{name}.json", json.dumps(list(rows)).encode())
+            self._positions[name] = {row: position for position, row in enumerate(rows)}
+        return name
+
+    def _match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in `rows` and in the named row set of the samples that are in both."""
+        known = self._row_set(name)
+        found = [(here, known[row]) for here, row in enumerate(rows) if row in known]
+        here, there = zip(*found, strict=True) if found else ((), ())
+        return np.asarray(here, dtype=np.int64), np.asarray(there, dtype=np.int64)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with tempfile.SpooledTemporaryFile() as buffer:
+        np.save(buffer, np.ascontiguousarray(array))
+        buffer.seek(0)
+        _write_atomically(path, buffer.read())
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all, also after a power cut."""
+    handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

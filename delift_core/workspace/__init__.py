@@ -1,0 +1,44 @@
+"""The workspace: the folder and the DuckDB file that hold a curator's work.
+
+It knows samples, runs, selections and edits as records to keep; it knows nothing of models, matrices or pages.
+"""
+
+from delift_core.workspace.records import (
+    DatasetRecord,
+    DatasetRole,
+    Edit,
+    EditAction,
+    EditState,
+    ExportRecord,
+    Override,
+    RunRecord,
+    RunSpec,
+    RunStatus,
+    RunTemplate,
+    SamplePage,
+    SampleRow,
+    SelectionRecord,
+    SelectionSummary,
+    TokenCounts,
+)
+from delift_core.workspace.workspace import Workspace
+
+__all__ = [
+    "DatasetRecord",
+    "DatasetRole",
+    "Edit",
+    "EditAction",
+    "EditState",
+    "ExportRecord",
+    "Override",
+    "RunRecord",
+    "RunSpec",
+    "RunStatus",
+    "RunTemplate",
+    "SamplePage",
+    "SampleRow",
+    "SelectionRecord",
+    "SelectionSummary",
+    "TokenCounts",
+    "Workspace",
+]

@@ -1,0 +1,242 @@
+"""The one connection to a workspace's DuckDB file: a cursor for each call, one writer at a time.
+
+DuckDB gives wrong rows when threads share a connection, and refuses concurrent writers; so every read and every
+write opens its own cursor in its own transaction, and writes queue behind a lock. This module knows nothing of what
+the tables mean.
+"""
+
+import atexit
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from delift_core.errors import WorkspaceError
+from delift_core.workspace.schema import migrate
+
+Cursor = duckdb.DuckDBPyConnection
+Row = tuple[Any, ...]
+
+# Scoring needs the memory and the cores more than the database does.
+_MEMORY_LIMIT = "25%"
+_MAX_THREADS = 4
+
+
+class Database:
+    """An open DuckDB file, safe to use from many threads of this process."""
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, clock: Callable[[], datetime]) -> None:
+        self.path = path
+        self._connection = connection
+        self._clock = clock
+        self._writer = threading.Lock()
+        self._idle = threading.Condition()
+        self._under_way = 0
+        self._closed = False
+
+    @contextmanager
+    def read(self) -> Iterator[Cursor]:
+        """A cursor in a read-only transaction: all its statements see the same state."""
+        with self._transaction("BEGIN TRANSACTION READ ONLY") as cursor:
+            yield cursor
+
+    @contextmanager
+    def write(self) -> Iterator[Cursor]:
+        """A cursor in a transaction that commits at the end and rolls back on any exception; one at a time.
+
+        Do not nest: a second `write` in the same thread would wait for itself.
+        """
+        with self._writer, self._transaction("BEGIN TRANSACTION") as cursor:
+            yield cursor
+
+    def now(self) -> datetime:
+        """The clock's time as the tables keep it: UTC without a zone."""
+        return self._clock().astimezone(UTC).replace(tzinfo=None)
+
+    def close(self) -> None:
+        """Waits for the reads and writes under way, then lets go of the file; more calls do nothing."""
+        with self._idle:
+            already, self._closed = self._closed, True
+            self._idle.wait_for(lambda: self._under_way == 0)
+            if not already:
+                self._connection.close()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Cursor]:
+        with self._counted(), self._clear_errors():
+            cursor = self._connection.cursor()
+            try:
+                cursor.execute(begin)
+                try:
+                    yield cursor
+                    cursor.execute("COMMIT")
+                except BaseException:
+                    with suppress(duckdb.Error):  # a failed COMMIT has already rolled back
+                        cursor.execute("ROLLBACK")
+                    raise
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Makes `close` wait for the block: an open cursor would keep the file locked."""
+        with self._idle:
+            if self._closed:
+                raise WorkspaceError(f"workspace {self.path.parent} is closed: open it again")
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._under_way -= 1
+                self._idle.notify_all()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        """Turns what a user can meet (full disk, lost rights, no memory, broken text) into WorkspaceError."""
+        try:
+            yield
+        except (duckdb.OperationalError, duckdb.FatalException) as error:
+            raise WorkspaceError(
+                f"workspace {self.path.parent} could not be read or written ({_first_line(error)}): "
+                "check the free disk space, memory and rights of the folder, then open it again"
+            ) from error
+        except UnicodeEncodeError as error:
+            raise WorkspaceError(_bad_text(self.path)) from error
+        except duckdb.InvalidInputException as error:
+            if "surrogate" not in str(error):
+                raise
+            raise WorkspaceError(_bad_text(self.path)) from error
+
+
+def connect(path: Path, writable: Path, clock: Callable[[], datetime]) -> Database:
+    """Opens a DuckDB file once, locks its configuration down, and brings its tables to the newest version.
+
+    Args:
+        path: the database file; made when it does not exist.
+        writable: the one folder beside the file that SQL may read and write.
+        clock: gives the time, with its zone.
+
+    Raises:
+        WorkspaceError: the file is open elsewhere, in another process or in this one, is not a DuckDB file, or
+            has tables of a newer version.
+    """
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    try:
+        connection = duckdb.connect(str(path), config=config)
+    except duckdb.ConnectionException as error:
+        raise WorkspaceError(_open_here(path)) from error
+    except duckdb.Error as error:
+        raise WorkspaceError(_cannot_open(path, error)) from error
+    try:
+        _lock_down(connection, path, writable)
+        database = Database(path, connection, clock)
+        migrate(connection, path.parent, database.now())
+    except BaseException:
+        connection.close()
+        raise
+    atexit.register(_close_if_alive, weakref.ref(database))
+    return database
+
+
+def fetch_one(cursor: Cursor, statement: str, values: Sequence[object] = ()) -> Row | None:
+    """The first row of a query, or None; the rest of the result is dropped."""
+    row: Row | None = cursor.execute(statement, list(values)).fetchone()
+    return row
+
+
+def next_number(cursor: Cursor, sequence: str) -> int:
+    """The next number of a sequence; never given twice, also after what had it was deleted."""
+    row = fetch_one(cursor, "SELECT nextval(?)", [sequence])
+    assert row is not None  # a SELECT without FROM has one row
+    return int(row[0])
+
+
+def with_zone(moment: datetime) -> datetime:
+    """A time as the tables keep it, with its zone (UTC) said."""
+    return moment.replace(tzinfo=UTC)
+
+
+def required_name(name: str, noun: str) -> str:
+    """The name without surrounding blanks.
+
+    Raises:
+        WorkspaceError: nothing is left.
+    """
+    if not name.strip():
+        raise WorkspaceError(f"a {noun} needs a name: give it one that is not blank")
+    return name.strip()
+
+
+def missing(noun: str, item_id: str) -> WorkspaceError:
+    """The error for an id that the workspace does not hold."""
+    return WorkspaceError(f"the workspace has no {noun} {item_id!r}: it was deleted, or is in another workspace")
+
+
+def _close_if_alive(reference: "weakref.ref[Database]") -> None:
+    """Closes a database that was left open at exit: a daemon thread inside DuckDB would abort the interpreter."""
+    database = reference()
+    if database is not None:
+        database.close()
+
+
+def _lock_down(connection: duckdb.DuckDBPyConnection, path: Path, writable: Path) -> None:
+    # A second connect in one process answers with the same database, whose settings the first has locked.
+    locked = connection.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]
+    if locked:
+        raise WorkspaceError(_open_here(path))
+    threads = max(1, min(_MAX_THREADS, (os.cpu_count() or 1) // 2))
+    quoted = str(writable).replace("'", "''")
+    try:
+        for setting in (
+            f"memory_limit = '{_MEMORY_LIMIT}'",
+            f"threads = {threads}",
+            f"allowed_directories = ['{quoted}']",
+            "enable_external_access = false",
+            "lock_configuration = true",
+        ):
+            connection.execute(f"SET {setting}")
+    except duckdb.InvalidInputException as error:  # another thread locked it in between
+        raise WorkspaceError(_open_here(path)) from error
+
+
+def _cannot_open(path: Path, error: duckdb.Error) -> str:
+    text = str(error)
+    if "lock" in text.lower():
+        found = re.search(r"PID (\d+)", text)
+        pid = f"pid {found[1]}" if found else "pid unknown"
+        return (
+            f"workspace {path.parent} is in use by another process ({pid}): "
+            "close the DELIFT Studio that has it open, or choose another workspace folder"
+        )
+    return (
+        f"workspace {path.parent} cannot be opened: {_first_line(error)}; "
+        f"check {path.name} and its rights, or choose another workspace folder"
+    )
+
+
+def _open_here(path: Path) -> str:
+    return (
+        f"workspace {path.parent} is already open in this process: use the Workspace that holds it, or close that one"
+    )
+
+
+def _bad_text(path: Path) -> str:
+    return (
+        f"workspace {path.parent} cannot keep text that is not valid Unicode (it has a lone surrogate): "
+        "remove or replace that character"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,329 @@
+"""Data sets and their samples: added once, read back whole, by page or by search.
+
+It knows nothing of wire formats or of where the rows came from; contents are never changed after they were added.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from delift_core.errors import WorkspaceError
+from delift_core.samples import ColumnMapping, Dataset, Message, Problem, Sample
+from delift_core.workspace.database import (
+    Cursor,
+    Database,
+    Row,
+    fetch_one,
+    missing,
+    next_number,
+    required_name,
+    with_zone,
+)
+from delift_core.workspace.records import DatasetRecord, DatasetRole, SamplePage, SampleRow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_COLUMNS = (
+    "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
+    "n_samples, n_problems, created_at"
+)
+_SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
+_PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt"
+_CHUNK_ROWS = 20_000  # bounds the memory of one insert
+
+# The same texts as Sample.response and Sample.prompt: the last turn, and the last user turn before it.
+_RESPONSE = "messages[-1].content"
+_PROMPT = "list_filter(messages[:-2], lambda turn: turn.role = 'user')[-1].content"
+
+
+class DatasetStore:
+    """The workspace's data sets."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, dataset: Dataset, *, role: DatasetRole, origin: str) -> DatasetRecord:
+        """Keeps a data set; one that is there already, with the same contents in the same role, is returned as it is.
+
+        Args:
+            dataset: what to keep. Its name, and the names of its sources, are not part of its contents.
+            role: what it is for.
+            origin: where it came from, for display.
+
+        Raises:
+            WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
+        """
+        dataset_id = f"{role}-{_digest(dataset)[:12]}"
+        with self._database.write() as cursor:
+            if _find(cursor, dataset_id) is None:
+                number = next_number(cursor, "dataset_numbers")
+                _insert_dataset(cursor, dataset_id, number, dataset, role, origin, self._database)
+                for table in _sample_tables(dataset_id, dataset.samples):
+                    cursor.register("incoming", table)
+                    cursor.execute("INSERT INTO samples SELECT * FROM incoming")
+                    cursor.unregister("incoming")
+                if dataset.problems:
+                    cursor.register("incoming", _problem_table(dataset_id, dataset.problems))
+                    cursor.execute("INSERT INTO problems SELECT * FROM incoming")
+                    cursor.unregister("incoming")
+            return _get(cursor, dataset_id)
+
+    def records(self, role: DatasetRole | None = None) -> tuple[DatasetRecord, ...]:
+        """All data sets (of a role), newest first. This is a read-only operation."""
+        with self._database.read() as cursor:
+            rows = cursor.execute(
+                f"SELECT {_COLUMNS} FROM datasets WHERE role = ? OR ? IS NULL ORDER BY number DESC", [role, role]
+            ).fetchall()
+        return tuple(_record(row) for row in rows)
+
+    def record(self, dataset_id: str) -> DatasetRecord:
+        """One data set, without its samples.
+
+        Raises:
+            WorkspaceError: there is none with this id.
+        """
+        with self._database.read() as cursor:
+            return _get(cursor, dataset_id)
+
+    def load(self, dataset_id: str) -> Dataset:
+        """The data set as it was added, sample for sample, under its name of now.
+
+        Raises:
+            WorkspaceError: there is none with this id.
+        """
+        with self._database.read() as cursor:
+            record = _get(cursor, dataset_id)
+            samples = cursor.execute(
+                f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position", [dataset_id]
+            ).fetchall()
+            problems = cursor.execute(
+                f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE dataset_id = ? ORDER BY position", [dataset_id]
+            ).fetchall()
+        return Dataset(
+            name=record.name,
+            format=record.format,
+            mapping=record.mapping,
+            samples=tuple(_sample_row(row).sample for row in samples),
+            problems=tuple(Problem(*row) for row in problems),
+        )
+
+    def find(self, dataset_id: str, search: str) -> np.ndarray:
+        """Positions (m,) int64, ascending, of the samples whose prompt or response contains a text.
+
+        Letter case does not count; % and _ stand for themselves. An empty text is in every sample.
+
+        Raises:
+            WorkspaceError: there is no data set with this id.
+        """
+        with self._database.read() as cursor:
+            _get(cursor, dataset_id)
+            return _find_text(cursor, dataset_id, search)
+
+    def page(
+        self,
+        dataset_id: str,
+        *,
+        search: str = "",
+        positions: Sequence[int] | np.ndarray | None = None,
+        limit: int,
+        offset: int = 0,
+    ) -> SamplePage:
+        """One page of samples.
+
+        Args:
+            dataset_id: which data set.
+            search: only samples whose prompt or response contains this text (see `find`).
+            positions: only these samples, in this order; None is all of them in file order.
+            limit: rows on a page, >= 0.
+            offset: rows before this page, >= 0.
+
+        Raises:
+            WorkspaceError: there is no data set with this id, or a position lies outside it.
+        """
+        with self._database.read() as cursor:
+            n_samples = _get(cursor, dataset_id).n_samples
+            wanted = np.arange(n_samples) if positions is None else np.asarray(positions, dtype=np.int64)
+            if wanted.size and (wanted.min() < 0 or wanted.max() >= n_samples):
+                raise WorkspaceError(
+                    f"data set {dataset_id!r} has samples 0 to {n_samples - 1}, asked for {wanted.min()} to "
+                    f"{wanted.max()}: ask with positions of this data set"
+                )
+            if search:
+                wanted = wanted[np.isin(wanted, _find_text(cursor, dataset_id, search))]
+            return SamplePage(len(wanted), _rows_at(cursor, dataset_id, wanted[offset : offset + limit].tolist()))
+
+    def rename(self, dataset_id: str, name: str) -> DatasetRecord:
+        """Gives a data set another name.
+
+        Raises:
+            WorkspaceError: there is none with this id, or the name is blank.
+        """
+        name = required_name(name, "data set")
+        with self._database.write() as cursor:
+            cursor.execute("UPDATE datasets SET name = ? WHERE id = ?", [name, dataset_id])
+            return _get(cursor, dataset_id)
+
+    def delete(self, dataset_id: str) -> None:
+        """Removes a data set with its samples, problems and token counts.
+
+        Raises:
+            WorkspaceError: there is none with this id, or a run refers to it.
+        """
+        with self._database.write() as cursor:
+            name = _get(cursor, dataset_id).name
+            runs = cursor.execute(
+                "SELECT id FROM runs WHERE ? IN (pool_id, target_id, existing_id) ORDER BY number", [dataset_id]
+            ).fetchall()
+            if runs:
+                raise WorkspaceError(
+                    f"data set {name!r} is used by {_listed([row[0] for row in runs])}: delete that first"
+                )
+            for table in ("samples", "problems", "token_counts"):
+                cursor.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
+            cursor.execute("DELETE FROM datasets WHERE id = ?", [dataset_id])
+
+
+def _digest(dataset: Dataset) -> str:
+    """SHA-256 (hex) of all that makes two data sets differ, names of the set and of its sources aside."""
+    mapping = dataset.mapping
+    columns = [mapping.prompt, mapping.response, mapping.system] if mapping else None
+    digest = hashlib.sha256(json.dumps([dataset.format, columns]).encode())
+    for sample in dataset.samples:
+        digest.update(json.dumps([sample.id, sample.content_hash, sample.line, sample.raw]).encode())
+    for problem in dataset.problems:
+        digest.update(json.dumps([problem.kind, problem.line, problem.field, problem.excerpt]).encode())
+    return digest.hexdigest()
+
+
+def _insert_dataset(
+    cursor: Cursor,
+    dataset_id: str,
+    number: int,
+    dataset: Dataset,
+    role: DatasetRole,
+    origin: str,
+    database: Database,
+) -> None:
+    mapping = dataset.mapping
+    columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
+    cursor.execute(
+        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            number,
+            dataset_id,
+            role,
+            dataset.name,
+            origin,
+            dataset.format,
+            *columns,
+            dataset.content_hash,
+            len(dataset.samples),
+            len(dataset.problems),
+            database.now(),
+        ],
+    )
+
+
+def _sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.Table"]:
+    """The samples as Arrow tables with the columns of `samples`; Arrow is many times faster than row parameters."""
+    import pyarrow as pa
+
+    for start in range(0, len(samples), _CHUNK_ROWS):
+        chunk = samples[start : start + _CHUNK_ROWS]
+        turns = [turn for sample in chunk for turn in sample.messages]
+        ends = np.cumsum([0, *(len(sample.messages) for sample in chunk)])
+        flat = pa.StructArray.from_arrays(
+            [
+                pa.array([turn.role for turn in turns], pa.string()),
+                pa.array([turn.content for turn in turns], pa.string()),
+            ],
+            ["role", "content"],
+        )
+        yield pa.table(
+            {
+                "dataset_id": pa.array([dataset_id] * len(chunk), pa.string()),
+                "position": pa.array(range(start, start + len(chunk)), pa.int64()),
+                "sample_id": pa.array([sample.id for sample in chunk], pa.string()),
+                "content_hash": pa.array([sample.content_hash for sample in chunk], pa.string()),
+                "source": pa.array([sample.source for sample in chunk], pa.string()),
+                "line": pa.array([sample.line for sample in chunk], pa.int64()),
+                "messages": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat),
+                "raw": pa.array([sample.raw for sample in chunk], pa.string()),
+            }
+        )
+
+
+def _problem_table(dataset_id: str, problems: Sequence[Problem]) -> "pa.Table":
+    import pyarrow as pa
+
+    names = [name.strip() for name in _PROBLEM_COLUMNS.split(",")]
+    return pa.table(
+        {
+            "dataset_id": pa.array([dataset_id] * len(problems), pa.string()),
+            "position": pa.array(range(len(problems)), pa.int64()),
+            **{name: pa.array([getattr(problem, name) for problem in problems]) for name in names},
+        }
+    )
+
+
+def _find(cursor: Cursor, dataset_id: str) -> DatasetRecord | None:
+    row = fetch_one(cursor, f"SELECT {_COLUMNS} FROM datasets WHERE id = ?", [dataset_id])
+    return None if row is None else _record(row)
+
+
+def _get(cursor: Cursor, dataset_id: str) -> DatasetRecord:
+    record = _find(cursor, dataset_id)
+    if record is None:
+        raise missing("data set", dataset_id)
+    return record
+
+
+def _find_text(cursor: Cursor, dataset_id: str, search: str) -> np.ndarray:
+    rows = cursor.execute(
+        f"""SELECT position FROM samples
+            WHERE dataset_id = ? AND (contains(lower({_RESPONSE}), lower(?)) OR contains(lower({_PROMPT}), lower(?)))
+            ORDER BY position""",
+        [dataset_id, search, search],
+    ).fetchall()
+    return np.array([row[0] for row in rows], dtype=np.int64)
+
+
+def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[SampleRow, ...]:
+    """The samples at these positions, in this order."""
+    rows = cursor.execute(
+        f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? AND position IN (SELECT unnest(?::BIGINT[]))",
+        [dataset_id, positions],
+    ).fetchall()
+    by_position = {row[0]: _sample_row(row) for row in rows}
+    return tuple(by_position[position] for position in positions)
+
+
+def _record(row: Row) -> DatasetRecord:
+    dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
+    content_hash, n_samples, n_problems, created_at = rest
+    return DatasetRecord(
+        id=dataset_id,
+        role=role,
+        name=name,
+        origin=origin,
+        format=wire_format,
+        mapping=None if prompt is None else ColumnMapping(prompt, response, system),
+        content_hash=content_hash,
+        n_samples=n_samples,
+        n_problems=n_problems,
+        created_at=with_zone(created_at),
+    )
+
+
+def _sample_row(row: Row) -> SampleRow:
+    position, sample_id, content_hash, source, line, messages, raw = row
+    turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
+    return SampleRow(position, Sample(sample_id, turns, raw, source, line, content_hash))
+
+
+def _listed(run_ids: Sequence[str]) -> str:
+    return f"run {run_ids[0]}" if len(run_ids) == 1 else f"runs {', '.join(run_ids)}"

@@ -1,0 +1,168 @@
+"""The log of what a curator changed: one event for one or many samples, undone and redone without limit.
+
+Events are never deleted and never rewritten; only their state moves (applied, undone, discarded). What the edits
+make of a selection is computed in `delift_core.edits`, not here.
+"""
+
+from collections.abc import Sequence
+
+from delift_core.errors import WorkspaceError
+from delift_core.workspace.database import Cursor, Database, Row, fetch_one, missing, with_zone
+from delift_core.workspace.records import Edit, EditAction, EditState, Override
+
+_COLUMNS = "selection_id, number, action, sample_ids, author, why, created_at, state"
+
+
+class EditLog:
+    """The edits of the workspace's selections."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def apply(
+        self, selection_id: str, action: EditAction, sample_ids: Sequence[str], *, author: str, why: str = ""
+    ) -> int:
+        """Records one edit; edits that were undone can no longer be redone.
+
+        Args:
+            selection_id: which selection.
+            action: "keep" or "drop" whatever the optimiser chose; "reset" gives the decision back to it.
+            sample_ids: ids of samples of the selection's pool, at least one; repeats count once.
+            author: who.
+            why: the reason, may be empty.
+
+        Returns:
+            The number of the edit within the selection, counted from 1.
+
+        Raises:
+            WorkspaceError: there is no such selection, no sample was named, or one is not in the pool.
+        """
+        ids = list(dict.fromkeys(sample_ids))
+        if not ids:
+            raise WorkspaceError(f"edit {action!r} on selection {selection_id} names no sample: choose at least one")
+        with self._database.write() as cursor:
+            _require_selection(cursor, selection_id)
+            _require_in_pool(cursor, selection_id, ids)
+            _move(cursor, selection_id, "undone", "discarded")
+            row = fetch_one(
+                cursor, "SELECT coalesce(max(number), 0) + 1 FROM edits WHERE selection_id = ?", [selection_id]
+            )
+            assert row is not None  # an aggregate without GROUP BY has one row
+            number = int(row[0])
+            cursor.execute(
+                f"INSERT INTO edits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'applied')",
+                [selection_id, number, action, ids, author, why, self._database.now()],
+            )
+        return number
+
+    def undo(self, selection_id: str) -> Edit | None:
+        """Takes back the last edit that counts and returns it; None when there is none.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        return self._step(selection_id, "max", "applied", "undone")
+
+    def redo(self, selection_id: str) -> Edit | None:
+        """Applies again the edit that was undone last and returns it; None when there is none.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        return self._step(selection_id, "min", "undone", "applied")
+
+    def can_undo(self, selection_id: str) -> int:
+        """How many edits can be undone. This is a read-only operation."""
+        return self._count(selection_id, "applied")
+
+    def can_redo(self, selection_id: str) -> int:
+        """How many edits can be redone. This is a read-only operation."""
+        return self._count(selection_id, "undone")
+
+    def overrides(self, selection_id: str) -> dict[str, Override]:
+        """What the edits that count say now: sample id to "keep" or "drop", last edited last.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        with self._database.read() as cursor:
+            _require_selection(cursor, selection_id)
+            rows = cursor.execute(
+                """SELECT sample_id, arg_max(action, number) AS verdict
+                   FROM (SELECT unnest(sample_ids) AS sample_id, action, number FROM edits
+                         WHERE selection_id = ? AND state = 'applied')
+                   GROUP BY sample_id HAVING verdict <> 'reset' ORDER BY max(number), sample_id""",
+                [selection_id],
+            ).fetchall()
+        return dict(rows)
+
+    def history(self, selection_id: str) -> tuple[Edit, ...]:
+        """All edits ever made, oldest first, with those undone and discarded.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        with self._database.read() as cursor:
+            _require_selection(cursor, selection_id)
+            rows = cursor.execute(
+                f"SELECT {_COLUMNS} FROM edits WHERE selection_id = ? ORDER BY number", [selection_id]
+            ).fetchall()
+        return tuple(_edit(row) for row in rows)
+
+    def _step(self, selection_id: str, which: str, before: EditState, after: EditState) -> Edit | None:
+        with self._database.write() as cursor:
+            _require_selection(cursor, selection_id)
+            row = fetch_one(
+                cursor,
+                f"SELECT {which}(number) FROM edits WHERE selection_id = ? AND state = ?",
+                [selection_id, before],
+            )
+            if row is None or row[0] is None:
+                return None
+            _move(cursor, selection_id, before, after, row[0])
+            moved = fetch_one(
+                cursor, f"SELECT {_COLUMNS} FROM edits WHERE selection_id = ? AND number = ?", [selection_id, row[0]]
+            )
+        return None if moved is None else _edit(moved)
+
+    def _count(self, selection_id: str, state: EditState) -> int:
+        with self._database.read() as cursor:
+            _require_selection(cursor, selection_id)
+            row = fetch_one(
+                cursor, "SELECT count(*) FROM edits WHERE selection_id = ? AND state = ?", [selection_id, state]
+            )
+        return 0 if row is None else int(row[0])
+
+
+def _require_selection(cursor: Cursor, selection_id: str) -> None:
+    if fetch_one(cursor, "SELECT 1 FROM selections WHERE id = ?", [selection_id]) is None:
+        raise missing("selection", selection_id)
+
+
+def _require_in_pool(cursor: Cursor, selection_id: str, sample_ids: list[str]) -> None:
+    stranger = fetch_one(
+        cursor,
+        """SELECT sample_id FROM (SELECT unnest(?::VARCHAR[]) AS sample_id)
+           WHERE sample_id NOT IN (
+               SELECT samples.sample_id FROM samples JOIN runs ON samples.dataset_id = runs.pool_id
+               JOIN selections ON selections.run_id = runs.id WHERE selections.id = ?)
+           LIMIT 1""",
+        [sample_ids, selection_id],
+    )
+    if stranger is not None:
+        raise WorkspaceError(
+            f"sample {stranger[0]!r} is not in the pool of selection {selection_id}: name samples of that pool"
+        )
+
+
+def _move(cursor: Cursor, selection_id: str, before: EditState, after: EditState, number: int | None = None) -> None:
+    """Moves the edits in one state (or the one with this number) to another state."""
+    cursor.execute(
+        "UPDATE edits SET state = ? WHERE selection_id = ? AND state = ? AND (number = ? OR ? IS NULL)",
+        [after, selection_id, before, number, number],
+    )
+
+
+def _edit(row: Row) -> Edit:
+    selection_id, number, action, sample_ids, author, why, created_at, state = row
+    return Edit(selection_id, number, action, tuple(sample_ids), author, why, with_zone(created_at), state)

@@ -1,0 +1,176 @@
+"""Scoring runs: what was asked, and how far it got.
+
+It keeps the facts only; starting, stopping and resuming a run is the business of jobs/.
+"""
+
+from delift_core.errors import WorkspaceError
+from delift_core.workspace.database import (
+    Cursor,
+    Database,
+    Row,
+    fetch_one,
+    missing,
+    next_number,
+    with_zone,
+)
+from delift_core.workspace.records import RunRecord, RunSpec, RunStatus
+
+_COLUMNS = (
+    "id, pool_id, target_id, existing_id, model, template, device, dtype, status, context_key, model_revision, "
+    "created_at, finished_at, message, truncated, n_pairs"
+)
+
+
+class RunStore:
+    """The workspace's scoring runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, spec: RunSpec) -> RunRecord:
+        """Keeps a new run, queued.
+
+        Raises:
+            WorkspaceError: a data set of the spec is not in the workspace.
+        """
+        with self._database.write() as cursor:
+            for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
+                if dataset_id is not None and not fetch_one(
+                    cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]
+                ):
+                    raise missing("data set", dataset_id)
+            number = next_number(cursor, "run_numbers")
+            values = [f"r{number}", *_spec_values(spec), "queued", "", "", self._database.now(), None, "", 0, 0]
+            cursor.execute(
+                f"INSERT INTO runs (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [number, *values],
+            )
+            return _get(cursor, f"r{number}")
+
+    def find_done(self, spec: RunSpec) -> RunRecord | None:
+        """The newest run that is done and was asked for the same, or None. This is a read-only operation."""
+        with self._database.read() as cursor:
+            row = fetch_one(
+                cursor,
+                f"""SELECT {_COLUMNS} FROM runs
+                    WHERE status = 'done' AND pool_id = ? AND target_id IS NOT DISTINCT FROM ?
+                        AND existing_id IS NOT DISTINCT FROM ? AND model = ? AND template = ?
+                        AND device = ? AND dtype = ?
+                    ORDER BY number DESC LIMIT 1""",
+                _spec_values(spec),
+            )
+        return None if row is None else _record(row)
+
+    def records(self) -> tuple[RunRecord, ...]:
+        """All runs, newest first. This is a read-only operation."""
+        with self._database.read() as cursor:
+            rows = cursor.execute(f"SELECT {_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
+        return tuple(_record(row) for row in rows)
+
+    def record(self, run_id: str) -> RunRecord:
+        """One run.
+
+        Raises:
+            WorkspaceError: there is none with this id.
+        """
+        with self._database.read() as cursor:
+            return _get(cursor, run_id)
+
+    def set_status(
+        self,
+        run_id: str,
+        status: RunStatus,
+        *,
+        message: str | None = None,
+        context_key: str | None = None,
+        model_revision: str | None = None,
+        truncated: int | None = None,
+        n_pairs: int | None = None,
+    ) -> RunRecord:
+        """Says where a run stands; what is None stays as it was.
+
+        The time of finishing is set when the run first gets a status that ends it, and cleared when it is queued or
+        running again.
+
+        Raises:
+            WorkspaceError: there is no run with this id.
+        """
+        unfinished = status in ("queued", "running")
+        with self._database.write() as cursor:
+            cursor.execute(
+                """UPDATE runs SET status = ?, finished_at = CASE WHEN ? THEN NULL ELSE coalesce(finished_at, ?) END,
+                    message = coalesce(?, message), context_key = coalesce(?, context_key),
+                    model_revision = coalesce(?, model_revision), truncated = coalesce(?, truncated),
+                    n_pairs = coalesce(?, n_pairs)
+                   WHERE id = ?""",
+                [
+                    status,
+                    unfinished,
+                    self._database.now(),
+                    message,
+                    context_key,
+                    model_revision,
+                    None if truncated is None else int(truncated),  # a count may be a numpy integer,
+                    None if n_pairs is None else int(n_pairs),  # which DuckDB does not take
+                    run_id,
+                ],
+            )
+            return _get(cursor, run_id)
+
+    def interrupt_unfinished(self, message: str) -> tuple[str, ...]:
+        """Marks every run that is queued or running as interrupted, for when the process that ran them is gone.
+
+        Returns:
+            The ids of those runs, oldest first.
+        """
+        with self._database.write() as cursor:
+            rows = cursor.execute(
+                "SELECT id FROM runs WHERE status IN ('queued', 'running') ORDER BY number"
+            ).fetchall()
+            cursor.execute(
+                "UPDATE runs SET status = 'interrupted', finished_at = ?, message = ? "
+                "WHERE status IN ('queued', 'running')",
+                [self._database.now(), message],
+            )
+        return tuple(row[0] for row in rows)
+
+    def delete(self, run_id: str) -> None:
+        """Removes a run; its files under utility/ stay, other runs may share them.
+
+        Raises:
+            WorkspaceError: there is none with this id, or a selection was made from it.
+        """
+        with self._database.write() as cursor:
+            _get(cursor, run_id)
+            rows = cursor.execute("SELECT name FROM selections WHERE run_id = ? ORDER BY number", [run_id]).fetchall()
+            if rows:
+                names = ", ".join(repr(row[0]) for row in rows)
+                raise WorkspaceError(f"run {run_id} has selections ({names}): delete those first")
+            cursor.execute("DELETE FROM runs WHERE id = ?", [run_id])
+
+
+def _spec_values(spec: RunSpec) -> list[str | None]:
+    return [spec.pool_id, spec.target_id, spec.existing_id, spec.model, spec.template, spec.device, spec.dtype]
+
+
+def _get(cursor: Cursor, run_id: str) -> RunRecord:
+    row = fetch_one(cursor, f"SELECT {_COLUMNS} FROM runs WHERE id = ?", [run_id])
+    if row is None:
+        raise missing("run", run_id)
+    return _record(row)
+
+
+def _record(row: Row) -> RunRecord:
+    run_id, *spec, status, context_key, model_revision, created_at, finished_at, message, truncated, n_pairs = row
+    return RunRecord(
+        id=run_id,
+        spec=RunSpec(*spec),
+        status=status,
+        context_key=context_key,
+        model_revision=model_revision,
+        created_at=with_zone(created_at),
+        finished_at=None if finished_at is None else with_zone(finished_at),
+        message=message,
+        truncated=truncated,
+        n_pairs=n_pairs,
+    )

@@ -1,0 +1,185 @@
+"""Selections: what the optimiser chose, kept bit for bit.
+
+It knows nothing of how a selection is made, nor of the edits on it, except that they go when it goes.
+"""
+
+import numpy as np
+
+from delift_core.selection.types import (
+    Budget,
+    Certificate,
+    GreedyOrder,
+    ObjectiveConfig,
+    RandomBaseline,
+    Selection,
+)
+from delift_core.workspace.database import (
+    Cursor,
+    Database,
+    Row,
+    fetch_one,
+    missing,
+    next_number,
+    required_name,
+    with_zone,
+)
+from delift_core.workspace.records import SelectionRecord, SelectionSummary
+
+_SUMMARY = (
+    "id, run_id, name, metric, seed, created_at, stage, eta, nu, self_coverage, budget_unit, budget_amount, "
+    "objective_value, upper_bound, n_chosen, n_pool"
+)
+_ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values"
+_POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
+
+
+class SelectionStore:
+    """The workspace's selections."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, run_id: str, selection: Selection, *, name: str, metric: str, seed: int) -> SelectionRecord:
+        """Keeps a selection made from a run.
+
+        Args:
+            run_id: the run whose utilities it was made from.
+            selection: positions refer to the run's pool.
+            name: for the curator, not blank.
+            metric: name of the utility metric, which gives the gains their unit.
+            seed: what the random baseline was drawn with.
+
+        Raises:
+            WorkspaceError: there is no such run, or the name is blank.
+        """
+        name = required_name(name, "selection")
+        with self._database.write() as cursor:
+            if fetch_one(cursor, "SELECT 1 FROM runs WHERE id = ?", [run_id]) is None:
+                raise missing("run", run_id)
+            number = next_number(cursor, "selection_numbers")
+            values = [number, f"s{number}", run_id, name, metric, int(seed), self._database.now()]
+            values += [*_small_values(selection), *_array_values(selection)]
+            marks = ", ".join("?" for _ in values)
+            cursor.execute(f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}) VALUES ({marks})", values)
+            return _get(cursor, f"s{number}")
+
+    def records(self, run_id: str | None = None) -> tuple[SelectionSummary, ...]:
+        """All selections (of a run) without their arrays, newest first. This is a read-only operation."""
+        with self._database.read() as cursor:
+            rows = cursor.execute(
+                f"SELECT {_SUMMARY} FROM selections WHERE run_id = ? OR ? IS NULL ORDER BY number DESC",
+                [run_id, run_id],
+            ).fetchall()
+        return tuple(_summary(row) for row in rows)
+
+    def load(self, selection_id: str) -> SelectionRecord:
+        """A selection with its arrays, equal bit for bit to what was added.
+
+        Raises:
+            WorkspaceError: there is none with this id.
+        """
+        with self._database.read() as cursor:
+            return _get(cursor, selection_id)
+
+    def rename(self, selection_id: str, name: str) -> None:
+        """Gives a selection another name.
+
+        Raises:
+            WorkspaceError: there is none with this id, or the name is blank.
+        """
+        name = required_name(name, "selection")
+        with self._database.write() as cursor:
+            rows = cursor.execute("UPDATE selections SET name = ? WHERE id = ? RETURNING id", [name, selection_id])
+            if not rows.fetchall():
+                raise missing("selection", selection_id)
+
+    def delete(self, selection_id: str) -> None:
+        """Removes a selection with its edits and the notes of its exports; files that were written stay.
+
+        Raises:
+            WorkspaceError: there is none with this id.
+        """
+        with self._database.write() as cursor:
+            rows = cursor.execute("DELETE FROM selections WHERE id = ? RETURNING id", [selection_id])
+            if not rows.fetchall():
+                raise missing("selection", selection_id)
+            for table in ("edits", "exports"):
+                cursor.execute(f"DELETE FROM {table} WHERE selection_id = ?", [selection_id])
+
+
+def _small_values(selection: Selection) -> list[object]:
+    """The columns that are not arrays; float() because DuckDB takes no numpy scalars."""
+    config, budget, certificate = selection.config, selection.budget, selection.certificate
+    return [
+        config.stage,
+        float(config.eta),
+        float(config.nu),
+        float(config.self_coverage),
+        budget.unit,
+        float(budget.amount),
+        float(certificate.value),
+        float(certificate.upper_bound),
+        len(selection.chosen),
+        len(selection.residual_gains),
+    ]
+
+
+def _array_values(selection: Selection) -> list[object]:
+    arrays = (
+        (selection.chosen, _POSITIONS),
+        (selection.chosen_gains, _GAINS),
+        (selection.greedy.order, _POSITIONS),
+        (selection.greedy.gains, _GAINS),
+        (selection.residual_gains, _GAINS),
+        (np.array(selection.random.values), _GAINS),
+    )
+    return [np.asarray(array, dtype=dtype).tobytes() for array, dtype in arrays]
+
+
+def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
+    row = fetch_one(cursor, f"SELECT {_SUMMARY}, {_ARRAYS} FROM selections WHERE id = ?", [selection_id])
+    if row is None:
+        raise missing("selection", selection_id)
+    summary = _summary(row[:16])
+    chosen, chosen_gains, order, gains, residual_gains, random_values = row[16:]
+    return SelectionRecord(
+        id=summary.id,
+        run_id=summary.run_id,
+        name=summary.name,
+        metric=summary.metric,
+        selection=Selection(
+            config=summary.config,
+            budget=summary.budget,
+            chosen=_array(chosen, _POSITIONS),
+            chosen_gains=_array(chosen_gains, _GAINS),
+            greedy=GreedyOrder(_array(order, _POSITIONS), _array(gains, _GAINS)),
+            residual_gains=_array(residual_gains, _GAINS),
+            certificate=summary.certificate,
+            random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
+        ),
+        seed=summary.seed,
+        created_at=summary.created_at,
+    )
+
+
+def _summary(row: Row) -> SelectionSummary:
+    (selection_id, run_id, name, metric, seed, created_at, *rest) = row
+    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool = rest
+    return SelectionSummary(
+        id=selection_id,
+        run_id=run_id,
+        name=name,
+        metric=metric,
+        config=ObjectiveConfig(stage, eta, nu, self_coverage),
+        budget=Budget(unit, amount),
+        certificate=Certificate(value, upper_bound),
+        n_chosen=n_chosen,
+        n_pool=n_pool,
+        seed=seed,
+        created_at=with_zone(created_at),
+    )
+
+
+def _array(blob: bytes, dtype: np.dtype) -> np.ndarray:
+    """The array of a BLOB, in memory of its own: what frombuffer gives is read-only, unlike a fresh selection's."""
+    return np.frombuffer(blob, dtype=dtype).astype(dtype.newbyteorder("="))

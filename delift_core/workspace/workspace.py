@@ -1,0 +1,97 @@
+"""The workspace folder: its database, its sub-folders, and the stores that read and write them.
+
+    with Workspace.open(folder) as workspace:
+        record = workspace.datasets.add(dataset, role="pool", origin="alpaca.json")
+
+It owns where things lie; what lies in utility/, jobs/, exports/ and uploads/ belongs to the modules that write it.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from delift_core.errors import WorkspaceError
+from delift_core.workspace.database import Database, connect
+from delift_core.workspace.datasets import DatasetStore
+from delift_core.workspace.edits import EditLog
+from delift_core.workspace.exports import ExportLog
+from delift_core.workspace.runs import RunStore
+from delift_core.workspace.selections import SelectionStore
+from delift_core.workspace.settings import SettingStore
+from delift_core.workspace.token_counts import TokenCountStore
+
+DATABASE_NAME = "delift.duckdb"
+
+
+def utc_now() -> datetime:
+    """The time now, UTC."""
+    return datetime.now(UTC)
+
+
+class Workspace:
+    """A curator's work: one folder, one database, one store for each noun. Threads may share it.
+
+    Attributes:
+        folder: the workspace folder, absolute.
+        utility_folder: scored pairs, one folder per context key.
+        jobs_folder: files of background runs.
+        exports_folder: written subsets.
+        uploads_folder: files that came through the browser.
+        datasets, token_counts, runs, selections, edits, exports, settings: the stores.
+    """
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder = folder
+        self.utility_folder = folder / "utility"
+        self.jobs_folder = folder / "jobs"
+        self.exports_folder = folder / "exports"
+        self.uploads_folder = folder / "uploads"
+        self.datasets = DatasetStore(database)
+        self.token_counts = TokenCountStore(database)
+        self.runs = RunStore(database)
+        self.selections = SelectionStore(database)
+        self.edits = EditLog(database)
+        self.exports = ExportLog(database)
+        self.settings = SettingStore(database)
+        self._database = database
+
+    @classmethod
+    def open(cls, folder: Path, *, clock: Callable[[], datetime] = utc_now) -> "Workspace":
+        """Opens a workspace, making the folder, its sub-folders and its tables where they are missing.
+
+        Args:
+            folder: the workspace folder; made when it does not exist.
+            clock: gives the time, with its zone.
+
+        Raises:
+            WorkspaceError: the folder cannot be made, the workspace is open in another process or already in this
+                one, or its file is broken or of a newer version.
+        """
+        folder = _make_folders(folder)
+        return cls(folder, connect(folder / DATABASE_NAME, folder / "exports", clock))
+
+    def close(self) -> None:
+        """Lets go of the file, so that another process can open it; more calls do nothing."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _make_folders(folder: Path) -> Path:
+    try:
+        folder = folder.expanduser().resolve()
+        for name in ("utility", "jobs", "exports", "uploads"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder, or a loop of links
+        raise WorkspaceError(
+            f"workspace folder {folder} cannot be made ({error}): choose a folder that you may write to"
+        ) from error
+    return folder

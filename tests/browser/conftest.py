@@ -1,0 +1,173 @@
+"""The real app in a real Chromium: a server per test module, a page per test, no way out of this machine."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, sync_playwright
+
+from tests.setup_browser import find_browser
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "docs" / "screenshots"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    # Requests are recorded and refused per page below; this also stops what a page never sees.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+]
+OUTSIDE = re.compile(r"^(?:https?|wss?)://(?!(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?(?:/|$))")
+START_SECONDS = 90
+# Streamlit waits up to 200 ms before it sends a moved slider or a typed number, so a shorter calm proves nothing.
+CALM_MS = 400
+SETTLE_MS = 60_000
+IS_CALM = """calm => {
+    const app = document.querySelector('[data-testid="stApp"]');
+    const idle = app?.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
+    window.idleSince = idle ? (window.idleSince ?? performance.now()) : null;
+    return idle && performance.now() - window.idleSince >= calm;
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class AppServer:
+    """A running app: where it answers, where its workspace lies, and what it printed."""
+
+    url: str
+    workspace: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def output(self) -> str:
+        """Everything the server printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def fail_if_dead(self) -> None:
+        """Fails the test, with the server's output, where the server has ended."""
+        if self.process.poll() is not None:
+            pytest.fail(f"The app server ended with status {self.process.returncode}:\n{self.output()}", pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
+    """`streamlit run app.py` on a free port with an empty workspace, shared by the tests of one module."""
+    folder = tmp_path_factory.mktemp("app")
+    port = _free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+    command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    environment = {**os.environ, "DELIFT_WORKSPACE": str(folder / "workspace"), "PYTHONUNBUFFERED": "1"}
+    log = folder / "server.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+        )
+    server = AppServer(f"http://127.0.0.1:{port}", folder / "workspace", log, process)
+    try:
+        _wait_until_healthy(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all browser tests."""
+    path = find_browser()
+    if path is None:
+        pytest.fail("No Chromium found: run `make setup`.", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def external_requests() -> list[str]:
+    """The URLs beyond this machine that the test's `page` asked for, all of them refused."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, app_server: AppServer, external_requests: list[str]) -> Iterator[Page]:
+    """A fresh page, 1280 x 900, whose relative addresses lead to the app: `page.goto("/")`."""
+
+    def refuse(route: Route) -> None:
+        external_requests.append(route.request.url)
+        route.abort()
+
+    def refuse_socket(socket: WebSocketRoute) -> None:
+        external_requests.append(socket.url)
+        socket.close()
+
+    context = browser.new_context(
+        base_url=app_server.url, viewport={"width": 1280, "height": 900}, service_workers="block"
+    )
+    context.route(OUTSIDE, refuse)
+    context.route_web_socket(OUTSIDE, refuse_socket)
+    yield context.new_page()
+    context.close()
+    app_server.fail_if_dead()
+
+
+@pytest.fixture
+def settled() -> Callable[[Page], None]:
+    """`settled(page)` waits until the app has run its script to the end and stays calm."""
+
+    def wait(page: Page) -> None:
+        page.evaluate("() => { window.idleSince = null; }")
+        page.wait_for_function(IS_CALM, arg=CALM_MS, timeout=SETTLE_MS)
+
+    return wait
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
+    """`screenshot(page, name)` writes a PNG: into docs/ with UPDATE_SCREENSHOTS=1, else into the test's own folder."""
+    folder = SCREENSHOTS if os.environ.get("UPDATE_SCREENSHOTS") == "1" else tmp_path
+
+    def take(page: Page, name: str) -> Path:
+        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.png"
+        page.screenshot(path=path, animations="disabled")
+        return path
+
+    return take
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_healthy(server: AppServer) -> None:
+    for _ in range(START_SECONDS * 5):
+        server.fail_if_dead()
+        try:
+            with urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            pass
+        try:
+            server.process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            continue
+    pytest.fail(f"The app server did not answer within {START_SECONDS} s:\n{server.output()}", pytrace=False)

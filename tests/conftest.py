@@ -1,0 +1,24 @@
+"""What holds for every test: no hub, no shared workspace, no time limits that a busy machine breaks."""
+
+import os
+from pathlib import Path
+
+# Read when the libraries are imported, so they are set before any test module is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+
+@pytest.fixture
+def workspace_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace folder of the test's own, also named by DELIFT_WORKSPACE."""
+    path = tmp_path / "workspace"
+    path.mkdir()
+    monkeypatch.setenv("DELIFT_WORKSPACE", str(path))
+    return path

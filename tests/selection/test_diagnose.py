@@ -1,0 +1,64 @@
+"""Diagnosis of utilities that do and do not say something."""
+
+import numpy as np
+import pytest
+
+from delift_core.errors import SelectionError
+from delift_core.selection import diagnose as module
+from delift_core.selection.diagnose import diagnose
+
+NAN = np.nan
+
+
+def test_useful_by_hand() -> None:
+    pool = np.array([[9.0, 0.5, -0.2], [-0.3, NAN, 0.1], [0.0, 0.4, NAN]])
+    diagnosis = diagnose(pool)
+    assert diagnosis.verdict == "useful"
+    assert diagnosis.positive_share == pytest.approx(3 / 6)
+    assert diagnosis.median_size == pytest.approx(0.25)
+    assert diagnosis.typical_best == pytest.approx(0.4)
+    assert diagnosis.sentence == "50% of the pairs help, and a typical sample gains 0.4 from its best helper."
+
+
+@pytest.mark.parametrize(
+    ("pool", "verdict"),
+    [
+        (np.zeros((3, 3)), "all-zero"),
+        (np.eye(3), "all-zero"),
+        (np.array([[1.0]]), "all-zero"),
+        (np.full((3, 3), NAN), "all-zero"),
+        (-np.ones((3, 3)), "none-positive"),
+        (np.full((3, 3), 1e-5), "near-zero"),
+        (np.array([[0.0, -1.0], [-1.0, 0.0]]), "none-positive"),
+        (np.array([[0.0, 0.1], [0.1, 0.0]]), "useful"),
+    ],
+)
+def test_verdicts(pool: np.ndarray, verdict: str) -> None:
+    diagnosis = diagnose(pool)
+    assert diagnosis.verdict == verdict
+    assert diagnosis.sentence.endswith(".") and "\n" not in diagnosis.sentence
+
+
+def test_pairs_that_were_not_measured_do_not_count() -> None:
+    pool = np.full((4, 4), NAN)
+    pool[0, 1], pool[1, 0], pool[2, 3], pool[3, 2] = 0.2, 0.2, -0.4, 0.2
+    diagnosis = diagnose(pool)
+    assert diagnosis.positive_share == pytest.approx(0.75)
+    assert diagnosis.median_size == pytest.approx(0.2)
+
+
+def test_large_matrices_take_the_median_over_some_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = np.random.default_rng(0).normal(size=(60, 60))
+    np.fill_diagonal(pool, 1e6)
+    whole = diagnose(pool)
+    monkeypatch.setattr(module, "_MEDIAN_ENTRIES", 900)
+    some = diagnose(pool)
+    assert some.median_size != whole.median_size
+    assert some.median_size == pytest.approx(whole.median_size, rel=0.2)
+    assert (some.positive_share, some.typical_best) == (whole.positive_share, whole.typical_best)
+
+
+def test_what_is_no_square_matrix_is_refused() -> None:
+    for shape in ((2, 3), (0, 0), (4,)):
+        with pytest.raises(SelectionError, match="square"):
+            diagnose(np.zeros(shape))

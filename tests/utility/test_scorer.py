@@ -1,0 +1,157 @@
+"""The scorer against a plain forward pass, one whole sequence at a time, with full logits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delift_core.errors import ScoringError
+from delift_core.models import LoadedModel
+from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.samples import Message
+from delift_core.utility import scorer as scorer_module
+from delift_core.utility.metrics import utility
+from delift_core.utility.scorer import Scorer, Suffix
+from tests.tiny_models import FAMILIES, loaded
+
+ROWS = [
+    ("What is 2 + 2?", "4"),
+    ("Name a colour of the sky on a clear day.", "Blue, and nothing else."),
+    ("Say hi", "Hello there! How are you?"),
+    ("Spell cat.", "c-a-t"),
+    ("Überraschung?", "Ja – 雪。"),
+]
+
+
+def conversation(prompt: str, response: str) -> tuple[Message, ...]:
+    return Message("user", prompt), Message("assistant", response)
+
+
+def plain_statistics(model: LoadedModel, prefix: Sequence[int], suffix: Suffix) -> np.ndarray:
+    """(2,) sums by the definition: one sequence, every logit, float64 softmax."""
+    ids = torch.tensor([list(prefix) + list(suffix.query) + list(suffix.response)])
+    with torch.inference_mode():
+        logits = model.model(input_ids=ids).logits[0].double()
+    first = len(prefix) + len(suffix.query)
+    log_p = torch.log_softmax(logits, dim=-1)
+    chosen = torch.stack([log_p[first - 1 + t, token] for t, token in enumerate(suffix.response)])
+    return np.array([((1 - chosen.exp()) ** 2).sum(), chosen.sum()])
+
+
+def encode_rows(template: Template) -> list[EncodedSample]:
+    return [template.encode(conversation(*row)) for row in ROWS]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("template_name", ["chat", "plain", "paper"])
+def test_utilities_equal_the_plain_forward_pass(family: str, template_name: str) -> None:
+    model = loaded(family)
+    template = make_template(model.tokenizer, template_name)
+    encoded = encode_rows(template)
+    subject = Scorer(model, tokens_per_batch=150)  # several batches, of more than one row
+    suffixes = [Suffix(e.query, e.response) for e in encoded]
+    alone_suffixes = [Suffix(e.query_alone, e.response) for e in encoded]
+    tokens = np.array([len(e.response) for e in encoded])
+    alone = run(subject, template.head_alone, alone_suffixes)
+    alone_plain = np.stack([plain_statistics(model, template.head_alone, s) for s in alone_suffixes])
+    for helper in encoded:
+        prefix = template.head + helper.example
+        ours = run(subject, prefix, suffixes)
+        plain = np.stack([plain_statistics(model, prefix, s) for s in suffixes])
+        for metric in ("euclidean", "pmi-per-token"):
+            difference = utility(alone, ours, tokens, metric) - utility(alone_plain, plain, tokens, metric)
+            assert np.abs(difference).max() < 1e-5
+    assert np.abs(alone_plain[:, 0]).min() > 0.01  # the model is unsure enough for the comparison to mean something
+
+
+def run(subject: Scorer, prefix_tokens: Sequence[int], suffixes: Sequence[Suffix]) -> np.ndarray:
+    prefix = subject.prefill(prefix_tokens)
+    result = np.full((len(suffixes), 2), np.nan)
+    for batch in subject.pack(suffixes):
+        result[batch.rows.numpy()] = subject.score(prefix, batch).numpy()
+    return result
+
+
+def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:
+    model = loaded()
+    subject = Scorer(model, tokens_per_batch=100)
+    template = make_template(model.tokenizer)
+    encoded = encode_rows(template)
+    prefix = subject.prefill(template.head + encoded[0].example)
+    before = [keys.clone() for keys, _ in prefix.layers or ()]
+    for batch in subject.pack([Suffix(e.query, e.response) for e in encoded]):
+        subject.score(prefix, batch)
+    assert all(torch.equal(old, keys) for old, (keys, _) in zip(before, prefix.layers or (), strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1, max_size=20), st.integers(1, 200))
+@settings(max_examples=50, deadline=None)
+def test_packing_keeps_every_token_once_and_its_budget(lengths: list[tuple[int, int]], budget: int) -> None:
+    subject = SHARED
+    subject.tokens_per_batch = budget
+    suffixes = [Suffix(tuple(range(q)), tuple(range(100, 100 + r))) for q, r in lengths]
+    batches = subject.pack(suffixes)
+    rows = np.concatenate([batch.rows.numpy() for batch in batches])
+    assert sorted(rows) == list(range(len(suffixes)))
+    widths = [batch.ids.shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    for batch in batches:
+        assert batch.ids.numel() <= budget or len(batch.rows) == 1
+        assert batch.real_tokens == sum(len(suffixes[row]) for row in batch.rows)
+        flat = batch.ids.reshape(-1)
+        for position, target, owner in zip(batch.positions, batch.targets, batch.owners, strict=True):
+            assert flat[position + 1] == target  # the token after the predicting position
+            assert position // batch.ids.shape[1] == owner
+
+
+SHARED = Scorer(loaded())
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    suffixes = [Suffix(e.query, e.response) for e in encode_rows(template)]
+    subject = Scorer(model, tokens_per_batch=10_000)
+    prefix = subject.prefill(template.head)
+    (batch,) = subject.pack(suffixes)
+    whole_statistics, whole_vectors = subject.score_and_embed(prefix, batch)
+    real = Scorer._hidden
+
+    def cramped(self: Scorer, prefix: scorer_module.Prefix, batch: scorer_module.Batch) -> torch.Tensor:
+        if batch.ids.shape[0] > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, prefix, batch)
+
+    monkeypatch.setattr(Scorer, "_hidden", cramped)
+    statistics, vectors = subject.score_and_embed(prefix, batch)
+    torch.testing.assert_close(statistics, whole_statistics, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(vectors, whole_vectors, rtol=1e-5, atol=1e-6)
+
+
+def test_one_row_that_does_not_fit_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Scorer(loaded())
+    (batch,) = subject.pack([Suffix((1, 2), (3,))])
+
+    def full(self: Scorer, prefix: scorer_module.Prefix, batch: scorer_module.Batch) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Scorer, "_hidden", full)
+    with pytest.raises(ScoringError, match="out of memory with a single sequence of 3 tokens"):
+        subject.score(subject.prefill(()), batch)
+
+
+def test_a_family_whose_output_layer_is_not_understood_is_refused() -> None:
+    model = loaded()
+    model.model.config.final_logit_softcapping = 0.5  # the model itself does not apply it
+    with pytest.raises(ScoringError, match="'llama' cannot be scored"):
+        Scorer(model)
+
+
+def test_running_state_models_are_refused_by_name() -> None:
+    model = loaded()
+    model.model.config.layer_types = ["linear_attention", "full_attention"]
+    with pytest.raises(ScoringError, match="'llama' keep a running state"):
+        Scorer(model)

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delift_core.utility.plan import RunSamples, plan_pairs
+from delift_core.utility.store import Alone, PairStore, ScoringContext
+
+CONTEXT = ScoringContext("tiny", "r1", "float32", "chat", 1, 512)
+RNG = np.random.default_rng(0)
+
+
+def numbers(rows: list[str], helper: str) -> np.ndarray:
+    """Statistics that depend on nothing but the names, like real scoring does."""
+    return np.array([[(hash((row, helper)) % 1000) / 1000, -(hash((helper, row)) % 1000) / 100] for row in rows])
+
+
+def work_off(store: PairStore, samples: RunSamples) -> int:
+    """Scores what the plan says is missing, and returns the number of pairs that took."""
+    plan = plan_pairs(store, samples)
+    if plan.alone:
+        rows = list(plan.alone)
+        count = np.full(len(rows), 3)
+        store.write_alone(rows, Alone(numbers(rows, ""), count, count, np.ones((len(rows), 4))))
+    for group in plan.groups:
+        for helper in group.helpers:
+            store.write_pairs(helper, list(group.rows), numbers(list(group.rows), helper))
+    return plan.pairs_missing
+
+
+def test_key_depends_on_all_but_the_model_name() -> None:
+    other_name = ScoringContext("elsewhere/tiny", "r1", "float32", "chat", 1, 512)
+    assert CONTEXT.key == other_name.key
+    changed = [
+        ScoringContext("tiny", "r2", "float32", "chat", 1, 512),
+        ScoringContext("tiny", "r1", "bfloat16", "chat", 1, 512),
+        ScoringContext("tiny", "r1", "float32", "plain", 1, 512),
+        ScoringContext("tiny", "r1", "float32", "chat", 2, 512),
+        ScoringContext("tiny", "r1", "float32", "chat", 1, 256),
+    ]
+    assert len({context.key for context in changed} | {CONTEXT.key}) == len(changed) + 1
+
+
+def test_a_grown_pool_scores_only_new_rows_and_columns(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    assert work_off(store, RunSamples(pool=("a", "b", "c"))) == 9
+    assert work_off(store, RunSamples(pool=("a", "b", "c"))) == 0
+    assert work_off(store, RunSamples(pool=("a", "b", "c", "d"))) == 3 + 4
+    assert work_off(store, RunSamples(pool=("a", "b", "c", "d"), target=("t",))) == 4
+    assert work_off(store, RunSamples(pool=("d", "a"), existing=("e", "b"))) == 2  # b has helped a and d already
+
+
+def test_matrix_is_helped_by_helper_and_survives_a_new_process(tmp_path: Path) -> None:
+    work_off(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=("a", "b"), target=("t",)))
+    reopened = PairStore.open(tmp_path, CONTEXT)
+    matrix = reopened.utility_matrix(("t", "a"), ("b", "a"), "pmi")
+    alone = numbers(["t", "a"], "")[:, 1]
+    for column, helper in enumerate(("b", "a")):
+        assert matrix[:, column] == pytest.approx(numbers(["t", "a"], helper)[:, 1] - alone, abs=1e-5)
+
+
+def test_unscored_pairs_are_nan_and_unscored_samples_have_no_tokens(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, RunSamples(pool=("a", "b")))
+    matrix = store.utility_matrix(("a", "x"), ("b", "y"), "euclidean")
+    assert np.isnan(matrix).tolist() == [[False, True], [True, True]]
+    assert store.alone(("a", "x")).scored.tolist() == [True, False]
+
+
+def test_repeated_samples_share_their_numbers(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    assert work_off(store, RunSamples(pool=("a", "b", "a"))) == 4
+    matrix = store.utility_matrix(("a", "b", "a"), ("a", "b", "a"), "pmi")
+    assert np.array_equal(matrix[0], matrix[2]) and np.array_equal(matrix[:, 0], matrix[:, 2])
+
+
+def test_a_damaged_block_is_scored_again(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, RunSamples(pool=("a", "b", "c")))
+    block = next((store.folder / "pairs").glob("b.*.npy"))
+    block.write_bytes(block.read_bytes()[:-4])
+    reopened = PairStore.open(tmp_path, CONTEXT)
+    assert work_off(reopened, RunSamples(pool=("a", "b", "c"))) == 3
+    assert not np.isnan(PairStore.open(tmp_path, CONTEXT).utility_matrix(("a",), ("b",), "pmi")).any()
+
+
+def test_leftovers_of_a_killed_writer_are_not_blocks(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    (store.folder / "pairs" / ".tmpabc").write_bytes(b"half")
+    assert plan_pairs(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=("a",))).pairs_missing == 1
+
+
+names = st.lists(st.sampled_from("abcdefgh"), max_size=8)
+
+
+@given(st.lists(st.tuples(names, names, names), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_whatever_was_scored_before_a_run_ends_complete(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[list[str], list[str], list[str]]]
+) -> None:
+    store = PairStore.open(tmp_path_factory.mktemp("store"), CONTEXT)
+    for pool, target, existing in runs:
+        samples = RunSamples(tuple(pool), tuple(target), tuple(existing))
+        work_off(store, samples)
+        assert not np.isnan(store.utility_matrix(samples.pool + samples.target, samples.pool, "pmi")).any()
+        assert not np.isnan(store.utility_matrix(samples.pool, samples.existing, "pmi")).any()
+        assert plan_pairs(store, samples).pairs_missing == 0
