@@ -127,8 +127,18 @@ class CuratedSelection:
 
     def why(self, position: int) -> str:
         """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""
+        return self.why_naming(position)[0]
+
+    def why_naming(self, position: int) -> tuple[str, tuple[int, ...]]:
+        """The sentence of `why`, and the positions of the samples that it names, in order."""
+        named: dict[int, None] = {}
+
+        def name_of(other: int) -> str:
+            named[other] = None
+            return f"row {self.problem.run.pool[other].line}"
+
         reason = explain(self.record.selection, self.problem.kernel, position)
-        return in_words(reason, lambda other: f"row {self.problem.run.pool[other].line}")
+        return in_words(reason, name_of), tuple(named)
 
 
 def open_selection(

@@ -12,6 +12,7 @@ from delift_core.errors import DeliftError
 
 _FEWEST_FOR_UMAP = 4
 _FEWEST_FOR_SPECTRAL_START = 12
+_MOST_FOR_EXACT = 30_000
 
 
 def map_coordinates(embeddings: np.ndarray, *, seed: int = 0, neighbours: int = 15) -> np.ndarray:
@@ -60,8 +61,9 @@ def _principal(points: np.ndarray) -> np.ndarray:
 
 def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*overridden to 1 by setting random_state.*", category=UserWarning)
-        warnings.filterwarnings("ignore", message=".*not fully connected.*", category=UserWarning)
+        # Of our own settings: one thread for a repeatable map, no later additions to it, loose ends allowed.
+        for known in ("overridden to 1 by setting random_state", "knn_search_index", "not fully connected"):
+            warnings.filterwarnings("ignore", message=f".*{known}", category=UserWarning)
         import umap
 
         reducer = umap.UMAP(
@@ -72,5 +74,15 @@ def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
             init="spectral" if len(points) >= _FEWEST_FOR_SPECTRAL_START else "random",
             random_state=seed,
             n_jobs=1,
+            precomputed_knn=_exact_neighbours(points, neighbours) if len(points) <= _MOST_FOR_EXACT else (None,) * 3,
         )
         return np.asarray(reducer.fit_transform(points))
+
+
+def _exact_neighbours(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray, None]:
+    """Neighbours by matrix products: exact, and spares the approximate search, whose compilation takes a minute."""
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=neighbours, metric="cosine", algorithm="brute").fit(points)
+    distances, indices = search.kneighbors(points)
+    return indices, distances.astype(np.float32), None

@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as in settings.LIBRARY_ENVIRONMENT: a busy machine stays quick
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402

@@ -100,7 +100,7 @@ def map_spec(
             {"type": "inside", "xAxisIndex": 0, "filterMode": "none"},
             {"type": "inside", "yAxisIndex": 0, "filterMode": "none"},
         ],
-        "series": [_series(name, counts, theme) for name in present],
+        "series": [_series(name, counts, theme, _scale(len(coords))) for name in present],
         "media": [{"query": {"maxWidth": 520}, "option": {"grid": {"bottom": 88}}}],
     }
 
@@ -157,7 +157,13 @@ def _titled(name: MapStatus, counts: Counter[MapStatus]) -> str:
     return f"{_LOOKS[name].word} ({counts[name]:,})"
 
 
-def _series(name: MapStatus, counts: Counter[MapStatus], theme: Theme) -> dict[str, Any]:
+def _scale(points: int) -> float:
+    """Smaller symbols on a fuller map, so that clusters stay clouds instead of becoming slabs."""
+    bounds = ((300, 1.5), (3_000, 1.0), (15_000, 0.8))
+    return next((scale for most, scale in bounds if points <= most), 0.6)
+
+
+def _series(name: MapStatus, counts: Counter[MapStatus], theme: Theme, scale: float) -> dict[str, Any]:
     look = _LOOKS[name]
     colour = look.dark if theme == "dark" else look.light
     # The library's own hollow symbols are filled with white, which shines out of a dark page.
@@ -167,7 +173,7 @@ def _series(name: MapStatus, counts: Counter[MapStatus], theme: Theme) -> dict[s
         "name": _titled(name, counts),
         "type": "scatter",
         "symbol": look.symbol,
-        "symbolSize": look.size,
+        "symbolSize": round(look.size * scale, 1),
         # Drawn at once: with progressive drawing the brush sees only what is drawn so far. Large mode reports nothing.
         "progressive": 0,
         "encode": {"x": "x", "y": name},

@@ -52,7 +52,8 @@ def clip_value(utility: np.ndarray) -> float:
         utility: any shape, float; NaN = not scored (the diagonal included).
 
     Returns:
-        A number > 0 in units of the metric; 1.0 when nothing is scored or every cell is 0.
+        A number > 0 in units of the metric: the largest |U| when that percentile is 0, and 1.0 when nothing is scored
+        or every cell is 0.
     """
     scored = np.abs(utility[np.isfinite(utility)])
     clip = float(np.quantile(scored, CLIP_QUANTILE)) if scored.size else 0.0
@@ -117,7 +118,7 @@ def utility_heatmap(
     figure.update_yaxes(title="helped (row i)", range=[rows - 0.5, -0.5], **_ticks(row_labels), **axis)
     figure.update_layout(
         dragmode="pan" if mouse == "pick" else "select",
-        margin={"t": 30, "l": 10, "r": 10, "b": 150},
+        margin={"t": 30, "l": 10, "r": 10, "b": 140},
         height=560,
         showlegend=False,
     )
@@ -298,7 +299,7 @@ def _colour_bar(clip: float, unit: str) -> dict[str, Any]:
         "thickness": 12,
         "tickvals": [-clip, -clip / 2, 0, clip / 2, clip],
         "ticktext": [f"≤ −{full}", f"−{half}", "0", f"+{half}", f"≥ +{full}"],
-        "title": {"text": f"utility U{f' ({unit})' if unit else ''}: below 0 harms, above 0 helps", "side": "top"},
+        "title": {"text": f"utility U{f' ({unit})' if unit else ''}: below 0 harms, above 0 helps", "side": "bottom"},
     }
 
 

@@ -20,10 +20,13 @@ def is_turn_list(value: object) -> bool:
 
 
 def is_turn(value: object) -> bool:
-    """Whether a value is one turn: it names its role, or is a {human, assistant} pair."""
+    """Whether a value is one turn: a role word beside a text (or tool calls), or a {human, assistant} pair."""
     if not isinstance(value, Mapping):
         return False
-    return _present(value, ROLE_KEYS) is not None or _is_pair(value)
+    role_key = _present(value, ROLE_KEYS)
+    if role_key is None:
+        return _is_pair(value)
+    return isinstance(value[role_key], str) and any(key in value for key in (*TEXT_KEYS, "tool_calls"))
 
 
 def parse_turns(value: object, field: str) -> list[Message]:

@@ -21,6 +21,7 @@ import psutil
 from delift_core.errors import ScoringError
 from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
 from delift_core.samples import Message
+from delift_core.settings import LIBRARY_ENVIRONMENT
 from delift_core.utility.plan import Forecast, RunSamples
 
 ObservedState = JobState | Literal["interrupted"]
@@ -72,7 +73,7 @@ class JobFolder:
         """
         if self.status().active and self._worker_alive():
             raise ScoringError("this run is being scored already; wait for it, or cancel it first")
-        environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", PYTHONPATH=_import_path())
+        environment = dict(os.environ, **LIBRARY_ENVIRONMENT, PYTHONPATH=_import_path())
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "delift_core.jobs.worker", str(self.folder)],

@@ -6,14 +6,12 @@ module keeps the three in step.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
-from delift_core.errors import ScoringError
+from delift_core.errors import DeliftError, ScoringError
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
-from delift_core.models import DeviceName, DtypeName
 from delift_core.samples import Message, Sample
 from delift_core.utility.metrics import Metric
 from delift_core.utility.plan import RunSamples
@@ -92,7 +90,8 @@ class ScoredRun:
     def token_counts(self) -> np.ndarray:
         """(n,) int64 tokens of each pool sample, prompt and response."""
         alone = self.alone()
-        return alone.prompt_tokens + alone.tokens
+        total: np.ndarray = alone.prompt_tokens + alone.tokens
+        return total
 
 
 def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode) -> RunRecord:
@@ -134,7 +133,7 @@ def run_here(
 
     try:
         carry_out(request, conversations, publish=both, stop=stop)
-    except ScoringError as error:
+    except DeliftError as error:
         both(JobProgress("failed", str(error)))
         refresh(workspace, record.id)
         raise
@@ -186,7 +185,7 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
 
 
 def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
-    """The newest run of this spec, so that continuing does not fill the list with copies; a new one if there is none."""
+    """The newest run of this spec, so that continuing does not fill the list with copies; else a new one."""
     same = (record for record in workspace.runs.records() if record.spec == spec)
     return next(same, None) or workspace.runs.add(spec)
 
@@ -194,8 +193,6 @@ def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
 def _request(
     workspace: Workspace, spec: RunSpec, mode: JobMode
 ) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
-    if spec.device not in get_args(DeviceName) or spec.dtype not in get_args(DtypeName):
-        raise ScoringError(f"device {spec.device!r} or precision {spec.dtype!r} is not known; use 'auto'")
     parts: list[tuple[str, ...]] = []
     conversations: dict[str, tuple[Message, ...]] = {}
     for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
@@ -205,8 +202,8 @@ def _request(
     request = ScoringRequest(
         mode=mode,
         model=spec.model,
-        device=_one_of(spec.device, get_args(DeviceName)),
-        dtype=_one_of(spec.dtype, get_args(DtypeName)),
+        device=spec.device,
+        dtype=spec.dtype,
         template=spec.template,
         utility_folder=str(workspace.utility_folder),
         samples=RunSamples(*parts),

@@ -6,12 +6,15 @@ CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows no
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from delift_core.errors import DataError
 from delift_core.formats.base import name_list
 from delift_core.samples import Problem
 from delift_core.sources.records import RawRecord, checked, dump, problem
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 # The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
 MAX_CELL_CHARACTERS = 2**31 - 1
@@ -27,32 +30,12 @@ def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord |
         suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them.
 
     Raises:
-        DataError: the header names a column twice.
+        DataError: the header cannot be read, or names a column twice.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     delimiter = "\t" if suffix == ".tsv" else _delimiter(stream)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
-    number = 0
-    header: list[str] | None = None
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            number += 1
-            what = f"the row is not CSV ({error}, near line {rows.line_num} of the file)"
-            yield problem("not-an-object", source, number, "", what, "Quote the cell and double the quotes in it.", "")
-            continue
-        if not row:
-            continue
-        if header is None:
-            header = row
-            _refuse_repeats(header, source)
-            continue
-        number += 1
-        yield _row_record(header, row, number, source)
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from _rows(csv.reader(text, delimiter=delimiter, strict=True), source)
 
 
 def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
@@ -76,6 +59,31 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
         raise DataError(f"{source} cannot be read as Parquet{where} ({reason}); write the file anew.") from error
+
+
+def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
+    number = 0
+    header: list[str] | None = None
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if header is None:
+                raise DataError(f"the header of {source} is not CSV ({error}); mend its quotes.") from error
+            number += 1
+            what = f"the row is not CSV ({error}, near line {rows.line_num} of the file)"
+            yield problem("not-an-object", source, number, "", what, "Quote the cell and double the quotes in it.", "")
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            _refuse_repeats(header, source)
+            continue
+        number += 1
+        yield _row_record(header, row, number, source)
 
 
 def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: str) -> RawRecord | Problem:

@@ -45,4 +45,5 @@ def utility(alone: np.ndarray, with_example: np.ndarray, tokens: np.ndarray, met
 def distance(statistics: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Euclidean distance d = sqrt(sum_t (1 - p_t)^2 / T) in [0, 1]; (n, 2) statistics, (n,) tokens; (n,) float32."""
     squared: np.ndarray = statistics[:, SQUARED].astype(np.float64) / tokens
-    return np.sqrt(squared).astype(np.float32)
+    root: np.ndarray = np.sqrt(squared).astype(np.float32)
+    return root

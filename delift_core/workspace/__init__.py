@@ -14,12 +14,10 @@ from delift_core.workspace.records import (
     RunRecord,
     RunSpec,
     RunStatus,
-    RunTemplate,
     SamplePage,
     SampleRow,
     SelectionRecord,
     SelectionSummary,
-    TokenCounts,
 )
 from delift_core.workspace.workspace import Workspace
 
@@ -34,11 +32,9 @@ __all__ = [
     "RunRecord",
     "RunSpec",
     "RunStatus",
-    "RunTemplate",
     "SamplePage",
     "SampleRow",
     "SelectionRecord",
     "SelectionSummary",
-    "TokenCounts",
     "Workspace",
 ]

@@ -182,7 +182,7 @@ class DatasetStore:
                 raise WorkspaceError(
                     f"data set {name!r} is used by {_listed([row[0] for row in runs])}: delete that first"
                 )
-            for table in ("samples", "problems", "token_counts"):
+            for table in ("samples", "problems"):
                 cursor.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
             cursor.execute("DELETE FROM datasets WHERE id = ?", [dataset_id])
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-import numpy as np
-
+from delift_core.models import DeviceName, DtypeName
+from delift_core.prompts import TemplateChoice
 from delift_core.samples import ColumnMapping, FormatName, Sample
 from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Selection
 
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
-RunTemplate = Literal["chat", "plain", "paper", "auto"]
 RunStatus = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
 EditAction = Literal["keep", "drop", "reset"]
 EditState = Literal["applied", "undone", "discarded"]
@@ -60,19 +59,6 @@ class SamplePage:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenCounts:
-    """Tokens of each sample of a data set of n samples.
-
-    Attributes:
-        prompt: (n,) int64, tokens before the response.
-        response: (n,) int64, tokens of the response.
-    """
-
-    prompt: np.ndarray
-    response: np.ndarray
-
-
-@dataclass(frozen=True, slots=True)
 class RunSpec:
     """What a scoring run is asked to do; equal specs ask for the same numbers."""
 
@@ -80,9 +66,9 @@ class RunSpec:
     target_id: str | None
     existing_id: str | None
     model: str
-    template: RunTemplate
-    device: str
-    dtype: str
+    template: TemplateChoice
+    device: DeviceName
+    dtype: DtypeName
 
 
 @dataclass(frozen=True, slots=True)

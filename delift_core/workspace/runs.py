@@ -47,20 +47,6 @@ class RunStore:
             )
             return _get(cursor, f"r{number}")
 
-    def find_done(self, spec: RunSpec) -> RunRecord | None:
-        """The newest run that is done and was asked for the same, or None. This is a read-only operation."""
-        with self._database.read() as cursor:
-            row = fetch_one(
-                cursor,
-                f"""SELECT {_COLUMNS} FROM runs
-                    WHERE status = 'done' AND pool_id = ? AND target_id IS NOT DISTINCT FROM ?
-                        AND existing_id IS NOT DISTINCT FROM ? AND model = ? AND template = ?
-                        AND device = ? AND dtype = ?
-                    ORDER BY number DESC LIMIT 1""",
-                _spec_values(spec),
-            )
-        return None if row is None else _record(row)
-
     def records(self) -> tuple[RunRecord, ...]:
         """All runs, newest first. This is a read-only operation."""
         with self._database.read() as cursor:
@@ -116,23 +102,6 @@ class RunStore:
                 ],
             )
             return _get(cursor, run_id)
-
-    def interrupt_unfinished(self, message: str) -> tuple[str, ...]:
-        """Marks every run that is queued or running as interrupted, for when the process that ran them is gone.
-
-        Returns:
-            The ids of those runs, oldest first.
-        """
-        with self._database.write() as cursor:
-            rows = cursor.execute(
-                "SELECT id FROM runs WHERE status IN ('queued', 'running') ORDER BY number"
-            ).fetchall()
-            cursor.execute(
-                "UPDATE runs SET status = 'interrupted', finished_at = ?, message = ? "
-                "WHERE status IN ('queued', 'running')",
-                [self._database.now(), message],
-            )
-        return tuple(row[0] for row in rows)
 
     def delete(self, run_id: str) -> None:
         """Removes a run; its files under utility/ stay, other runs may share them.

@@ -70,16 +70,6 @@ CREATE TABLE problems (
     PRIMARY KEY (dataset_id, position)
 )"""
 
-_TOKEN_COUNTS = """
-CREATE TABLE token_counts (
-    dataset_id VARCHAR NOT NULL,
-    tokenizer_key VARCHAR NOT NULL,
-    position BIGINT NOT NULL,
-    prompt_tokens BIGINT NOT NULL CHECK (prompt_tokens >= 0),
-    response_tokens BIGINT NOT NULL CHECK (response_tokens >= 0),
-    PRIMARY KEY (dataset_id, tokenizer_key, position)
-)"""
-
 _RUNS = """
 CREATE TABLE runs (
     id VARCHAR PRIMARY KEY,
@@ -169,7 +159,6 @@ MIGRATIONS: tuple[Migration, ...] = (
             _DATASETS,
             _SAMPLES,
             _PROBLEMS,
-            _TOKEN_COUNTS,
             _RUNS,
             _SELECTIONS,
             _EDITS,

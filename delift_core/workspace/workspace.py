@@ -20,7 +20,6 @@ from delift_core.workspace.exports import ExportLog
 from delift_core.workspace.runs import RunStore
 from delift_core.workspace.selections import SelectionStore
 from delift_core.workspace.settings import SettingStore
-from delift_core.workspace.token_counts import TokenCountStore
 
 DATABASE_NAME = "delift.duckdb"
 
@@ -39,7 +38,7 @@ class Workspace:
         jobs_folder: files of background runs.
         exports_folder: written subsets.
         uploads_folder: files that came through the browser.
-        datasets, token_counts, runs, selections, edits, exports, settings: the stores.
+        datasets, runs, selections, edits, exports, settings: the stores.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -49,7 +48,6 @@ class Workspace:
         self.exports_folder = folder / "exports"
         self.uploads_folder = folder / "uploads"
         self.datasets = DatasetStore(database)
-        self.token_counts = TokenCountStore(database)
         self.runs = RunStore(database)
         self.selections = SelectionStore(database)
         self.edits = EditLog(database)

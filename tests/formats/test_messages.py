@@ -29,7 +29,12 @@ def test_text_parts_are_joined_as_they_are():
 
 
 def test_a_tool_call_before_the_answer_becomes_text():
-    turns = [USER, {"role": "assistant", "content": None, "tool_calls": CALLS}, {"role": "tool", "content": "ok"}, ANSWER]
+    turns = [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": CALLS},
+        {"role": "tool", "content": "ok"},
+        ANSWER,
+    ]
     found = conversation(turns)
     assert [role for role, _ in found] == ["user", "assistant", "tool", "assistant"]
     assert json.loads(found[1][1]) == CALLS

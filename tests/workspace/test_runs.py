@@ -43,43 +43,11 @@ def test_runs_survive_closing_newest_first(workspace: Workspace, spec: RunSpec) 
         assert again.runs.record(runs[3].id) == runs[3]
 
 
-def test_find_done_wants_an_equal_spec_and_a_done_run(workspace: Workspace, spec: RunSpec) -> None:
-    first, second, third = (workspace.runs.add(spec) for _ in range(3))
-    assert workspace.runs.find_done(spec) is None
-    workspace.runs.set_status(first.id, "done")
-    second = workspace.runs.set_status(second.id, "done")
-    workspace.runs.set_status(third.id, "failed")
-    assert workspace.runs.find_done(spec) == second
-    others = [
-        replace(spec, pool_id="other"),
-        replace(spec, target_id=None),
-        replace(spec, existing_id=spec.target_id),
-        replace(spec, model="other"),
-        replace(spec, template="plain"),
-        replace(spec, device="cuda"),
-        replace(spec, dtype="bfloat16"),
-    ]
-    assert [workspace.runs.find_done(other) for other in others] == [None] * len(others)
-
-
 @pytest.mark.parametrize("field", ["pool_id", "target_id", "existing_id"])
 def test_a_run_needs_data_sets_that_exist(workspace: Workspace, spec: RunSpec, field: str) -> None:
     with pytest.raises(WorkspaceError, match="no data set 'nowhere'"):
         workspace.runs.add(replace(spec, **{field: "nowhere"}))
     assert workspace.runs.records() == ()
-
-
-def test_interrupt_unfinished_touches_no_finished_run(workspace: Workspace, spec: RunSpec) -> None:
-    queued, running, done = (workspace.runs.add(spec) for _ in range(3))
-    workspace.runs.set_status(running.id, "running")
-    done = workspace.runs.set_status(done.id, "done")
-    assert workspace.runs.interrupt_unfinished("the program was closed") == (queued.id, running.id)
-    for run in (queued, running):
-        found = workspace.runs.record(run.id)
-        assert (found.status, found.message) == ("interrupted", "the program was closed")
-        assert found.finished_at is not None
-    assert workspace.runs.record(done.id) == done
-    assert workspace.runs.interrupt_unfinished("again") == ()
 
 
 def test_delete_is_refused_with_selections_and_numbers_are_not_reused(

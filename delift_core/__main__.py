@@ -1,0 +1,40 @@
+"""`python -m delift_core`: the commands, as a process of their own."""
+
+import io
+import os
+import signal
+import sys
+import warnings
+from types import FrameType
+
+from delift_core.settings import LIBRARY_ENVIRONMENT
+
+
+def _prepare() -> None:
+    """What holds for the whole process: nobody but a command writes to its streams, and SIGTERM is an interrupt."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # data may hold what a terminal's encoding does not
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    quiet = LIBRARY_ENVIRONMENT | {"HF_HUB_VERBOSITY": "critical", "TRANSFORMERS_VERBOSITY": "critical"}
+    if not sys.stderr.isatty():
+        quiet |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)  # read when the libraries are imported
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        _prepare()
+        from delift_core.cli import main
+
+        code = main()
+    except KeyboardInterrupt:  # before the command line was read
+        code = 130
+    sys.exit(code)

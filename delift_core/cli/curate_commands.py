@@ -1,0 +1,250 @@
+"""`score`, `curate` and `export`: the way from files to a written subset."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from delift_core.cli.inputs import (
+    ProblemClass,
+    Source,
+    load_source,
+    named_path,
+    problem_classes,
+    problem_documents,
+    problem_lines,
+)
+from delift_core.cli.scoring import score_here
+from delift_core.cli.terminal import Output, UsageError
+from delift_core.curation import CuratedSelection, keep_selection, open_selection, pose
+from delift_core.errors import ExportError
+from delift_core.export import Check, Manifest, checks, export_selection, manifest_path
+from delift_core.export.writers import ensure_writable, unwritable
+from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.models import BUNDLED
+from delift_core.selection.budget import format_budget, rows_of_budget
+from delift_core.selection.diagnose import Diagnosis, diagnose
+from delift_core.selection.types import ObjectiveConfig
+from delift_core.workspace import DatasetRole, RunSpec, Workspace
+
+_STAGE_NEEDS: dict[str, DatasetRole] = {"task": "target", "continual": "existing"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What a scoring command was given, loaded."""
+
+    pool: Source
+    target: Source | None
+    existing: Source | None
+
+    @property
+    def problems(self) -> tuple[ProblemClass, ...]:
+        """What was left out of all of them."""
+        sources = (self.pool, self.target, self.existing)
+        return problem_classes(problem for source in sources if source for problem in source.dataset.problems)
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """Scores a pool, with a target and existing rows where they are given."""
+    inputs = _load_inputs(arguments)
+    with Workspace.open(arguments.workspace) as workspace:
+        run = _score(workspace, inputs, arguments)
+        refused = _refused(run)
+        folder = workspace.folder
+    record = run.record
+    lines = [
+        f"run {record.id}: {record.n_pairs:,} pairs of {len(run.pool):,} rows scored with {record.spec.model}",
+        *problem_lines(inputs.problems),
+        *([refused] if refused else []),
+        f"kept in {folder}",
+    ]
+    document = {
+        "run": record.id,
+        "status": record.status,
+        "model": record.spec.model,
+        "model_revision": record.model_revision,
+        "context_key": record.context_key,
+        "pairs": record.n_pairs,
+        "rows": len(run.pool),
+        "not_scored": len(run.left_out),
+        "truncated": record.truncated,
+        "problems": problem_documents(inputs.problems),
+        "workspace": str(folder),
+    }
+    Output(arguments.json).show(lines, document)
+    return 0
+
+
+def curate(arguments: argparse.Namespace) -> int:
+    """Loads, scores, selects, keeps the selection, and writes the subset with its manifest."""
+    _check_request(arguments)
+    inputs = _load_inputs(arguments)
+    _check_loaded(arguments, inputs)
+    config = ObjectiveConfig(arguments.stage, arguments.eta, arguments.nu, arguments.self_coverage)
+    with Workspace.open(arguments.workspace) as workspace:
+        run = _score(workspace, inputs, arguments)
+        problem = pose(workspace, run.record.id, arguments.metric, config)
+        selection = problem.select(arguments.budget, seed=arguments.seed)
+        pool = inputs.pool.dataset
+        name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
+        record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
+        with _selection_named(record.id):
+            manifest = export_selection(workspace, record.id, arguments.out, format=arguments.format)
+        curated = open_selection(workspace, record.id, problem)
+        warnings = tuple(check for check in checks(curated, arguments.format) if not check.ok)
+        report = _CurateReport(arguments.out, workspace.folder, inputs, curated, manifest, warnings)
+    Output(arguments.json).show(report.lines(), report.document())
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Writes the subset of a kept selection, with the edits made since."""
+    with Workspace.open(arguments.workspace) as workspace:
+        manifest = export_selection(workspace, arguments.selection_id, arguments.out, format=arguments.format)
+    output = manifest.output
+    lines = [
+        f"{arguments.out}: {output.rows:,} rows of selection {manifest.selection_id} written as {output.format}",
+        f"{manifest_path(arguments.out)}: manifest",
+    ]
+    document = {
+        "selection": manifest.selection_id,
+        "out": str(arguments.out),
+        "manifest": str(manifest_path(arguments.out)),
+        "rows": output.rows,
+        "format": output.format,
+        "sha256": output.sha256,
+    }
+    Output(arguments.json).show(lines, document)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _CurateReport:
+    """The outcome of `curate`, as lines and as a document."""
+
+    out: Path
+    workspace: Path
+    inputs: _Inputs
+    curated: CuratedSelection
+    manifest: Manifest
+    warnings: tuple[Check, ...]
+
+    def lines(self) -> list[str]:
+        pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
+        run = self.curated.problem.run
+        refused = _refused(run)
+        diagnosis = self._diagnosis()
+        return [
+            f"pool: {len(pool) + len(pool.problems):,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
+            *problem_lines(self.inputs.problems),
+            *([refused] if refused else []),
+            *([f"note: {diagnosis.sentence}"] if diagnosis.verdict != "useful" else []),
+            f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
+            f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
+            f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
+            *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
+            f"written: {self.out} and {manifest_path(self.out)}",
+            f"selection {manifest.selection_id} is kept in {self.workspace}",
+        ]
+
+    def document(self) -> dict[str, object]:
+        pool, manifest = self.inputs.pool.dataset, self.manifest
+        run = self.curated.problem.run
+        return {
+            "selection": manifest.selection_id,
+            "run": run.record.id,
+            "out": str(self.out),
+            "manifest": str(manifest_path(self.out)),
+            "workspace": str(self.workspace),
+            "records": len(pool) + len(pool.problems),
+            "rows": len(pool),
+            "left_out": len(pool.problems),
+            "problems": problem_documents(self.inputs.problems),
+            "not_scored": len(pool) - len(run.pool),
+            "chosen": manifest.output.rows,
+            "budget": asdict(manifest.budget),
+            "objective": asdict(manifest.objective),
+            "metric": manifest.metric,
+            "result": asdict(manifest.result),
+            "diagnosis": self._diagnosis().sentence,
+            "warnings": [asdict(warning) for warning in self.warnings],
+            "sha256": manifest.output.sha256,
+        }
+
+    def _diagnosis(self) -> Diagnosis:
+        return diagnose(self.curated.problem.utilities.pool)
+
+
+def _check_request(arguments: argparse.Namespace) -> None:
+    """What can be refused before anything is read."""
+    names = (arguments.pool, arguments.target, arguments.existing)
+    ensure_writable(arguments.out, [path for name in names if name and (path := named_path(name))])
+    needed = _STAGE_NEEDS.get(arguments.stage)
+    if needed and not getattr(arguments, needed):
+        raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
+
+
+def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
+    """What can be refused before anything is scored."""
+    samples = inputs.pool.dataset.samples
+    if arguments.budget.unit != "tokens":
+        rows_of_budget(arguments.budget, len(samples))
+    refused = unwritable(samples, arguments.format)
+    if refused:
+        first = refused[0]
+        raise ExportError(
+            f"{len(refused):,} of {len(samples):,} pool rows cannot be written as {arguments.format}, the first is "
+            f"{first.sample.source}, line {first.sample.line}: {first.reason} Choose another --format."
+        )
+
+
+def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
+    return _Inputs(
+        load_source(arguments.pool, arguments.map),
+        load_source(arguments.target, arguments.target_map) if arguments.target else None,
+        load_source(arguments.existing, arguments.existing_map) if arguments.existing else None,
+    )
+
+
+def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace) -> ScoredRun:
+    def add(source: Source | None, role: DatasetRole) -> str | None:
+        return workspace.datasets.add(source.dataset, role=role, origin=source.origin).id if source else None
+
+    pool = workspace.datasets.add(inputs.pool.dataset, role="pool", origin=inputs.pool.origin)
+    spec = RunSpec(
+        pool_id=pool.id,
+        target_id=add(inputs.target, "target"),
+        existing_id=add(inputs.existing, "existing"),
+        model=_model_name(arguments.model),
+        template=arguments.template,
+        device=arguments.device,
+        dtype=arguments.dtype,
+    )
+    return open_run(workspace, score_here(workspace, spec).id)
+
+
+def _model_name(name: str) -> str:
+    """A folder by its whole path, so that the run means the same from anywhere."""
+    path = Path(name)
+    return str(path.resolve()) if name != BUNDLED and path.is_dir() else name
+
+
+def _refused(run: ScoredRun) -> str:
+    if not run.left_out:
+        return ""
+    first = run.left_out[0]
+    return (
+        f"  not scored: {len(run.left_out):,} rows do not fit this model, the first is {first.source}, "
+        f"line {first.line}; the manifest says why"
+    )
+
+
+@contextmanager
+def _selection_named(selection_id: str) -> Iterator[None]:
+    """Says in a failed export that the selection itself is kept."""
+    try:
+        yield
+    except ExportError as error:
+        raise ExportError(f"{error} (selection {selection_id} is kept: use the command export)") from error

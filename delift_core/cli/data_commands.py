@@ -1,0 +1,64 @@
+"""`inspect` and `convert`: what a file holds, and the same in another format. No model is needed."""
+
+import argparse
+from collections import Counter
+from dataclasses import asdict
+
+from delift_core.cli.inputs import load_source, named_path, problem_classes, problem_documents, problem_lines
+from delift_core.cli.terminal import Output
+from delift_core.export.writers import ensure_writable, render_lines, write_lines
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Prints rows, format, repeats and problems by class."""
+    dataset = load_source(arguments.file, arguments.map).dataset
+    classes = problem_classes(dataset.problems)
+    turns = Counter(len(sample.messages) for sample in dataset.samples)
+    repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
+    columns = dataset.mapping
+    mapped = f" (prompt from {columns.prompt!r}, response from {columns.response!r})" if columns else ""
+    lines = [
+        f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
+        f"{len(dataset.problems):,} records left out",
+        *problem_lines(classes),
+        f"repeats: {repeats:,} rows have the same conversation as an earlier one",
+        f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
+    ]
+    document = {
+        "file": arguments.file,
+        "format": dataset.format,
+        "mapping": asdict(columns) if columns else None,
+        "rows": len(dataset),
+        "left_out": len(dataset.problems),
+        "problems": problem_documents(classes),
+        "repeats": repeats,
+        "turns": {str(length): count for length, count in sorted(turns.items())},
+        "content_hash": dataset.content_hash,
+    }
+    Output(arguments.json).show(lines, document)
+    return 0
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Loads a file and writes all its rows."""
+    path = named_path(arguments.file)
+    ensure_writable(arguments.out, [path] if path else [])
+    dataset = load_source(arguments.file, arguments.map).dataset
+    classes = problem_classes(dataset.problems)
+    digest, rows = write_lines(arguments.out, render_lines(dataset.samples, arguments.format))
+    lines = [
+        f"{arguments.out}: {rows:,} rows written as {arguments.format} (read as {dataset.format}), "
+        f"{len(dataset.problems):,} records left out",
+        *problem_lines(classes),
+    ]
+    document = {
+        "out": str(arguments.out),
+        "format": arguments.format,
+        "source_format": dataset.format,
+        "rows": rows,
+        "left_out": len(dataset.problems),
+        "problems": problem_documents(classes),
+        "sha256": digest,
+    }
+    Output(arguments.json).show(lines, document)
+    return 0

@@ -1,0 +1,88 @@
+"""Reads what a command names: files, hub data sets and column mappings; and says what was wrong in them."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from delift_core.cli.terminal import UsageError
+from delift_core.samples import ColumnMapping, Dataset, Problem
+from delift_core.sources import load_file, load_hub
+
+HUB_PREFIX = "hub:"
+_FORM = "write prompt=COL,response=COL and, where there is one, system=COL"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set as a command named it; `origin` is what the workspace keeps, `path` its file if it is one."""
+
+    dataset: Dataset
+    origin: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemClass:
+    """Records that were left out for the same reason: how many, and the first of them."""
+
+    kind: str
+    count: int
+    first: Problem
+
+
+def parse_mapping(text: str) -> ColumnMapping:
+    """Reads prompt=COL,response=COL[,system=COL]; a column name may hold anything but a comma.
+
+    Raises:
+        UsageError: another form.
+    """
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, column = part.partition("=")
+        if not equals or key.strip() not in ("prompt", "response", "system") or not column or key.strip() in columns:
+            raise UsageError(f"--map {text!r} is not understood; {_FORM}")
+        columns[key.strip()] = column
+    if "prompt" not in columns or "response" not in columns:
+        raise UsageError(f"--map {text!r} lacks the prompt or the response; {_FORM}")
+    return ColumnMapping(columns["prompt"], columns["response"], columns.get("system"))
+
+
+def named_path(name: str) -> Path | None:
+    """The path that a command's word names; None for a hub data set."""
+    return None if name.startswith(HUB_PREFIX) else Path(name)
+
+
+def load_source(name: str, mapping: ColumnMapping | None) -> Source:
+    """Loads a file, or a data set of the hub.
+
+    Raises:
+        UsageError: a hub name of another form.
+        DataError: it cannot be read, or no record can be used.
+    """
+    path = named_path(name)
+    if path is not None:
+        return Source(load_file(path, mapping=mapping), str(path.resolve()), path)
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", name)
+    if match is None:
+        raise UsageError(f"{name!r} is not understood; write hub:owner/name or hub:owner/name:split")
+    return Source(load_hub(match[1], split=match[2] or "train", mapping=mapping), name, None)
+
+
+def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:
+    """The problems by kind, most frequent first."""
+    by_kind: dict[str, list[Problem]] = {}
+    for problem in problems:
+        by_kind.setdefault(problem.kind, []).append(problem)
+    classes = [ProblemClass(kind, len(members), members[0]) for kind, members in by_kind.items()]
+    return tuple(sorted(classes, key=lambda one: -one.count))
+
+
+def problem_lines(classes: Sequence[ProblemClass]) -> list[str]:
+    """One line for each class of problems."""
+    return [f"  left out: {one.count:,} {one.kind}, the first is {one.first}" for one in classes]
+
+
+def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]]:
+    """The same for JSON."""
+    return [{"kind": one.kind, "count": one.count, "first": asdict(one.first)} for one in classes]

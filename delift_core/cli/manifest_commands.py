@@ -1,0 +1,116 @@
+"""`explain`, `verify` and `evaluate`: what a manifest has to say. No workspace is needed."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from delift_core.cli.scoring import stop_on_signal
+from delift_core.cli.terminal import Interrupted, Output, note
+from delift_core.errors import ExportError
+from delift_core.export import Manifest, read_manifest
+from delift_core.export import verify as verify_files
+from delift_core.export.inputs import reload_input
+from delift_core.export.manifest import RowEntry
+from delift_core.samples import Sample
+
+Command = Callable[[argparse.Namespace], int]
+
+_SHOWN_CHARACTERS = 600
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    """Prints why a row was chosen or left out, and the texts of the rows that the reason names."""
+    manifest = read_manifest(arguments.manifest)
+    row = _find_row(manifest, arguments.row)
+    texts = _texts(manifest, arguments.manifest.parent)
+    by_id = {entry.id: entry for entry in manifest.rows}
+    shown = [row, *(by_id[name] for name in row.named if name in by_id)]
+    place = f", pick {row.rank} of {sum(entry.rank is not None for entry in manifest.rows)}" if row.rank else ""
+    lines = [f"row {row.line} of {row.source} (id {row.id}): {row.status}{place}", row.reason]
+    if not texts:
+        lines.append("(the pool file is not at hand or was changed, so no texts are shown)")
+    for entry in shown:
+        lines.extend(_text_lines(entry, texts.get(entry.id)))
+    document = asdict(row) | {"texts": [_text_document(entry, texts.get(entry.id)) for entry in shown]}
+    Output(arguments.json).show(lines, document)
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Checks the written files; 1 when a check fails."""
+    found = verify_files(arguments.manifest)
+    ok = all(check.ok for check in found)
+    document = {"ok": ok, "checks": [asdict(check) for check in found]}
+    Output(arguments.json).show((str(check) for check in found), document)
+    return 0 if ok else 1
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Fine-tunes on the subset and on others, and measures the loss on held-out rows."""
+    from delift_core.evaluation.from_manifest import evaluate_manifest
+    from delift_core.evaluation.request import EvaluationStopped
+
+    against = tuple(name.strip() for name in arguments.against.split(",") if name.strip())
+    try:
+        with stop_on_signal() as stop:
+            stop.gently = True
+            report = evaluate_manifest(
+                arguments.manifest,
+                arguments.heldout,
+                against=against,
+                seeds=arguments.seeds,
+                epochs=arguments.epochs,
+                device=arguments.device,
+                publish=note,
+                stop=stop,
+            )
+    except EvaluationStopped as error:
+        raise Interrupted(str(error)) from error
+    Output(arguments.json).show(report.lines(), report.as_json())
+    return 0
+
+
+def _find_row(manifest: Manifest, name: str) -> RowEntry:
+    """The row with this id, else the one at this line."""
+    by_id = [row for row in manifest.rows if row.id == name]
+    found = by_id or [row for row in manifest.rows if name.isascii() and name.isdigit() and row.line == int(name[:18])]
+    if not found:
+        first, last = manifest.rows[0], manifest.rows[-1]
+        raise ExportError(
+            f"no pool row has the id or the line {name!r}; lines go from {first.line} to {last.line}, "
+            f"an id looks like {first.id}"
+        )
+    if len(found) > 1:
+        ids = ", ".join(row.id for row in found[:5])
+        raise ExportError(f"{len(found)} pool rows are at a line {name}; name one by its id: {ids}")
+    return found[0]
+
+
+def _texts(manifest: Manifest, folder: Path) -> dict[str, Sample]:
+    pool = reload_input(manifest.pool, folder)
+    return {sample.id: sample for sample in pool.samples} if pool else {}
+
+
+def _text_lines(entry: RowEntry, sample: Sample | None) -> list[str]:
+    if sample is None:
+        return []
+    return [
+        f"row {entry.line} (id {entry.id}), {entry.status}",
+        f"  prompt:   {_shortened(sample.prompt)}",
+        f"  response: {_shortened(sample.response)}",
+    ]
+
+
+def _text_document(entry: RowEntry, sample: Sample | None) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "line": entry.line,
+        "status": entry.status,
+        "prompt": sample.prompt if sample else None,
+        "response": sample.response if sample else None,
+    }
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

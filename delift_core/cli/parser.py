@@ -1,0 +1,192 @@
+"""The commands and their options. What a value must look like is checked here, before any work is done."""
+
+import argparse
+import math
+import re
+from pathlib import Path
+from typing import NoReturn, get_args
+
+from delift_core import __version__
+from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
+from delift_core.cli.inputs import parse_mapping
+from delift_core.cli.terminal import UsageError
+from delift_core.export.manifest import ExportFormat
+from delift_core.models import BUNDLED, DeviceName, DtypeName
+from delift_core.prompts import TemplateChoice
+from delift_core.selection.budget import parse_budget
+from delift_core.selection.types import Stage
+from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
+from delift_core.utility.metrics import Metric
+
+_FILE = "a .json, .jsonl, .csv, .tsv or .parquet file, or hub:owner/name[:split]"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake with one line instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; the parsed arguments carry the function of their command as `command`."""
+    parser = _Parser(
+        prog="python -m delift_core",
+        description="DELIFT Studio: choose the part of an instruction data set that is worth fine-tuning on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
+    _add_data_commands(commands)
+    _add_curate_commands(commands)
+    _add_manifest_commands(commands)
+    _add_upkeep_commands(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # the type has no public name
+
+
+def _add_data_commands(commands: "_Commands[_Parser]") -> None:
+    inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", data_commands.inspect)
+    inspect.add_argument("file", metavar="FILE", help=_FILE)
+    _add_mapping(inspect, "FILE")
+    convert = _command(commands, "convert", "write a file in another format; needs no model", data_commands.convert)
+    convert.add_argument("file", metavar="FILE", help=_FILE)
+    _add_mapping(convert, "FILE")
+    _add_format(convert)
+    _add_out(convert)
+
+
+def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
+    score = _command(commands, "score", "measure how much each row helps on each other row", curate_commands.score)
+    _add_scoring(score)
+    curate = _command(
+        commands, "curate", "score, select and write the subset with its manifest", curate_commands.curate
+    )
+    _add_scoring(curate)
+    curate.add_argument("--stage", required=True, choices=get_args(Stage), help="what the fine-tuning is for")
+    curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
+    curate.add_argument("--metric", default="euclidean", choices=get_args(Metric), help="default: %(default)s")
+    curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
+    curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
+    curate.add_argument(
+        "--self-coverage", default=0.0, type=_share, help="share of its own U_ii with which a chosen row covers itself"
+    )
+    curate.add_argument("--seed", default=0, type=_whole, help="of the random baseline; default: %(default)s")
+    curate.add_argument("--name", help="of the selection, for the Selections page")
+    _add_format(curate)
+    _add_out(curate)
+    export = _command(commands, "export", "write the subset of a kept selection", curate_commands.export)
+    export.add_argument("selection_id", metavar="SELECTION_ID", help="such as s1")
+    _add_format(export)
+    _add_out(export)
+    _add_workspace(export)
+
+
+def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
+    explain = _command(commands, "explain", "say why a row was chosen or left out", manifest_commands.explain)
+    explain.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
+    explain.add_argument("row", metavar="ROW", help="id of a pool row, or its line number in the pool file")
+    verify = _command(commands, "verify", "check an export against its manifest", manifest_commands.verify)
+    verify.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
+    evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", manifest_commands.evaluate)
+    evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
+    evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")
+    evaluate.add_argument("--against", default="random,full", help="names with commas; default: %(default)s")
+    evaluate.add_argument("--seeds", default=3, type=_positive, help="fine-tunings of each; default: %(default)s")
+    evaluate.add_argument("--epochs", default=3, type=_positive, help="passes over the rows; default: %(default)s")
+    _add_device(evaluate)
+
+
+def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
+    gc = _command(commands, "gc", "remove what nothing in the workspace refers to", upkeep_commands.gc)
+    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    _add_workspace(gc)
+    doctor = _command(commands, "doctor", "check that this machine is fit to work", upkeep_commands.doctor)
+    _add_workspace(doctor)
+
+
+def _command(
+    commands: "_Commands[_Parser]", name: str, words: str, function: "manifest_commands.Command"
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_scoring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pool", metavar="POOL", help=_FILE)
+    _add_mapping(parser, "POOL")
+    for role in ("target", "existing"):
+        parser.add_argument(f"--{role}", metavar="F", help=f"file of {role} rows")
+        parser.add_argument(f"--{role}-map", type=parse_mapping, metavar="COLUMNS", help=f"as --map, for {role} rows")
+    parser.add_argument("--model", default=BUNDLED, help="hub id, folder, or bundled (the default)")
+    parser.add_argument("--pairs", default="all", type=_pairs, help="only all in this version")
+    parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
+    _add_device(parser)
+    parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
+    _add_workspace(parser)
+
+
+def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
+    words = f"columns of {of}: prompt=COL,response=COL[,system=COL]"
+    parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", choices=get_args(DeviceName), help="default: %(default)s")
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    words = "same (records as found, the default) or a format to write them in"
+    parser.add_argument("--format", default="same", choices=get_args(ExportFormat), help=words)
+
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, type=Path, metavar="OUT.jsonl", help="file to write")
+
+
+def _add_workspace(parser: argparse.ArgumentParser) -> None:
+    words = f"default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
+    parser.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
+
+
+def _pairs(text: str) -> str:
+    if text == "all":
+        return text
+    if re.fullmatch(r"\d+(\.\d+)?%|k=\d+", text):
+        raise UsageError(f"--pairs {text} is not in this version, which scores every pair; use --pairs all")
+    raise UsageError(f"--pairs {text!r} is not understood; use --pairs all")
+
+
+def _weight(text: str) -> float:
+    return _number(text, 0.0, math.inf, "a number of at least 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, 0.0, 1.0, "a number from 0 to 1")
+
+
+def _number(text: str, least: float, most: float, words: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (least <= number <= most and number < math.inf):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+    return number
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    number = _whole(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return number

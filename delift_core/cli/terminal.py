@@ -1,0 +1,49 @@
+"""What a command prints, and the ways in which it ends early.
+
+Texts of data sets, file names and messages are strangers' words: nothing of them reaches a terminal but what is
+printable, so that a row cannot move the cursor, colour the screen or reverse the writing.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from delift_core.errors import DeliftError
+
+
+class UsageError(DeliftError):
+    """The command line cannot be understood."""
+
+
+class Interrupted(Exception):
+    """The user stopped the work; the message says what is kept and how to go on."""
+
+
+def safe(text: str) -> str:
+    """The text on one line, with everything that is not printable (controls, escapes, line ends) written as \\x1b."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Standard output of a command: its lines, or with --json one object and nothing else."""
+
+    as_json: bool
+
+    def show(self, lines: Iterable[str], document: Mapping[str, object]) -> None:
+        """Prints the result in the form that was asked for."""
+        if self.as_json:
+            print(json.dumps(document, allow_nan=False))  # ASCII only, so that it is safe to look at as well
+            return
+        for line in lines:
+            print(safe(line))
+
+
+def note(text: str) -> None:
+    """Prints one line on standard error."""
+    print(safe(text), file=sys.stderr, flush=True)

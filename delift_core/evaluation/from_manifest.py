@@ -1,0 +1,98 @@
+"""The evaluation of an exported subset: from its manifest and a file of held-out rows to a report.
+
+Knows where manifests and inputs lie; the work is done by `evaluate`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast, get_args
+
+from delift_core.errors import DataError, ExportError
+from delift_core.evaluation.evaluate import evaluate
+from delift_core.evaluation.report import EvaluationReport
+from delift_core.evaluation.request import EvaluationRequest, FineTuning
+from delift_core.export.inputs import reload_input
+from delift_core.export.manifest import WRITTEN, Manifest, read_manifest
+from delift_core.models import DeviceName
+from delift_core.prompts import TemplateChoice, TemplateName
+from delift_core.samples import Sample
+from delift_core.sources import load_file
+
+
+def evaluate_manifest(
+    manifest_path: Path,
+    heldout: Path,
+    *,
+    against: tuple[str, ...] = ("random", "full"),
+    seeds: int = 3,
+    epochs: int = 3,
+    device: DeviceName = "auto",
+    publish: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> EvaluationReport:
+    """Evaluates the subset that a manifest describes, with the model that chose it.
+
+    Args:
+        manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
+        heldout: file of held-out rows, in any format that is read here.
+        against, seeds: see `EvaluationRequest`.
+        epochs: see `FineTuning`.
+        publish, stop: see `evaluate`.
+
+    Raises:
+        ExportError: the manifest cannot be read.
+        DataError: the pool or the held-out rows cannot be read, or as `evaluate`.
+        DeliftError: as `evaluate`.
+    """
+    manifest = read_manifest(manifest_path)
+    pool = _pool(manifest, manifest_path)
+    request = EvaluationRequest(
+        pool=pool,
+        subset_positions=tuple(at for at, row in enumerate(manifest.rows) if row.status in WRITTEN),
+        heldout=load_file(heldout).samples,
+        target=_target(manifest, manifest_path.parent, publish),
+        model=manifest.model.name,
+        device=device,
+        template=_template(manifest, manifest_path.name),
+        against=against,
+        seeds=seeds,
+        tuning=FineTuning(epochs=epochs),
+    )
+    report = evaluate(request, publish=publish, stop=stop)
+    if report.revision != manifest.model.revision:
+        publish(
+            f"note: {manifest.model.name} is not the revision that chose the subset "
+            f"({report.revision[:12]} now, {manifest.model.revision[:12]} then)"
+        )
+    return report
+
+
+def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:
+    dataset = reload_input(manifest.pool, manifest_path.parent)
+    if dataset is None:
+        raise DataError(
+            f"the pool {manifest.pool.origin!r} of {manifest_path.name} is gone or has changed; "
+            "put the file back, or a copy of it beside the manifest"
+        )
+    if [sample.id for sample in dataset.samples] != [row.id for row in manifest.rows]:
+        raise ExportError(
+            f"{manifest_path.name} is damaged at rows: they are not the pool's; export the selection again"
+        )
+    return dataset.samples
+
+
+def _target(manifest: Manifest, beside: Path, publish: Callable[[str], None]) -> tuple[Sample, ...]:
+    samples: list[Sample] = []
+    for entry in manifest.inputs:
+        if entry.role == "target":
+            dataset = reload_input(entry, beside)
+            if dataset is None:
+                publish(f"note: the target {entry.origin!r} is gone or has changed: held-out rows in it are not found")
+            samples.extend(dataset.samples if dataset else ())
+    return tuple(samples)
+
+
+def _template(manifest: Manifest, name: str) -> TemplateChoice:
+    if manifest.model.template not in get_args(TemplateName):
+        raise ExportError(f"{name} is damaged at model.template: {manifest.model.template!r} is not a template")
+    return cast(TemplateChoice, manifest.model.template)

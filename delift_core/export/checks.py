@@ -1,0 +1,102 @@
+"""What to look at before a subset is written. A check says what was looked at, whether it is well, and the facts."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from delift_core.curation import CuratedSelection
+from delift_core.export.writers import ExportFormat, unwritable
+from delift_core.samples import Sample
+from delift_core.sources.json_records import DECODER
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    label: str
+    ok: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.label}: {self.detail}"
+
+
+def subset_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
+    """The samples of the subset in pool file order, the order in which they are written."""
+    pool = curated.problem.run.pool
+    return tuple(pool[position] for position in sorted(curated.subset.positions.tolist()))
+
+
+def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]:
+    """Looks at a subset and the format it is to be written in; only the first two can stop an export.
+
+    Args:
+        curated: the selection with its edits.
+        format: to be written.
+    """
+    samples = subset_samples(curated)
+    return (
+        Check("Rows in the subset", bool(samples), f"{len(samples):,} of {len(curated.problem.run.pool):,}"),
+        _writable(samples, format),
+        _nothing_left_behind(samples, format),
+        _budget_used(curated),
+        _no_repeats(samples),
+        _untruncated(curated),
+        _all_scored(curated),
+    )
+
+
+def _writable(samples: tuple[Sample, ...], format: ExportFormat) -> Check:
+    label = "Rows can be written"
+    refused = unwritable(samples, format)
+    if not refused:
+        return Check(label, True, f"all of them as {format}")
+    first = refused[0]
+    return Check(label, False, f"{len(refused):,} cannot, the first is line {first.sample.line}: {first.reason}")
+
+
+def _nothing_left_behind(samples: Iterable[Sample], format: ExportFormat) -> Check:
+    """Tool definitions stand beside the turns, and a record that is written anew has turns only."""
+    label = "Tool definitions"
+    if format == "same":
+        return Check(label, True, "records are written as they were found")
+    losing = sum('"tools"' in sample.raw and _has_tools(sample.raw) for sample in samples)
+    if not losing:
+        return Check(label, True, "no row has any")
+    return Check(label, False, f"{losing:,} rows have a `tools` field, which {format} may leave out; write as same")
+
+
+def _budget_used(curated: CuratedSelection) -> Check:
+    selection = curated.record.selection
+    chosen, useful = len(selection.chosen), selection.greedy.useful
+    label = "Budget adds coverage"
+    if chosen <= useful:
+        return Check(label, True, f"every one of the {chosen:,} chosen rows added something when it was picked")
+    return Check(
+        label, False, f"{useful:,} rows cover all there is; the other {chosen - useful:,} only fill the budget"
+    )
+
+
+def _no_repeats(samples: Iterable[Sample]) -> Check:
+    counts = Counter(sample.content_hash for sample in samples)
+    repeats = sum(count - 1 for count in counts.values())
+    detail = f"{repeats:,} rows repeat another one of the subset" if repeats else "none"
+    return Check("Repeats in the subset", not repeats, detail)
+
+
+def _untruncated(curated: CuratedSelection) -> Check:
+    cut = curated.problem.run.record.truncated
+    detail = f"{cut:,} prompts were cut from the left to fit the model's context" if cut else "no prompt was cut"
+    return Check("Prompts fit the context", not cut, detail)
+
+
+def _all_scored(curated: CuratedSelection) -> Check:
+    left_out = len(curated.problem.run.left_out)
+    detail = f"{left_out:,} rows could not be scored and were not chosen from" if left_out else "all of them"
+    return Check("Rows were scored", not left_out, detail)
+
+
+def _has_tools(raw: str) -> bool:
+    record = DECODER.decode(raw)
+    return isinstance(record, dict) and bool(record.get("tools"))

@@ -1,0 +1,261 @@
+"""A kept selection to a file for the trainer and its manifest.
+
+Rows are written in the order of the pool file, so that a subset differs from its pool by missing lines only; the order
+in which the optimiser picked them is in the manifest. Objective values, ranks and gains never enter the trainer's file.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from delift_core import __version__
+from delift_core.curation import CuratedSelection, open_selection
+from delift_core.errors import ExportError
+from delift_core.export.checks import subset_samples
+from delift_core.export.inputs import file_hash, find_input, reload
+from delift_core.export.manifest import (
+    MANIFEST_VERSION,
+    EditEntry,
+    ExportFormat,
+    InputEntry,
+    Manifest,
+    ModelEntry,
+    OutputEntry,
+    PackageVersion,
+    ResultEntry,
+    RowEntry,
+    manifest_path,
+    to_json,
+)
+from delift_core.export.writers import ensure_writable, render_lines, write_lines
+from delift_core.jobs.folder import JobFolder
+from delift_core.samples import Sample
+from delift_core.selection.coverage import value
+from delift_core.utility.store import ScoringContext
+from delift_core.workspace import DatasetRecord, Edit, Workspace
+from delift_core.workspace.workspace import utc_now
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "submodlib-py", "duckdb", "datasets")
+
+
+def export_selection(
+    workspace: Workspace,
+    selection_id: str,
+    out: Path,
+    *,
+    format: ExportFormat = "same",
+    clock: Callable[[], datetime] = utc_now,
+) -> Manifest:
+    """Writes the subset of a selection (in pool file order), then its manifest beside it, and notes the export.
+
+    Args:
+        out: the file to write, JSON lines; an earlier one is replaced.
+        format: see `writers.render_lines`.
+        clock: gives the time, with its zone.
+
+    Raises:
+        ExportError: the subset is empty, a row cannot be written in the format, `out` would overwrite an input or
+            cannot be written. Nothing is written then.
+        DeliftError: the selection or its run cannot be opened.
+    """
+    curated = open_selection(workspace, selection_id)
+    samples = subset_samples(curated)
+    if not samples:
+        raise ExportError(
+            f"the subset of selection {selection_id} is empty, every chosen row was dropped by hand; undo some edits"
+        )
+    records = _inputs(workspace, curated)
+    files = [path for record in records if (path := find_input(record.origin)) is not None]
+    ensure_writable(out, files)
+    lines = render_lines(samples, format)
+    rows = _rows(workspace, curated)
+    inputs = tuple(_input_entry(record) for record in records)
+    digest, written = write_lines(out, lines)
+    manifest = Manifest(
+        version=MANIFEST_VERSION,
+        created_at=clock().isoformat(),
+        selection_id=selection_id,
+        selection_name=curated.record.name,
+        seed=curated.record.seed,
+        output=OutputEntry(out.name, format, written, digest),
+        inputs=inputs,
+        model=_model(curated),
+        metric=curated.problem.metric,
+        objective=curated.problem.config,
+        budget=curated.record.selection.budget,
+        result=_result(curated),
+        versions=package_versions(),
+        edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
+        rows=rows,
+    )
+    write_lines(manifest_path(out), [to_json(manifest)])
+    workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
+    return manifest
+
+
+def preview(curated: CuratedSelection, format: ExportFormat, limit: int = 3) -> tuple[str, ...]:
+    """The first lines that an export would write, without their newlines.
+
+    Raises:
+        ExportError: the format cannot hold one of these rows.
+    """
+    samples = subset_samples(curated)[:limit]
+    return tuple(line.rstrip("\n") for line in render_lines(samples, format))
+
+
+def package_versions() -> tuple[PackageVersion, ...]:
+    """This program, Python and the packages that numbers can depend on; absent ones are left out."""
+    found = [PackageVersion("delift-studio", __version__), PackageVersion("python", platform.python_version())]
+    for name in _PACKAGES:
+        try:
+            found.append(PackageVersion(name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+def _inputs(workspace: Workspace, curated: CuratedSelection) -> tuple[DatasetRecord, ...]:
+    """The data sets of the run, the pool first."""
+    spec = curated.problem.run.record.spec
+    ids = (spec.pool_id, spec.target_id, spec.existing_id)
+    return tuple(workspace.datasets.record(dataset_id) for dataset_id in ids if dataset_id)
+
+
+def _input_entry(record: DatasetRecord) -> InputEntry:
+    path = find_input(record.origin)
+    unchanged = path is not None and reload(path, record.content_hash, record.mapping) is not None
+    return InputEntry(
+        role=record.role,
+        name=record.name,
+        origin=record.origin,
+        format=record.format,
+        mapping=record.mapping,
+        rows=record.n_samples,
+        problems=record.n_problems,
+        content_hash=record.content_hash,
+        sha256=file_hash(path) if path is not None and unchanged else None,
+    )
+
+
+def _model(curated: CuratedSelection) -> ModelEntry:
+    run = curated.problem.run
+    context = ScoringContext(**json.loads((run.store.folder / "context.json").read_text(encoding="utf-8")))
+    return ModelEntry(
+        name=run.record.spec.model,
+        revision=context.revision,
+        dtype=context.dtype,
+        device=run.record.spec.device,
+        context_length=context.context_length,
+        template=context.template,
+        template_version=context.template_version,
+        context_key=context.key,
+        pairs="all",
+    )
+
+
+def _result(curated: CuratedSelection) -> ResultEntry:
+    selection, problem = curated.record.selection, curated.problem
+    return ResultEntry(
+        value=float(selection.certificate.value),
+        subset_value=value(problem.kernel, curated.subset.positions),
+        upper_bound=float(selection.certificate.upper_bound),
+        certificate=float(selection.certificate.ratio),
+        random_mean=selection.random.mean,
+        random_std=selection.random.std,
+        random_draws=len(selection.random.values),
+        truncated=problem.run.record.truncated,
+    )
+
+
+def _edit_entry(edit: Edit) -> EditEntry:
+    when = edit.created_at.isoformat()
+    return EditEntry(edit.number, edit.action, edit.sample_ids, edit.author, when, edit.why, edit.state)
+
+
+def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ...]:
+    """Every row of the pool file, also those that could not be scored."""
+    run = curated.problem.run
+    position_of = {sample.id: position for position, sample in enumerate(run.pool)}
+    refusals = JobFolder(workspace.jobs_folder / run.record.id).status().progress.refused
+    refused = {refusal.content_hash: refusal.reason for refusal in refusals}
+    last_edit = {
+        sample_id: edit
+        for edit in workspace.edits.history(curated.record.id)
+        if edit.state == "applied"
+        for sample_id in edit.sample_ids
+    }
+    table = _Table(curated)
+    return tuple(
+        table.entry(sample, position_of[sample.id], last_edit.get(sample.id))
+        if sample.id in position_of
+        else _unscored(sample, refused.get(sample.content_hash, "the model cannot score this row"))
+        for sample in workspace.datasets.load(run.record.spec.pool_id).samples
+    )
+
+
+def _unscored(sample: Sample, why: str) -> RowEntry:
+    reason = f"Not scored: {why}."
+    return RowEntry(
+        id=sample.id,
+        line=sample.line,
+        source=sample.source,
+        content_hash=sample.content_hash,
+        status="not-scored",
+        rank=None,
+        gain=None,
+        residual_gain=None,
+        greedy_rank=None,
+        greedy_gain=None,
+        reason=reason,
+        named=(),
+    )
+
+
+class _Table:
+    """What the manifest says of each scored pool row."""
+
+    def __init__(self, curated: CuratedSelection) -> None:
+        selection = curated.record.selection
+        self._curated = curated
+        self._statuses = curated.statuses
+        self._residual = selection.residual_gains.tolist()
+        self._picks = _by_position(selection.chosen, selection.chosen_gains)
+        self._greedy = _by_position(selection.greedy.order, selection.greedy.gains)
+
+    def entry(self, sample: Sample, position: int, edit: Edit | None) -> RowEntry:
+        """The entry of one row; `edit` is the last one that names it."""
+        rank, gain = self._picks.get(position, (None, None))
+        greedy_rank, greedy_gain = self._greedy[position]
+        sentence, named = self._curated.why_naming(position)
+        by_hand = edit is not None and self._statuses[position] in ("kept-by-hand", "dropped-by-hand")
+        return RowEntry(
+            id=sample.id,
+            line=sample.line,
+            source=sample.source,
+            content_hash=sample.content_hash,
+            status=self._statuses[position],
+            rank=rank,
+            gain=gain,
+            residual_gain=self._residual[position],
+            greedy_rank=greedy_rank,
+            greedy_gain=greedy_gain,
+            reason=f"{_edit_in_words(edit)} {sentence}" if edit is not None and by_hand else sentence,
+            named=tuple(self._curated.problem.run.pool[other].id for other in named),
+        )
+
+
+def _by_position(order: np.ndarray, gains: np.ndarray) -> dict[int, tuple[int, float]]:
+    """Rank (from 1) and gain by pool position."""
+    pairs = zip(order.tolist(), gains.tolist(), strict=True)
+    return {position: (rank, gain) for rank, (position, gain) in enumerate(pairs, start=1)}
+
+
+def _edit_in_words(edit: Edit) -> str:
+    verb = "Kept" if edit.action == "keep" else "Dropped"
+    why = f" ({edit.why})" if edit.why else ""
+    return f"{verb} by hand by {edit.author} on {edit.created_at:%Y-%m-%d}{why}."

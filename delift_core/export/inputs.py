@@ -1,0 +1,52 @@
+"""The files that a subset was made from, found again and read again.
+
+It knows inputs as a manifest names them; it knows nothing of the workspace.
+"""
+
+import hashlib
+from pathlib import Path
+
+from delift_core.errors import DataError
+from delift_core.export.manifest import InputEntry
+from delift_core.samples import ColumnMapping, Dataset
+from delift_core.sources import load_file
+
+
+def find_input(origin: str, beside: Path | None = None) -> Path | None:
+    """The file that an origin names: at its path, else of the same name in the folder `beside`; None when neither."""
+    candidates = [Path(origin)] if origin else []
+    if beside is not None and Path(origin).name:
+        candidates.append(beside / Path(origin).name)
+    try:
+        return next((path for path in candidates if path.is_file()), None)
+    except OSError:  # a name too long or with odd bytes is no file of ours
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def reload(path: Path, content_hash: str, mapping: ColumnMapping | None) -> Dataset | None:
+    """Reads a file again; None unless it still holds the same conversations in the same order.
+
+    Args:
+        content_hash: what the data set had.
+        mapping: the data set's columns; tried when the formats as detected give something else.
+    """
+    for columns in (None, mapping) if mapping else (None,):
+        try:
+            dataset = load_file(path, mapping=columns)
+        except DataError:
+            continue
+        if dataset.content_hash == content_hash:
+            return dataset
+    return None
+
+
+def reload_input(entry: InputEntry, beside: Path) -> Dataset | None:
+    """The data set of an input, from its file as it is now; None when the file is gone or changed."""
+    path = find_input(entry.origin, beside)
+    return reload(path, entry.content_hash, entry.mapping) if path else None

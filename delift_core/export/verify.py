@@ -1,0 +1,103 @@
+"""Whether written files are still what their manifest says, from the files alone: no workspace, no model.
+
+Each output row is compared with its pool row twice over: by the hash of its conversation, which needs nothing else,
+and, where records were written as found and the pool file is at hand, character by character.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from delift_core.errors import ExportError
+from delift_core.export.checks import Check
+from delift_core.export.inputs import file_hash, find_input, reload_input
+from delift_core.export.manifest import InputEntry, Manifest, RowEntry, read_manifest
+from delift_core.formats import RecordError, detect_format, parse_record
+from delift_core.samples import FormatName, Message, hash_messages
+from delift_core.sources.json_records import DECODER
+
+
+def verify(path: Path) -> tuple[Check, ...]:
+    """Checks an export against its manifest.
+
+    Args:
+        path: the manifest; the output file lies beside it.
+
+    Raises:
+        ExportError: the manifest cannot be read.
+    """
+    manifest = read_manifest(path)
+    return (*_check_output(manifest, path.parent), *(_check_input(entry, path.parent) for entry in manifest.inputs))
+
+
+def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
+    expected = manifest.output
+    try:
+        data = (folder / Path(expected.file).name).read_bytes()
+    except OSError as error:
+        return (Check("Output exists", False, f"{expected.file} cannot be read ({error.strerror}); export again"),)
+    same = hashlib.sha256(data).hexdigest() == expected.sha256
+    lines = data.decode("utf-8", "replace").split("\n")
+    ends_whole = lines[-1] == ""
+    count = len(lines) - 1 if ends_whole else len(lines)
+    return (
+        Check("Output exists", True, expected.file),
+        Check("Output hash", same, "SHA-256 as written" if same else f"{expected.file} was changed after the export"),
+        Check("Output rows", count == expected.rows, f"{count:,} lines, {expected.rows:,} were written"),
+        _check_lines(lines[:count], manifest, folder),
+    )
+
+
+def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Check:
+    label = "Rows are the pool's"
+    rows = manifest.written
+    for number, (line, row) in enumerate(zip(lines, rows, strict=False), start=1):
+        if not _says_the_same(line, row, manifest):
+            return Check(label, False, f"line {number} is not the conversation of pool row {row.id} (line {row.line})")
+    if len(lines) != len(rows):
+        return Check(label, False, f"{len(lines):,} lines for {len(rows):,} chosen rows")
+    if manifest.output.format != "same":
+        return Check(label, True, f"{len(rows):,} conversations, by their hash")
+    pool = reload_input(manifest.pool, folder)
+    if pool is None:
+        return Check(label, True, f"{len(rows):,} conversations, by their hash (the pool file is not at hand)")
+    raw = {sample.id: sample.raw for sample in pool.samples}
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
+        if line != raw.get(row.id):
+            return Check(label, False, f"line {number} differs from the record at line {row.line} of {row.source}")
+    return Check(label, True, f"{len(rows):,} records, character by character as in {pool.name}")
+
+
+def _says_the_same(line: str, row: RowEntry, manifest: Manifest) -> bool:
+    """Whether a line, read in a format that it can be in, is the conversation of a pool row."""
+    try:
+        record = DECODER.decode(line)
+    except (ValueError, RecursionError):
+        return False
+    written = manifest.output.format
+    formats: list[FormatName | None] = [detect_format(record), manifest.pool.format]
+    for name in dict.fromkeys(formats if written == "same" else [written, *formats]):
+        if name is None:
+            continue
+        try:
+            messages = parse_record(name, record, manifest.pool.mapping if name == "columns" else None)
+        except RecordError:
+            continue
+        # A blank system text is left out by formats that keep it in a field of its own.
+        if row.content_hash in (hash_messages(messages), hash_messages((Message("system", ""), *messages))):
+            return True
+    return False
+
+
+def _check_input(entry: InputEntry, folder: Path) -> Check:
+    label = f"Input {entry.role} {entry.name!r}"
+    if entry.sha256 is None:
+        return Check(label, True, f"{entry.origin} was no file at hand when the subset was written; nothing to compare")
+    path = find_input(entry.origin, folder)
+    if path is None:
+        return Check(label, False, f"{entry.origin} is gone; put the file back, or beside the manifest")
+    try:
+        same = file_hash(path) == entry.sha256
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}); change its rights") from error
+    return Check(label, same, f"{path}, SHA-256 as read" if same else f"{path} was changed after the export")

@@ -1,0 +1,150 @@
+"""Samples to lines of JSON, and lines to a file that is there whole or not at all.
+
+It knows wire formats and one output file; it knows nothing of selections or manifests.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from delift_core.errors import ExportError
+from delift_core.export.manifest import ExportFormat, manifest_path
+from delift_core.formats import RecordError, detect_format, parse_record, render_record
+from delift_core.samples import FormatName, Sample
+from delift_core.sources.json_records import DECODER
+
+__all__ = ["ExportFormat", "Unwritable", "ensure_writable", "render_lines", "unwritable", "write_lines"]
+
+TEMPORARY_SUFFIX = ".part"  # ".NAME.xxxxxxxx.part": what a killed export may leave behind
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritable:
+    """A sample that a format cannot hold, and why."""
+
+    sample: Sample
+    reason: str
+
+
+def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwritable, ...]:
+    """The samples that cannot be written in a format, in order; none for "same"."""
+    if format == "same":
+        return ()
+    found = []
+    for sample in samples:
+        try:
+            render_record(format, sample.messages)
+        except RecordError as error:
+            found.append(Unwritable(sample, str(error)))
+    return tuple(found)
+
+
+def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[str]:
+    """One line of JSON, newline included, for each sample.
+
+    "same" is the record as it was found. In another format the conversation is written anew, except that a record
+    which is in that format already stays as it was found, with its `input`, tools and keys of its own.
+
+    Raises:
+        ExportError: the format cannot hold some of the samples; raised before the first line is given.
+    """
+    refused = unwritable(samples, format)
+    if refused:
+        first = refused[0]
+        raise ExportError(
+            f"{len(refused):,} of {len(samples):,} rows cannot be written as {format}, the first is "
+            f"{first.sample.source}, line {first.sample.line}: {first.reason}"
+        )
+    return (_line(sample, format) for sample in samples)
+
+
+def ensure_writable(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuses an output that would overwrite an input, or that cannot be written, before any work is done for it.
+
+    Args:
+        out: the output file; its manifest, which lies beside it, is checked as well.
+        inputs: files that must stay as they are.
+
+    Raises:
+        ExportError: see above.
+    """
+    written = {out.resolve(), manifest_path(out).resolve()}
+    for path in inputs:
+        if path.resolve() in written:
+            raise ExportError(f"writing {out} would overwrite the input {path}; choose another name with --out")
+    if out.is_dir():
+        raise ExportError(f"{out} is a folder; give the name of a file in it, such as {out / 'subset.jsonl'}")
+    if not out.parent.is_dir():
+        raise ExportError(f"the folder {out.parent} does not exist; make it, or write to another folder")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise ExportError(f"the folder {out.parent} may not be written to; change its rights, or choose another folder")
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> tuple[str, int]:
+    """Writes lines (each with its newline) as UTF-8; an earlier file is replaced, and kept if anything goes wrong.
+
+    Returns:
+        (sha256, n): SHA-256 (hex) of the bytes, and how many lines there are.
+
+    Raises:
+        ExportError: the folder is missing or may not be written to, the disk is full, or a text is not valid Unicode.
+    """
+    ensure_writable(path, ())
+    digest, count = hashlib.sha256(), 0
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as stream:
+            for line in lines:
+                data = line.encode("utf-8")
+                digest.update(data)
+                stream.write(data)
+                count += 1
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ExportError(
+                f"{path} could not be written ({error.strerror or error}); nothing was changed"
+            ) from error
+        if isinstance(error, UnicodeEncodeError):
+            raise ExportError(
+                f"line {count + 1} of {path} holds half a surrogate pair, which UTF-8 cannot; mend that row"
+            ) from error
+        raise
+    return digest.hexdigest(), count
+
+
+def _line(sample: Sample, format: ExportFormat) -> str:
+    if format == "same":
+        return f"{sample.raw}\n"
+    rendered = render_record(format, sample.messages)
+    if _stands_already(sample, format, rendered):
+        return f"{sample.raw}\n"
+    return json.dumps(rendered, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _stands_already(sample: Sample, format: FormatName, rendered: Mapping[str, object]) -> bool:
+    """Whether the record as found is this conversation in the format's own keys, turns spelt as we would."""
+    record = DECODER.decode(sample.raw)
+    if not isinstance(record, dict) or detect_format(record) != format or not rendered.keys() <= record.keys():
+        return False
+    if any(record[key] != value for key, value in rendered.items() if not isinstance(value, str)):
+        return False
+    return parse_record(format, record) == sample.messages  # a text may be split otherwise, as Alpaca's input is
+
+
+def _umask() -> int:
+    """The process's umask; a temporary file is private, the export should have ordinary rights."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

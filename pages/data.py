@@ -1,0 +1,127 @@
+"""Data: load files, hub data sets or the sample project; see what came in and what did not."""
+
+from collections import Counter
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.curation import add_sample_project
+from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.blocks import clear_errors, plain, shorten, title
+from pages.ui.loading import load_form
+from pages.ui.sample_view import sample_drawer
+from pages.ui.setup import page_setup
+
+PAGE_SIZE = 25
+ROLE_WORDS = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
+
+
+def loader(workspace: Workspace) -> None:
+    """The ways in: a file, a path, a hub id, the sample project."""
+    with st.container(border=True):
+        source = st.segmented_control(
+            "Where are the rows?", ["Upload", "Path", "Hub", "Sample project"], default="Upload", required=True
+        )
+        if source == "Sample project":
+            st.markdown("56 short rows over seven topics, with a target, an existing and a held-out set.")
+            if st.button("Load the sample project", type="primary", icon=":material/play_arrow:"):
+                with clear_errors():
+                    add_sample_project(workspace)
+                    st.rerun()
+        else:
+            load_form(workspace, source)
+
+
+def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
+    """All data sets; the selected one (else the newest) is shown below."""
+    table = pd.DataFrame(
+        {
+            "Role": [ROLE_WORDS[record.role] for record in records],
+            "Name": [record.name for record in records],
+            "Rows": [record.n_samples for record in records],
+            "Left out": [record.n_problems for record in records],
+            "Format": [record.format for record in records],
+            "From": [record.origin for record in records],
+        }
+    )
+    event = st.dataframe(
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="dataset_table",
+        alt="Data sets in this workspace; select one to see its rows",
+    )
+    picked = event["selection"]["rows"]
+    return records[picked[0]] if picked and picked[0] < len(records) else records[0]
+
+
+def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
+    """One page of a data set's rows, with search; a selected row opens in a drawer."""
+    search = st.text_input("Search", placeholder="Search prompts and responses", label_visibility="collapsed")
+    page = st.session_state.get("data_page", 1)
+    found = workspace.datasets.page(record.id, search=search, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
+    if not found.total:
+        st.caption("No row matches." if search else "This data set has no rows.")
+        return
+    samples = [row.sample for row in found.rows]
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [sample.line for sample in samples],
+                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
+                "Response": [shorten(sample.response, 160) for sample in samples],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"rows_{record.id}_{page}_{search}",
+        alt=f"Rows of {record.name}; select one to read it in full",
+    )
+    if found.total > PAGE_SIZE:
+        st.pagination(-(-found.total // PAGE_SIZE), key="data_page")
+    picked = event["selection"]["rows"]
+    if picked:
+        sample_drawer(samples[picked[0]])
+
+
+def problems_view(workspace: Workspace, record: DatasetRecord) -> None:
+    """Records that could not be used, by kind, each with its place and its remedy."""
+    problems = workspace.datasets.load(record.id).problems
+    if not problems:
+        st.badge("Every record can be used", icon=":material/check:", color="green")
+        return
+    for kind, count in Counter(problem.kind for problem in problems).most_common():
+        st.badge(f"{count:,} × {kind}", icon=":material/report:", color="orange")
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [problem.line for problem in problems],
+                "Field": [problem.field for problem in problems],
+                "What": [problem.message for problem in problems],
+                "What to do": [problem.remedy for problem in problems],
+                "Record": [problem.excerpt for problem in problems],
+            }
+        ).head(1000),
+        hide_index=True,
+        alt="Records that were left out, with the reason and the remedy",
+    )
+
+
+current = page_setup("data")
+title("Data", ":material/database:")
+st.caption(
+    "The **pool** is what you choose from. A **target** says what to get better at, **existing** rows are known."
+)
+loader(current.workspace)
+with clear_errors():
+    records = current.workspace.datasets.records()
+    if records:
+        shown = sets_table(records)
+        st.subheader(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
+        rows_tab, problems_tab = st.tabs([f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})"])
+        with rows_tab:
+            rows_view(current.workspace, shown)
+        with problems_tab:
+            problems_view(current.workspace, shown)

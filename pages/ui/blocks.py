@@ -1,0 +1,77 @@
+"""Building blocks of pages: escaped text, numbers for people, empty states, error lines."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from delift_core.errors import DeliftError
+from pages.ui.navigation import page_path
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&])")
+
+
+def plain(text: str) -> str:
+    """Text from data or files, made safe for places that read Markdown (labels, messages, toasts)."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def shorten(text: str, length: int = 60) -> str:
+    """The start of a text on one line."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 1:
+        return "under a second"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def size(number: int) -> str:
+    """Bytes as people say them."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if number >= factor:
+            return f"{number / factor:,.1f} {unit}"
+    return f"{number} B"
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Shows an error of ours as one line; what stands after the block still runs."""
+    try:
+        yield
+    except DeliftError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+
+
+def title(text: str, icon: str, badge: tuple[str, str] | None = None) -> None:
+    """A page's heading with an optional state word, (label, colour), at the right."""
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title(f"{icon} {text}", width="content")
+        if badge:
+            st.badge(plain(badge[0]), color=badge[1])  # type: ignore[arg-type]
+
+
+def empty_state(icon: str, sentence: str, page: str, label: str) -> None:
+    """Says what is missing and links to where to get it; the page ends here."""
+    with st.container(border=True, height=320, horizontal_alignment="center", vertical_alignment="center"):
+        st.markdown(f"# {icon}", width="content")
+        st.markdown(sentence, width="content", text_alignment="center")
+        st.page_link(page_path(page), label=label, icon=":material/arrow_forward:")
+    st.stop()
+
+
+def chart(figure: "go.Figure", *, key: str, alt: str) -> None:
+    """A plotly figure in the app's colours (figures are built without any)."""
+    st.plotly_chart(figure.update_layout(template="streamlit"), theme="streamlit", key=key, alt=alt)

@@ -1,0 +1,134 @@
+"""The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import streamlit as st
+
+from delift_core.errors import DataError
+from delift_core.samples import ColumnMapping, Dataset, Problem
+from delift_core.sources import (
+    TablePreview,
+    load_bytes,
+    load_file,
+    load_hub,
+    map_preview,
+    read_columns,
+    read_columns_of_bytes,
+    read_columns_of_hub,
+)
+from delift_core.workspace import DatasetRole, Workspace
+from pages.ui.blocks import clear_errors, plain
+
+ROLES = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
+SUFFIXES = ["jsonl", "json", "csv", "tsv", "parquet"]
+PREVIEWED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from; `preview` reads the first, `load` all of them."""
+
+    kind: str
+    name: str
+    data: bytes = b""
+    split: str = "train"
+
+    def preview(self) -> TablePreview:
+        """The first records and what was recognised in them."""
+        if self.kind == "Upload":
+            return read_columns_of_bytes(self.data, self.name)
+        if self.kind == "Path":
+            return read_columns(Path(self.name).expanduser())
+        return read_columns_of_hub(self.name, split=self.split)
+
+    def load(self, mapping: ColumnMapping | None) -> Dataset:
+        """Every record."""
+        if self.kind == "Upload":
+            return load_bytes(self.data, self.name, mapping=mapping)
+        if self.kind == "Path":
+            return load_file(Path(self.name).expanduser(), mapping=mapping)
+        return load_hub(self.name, split=self.split, mapping=mapping)
+
+
+def load_form(workspace: Workspace, kind: str) -> None:
+    """Asks for the source and the role, shows the preview, and loads."""
+    source = ask_source(kind)
+    if source is None:
+        return
+    with clear_errors():
+        with st.spinner("Reading the first records…"):
+            preview = source.preview()
+        mapping = ask_mapping(preview)
+        show_preview(preview, mapping)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            role: DatasetRole | None = st.segmented_control(
+                "Use these rows as",
+                list(get_args(DatasetRole)),
+                default="pool",
+                required=True,
+                format_func=lambda role: ROLES[role],
+                help="Pool: what to choose from. Target: the task to get better at. Existing: already trained on. "
+                "Held-out: for judging the result.",
+            )
+            pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
+        if pressed:
+            load(workspace, source, mapping, role or "pool")
+    if notice := st.session_state.pop("loaded_notice", None):
+        st.success(notice, icon=":material/check_circle:")
+
+
+def ask_source(kind: str) -> Source | None:
+    """The widgets of one kind of source; None until there is something to read."""
+    if kind == "Upload":
+        upload = st.file_uploader("JSONL, JSON, CSV, TSV or Parquet", type=SUFFIXES, key="upload")
+        return Source(kind, upload.name, upload.getvalue()) if upload else None
+    if kind == "Path":
+        path = st.text_input("Path of a file on this machine", placeholder="~/data/alpaca.jsonl", key="path")
+        return Source(kind, path.strip()) if path.strip() else None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        repo = st.text_input("Hub data set", placeholder="tatsu-lab/alpaca", key="hub_id")
+        split = st.text_input("Split", value="train", key="hub_split", width=140)
+    return Source(kind, repo.strip(), split=split.strip() or "train") if repo.strip() else None
+
+
+def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
+    """Recognised formats need nothing; anything else can be mapped by hand from any two columns."""
+    if preview.detected and preview.detected != "columns":
+        by_hand = st.toggle("Map columns by hand", help=f"Recognised as {preview.detected}.", key="map_by_hand")
+        if not by_hand:
+            return None
+    if len(preview.columns) < 2:
+        raise DataError(f"{preview.source} has fewer than two columns: name a file with a prompt and a response column")
+    guess = preview.suggested or ColumnMapping(preview.columns[0], preview.columns[1])
+    columns = list(preview.columns)
+    with st.container(horizontal=True):
+        prompt = st.selectbox("Prompt column", columns, index=columns.index(guess.prompt), key="map_prompt")
+        response = st.selectbox("Response column", columns, index=columns.index(guess.response), key="map_response")
+        system = st.selectbox("System column", ["(none)", *columns], key="map_system")
+    return ColumnMapping(prompt, response, None if system == "(none)" else system)
+
+
+def show_preview(preview: TablePreview, mapping: ColumnMapping | None) -> None:
+    """The first rows as they would be read, or why they cannot be."""
+    kind = "mapped columns" if mapping else preview.detected
+    st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
+    for outcome in map_preview(preview, mapping)[:PREVIEWED]:
+        with st.container(border=True):
+            if isinstance(outcome, Problem):
+                st.badge(plain(outcome.kind), icon=":material/report:", color="orange")
+                st.text(str(outcome))
+            else:
+                st.text("\n".join(f"{message.role}: {message.content}" for message in outcome)[:600])
+
+
+def load(workspace: Workspace, source: Source, mapping: ColumnMapping | None, role: DatasetRole) -> None:
+    """Reads everything and keeps it."""
+    with st.spinner("Loading…"):
+        dataset = source.load(mapping)
+        origin = str(Path(source.name).expanduser().resolve()) if source.kind == "Path" else source.name
+        record = workspace.datasets.add(dataset, role=role, origin=origin if source.kind != "Upload" else "upload")
+    left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""
+    st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.")
+    st.rerun()

@@ -1,0 +1,64 @@
+"""The table of pages, in the order of the curator's way. Edit here to add or reorder them.
+
+A folder named pages/ makes a fresh server run a deep link without app.py (streamlit's older multi-page mode), until
+some script calls `st.navigation`. So every page calls `page_setup`, which enters here if app.py has not.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ENTERED = "entered_through_app"
+
+
+@dataclass(frozen=True, slots=True)
+class PageEntry:
+    """One page; `name` is its file and its address (the first page's address is the root)."""
+
+    name: str
+    title: str
+    icon: str
+    purpose: str
+
+
+PAGES = (
+    PageEntry("home", "Home", ":material/home:", "Where your work stands, and what comes next"),
+    PageEntry("data", "Data", ":material/database:", "Load the pool, and target, existing or held-out rows"),
+    PageEntry("score", "Score", ":material/speed:", "Measure how much each row helps the model on each other row"),
+    PageEntry("select", "Select", ":material/filter_alt:", "Choose a stage and a budget; see what it gains"),
+    PageEntry("explore", "Explore", ":material/scatter_plot:", "The utility matrix and the map of the pool"),
+    PageEntry("curate", "Curate", ":material/checklist:", "Read rows, see why, keep or drop by hand"),
+    PageEntry("export", "Export", ":material/download:", "Write the subset for your trainer"),
+)
+
+
+def enter() -> StreamlitPage:
+    """Sets up the window and the menu; returns the page to run."""
+    st.set_page_config(page_title="DELIFT Studio", page_icon=str(_ROOT / "pages/ui/icon.svg"), layout="wide")
+    st.session_state[_ENTERED] = True
+    return st.navigation([_page(entry) for entry in PAGES])
+
+
+def entered() -> bool:
+    """Whether app.py has run in this session."""
+    return bool(st.session_state.get(_ENTERED))
+
+
+def page_path(name: str) -> str:
+    """The path that `st.page_link` and `st.switch_page` take for a page's name."""
+    return f"pages/{name}.py"
+
+
+def _page(entry: PageEntry) -> StreamlitPage:
+    is_home = entry is PAGES[0]
+    return st.Page(
+        _ROOT / page_path(entry.name),
+        title=entry.title,
+        icon=entry.icon,
+        url_path=None if is_home else entry.name,
+        default=is_home,
+        help=entry.purpose,
+    )

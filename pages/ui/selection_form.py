@@ -1,0 +1,70 @@
+"""The widgets that pose a selection problem: stage, metric, weights, budget."""
+
+from typing import get_args
+
+import streamlit as st
+
+from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Stage
+from delift_core.utility.metrics import METRIC_UNITS, Metric
+from delift_core.workspace import RunRecord
+
+STAGE_WORDS: dict[Stage, str] = {
+    "instruction": "Instruction tuning",
+    "task": "Target task",
+    "continual": "Continual",
+}
+METRIC_WORDS: dict[Metric, str] = {
+    "euclidean": "Euclidean distance",
+    "pmi": "PMI, summed",
+    "pmi-per-token": "PMI per token",
+}
+DEFAULT_PERCENT = 30
+
+
+def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
+    """Stage, and under a popover the metric and the weights."""
+    stage = st.segmented_control(
+        "Stage of fine-tuning",
+        list(get_args(Stage)),
+        default="instruction",
+        required=True,
+        format_func=lambda stage: STAGE_WORDS[stage],
+        key="stage",
+    )
+    with st.popover("Objective", icon=":material/tune:"):
+        metric = st.selectbox(
+            "Metric",
+            list(get_args(Metric)),
+            format_func=lambda metric: METRIC_WORDS[metric],
+            key="metric",
+            help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
+        )
+        eta = st.slider("η, weight of the target", 0.0, 5.0, 1.0, 0.1, key="eta", disabled=stage != "task")
+        nu = st.slider("ν, how much existing rows count", 0.0, 2.0, 1.0, 0.1, key="nu", disabled=stage != "continual")
+        own = st.slider(
+            "Self-coverage",
+            0.0,
+            1.0,
+            0.0,
+            0.1,
+            key="self_coverage",
+            help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
+        )
+        st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+    return ObjectiveConfig(stage or "instruction", eta, nu, own), metric or "euclidean"
+
+
+def ask_budget(rows: int, tokens: int) -> Budget:
+    """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit: BudgetUnit | None = st.segmented_control(
+            "Budget in", list(get_args(BudgetUnit)), default="percent", required=True, key="budget_unit"
+        )
+        if unit == "rows":
+            most, start = rows, max(1, rows * DEFAULT_PERCENT // 100)
+        elif unit == "tokens":
+            most, start = tokens, max(1, tokens * DEFAULT_PERCENT // 100)
+        else:
+            most, start = 100, DEFAULT_PERCENT
+        amount = st.slider("How much to keep", 1, max(2, most), start, key=f"budget_{unit}")
+    return Budget(unit or "percent", min(float(amount), float(most)))

@@ -1,0 +1,111 @@
+"""What every page does first: enter the app, open the workspace, draw the sidebar."""
+
+import streamlit as st
+
+from delift_core.errors import DeliftError
+from delift_core.jobs.folder import JobStatus
+from delift_core.jobs.runs import refresh
+from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
+from pages.ui import state
+from pages.ui.blocks import duration, plain
+from pages.ui.navigation import PAGES, enter, entered, page_path
+from pages.ui.state import Current
+
+_POLL_SECONDS = 1.0
+
+
+def page_setup(name: str) -> Current:
+    """Draws the title and the sidebar of a page, and returns what the visitor is working on."""
+    if not entered():
+        enter()
+    entry = next(page for page in PAGES if page.name == name)
+    try:
+        workspace = state.workspace()
+    except DeliftError as error:
+        st.title(entry.title)
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        st.stop()
+    with st.sidebar:
+        current = _pickers(workspace)
+        _job_line(workspace)
+    return current
+
+
+def _pickers(workspace: Workspace) -> Current:
+    runs = [refresh(workspace, run.id)[0] for run in workspace.runs.records()]
+    pools = {record.id: record for record in workspace.datasets.records()}
+    run = _pick_run(runs, pools)
+    selections = workspace.selections.records(run.id) if run else ()
+    selection = _pick_selection(selections)
+    pool = pools.get(run.spec.pool_id) if run else next((p for p in pools.values() if p.role == "pool"), None)
+    return Current(workspace, pool, run, selection)
+
+
+def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunRecord | None:
+    by_id = {run.id: run for run in runs}
+    _settle("run", "run_picker", by_id)
+    if not by_id:
+        return None
+    chosen = st.selectbox(
+        "Run",
+        list(by_id),
+        format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name} · {by_id[run_id].status}",
+        key="run_picker",
+        persist_state="session",
+        help="A scoring run: one pool measured with one model.",
+    )
+    return by_id[chosen]
+
+
+def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummary | None:
+    by_id = {selection.id: selection for selection in selections}
+    _settle("selection", "selection_picker", by_id)
+    if not by_id:
+        return None
+    chosen = st.selectbox(
+        "Selection",
+        list(by_id),
+        format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen} rows",
+        key="selection_picker",
+        persist_state="session",
+        help="What was chosen from this run, under the name you kept it by.",
+    )
+    return by_id[chosen]
+
+
+def _settle(kind: str, key: str, known: dict[str, object]) -> None:
+    """Puts a picker on what another page asked for, and off what is no longer there."""
+    wanted = state.wanted(kind)
+    if wanted in known:
+        st.session_state[key] = wanted
+    elif st.session_state.get(key) not in known:
+        st.session_state.pop(key, None)
+
+
+def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
+    """The run that is being scored now, if any."""
+    for record in workspace.runs.records():
+        if record.status == "running":
+            record, status = refresh(workspace, record.id)
+            if status.active:
+                return record, status
+    return None
+
+
+def _job_line(workspace: Workspace) -> None:
+    if running(workspace) is None:
+        return
+
+    @st.fragment(run_every=_POLL_SECONDS)
+    def line() -> None:
+        found = running(workspace)
+        if found is None:
+            st.rerun()
+        record, status = found
+        progress = status.progress
+        share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
+        left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        st.progress(share, text=f"{record.id} {progress.state}{left}")
+        st.page_link(page_path("score"), label="Watch or cancel", icon=":material/monitoring:")
+
+    line()

@@ -1,0 +1,87 @@
+"""The one workspace of the server, and what the visitor has chosen in it (ids only)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose
+from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.selection.types import ObjectiveConfig, Stage
+from delift_core.settings import default_workspace
+from delift_core.utility.metrics import Metric
+from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
+
+_WANTED_RUN, _WANTED_SELECTION = "wanted_run", "wanted_selection"
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What the sidebar points at; None where there is nothing yet."""
+
+    workspace: Workspace
+    pool: DatasetRecord | None
+    run: RunRecord | None
+    selection: SelectionSummary | None
+
+
+def workspace() -> Workspace:
+    """The server's workspace, opened once for all visitors.
+
+    Raises:
+        WorkspaceError: it cannot be opened.
+    """
+    return _open_workspace(str(default_workspace()))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False, on_release=lambda opened: opened.close())
+def _open_workspace(folder: str) -> Workspace:
+    return Workspace.open(Path(folder))
+
+
+def want_run(run_id: str) -> None:
+    """Points the sidebar at a run from the next rerun on."""
+    st.session_state[_WANTED_RUN] = run_id
+
+
+def want_selection(selection_id: str) -> None:
+    """Points the sidebar at a selection from the next rerun on."""
+    st.session_state[_WANTED_SELECTION] = selection_id
+
+
+def wanted(kind: str) -> str | None:
+    """Takes the id that `want_run` or `want_selection` left, once."""
+    key = {"run": _WANTED_RUN, "selection": _WANTED_SELECTION}[kind]
+    value = st.session_state.pop(key, None)
+    return str(value) if value is not None else None
+
+
+def scored_run(run: RunRecord) -> ScoredRun:
+    """A finished run's samples, read once."""
+    return _scored_run(run.id, str(run.finished_at))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Opening the run…")
+def _scored_run(run_id: str, finished_at: str) -> ScoredRun:
+    return open_run(workspace(), run_id)
+
+
+def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
+    """The selection problem of a run; its matrices are read, and its greedy order computed, once."""
+    return _problem(run.id, str(run.finished_at), metric, config.stage, config.eta, config.nu, config.self_coverage)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the utilities…")
+def _problem(
+    run_id: str, finished_at: str, metric: Metric, stage: Stage, eta: float, nu: float, self_coverage: float
+) -> SelectionProblem:
+    return pose(workspace(), run_id, metric, ObjectiveConfig(stage, eta, nu, self_coverage))
+
+
+def curated(selection: SelectionSummary) -> CuratedSelection:
+    """A kept selection with its edits as they stand now."""
+    store = workspace()
+    record = store.selections.load(selection.id)
+    run = store.runs.record(record.run_id)
+    metric: Metric = next(name for name in ("euclidean", "pmi", "pmi-per-token") if name == record.metric)
+    return open_selection(store, selection.id, problem(run, metric, record.selection.config))

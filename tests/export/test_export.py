@@ -1,0 +1,139 @@
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from delift_core.curation import open_selection
+from delift_core.errors import ExportError
+from delift_core.export import checks, export_selection, preview
+from delift_core.export.manifest import RowEntry
+from delift_core.workspace import Workspace
+from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored
+
+
+def by_status(rows: tuple[RowEntry, ...], status: str) -> list[RowEntry]:
+    return [row for row in rows if row.status == status]
+
+
+def test_the_subset_is_the_chosen_lines_in_file_order_byte_for_byte(eight: Scored, tmp_path: Path) -> None:
+    manifest = export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", clock=clock)
+    lines = [row.line for row in by_status(manifest.rows, "chosen")]
+    found = eight.pool_file.read_bytes().split(b"\n")
+    assert lines == sorted(lines) and len(lines) == 3
+    assert (tmp_path / "out.jsonl").read_bytes() == b"".join(found[line - 1] + b"\n" for line in lines)
+
+
+def test_the_manifest_holds_what_is_needed_to_make_it_again(eight: Scored, tmp_path: Path) -> None:
+    manifest = export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", clock=clock)
+    record = eight.workspace.selections.load(eight.selection_id)
+    data = (tmp_path / "out.jsonl").read_bytes()
+    assert manifest.output.sha256 == hashlib.sha256(data).hexdigest()
+    assert manifest.pool.sha256 == hashlib.sha256(eight.pool_file.read_bytes()).hexdigest()
+    assert (manifest.pool.rows, manifest.pool.origin) == (8, str(eight.pool_file))
+    assert (manifest.model.name, manifest.model.revision, manifest.model.template) == ("tiny", "abc123", "chat")
+    assert manifest.model.context_key == CONTEXT.key
+    assert (manifest.seed, manifest.metric, manifest.created_at) == (5, "euclidean", NOW.isoformat())
+    assert manifest.result.value == record.selection.certificate.value
+    assert manifest.result.random_mean == record.selection.random.mean
+    assert {"python", "torch", "numpy", "delift-studio"} <= {package.name for package in manifest.versions}
+    picks = sorted((row for row in manifest.rows if row.rank), key=lambda row: row.rank or 0)
+    assert [row.gain for row in picks] == record.selection.chosen_gains.tolist()
+    order = sorted((row for row in manifest.rows if row.greedy_rank), key=lambda row: row.greedy_rank or 0)
+    scored_ids = [row.id for row in manifest.rows if row.status != "not-scored"]
+    assert [row.id for row in order] == [scored_ids[position] for position in record.selection.greedy.order]
+    assert [row.greedy_gain for row in order] == record.selection.greedy.gains.tolist()
+
+
+def test_every_pool_row_is_accounted_for(eight: Scored, tmp_path: Path) -> None:
+    manifest = export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl")
+    assert [row.line for row in manifest.rows] == list(range(1, 9))
+    (unscored,) = by_status(manifest.rows, "not-scored")
+    assert (unscored.line, unscored.rank, unscored.reason) == (8, None, f"Not scored: {REFUSED}.")
+    ids = {row.line: row.id for row in manifest.rows}
+    for row in manifest.rows[:7]:
+        assert row.reason.startswith("Picked" if row.rank else "Left out")
+        assert set(row.named) == {ids[line] for line in range(1, 9) if f"row {line} " in f"{row.reason[:-1]} "}
+
+
+def test_edits_are_in_the_file_and_in_the_manifest(eight: Scored, tmp_path: Path) -> None:
+    before = export_selection(eight.workspace, eight.selection_id, tmp_path / "before.jsonl")
+    gone, added = by_status(before.rows, "chosen")[1], by_status(before.rows, "dropped")[0]
+    edits = eight.workspace.edits
+    edits.apply(eight.selection_id, "drop", [gone.id], author="Ada", why="wrong answer")
+    edits.apply(eight.selection_id, "keep", [added.id], author="Bo")
+    manifest = export_selection(eight.workspace, eight.selection_id, tmp_path / "after.jsonl")
+    lines = (tmp_path / "after.jsonl").read_text("utf-8").split("\n")
+    assert eight.lines[added.line - 1] in lines and eight.lines[gone.line - 1] not in lines
+    rows = {row.id: row for row in manifest.rows}
+    assert (rows[gone.id].status, rows[added.id].status) == ("dropped-by-hand", "kept-by-hand")
+    assert rows[gone.id].reason == f"Dropped by hand by Ada on 2031-05-06 (wrong answer). {gone.reason}"
+    assert rows[added.id].reason == f"Kept by hand by Bo on 2031-05-06. {added.reason}"
+    assert [(edit.author, edit.why, edit.when) for edit in manifest.edits] == [
+        ("Ada", "wrong answer", NOW.isoformat()),
+        ("Bo", "", NOW.isoformat()),
+    ]
+    assert manifest.result.value == before.result.value != manifest.result.subset_value
+
+
+def test_an_empty_subset_is_refused_and_writes_nothing(eight: Scored, tmp_path: Path) -> None:
+    manifest = export_selection(eight.workspace, eight.selection_id, tmp_path / "first.jsonl")
+    ids = [row.id for row in by_status(manifest.rows, "chosen")]
+    eight.workspace.edits.apply(eight.selection_id, "drop", ids, author="Ada")
+    with pytest.raises(ExportError, match="empty.*undo"):
+        export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_export_is_noted_and_never_overwrites_its_pool(eight: Scored, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="overwrite the input"):
+        export_selection(eight.workspace, eight.selection_id, eight.pool_file)
+    export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", format="messages")
+    (noted,) = eight.workspace.exports.records()
+    assert (noted.path, noted.n_records, noted.format) == (str(tmp_path / "out.jsonl"), 3, "messages")
+
+
+def test_a_pool_file_that_changed_since_has_no_hash(eight: Scored, tmp_path: Path) -> None:
+    eight.pool_file.write_text("\n".join(eight.lines[1:]), "utf-8")
+    assert export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl").pool.sha256 is None
+
+
+def test_a_preview_is_the_start_of_the_file(eight: Scored, tmp_path: Path) -> None:
+    curated = open_selection(eight.workspace, eight.selection_id)
+    export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", format="sharegpt")
+    written = (tmp_path / "out.jsonl").read_text("utf-8").split("\n")
+    assert preview(curated, "sharegpt", limit=2) == tuple(written[:2])
+    assert "conversations" in json.loads(written[0])
+
+
+def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> None:
+    lines = alpaca_lines(6)
+    lines[2] = lines[1]
+    call = {"role": "tool", "content": "21 degrees"}
+    turns = [{"role": "user", "content": "Hot?"}, call, {"role": "assistant", "content": "Yes."}]
+    lines[4] = json.dumps({"messages": turns, "tools": [{"type": "function"}]})
+    made = scored(workspace, tmp_path / "pool.jsonl", lines, budget="5", refuse=[5])
+    curated = open_selection(workspace, made.selection_id)
+    found = {check.label: check for check in checks(curated, "alpaca")}
+    assert found["Rows in the subset"].detail == "5 of 5"
+    assert not found["Rows can be written"].ok and "line 5" in found["Rows can be written"].detail
+    assert not found["Tool definitions"].ok and "1 rows" in found["Tool definitions"].detail
+    assert not found["Repeats in the subset"].ok and "1 rows" in found["Repeats in the subset"].detail
+    assert not found["Rows were scored"].ok
+    assert found["Prompts fit the context"].ok
+    assert [check.ok for check in checks(curated, "same")[:3]] == [True, True, True]
+
+
+def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:
+    curated = open_selection(eight.workspace, eight.selection_id)
+    selection = curated.record.selection
+    gains = selection.greedy.gains.copy()
+    gains[2:] = 0
+    saturated = replace(selection, greedy=replace(selection.greedy, gains=gains))
+    (check,) = [
+        check
+        for check in checks(replace(curated, record=replace(curated.record, selection=saturated)), "same")
+        if check.label == "Budget adds coverage"
+    ]
+    assert not check.ok and check.detail == "2 rows cover all there is; the other 1 only fill the budget"
