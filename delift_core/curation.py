@@ -5,6 +5,7 @@ It joins the parts and keeps the results; numbers are computed by `selection`, f
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection, Stage
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
-from delift_core.workspace import DatasetRecord, SelectionRecord, Workspace
+from delift_core.workspace import DatasetRecord, DatasetRole, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
 
@@ -44,12 +45,15 @@ class SampleProject:
 def add_sample_project(workspace: Workspace) -> SampleProject:
     """Loads the sample project; doing so again gives the same records."""
     files = sample_project_files()
-    add = workspace.datasets.add
+
+    def add(path: Path, name: str, role: DatasetRole) -> DatasetRecord:
+        return workspace.datasets.add(load_file(path, name=name), role=role, origin=str(path))
+
     return SampleProject(
-        pool=add(load_file(files.pool, name="Sample pool"), role="pool", origin="sample project"),
-        target=add(load_file(files.target, name="Sample target"), role="target", origin="sample project"),
-        existing=add(load_file(files.existing, name="Sample existing"), role="existing", origin="sample project"),
-        heldout=add(load_file(files.heldout, name="Sample held-out"), role="heldout", origin="sample project"),
+        pool=add(files.pool, "Sample pool", "pool"),
+        target=add(files.target, "Sample target", "target"),
+        existing=add(files.existing, "Sample existing", "existing"),
+        heldout=add(files.heldout, "Sample held-out", "heldout"),
     )
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
 
@@ -185,6 +185,7 @@ def _convert_gguf(packed: Path, target: Path) -> None:
 
 
 def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -193,17 +194,30 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tup
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, in words
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(_load_failure(name, error)) from error
+    lacking = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
+    if lacking:  # they would be random numbers, and so would every utility
+        raise ModelError(
+            f"{name!r} lacks weights that its config.json asks for ({len(lacking):,}, among them {min(lacking)}): "
+            "it is not a causal language model, or incomplete; take a whole one"
+        )
     return model, tokenizer
 
 
 def _load_failure(name: str, error: Exception) -> str:
-    if Path(name).is_dir():
+    if Path(name).is_dir() or not isinstance(error, OSError):
         reason = " ".join(str(error).split())[:200]
         return (
-            f"the folder {name} does not hold a causal language model that can be loaded ({reason}); "
+            f"{name!r} does not hold a causal language model that can be loaded ({reason}); "
             "it needs config.json, tokenizer files and safetensors weights"
         )
     return (
@@ -228,6 +242,8 @@ def _resolve_dtype(dtype: DtypeName, device: str) -> str:
 
     if dtype == "auto":
         return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if dtype not in get_args(DtypeName):  # it may come from a file
+        raise ModelError(f"precision {dtype!r} is not known; use one of {', '.join(get_args(DtypeName))}")
     return dtype
 
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from jinja2.exceptions import TemplateError
+
 from delift_core.errors import ScoringError
 from delift_core.samples import Message
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 TemplateName = Literal["chat", "plain", "paper"]
 TemplateChoice = Literal["auto", "chat", "plain", "paper"]
 TEMPLATE_VERSION = 1
+
+# Some chat templates write today's date, which would change the numbers from day to day: they get the one day that
+# Llama 3 falls back to. A template can only be told so from within.
+_FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 
 Tokens = tuple[int, ...]
 
@@ -68,7 +74,7 @@ class Template:
         """Token ids of a conversation that ends with the assistant turn to score.
 
         Raises:
-            ScoringError: the response has no tokens, or the chat template changes the response's text.
+            ScoringError: the response has no tokens, or the chat template refuses the turns or changes the response.
         """
         turns = _merge_turns(messages)
         render = {"chat": self._chat_texts, "plain": _plain_texts, "paper": _paper_texts}[self.name]
@@ -81,8 +87,13 @@ class Template:
 
     def _chat_texts(self, turns: Sequence[Message]) -> "_Texts":
         start = len(self.head_text)
-        whole = _render(self.tokenizer, turns)[start:]
-        query = _render(self.tokenizer, turns[:-1], generation_prompt=True)[start:]
+        try:
+            whole = _render(self.tokenizer, turns)[start:]
+            query = _render(self.tokenizer, turns[:-1], generation_prompt=True)[start:]
+        except TemplateError as error:
+            raise ScoringError(
+                f"the model's chat template refuses this conversation: {error}; use the plain template"
+            ) from error
         response = turns[-1].content
         rest = whole[len(query) :]
         for text in (response, response.strip()):  # some chat templates trim contents
@@ -139,16 +150,21 @@ def fit(encoded: EncodedSample, context_length: int, head_length: int) -> Encode
     sample's numbers do not depend on its neighbours.
 
     Raises:
-        ScoringError: the response alone is longer than its half.
+        ScoringError: the response alone is longer than its half, or the head than the other.
     """
     room = context_length - context_length // 2
+    example_room = context_length // 2 - head_length
+    if example_room < 1:
+        raise ScoringError(
+            f"this model's context of {context_length:,} tokens has no room for an example after the template's "
+            f"{head_length:,}; take a model with a longer context"
+        )
     if len(encoded.response) >= room:
         raise ScoringError(
             f"the response has {len(encoded.response):,} tokens and at most {room - 1:,} fit beside an example in this "
             f"model's context of {context_length:,}; shorten or drop the row, or take a model with a longer context"
         )
     query_room = room - len(encoded.response)
-    example_room = context_length // 2 - head_length
     cut = max(0, len(encoded.query) - query_room) + max(0, len(encoded.example) - example_room)
     return replace(
         encoded,
@@ -201,15 +217,13 @@ def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether rendering two turn pairs gives the first pair's text followed by the second's, after a common head."""
     if not getattr(tokenizer, "chat_template", None):
         return False
-    from jinja2.exceptions import TemplateError
-
     one = (Message("user", "Name a colour."), Message("assistant", "Blue."))
     two = (Message("user", "What is 2 + 2?"), Message("assistant", "4"))
     try:
         head = _chat_head(tokenizer)
         first, second, both = (_render(tokenizer, turns) for turns in (one, two, one + two))
         prompt = _render(tokenizer, two[:1], generation_prompt=True)
-    except TemplateError:
+    except (TemplateError, ValueError):  # ValueError: several templates, and none is the default
         return False
     composes = both == first + second[len(head) :] and first.startswith(head) and second.startswith(head)
     return composes and second.startswith(prompt + "4")
@@ -226,7 +240,14 @@ def _chat_head(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 def _render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, generation_prompt: bool = False) -> str:
     conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
-    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation_prompt))
+    form = tokenizer.get_chat_template()
+    text = tokenizer.apply_chat_template(
+        conversation,
+        chat_template=_FIXED_DAY + form if "strftime_now" in form else form,
+        tokenize=False,
+        add_generation_prompt=generation_prompt,
+    )
+    return str(text)
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Tokens:

@@ -34,8 +34,8 @@ def numbers(curated: CuratedSelection) -> None:
             f"{change:+,} by hand" if change else "as many as chosen",
             **chip,
         )
-        st.metric("Kept by hand", f"{len(subset.by_hand):,}", "not chosen by the optimiser", **chip)
-        st.metric("Dropped by hand", f"{len(subset.dropped):,}", "chosen by the optimiser", **chip)
+        st.metric("Kept by hand", f"{len(subset.by_hand):,}", "added to the chosen", **chip)
+        st.metric("Dropped by hand", f"{len(subset.dropped):,}", "taken from the chosen", **chip)
         st.metric("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.", **chip)
 
 
@@ -46,7 +46,8 @@ if current.selection is None:
 selection = current.selection
 assert selection is not None
 with clear_errors():
-    curated = state.curated(selection)
+    with st.container():  # a place of its own for the spinner, so that nothing below moves when it goes
+        curated = state.curated(selection)
     run, facts = curated.problem.run, row_facts(curated)
     numbers(curated)
     search, show, sort = ask_rows(facts)

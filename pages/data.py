@@ -7,13 +7,12 @@ import streamlit as st
 
 from delift_core.curation import add_sample_project
 from delift_core.workspace import DatasetRecord, Workspace
-from pages.ui.blocks import clear_errors, plain, shorten, title
+from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, shorten, title
 from pages.ui.loading import load_form
 from pages.ui.sample_view import sample_drawer
 from pages.ui.setup import page_setup
 
 PAGE_SIZE = 25
-ROLE_WORDS = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 
 
 def loader(workspace: Workspace) -> None:
@@ -116,7 +115,8 @@ st.caption(
 )
 loader(current.workspace)
 with clear_errors():
-    records = current.workspace.datasets.records()
+    by_role = (current.workspace.datasets.records(role) for role in ROLE_WORDS)
+    records = tuple(record for part in by_role for record in part)
     if records:
         shown = sets_table(records)
         st.subheader(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")

@@ -42,13 +42,12 @@ view = st.segmented_control(
     label_visibility="collapsed",
 )
 with clear_errors():
-    curated = state.curated(selection) if selection else None
+    with st.container():  # a place of its own for the spinners, so that nothing below moves when they go
+        scored = state.scored_run(run)
+        curated = state.curated(selection) if selection else None
+        problem = curated.problem if curated else state.problem(run, "euclidean", ObjectiveConfig("instruction"))
     if view == "Map":
-        map_view(current.workspace, state.scored_run(run), curated)
-    elif curated is not None:
-        matrix_view(curated.problem, curated.record.selection.greedy)
-        distribution(curated.problem)
+        map_view(current.workspace, scored, curated)
     else:
-        problem = state.problem(run, "euclidean", ObjectiveConfig("instruction"))
-        matrix_view(problem, None)
+        matrix_view(problem, curated.record.selection.greedy if curated else None)
         distribution(problem)

@@ -107,7 +107,7 @@ with clear_errors():
         latest = next((export for export in written if export.path == str(out.resolve())), None)
         kind = "secondary" if latest else "primary"
         if st.button("Write the file", type=kind, icon=":material/save:", help="Later edits need writing again."):
-            export_selection(current.workspace, current.selection.id, out, format=format)
+            export_selection(current.workspace, current.selection.id, out, format=format, problem=selection.problem)
             st.toast(plain(f"{out.name} is written"), icon=":material/check_circle:")
             st.rerun()
         if latest:

@@ -78,12 +78,15 @@ def overview(current: Current) -> None:
         st.metric("Pool rows", f"{current.pool.n_samples:,}" if current.pool else "–", border=True)
         st.metric("Scored pairs", f"{current.run.n_pairs:,}" if current.run else "–", border=True)
         st.metric("In the subset", subset_size(current), border=True)
-        ratio = f"{selection.certificate.ratio:.0%}" if selection else "–"
-        st.metric("Certainly of optimum", ratio, border=True, help="A bound: the best subset may be no better at all.")
+        ratio = f"≥ {selection.certificate.ratio:.0%}" if selection else "–"
+        help_text = "Coverage as a share of what any subset of this size can reach: a guarantee, not an estimate."
+        st.metric("Share of the optimum", ratio, border=True, help=help_text)
     left, right = st.columns([2, 1], gap="large")
     with left:
         st.subheader("Selections")
         selections_table(current.workspace)
+        st.subheader("Runs")
+        runs_table(current.workspace)
     with right:
         name = next_step(current)
         page = next(entry for entry in PAGES if entry.name == name)
@@ -115,9 +118,33 @@ def selections_table(workspace: Workspace) -> None:
         for summary in workspace.selections.records()
     ]
     if rows:
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Kept selections, newest first")
+        when = st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm")
+        st.dataframe(
+            pd.DataFrame(rows), hide_index=True, column_config={"Kept at": when}, alt="Kept selections, newest first"
+        )
     else:
         st.caption("Nothing was selected yet: score the pool, then choose a stage and a budget.")
+
+
+def runs_table(workspace: Workspace) -> None:
+    """Every scoring run, newest first."""
+    names = {record.id: record.name for record in workspace.datasets.records()}
+    rows = [
+        {
+            "Run": run.id,
+            "Pool": names[run.spec.pool_id],
+            "Model": run.spec.model,
+            "Pairs": run.n_pairs,
+            "Status": run.status,
+            "Started": run.created_at,
+        }
+        for run in workspace.runs.records()
+    ]
+    if rows:
+        when = st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm")
+        st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"Started": when}, alt="Runs, newest first")
+    else:
+        st.caption("Nothing was scored yet.")
 
 
 current = page_setup("home")

@@ -91,10 +91,11 @@ def curate(arguments: argparse.Namespace) -> int:
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
         with _selection_named(record.id):
-            manifest = export_selection(workspace, record.id, arguments.out, format=arguments.format)
+            manifest = export_selection(workspace, record.id, arguments.out, format=arguments.format, problem=problem)
         curated = open_selection(workspace, record.id, problem)
         warnings = tuple(check for check in checks(curated, arguments.format) if not check.ok)
-        report = _CurateReport(arguments.out, workspace.folder, inputs, curated, manifest, warnings)
+        diagnosis = diagnose(problem.utilities.pool)
+        report = _CurateReport(arguments.out, workspace.folder, inputs, curated, manifest, diagnosis, warnings)
     Output(arguments.json).show(report.lines(), report.document())
     return 0
 
@@ -129,18 +130,18 @@ class _CurateReport:
     inputs: _Inputs
     curated: CuratedSelection
     manifest: Manifest
+    diagnosis: Diagnosis
     warnings: tuple[Check, ...]
 
     def lines(self) -> list[str]:
         pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
         run = self.curated.problem.run
         refused = _refused(run)
-        diagnosis = self._diagnosis()
         return [
             f"pool: {len(pool) + len(pool.problems):,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
             *problem_lines(self.inputs.problems),
             *([refused] if refused else []),
-            *([f"note: {diagnosis.sentence}"] if diagnosis.verdict != "useful" else []),
+            *([f"note: {self.diagnosis.sentence}"] if self.diagnosis.verdict != "useful" else []),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
@@ -168,13 +169,10 @@ class _CurateReport:
             "objective": asdict(manifest.objective),
             "metric": manifest.metric,
             "result": asdict(manifest.result),
-            "diagnosis": self._diagnosis().sentence,
+            "diagnosis": self.diagnosis.sentence,
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
         }
-
-    def _diagnosis(self) -> Diagnosis:
-        return diagnose(self.curated.problem.utilities.pool)
 
 
 def _check_request(arguments: argparse.Namespace) -> None:

@@ -38,10 +38,10 @@ class Output:
     def show(self, lines: Iterable[str], document: Mapping[str, object]) -> None:
         """Prints the result in the form that was asked for."""
         if self.as_json:
-            print(json.dumps(document, allow_nan=False))  # ASCII only, so that it is safe to look at as well
+            print(json.dumps(document, allow_nan=False), flush=True)  # ASCII only, so that it is safe to look at too
             return
         for line in lines:
-            print(safe(line))
+            print(safe(line), flush=True)  # so that a closed pipe is noticed here, not when Python ends
 
 
 def note(text: str) -> None:

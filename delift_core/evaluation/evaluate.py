@@ -84,9 +84,9 @@ def evaluate(
     heldout, seen = unseen_rows(request)
     publish(f"loading {request.model}")
     loaded = load_model(request.model, device=request.device, dtype="float32")
-    check_trainable(loaded, request.tuning)
     bench = _Bench(request, loaded, Scorer(loaded), heldout, publish, stop, clock)
     arms = _plan(request, bench.pool)
+    check_trainable(loaded, bench.template.head_alone, tuple(bench.pool.values()), request.tuning)
     bench.steps_planned = sum(request.tuning.steps(len(run.rows)) for arm in arms for run in arm.runs)
     measured = [bench.measure(arm) for arm in arms]
     return EvaluationReport(

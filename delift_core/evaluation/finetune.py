@@ -61,9 +61,7 @@ def fine_tuned(
         EvaluationStopped: `stop` answered True.
         ScoringError: no rows, weights that are not float32, too little memory, or a loss that is no longer finite.
     """
-    check_trainable(loaded, settings)
-    if not samples:
-        raise ScoringError("there are no rows to fine-tune on; give a subset that is not empty")
+    check_trainable(loaded, head, samples, settings)
     weights = list(loaded.model.parameters())
     kept = [weight.detach().clone() for weight in weights]
     try:
@@ -80,12 +78,15 @@ def fine_tuned(
                 weight.copy_(before)
 
 
-def check_trainable(loaded: LoadedModel, settings: FineTuning) -> None:
-    """Refuses a model that cannot be fine-tuned here, before time is spent.
+def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[EncodedSample], settings: FineTuning) -> None:
+    """Refuses what cannot be fine-tuned here, before time is spent.
 
     Raises:
-        ScoringError: weights that are not float32, or too little memory for gradients, moments, copy and activations.
+        ScoringError: no rows, weights that are not float32, or too little memory for gradients, moments, copy and
+            activations.
     """
+    if not samples:
+        raise ScoringError("there are no rows to fine-tune on; give a subset that is not empty")
     kinds = {str(weight.dtype).removeprefix("torch.") for weight in loaded.model.parameters()}
     if kinds != {"float32"}:
         raise ScoringError(
@@ -94,7 +95,8 @@ def check_trainable(loaded: LoadedModel, settings: FineTuning) -> None:
         )
     config = cast(Any, loaded.model.config).get_text_config()
     hidden = config.num_hidden_layers * config.hidden_size * _BYTES_A_HIDDEN
-    activations = settings.batch_tokens * (config.vocab_size * _BYTES_A_LOGIT + hidden)
+    longest = max(len(head) + len(sample.query_alone) + len(sample.response) for sample in samples)
+    activations = max(settings.batch_tokens, longest) * (config.vocab_size * _BYTES_A_LOGIT + hidden)
     needed = sum(weight.numel() for weight in loaded.model.parameters()) * _BYTES_A_WEIGHT + activations
     available = _memory_left(loaded.device)
     if available is not None and needed > available:

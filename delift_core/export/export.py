@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core import __version__
-from delift_core.curation import CuratedSelection, open_selection
+from delift_core.curation import CuratedSelection, SelectionProblem, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
 from delift_core.export.inputs import file_hash, find_input, reload
@@ -49,6 +49,7 @@ def export_selection(
     out: Path,
     *,
     format: ExportFormat = "same",
+    problem: SelectionProblem | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Manifest:
     """Writes the subset of a selection (in pool file order), then its manifest beside it, and notes the export.
@@ -56,6 +57,7 @@ def export_selection(
     Args:
         out: the file to write, JSON lines; an earlier one is replaced.
         format: see `writers.render_lines`.
+        problem: the selection's own problem, when the caller has it already.
         clock: gives the time, with its zone.
 
     Raises:
@@ -63,7 +65,7 @@ def export_selection(
             cannot be written. Nothing is written then.
         DeliftError: the selection or its run cannot be opened.
     """
-    curated = open_selection(workspace, selection_id)
+    curated = open_selection(workspace, selection_id, problem)
     samples = subset_samples(curated)
     if not samples:
         raise ExportError(

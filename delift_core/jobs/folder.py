@@ -24,6 +24,8 @@ from delift_core.samples import Message
 from delift_core.settings import LIBRARY_ENVIRONMENT
 from delift_core.utility.plan import Forecast, RunSamples
 
+_CLOCK_SLACK = 2.0  # seconds by which a process's age may seem to change when the system clock is set
+
 ObservedState = JobState | Literal["interrupted"]
 
 
@@ -54,9 +56,15 @@ class JobFolder:
         self.folder = folder
 
     def prepare(self, request: ScoringRequest, conversations: Mapping[str, Sequence[Message]]) -> None:
-        """Writes what a worker needs; an earlier request in this folder is replaced."""
+        """Writes what a worker needs; an earlier request in this folder is replaced.
+
+        Raises:
+            ScoringError: a worker is at the earlier request.
+        """
+        self._refuse_if_active()
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "cancel").unlink(missing_ok=True)
+        for left_behind in ("cancel", "worker.json"):  # a worker that said its last word may still be closing down
+            (self.folder / left_behind).unlink(missing_ok=True)
         lines = (
             json.dumps({"hash": digest, "messages": [[m.role, m.content] for m in messages]})
             for digest, messages in conversations.items()
@@ -71,8 +79,7 @@ class JobFolder:
         Raises:
             ScoringError: a worker is already at this job.
         """
-        if self.status().active and self._worker_alive():
-            raise ScoringError("this run is being scored already; wait for it, or cancel it first")
+        self._refuse_if_active()
         environment = dict(os.environ, **LIBRARY_ENVIRONMENT, PYTHONPATH=_import_path())
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
@@ -117,6 +124,10 @@ class JobFolder:
                 conversations[record["hash"]] = tuple(Message(role, text) for role, text in record["messages"])
         return ScoringRequest(samples=samples, **fields), conversations
 
+    def _refuse_if_active(self) -> None:
+        if self.status().active:
+            raise ScoringError("this run is being scored already; wait for it, or cancel it first")
+
     def _read_progress(self) -> JobProgress:
         try:
             fields = json.loads((self.folder / "progress.json").read_text())
@@ -131,7 +142,8 @@ class JobFolder:
         try:
             worker = json.loads((self.folder / "worker.json").read_text())
             process = psutil.Process(worker["pid"])
-            return bool(process.create_time() == worker["created"] and process.status() != psutil.STATUS_ZOMBIE)
+            same = abs(process.create_time() - worker["created"]) < _CLOCK_SLACK
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except (FileNotFoundError, psutil.NoSuchProcess):
             return False
 

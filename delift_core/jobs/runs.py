@@ -143,9 +143,10 @@ def run_here(
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
     """Brings a run's record up to date with its job, and returns both."""
     record = workspace.runs.record(run_id)
-    status = JobFolder(workspace.jobs_folder / run_id).status()
+    job = JobFolder(workspace.jobs_folder / run_id)
+    status = job.status()
     current = _STATUS[status.state]
-    if record.status != current:
+    if record.status != current and job.folder.exists():  # without its folder, the record is all there is to know
         progress = status.progress
         record = workspace.runs.set_status(
             run_id,
@@ -168,7 +169,7 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
     """A finished run with its samples.
 
     Raises:
-        ScoringError: the run is not finished.
+        ScoringError: the run is not finished, or its numbers are gone.
     """
     record, _ = refresh(workspace, run_id)
     if record.status != "done":
@@ -181,6 +182,8 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
         scored = store.alone(_hashes(samples)).scored
         parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
         left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
+    if not parts[0]:
+        raise ScoringError(f"the numbers of run {run_id} are gone from {store.folder}; score the pool again")
     return ScoredRun(record, parts[0], parts[1], parts[2], tuple(left_out), store)
 
 

@@ -126,6 +126,7 @@ def carry_out(
     )
     plan = plan_pairs(store, samples)
     run = ScoringRun(Scorer(loaded), template, encoded, store, plan)
+    reporter.cached_pairs = run.progress.pairs_done
     reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
     if reporter.facts.forecast and reporter.facts.forecast.refusal:
         raise ScoringError(reporter.facts.forecast.refusal)
@@ -192,7 +193,7 @@ class _Reporter:
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._last = 0.0
-        self._start_pairs: int | None = None
+        self.cached_pairs = 0
         self.facts = JobProgress("starting")
 
     def publish(self, progress: JobProgress) -> JobProgress:
@@ -202,8 +203,6 @@ class _Reporter:
 
     def tick(self, state: JobState, progress: "ScoringProgress") -> None:
         now = time.monotonic()
-        if self._start_pairs is None:
-            self._start_pairs = progress.pairs_done
         if now - self._last >= _REPORT_SECONDS:
             self._last = now
             self.publish(self._filled(state, progress))
@@ -212,7 +211,7 @@ class _Reporter:
         return self.publish(self._filled(state, progress))
 
     def _filled(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
-        done = progress.pairs_done - (self._start_pairs or 0)
+        done = progress.pairs_done - self.cached_pairs
         return replace(
             self.facts,
             state=state,

@@ -116,7 +116,7 @@ class Forecast:
 
 def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
     """Tokens that the forward passes of a plan go over, the measure of its cost."""
-    total = sum(_suffix_length(encoded[row]) + head_length for row in plan.alone)
+    total = sum(len(encoded[row].query_alone) + len(encoded[row].response) for row in plan.alone)
     for group in plan.groups:
         suffixes = sum(_suffix_length(encoded[row]) for row in group.rows)
         total += sum(head_length + len(encoded[helper].example) + suffixes for helper in group.helpers)

@@ -61,7 +61,7 @@ class ScoringRun:
         self._scorer, self._template, self._encoded, self._store, self._plan = scorer, template, encoded, store, plan
         self._clock = clock
         self._started = clock()
-        self._pairs_done = plan.pairs_total - plan.pairs_missing
+        self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
         self._work_done = 0
         self._work_total = work_tokens(plan, encoded, len(template.head))
         self.rows_per_block = ROWS_PER_BLOCK.get(scorer.loaded.device.type, 128)
@@ -90,6 +90,7 @@ class ScoringRun:
                 for helper in group.helpers:
                     self._score_helper(helper, blocks, report, stop)
         except _Stopped:
+            self._pairs_done = self._pairs_kept
             return False
         return True
 
@@ -129,6 +130,7 @@ class ScoringRun:
                 statistics[batch.rows] = self._scorer.score(prefix, batch)
                 self._advance(batch, len(batch.rows), report)
             self._store.write_pairs(helper, rows, statistics.cpu().numpy())
+            self._pairs_kept = self._pairs_done
 
     def _pack(self, rows: Sequence[str]) -> list[Batch]:
         samples = [self._encoded[row] for row in rows]

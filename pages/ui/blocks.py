@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from delift_core.errors import DeliftError
+from delift_core.workspace import DatasetRole
 from pages.ui.navigation import page_path
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+ROLE_WORDS: dict[DatasetRole, str] = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&])")
 

@@ -18,10 +18,10 @@ _DONE: dict[EditAction, tuple[str, str]] = {
     "drop": ("Dropped", ":material/remove_circle:"),
     "reset": ("Gave back to the optimiser", ":material/restart_alt:"),
 }
-_EDITS: tuple[tuple[str, EditAction, str | None, str, str], ...] = (
-    ("Keep", "keep", "K", ":material/add_circle:", "Put the selected rows into the subset"),
-    ("Drop", "drop", "D", ":material/remove_circle:", "Take the selected rows out of the subset"),
-    ("Reset", "reset", None, ":material/restart_alt:", "Give the decision on the selected rows back to the optimiser"),
+_EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
+    ("Keep", "keep", "K", "Put the selected rows into the subset"),
+    ("Drop", "drop", "D", "Take the selected rows out of the subset"),
+    ("Reset", "reset", None, "Give the decision on the selected rows back to the optimiser"),
 )
 HISTORY_SHOWN = 200
 _NOUNS: dict[EditAction, str] = {"keep": "keeping", "drop": "dropping", "reset": "resetting"}
@@ -72,15 +72,13 @@ def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str])
         st.markdown(f"**{rows_in_words(len(sample_ids))}** selected", width="stretch")
         opened = st.button(
             "Open",
-            icon=":material/open_in_full:",
             shortcut="O",
             disabled=len(sample_ids) != 1,
             help="Read the one selected row, and why it was chosen or left out",
         )
-        for label, action, shortcut, icon, help in _EDITS:
+        for label, action, shortcut, help in _EDITS:
             st.button(
                 label,
-                icon=icon,
                 shortcut=shortcut,
                 disabled=none,
                 help=help,
@@ -89,7 +87,6 @@ def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str])
             )
         st.button(
             "Undo",
-            icon=":material/undo:",
             shortcut="U",
             disabled=not workspace.edits.can_undo(selection_id),
             help="Take back the last edit",
@@ -98,7 +95,6 @@ def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str])
         )
         st.button(
             "Redo",
-            icon=":material/redo:",
             shortcut="Y",
             disabled=not workspace.edits.can_redo(selection_id),
             help="Apply again what was undone last",

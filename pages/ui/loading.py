@@ -19,9 +19,8 @@ from delift_core.sources import (
     read_columns_of_hub,
 )
 from delift_core.workspace import DatasetRole, Workspace
-from pages.ui.blocks import clear_errors, plain
+from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
 
-ROLES = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 SUFFIXES = ["jsonl", "json", "csv", "tsv", "parquet"]
 PREVIEWED = 3
 
@@ -68,7 +67,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
                 list(get_args(DatasetRole)),
                 default="pool",
                 required=True,
-                format_func=lambda role: ROLES[role],
+                format_func=lambda role: ROLE_WORDS[role],
                 help="Pool: what to choose from. Target: the task to get better at. Existing: already trained on. "
                 "Held-out: for judging the result.",
             )

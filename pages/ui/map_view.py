@@ -145,7 +145,7 @@ def _list(run: ScoredRun, points: list[int], status: list[MapStatus]) -> None:
             "State": st.column_config.TextColumn(width=105),
         },
         hide_index=True,
-        height=min(360, 36 * (len(points) + 1)),
+        height=min(360, 33 * (len(points) + 1) + 4),
         alt=f"The first {len(points)} picked rows, with state and prompt",
     )
 

@@ -1,6 +1,7 @@
 """The utility matrix to look at: ordered, zoomed by box, and one picked pair of rows in full.
 
-The pair is what stands in the two line fields; a click on the matrix writes them, and so does the keyboard.
+The pair is kept as two lines of the pool under one key of the session; a click on the matrix and the two line
+fields both write it.
 """
 
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from pages.ui.blocks import clear_errors
 from pages.ui.sample_view import ROLE_ICONS
 
 ROW_LINE, COLUMN_LINE = "row_line", "column_line"
+_PAIR, _PAIR_RUN = "pair", "pair_run"
 ORDERS: dict[RowOrder, str] = {
     "cluster": "Alike rows together",
     "file": "File order",
@@ -73,10 +75,11 @@ def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
             gains = np.full(len(utility), np.nan)
             gains[greedy.order] = greedy.gains
             identity = (*identity, greedy.order.tobytes())
-        order = _order(identity, by, utility, gains)
         zooms: list[Window] = st.session_state.setdefault(f"zooms_{problem.run.record.id}", [])
         window = zooms[-1] if zooms else (0, len(utility), 0, len(utility))
-        picture = _picture(identity, window, utility, order)
+        with st.container():  # for the spinners
+            order = _order(identity, by, utility, gains)
+            picture = _picture(identity, window, utility, order)
         _zoom_line(zooms, len(utility))
         _draw(problem, picture, order, mouse, zooms)
     with right:
@@ -169,7 +172,7 @@ def _on_mouse(key: str, picture: Picture, pool: tuple[Sample, ...], zooms: list[
     event = st.session_state[key]
     cell, box = picked_cell(event), picked_box(event)
     if cell is not None and not picture.is_blocks:
-        st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = pool[cell[0]].line, pool[cell[1]].line
+        st.session_state[_PAIR] = pool[cell[0]].line, pool[cell[1]].line
         return
     if cell is not None:
         box = (cell[0], cell[0] + 1, cell[1], cell[1] + 1)
@@ -213,13 +216,16 @@ def _picture(identity: tuple[object, ...], window: Window, _utility: np.ndarray,
 
 def _settle_pair(problem: SelectionProblem) -> None:
     """Starts with the pair that helps most, and leaves a pair of another run behind."""
-    pool = problem.run.pool
-    if st.session_state.get("pair_run") != problem.run.record.id or ROW_LINE not in st.session_state:
+    run_id, pool = problem.run.record.id, problem.run.pool
+    if st.session_state.get(_PAIR_RUN) != run_id:
         utility = problem.utilities.pool
         best = int(np.nanargmax(utility)) if np.isfinite(utility).any() else 0
         row, column = divmod(best, len(pool))
-        st.session_state["pair_run"] = problem.run.record.id
-        st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = pool[row].line, pool[column].line
+        st.session_state[_PAIR_RUN], st.session_state[_PAIR] = run_id, (pool[row].line, pool[column].line)
+
+
+def _take_typed_pair() -> None:
+    st.session_state[_PAIR] = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE]
 
 
 def pair_view(problem: SelectionProblem) -> None:
@@ -227,13 +233,12 @@ def pair_view(problem: SelectionProblem) -> None:
     pool = problem.run.pool
     st.subheader("Pair")
     highest = max(sample.line for sample in pool)
+    row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
     with st.grid(2, min_column_width=110):
-        row_line = st.number_input(
-            "Helped (row)", 1, highest, step=1, key=ROW_LINE, persist_state="session", help="Line of row i"
-        )
-        column_line = st.number_input(
-            "Helper (column)", 1, highest, step=1, key=COLUMN_LINE, persist_state="session", help="Line of column j"
-        )
+        for label, key, what in (("Helped (row)", ROW_LINE, "row i"), ("Helper (column)", COLUMN_LINE, "column j")):
+            st.number_input(
+                label, 1, highest, step=1, key=key, required=True, on_change=_take_typed_pair, help=f"Line of {what}"
+            )
     positions = {sample.line: position for position, sample in enumerate(pool)}
     for line in (row_line, column_line):
         if line not in positions:

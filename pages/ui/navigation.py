@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 _ROOT = Path(__file__).resolve().parents[2]
+ICON, LOGO = _ROOT / "pages/ui/icon.svg", _ROOT / "pages/ui/logo.svg"
 _ENTERED = "entered_through_app"
 
 
@@ -37,7 +38,7 @@ PAGES = (
 
 def enter() -> StreamlitPage:
     """Sets up the window and the menu; returns the page to run."""
-    st.set_page_config(page_title="DELIFT Studio", page_icon=str(_ROOT / "pages/ui/icon.svg"), layout="wide")
+    st.set_page_config(page_title="DELIFT Studio", page_icon=str(ICON), layout="wide")
     st.session_state[_ENTERED] = True
     return st.navigation([_page(entry) for entry in PAGES])
 

@@ -8,7 +8,7 @@ from delift_core.jobs.runs import refresh
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui import state
 from pages.ui.blocks import duration, plain
-from pages.ui.navigation import PAGES, enter, entered, page_path
+from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.state import Current
 
 _POLL_SECONDS = 1.0
@@ -25,6 +25,7 @@ def page_setup(name: str) -> Current:
         st.title(entry.title)
         st.error(plain(str(error)), icon=":material/folder_off:")
         st.stop()
+    st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
         _job_line(workspace)

@@ -68,6 +68,7 @@ def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
     environment = {**os.environ, "DELIFT_WORKSPACE": str(folder / "workspace"), "PYTHONUNBUFFERED": "1"}
+    environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
     log = folder / "server.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(

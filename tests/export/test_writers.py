@@ -46,8 +46,8 @@ def test_same_keeps_the_record_as_found() -> None:
     ],
 )
 def test_a_record_that_is_in_the_format_stays_as_found(raw: str) -> None:
-    dataset = load_bytes(raw.encode(), "pool.jsonl")
-    assert list(render_lines(dataset.samples, dataset.format)) == [raw + "\n"]  # type: ignore[arg-type]
+    dataset = load_bytes(f"{raw}\n{raw}\n".encode(), "pool.jsonl")
+    assert list(render_lines(dataset.samples, dataset.format)) == [raw + "\n"] * 2  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def scored_workspace(scored_template: Path, tmp_path: Path, monkeypatch: pytest.
     _forget()
 
 
+@pytest.fixture
+def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A workspace folder of the test's own with nothing in it, named by DELIFT_WORKSPACE."""
+    folder = tmp_path / "workspace"
+    monkeypatch.setenv("DELIFT_WORKSPACE", str(folder))
+    _forget()
+    yield folder
+    _forget()
+
+
 def _forget() -> None:
     """Empties the caches of pages, which closes the workspace that they hold open."""
     st.cache_resource.clear()

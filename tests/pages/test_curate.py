@@ -1,0 +1,182 @@
+"""The Curate page: what it shows, what it finds, and that edits reach the log and survive a restart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from hypothesis import given
+from hypothesis import strategies as strategy
+from streamlit.testing.v1 import AppTest
+
+from delift_core.curation import CuratedSelection, open_selection
+from delift_core.workspace import Workspace
+from pages.ui import row_table
+from pages.ui.row_table import STATE_WORDS, RowFacts, arranged
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def curate() -> AppTest:
+    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/curate.py").run()
+    assert not at.exception
+    return at
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def lines(at: AppTest) -> list[int]:
+    return at.dataframe[0].value["Line"].tolist()
+
+
+def search(at: AppTest, text: str) -> AppTest:
+    return at.text_input(key="curate_search").set_value(text).run()
+
+
+def select(at: AppTest, *rows: int) -> AppTest:
+    at.session_state[at.dataframe[0].key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return at.run()
+
+
+def press(at: AppTest, label: str) -> AppTest:
+    at = next(button for button in at.button if button.label == label).click().run()
+    assert not at.exception
+    return at
+
+
+def restart() -> None:
+    """What a new server process would start with."""
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def stored(folder: Path) -> CuratedSelection:
+    """The selection as the disk has it, read once the pages have let go of it."""
+    restart()
+    with Workspace.open(folder) as workspace:
+        return open_selection(workspace, "s1")
+
+
+def test_rows_with_state_rank_and_gain(scored_workspace: Path) -> None:
+    at = curate()
+    table = at.dataframe[0].value
+    curated = stored(scored_workspace)
+    selection, pool = curated.record.selection, curated.problem.run.pool
+    assert table["Rank"].tolist()[:4] == [1, 2, 3, 4] and table["Rank"].isna().sum() == 8
+    assert table["Line"].tolist()[:4] == [pool[position].line for position in selection.chosen]
+    assert table["Prompt"].tolist()[:4] == [pool[position].prompt for position in selection.chosen]
+    assert table["Gain"].to_numpy()[:4] == pytest.approx(selection.chosen_gains)
+    assert [states[0] for states in table["State"]] == ["Chosen"] * 4 + ["Dropped"] * 8
+    assert sorted(table["Line"]) == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+
+
+def test_a_search_finds_its_rows_although_a_row_before_them_was_left_out(scored_workspace: Path) -> None:
+    at = curate()
+    assert lines(search(at, "peru")) == [12]
+    assert lines(search(at, "colour of the sky")) in ([2, 7], [7, 2])
+    for nowhere in ("la la", "zebra*"):
+        assert any("No row matches" in caption.value for caption in search(at, nowhere).caption)
+
+
+def test_an_edit_counts_at_once_and_survives_a_restart(scored_workspace: Path) -> None:
+    at = curate()
+    at.pills(key="curate_show").set_value("dropped").run()
+    dropped = lines(at)
+    select(at, 0, 2)
+    press(at, "Keep")
+    assert metrics(at)["Rows in the subset"] == "6" and metrics(at)["Kept by hand"] == "2"
+    assert lines(at) == [dropped[1], *dropped[3:]]
+    curated = stored(scored_workspace)
+    kept = [curated.problem.run.pool[position].line for position in curated.subset.by_hand]
+    assert sorted(kept) == sorted([dropped[0], dropped[2]])
+    assert metrics(curate())["Kept by hand"] == "2"
+
+
+def test_no_row_stays_selected_when_other_rows_take_its_place(scored_workspace: Path) -> None:
+    at = curate()
+    at.pills(key="curate_show").set_value("dropped").run()
+    select(at, 1)
+    press(at, "Keep")
+    assert next(button for button in at.button if button.label == "Keep").disabled
+    assert any("0 rows" in text.value for text in at.markdown)
+
+
+def test_drop_undo_redo_and_reset(scored_workspace: Path) -> None:
+    at = curate()
+    select(at, 0)
+    press(at, "Drop")
+    assert metrics(at)["Dropped by hand"] == "1" and at.dataframe[0].value["State"][0] == ["Dropped by hand"]
+    assert metrics(press(at, "Undo"))["Dropped by hand"] == "0"
+    assert metrics(press(at, "Redo"))["Dropped by hand"] == "1"
+    select(at, 0)
+    assert metrics(press(at, "Reset"))["Dropped by hand"] == "0"
+    assert at.dataframe[-1].value["Action"].tolist() == ["reset", "drop"]
+
+
+def test_coverage_is_that_of_the_subset(scored_workspace: Path) -> None:
+    at = curate()
+    select(at, 0)
+    press(at, "Drop")
+    shown = float(metrics(at)["Coverage"])
+    curated = stored(scored_workspace)
+    helped = np.fmax(curated.problem.utilities.pool, 0)
+    np.fill_diagonal(helped, 0)
+    left = curated.record.selection.chosen[1:]
+    assert shown == pytest.approx(helped[:, left].max(axis=1).sum(), rel=0.01)
+
+
+def test_all_matching_rows_are_edited_beyond_the_page(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_table, "PAGE_SIZES", (5, 25))
+    at = curate()
+    at.pills(key="curate_show").set_value("dropped").run()
+    assert len(lines(at)) == 5
+    first = lines(at)
+    at.pagination[0].set_value(2).run()
+    assert len(lines(at)) == 3 and not set(lines(at)) & set(first)
+    at.checkbox[0].check().run()
+    press(at, "Keep")
+    assert metrics(at)["Rows in the subset"] == "12"
+    at.pills(key="curate_show").set_value("all").run()
+    assert not at.checkbox[0].value
+
+
+def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path) -> None:
+    at = search(curate(), "water wet")
+    press(select(at, 0), "Open")
+    texts = [text.value for text in at.text]
+    assert "Is water wet?" in texts and "Yes, *very* wet: **100 %** <b>wet</b>." in texts
+    assert [code.value for code in at.code] == ['{"instruction":"row 9 of pool"}']
+    shown = " ".join(text.value for text in at.markdown).replace("\\", "")
+    curated = stored(scored_workspace)
+    position = next(place for place, sample in enumerate(curated.problem.run.pool) if sample.line == 9)
+    assert curated.why(position) in shown
+
+
+def test_without_a_selection_the_page_links_to_select(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.selections.delete("s1")
+    at = curate()
+    assert [link.proto.page for link in at.get("page_link")][-1] == "select" and not at.dataframe
+
+
+@given(strategy.data())
+def test_arranged_shows_each_row_of_a_state_once_in_order(data: strategy.DataObject) -> None:
+    n = data.draw(strategy.integers(1, 12))
+    order = np.array(data.draw(strategy.permutations(range(n))))
+    k = data.draw(strategy.integers(0, n))
+    chosen = np.array(order[:k], dtype=np.int64)
+    place, greedy = np.full(n, np.nan), np.empty(n, dtype=np.int64)
+    place[chosen], greedy[order] = np.arange(1, k + 1), np.arange(n)
+    status = np.array([data.draw(strategy.sampled_from(sorted(STATE_WORDS))) for _ in range(n)])
+    gain = np.array(data.draw(strategy.lists(strategy.floats(0, 9), min_size=n, max_size=n)))
+    matching = np.array(data.draw(strategy.lists(strategy.booleans(), min_size=n, max_size=n)))
+    facts = RowFacts(status, place, greedy, gain)
+    by_hand = arranged(facts, "by-hand", "file", matching).tolist()
+    assert by_hand == [row for row in range(n) if status[row].endswith("by-hand") and matching[row]]
+    assert arranged(facts, "all", "picked", None).tolist() == order.tolist()
+    by_gain = arranged(facts, "all", "gain", None)
+    assert sorted(by_gain.tolist()) == list(range(n)) and (np.diff(gain[by_gain]) <= 0).all()
+    in_subset, out = (set(arranged(facts, show, "gain", None).tolist()) for show in ("chosen", "dropped"))
+    assert in_subset | out == set(range(n)) and not in_subset & out

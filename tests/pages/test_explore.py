@@ -1,0 +1,174 @@
+"""The Explore page: the picked pair, the windows of the matrix, and picking rows on the map."""
+
+import getpass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from hypothesis import given
+from hypothesis import strategies as strategy
+from streamlit.testing.v1 import AppTest
+
+from delift_core.errors import DeliftError
+from delift_core.figures.matrix import downsample
+from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.samples import Message, Sample
+from delift_core.workspace import Edit, Workspace
+from pages.ui import map_view
+from pages.ui.map_view import positions_of_lines
+from pages.ui.matrix_view import Picture, box_window
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+@pytest.fixture(autouse=True)
+def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
+    monkeypatch.setattr(map_view, "map_coordinates", lambda embeddings: embeddings[:, :2])
+
+
+def explore(view: str = "Matrix") -> AppTest:
+    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/explore.py").run()
+    if view != "Matrix":
+        at.segmented_control(key="view").set_value(view).run()
+    assert not at.exception
+    return at
+
+
+def stored_run(folder: Path) -> ScoredRun:
+    st.cache_resource.clear()
+    with Workspace.open(folder) as workspace:
+        return open_run(workspace, "r1")
+
+
+def stored_edits(folder: Path) -> tuple[Edit, ...]:
+    st.cache_resource.clear()
+    with Workspace.open(folder) as workspace:
+        return workspace.edits.history("s1")
+
+
+def pair_numbers(at: AppTest) -> list[float]:
+    return [float(value) for value in at.table[0].value.iloc[:, -1]]
+
+
+def test_starts_with_the_pair_that_helps_most(scored_workspace: Path) -> None:
+    at = explore()
+    utility, without, with_example = pair_numbers(at)
+    picked = at.number_input(key="row_line").value, at.number_input(key="column_line").value
+    run = stored_run(scored_workspace)
+    matrix = run.utilities("euclidean").pool
+    row, column = np.unravel_index(np.nanargmax(matrix), matrix.shape)
+    assert picked == (run.pool[row].line, run.pool[column].line)
+    assert utility == pytest.approx(matrix[row, column], abs=5e-4)
+    assert without - with_example == pytest.approx(utility, abs=2e-3)
+
+
+def test_lines_typed_pick_the_pair_and_show_both_texts(scored_workspace: Path) -> None:
+    at = explore()
+    at.number_input(key="row_line").set_value(9)
+    at.number_input(key="column_line").set_value(12).run()
+    texts = [text.value for text in at.text]
+    assert texts[:2] == ["Is water wet?", "Yes, *very* wet: **100 %** <b>wet</b>."]
+    assert texts[2:] == ["What is the capital of Peru?", "Lima."]
+    shown = pair_numbers(at)[0]
+    run = stored_run(scored_workspace)
+    at_line = {sample.line: position for position, sample in enumerate(run.pool)}
+    assert shown == pytest.approx(run.utilities("euclidean").pool[at_line[9], at_line[12]], abs=5e-4)
+
+
+def test_a_line_that_was_left_out_is_said_to_be(scored_workspace: Path) -> None:
+    at = explore()
+    at.number_input(key="row_line").set_value(4).run()
+    assert [info.value for info in at.info] == ["Line 4 is not among the scored rows of the pool."]
+    assert not at.table
+
+
+def test_a_row_as_its_own_example_is_no_gain(scored_workspace: Path) -> None:
+    at = explore()
+    at.number_input(key="row_line").set_value(5)
+    at.number_input(key="column_line").set_value(5).run()
+    assert any("this is no gain" in caption.value for caption in at.caption)
+
+
+def test_lines_pick_rows_of_the_map_which_are_dropped_and_brought_back(scored_workspace: Path) -> None:
+    at = explore("Map")
+    at.text_input(key="picked_lines").set_value("2-5, 13").run()
+    assert [text.value for text in at.text] == ["Lines 2, 3, 5, 13"]
+    at.button(key="map_drop").click().run()
+    at.button(key="map_undo").click().run()
+    assert not at.exception
+    (edit,) = stored_edits(scored_workspace)
+    run = stored_run(scored_workspace)
+    assert [sample.line for sample in run.pool if sample.id in edit.sample_ids] == [2, 3, 5, 13]
+    assert (edit.action, edit.author, edit.state) == ("drop", getpass.getuser(), "undone")
+
+
+def test_an_area_drawn_on_the_map_edits_only_rows_of_the_pool(scored_workspace: Path) -> None:
+    at = explore("Map")
+    run_points = 12 + 2 + 2
+    event = {"selection": {"selected": [{"series_index": 0, "data_indices": [0, 3, 11, 12, run_points - 1, 99]}]}}
+    at.session_state["map_r1"] = event
+    at.run()
+    assert [text.value for text in at.text] == ["Lines 1, 5, 13, target 1, existing 2"]
+    at.button(key="map_keep").click().run()
+    (edit,) = stored_edits(scored_workspace)
+    run = stored_run(scored_workspace)
+    assert edit.sample_ids == tuple(run.pool[position].id for position in (0, 3, 11)) and edit.action == "keep"
+
+
+def test_an_unreadable_list_of_lines_is_refused_in_one_line(scored_workspace: Path) -> None:
+    at = explore("Map")
+    at.text_input(key="picked_lines").set_value("two").run()
+    assert "write it as in 3, 8" in at.error[0].value and at.button(key="map_keep").disabled
+
+
+def test_without_a_selection_there_is_a_map_but_nothing_to_edit(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.selections.delete("s1")
+    at = explore("Map")
+    assert "select" in [link.proto.page for link in at.get("page_link")] and not at.button
+    assert any("There is no selection yet" in caption.value for caption in at.caption)
+    assert pair_numbers(explore())
+
+
+def test_an_unscored_workspace_links_to_score(workspace_dir: Path) -> None:
+    st.cache_resource.clear()
+    at = explore()
+    assert [link.proto.page for link in at.get("page_link")][-1] == "score"
+    st.cache_resource.clear()
+
+
+@given(strategy.integers(1, 40), strategy.integers(1, 40), strategy.integers(1, 12), strategy.data())
+def test_a_box_covers_the_pairs_of_its_blocks(rows: int, columns: int, size: int, data: strategy.DataObject) -> None:
+    blocks = downsample(np.zeros((rows, columns)), size)
+    picture = Picture(blocks.mean, blocks.row_edges + 7, blocks.col_edges + 3)
+    top, first = (data.draw(strategy.integers(0, len(edges) - 2)) for edges in (blocks.row_edges, blocks.col_edges))
+    height, width = data.draw(strategy.integers(1, 60)), data.draw(strategy.integers(1, 60))
+    window = box_window(picture, (top, top + height, first, first + width))
+    row_blocks = np.searchsorted(blocks.row_edges, np.arange(rows), side="right") - 1
+    column_blocks = np.searchsorted(blocks.col_edges, np.arange(columns), side="right") - 1
+    wanted_rows = np.flatnonzero((row_blocks >= top) & (row_blocks < top + height)) + 7
+    wanted_columns = np.flatnonzero((column_blocks >= first) & (column_blocks < first + width)) + 3
+    assert window is not None
+    assert list(range(*window[:2])) == wanted_rows.tolist() and list(range(*window[2:])) == wanted_columns.tolist()
+    assert picture.is_blocks == (rows > size or columns > size)
+    assert box_window(picture, (len(picture.row_edges), len(picture.row_edges) + 1, 0, 1)) is None
+
+
+@given(strategy.lists(strategy.tuples(strategy.integers(1, 30), strategy.integers(0, 6)), min_size=1, max_size=5))
+def test_lists_of_lines_name_the_rows_on_them(spans: list[tuple[int, int]]) -> None:
+    pool = tuple(
+        Sample(str(line), (Message("assistant", ""),), "", "pool", line, "") for line in range(1, 31) if line % 4
+    )
+    text = ", ".join(f"{low}" if not extra else f"{low} - {low + extra}" for low, extra in spans)
+    wanted = {line for low, extra in spans for line in range(low, low + extra + 1)}
+    assert [pool[position].line for position in positions_of_lines(text, pool)] == sorted(
+        wanted & {sample.line for sample in pool}
+    )
+
+
+@pytest.mark.parametrize("text", ["a", "1;2", "-3", "1-", "1--2", "1 2"])
+def test_other_lists_are_refused(text: str) -> None:
+    with pytest.raises(DeliftError, match="write it as in"):
+        positions_of_lines(text, ())
