@@ -26,17 +26,20 @@ def numbers(curated: CuratedSelection) -> None:
     whole = selection.certificate.value
     share = f"{covered / whole:.1%} of {whole:.3g} as chosen" if whole > 0 else "nothing to cover"
     change = len(subset.positions) - len(selection.chosen)
-    chip = {"delta_color": "off", "delta_arrow": "off", "border": True}
     with st.grid(4, min_column_width=160):
-        st.metric(
+        card(
             "Rows in the subset",
             f"{len(subset.positions):,}",
             f"{change:+,} by hand" if change else "as many as chosen",
-            **chip,
         )
-        st.metric("Kept by hand", f"{len(subset.by_hand):,}", "added to the chosen", **chip)
-        st.metric("Dropped by hand", f"{len(subset.dropped):,}", "taken from the chosen", **chip)
-        st.metric("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.", **chip)
+        card("Kept by hand", f"{len(subset.by_hand):,}", "added to the chosen")
+        card("Dropped by hand", f"{len(subset.dropped):,}", "taken from the chosen")
+        card("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.")
+
+
+def card(label: str, number: str, chip: str, help: str | None = None) -> None:
+    """A number with a grey remark."""
+    st.metric(label, number, chip, delta_color="off", delta_arrow="off", border=True, help=help)
 
 
 current = page_setup("curate")

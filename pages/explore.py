@@ -1,29 +1,41 @@
 """Explore: the utility matrix and the map of the pool."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import streamlit as st
 
 from delift_core.curation import SelectionProblem
 from delift_core.figures.curves import alt_histogram, utility_histogram
-from delift_core.selection.diagnose import diagnose
+from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.utility.metrics import METRIC_UNITS
+from delift_core.utility.metrics import METRIC_UNITS, Metric
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
 from pages.ui.map_view import map_view
 from pages.ui.matrix_view import matrix_view
 from pages.ui.setup import page_setup
 
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@st.cache_data(max_entries=8, show_spinner="Counting the pairs…")
+def counted(run_id: str, finished_at: str, metric: Metric, _utility: np.ndarray) -> tuple[Diagnosis, "go.Figure", str]:
+    """What the utilities say, their histogram and its words; kept, since each walks the whole matrix."""
+    unit = "" if metric == "euclidean" else METRIC_UNITS[metric]
+    return diagnose(_utility), utility_histogram(_utility, unit=unit), alt_histogram(_utility)
+
 
 def distribution(problem: SelectionProblem) -> None:
     """How the utilities are spread, and what that says."""
-    utility = problem.utilities.pool
-    found = diagnose(utility)
+    record = problem.run.record
     st.subheader("Distribution")
+    found, figure, alt = counted(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.metric("Pairs that help", f"{found.positive_share:.0%}", width="content")
         st.markdown(plain(found.sentence), width="stretch")
-    unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
-    chart(utility_histogram(utility, unit=unit), key="distribution", alt=alt_histogram(utility))
+    chart(figure, key="distribution", alt=alt)
 
 
 current = page_setup("explore")

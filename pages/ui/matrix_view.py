@@ -99,14 +99,16 @@ def _tools(has_gains: bool) -> tuple[RowOrder, Mouse]:
             label_visibility="collapsed",
         )
         with st.popover("Order", icon=":material/sort:", help="The order of the rows; columns follow it"):
-            known = [name for name in ORDERS if has_gains or name != "gain"]
             by: RowOrder = st.radio(
                 "Order rows and columns by",
-                known,
+                list(ORDERS),
                 format_func=ORDERS.__getitem__,
                 key="row_order",
                 on_change=_zoom_out_all,
             )
+            if by == "gain" and not has_gains:
+                st.caption("There is no selection yet, so there are no gains: rows are in file order.")
+                by = "file"
     return by, mouse
 
 

@@ -1,0 +1,66 @@
+"""What a visitor meets first, in a real Chromium: deep links, both themes, a narrow window, bad files, hostile text."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+PAGES = ("", "data", "score", "select", "explore", "curate", "export")
+Settled = Callable[[Page], None]
+
+
+def test_the_first_request_of_a_server_may_be_a_deep_link(page: Page, settled: Settled) -> None:
+    page.goto("/data")
+    settled(page)
+    expect(page.get_by_role("heading", name="Data")).to_be_visible()
+    expect(page.get_by_role("link", name="Score", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Score", exact=True).click()
+    expect(page.get_by_text("There is no pool to score yet.")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_a_phone(page: Page, settled: Settled, scheme: str, external_requests: list[str]) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": 400, "height": 800})
+    for name in PAGES:
+        page.goto(f"/{name}")
+        settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, name
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert external_requests == []
+
+
+def test_a_bad_file_is_one_line_and_the_next_one_loads(page: Page, settled: Settled) -> None:
+    page.goto("/data")
+    settled(page)
+    upload(page, "noise.jsonl", b"this is not json\n")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("JSON")
+    expect(page.get_by_text("Traceback")).to_have_count(0)
+    row = {"instruction": "<script>alert(1)</script> ![x](http://example.com/x.png)", "input": "", "output": "**no**"}
+    upload(page, "hostile.jsonl", json.dumps(row).encode() + b"\n")
+    page.get_by_role("button", name="Load", exact=True).click()
+    expect(page.get_by_test_id("stAlert")).to_contain_text("1 rows loaded")
+    settled(page)
+
+
+def test_hostile_text_stays_text(page: Page, settled: Settled, external_requests: list[str]) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto("/data")
+    settled(page)
+    upload(
+        page,
+        "hostile.jsonl",
+        b'{"instruction": "<img src=x onerror=alert(1)> [a](javascript:alert(2))", "output": "$x$"}\n',
+    )
+    expect(page.get_by_text("<img src=x onerror=alert(1)>", exact=False).first).to_be_visible()
+    settled(page)
+    assert dialogs == [] and external_requests == []
+
+
+def upload(page: Page, name: str, data: bytes) -> None:
+    """Gives a file to the uploader, as dropping it there would."""
+    field = page.get_by_test_id("stFileUploaderDropzoneInput")
+    field.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": data})

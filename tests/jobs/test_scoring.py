@@ -1,0 +1,236 @@
+"""A whole job in this process: states, forecasts, refusals, stopping and going on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from delift_core.errors import ModelError, ScoringError
+from delift_core.jobs import scoring
+from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
+from delift_core.samples import Message, hash_messages
+from delift_core.utility import run as run_module
+from delift_core.utility import scorer as scorer_module
+from delift_core.utility.plan import Forecast, RunSamples
+from delift_core.utility.store import PairStore
+
+Conversation = tuple[Message, ...]
+
+
+def row(prompt: str, response: str) -> Conversation:
+    return Message("user", prompt), Message("assistant", response)
+
+
+ROWS = {
+    hash_messages(conversation): conversation
+    for conversation in (row(f"What is {i} + {i}?" + "?" * i, f"It is {2 * i}.") for i in range(8))
+}
+HASHES = tuple(ROWS)
+SAMPLES = RunSamples(HASHES[:5], target=HASHES[5:7], existing=HASHES[7:])
+PAIRS = 5 * 7 + 5
+
+
+class Job:
+    """A job of one request, with all that it said."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self.folder = folder / "utility"
+        self.request = ScoringRequest("score", str(model), "cpu", "float32", "auto", str(self.folder), SAMPLES)
+        self.said: list[JobProgress] = []
+
+    def run(
+        self,
+        mode: JobMode = "score",
+        *,
+        rows: Mapping[str, Conversation] = ROWS,
+        stop: Callable[[], bool] = lambda: False,
+        **changes: object,
+    ) -> JobProgress:
+        self.said.clear()
+        request = replace(self.request, mode=mode, **changes)
+        last = carry_out(request, rows, publish=self.said.append, stop=stop)
+        assert self.said[-1] == last
+        return last
+
+    def matrices(self) -> np.ndarray:
+        (folder,) = self.folder.iterdir()
+        return PairStore(folder).utility_matrix(HASHES, SAMPLES.pool + SAMPLES.existing, "pmi")
+
+    def blocks(self) -> dict[Path, int]:
+        """Finished blocks and when they were written."""
+        return {path: path.stat().st_mtime_ns for path in self.folder.glob("*/pairs/*.npy")}
+
+
+@pytest.fixture
+def job(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Blocks of two rows, so that there is something to stop between."""
+    monkeypatch.setitem(run_module.ROWS_PER_BLOCK, "cpu", 2)
+    monkeypatch.setattr(scoring, "_REPORT_SECONDS", 0.0)
+    return Job(model_folder, tmp_path)
+
+
+def test_a_job_from_loading_to_done(job: Job) -> None:
+    last = job.run()
+    states = [progress.state for progress in job.said]
+    assert states[0] == "loading" and states[-1] == "done"
+    assert set(states[1:-1]) == {"scoring"} and len(states) > 10
+    counts = [progress.pairs_done for progress in job.said]
+    assert counts == sorted(counts)
+    assert (last.pairs_done, last.pairs_total, last.seconds_left) == (PAIRS, PAIRS, 0)
+    assert (last.device, last.dtype, last.template) == ("cpu", "float32", "chat")
+    assert last.pairs_per_second > 0 and last.refused == () and last.truncated == 0
+    assert [folder.name for folder in job.folder.iterdir()] == [last.context_key]
+    stamps = [progress.updated_at for progress in job.said]
+    assert stamps == sorted(stamps) and stamps[0] > 0
+
+
+def test_a_second_call_has_nothing_to_score(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    job.run()
+    before = job.blocks()
+    monkeypatch.setattr(scorer_module.Scorer, "_score", None)  # nothing may call it
+    last = job.run()
+    assert [progress.state for progress in job.said] == ["loading", "done"]
+    assert last.forecast is not None and last.forecast.pairs_missing == 0
+    assert (last.pairs_done, last.pairs_total, last.pairs_per_second) == (PAIRS, PAIRS, 0)
+    assert job.blocks() == before
+
+
+def stepping_clock() -> SimpleNamespace:
+    """Stands for the module `time`: a tenth of a second passes at each look."""
+    ticks = iter(range(10**6))
+    return SimpleNamespace(monotonic=lambda: next(ticks) / 10, time=lambda: 1.0)
+
+
+def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "time", stepping_clock())  # five seconds: the first fifty looks
+        measured = job.run("forecast")
+    assert measured.state == "forecast"
+    assert {progress.state for progress in job.said[1:-1]} == {"calibrating"}
+    forecast = measured.forecast
+    assert forecast is not None and forecast.seconds is not None
+    assert forecast.seconds > 0 and forecast.tokens_per_second > 0 and forecast.refusal is None
+    assert (forecast.pairs_total, forecast.pairs_missing) == (PAIRS, PAIRS)
+    assert 0 < measured.pairs_done < PAIRS
+    kept = job.blocks()
+    assert measured.pairs_done == int((~np.isnan(job.matrices())).sum())
+
+    job.run()
+    assert {path: job.blocks()[path] for path in kept} == kept
+    first = next(progress for progress in job.said if progress.state == "scoring")
+    assert first.pairs_done >= measured.pairs_done
+    assert first.forecast is not None and first.forecast.pairs_missing == PAIRS - measured.pairs_done
+
+
+def test_a_forecast_of_a_small_run_completes_it(job: Job) -> None:
+    assert job.run("forecast").state == "done"
+    assert not np.isnan(job.matrices()[:7, :5]).any()
+
+
+@pytest.mark.parametrize("looks", [3, 9, 21])
+def test_stopped_in_the_middle_and_called_again_the_matrix_is_the_same_to_the_bit(
+    job: Job, looks: int, tmp_path: Path
+) -> None:
+    whole = Job(Path(job.request.model), tmp_path / "whole")
+    whole.run()
+    left = iter(range(looks))
+    stopped = job.run(stop=lambda: next(left, None) is None)
+    assert stopped.state == "cancelled"
+    kept = job.blocks()
+    assert 2 * len(kept) >= stopped.pairs_done == int((~np.isnan(job.matrices())).sum())
+    assert job.run().state == "done"
+    assert {path: job.blocks()[path] for path in kept} == kept
+    assert job.matrices().tobytes() == whole.matrices().tobytes()
+
+
+def test_a_forecast_can_be_cancelled(job: Job) -> None:
+    assert job.run("forecast", stop=lambda: True).state == "cancelled"
+
+
+def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> None:
+    long, empty = row("Recite everything.", "la " * 200), row("Say nothing.", "")
+    wordy = row("word " * 200, "Yes.")
+    rows = {**ROWS, **{hash_messages(extra): extra for extra in (long, empty, wordy)}}
+    pool = (hash_messages(long), *SAMPLES.pool, hash_messages(empty), hash_messages(wordy))
+    last = job.run(rows=rows, samples=RunSamples(pool))
+    assert last.state == "done"
+    assert (last.pairs_done, last.truncated) == (6 * 6, 1)
+    assert {refusal.content_hash: refusal.reason for refusal in last.refused} == {
+        hash_messages(long): (
+            "the response has 600 tokens and at most 255 fit beside an example in this model's context of 512; "
+            "shorten or drop the row, or take a model with a longer context"
+        ),
+        hash_messages(empty): "the response has no tokens: give it a text, or drop the row",
+    }
+    (folder,) = job.folder.iterdir()
+    assert PairStore(folder).alone(pool).scored.tolist() == [False, *[True] * 5, False, True]
+
+
+def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(job: Job) -> None:
+    empty = row("Say nothing.", "")
+    with pytest.raises(ScoringError, match="no pool sample can be scored: the response has no tokens"):
+        job.run(rows={hash_messages(empty): empty}, samples=RunSamples((hash_messages(empty),)))
+    with pytest.raises(ScoringError, match="no pool sample can be scored: the pool is empty"):
+        job.run(rows={}, samples=RunSamples(()))
+
+
+def test_a_model_that_is_not_there(job: Job) -> None:
+    with pytest.raises(ModelError, match="'nobody/nothing' could not be loaded"):
+        job.run(model="nobody/nothing")
+    assert [progress.state for progress in job.said] == ["loading"]
+
+
+def test_another_template_is_another_context(job: Job) -> None:
+    chat, plain = job.run().context_key, job.run(template="plain").context_key
+    assert {folder.name for folder in job.folder.iterdir()} == {chat, plain} and chat != plain
+
+
+def test_a_run_that_does_not_fit_the_memory_is_refused_before_it_starts(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_memory_within_reach", lambda: 256 << 20)
+    with pytest.raises(ScoringError) as caught:
+        job.run()
+    assert str(caught.value) == (
+        "the run needs about 0.5 GiB of memory and 0.2 GiB are free; take a smaller pool or a smaller model"
+    )
+    assert job.blocks() == {}
+
+
+def test_a_run_that_does_not_fit_the_disk_is_refused_before_it_starts(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(ScoringError, match="on disk and 0.0 GiB are free; free some space or move the workspace"):
+        job.run()
+    assert job.blocks() == {}
+
+
+ROOMY = Forecast(100, 100, 5.0, 20.0, 3 << 30, 2 << 30, 3 << 30, 2 << 30)
+
+
+@pytest.mark.parametrize(
+    ("forecast", "expected"),
+    [
+        (ROOMY, None),
+        (
+            replace(ROOMY, memory_bytes=(3 << 30) + 1),
+            "the run needs about 3.0 GiB of memory and 3.0 GiB are free; take a smaller pool or a smaller model",
+        ),
+        (
+            replace(ROOMY, disk_bytes=5 << 29),
+            "the run needs about 2.5 GiB on disk and 2.0 GiB are free; free some space or move the workspace",
+        ),
+        (
+            replace(ROOMY, memory_bytes=4 << 40, disk_bytes=5 << 40),
+            "the run needs about 4,096.0 GiB of memory and 3.0 GiB are free; take a smaller pool or a smaller model",
+        ),
+    ],
+)
+def test_what_fits_exactly_is_not_refused(forecast: Forecast, expected: str | None) -> None:
+    assert forecast.refusal == expected
