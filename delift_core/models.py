@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
+from delift_core.hub import probe
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: Dtype
     model = model.to(place).eval().requires_grad_(False)
     identity = ModelIdentity(
         name=name,
-        revision=_revision(folder, model),
+        revision=_revision(folder),
         dtype=precision,
         context_length=context_length(model.config),
         parameters=model.num_parameters(),
@@ -192,13 +193,16 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tup
     cast(Any, transformers_logging).set_verbosity_error()
     cast(Any, transformers_logging).disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    # Where the hub does not answer yes, what is cached is all there is, and to ask again would take a minute.
+    local_only = Path(folder).is_dir() or not probe("model", str(folder)).found
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
+            local_files_only=local_only,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, in words
         )
@@ -247,13 +251,18 @@ def _resolve_dtype(dtype: DtypeName, device: str) -> str:
     return dtype
 
 
-def _revision(folder: str | Path, model: Any) -> str:
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit:
-        return str(commit)
+def _revision(folder: str | Path) -> str:
+    """What the weights are: a hash over a folder's contents, or the commit under which the hub's client keeps them."""
     path = Path(folder)
-    files = sorted(p for p in path.iterdir() if p.suffix in {".safetensors", ".json", ".model", ".jinja", ".txt"})
-    return _hash_files(files)
+    if path.is_dir():
+        kept = {".safetensors", ".json", ".model", ".jinja", ".txt"}
+        return _hash_files(sorted(file for file in path.iterdir() if file.suffix in kept))
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(str(folder), "config.json")
+    if not isinstance(config, str):
+        raise ModelError(f"the commit of model {folder!r} is not in the hub's cache; give a local folder instead")
+    return Path(config).parent.name  # snapshots/COMMIT/config.json
 
 
 def _hash_files(files: list[Path]) -> str:

@@ -9,7 +9,7 @@ from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
-from pages.ui.blocks import chart, clear_errors, duration, empty_state, plain, size, title
+from pages.ui.blocks import chart, clear_errors, duration, empty_state, plain, size, state_words, title
 from pages.ui.navigation import page_path
 from pages.ui.scoring_form import ask_spec, pairs_of
 from pages.ui.setup import page_setup, running
@@ -70,8 +70,8 @@ def progress_view(workspace: Workspace, run_id: str) -> None:
     progress = status.progress
     share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
     left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    what = progress.message or f"{progress.pairs_done:,} of {progress.pairs_total:,} pairs"
-    st.progress(share, text=plain(f"{progress.state}: {what}{left}"))
+    what = f" · {progress.pairs_done:,} of {progress.pairs_total:,} pairs" if progress.pairs_total else ""
+    st.progress(share, text=f"{state_words(progress)}{what}{left}")
     with st.grid(3, min_column_width=110):
         st.metric("Pairs done", f"{progress.pairs_done:,}", border=True)
         st.metric("Pairs per second", f"{progress.pairs_per_second:,.1f}", border=True)

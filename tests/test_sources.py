@@ -66,6 +66,28 @@ def test_json_lines_stay_verbatim(tmp_path, newline, suffix):
     assert problems(path) == []
 
 
+@pytest.mark.parametrize("text", [*AWKWARD, '[ {"from": "human", "value": "u"}, {"from": "gpt", "value": "a"} ]'])
+@pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json"])
+@pytest.mark.parametrize(("before", "behind"), [("", ""), ("", "\n"), (" \n\r\n\t", " \r\n\n")])
+def test_one_line_alone_stays_verbatim(tmp_path, text, suffix, before, behind):
+    path = write(tmp_path, "x" + suffix, b"\xef\xbb\xbf" + (before + text + behind).encode())
+    (record,) = read_records(path)
+    assert (record.raw, record.line) == (text, 1 + before.count("\n"))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_one_record_over_several_lines_becomes_one_line(tmp_path, newline):
+    text = json.dumps({**ROW, "n": [1, 2]}, indent=2).replace("\n", newline)
+    (record,) = read_records(write(tmp_path, "x.json", f"\n{text}\n"))
+    assert (record.raw, record.line) == (compact(text), 1 + (newline == "\r"))
+    assert not {"\n", "\r"} & set(record.raw)
+
+
+def test_a_single_line_that_wraps_a_list_is_a_document(tmp_path):
+    path = write(tmp_path, "x.jsonl", f'{{"data": [{LINE}, {LINE}]}}\n')
+    assert raws(path) == [compact(LINE)] * 2
+
+
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     path = write(tmp_path, "x.jsonl", f"\n{LINE}\n\n{LINE}")
     assert [item.line for item in read_records(path)] == [2, 4]

@@ -27,7 +27,7 @@ def explain(arguments: argparse.Namespace) -> int:
     by_id = {entry.id: entry for entry in manifest.rows}
     shown = [row, *(by_id[name] for name in row.named if name in by_id)]
     place = f", pick {row.rank} of {sum(entry.rank is not None for entry in manifest.rows)}" if row.rank else ""
-    lines = [f"row {row.line} of {row.source} (id {row.id}): {row.status}{place}", row.reason]
+    lines = [f"line {row.line} of {row.source} (id {row.id}): {row.status}{place}", row.reason]
     if not texts:
         lines.append("(the pool file is not at hand or was changed, so no texts are shown)")
     for entry in shown:
@@ -96,7 +96,7 @@ def _text_lines(entry: RowEntry, sample: Sample | None) -> list[str]:
     if sample is None:
         return []
     return [
-        f"row {entry.line} (id {entry.id}), {entry.status}",
+        f"line {entry.line} (id {entry.id}), {entry.status}",
         f"  prompt:   {_shortened(sample.prompt)}",
         f"  response: {_shortened(sample.response)}",
     ]

@@ -74,7 +74,7 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
         "--self-coverage", default=0.0, type=_share, help="share of its own U_ii with which a chosen row covers itself"
     )
     curate.add_argument("--seed", default=0, type=_whole, help="of the random baseline; default: %(default)s")
-    curate.add_argument("--name", help="of the selection, for the Selections page")
+    curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)
     _add_out(curate)
     export = _command(commands, "export", "write the subset of a kept selection", curate_commands.export)

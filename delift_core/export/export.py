@@ -225,6 +225,7 @@ class _Table:
         selection = curated.record.selection
         self._curated = curated
         self._statuses = curated.statuses
+        self._whys = curated.whys_naming()
         self._residual = selection.residual_gains.tolist()
         self._picks = _by_position(selection.chosen, selection.chosen_gains)
         self._greedy = _by_position(selection.greedy.order, selection.greedy.gains)
@@ -233,7 +234,7 @@ class _Table:
         """The entry of one row; `edit` is the last one that names it."""
         rank, gain = self._picks.get(position, (None, None))
         greedy_rank, greedy_gain = self._greedy[position]
-        sentence, named = self._curated.why_naming(position)
+        sentence, named = self._whys[position]
         by_hand = edit is not None and self._statuses[position] in ("kept-by-hand", "dropped-by-hand")
         return RowEntry(
             id=sample.id,

@@ -1,10 +1,12 @@
 """Why a sample was chosen, or left out: facts from the kernel, then one sentence.
 
-An explanation is about what the optimiser did. Edits the curator made afterwards do not change it. This module knows
-samples by position only; the caller says what to call them.
+An explanation is about what the optimiser did. Edits the curator made afterwards do not change it. One sample is
+explained by a few passes over the kernel; all samples of a pool together by shared ones, see `Explainer.reasons`. This
+module knows samples by position only; the caller says what to call them.
 """
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,10 +15,13 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.certificate import residual_gains
 from delift_core.selection.coverage import covered, row_blocks
+from delift_core.selection.memory import ensure_fits
 from delift_core.selection.types import Selection
 
 _LISTED = 5
 _NAMED = 2
+_TRANSPOSED_COPY_BYTES = 4
+_CACHED_ENTRIES = 64_000  # float32 numbers that stay in a core's cache, so that a pass over them is not a pass over RAM
 
 
 class Help(NamedTuple):
@@ -83,33 +88,115 @@ class DroppedReason:
 Reason = ChosenReason | DroppedReason
 
 
-def explain(selection: Selection, kernel: np.ndarray, position: int) -> Reason:
-    """Says why the optimiser chose a sample, or left it out.
+class Explainer:
+    """Explains the samples of one selection; what they share is computed once.
 
     Args:
         selection: what was selected.
         kernel: (r, n) the represented kernel it was selected from, as `objectives.represented_kernel` gives it again
-            for `selection.config`; utilities in the explanation are its entries (for "continual": the help beyond
-            the existing rows).
+            for `selection.config`; utilities in an explanation are its entries (for "continual": the help beyond the
+            existing rows).
+
+    Raises:
+        SelectionError: the kernel does not belong to the selection.
+    """
+
+    def __init__(self, selection: Selection, kernel: np.ndarray) -> None:
+        n = len(selection.greedy.order)
+        rows = 2 * n if selection.config.stage == "task" else n
+        if kernel.shape != (rows, n):
+            raise SelectionError(
+                f"The kernel has shape {kernel.shape} and the selection needs ({rows}, {n}): "
+                f"pass the represented kernel this selection was made from."
+            )
+        self._selection = selection
+        self._kernel = kernel
+        self._index_of = {position: index for index, position in enumerate(selection.chosen.tolist())}
+        self._best, self._best_utility = _best_chosen(kernel[:n], selection.chosen)
+        self._helped_most = _groups(self._best)
+
+    def reason(self, position: int) -> Reason:
+        """Says why the optimiser chose a sample, or left it out.
+
+        Raises:
+            SelectionError: the position is not in the pool.
+        """
+        n = self._kernel.shape[1]
+        if not 0 <= position < n:
+            raise SelectionError(f"Position {position} is not in the pool of {n} samples: use 0 to {n - 1}.")
+        chosen = self._selection.chosen
+        if position in self._index_of:
+            index = self._index_of[position]
+            return self._chosen(index, _runner_up(self._kernel, chosen, index))
+        return self._dropped(position, next(_stand_ins(self._kernel.T, chosen, [position])))
+
+    def reasons(self) -> tuple[Reason, ...]:
+        """(n,) the reason for every sample of the pool: as `reason` one by one, in a fraction of the time.
+
+        Raises:
+            SelectionError: a second copy of the kernel does not fit into memory.
+        """
+        rows, n = self._kernel.shape
+        ensure_fits(rows, n, _TRANSPOSED_COPY_BYTES)
+        columns = np.ascontiguousarray(self._kernel.T)
+        chosen = self._selection.chosen
+        reasons: dict[int, Reason] = {
+            int(chosen[index]): self._chosen(index, runner_up)
+            for index, runner_up in enumerate(_runner_ups(columns, chosen))
+        }
+        dropped = [position for position in range(n) if position not in self._index_of]
+        for position, stand_in in zip(dropped, _stand_ins(columns, chosen, dropped), strict=True):
+            reasons[position] = self._dropped(position, stand_in)
+        return tuple(reasons[position] for position in range(n))
+
+    def _from_target(self, position: int) -> float:
+        n = self._kernel.shape[1]
+        return float(self._kernel[n + position, position]) if self._selection.config.stage == "task" else 0.0
+
+    def _chosen(self, index: int, runner_up: int | None) -> ChosenReason:
+        position = int(self._selection.chosen[index])
+        own_rows = self._helped_most.get(position, np.empty(0, dtype=np.int64))
+        own_rows = own_rows[(self._kernel[own_rows, position] > 0) & (own_rows != position)]
+        best_first = _largest(self._kernel[own_rows, position], _LISTED)
+        own_before = float(covered(self._kernel[position : position + 1], self._selection.chosen[:index])[0])
+        return ChosenReason(
+            rank=index + 1,
+            gain=float(self._selection.chosen_gains[index]),
+            from_target=self._from_target(position),
+            from_itself=max(0.0, float(self._kernel[position, position]) - own_before),
+            covers=len(own_rows),
+            helps=tuple(Help(int(row), float(self._kernel[row, position])) for row in own_rows[best_first]),
+            runner_up=runner_up,
+        )
+
+    def _dropped(self, position: int, stand_in: int | None) -> DroppedReason:
+        help_given = _help_given(self._kernel.T, position)
+        missed = []
+        for row in _largest(help_given, _LISTED).tolist():
+            if help_given[row] > 0:
+                utility = float(self._best_utility[row])
+                by = int(self._best[row]) if utility > 0 else None
+                missed.append(MissedHelp(row, float(help_given[row]), by, utility))
+        return DroppedReason(
+            residual_gain=float(self._selection.residual_gains[position]),
+            from_target=self._from_target(position),
+            would_help=tuple(missed),
+            stand_in=stand_in,
+        )
+
+
+def explain(selection: Selection, kernel: np.ndarray, position: int) -> Reason:
+    """Says why the optimiser chose a sample, or left it out; for many samples keep an `Explainer`.
+
+    Args:
+        selection: what was selected.
+        kernel: (r, n), as for `Explainer`.
         position: of the sample, in the pool.
 
     Raises:
         SelectionError: the kernel or the position does not belong to the selection.
     """
-    n = len(selection.greedy.order)
-    rows = 2 * n if selection.config.stage == "task" else n
-    if kernel.shape != (rows, n):
-        raise SelectionError(
-            f"The kernel has shape {kernel.shape} and the selection needs ({rows}, {n}): "
-            f"pass the represented kernel this selection was made from."
-        )
-    if not 0 <= position < n:
-        raise SelectionError(f"Position {position} is not in the pool of {n} samples: use 0 to {n - 1}.")
-    from_target = float(kernel[n + position, position]) if selection.config.stage == "task" else 0.0
-    rank = np.flatnonzero(selection.chosen == position)
-    if len(rank):
-        return _explain_chosen(selection, kernel, position, int(rank[0]), from_target)
-    return _explain_dropped(selection, kernel, position, from_target)
+    return Explainer(selection, kernel).reason(position)
 
 
 def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
@@ -124,70 +211,117 @@ def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
     return _dropped_in_words(reason, name_of)
 
 
-def _explain_chosen(
-    selection: Selection, kernel: np.ndarray, position: int, index: int, from_target: float
-) -> ChosenReason:
-    n = kernel.shape[1]
-    before = selection.chosen[:index]
-    helped = _rows_helped(kernel, position)
-    best, _ = _best_chosen(kernel, helped, selection.chosen)
-    own_rows = helped[best == position]
-    others = residual_gains(kernel, before)
-    others[position] = 0.0
-    others[before] = 0.0
-    own_before = float(covered(kernel[position : position + 1], before)[0])
-    return ChosenReason(
-        rank=index + 1,
-        gain=float(selection.chosen_gains[index]),
-        from_target=from_target,
-        from_itself=max(0.0, float(kernel[position, position]) - own_before),
-        covers=len(own_rows),
-        helps=tuple(Help(int(row), float(kernel[row, position])) for row in own_rows[:_LISTED]),
-        runner_up=int(others.argmax()) if n > 1 and others.max() > 0 else None,
-    )
-
-
-def _explain_dropped(selection: Selection, kernel: np.ndarray, position: int, from_target: float) -> DroppedReason:
-    helped = _rows_helped(kernel, position)
-    best, best_utility = _best_chosen(kernel, helped, selection.chosen)
-    missed = tuple(
-        MissedHelp(int(row), float(kernel[row, position]), int(by) if utility > 0 else None, float(utility))
-        for row, by, utility in zip(helped[:_LISTED], best[:_LISTED], best_utility[:_LISTED], strict=True)
-    )
-    return DroppedReason(
-        residual_gain=float(selection.residual_gains[position]),
-        from_target=from_target,
-        would_help=missed,
-        stand_in=_stand_in(kernel, helped, position, selection.chosen),
-    )
-
-
-def _rows_helped(kernel: np.ndarray, position: int) -> np.ndarray:
-    """Other pool samples that the sample helps, most helped first (the smaller position wins a tie)."""
-    help_given = kernel[: kernel.shape[1], position].copy()
-    help_given[position] = 0.0
-    best_first = np.argsort(-help_given, kind="stable")
-    return best_first[help_given[best_first] > 0]
-
-
-def _best_chosen(kernel: np.ndarray, rows: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `rows`, the chosen sample that helps it most (the earlier pick wins a tie), and how much."""
-    best = np.zeros(len(rows), dtype=np.int64)
-    utility = np.zeros(len(rows))
-    for block in row_blocks(len(rows), len(chosen)):
-        part = kernel[np.ix_(rows[block], chosen)]
+def _best_chosen(pool: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of `pool` (n, n), the chosen sample that helps it most (the earlier pick wins a tie), and how much:
+    (n,) int64 and (n,) of the kernel's dtype."""
+    best = np.zeros(len(pool), dtype=np.int64)
+    utility = np.zeros(len(pool), dtype=pool.dtype)
+    for block in row_blocks(len(pool), len(chosen)):
+        part = pool[block][:, chosen]
         best[block] = chosen[part.argmax(axis=1)]
         utility[block] = part.max(axis=1)
     return best, utility
 
 
-def _stand_in(kernel: np.ndarray, rows: np.ndarray, position: int, chosen: np.ndarray) -> int | None:
-    """The chosen a with the largest sum over rows of min(s_a, s_position): the help that both give."""
-    shared = np.zeros(len(chosen))
-    for block in row_blocks(len(rows), len(chosen)):
-        part = kernel[np.ix_(rows[block], chosen)]
-        shared += np.minimum(part, kernel[rows[block], position][:, None]).sum(axis=0, dtype=np.float64)
-    return int(chosen[shared.argmax()]) if len(chosen) and shared.max() > 0 else None
+def _groups(labels: np.ndarray) -> dict[int, np.ndarray]:
+    """Positions by label, ascending within each."""
+    by_label = np.argsort(labels, kind="stable")
+    names, starts = np.unique(labels[by_label], return_index=True)
+    return dict(zip(names.tolist(), np.split(by_label, starts[1:]), strict=True))
+
+
+def _largest(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the largest numbers, largest first (the smaller position wins a tie): at most `count`, int64."""
+    if len(numbers) <= count:
+        return np.argsort(-numbers, kind="stable")
+    least = np.partition(numbers, -count)[-count]
+    at_least = np.flatnonzero(numbers >= least)
+    return at_least[np.argsort(-numbers[at_least], kind="stable")][:count]
+
+
+def _help_given(columns: np.ndarray, position: int) -> np.ndarray:
+    """What a sample gives to the others of the pool: (n,), 0 for itself; `columns` is the kernel transposed."""
+    help_given: np.ndarray = columns[position, : len(columns)].copy()
+    help_given[position] = 0
+    return help_given
+
+
+def _runner_up(kernel: np.ndarray, chosen: np.ndarray, index: int) -> int | None:
+    """The sample that would have added most in place of the pick at `index` (the smaller position wins a tie)."""
+    others = residual_gains(kernel, chosen[:index])
+    others[chosen[: index + 1]] = 0.0
+    return int(others.argmax()) if others.max() > 0 else None
+
+
+def _runner_ups(columns: np.ndarray, chosen: np.ndarray) -> Iterator[int | None]:
+    """`_runner_up` of every pick, first pick first, in one walk along the picks.
+
+    Gains only shrink as picks are added, so one computed at an earlier pick bounds that of now from above, and only
+    the top of the heap is ever computed again (CELF, Leskovec et al. 2007).
+
+    Args:
+        columns: (n, r) C-contiguous, the kernel transposed.
+        chosen: (k,) positions in the order picked.
+    """
+    cover = np.zeros(columns.shape[1])
+    # Entries are (-gain, position, picks when computed): the smallest position wins a tie.
+    heap = [(-gain, position, 0) for position, gain in enumerate(columns.sum(axis=1, dtype=np.float64).tolist())]
+    heapq.heapify(heap)
+    picked: set[int] = set()
+    for index, pick in enumerate(chosen.tolist()):
+        picked.add(pick)
+        while heap:
+            gain, position, computed_at = heap[0]
+            if gain == 0 or position in picked:  # neither ever comes back
+                heapq.heappop(heap)
+            elif computed_at == index:
+                break
+            else:
+                now = np.maximum(columns[position] - cover, 0).sum()
+                heapq.heapreplace(heap, (-float(now), position, index))
+        yield heap[0][1] if heap else None
+        np.maximum(cover, columns[pick], out=cover)
+
+
+def _stand_ins(columns: np.ndarray, chosen: np.ndarray, dropped: Sequence[int]) -> Iterator[int | None]:
+    """For each of `dropped`, the chosen a that gives most of its help: with the largest sum over the pool of
+    min(s_a, s_dropped), the earlier pick winning a tie; None where all the sums are 0.
+
+    The sums are taken in 32 bits first; those that rounding could have put below the largest are taken again in 64.
+
+    Args:
+        columns: (n, r), the kernel transposed.
+        chosen: (k,) positions in the order picked.
+        dropped: (d,) positions.
+    """
+    n = len(columns)
+    helpers = np.ascontiguousarray(columns[chosen, :n])
+    # Adding n numbers >= 0 in any order is off by at most n roundings, for the largest sum as for the others.
+    slack = min(1.0, 2 * n * float(np.finfo(np.float32).eps))
+    for position, shared in zip(dropped, _shared_help(helpers, columns, dropped), strict=True):
+        help_given = _help_given(columns, position)
+        if not help_given.any():
+            yield None
+            continue
+        close = np.flatnonzero(shared >= shared.max() * np.float32(1 - slack))
+        exact = np.minimum(helpers[close], help_given).sum(axis=1, dtype=np.float64)
+        yield int(chosen[close[exact.argmax()]]) if exact.max() > 0 else None
+
+
+def _shared_help(helpers: np.ndarray, columns: np.ndarray, dropped: Sequence[int]) -> np.ndarray:
+    """Sums over the pool of the smaller of the help of a helper and of a dropped sample: (d, k) float32."""
+    k, n = helpers.shape
+    shared = np.empty((len(dropped), k), dtype=np.float32)
+    step = max(1, _CACHED_ENTRIES // n)
+    smaller = np.empty((min(step, k), n), dtype=np.float32)
+    ones = np.ones(n, dtype=np.float32)
+    with np.errstate(over="ignore"):  # an infinite sum is close to every other, and taken again
+        for start in range(0, k, step):
+            part = helpers[start : start + step]
+            for index, position in enumerate(dropped):
+                np.minimum(part, _help_given(columns, position), out=smaller[: len(part)])
+                np.matmul(smaller[: len(part)], ones, out=shared[index, start : start + step])
+    return shared
 
 
 def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:

@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from delift_core.errors import DataError
+from delift_core.hub import Outcome, first_line, probe
 from delift_core.samples import Problem
 from delift_core.sources.records import RawRecord, checked, dump
-
-PROBE_SECONDS = 10.0
 
 
 def read_hub(
@@ -41,40 +40,22 @@ def read_hub(
 
 def _reachable(repo_id: str, revision: str | None) -> bool:
     """Whether the hub knows the data set; False when it cannot be reached but a cached copy can stand in."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
-
-    try:
-        HfApi().dataset_info(repo_id, revision=revision, timeout=PROBE_SECONDS)
-    except HFValidationError as error:
-        raise DataError(f"{repo_id!r} is not a hub id; write it as owner/name.") from error
-    except RevisionNotFoundError as error:
-        raise DataError(
-            f"{repo_id} has no revision {revision!r} on the hub; check the branch, tag or commit."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise DataError(
-            f"the hub has no data set {repo_id!r} that you may read; check the id, and set HF_TOKEN if it is private "
-            "or gated."
-        ) from error
-    except HfHubHTTPError as error:
-        raise DataError(f"the hub refused {repo_id} ({_first_line(error)}); try later, or load a file.") from error
-    except (OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
-        # The cache does not tell revisions apart by name, so a pinned revision needs the hub.
-        if revision is None and _is_cached(repo_id):
-            return False
-        raise DataError(
-            f"the Hugging Face hub cannot be reached for {repo_id} ({_first_line(error)}); check the network and "
-            "HF_HUB_OFFLINE, or download the data set and load it as a file."
-        ) from error
-    return True
+    answer = probe("dataset", repo_id, revision)
+    if answer.found:
+        return True
+    # The cache does not tell revisions apart by name, so a pinned revision needs the hub.
+    if answer.outcome == "unreachable" and revision is None and _is_cached(repo_id):
+        return False
+    refusals: dict[Outcome, str] = {
+        "bad-id": f"{repo_id!r} is not a hub id; write it as owner/name.",
+        "no-revision": f"{repo_id} has no revision {revision!r} on the hub; check the branch, tag or commit.",
+        "no-repo": f"the hub has no data set {repo_id!r} that you may read; check the id, and set HF_TOKEN if it is "
+        "private or gated.",
+        "refused": f"the hub refused {repo_id} ({answer.reason}); try later, or load a file.",
+        "unreachable": f"the Hugging Face hub cannot be reached for {repo_id} ({answer.reason}); check the network and "
+        "HF_HUB_OFFLINE, or download the data set and load it as a file.",
+    }
+    raise DataError(refusals[answer.outcome]) from answer.error
 
 
 def _is_cached(repo_id: str) -> bool:
@@ -86,15 +67,10 @@ def _is_cached(repo_id: str) -> bool:
 def _explain(repo_id: str, config: str | None, split: str, error: Exception) -> str:
     from datasets.exceptions import DatasetNotFoundError
 
-    reason = _first_line(error)
+    reason = first_line(error)
     if isinstance(error, DatasetNotFoundError):
         return f"{repo_id} may not be read ({reason}); ask for access on its page and set HF_TOKEN."
     if isinstance(error, ConnectionError):
         return f"the connection to the hub broke while reading {repo_id} ({reason}); try again, or load a file."
     named = f"{repo_id}" + (f", configuration {config!r}" if config else "") + f", split {split!r}"
     return f"{named} cannot be loaded ({reason}); check the configuration and the split, or load a file."
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

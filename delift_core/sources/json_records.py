@@ -1,9 +1,9 @@
 """Raw records from JSON lines and JSON documents, told apart by their content.
 
 A document is an array of records, an object that wraps one such list, or a single record. Each record keeps its text:
-lines as they are, elements of an array as the slice of the file with the whitespace between tokens removed, so that
-numbers, escapes, key order and duplicate keys stay byte for byte. Knows nothing of what the records mean, except that
-a bare list of turns is one record.
+what has a line to itself as it is, what spans lines or stands in an array as the slice of the file with the whitespace
+between tokens removed, so that numbers, escapes, key order and duplicate keys stay byte for byte. Knows nothing of
+what the records mean, except that a bare list of turns is one record.
 """
 
 import json
@@ -105,8 +105,13 @@ def _read_lines(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
         except (ValueError, RecursionError) as error:
             yield _not_json(error, text, 0, source, number, "Mend the line, or remove it.")
             continue
-        # A carriage return between tokens is legal JSON, but many readers would see two lines.
-        yield checked(RawRecord(number, compact(text) if "\r" in text else text, value), source)
+        yield checked(RawRecord(number, _one_line(text), value), source)
+
+
+def _one_line(text: str) -> str:
+    """A record's text as it is when it is one line already, else with the whitespace between its tokens removed."""
+    # A carriage return between tokens is legal JSON, but many readers would see two lines.
+    return compact(text) if "\n" in text or "\r" in text else text
 
 
 def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
@@ -128,7 +133,10 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
         return
     key = _wrapped_list(value, source)
     if key is None:
-        yield checked(RawRecord(1, compact(text), value), source)
+        record = text.strip(WHITESPACE)
+        # Alone on its line it is a record of JSON lines, and counted as one.
+        number = 1 if "\n" in record else 1 + text[:start].count("\n")
+        yield checked(RawRecord(number, _one_line(record), value), source)
     else:
         yield from _walk_array(text, _value_start(text, start, key), source)
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -129,20 +129,26 @@ class PairStore:
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
         """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
-        table = np.full((len(rows), _STATISTICS), np.nan, dtype=np.float32)
-        for name in self._blocks.get(helper, ()):
-            here, there = self._match(rows, name)
-            table[here] = np.load(self.folder / "pairs" / f"{helper}.{name}.npy", mmap_mode="r")[there]
-        return table
+        return self._gather(len(rows), helper, {name: self._match(rows, name) for name in self.signature(helper)})
 
     def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
         """Utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
         alone = self.alone(rows)
         tokens = np.maximum(alone.tokens, 1)  # an unscored row is NaN already
+        names = {name for helper in helpers for name in self.signature(helper)}
+        matches = {name: self._match(rows, name) for name in names}  # once a row set, not once a helper
         matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
         for column, helper in enumerate(helpers):
-            matrix[:, column] = utility(alone.statistics, self.pair_statistics(rows, helper), tokens, metric)
+            statistics = self._gather(len(rows), helper, matches)
+            matrix[:, column] = utility(alone.statistics, statistics, tokens, metric)
         return matrix
+
+    def _gather(self, count: int, helper: str, matches: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        table = np.full((count, _STATISTICS), np.nan, dtype=np.float32)
+        for name in self.signature(helper):
+            here, there = matches[name]
+            table[here] = np.load(self.folder / "pairs" / f"{helper}.{name}.npy")[there]
+        return table
 
     def _scan(self) -> None:
         """Lists the finished blocks; a file of the wrong size (a damaged disk) is not one, and will be scored again."""

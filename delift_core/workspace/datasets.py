@@ -1,6 +1,7 @@
 """Data sets and their samples: added once, read back whole, by page or by search.
 
-It knows nothing of wire formats or of where the rows came from; contents are never changed after they were added.
+It knows nothing of wire formats, and does not read where the rows came from; contents are never changed after they
+were added.
 """
 
 import hashlib
@@ -47,12 +48,15 @@ class DatasetStore:
         self._database = database
 
     def add(self, dataset: Dataset, *, role: DatasetRole, origin: str) -> DatasetRecord:
-        """Keeps a data set; one that is there already, with the same contents in the same role, is returned as it is.
+        """Keeps a data set; one with the same contents in the same role is kept once.
+
+        Added again, it takes the newest name and origin, which is where its file is to be found now, and keeps its id,
+        the time it was first added and the names of its samples' sources.
 
         Args:
             dataset: what to keep. Its name, and the names of its sources, are not part of its contents.
             role: what it is for.
-            origin: where it came from, for display.
+            origin: where it came from: a path, a hub id, or words.
 
         Raises:
             WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
@@ -70,6 +74,10 @@ class DatasetStore:
                     cursor.register("incoming", _problem_table(dataset_id, dataset.problems))
                     cursor.execute("INSERT INTO problems SELECT * FROM incoming")
                     cursor.unregister("incoming")
+            else:
+                cursor.execute(
+                    "UPDATE datasets SET name = ?, origin = ? WHERE id = ?", [dataset.name, origin, dataset_id]
+                )
             return _get(cursor, dataset_id)
 
     def records(self, role: DatasetRole | None = None) -> tuple[DatasetRecord, ...]:

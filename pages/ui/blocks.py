@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from delift_core.errors import DeliftError
+from delift_core.jobs.scoring import JobProgress
 from delift_core.workspace import DatasetRole
 from pages.ui.navigation import page_path
 
@@ -47,6 +48,12 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:,.1f} {unit}"
     return f"{number} B"
+
+
+def state_words(progress: JobProgress) -> str:
+    """What a job is doing, for people."""
+    words = {"starting": "Starting", "loading": "Loading the model", "calibrating": "Measuring", "scoring": "Scoring"}
+    return words.get(progress.state, progress.state.capitalize())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import streamlit as st
 
 from delift_core.curation import CuratedSelection
 from delift_core.errors import DeliftError
-from delift_core.figures.coverage_map import MapStatus, alt_map, map_spec, picked_points
+from delift_core.figures.coverage_map import MapStatus, Theme, alt_map, map_spec, picked_points
 from delift_core.jobs.runs import ScoredRun
 from delift_core.layout import map_coordinates
 from delift_core.samples import Sample
@@ -71,7 +71,7 @@ def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus]) -> tuple[
         for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
         for sample in samples
     ]
-    theme = "dark" if st.context.theme.type == "dark" else "light"
+    theme: Theme = "dark" if st.context.theme.type == "dark" else "light"
     event = st.echarts_chart(
         map_spec(coords, status, theme=theme, labels=labels),
         key=f"map_{run.record.id}",

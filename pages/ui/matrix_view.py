@@ -52,9 +52,7 @@ class Picture:
     @property
     def is_blocks(self) -> bool:
         """Whether a cell stands for more than one pair."""
-        return len(self.row_edges) - 1 < self.row_edges[-1] - self.row_edges[0] or (
-            len(self.col_edges) - 1 < self.col_edges[-1] - self.col_edges[0]
-        )
+        return any(len(edges) - 1 < int(edges[-1] - edges[0]) for edges in (self.row_edges, self.col_edges))
 
 
 def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
@@ -69,13 +67,14 @@ def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
     left, right = st.columns([2, 1], gap="large")
     with left:
         by, mouse = _tools(greedy is not None)
-        identity = (problem.run.record.id, str(problem.run.record.finished_at), problem.metric, by)
+        record = problem.run.record
+        identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, by)
         gains = None
         if by == "gain" and greedy is not None:
             gains = np.full(len(utility), np.nan)
             gains[greedy.order] = greedy.gains
             identity = (*identity, greedy.order.tobytes())
-        zooms: list[Window] = st.session_state.setdefault(f"zooms_{problem.run.record.id}", [])
+        zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
         window = zooms[-1] if zooms else (0, len(utility), 0, len(utility))
         with st.container():  # for the spinners
             order = _order(identity, by, utility, gains)
@@ -112,6 +111,10 @@ def _tools(has_gains: bool) -> tuple[RowOrder, Mouse]:
     return by, mouse
 
 
+def _zoom_out(zooms: list[Window]) -> None:
+    zooms.pop()
+
+
 def _zoom_out_all() -> None:
     for key in st.session_state:
         if str(key).startswith("zooms_"):
@@ -128,7 +131,9 @@ def _zoom_line(zooms: list[Window], n: int) -> None:
         st.caption(
             f"Places {top + 1:,}–{bottom:,} of the rows by {first + 1:,}–{last:,} of the columns", width="content"
         )
-        st.button("Back", icon=":material/arrow_back:", type="tertiary", on_click=zooms.pop, key="zoom_back")
+        st.button(
+            "Back", icon=":material/arrow_back:", type="tertiary", on_click=_zoom_out, args=(zooms,), key="zoom_back"
+        )
         st.button("Whole matrix", icon=":material/zoom_out_map:", type="tertiary", on_click=zooms.clear, key="zoom_all")
 
 

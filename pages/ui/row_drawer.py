@@ -5,7 +5,7 @@ import streamlit as st
 
 from delift_core.curation import CuratedSelection, RowStatus
 from delift_core.utility.metrics import METRIC_UNITS
-from delift_core.workspace import Edit, Workspace
+from delift_core.workspace import Edit, EditAction, Workspace
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.edit_actions import edit_rows
 from pages.ui.row_table import STATE_WORDS, RowFacts
@@ -27,10 +27,12 @@ def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts,
     with st.container(horizontal=True, vertical_alignment="center"):
         st.badge(STATE_WORDS[status], color=_COLOURS[status])  # type: ignore[arg-type]
         st.caption(plain(f"{sample.source}, line {sample.line} · id {sample.id}"), width="stretch")
-        for action, icon in (("keep", ":material/add_circle:"), ("drop", ":material/remove_circle:")):
-            if st.button(action.capitalize(), icon=icon, key=f"drawer_{action}"):
-                edit_rows(workspace, curated.record.id, action, [sample.id])
-                st.rerun()
+        actions: tuple[EditAction, ...] = ("keep", "drop")
+        with st.container(horizontal=True, width="content", gap="xsmall"):
+            for action in actions:
+                if st.button(action.capitalize(), key=f"drawer_{action}"):
+                    edit_rows(workspace, curated.record.id, action, [sample.id])
+                    st.rerun()
     with clear_errors():
         st.markdown(plain(curated.why(position)))
         st.caption(_numbers(curated, facts, position))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
 
 from delift_core.curation import CuratedSelection, RowStatus
 from delift_core.jobs.runs import ScoredRun
@@ -198,7 +199,7 @@ def _table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, view: str) ->
     return [int(positions[row]) for row in event["selection"]["rows"] if row < len(positions)]
 
 
-def _columns(largest_gain: float) -> dict[str, object]:
+def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
     column = st.column_config
     return {
         "State": column.MultiselectColumn(

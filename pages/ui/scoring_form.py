@@ -42,13 +42,12 @@ def pairs_of(workspace: Workspace, spec: RunSpec) -> int:
 
 def ask_set(workspace: Workspace, role: DatasetRole, default: str | None) -> str | None:
     """Which set of a role is used; target and existing may be left out."""
-    records: dict[str | None, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
-    options: list[str | None] = [*records] if role == "pool" else [None, *records]
-    first = default if default in options or (default is None and role != "pool") else options[0]
-    chosen: str | None = st.selectbox(
+    records: dict[str, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
+    options = [*records] if role == "pool" else ["", *records]
+    chosen = st.selectbox(
         role.capitalize(),
         options,
-        index=options.index(first),
+        index=options.index(default) if default in options else 0,
         format_func=lambda i: f"{records[i].name} · {records[i].n_samples:,} rows" if i else NONE,
         key=f"score_{role}",
         help={
@@ -57,7 +56,7 @@ def ask_set(workspace: Workspace, role: DatasetRole, default: str | None) -> str
             "existing": "Rows the model was trained on already; needed for the stage “continual”.",
         }.get(role),
     )
-    return chosen
+    return chosen or None
 
 
 def ask_model(default: str) -> str:

@@ -1,5 +1,7 @@
 """What every page does first: enter the app, open the workspace, draw the sidebar."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from delift_core.errors import DeliftError
@@ -7,7 +9,7 @@ from delift_core.jobs.folder import JobStatus
 from delift_core.jobs.runs import refresh
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui import state
-from pages.ui.blocks import duration, plain
+from pages.ui.blocks import duration, plain, state_words
 from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.state import Current
 
@@ -18,6 +20,7 @@ def page_setup(name: str) -> Current:
     """Draws the title and the sidebar of a page, and returns what the visitor is working on."""
     if not entered():
         enter()
+        st.rerun()  # through app.py this time, as every later run, so that no widget is mounted twice
     entry = next(page for page in PAGES if page.name == name)
     try:
         workspace = state.workspace()
@@ -47,10 +50,10 @@ def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunReco
     _settle("run", "run_picker", by_id)
     if not by_id:
         return None
-    chosen = st.selectbox(
+    chosen = st.selectbox(  # no status in the label: the browser keeps the words of a chosen option
         "Run",
         list(by_id),
-        format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name} · {by_id[run_id].status}",
+        format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name}",
         key="run_picker",
         persist_state="session",
         help="A scoring run: one pool measured with one model.",
@@ -74,7 +77,7 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
     return by_id[chosen]
 
 
-def _settle(kind: str, key: str, known: dict[str, object]) -> None:
+def _settle(kind: str, key: str, known: Mapping[str, object]) -> None:
     """Puts a picker on what another page asked for, and off what is no longer there."""
     wanted = state.wanted(kind)
     if wanted in known:
@@ -106,7 +109,7 @@ def _job_line(workspace: Workspace) -> None:
         progress = status.progress
         share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
         left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-        st.progress(share, text=f"{record.id} {progress.state}{left}")
+        st.progress(share, text=f"{record.id} · {state_words(progress)}{left}")
         st.page_link(page_path("score"), label="Watch or cancel", icon=":material/monitoring:")
 
     line()

@@ -134,6 +134,7 @@ def metric(page: Page, label: str) -> Locator:
 
 def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot) -> set[int]:
     """Draws a lasso on the map; the rows that the page names are those whose points lie inside. Keeps them."""
+    page.set_viewport_size({"width": 1440, "height": 900})  # below 520 px the chart has another margin
     page.goto("/explore?view=Map")
     chart = page.get_by_role("img", name=re.compile("^Map of 56 samples"))
     expect(chart).to_be_visible(timeout=120_000)
@@ -143,7 +144,8 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     pool = load_file(sample_project_files().pool).samples
     points = pixels(pool, workspace, box["width"], box["height"])
     corner = np.median(points, axis=0)  # a quarter of the map, cut through the middle
-    outline = [(2, 46), (corner[0] + 0.37, 46), (corner[0] + 0.37, corner[1] + 0.37), (2, corner[1] + 0.37)]
+    left, top = GRID["left"] + 2, GRID["top"] + 2  # a lasso starts inside the grid
+    outline = [(left, top), (corner[0] + 0.37, top), (corner[0] + 0.37, corner[1] + 0.37), (left, corner[1] + 0.37)]
     expected = {
         sample.line
         for sample, (x, y) in zip(pool, points, strict=True)
@@ -156,6 +158,7 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     expect(picked).to_contain_text(f"{len(expected)} row")
     settled(page)
     screenshot(page, "explore-map")
+    page.set_viewport_size({"width": 1280, "height": 900})
     shown = {int(number) for number in re.findall(r"\d+", named_lines(picked))}
     assert shown == set(sorted(expected)[: len(shown)])
     assert len(shown) == min(12, len(expected))

@@ -54,7 +54,7 @@ def test_every_pool_row_is_accounted_for(eight: Scored, tmp_path: Path) -> None:
     ids = {row.line: row.id for row in manifest.rows}
     for row in manifest.rows[:7]:
         assert row.reason.startswith("Picked" if row.rank else "Left out")
-        assert set(row.named) == {ids[line] for line in range(1, 9) if f"row {line} " in f"{row.reason[:-1]} "}
+        assert set(row.named) == {ids[line] for line in range(1, 9) if f"line {line} " in f"{row.reason[:-1]} "}
 
 
 def test_edits_are_in_the_file_and_in_the_manifest(eight: Scored, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -55,10 +56,8 @@ def test_a_request_arrives_as_it_was_sent(job: JobFolder) -> None:
 
 def test_progress_arrives_as_it_was_written(job: JobFolder) -> None:
     forecast = Forecast(10, 4, None, 0.0, 1, 2, 3, 4)
-    progress = JobProgress(
-        "scoring", "text — 雪", 3, 10, 1.5, 4.25, "key", "rev", "cpu", "float32", "chat", (Refusal("a", "too long"),), 2,
-        forecast, 17.125,
-    )  # fmt: skip
+    facts = JobProgress("scoring", "text — 雪", 3, 10, 1.5, 4.25, "key", "rev", "cpu", "float32", "chat")
+    progress = replace(facts, refused=(Refusal("a", "too long"),), truncated=2, forecast=forecast, updated_at=17.125)
     job.write_progress(progress)
     assert job.status().progress == progress
 

@@ -66,12 +66,32 @@ def test_a_data_set_survives_closing(workspace: Workspace, make_dataset: Make) -
 
 def test_same_contents_and_role_are_one_record(workspace: Workspace, make_dataset: Make) -> None:
     first = workspace.datasets.add(make_dataset(), role="pool", origin="one")
-    renamed = replace(make_dataset(), name="another name")
-    assert workspace.datasets.add(renamed, role="pool", origin="two") == first
+    assert workspace.datasets.add(make_dataset(), role="pool", origin="one") == first
     target = workspace.datasets.add(make_dataset(), role="target", origin="three")
     assert target.id != first.id
     assert len(workspace.datasets.records()) == 2
     assert len(workspace.datasets.load(target.id)) == 2
+
+
+def test_added_again_from_elsewhere_a_data_set_is_found_where_it_is_now(
+    workspace: Workspace, make_dataset: Make
+) -> None:
+    first = workspace.datasets.add(make_dataset(), role="pool", origin="old/pool.jsonl")
+    target = workspace.datasets.add(make_dataset(), role="target", origin="old/pool.jsonl")
+    newer = workspace.datasets.add(make_dataset([("p", "r")]), role="pool", origin="newer")
+    renamed = replace(make_dataset(), name="another name")
+    moved = workspace.datasets.add(renamed, role="pool", origin="new/pool.jsonl")
+    assert moved == replace(first, name="another name", origin="new/pool.jsonl")
+    assert workspace.datasets.records() == (newer, target, moved)
+    assert workspace.datasets.load(first.id) == renamed
+
+
+def test_a_data_set_in_use_can_be_added_again(workspace: Workspace, fill: Callable[..., str]) -> None:
+    fill(workspace)
+    (record,) = workspace.datasets.records("pool")
+    again = workspace.datasets.add(workspace.datasets.load(record.id), role="pool", origin="elsewhere")
+    assert again == replace(record, origin="elsewhere")
+    assert len(workspace.datasets.load(record.id)) == record.n_samples
 
 
 def test_what_differs_in_the_raw_record_the_order_or_the_problems_is_another_data_set(

@@ -1,0 +1,71 @@
+"""Whether the Hugging Face hub can be asked about a repository, found out quickly.
+
+The hub's clients repeat a failed request many times before they give up. One request with a short time-out, before
+anything is loaded, tells whether they should try at all. Knows nothing of what is in a repository.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+RepoKind = Literal["model", "dataset"]
+Outcome = Literal["found", "bad-id", "no-revision", "no-repo", "refused", "unreachable"]
+
+PROBE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the hub said of a repository.
+
+    Attributes:
+        outcome: "no-repo" covers those that may not be read; "refused" is any other answer than yes; "unreachable"
+            is no answer, offline mode included.
+        error: what was raised; None when the repository was found.
+    """
+
+    outcome: Outcome
+    error: Exception | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether the repository is there and can be asked for more."""
+        return self.outcome == "found"
+
+    @property
+    def reason(self) -> str:
+        """The error in one line, at most 200 characters."""
+        return "" if self.error is None else first_line(self.error)
+
+
+def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
+    """Asks the hub once whether it has a repository; an id that cannot be one is told without asking.
+
+    Args:
+        kind: which kind of repository.
+        repo_id: as owner/name.
+        revision: branch, tag or commit; None is the default branch.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
+
+    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
+    try:
+        ask(repo_id, revision=revision, timeout=PROBE_SECONDS)
+    except HFValidationError as error:
+        return Probe("bad-id", error)
+    except RevisionNotFoundError as error:
+        return Probe("no-revision", error)
+    except RepositoryNotFoundError as error:
+        return Probe("no-repo", error)
+    except HfHubHTTPError as error:
+        return Probe("refused", error)
+    except (httpx.HTTPError, OSError) as error:  # offline mode is an OSError
+        return Probe("unreachable", error)
+    return Probe("found")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, at most 200 characters; the name of its kind when it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0].strip()[:200] if text else type(error).__name__

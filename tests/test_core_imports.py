@@ -1,0 +1,40 @@
+"""The direction of the road: the core stands without pages, and costs nothing until it is used."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import delift_core
+
+CORE = Path(delift_core.__file__).parent
+HEAVY = ("torch", "transformers", "datasets", "plotly", "duckdb", "numpy")
+
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+import delift_core
+first = sorted(sys.modules)
+names = [module.name for module in pkgutil.walk_packages(delift_core.__path__, "delift_core.")]
+for name in names:
+    importlib.import_module(name)
+print(json.dumps({"first": first, "names": names, "last": sorted(sys.modules)}))
+"""
+
+
+def test_no_module_of_the_core_imports_streamlit_and_the_package_imports_nothing_heavy() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True, cwd=CORE.parent, timeout=250
+    )
+    modules = json.loads(done.stdout)
+    assert set(HEAVY).isdisjoint(modules["first"])
+    assert {"delift_core.jobs.worker", "delift_core.figures.matrix", "delift_core.cli.entry"} < set(modules["names"])
+    files = [path for path in CORE.rglob("*.py") if path != CORE / "__init__.py"]
+    assert len(modules["names"]) == len(files)  # none was passed over
+    assert "streamlit" not in modules["last"]
+
+
+def test_the_core_does_not_name_streamlit_in_an_import() -> None:
+    """Imports inside functions too, which the interpreter above does not run."""
+    for path in CORE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "import streamlit" not in text and "from streamlit" not in text, path
