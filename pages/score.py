@@ -102,6 +102,10 @@ def actions(workspace: Workspace, spec: RunSpec, run: RunRecord | None) -> None:
     elif status == "queued":
         if st.button("Start scoring", type="primary", icon=":material/play_arrow:", disabled=blocked):
             begin(workspace, spec, measure=False)
+    elif status == "done":
+        repair = "Scores again what is missing or damaged on disk, and nothing else."
+        if st.button("Check again", icon=":material/refresh:", disabled=blocked, help=repair):
+            begin(workspace, spec, measure=False)
     elif status is None and st.button(
         "Measure the cost",
         type="primary",
