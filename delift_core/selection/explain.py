@@ -21,7 +21,7 @@ from delift_core.selection.types import Selection
 _LISTED = 5
 _NAMED = 2
 _TRANSPOSED_COPY_BYTES = 4
-_CACHED_ENTRIES = 200_000  # float32 numbers that stay in a core's cache, so that a pass over them is not a pass over RAM
+_CACHED_ENTRIES = 200_000  # float32 numbers that stay in a core's cache, so that a pass over them is quick
 
 
 class Help(NamedTuple):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HEAD_CHUNK = (
     256  # response positions per pass through the output layer: (256, vocabulary) float32 stays near the cache
 )
-_TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+_TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32768, "mps": 8192}
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -108,7 +108,7 @@ class Scorer:
             ScoringError: the model's family cannot be scored exactly with a shared prefix.
         """
         self.loaded = loaded
-        self.tokens_per_batch = tokens_per_batch or _TOKENS_PER_BATCH.get(loaded.device.type, 1024)
+        self.tokens_per_batch = tokens_per_batch or _TOKENS_PER_BATCH.get(loaded.device.type, 512)
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._check_family()
