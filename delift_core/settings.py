@@ -5,9 +5,8 @@ from pathlib import Path
 
 WORKSPACE_VARIABLE = "DELIFT_WORKSPACE"
 
-# For processes that score, read when torch is first imported. Threads that wait for each other spin for a moment and then
-# sleep: the default spins on, which makes scoring several times slower as soon as the machine does anything else, and
-# sleeping at once costs a seventh of the speed when it does not.
+# For processes that score, read when torch is first imported. Threads that wait for each other spin for a moment, then
+# sleep: to spin on, as is the default, makes scoring several times slower as soon as the machine does anything else.
 LIBRARY_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "TOKENIZERS_PARALLELISM": "false"}
 
 
