@@ -61,7 +61,7 @@ def notes_view(status: JobStatus) -> None:
                 st.text(refusal.reason)
 
 
-@st.fragment(run_every=1.0)
+@st.fragment(run_every=2.0)  # each look takes time from the scoring
 def progress_view(workspace: Workspace, run_id: str) -> None:
     """The bar, the rate, the time left, and Cancel; the whole page follows once the job has ended."""
     status = JobFolder(workspace.jobs_folder / run_id).status()

@@ -13,7 +13,7 @@ from pages.ui.blocks import duration, plain, state_words
 from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.state import Current
 
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 2.0
 
 
 def page_setup(name: str) -> Current:
@@ -31,7 +31,8 @@ def page_setup(name: str) -> Current:
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
-        _job_line(workspace)
+        if name != "score":  # that page shows the job itself
+            _job_line(workspace)
     return current
 
 
