@@ -143,14 +143,10 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     assert box
     pool = load_file(sample_project_files().pool).samples
     points = pixels(pool, workspace, box["width"], box["height"])
-    corner = np.median(points, axis=0)  # a quarter of the map, cut through the middle
+    right, bottom = widest_gap(points[:, 0]), widest_gap(points[:, 1])  # the lasso takes the upper left part
     left, top = GRID["left"] + 2, GRID["top"] + 2  # a lasso starts inside the grid
-    outline = [(left, top), (corner[0] + 0.37, top), (corner[0] + 0.37, corner[1] + 0.37), (left, corner[1] + 0.37)]
-    expected = {
-        sample.line
-        for sample, (x, y) in zip(pool, points, strict=True)
-        if x < corner[0] + 0.37 and y < corner[1] + 0.37
-    }
+    outline = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    expected = {sample.line for sample, (x, y) in zip(pool, points, strict=True) if x < right and y < bottom}
     assert 0 < len(expected) < len(pool)
     page.mouse.click(box["x"] + BRUSH_LASSO[0], box["y"] + BRUSH_LASSO[1])
     draw(page, [(box["x"] + x, box["y"] + y) for x, y in outline])
@@ -165,6 +161,14 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     page.get_by_role("button", name=re.compile("^Keep")).last.click()
     settled(page)
     return expected
+
+
+def widest_gap(values: np.ndarray) -> float:
+    """Where an edge passes no point closely (the mouse moves by whole pixels), with points on both sides of it."""
+    ordered = np.sort(values)[len(values) // 5 : -(len(values) // 5)]
+    gaps = np.diff(ordered)
+    assert gaps.max() >= 4, "no gap that is wide enough for the mouse"
+    return float(ordered[gaps.argmax()] + gaps.max() / 2)
 
 
 def named_lines(picked: Locator) -> str:
