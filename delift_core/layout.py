@@ -65,6 +65,7 @@ def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
         for known in ("overridden to 1 by setting random_state", "knn_search_index", "not fully connected"):
             warnings.filterwarnings("ignore", message=f".*{known}", category=UserWarning)
         import umap
+        from threadpoolctl import threadpool_limits
 
         reducer = umap.UMAP(
             n_components=2,
@@ -74,9 +75,10 @@ def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
             init="spectral" if len(points) >= _FEWEST_FOR_SPECTRAL_START else "random",
             random_state=seed,
             n_jobs=1,
-            precomputed_knn=_exact_neighbours(points, neighbours) if len(points) <= _MOST_FOR_EXACT else (None,) * 3,
+            precomputed_knn=_nearest(points, neighbours),
         )
-        return np.asarray(reducer.fit_transform(points))
+        with threadpool_limits(limits=1):  # sums in another order would give another map on another number of threads
+            return np.asarray(reducer.fit_transform(points))
 
 
 def _exact_neighbours(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -86,3 +88,11 @@ def _exact_neighbours(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, 
     search = NearestNeighbors(n_neighbors=neighbours, metric="cosine", algorithm="brute").fit(points)
     distances, indices = search.kneighbors(points)
     return indices, distances.astype(np.float32), None
+
+
+def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray | None, ...]:
+    """The exact neighbours where that is cheap, on one thread for the same reason as above; else UMAP's own search."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        return _exact_neighbours(points, neighbours) if len(points) <= _MOST_FOR_EXACT else (None, None, None)
