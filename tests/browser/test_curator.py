@@ -143,10 +143,9 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     assert box
     pool = load_file(sample_project_files().pool).samples
     points = pixels(pool, workspace, box["width"], box["height"])
-    right, bottom = widest_gap(points[:, 0]), widest_gap(points[:, 1])  # the lasso takes the upper left part
-    left, top = GRID["left"] + 2, GRID["top"] + 2  # a lasso starts inside the grid
-    outline = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    expected = {sample.line for sample, (x, y) in zip(pool, points, strict=True) if x < right and y < bottom}
+    across, down = widest_gap(points[:, 0]), widest_gap(points[:, 1])
+    inside, outline = fullest_corner(points, across, down, box["width"], box["height"])
+    expected = {sample.line for sample, is_inside in zip(pool, inside, strict=True) if is_inside}
     assert 0 < len(expected) < len(pool)
     page.mouse.click(box["x"] + BRUSH_LASSO[0], box["y"] + BRUSH_LASSO[1])
     draw(page, [(box["x"] + x, box["y"] + y) for x, y in outline])
@@ -169,6 +168,20 @@ def widest_gap(values: np.ndarray) -> float:
     gaps = np.diff(ordered)
     assert gaps.max() >= 4, "no gap that is wide enough for the mouse"
     return float(ordered[gaps.argmax()] + gaps.max() / 2)
+
+
+def fullest_corner(
+    points: np.ndarray, across: float, down: float, width: float, height: float
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """Of the four parts of the map, the one with most points: which are inside, and its outline inside the grid."""
+    columns = ((GRID["left"] + 2, across), (across, width - GRID["right"] - 2))
+    rows = ((GRID["top"] + 2, down), (down, height - GRID["bottom"] - 2))
+    parts = []
+    for left, right in columns:
+        for top, bottom in rows:
+            inside = (points > (left, top)).all(axis=1) & (points < (right, bottom)).all(axis=1)
+            parts.append((inside, [(left, top), (right, top), (right, bottom), (left, bottom)]))
+    return max(parts, key=lambda part: int(part[0].sum()))
 
 
 def named_lines(picked: Locator) -> str:
