@@ -56,12 +56,14 @@ def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[En
 
 def ours(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample]) -> np.ndarray:
     """The same numbers by our scorer."""
-    batches = scorer.pack([Suffix(sample.query, sample.response) for sample in encoded])
+    packed = scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded])
     statistics = np.empty((len(encoded), len(encoded), 2))
     for j, sample in enumerate(encoded):
-        prefix = scorer.prefill(template.head + sample.example)
-        for batch in batches:
-            statistics[batch.rows.cpu().numpy(), j] = scorer.score(prefix, batch).cpu().numpy()
+        example = scorer.prefill(template.head + sample.example)
+        for led in packed:
+            prefix = scorer.prefill(led.lead, example)
+            for batch in led.batches:
+                statistics[batch.rows.cpu().numpy(), j] = scorer.score(prefix, batch).cpu().numpy()
     return statistics
 
 

@@ -115,7 +115,7 @@ class Forecast:
 
 
 def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
-    """Tokens that the forward passes of a plan go over, the measure of its cost."""
+    """Tokens of the examples and suffixes of a plan, the measure of its cost."""
     total = sum(len(encoded[row].query_alone) + len(encoded[row].response) for row in plan.alone)
     for group in plan.groups:
         suffixes = sum(_suffix_length(encoded[row]) for row in group.rows)

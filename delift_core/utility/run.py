@@ -9,7 +9,7 @@ import torch
 
 from delift_core.prompts import EncodedSample, Template
 from delift_core.utility.plan import PairPlan, work_tokens
-from delift_core.utility.scorer import Batch, Scorer, Suffix
+from delift_core.utility.scorer import LedBatches, Scorer, Suffix
 from delift_core.utility.store import Alone, PairStore
 
 ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # a block takes seconds; less is lost than a cup of tea
@@ -17,7 +17,7 @@ ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # a block takes second
 
 @dataclass(frozen=True, slots=True)
 class ScoringProgress:
-    """Where a run stands; `work` is in tokens of forward passes, the measure that time follows."""
+    """Where a run stands; `work` is in tokens of examples and suffixes, the measure that time follows."""
 
     pairs_done: int
     pairs_total: int
@@ -108,7 +108,7 @@ class ScoringRun:
             if vectors is None:
                 vectors = np.empty((len(rows), embedded.shape[1]), dtype=np.float32)
             vectors[where] = embedded.cpu().numpy()
-            self._advance(batch, 0, report)
+            self._advance(batch.real_tokens, 0, report)
         assert vectors is not None
         prompt_tokens, tokens = (
             np.asarray([len(part) for part in parts])
@@ -117,28 +117,30 @@ class ScoringRun:
         self._store.write_alone(rows, Alone(statistics, prompt_tokens, tokens, vectors))
 
     def _score_helper(
-        self, helper: str, blocks: Sequence[tuple[Sequence[str], list[Batch]]], report: Report, stop: Stop
+        self, helper: str, blocks: Sequence[tuple[Sequence[str], list[LedBatches]]], report: Report, stop: Stop
     ) -> None:
         _check(stop)
         tokens = self._template.head + self._encoded[helper].example
         prefix = self._scorer.prefill(tokens)
         self._work_done += len(tokens)
-        for rows, batches in blocks:
+        for rows, packed in blocks:
             statistics = torch.empty(len(rows), 2, dtype=torch.float64, device=self._scorer.loaded.device)
-            for batch in batches:
-                _check(stop)
-                statistics[batch.rows] = self._scorer.score(prefix, batch)
-                self._advance(batch, len(batch.rows), report)
+            for led in packed:
+                after = self._scorer.prefill(led.lead, prefix)
+                for batch in led.batches:
+                    _check(stop)
+                    statistics[batch.rows] = self._scorer.score(after, batch)
+                    self._advance(led.suffix_tokens(batch), len(batch.rows), report)
             self._store.write_pairs(helper, rows, statistics.cpu().numpy())
             self._pairs_kept = self._pairs_done
 
-    def _pack(self, rows: Sequence[str]) -> list[Batch]:
+    def _pack(self, rows: Sequence[str]) -> list[LedBatches]:
         samples = [self._encoded[row] for row in rows]
-        return self._scorer.pack([Suffix(sample.query, sample.response) for sample in samples])
+        return self._scorer.pack_led([Suffix(sample.query, sample.response) for sample in samples])
 
-    def _advance(self, batch: Batch, pairs: int, report: Report) -> None:
+    def _advance(self, tokens: int, pairs: int, report: Report) -> None:
         self._pairs_done += pairs
-        self._work_done += batch.real_tokens
+        self._work_done += tokens
         report(self.progress)
 
 

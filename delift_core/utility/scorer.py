@@ -1,12 +1,15 @@
 """The exact scorer: statistics of responses with and without an example, by teacher forcing.
 
-An example is prefilled once and its key/value cache serves every query (no query depends on another). Queries are
-padded on the right, longest first, under a token budget; causal attention keeps padding from touching real tokens, so
-no attention mask is needed. The output layer runs on response positions only, in chunks, and log-sum-exp in float32.
-This module knows nothing of samples, templates' texts, files or metrics.
+An example is prefilled once and its key/value cache serves every query (no query depends on another); what queries
+begin with in common joins that cache (see leads). Queries are padded on the right, longest first, under a token budget;
+causal attention keeps padding from touching real tokens, so no attention mask is needed. The output layer runs on
+response positions only, in chunks, and log-sum-exp in float32. This module knows nothing of samples, templates' texts,
+files or metrics.
 
     suffix       q0 q1 q2 r0 r1 r2 <pad>
     hidden        .  . h2 h3 h4  .   .     h_t predicts the token after it: h2 -> r0, h3 -> r1, h4 -> r2
+
+Nothing is predicted from the last response token, so it is not run at all where only statistics are wanted.
 """
 
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
+from delift_core.utility.leads import share
 
 if TYPE_CHECKING:
     from delift_core.prompts import Tokens
@@ -28,6 +32,7 @@ _HEAD_CHUNK = (
     256  # response positions per pass through the output layer: (256, vocabulary) float32 stays near the cache
 )
 _TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32768, "mps": 8192}
+_PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -40,6 +45,10 @@ class Suffix:
 
     def __len__(self) -> int:
         return len(self.query) + len(self.response)
+
+    def after(self, lead: "Tokens") -> "Suffix":
+        """What remains when the query's first tokens are in the prefix."""
+        return Suffix(self.query[len(lead) :], self.response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,18 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class LedBatches:
+    """Batches of suffixes that follow a prefix and a common lead (which may be empty)."""
+
+    lead: "Tokens"
+    batches: tuple[Batch, ...]
+
+    def suffix_tokens(self, batch: Batch) -> int:
+        """Tokens of the whole suffixes in one of the batches; sharing and the unread last tokens spare the rest."""
+        return batch.real_tokens + batch.rows.shape[0] * (len(self.lead) + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix:
     """Key/value cache of one example: per layer a (1, heads, length, head size) pair; None when there are no tokens."""
 
@@ -94,6 +115,9 @@ class Prefix:
             layer.values = values.expand(rows, -1, -1, -1)
             cache.layers.append(layer)
         return cache
+
+
+EMPTY_PREFIX = Prefix(None, 0)
 
 
 class Scorer:
@@ -114,25 +138,40 @@ class Scorer:
         self._check_family()
 
     @torch.inference_mode()
-    def prefill(self, tokens: Sequence[int]) -> Prefix:
-        """Computes the cache of a prefix (head and example) once."""
+    def prefill(self, tokens: Sequence[int], after: Prefix = EMPTY_PREFIX) -> Prefix:
+        """Computes the cache of a prefix (head and example) once, or that of a lead after another prefix."""
         if not tokens:
-            return Prefix(None, 0)
+            return after
         ids = torch.tensor([list(tokens)], device=self.loaded.device)
-        cache = DynamicCache()
+        cache = after.cache(1)
         self._body(input_ids=ids, past_key_values=cache, use_cache=True)
         layers = tuple((layer.keys, layer.values) for layer in cast(Any, cache).layers)
-        return Prefix(layers, len(tokens))
+        return Prefix(layers, after.length + len(tokens))
+
+    def pack_led(self, suffixes: Sequence[Suffix]) -> list[LedBatches]:
+        """Batches for statistics alone: common leads are split off, and the last response tokens are not run."""
+        groups = share([suffix.query for suffix in suffixes], _PASS_COST.get(self.loaded.device.type, 64))
+        return [
+            LedBatches(
+                group.lead,
+                tuple(self._pack(group.rows, [suffixes[row].after(group.lead) for row in group.rows], whole=False)),
+            )
+            for group in groups
+        ]
 
     def pack(self, suffixes: Sequence[Suffix]) -> list[Batch]:
-        """Batches of suffixes, longest first, so that what does not fit the memory shows at once."""
+        """Batches of whole suffixes, longest first, so that what does not fit the memory shows at once."""
+        return self._pack(range(len(suffixes)), suffixes, whole=True)
+
+    def _pack(self, places: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
         batches, start = [], 0
         while start < len(order):
             width = len(suffixes[order[start]])
             count = max(1, self.tokens_per_batch // width)
             rows = order[start : start + count]
-            batches.append(_pad(rows, [suffixes[row] for row in rows], self.loaded.device))
+            part = [suffixes[row] for row in rows]
+            batches.append(_pad([places[row] for row in rows], part, self.loaded.device, whole=whole))
             start += count
         return batches
 
@@ -229,12 +268,13 @@ class Scorer:
             )
 
 
-def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
-    width = max(len(suffix) for suffix in suffixes)
+def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
+    lengths = [len(suffix) - (not whole) for suffix in suffixes]
+    width = max(lengths)
     ids = np.zeros((len(suffixes), width), dtype=np.int64)
     positions, targets, owners = [], [], []
-    for row, suffix in enumerate(suffixes):
-        ids[row, : len(suffix)] = suffix.query + suffix.response
+    for row, (suffix, length) in enumerate(zip(suffixes, lengths, strict=True)):
+        ids[row, :length] = (suffix.query + suffix.response)[:length]
         first = row * width + len(suffix.query) - 1  # the last query token predicts the first response token
         positions.append(np.arange(first, first + len(suffix.response)))
         targets.append(np.asarray(suffix.response))
@@ -243,7 +283,6 @@ def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) 
     def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
 
-    lengths = [len(suffix) for suffix in suffixes]
     return Batch(
         rows=torch.tensor(list(rows), dtype=torch.int64, device=device),
         ids=torch.from_numpy(ids).to(device),

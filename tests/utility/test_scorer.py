@@ -68,11 +68,28 @@ def test_utilities_equal_the_plain_forward_pass(family: str, template_name: str)
 
 
 def run(subject: Scorer, prefix_tokens: Sequence[int], suffixes: Sequence[Suffix]) -> np.ndarray:
-    prefix = subject.prefill(prefix_tokens)
+    example = subject.prefill(prefix_tokens)
     result = np.full((len(suffixes), 2), np.nan)
-    for batch in subject.pack(suffixes):
-        result[batch.rows.numpy()] = subject.score(prefix, batch).numpy()
+    for led in subject.pack_led(suffixes):
+        prefix = subject.prefill(led.lead, example)
+        for batch in led.batches:
+            result[batch.rows.numpy()] = subject.score(prefix, batch).numpy()
     return result
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])  # rotary, learned and offset positions
+def test_queries_that_begin_alike_give_the_same_numbers(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(family)
+    monkeypatch.setitem(scorer_module._PASS_COST, "cpu", 1)
+    template = make_template(model.tokenizer, "plain")
+    prompts = ["Translate into French: " + word for word in ("red", "green", "blue")] + ["Add 1 and 2", "Add 1 and 3"]
+    encoded = [template.encode(conversation(prompt, "rouge 3")) for prompt in prompts]
+    suffixes = [Suffix(sample.query, sample.response) for sample in encoded]
+    subject = Scorer(model)
+    assert len(subject.pack_led(suffixes)) == 2  # two instructions, each with the template's opening
+    prefix = template.head + encoded[0].example
+    plain = np.stack([plain_statistics(model, prefix, suffix) for suffix in suffixes])
+    assert np.abs(run(subject, prefix, suffixes) - plain).max() < 1e-4
 
 
 def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:

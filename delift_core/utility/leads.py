@@ -1,0 +1,91 @@
+"""Queries that begin alike: the tokens that they share are computed once per example, in the example's own cache.
+
+A chat template opens every query with the same tokens, and many data sets repeat one instruction in thousands of rows.
+What stands before the first difference sees only the example and itself, so it can join the example's cache:
+
+    prefix_j | lead | rest of query 1 | response 1
+                    | rest of query 2 | response 2
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from delift_core.prompts import Tokens
+
+_DEEPEST = 64  # nested leads; data that nests deeper is shared down to here
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Rows whose queries begin with `lead`, which is shorter than each of them; `rows` are places in the input."""
+
+    lead: "Tokens"
+    rows: tuple[int, ...]
+
+
+def share(queries: Sequence["Tokens"], pass_cost: int) -> list[Shared]:
+    """Splits queries into groups with a common lead so that the fewest tokens are computed.
+
+    The groups are chosen on the tree of prefixes, from the leaves up: a branch is a group of its own when that saves
+    more tokens than staying with its neighbours under their shorter lead.
+
+    Args:
+        queries: each of at least one token.
+        pass_cost: what one more forward pass costs, in tokens.
+
+    Returns:
+        Groups that hold every row once. Without anything worth sharing, one group with an empty lead.
+    """
+    order = sorted(range(len(queries)), key=lambda row: queries[row])
+    if not order:
+        return []
+    best = _split(queries, order, pass_cost, 0)
+    return [*best.groups, Shared((), tuple(best.loose))] if best.loose else list(best.groups)
+
+
+def _split(queries: Sequence["Tokens"], order: Sequence[int], pass_cost: int, level: int) -> "_Split":
+    """The best split of rows that stand in the order of their queries."""
+    first, last = queries[order[0]], queries[order[-1]]
+    depth = _common(first, last)
+    branches: list[_Split] = []
+    if depth < len(first) and level < _DEEPEST:  # else the first query is the beginning of all others: no branches
+        for _, same in groupby(order, key=lambda row: queries[row][depth]):
+            rows = list(same)
+            branches.append(_split(queries, rows, pass_cost, level + 1) if len(rows) > 1 else _Split(0, (), rows))
+    apart = _join(branches) if branches else _Split(0, (), order)
+    depth = min(depth, len(first) - 1)
+    stay = [branch for branch in branches if branch.saved > depth * branch.grouped]
+    kept = _join(stay)
+    inside = {row for group in kept.groups for row in group.rows}
+    rest = tuple(row for row in order if row not in inside)
+    together = kept.saved + depth * (len(rest) - 1) - pass_cost
+    if rest and together > apart.saved:
+        return _Split(together, (*kept.groups, Shared(first[:depth], rest)), ())
+    return apart
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Tokens saved, groups, and the rows in no group."""
+
+    saved: int
+    groups: tuple[Shared, ...]
+    loose: Sequence[int]
+
+    @property
+    def grouped(self) -> int:
+        return sum(len(group.rows) for group in self.groups)
+
+
+def _join(parts: Sequence[_Split]) -> _Split:
+    groups = tuple(group for part in parts for group in part.groups)
+    return _Split(sum(part.saved for part in parts), groups, [row for part in parts for row in part.loose])
+
+
+def _common(first: "Tokens", last: "Tokens") -> int:
+    """Length of the common beginning; of sorted queries, the outermost two share what all share."""
+    length = min(len(first), len(last))
+    return next((place for place in range(length) if first[place] != last[place]), length)
