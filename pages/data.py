@@ -22,7 +22,7 @@ def loader(workspace: Workspace) -> None:
             "Where are the rows?", ["Upload", "Path", "Hub", "Sample project"], default="Upload", required=True
         )
         if source == "Sample project":
-            st.markdown("56 short rows over seven topics, with a target, an existing and a held-out set.")
+            st.markdown("50 short rows over seven topics, with a target, an existing and a held-out set.")
             if st.button("Load the sample project", type="primary", icon=":material/play_arrow:"):
                 with clear_errors():
                     add_sample_project(workspace)

@@ -12,7 +12,7 @@ from delift_core.sample_project import sample_project_files
 
 FILES = sample_project_files()
 NAMES = ("pool", "target", "existing", "heldout")
-COUNTS = {"pool": 56, "target": 10, "existing": 10, "heldout": 16}
+COUNTS = {"pool": 50, "target": 10, "existing": 10, "heldout": 16}
 TOPICS = {
     "arithmetic",
     "unit conversion",
@@ -89,7 +89,7 @@ def test_topics_of_each_file() -> None:
     assert {row["topic"] for row in ROWS["heldout"]} == TOPICS
     assert {row["topic"] for row in ROWS["target"]} == {"arithmetic"}
     assert {row["topic"] for row in ROWS["existing"]} == {"geography", "definitions"}
-    assert min(Counter(row["topic"] for row in ROWS["pool"] if "planted" not in row).values()) >= 6
+    assert min(Counter(row["topic"] for row in ROWS["pool"] if "planted" not in row).values()) >= 5
 
 
 def test_only_the_pool_is_planted_with_eight_near_duplicates_and_five_off_topic_rows() -> None:
@@ -122,7 +122,7 @@ def test_a_near_duplicate_names_the_line_of_the_ordinary_row_nearest_to_it() -> 
 def test_sums_are_right_and_use_the_numbers_of_the_question() -> None:
     compute = {"+": int.__add__, "-": int.__sub__, "x": int.__mul__, "/": int.__floordiv__}
     rows = sound_rows("arithmetic")
-    assert len(rows) == 23
+    assert len(rows) == 22
     for row in rows:
         match = re.fullmatch(r"(\d+) ([-+x/]) (\d+) = (\d+) \w+\.", row["output"])
         assert match, row["output"]
@@ -135,7 +135,7 @@ def test_sums_are_right_and_use_the_numbers_of_the_question() -> None:
 def test_conversions_are_right() -> None:
     size = {"km": 1000, "m": 1, "cm": 0.01, "h": 60, "min": 1, "t": 1000, "kg": 1, "g": 0.001, "L": 1000, "mL": 1}
     rows = sound_rows("unit conversion")
-    assert len(rows) == 10
+    assert len(rows) == 9
     for row in rows:
         match = re.fullmatch(r"([\d.]+) (\w+) = ([\d.]+) (\w+)", row["output"])
         assert match, row["output"]
@@ -147,7 +147,6 @@ def test_conversions_are_right() -> None:
     ("task", "expected"),
     [
         ("reverse the string", "eno owt"),
-        ("count the words", 2),
         ("largest", 4),
         ("even", [4, 2]),
         ("commas", "pear,fig"),

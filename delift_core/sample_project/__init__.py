@@ -16,7 +16,7 @@ class SampleProjectFiles:
     """Where the files of the sample project lie.
 
     Attributes:
-        pool: 56 rows over seven topics, 8 of them near-duplicates of others and 5 off-topic.
+        pool: 50 rows over seven topics, 8 of them near-duplicates of others and 5 off-topic.
         target: 10 rows of one task, arithmetic word problems.
         existing: 10 rows on topics the model counts as trained on, geography and definitions.
         heldout: 16 rows over all topics of the pool, in none of the other files.

@@ -14,6 +14,7 @@ Nothing is predicted from the last response token, so it is not run at all where
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -133,6 +134,7 @@ class Scorer:
         """
         self.loaded = loaded
         self.tokens_per_batch = tokens_per_batch or _TOKENS_PER_BATCH.get(loaded.device.type, 512)
+        self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._check_family()
@@ -150,7 +152,7 @@ class Scorer:
 
     def pack_led(self, suffixes: Sequence[Suffix]) -> list[LedBatches]:
         """Batches for statistics alone: common leads are split off, and the last response tokens are not run."""
-        groups = share([suffix.query for suffix in suffixes], _PASS_COST.get(self.loaded.device.type, 64))
+        groups = share([suffix.query for suffix in suffixes], self._pass_cost)
         return [
             LedBatches(
                 group.lead,
@@ -165,14 +167,12 @@ class Scorer:
 
     def _pack(self, places: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
-        batches, start = [], 0
-        while start < len(order):
-            width = len(suffixes[order[start]])
-            count = max(1, self.tokens_per_batch // width)
-            rows = order[start : start + count]
+        cuts = _cuts([len(suffixes[row]) for row in order], self.tokens_per_batch, self._pass_cost)
+        batches = []
+        for start, end in pairwise(cuts):
+            rows = order[start:end]
             part = [suffixes[row] for row in rows]
             batches.append(_pad([places[row] for row in rows], part, self.loaded.device, whole=whole))
-            start += count
         return batches
 
     @torch.inference_mode()
@@ -266,6 +266,27 @@ class Scorer:
                 f"models of the family {family!r} cannot be scored: their output differs when an example's cache is "
                 "reused; take another model, or report this family"
             )
+
+
+def _cuts(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
+    """Where to cut descending lengths into batches so that padding and forward passes together cost least.
+
+    Returns:
+        Boundaries from 0 to n; a batch of more than one row has at most `budget` padded tokens.
+    """
+    best = [0] * (len(lengths) + 1)  # cheapest cost of the first rows
+    cut = [0] * (len(lengths) + 1)
+    for end in range(1, len(lengths) + 1):
+        best[end], cut[end] = best[end - 1] + lengths[end - 1] + pass_cost, end - 1
+        for start in range(end - 2, -1, -1):
+            if (padded := lengths[start] * (end - start)) > budget:
+                break
+            if best[start] + padded + pass_cost < best[end]:
+                best[end], cut[end] = best[start] + padded + pass_cost, start
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(cut[cuts[-1]])
+    return cuts[::-1]
 
 
 def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:

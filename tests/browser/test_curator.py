@@ -73,7 +73,7 @@ def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     page.get_by_role("link", name="Data", exact=True).click()
     expect(page.get_by_role("heading", name="Data")).to_be_visible()
     page.get_by_role("link", name="Score", exact=True).click()
-    expect(page.get_by_text("All 3,136 pairs are scored.")).to_be_visible(timeout=SCORING_MS)
+    expect(page.get_by_text("All 2,500 pairs are scored.")).to_be_visible(timeout=SCORING_MS)
     settled(page)
     screenshot(page, "score")
 
@@ -136,7 +136,7 @@ def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot)
     """Draws a lasso on the map; the rows that the page names are those whose points lie inside. Keeps them."""
     page.set_viewport_size({"width": 1440, "height": 900})  # below 520 px the chart has another margin
     page.goto("/explore?view=Map")
-    chart = page.get_by_role("img", name=re.compile("^Map of 56 samples"))
+    chart = page.get_by_role("img", name=re.compile("^Map of 50 samples"))
     expect(chart).to_be_visible(timeout=120_000)
     settled(page)
     box = chart.bounding_box()

@@ -59,7 +59,7 @@ def test_home_welcomes_and_the_sample_project_leads_to_scoring(empty_workspace: 
     app = press(open_app(), "Try the sample project")
     assert_calm(app)
     assert app.title[0].value.endswith("Score")
-    assert "3,136 pairs" in " ".join(block.value for block in app.markdown)
+    assert "2,500 pairs" in " ".join(block.value for block in app.markdown)
     assert app.selectbox(key="score_target").value == ""  # nothing more is scored than was asked for
 
 
@@ -69,10 +69,10 @@ def test_the_whole_way_from_the_sample_project_to_a_file(empty_workspace: Path, 
     app.segmented_control(key="model_kind").set_value("Own").run()
     app.text_input[0].set_value(str(model)).run()
     press(app, "Measure the cost")
-    wait_for(app, "Start scoring", "All 3,136 pairs are scored.")
+    wait_for(app, "Start scoring", "All 2,500 pairs are scored.")
     if any(b.label == "Start scoring" for b in app.button):
         press(app, "Start scoring")
-        wait_for(app, "All 3,136 pairs are scored.")
+        wait_for(app, "All 2,500 pairs are scored.")
     app.switch_page("pages/select.py").run()
     app.segmented_control(key="budget_unit").set_value("rows").run()
     app.slider(key="budget_rows").set_value(9).run()

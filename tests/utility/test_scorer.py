@@ -1,6 +1,7 @@
 """The scorer against a plain forward pass, one whole sequence at a time, with full logits."""
 
 from collections.abc import Sequence
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -127,10 +128,27 @@ def test_packing_keeps_every_token_once_and_its_budget(lengths: list[tuple[int, 
 SHARED = Scorer(loaded())
 
 
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(1, 100), st.integers(0, 40))
+@settings(max_examples=100, deadline=None)
+def test_batches_are_cut_where_padding_and_passes_cost_least(lengths: list[int], budget: int, pass_cost: int) -> None:
+    lengths = sorted(lengths, reverse=True)
+    n = len(lengths)
+
+    def cost(cuts: Sequence[int]) -> float:
+        sizes = [(lengths[start] * (end - start), end - start) for start, end in pairwise(cuts)]
+        if any(padded > budget and rows > 1 for padded, rows in sizes):
+            return float("inf")
+        return sum(padded + pass_cost for padded, _ in sizes)
+
+    every = [(0, *inner, n) for size in range(n) for inner in combinations(range(1, n), size)]
+    assert cost(scorer_module._cuts(lengths, budget, pass_cost)) == min(map(cost, every))
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     suffixes = [Suffix(e.query, e.response) for e in encode_rows(template)]
+    monkeypatch.setitem(scorer_module._PASS_COST, "cpu", 10_000)  # one batch, whatever the padding
     subject = Scorer(model, tokens_per_batch=10_000)
     prefix = subject.prefill(template.head)
     (batch,) = subject.pack(suffixes)
