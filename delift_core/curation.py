@@ -16,12 +16,13 @@ from delift_core.jobs.runs import ScoredRun, Utilities, open_run
 from delift_core.sample_project import sample_project_files
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.explain import Explainer, Reason, in_words
+from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection, Stage
+from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection, Stage
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
-from delift_core.workspace import DatasetRecord, DatasetRole, SelectionRecord, Workspace
+from delift_core.workspace import DatasetRecord, DatasetRole, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
 
@@ -82,13 +83,19 @@ class SelectionProblem:
         """The whole greedy order."""
         return greedy_order(self.kernel)
 
-    def select(self, budget: Budget, *, seed: int = 0) -> Selection:
+    def select(self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
+
+        Args:
+            seed: of the random baseline.
+            fixed: rows decided by hand, around which the others are chosen.
 
         Raises:
             SelectionError: the budget cannot be met, or the utilities do not allow a selection.
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
+        if fixed.kept or fixed.dropped:
+            return select_around(self.config, budget, self.kernel, fixed, token_counts=counts, seed=seed)
         return select_from_kernel(self.config, budget, self.kernel, self.greedy, token_counts=counts, seed=seed)
 
 
@@ -176,6 +183,31 @@ def keep_selection(
 ) -> SelectionRecord:
     """Keeps a selection under a name."""
     return workspace.selections.add(problem.run.record.id, selection, name=name, metric=problem.metric, seed=seed)
+
+
+def reoptimise(workspace: Workspace, curated: CuratedSelection, *, name: str, author: str) -> SelectionRecord:
+    """Selects again around the curator's edits: what is kept by hand stays in, what is dropped stays out, the optimiser
+    chooses the others anew within the same budget. The result is a new selection, to which the edits are carried over.
+
+    Raises:
+        SelectionError: nothing was edited, or the kept rows do not fit the budget.
+    """
+    before, run = curated.record, curated.problem.run
+    overrides = workspace.edits.overrides(before.id)
+    if not overrides:
+        raise SelectionError("nothing was kept or dropped by hand: there is nothing to choose around")
+    by_verdict: dict[Override, list[str]] = {"keep": [], "drop": []}
+    for sample_id, verdict in overrides.items():
+        by_verdict[verdict].append(sample_id)
+    place = {sample.id: position for position, sample in enumerate(run.pool)}
+    fixed = Fixed(*(tuple(sorted(place[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
+    selection = curated.problem.select(before.selection.budget, seed=before.seed, fixed=fixed)
+    after = keep_selection(workspace, curated.problem, selection, name=name, seed=before.seed)
+    why = f"carried over from {before.name} ({before.id})"
+    for verdict, ids in by_verdict.items():
+        if ids:
+            workspace.edits.apply(after.id, verdict, ids, author=author, why=why)
+    return after
 
 
 def _metric(record: SelectionRecord) -> Metric:

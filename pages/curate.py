@@ -3,11 +3,12 @@
 import numpy as np
 import streamlit as st
 
-from delift_core.curation import CuratedSelection
+from delift_core.curation import CuratedSelection, reoptimise
 from delift_core.selection.coverage import value
+from delift_core.workspace import Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
-from pages.ui.edit_actions import edit_bar, history_view
+from pages.ui.edit_actions import curator, edit_bar, history_view
 from pages.ui.row_drawer import row_drawer
 from pages.ui.row_table import arranged, ask_rows, matching_rows, paged_table, row_facts
 from pages.ui.setup import page_setup
@@ -42,6 +43,21 @@ def card(label: str, number: str, chip: str, help: str | None = None) -> None:
     st.metric(label, number, chip, delta_color="off", delta_arrow="off", border=True, help=help)
 
 
+def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
+    """Makes a new selection around the edits and goes on with it."""
+    again = reoptimise(workspace, curated, name=next_name(curated.record.name), author=curator())
+    kept = len(np.intersect1d(again.selection.chosen, curated.subset.positions))
+    st.toast(f"Chosen again around your edits: {kept:,} rows stayed", icon=":material/autorenew:")
+    state.want_selection(again.id)
+    st.rerun()
+
+
+def next_name(name: str) -> str:
+    """A name that says which round of choosing this is."""
+    stem, _, number = name.rpartition(" · round ")
+    return f"{stem} · round {int(number) + 1}" if stem and number.isdigit() else f"{name} · round 2"
+
+
 current = page_setup("curate")
 title("Curate", ":material/checklist:")
 if current.selection is None:
@@ -63,5 +79,8 @@ with clear_errors():
     else:
         st.caption(plain(f"No row matches {search!r}." if search else "No row is in this state."))
     history_view(current.workspace, selection.id)
-    if edit_bar(current.workspace, selection.id, [run.pool[position].id for position in picked]):
+    asked = edit_bar(current.workspace, selection.id, [run.pool[position].id for position in picked])
+    if asked == "open":
         row_drawer(current.workspace, curated, facts, picked[0])
+    if asked == "reoptimise":
+        choose_again(current.workspace, curated)

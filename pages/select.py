@@ -10,6 +10,7 @@ from delift_core.selection.types import Selection
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, shorten, title
+from pages.ui.composition_view import composition_view
 from pages.ui.navigation import page_path
 from pages.ui.selection_form import ask_budget, ask_objective
 from pages.ui.setup import page_setup
@@ -104,6 +105,7 @@ with clear_errors():
         key="gain_curve",
         alt=alt_gain_curve(selection.greedy.gains, k, random.mean, random.std),
     )
+    composition_view(problem.run, {"subset": selection.chosen}, key="select")
     st.subheader("Chosen rows")
     chosen_table(problem, selection)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):

@@ -15,7 +15,18 @@ import numpy as np
 
 from delift_core.errors import DeliftError
 
-MapStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "target", "existing"]
+MapStatus = Literal[
+    "chosen",
+    "dropped",
+    "kept-by-hand",
+    "dropped-by-hand",
+    "target",
+    "existing",
+    "both",
+    "only-first",
+    "only-second",
+    "neither",
+]
 Theme = Literal["light", "dark"]
 
 
@@ -41,6 +52,10 @@ _LOOKS: dict[MapStatus, _Look] = {
     "chosen": _Look("chosen", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
     "dropped-by-hand": _Look("dropped by hand", _CROSS, 9, 1.0, "#DE7A22", "#F2A33A"),
     "kept-by-hand": _Look("kept by hand", "triangle", 9, 1.0, "#2E9E8F", "#92F0E0"),
+    "neither": _Look("in neither", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
+    "both": _Look("in both", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
+    "only-first": _Look("only in A", "triangle", 9, 1.0, "#DE7A22", "#F2A33A"),
+    "only-second": _Look("only in B", "diamond", 9, 1.0, "#2E9E8F", "#92F0E0"),
 }
 
 

@@ -56,6 +56,7 @@ class ChosenReason:
         helps: up to five of those, most helped first.
         runner_up: the sample with the largest gain at that rank had this one not been there; None when no other
             sample would have added anything. For a token budget its length is not considered.
+        by_hand: kept by a curator before the optimiser chose the others.
     """
 
     rank: int
@@ -65,6 +66,7 @@ class ChosenReason:
     covers: int
     helps: tuple[Help, ...]
     runner_up: int | None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,14 @@ class DroppedReason:
         would_help: up to five other pool samples that it helps, most helped first, each with who covers it instead.
         stand_in: the chosen sample that gives most of the help this one could have given, summed over the pool; None
             when no chosen sample gives any of it.
+        by_hand: dropped by a curator before the optimiser chose the others.
     """
 
     residual_gain: float
     from_target: float
     would_help: tuple[MissedHelp, ...]
     stand_in: int | None
+    by_hand: bool = False
 
 
 Reason = ChosenReason | DroppedReason
@@ -114,6 +118,7 @@ class Explainer:
         self._index_of = {position: index for index, position in enumerate(selection.chosen.tolist())}
         self._best, self._best_utility = _best_chosen(kernel[:n], selection.chosen)
         self._helped_most = _groups(self._best)
+        self._barred = np.array(selection.fixed.dropped, dtype=np.int64)
 
     def reason(self, position: int) -> Reason:
         """Says why the optimiser chose a sample, or left it out.
@@ -127,7 +132,7 @@ class Explainer:
         chosen = self._selection.chosen
         if position in self._index_of:
             index = self._index_of[position]
-            return self._chosen(index, _runner_up(self._kernel, chosen, index))
+            return self._chosen(index, _runner_up(self._kernel, chosen, index, self._barred))
         return self._dropped(position, next(_stand_ins(self._kernel.T, chosen, [position])))
 
     def reasons(self) -> tuple[Reason, ...]:
@@ -142,7 +147,7 @@ class Explainer:
         chosen = self._selection.chosen
         reasons: dict[int, Reason] = {
             int(chosen[index]): self._chosen(index, runner_up)
-            for index, runner_up in enumerate(_runner_ups(columns, chosen))
+            for index, runner_up in enumerate(_runner_ups(columns, chosen, self._barred))
         }
         dropped = [position for position in range(n) if position not in self._index_of]
         for position, stand_in in zip(dropped, _stand_ins(columns, chosen, dropped), strict=True):
@@ -158,6 +163,7 @@ class Explainer:
         own_rows = self._helped_most.get(position, np.empty(0, dtype=np.int64))
         own_rows = own_rows[(self._kernel[own_rows, position] > 0) & (own_rows != position)]
         best_first = _largest(self._kernel[own_rows, position], _LISTED)
+        by_hand = index < len(self._selection.fixed.kept)  # those come first
         own_before = float(covered(self._kernel[position : position + 1], self._selection.chosen[:index])[0])
         return ChosenReason(
             rank=index + 1,
@@ -166,7 +172,8 @@ class Explainer:
             from_itself=max(0.0, float(self._kernel[position, position]) - own_before),
             covers=len(own_rows),
             helps=tuple(Help(int(row), float(self._kernel[row, position])) for row in own_rows[best_first]),
-            runner_up=runner_up,
+            runner_up=None if by_hand else runner_up,
+            by_hand=by_hand,
         )
 
     def _dropped(self, position: int, stand_in: int | None) -> DroppedReason:
@@ -182,6 +189,7 @@ class Explainer:
             from_target=self._from_target(position),
             would_help=tuple(missed),
             stand_in=stand_in,
+            by_hand=position in self._barred,
         )
 
 
@@ -246,14 +254,15 @@ def _help_given(columns: np.ndarray, position: int) -> np.ndarray:
     return help_given
 
 
-def _runner_up(kernel: np.ndarray, chosen: np.ndarray, index: int) -> int | None:
+def _runner_up(kernel: np.ndarray, chosen: np.ndarray, index: int, barred: np.ndarray) -> int | None:
     """The sample that would have added most in place of the pick at `index` (the smaller position wins a tie)."""
     others = residual_gains(kernel, chosen[:index])
     others[chosen[: index + 1]] = 0.0
+    others[barred] = 0.0
     return int(others.argmax()) if others.max() > 0 else None
 
 
-def _runner_ups(columns: np.ndarray, chosen: np.ndarray) -> Iterator[int | None]:
+def _runner_ups(columns: np.ndarray, chosen: np.ndarray, barred: np.ndarray) -> Iterator[int | None]:
     """`_runner_up` of every pick, first pick first, in one walk along the picks.
 
     Gains only shrink as picks are added, so one computed at an earlier pick bounds that of now from above, and only
@@ -262,12 +271,13 @@ def _runner_ups(columns: np.ndarray, chosen: np.ndarray) -> Iterator[int | None]
     Args:
         columns: (n, r) C-contiguous, the kernel transposed.
         chosen: (k,) positions in the order picked.
+        barred: positions that could not be picked.
     """
     cover = np.zeros(columns.shape[1])
     # Entries are (-gain, position, picks when computed): the smallest position wins a tie.
     heap = [(-gain, position, 0) for position, gain in enumerate(columns.sum(axis=1, dtype=np.float64).tolist())]
     heapq.heapify(heap)
-    picked: set[int] = set()
+    picked: set[int] = set(barred.tolist())
     for index, pick in enumerate(chosen.tolist()):
         picked.add(pick)
         while heap:
@@ -325,7 +335,9 @@ def _shared_help(helpers: np.ndarray, columns: np.ndarray, dropped: Sequence[int
 
 
 def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
-    head = f"Picked {_ordinal(reason.rank)}"
+    head = "Kept by hand before the others were chosen" if reason.by_hand else f"Picked {_ordinal(reason.rank)}"
+    if reason.gain <= 0 and reason.by_hand:
+        return f"{head}: it adds nothing that the other kept samples do not already cover."
     if reason.gain <= 0:
         return f"{head}, to fill the budget: it adds nothing that the samples picked before it do not already cover."
     parts = [f"{head}: it added {reason.gain:.3g} to the coverage{_shares(reason)}"]
@@ -352,7 +364,8 @@ def _shares(reason: ChosenReason) -> str:
 def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
     target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
     added = f"{reason.residual_gain:.3g} more coverage{target}" if reason.residual_gain > 0 else "no coverage"
-    parts = [f"Left out: on top of the chosen samples it would add {added}"]
+    head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
+    parts = [f"{head}: on top of the chosen samples it would add {added}"]
     if not reason.would_help:
         parts.append("it helps no other sample in the pool by an amount that counts")
     else:

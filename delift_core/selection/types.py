@@ -85,6 +85,17 @@ class RandomBaseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Fixed:
+    """Positions in the pool that a curator decided before the optimiser ran: in the subset, or out of it."""
+
+    kept: tuple[int, ...] = ()
+    dropped: tuple[int, ...] = ()
+
+
+NOTHING_FIXED = Fixed()
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """What the optimiser chose from a pool of n samples.
 
@@ -93,6 +104,8 @@ class Selection:
         chosen_gains: (k,) float64, gain of each at the time it was picked.
         greedy: the whole order, from which any other budget can be cut.
         residual_gains: (n,) float64, what each sample would still add to the chosen set (0 for chosen ones).
+        fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
+            random baseline are about the others.
     """
 
     config: ObjectiveConfig
@@ -103,3 +116,4 @@ class Selection:
     residual_gains: np.ndarray
     certificate: Certificate
     random: RandomBaseline
+    fixed: Fixed = NOTHING_FIXED

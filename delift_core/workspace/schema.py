@@ -166,6 +166,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             _SETTINGS,
         ),
     ),
+    Migration(
+        2,
+        "selections around fixed rows",
+        (
+            "ALTER TABLE selections ADD COLUMN fixed_kept BLOB",
+            "ALTER TABLE selections ADD COLUMN fixed_dropped BLOB",
+        ),
+    ),
 )
 
 _LOG = """

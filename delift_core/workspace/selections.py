@@ -8,6 +8,7 @@ import numpy as np
 from delift_core.selection.types import (
     Budget,
     Certificate,
+    Fixed,
     GreedyOrder,
     ObjectiveConfig,
     RandomBaseline,
@@ -29,7 +30,7 @@ _SUMMARY = (
     "id, run_id, name, metric, seed, created_at, stage, eta, nu, self_coverage, budget_unit, budget_amount, "
     "objective_value, upper_bound, n_chosen, n_pool"
 )
-_ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values"
+_ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
 _POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
 
 
@@ -132,6 +133,8 @@ def _array_values(selection: Selection) -> list[object]:
         (selection.greedy.gains, _GAINS),
         (selection.residual_gains, _GAINS),
         (np.array(selection.random.values), _GAINS),
+        (np.array(selection.fixed.kept), _POSITIONS),
+        (np.array(selection.fixed.dropped), _POSITIONS),
     )
     return [np.asarray(array, dtype=dtype).tobytes() for array, dtype in arrays]
 
@@ -141,7 +144,7 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
     if row is None:
         raise missing("selection", selection_id)
     summary = _summary(row[:16])
-    chosen, chosen_gains, order, gains, residual_gains, random_values = row[16:]
+    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[16:]
     return SelectionRecord(
         id=summary.id,
         run_id=summary.run_id,
@@ -156,6 +159,7 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             residual_gains=_array(residual_gains, _GAINS),
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
+            fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
         ),
         seed=summary.seed,
         created_at=summary.created_at,

@@ -6,6 +6,7 @@ shows the result.
 
 import getpass
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -65,8 +66,12 @@ def _say(done: str, edit: Edit | None, icon: str) -> None:
         st.toast(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon=icon)
 
 
-def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str]) -> bool:
-    """The bar at the window's foot, for the selected rows; says whether the one selected row is to be opened."""
+Wish = Literal["open", "reoptimise"]
+
+
+def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str]) -> Wish | None:
+    """The bar at the window's foot, for the selected rows; says what the page is to do: open the one selected row, or
+    choose again around the edits."""
     none = not sample_ids
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.markdown(f"**{rows_in_words(len(sample_ids))}** selected", width="stretch")
@@ -85,6 +90,12 @@ def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str])
                 on_click=edit_rows,
                 args=(workspace, selection_id, action, sample_ids),
             )
+        wanted = st.button(
+            "Re-optimise",
+            shortcut="A",
+            disabled=not workspace.edits.overrides(selection_id),
+            help="Choose the other rows anew around what you kept and dropped, as a new selection",
+        )
         st.button(
             "Undo",
             shortcut="U",
@@ -101,7 +112,7 @@ def edit_bar(workspace: Workspace, selection_id: str, sample_ids: Sequence[str])
             on_click=redo_edit,
             args=(workspace, selection_id),
         )
-    return opened
+    return "open" if opened else "reoptimise" if wanted else None
 
 
 def history_view(workspace: Workspace, selection_id: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from delift_core.comparison import Comparison
 from delift_core.curation import CuratedSelection
 from delift_core.errors import DeliftError
 from delift_core.figures.coverage_map import MapStatus, Theme, alt_map, map_spec, picked_points
@@ -71,15 +72,30 @@ def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus]) -> tuple[
         for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
         for sample in samples
     ]
-    theme: Theme = "dark" if st.context.theme.type == "dark" else "light"
     event = st.echarts_chart(
-        map_spec(coords, status, theme=theme, labels=labels),
+        map_spec(coords, status, theme=_theme(), labels=labels),
         key=f"map_{run.record.id}",
         height=560,
         on_select="rerun",
         alt=alt_map(status),
     )
     return picked_points(event, len(coords))
+
+
+def sides_map(run: ScoredRun, compared: Comparison) -> None:
+    """The pool with what is in both of two subsets, in one of them, and in neither."""
+    coords = _coordinates(run)[: len(run.pool)]
+    labels = [f"line {sample.line}: {shorten(sample.prompt, 60)}" for sample in run.pool]
+    st.echarts_chart(
+        map_spec(coords, compared.sides, theme=_theme(), labels=labels if len(labels) <= LABELLED else None),
+        key=f"sides_{run.record.id}",
+        height=430,
+        alt=alt_map(compared.sides),
+    )
+
+
+def _theme() -> Theme:
+    return "dark" if st.context.theme.type == "dark" else "light"
 
 
 def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None, drawn: tuple[int, ...]) -> None:

@@ -32,6 +32,7 @@ PAGES = (
     PageEntry("select", "Select", ":material/filter_alt:", "Choose a stage and a budget; see what it gains"),
     PageEntry("explore", "Explore", ":material/scatter_plot:", "The utility matrix and the map of the pool"),
     PageEntry("curate", "Curate", ":material/checklist:", "Read rows, see why, keep or drop by hand"),
+    PageEntry("compare", "Compare", ":material/compare:", "Two selections side by side"),
     PageEntry("export", "Export", ":material/download:", "Write the subset for your trainer"),
 )
 

@@ -1,0 +1,142 @@
+"""Compare: two selections of one run side by side."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from delift_core.comparison import Comparison, compare
+from delift_core.curation import CuratedSelection
+from delift_core.selection.budget import format_budget
+from delift_core.selection.coverage import value
+from delift_core.utility.metrics import METRIC_UNITS
+from delift_core.workspace import SelectionSummary
+from pages.ui import state
+from pages.ui.blocks import clear_errors, empty_state, plain, shorten, title
+from pages.ui.composition_view import composition_view
+from pages.ui.map_view import sides_map
+from pages.ui.setup import page_setup
+
+SHOWN = 500
+_LETTERS = ("A", "B")
+
+
+def ask_two(selections: tuple[SelectionSummary, ...], current: SelectionSummary) -> list[SelectionSummary]:
+    """Two pickers; A starts on the selection before the current one, which is B."""
+    by_id = {selection.id: selection for selection in selections}
+    others = [selection.id for selection in selections if selection.id != current.id]
+    chosen = []
+    with st.grid(2, min_column_width=220):
+        for letter, start in zip(_LETTERS, (others[0], current.id), strict=True):
+            key = f"compare_{letter.lower()}"
+            if st.session_state.get(key) not in by_id:
+                st.session_state[key] = start
+            picked = st.selectbox(
+                f"Selection {letter}",
+                list(by_id),
+                format_func=lambda selection_id: f"{by_id[selection_id].name} · {selection_id}",
+                key=key,
+                bind="query-params",
+            )
+            chosen.append(by_id[picked])
+    return chosen
+
+
+def numbers(found: Comparison) -> None:
+    """How much the two agree."""
+    chip = {"delta_color": "off", "delta_arrow": "off"}
+    with st.grid(4, min_column_width=150):
+        st.metric(
+            "Overlap",
+            f"{found.overlap:.0%}",
+            f"{found.expected_overlap:.0%} by chance",
+            border=True,
+            **chip,
+            help="Rows in both, as a share of the rows in either; beside it, what two random subsets would share.",
+        )
+        st.metric("In both", f"{len(found.both):,}", "rows", border=True, **chip)
+        st.metric("Only in A", f"{len(found.only_first):,}", "rows", border=True, **chip)
+        st.metric("Only in B", f"{len(found.only_second):,}", "rows", border=True, **chip)
+
+
+def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
+    """One column of the table: what a selection is, and what it is worth by its own objective and by the other's."""
+    record, config = curated.record, curated.problem.config
+    tokens = curated.problem.run.token_counts()
+    extra = {"task": f", η = {config.eta:g}", "continual": f", ν = {config.nu:g}"}.get(config.stage, "")
+    own, theirs = (value(part.problem.kernel, curated.subset.positions) for part in (curated, other))
+    return {
+        "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}",
+        "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",
+        "Budget": format_budget(record.selection.budget),
+        "Rows": f"{len(curated.subset.positions):,}",
+        "Tokens": f"{int(tokens[curated.subset.positions].sum()):,}",
+        "By hand": f"{len(curated.subset.by_hand):,} kept, {len(curated.subset.dropped):,} dropped",
+        "Coverage by its own objective": f"{own:.4g}",
+        "Coverage by the other's objective": f"{theirs:.4g}",
+        "Certificate": f"at least {record.selection.certificate.ratio:.0%} of the best",
+        "Random rows reach": f"{record.selection.random.mean:.4g} ± {record.selection.random.std:.2g}",
+        "Made": f"{record.created_at:%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> None:
+    """The rows that only one of the two holds, in its pick order."""
+    if not len(positions):
+        st.caption(f"No row is only in {letter}.")
+        return
+    selection, pool = curated.record.selection, curated.problem.run.pool
+    rank = {int(position): place for place, position in enumerate(selection.chosen, start=1)}
+    shown = sorted(positions.tolist(), key=lambda position: rank.get(position, len(pool) + position))[:SHOWN]
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [pool[position].line for position in shown],
+                "Rank": pd.array([rank.get(position) for position in shown], "Int64"),
+                "Prompt": [shorten(pool[position].prompt, 160) for position in shown],
+                "Response": [shorten(pool[position].response, 160) for position in shown],
+            }
+        ),
+        column_config={"Rank": st.column_config.NumberColumn(help="Empty for rows kept by hand", width=60)},
+        hide_index=True,
+        height=min(360, 33 * (len(shown) + 1) + 4),
+        key=f"only_{letter}",
+        alt=f"{len(shown)} rows that are only in selection {letter}",
+    )
+
+
+current = page_setup("compare")
+title("Compare", ":material/compare:")
+if current.run is None or current.selection is None:
+    empty_state(":material/filter_alt:", "There is no selection to compare yet.", "select", "Make a selection")
+assert current.run is not None and current.selection is not None
+selections = current.workspace.selections.records(current.run.id)
+if len(selections) < 2:
+    empty_state(
+        ":material/compare:",
+        "Comparing takes two selections, and this run has one.",
+        "select",
+        "Keep another selection",
+    )
+with clear_errors():
+    with st.container():  # a place of its own for the spinner, so that nothing below moves when it goes
+        pair = ask_two(selections, current.selection)
+        first, second = (state.curated(selection) for selection in pair)
+    found = compare(len(first.problem.run.pool), first.subset.positions, second.subset.positions)
+    numbers(found)
+    left, right = st.columns(2, gap="large")
+    with left:
+        columns = facts(first, second), facts(second, first)
+        names = [
+            f"{letter} · {plain(shorten(one.record.name, 40))}"
+            for letter, one in zip(_LETTERS, (first, second), strict=True)
+        ]
+        st.table(pd.DataFrame(dict(zip(names, columns, strict=True))), border="horizontal")
+    with right:
+        sides_map(first.problem.run, found)
+    tabs = st.tabs([f"Only in A ({len(found.only_first):,})", f"Only in B ({len(found.only_second):,})"])
+    lists = (first, found.only_first, "A"), (second, found.only_second, "B")
+    for tab, (one, positions, letter) in zip(tabs, lists, strict=True):
+        with tab:
+            row_list(one, positions, letter)
+    subsets = {"A": first.subset.positions, "B": second.subset.positions}
+    composition_view(first.problem.run, subsets, key="compare")

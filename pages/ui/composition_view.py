@@ -1,0 +1,56 @@
+"""What a subset is made of, beside its pool or another subset, one facet at a time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import streamlit as st
+
+from delift_core.composition import Facet, facets, leans
+from delift_core.figures.composition import alt_composition, composition_bars
+from delift_core.jobs.runs import ScoredRun
+from pages.ui.blocks import chart, plain
+
+_TOLD = 3
+
+
+def composition_view(run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: str) -> None:
+    """The facets of the pool with the shares of each subset.
+
+    Args:
+        subsets: name of a subset to its positions in the pool; what leans is said of the first.
+        key: of the widgets, one a place.
+    """
+    found = _facets(run.record.id, str(run.record.finished_at), run)
+    st.subheader("Composition")
+    if not found:
+        st.caption("Nothing tells the rows of this pool apart: one source, one length, one turn each.")
+        return
+    by_name = {facet.name: facet for facet in found}
+    name = st.pills(
+        "Facet", list(by_name), default=found[0].name, required=True, key=f"{key}_facet", label_visibility="collapsed"
+    )
+    facet = by_name[name or found[0].name]
+    shares = {"pool": facet.shares(), **{which: facet.shares(positions) for which, positions in subsets.items()}}
+    chart(
+        composition_bars(facet.labels, shares),
+        key=f"{key}_composition",
+        alt=alt_composition(facet.name, facet.labels, shares),
+    )
+    _lean_line(found, *next(iter(subsets.items())))
+
+
+def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> None:
+    noted = leans(found, positions)
+    if not noted:
+        st.caption(f"No label has ten points more or less in the {name} than in the pool.")
+        return
+    told = "; ".join(
+        f"{lean.facet.lower()} {lean.label}: {lean.subset:.0%} of the {name}, {lean.pool:.0%} of the pool"
+        for lean in noted[:_TOLD]
+    )
+    st.caption(f":material/balance: {plain(f'Largest differences: {told}.')}")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _facets(run_id: str, finished_at: str, _run: ScoredRun) -> tuple[Facet, ...]:
+    return facets(_run.pool, _run.alone().tokens)

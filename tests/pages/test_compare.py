@@ -1,0 +1,73 @@
+"""The Compare page, and choosing again on Curate."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.workspace import Workspace
+from pages.ui import map_view
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+@pytest.fixture(autouse=True)
+def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
+    monkeypatch.setattr(map_view, "map_coordinates", lambda embeddings: embeddings[:, :2])
+
+
+def opened(page: str) -> AppTest:
+    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page(f"pages/{page}.py").run()
+    assert not at.exception
+    return at
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in at.metric}
+
+
+def test_one_selection_is_not_enough_and_the_page_says_where_to_get_another(scored_workspace: Path) -> None:
+    at = opened("compare")
+    assert any("takes two selections" in block.value for block in at.markdown)
+
+
+def test_two_selections_are_compared_row_by_row(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("continual"))
+        keep_selection(workspace, problem, problem.select(Budget("rows", 6)), name="second")
+        first, second = (set(open_selection(workspace, id).subset.positions.tolist()) for id in ("s1", "s2"))
+    at = opened("compare")
+    assert [at.selectbox(key=key).value for key in ("compare_a", "compare_b")] == ["s1", "s2"]
+    shown = metrics(at)
+    assert shown["In both"] == str(len(first & second))
+    assert (shown["Only in A"], shown["Only in B"]) == (str(len(first - second)), str(len(second - first)))
+    table = at.table[0].value
+    assert list(table.loc["Rows"]) == ["4", "6"]
+    at.selectbox(key="compare_b").set_value("s1").run()
+    assert metrics(at)["Overlap"] == "100%"
+    assert not at.exception
+
+
+def test_choosing_again_around_an_edit_makes_a_second_selection(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        curated = open_selection(workspace, "s1")
+        chosen = int(curated.record.selection.chosen[0])
+        workspace.edits.apply("s1", "drop", [curated.problem.run.pool[chosen].id], author="ada")
+    at = opened("curate")
+    next(button for button in at.button if button.label == "Re-optimise").click().run()
+    assert not at.exception
+    assert at.selectbox(key="selection_picker").value == "s2"
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        again = workspace.selections.load("s2")
+        assert again.name == "first · round 2"
+        assert chosen not in again.selection.chosen and len(again.selection.chosen) == 4
+
+
+def test_without_edits_there_is_nothing_to_choose_again(scored_workspace: Path) -> None:
+    at = opened("curate")
+    assert next(button for button in at.button if button.label == "Re-optimise").disabled

@@ -1,0 +1,113 @@
+"""Selecting around fixed rows, against naive greedy and the best subset by trying all."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delift_core.errors import SelectionError
+from delift_core.selection.coverage import value
+from delift_core.selection.engine import select_from_kernel
+from delift_core.selection.fixed import select_around
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
+
+CONFIG = ObjectiveConfig("instruction")
+
+
+def kernel_of(seed: int, n: int) -> np.ndarray:
+    kernel = np.random.default_rng(seed).random((n, n), dtype=np.float32)
+    np.fill_diagonal(kernel, 0)
+    return kernel
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[np.ndarray, Fixed, int]:
+    n = draw(st.integers(3, 8))
+    fates = draw(st.lists(st.sampled_from(["kept", "dropped", "free", "free"]), min_size=n, max_size=n))
+    fates[draw(st.integers(0, n - 1))] = "free"
+    kept = tuple(place for place, fate in enumerate(fates) if fate == "kept")
+    dropped = tuple(place for place, fate in enumerate(fates) if fate == "dropped")
+    rows = draw(st.integers(max(1, len(kept)), n - len(dropped)))
+    return kernel_of(draw(st.integers(0, 99)), n), Fixed(kept, dropped), rows
+
+
+@settings(max_examples=80, deadline=None)
+@given(problems())
+def test_kept_rows_are_in_dropped_rows_are_out_and_the_rest_is_greedy(problem: tuple[np.ndarray, Fixed, int]) -> None:
+    kernel, fixed, rows = problem
+    n = len(kernel)
+    selection = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
+    chosen = selection.chosen.tolist()
+    assert len(chosen) == rows
+    assert set(chosen[: len(fixed.kept)]) == set(fixed.kept)
+    assert not set(chosen) & set(fixed.dropped)
+    assert sorted(selection.greedy.order.tolist()) == list(range(n))
+    assert selection.chosen_gains.sum() == pytest.approx(value(kernel, selection.chosen))
+    built = list(fixed.kept)
+    for pick in chosen[len(fixed.kept) :]:
+        free = [j for j in range(n) if j not in built and j not in fixed.dropped]
+        best = max(value(kernel, np.array([*built, j])) for j in free)
+        assert value(kernel, np.array([*built, pick])) == pytest.approx(best, rel=1e-6)
+        built.append(pick)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_the_certificate_bounds_every_subset_with_the_same_fixed_rows(problem: tuple[np.ndarray, Fixed, int]) -> None:
+    kernel, fixed, rows = problem
+    selection = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
+    free = [j for j in range(len(kernel)) if j not in fixed.kept and j not in fixed.dropped]
+    optimum = max(
+        value(kernel, np.array([*fixed.kept, *others])) for others in combinations(free, rows - len(fixed.kept))
+    )
+    certificate = selection.certificate
+    assert certificate.value <= optimum + 1e-5
+    assert optimum <= certificate.upper_bound + 1e-5
+    assert all(drawn <= optimum + 1e-5 for drawn in selection.random.values)
+
+
+def test_nothing_fixed_is_the_plain_selection() -> None:
+    kernel = kernel_of(1, 9)
+    plain = select_from_kernel(CONFIG, Budget("rows", 4), kernel, greedy_order(kernel))
+    around = select_around(CONFIG, Budget("rows", 4), kernel, Fixed())
+    assert around.chosen.tolist() == plain.chosen.tolist()
+    assert around.certificate == plain.certificate
+    assert around.random == plain.random
+
+
+def test_kept_rows_count_against_a_token_budget() -> None:
+    kernel, counts = kernel_of(2, 6), np.array([10, 20, 30, 10, 10, 10])
+    selection = select_around(CONFIG, Budget("tokens", 50), kernel, Fixed(kept=(2,)), token_counts=counts)
+    assert selection.chosen[0] == 2
+    assert counts[selection.chosen].sum() <= 50
+    with pytest.raises(SelectionError, match="30 tokens and the budget is 20"):
+        select_around(CONFIG, Budget("tokens", 20), kernel, Fixed(kept=(2,)), token_counts=counts)
+
+
+def test_a_budget_that_the_kept_rows_use_up_is_those_rows() -> None:
+    kernel = kernel_of(3, 5)
+    selection = select_around(CONFIG, Budget("rows", 2), kernel, Fixed(kept=(1, 4)))
+    assert set(selection.chosen.tolist()) == {1, 4}
+    assert selection.certificate.ratio == 1.0
+
+
+def test_a_larger_budget_than_is_free_takes_all_that_is_free() -> None:
+    selection = select_around(CONFIG, Budget("percent", 100), kernel_of(3, 5), Fixed(dropped=(0,)))
+    assert sorted(selection.chosen.tolist()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("fixed", "rows", "message"),
+    [
+        (Fixed((1,), (1,)), 2, "both kept and dropped"),
+        (Fixed((0, 1, 2)), 2, "3 rows are kept and the budget is 2"),
+        (Fixed(dropped=(0, 1, 2, 3)), 2, "Every row is dropped"),
+        (Fixed(kept=(7,)), 2, "not in the pool"),
+    ],
+)
+def test_contradictions_are_refused_with_a_reason(fixed: Fixed, rows: int, message: str) -> None:
+    with pytest.raises(SelectionError, match=message):
+        select_around(CONFIG, Budget("rows", rows), kernel_of(0, 4), fixed)

@@ -1,0 +1,56 @@
+"""Choosing again around a curator's edits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delift_core.curation import keep_selection, open_selection, pose, reoptimise
+from delift_core.errors import SelectionError
+from delift_core.jobs.runs import run_here
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.workspace import RunSpec, Workspace
+from tests.tiny_models import save_model
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    records = [
+        ParsedRecord((Message("user", f"Question {i}?"), Message("assistant", f"Answer {i * i}.")), "{}", "pool", i)
+        for i in range(1, 9)
+    ]
+    opened = Workspace.open(tmp_path / "workspace")
+    pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool", origin="test")
+    spec = RunSpec(pool.id, None, None, str(save_model(tmp_path / "model")), "auto", "cpu", "float32")
+    run = run_here(opened, spec, publish=lambda progress: None)
+    problem = pose(opened, run.id, "euclidean", ObjectiveConfig("instruction"))
+    keep_selection(opened, problem, problem.select(Budget("rows", 3)), name="first")
+    return opened
+
+
+def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -> None:
+    curated = open_selection(workspace, "s1")
+    pool = curated.problem.run.pool
+    chosen = curated.record.selection.chosen.tolist()
+    outsider = next(position for position in range(8) if position not in chosen)
+    workspace.edits.apply("s1", "keep", [pool[outsider].id], author="ada")
+    workspace.edits.apply("s1", "drop", [pool[chosen[0]].id], author="ada")
+    again = reoptimise(workspace, open_selection(workspace, "s1"), name="again", author="ada")
+    assert (again.id, again.selection.budget) == ("s2", Budget("rows", 3))
+    assert again.selection.chosen[0] == outsider and chosen[0] not in again.selection.chosen
+    assert again.selection.fixed.kept == (outsider,) and again.selection.fixed.dropped == (chosen[0],)
+    assert workspace.edits.overrides("s2") == {pool[outsider].id: "keep", pool[chosen[0]].id: "drop"}
+    assert "carried over from first (s1)" in workspace.edits.history("s2")[0].why
+    reread = open_selection(workspace, "s2")
+    assert reread.record.selection.fixed == again.selection.fixed
+    assert np.array_equal(reread.subset.positions, again.selection.chosen)
+    assert reread.why(outsider).startswith("Kept by hand before the others were chosen")
+    assert reread.why(chosen[0]).startswith("Dropped by hand before the others were chosen")
+    assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+
+
+def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace) -> None:
+    with pytest.raises(SelectionError, match="nothing was kept or dropped by hand"):
+        reoptimise(workspace, open_selection(workspace, "s1"), name="again", author="ada")
+    assert len(workspace.selections.records()) == 1
