@@ -197,6 +197,15 @@ class Scorer:
         weights = weights / weights.sum(dim=1, keepdim=True)
         return statistics, torch.einsum("bt,btd->bd", weights, hidden.float())
 
+    @torch.inference_mode()
+    def token_log_p(self, prefix: Prefix, suffix: Suffix) -> np.ndarray:
+        """Log probability (nats) of each response token of one suffix after a prefix: (T,) float64."""
+        (batch,) = self.pack([suffix])
+        scored = self._hidden(prefix, batch)[0, batch.positions]
+        logits = self._logits(scored)
+        log_p = logits.gather(1, batch.targets[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
+        return log_p.double().cpu().numpy()
+
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         try:
             hidden = self._hidden(prefix, batch)

@@ -26,6 +26,7 @@ from delift_core.samples import Sample
 from delift_core.selection.types import GreedyOrder
 from delift_core.utility.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.ui.blocks import clear_errors
+from pages.ui.pair_tokens import tokens_view
 from pages.ui.sample_view import ROLE_ICONS
 
 ROW_LINE, COLUMN_LINE = "row_line", "column_line"
@@ -254,6 +255,7 @@ def pair_view(problem: SelectionProblem) -> None:
     row, column = positions[row_line], positions[column_line]
     with clear_errors():
         _pair_numbers(problem, row, column)
+        tokens_view(problem.run, pool[row], pool[column])
     _text_of("Helped", pool[row])
     _text_of("Helper", pool[column])
 

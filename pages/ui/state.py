@@ -7,6 +7,7 @@ import streamlit as st
 
 from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose
 from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.reading import PairReader
 from delift_core.selection.types import ObjectiveConfig, Stage
 from delift_core.settings import default_workspace
 from delift_core.utility.metrics import Metric
@@ -64,6 +65,20 @@ def scored_run(run: RunRecord) -> ScoredRun:
 @st.cache_resource(max_entries=4, show_spinner="Opening the run…")
 def _scored_run(run_id: str, finished_at: str) -> ScoredRun:
     return open_run(workspace(), run_id)
+
+
+def pair_reader(run: ScoredRun) -> PairReader:
+    """The run's model for reading single pairs; one is kept, for all visitors.
+
+    Raises:
+        DeliftError: it cannot be loaded, or is another one by now.
+    """
+    return _pair_reader(run.record.id, str(run.record.finished_at), run)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading the model…")
+def _pair_reader(run_id: str, finished_at: str, _run: ScoredRun) -> PairReader:
+    return PairReader(_run)
 
 
 def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:

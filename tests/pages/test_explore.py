@@ -13,11 +13,13 @@ from streamlit.testing.v1 import AppTest
 from delift_core.errors import DeliftError
 from delift_core.figures.matrix import downsample
 from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.reading import ResponsePiece
 from delift_core.samples import Message, Sample
 from delift_core.workspace import Edit, Workspace
 from pages.ui import map_view
 from pages.ui.map_view import positions_of_lines
 from pages.ui.matrix_view import Picture, box_window
+from pages.ui.pair_tokens import marked
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -172,3 +174,19 @@ def test_lists_of_lines_name_the_rows_on_them(spans: list[tuple[int, int]]) -> N
 def test_other_lists_are_refused(text: str) -> None:
     with pytest.raises(DeliftError, match="write it as in"):
         positions_of_lines(text, ())
+
+
+def test_the_pair_can_be_read_token_by_token(scored_workspace: Path) -> None:
+    at = explore()
+    at.toggle(key="pair_tokens").set_value(True).run()
+    assert not at.exception and not at.error
+    (numbers,) = (frame.value for frame in at.dataframe if "p alone" in frame.value)
+    helped = at.number_input(key="row_line").value
+    sample = next(sample for sample in stored_run(scored_workspace).pool if sample.line == helped)
+    assert "".join(numbers["Token"]) == sample.response
+
+
+def test_marked_text_from_data_is_escaped() -> None:
+    html = marked((ResponsePiece("<img src=x onerror=alert(1)>", 0.1, 0.9), ResponsePiece('"a" & b\n', 0.5, 0.1)))
+    assert "<img" not in html and "&lt;img" in html
+    assert "solid" in html and "dotted" in html
