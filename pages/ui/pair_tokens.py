@@ -23,9 +23,8 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
     )
     if not shown:
         return
-    pieces = _pieces(
-        run.record.id, str(run.record.finished_at), helped.content_hash, helper.content_hash, run, helped, helper
-    )
+    identity = run.record.id, str(run.record.finished_at), helped.content_hash, helper.content_hash
+    pieces = _pieces(*identity, run, helped, helper)
     st.html(marked(pieces))
     st.caption("Blue, underlined: more likely with the example. Orange, dotted: less likely. Hover for the numbers.")
     with st.expander("The numbers", type="compact"):

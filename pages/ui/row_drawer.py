@@ -19,7 +19,7 @@ _COLOURS: dict[RowStatus, str] = {
 }
 
 
-@st.dialog("Row", position="right", width="medium")
+@st.dialog("Row", position="right", width="large")
 def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, position: int) -> None:
     """A drawer at the right; Escape closes it, Keep and Drop close it as well."""
     sample = curated.problem.run.pool[position]
@@ -34,10 +34,35 @@ def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts,
                     edit_rows(workspace, curated.record.id, action, [sample.id])
                     st.rerun()
     with clear_errors():
-        st.markdown(plain(curated.why(position)))
+        why, named = curated.why_naming(position)
+        st.markdown(plain(why))
         st.caption(_numbers(curated, facts, position))
         _own_edits(workspace.edits.history(curated.record.id), sample.id)
-    turns(sample)
+    _beside(curated, position, named)
+
+
+def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) -> None:
+    """The row, and next to it one of the rows that the reason names."""
+    pool = curated.problem.run.pool
+    others = [other for other in dict.fromkeys(named) if other != position]
+    if not others:
+        turns(pool[position])
+        return
+    with st.grid(2, min_column_width=240):
+        with st.container():
+            st.markdown(f"**This row** · line {pool[position].line}")
+            turns(pool[position])
+        with st.container():
+            other = st.pills(
+                "Beside it",
+                others,
+                default=others[0],
+                required=True,
+                key=f"beside_{position}",
+                format_func=lambda place: f"line {pool[place].line}",
+                label_visibility="collapsed",
+            )
+            turns(pool[others[0] if other is None else other])
 
 
 def _numbers(curated: CuratedSelection, facts: RowFacts, position: int) -> str:
