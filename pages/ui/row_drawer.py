@@ -33,6 +33,7 @@ def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts,
                 if st.button(action.capitalize(), key=f"drawer_{action}"):
                     edit_rows(workspace, curated.record.id, action, [sample.id])
                     st.rerun()
+    named: tuple[int, ...] = ()
     with clear_errors():
         why, named = curated.why_naming(position)
         st.markdown(plain(why))

@@ -147,11 +147,14 @@ def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path)
     press(select(at, 0), "Open")
     texts = [text.value for text in at.text]
     assert "Is water wet?" in texts and "Yes, *very* wet: **100 %** <b>wet</b>." in texts
-    assert [code.value for code in at.code] == ['{"instruction":"row 9 of pool"}']
+    assert at.code[0].value == '{"instruction":"row 9 of pool"}'
     shown = " ".join(text.value for text in at.markdown).replace("\\", "")
     curated = stored(scored_workspace)
     position = next(place for place, sample in enumerate(curated.problem.run.pool) if sample.line == 9)
-    assert curated.why(position) in shown
+    why, named = curated.why_naming(position)
+    assert why in shown
+    beside = curated.problem.run.pool[next(other for other in named if other != position)]
+    assert set(message.content for message in beside.messages) <= set(texts)
 
 
 def test_without_a_selection_the_page_links_to_select(scored_workspace: Path) -> None:
