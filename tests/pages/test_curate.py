@@ -154,7 +154,7 @@ def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path)
     why, named = curated.why_naming(position)
     assert why in shown
     beside = curated.problem.run.pool[next(other for other in named if other != position)]
-    assert set(message.content for message in beside.messages) <= set(texts)
+    assert {message.content for message in beside.messages} <= set(texts)
 
 
 def test_without_a_selection_the_page_links_to_select(scored_workspace: Path) -> None:
