@@ -105,7 +105,7 @@ with clear_errors():
         key="gain_curve",
         alt=alt_gain_curve(selection.greedy.gains, k, random.mean, random.std),
     )
-    composition_view(problem.run, {"subset": selection.chosen}, key="select")
+    composition_view(problem.run, {"the subset": selection.chosen}, key="select")
     st.subheader("Chosen rows")
     chosen_table(problem, selection)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):

@@ -9,24 +9,15 @@ of a point was when it was drawn: a choice made before an edit still names the s
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from delift_core.comparison import Side
 from delift_core.errors import DeliftError
 
-MapStatus = Literal[
-    "chosen",
-    "dropped",
-    "kept-by-hand",
-    "dropped-by-hand",
-    "target",
-    "existing",
-    "both",
-    "only-first",
-    "only-second",
-    "neither",
-]
+MapStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "target", "existing"]
 Theme = Literal["light", "dark"]
 
 
@@ -52,11 +43,28 @@ _LOOKS: dict[MapStatus, _Look] = {
     "chosen": _Look("chosen", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
     "dropped-by-hand": _Look("dropped by hand", _CROSS, 9, 1.0, "#DE7A22", "#F2A33A"),
     "kept-by-hand": _Look("kept by hand", "triangle", 9, 1.0, "#2E9E8F", "#92F0E0"),
+}
+# Two subsets on one map.
+_SIDE_LOOKS: dict[Side, _Look] = {
     "neither": _Look("in neither", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
     "both": _Look("in both", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
     "only-first": _Look("only in A", "triangle", 9, 1.0, "#DE7A22", "#F2A33A"),
     "only-second": _Look("only in B", "diamond", 9, 1.0, "#2E9E8F", "#92F0E0"),
 }
+
+_LABEL_SYMBOLS = ("circle", "triangle", "diamond", "rect", "pin")
+# The categorical colours of the app's two themes.
+_LABEL_COLOURS = (
+    ("#0B6BA8", "#5DB1F0"),
+    ("#DE7A22", "#F2A33A"),
+    ("#7B1E3A", "#C0527F"),
+    ("#9A78E0", "#7C74E0"),
+    ("#2E9E8F", "#92F0E0"),
+    ("#2B2F77", "#E9E64A"),
+    ("#B8407A", "#FF8FA3"),
+    ("#8A6D1F", "#8FBF5A"),
+    ("#4AA8D8", "#3E7FB8"),
+)
 
 
 def map_spec(
@@ -76,16 +84,57 @@ def map_spec(
     Raises:
         DeliftError: the lengths do not agree, or a status is unknown.
     """
+    unknown = sorted(set(status) - set(_LOOKS))
+    if unknown:
+        raise DeliftError(f"unknown map status {unknown[0]!r}; use one of {', '.join(_LOOKS)}")
+    return _option(coords, status, {str(name): look for name, look in _LOOKS.items()}, theme, labels)
+
+
+def sides_map_spec(
+    coords: np.ndarray, sides: Sequence[Side], *, theme: Theme, labels: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """As `map_spec`, for two subsets of a pool: one side a point."""
+    return _option(coords, sides, {str(side): look for side, look in _SIDE_LOOKS.items()}, theme, labels)
+
+
+def labelled_map_spec(
+    coords: np.ndarray,
+    groups: Sequence[str],
+    order: Sequence[str],
+    *,
+    theme: Theme,
+    labels: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """As `map_spec`, coloured by labels of the rows' own instead of by status.
+
+    Args:
+        groups: one label a point.
+        order: the different labels in the order of the legend; those beyond ten look alike.
+
+    Raises:
+        DeliftError: the lengths do not agree, or a label is not in `order`.
+    """
+    unknown = sorted(set(groups) - set(order))
+    if unknown:
+        raise DeliftError(f"the label {unknown[0]!r} is not in the order of labels; name every label there")
+    return _option(coords, groups, {label: _look_of(label, place) for place, label in enumerate(order)}, theme, labels)
+
+
+def _option(
+    coords: np.ndarray, groups: Sequence[str], looks: Mapping[str, _Look], theme: Theme, labels: Sequence[str] | None
+) -> dict[str, Any]:
+    """The option of a map whose points look as their group does."""
     import pandas as pd
 
     coords = np.asarray(coords, dtype=np.float32)
-    _check(coords, status, labels)
-    names = np.asarray(status, dtype=object)
-    counts = Counter(status)
-    present = [name for name in _LOOKS if counts[name]]
+    _check(coords, groups, labels)
+    names = np.asarray(groups, dtype=object)
+    counts = Counter(groups)
+    present = [name for name in looks if counts[name]]
+    titles = {name: f"{looks[name].word} ({counts[name]:,})" for name in present}
     table = {"x": coords[:, 0]}
-    for name in present:
-        table[name] = np.where(names == name, coords[:, 1], np.float32(np.nan))
+    for place, name in enumerate(present):
+        table[f"y{place}"] = np.where(names == name, coords[:, 1], np.float32(np.nan))
     texts = [str(index) for index in range(len(coords))] if labels is None else list(labels)
     return {
         "animation": False,
@@ -101,7 +150,7 @@ def map_spec(
             "itemGap": 14,
             "itemWidth": 12,
             "itemHeight": 12,
-            "data": [_titled(n, counts) for n in present],
+            "data": list(titles.values()),
         },
         "toolbox": {"left": "left", "feature": {"brush": {"type": ["rect", "polygon", "keep", "clear"]}}},
         "brush": {
@@ -115,19 +164,23 @@ def map_spec(
             {"type": "inside", "xAxisIndex": 0, "filterMode": "none"},
             {"type": "inside", "yAxisIndex": 0, "filterMode": "none"},
         ],
-        "series": [_series(name, counts, theme, _scale(len(coords))) for name in present],
+        "series": [
+            _series(name, titles[name], f"y{place}", looks[name], theme, _scale(len(coords)))
+            for place, name in enumerate(present)
+        ],
         "media": [{"query": {"maxWidth": 520}, "option": {"grid": {"bottom": 88}}}],
     }
 
 
-def alt_map(status: Sequence[MapStatus]) -> str:
-    """Says in one sentence how many samples the map shows of each status.
+def alt_map(status: Sequence[MapStatus] | Sequence[Side]) -> str:
+    """Says in one sentence how many samples the map shows of each status, or on each side.
 
     Args:
-        status: one status per point.
+        status: one per point.
     """
-    counts = Counter(status)
-    parts = [f"{counts[name]:,} {_LOOKS[name].word}" for name in get_args(MapStatus) if counts[name]]
+    counts = Counter(str(name) for name in status)
+    words = {str(name): look.word for looks in (_LOOKS, _SIDE_LOOKS) for name, look in looks.items()}
+    parts = [f"{counts[name]:,} {words[name]}" for name in (*get_args(MapStatus), *get_args(Side)) if counts[name]]
     if not parts:
         return "Map of samples with no sample on it."
     return f"Map of {len(status):,} samples, alike samples close together: {', '.join(parts)}."
@@ -148,7 +201,7 @@ def picked_points(event: Mapping[str, Any], count: int) -> tuple[int, ...]:
     return tuple(sorted(index for index in found if 0 <= index < count))
 
 
-def _check(coords: np.ndarray, status: Sequence[MapStatus], labels: Sequence[str] | None) -> None:
+def _check(coords: np.ndarray, status: Sequence[str], labels: Sequence[str] | None) -> None:
     if coords.ndim != 2 or coords.shape[1] != 2:
         raise DeliftError(f"map coordinates of shape {coords.shape} are not points in the plane; give two columns")
     sizes = [len(status)] + ([] if labels is None else [len(labels)])
@@ -156,9 +209,19 @@ def _check(coords: np.ndarray, status: Sequence[MapStatus], labels: Sequence[str
         raise DeliftError(
             f"{len(coords)} map points do not fit {sizes} statuses and labels; give one of each per point"
         )
-    unknown = sorted(set(status) - set(_LOOKS))
-    if unknown:
-        raise DeliftError(f"unknown map status {unknown[0]!r}; use one of {', '.join(_LOOKS)}")
+
+
+def _look_of(label: str, place: int) -> _Look:
+    """Ten colours and five symbols, so that neighbours in the legend differ in both; what comes after is grey."""
+    if place >= len(_LABEL_COLOURS):
+        return _Look(label, "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True)
+    light, dark = _LABEL_COLOURS[place]
+    return _Look(label, _LABEL_SYMBOLS[place % len(_LABEL_SYMBOLS)], 7, 0.85, light, dark)
+
+
+def _inert(text: str) -> str:
+    """A text from data for a formatter, which reads HTML and fills in what stands in braces."""
+    return escape(text).replace("{", "&#123;").replace("}", "&#125;")
 
 
 def _axis(values: np.ndarray) -> dict[str, Any]:
@@ -168,30 +231,25 @@ def _axis(values: np.ndarray) -> dict[str, Any]:
     return {"type": "value", "show": False, "min": low - margin, "max": high + margin}
 
 
-def _titled(name: MapStatus, counts: Counter[MapStatus]) -> str:
-    return f"{_LOOKS[name].word} ({counts[name]:,})"
-
-
 def _scale(points: int) -> float:
     """Smaller symbols on a fuller map, so that clusters stay clouds instead of becoming slabs."""
     bounds = ((300, 1.5), (3_000, 1.0), (15_000, 0.8))
     return next((scale for most, scale in bounds if points <= most), 0.6)
 
 
-def _series(name: MapStatus, counts: Counter[MapStatus], theme: Theme, scale: float) -> dict[str, Any]:
-    look = _LOOKS[name]
+def _series(name: str, title: str, column: str, look: _Look, theme: Theme, scale: float) -> dict[str, Any]:
     colour = look.dark if theme == "dark" else look.light
     # The library's own hollow symbols are filled with white, which shines out of a dark page.
     fill = {"color": "rgba(0,0,0,0)", "borderColor": colour, "borderWidth": 1} if look.hollow else {"color": colour}
     return {
         "id": name,
-        "name": _titled(name, counts),
+        "name": title,
         "type": "scatter",
         "symbol": look.symbol,
         "symbolSize": round(look.size * scale, 1),
         # Drawn at once: with progressive drawing the brush sees only what is drawn so far. Large mode reports nothing.
         "progressive": 0,
-        "encode": {"x": "x", "y": name},
+        "encode": {"x": "x", "y": column},
         "itemStyle": {"opacity": look.opacity} | fill,
-        "tooltip": {"formatter": f"{{@label}}<br>{look.word}"},
+        "tooltip": {"formatter": f"{{@label}}<br>{_inert(look.word)}"},
     }

@@ -20,7 +20,7 @@ def composition_view(run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: 
         subsets: name of a subset to its positions in the pool; what leans is said of the first.
         key: of the widgets, one a place.
     """
-    found = _facets(run.record.id, str(run.record.finished_at), run)
+    found = facets_of(run)
     st.subheader("Composition")
     if not found:
         st.caption("Nothing tells the rows of this pool apart: one source, one length, one turn each.")
@@ -42,13 +42,18 @@ def composition_view(run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: 
 def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> None:
     noted = leans(found, positions)
     if not noted:
-        st.caption(f"No label has ten points more or less in the {name} than in the pool.")
+        st.caption(f"No label has ten points more or less in {name} than in the pool.")
         return
     told = "; ".join(
-        f"{lean.facet.lower()} {lean.label}: {lean.subset:.0%} of the {name}, {lean.pool:.0%} of the pool"
+        f"{lean.facet.lower()} {lean.label}: {lean.subset:.0%} of {name}, {lean.pool:.0%} of the pool"
         for lean in noted[:_TOLD]
     )
     st.caption(f":material/balance: {plain(f'Largest differences: {told}.')}")
+
+
+def facets_of(run: ScoredRun) -> tuple[Facet, ...]:
+    """What tells the rows of a run's pool apart, found once."""
+    return _facets(run.record.id, str(run.record.finished_at), run)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -10,18 +10,29 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.comparison import Comparison
+from delift_core.composition import Facet
 from delift_core.curation import CuratedSelection
 from delift_core.errors import DeliftError
-from delift_core.figures.coverage_map import MapStatus, Theme, alt_map, map_spec, picked_points
+from delift_core.figures.coverage_map import (
+    MapStatus,
+    Theme,
+    alt_map,
+    labelled_map_spec,
+    map_spec,
+    picked_points,
+    sides_map_spec,
+)
 from delift_core.jobs.runs import ScoredRun
 from delift_core.layout import map_coordinates
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, shorten
+from pages.ui.composition_view import facets_of
 from pages.ui.edit_actions import edit_rows, rows_in_words, undo_edit
 from pages.ui.navigation import page_path
 
 LISTED = 200
+_STATE = "State of the rows"
 SPELT_OUT = 12
 LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
@@ -34,7 +45,7 @@ def map_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | N
     left, right = st.columns([3, 2], gap="medium")
     with left:
         coords = _coordinates(run)
-        drawn = _draw(run, coords, statuses(run, curated))
+        drawn = _draw(run, coords, statuses(run, curated), _ask_colour(run))
         st.caption(
             "▭ box or ⬠ lasso at the top left, then Keep or Drop; the third tool adds a second area, ✕ clears. "
             "The wheel zooms. Alike rows lie close together, but a distance on the map has no exact meaning."
@@ -64,7 +75,23 @@ def _laid_out(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
     return map_coordinates(_run.embeddings())
 
 
-def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus]) -> tuple[int, ...]:
+def _ask_colour(run: ScoredRun) -> Facet | None:
+    """What the colours say: the state of the rows (None), or a facet of theirs."""
+    by_name = {facet.name: facet for facet in facets_of(run)}
+    name = st.selectbox(
+        "Colours", [_STATE, *by_name], key="map_colours", bind="query-params", label_visibility="collapsed", width=220
+    )
+    return by_name.get(name)
+
+
+def _groups(run: ScoredRun, facet: Facet) -> tuple[list[str], list[str]]:
+    """The label of every point, and all labels in order; target and existing rows are labels of their own."""
+    pool = [facet.labels[code] for code in facet.codes]
+    extra = (("target rows", len(run.target)), ("existing rows", len(run.existing)))
+    return pool + [word for word, count in extra for _ in range(count)], [*facet.labels, *(word for word, _ in extra)]
+
+
+def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus], facet: Facet | None) -> tuple[int, ...]:
     """Draws the map and returns the points inside the drawn areas."""
     few = len(coords) <= LABELLED
     labels = [
@@ -72,8 +99,12 @@ def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus]) -> tuple[
         for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
         for sample in samples
     ]
+    spec = map_spec(coords, status, theme=_theme(), labels=labels)
+    if facet is not None:
+        groups, order = _groups(run, facet)
+        spec = labelled_map_spec(coords, groups, order, theme=_theme(), labels=labels)
     event = st.echarts_chart(
-        map_spec(coords, status, theme=_theme(), labels=labels),
+        spec,
         key=f"map_{run.record.id}",
         height=560,
         on_select="rerun",
@@ -87,7 +118,7 @@ def sides_map(run: ScoredRun, compared: Comparison) -> None:
     coords = _coordinates(run)[: len(run.pool)]
     labels = [f"line {sample.line}: {shorten(sample.prompt, 60)}" for sample in run.pool]
     st.echarts_chart(
-        map_spec(coords, compared.sides, theme=_theme(), labels=labels if len(labels) <= LABELLED else None),
+        sides_map_spec(coords, compared.sides, theme=_theme(), labels=labels if len(labels) <= LABELLED else None),
         key=f"sides_{run.record.id}",
         height=430,
         alt=alt_map(compared.sides),

@@ -11,6 +11,7 @@ from delift_core.samples import Sample
 from pages.ui import state
 
 _FAINT = 0.02
+_MARKED = 2_000
 _RAISED, _LOWERED = "11, 107, 168", "222, 122, 34"  # the theme's blue and orange, seen apart by the colour-blind too
 
 
@@ -25,7 +26,9 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
         return
     identity = run.record.id, str(run.record.finished_at), helped.content_hash, helper.content_hash
     pieces = _pieces(*identity, run, helped, helper)
-    st.html(marked(pieces))
+    st.html(marked(pieces[:_MARKED]))
+    if len(pieces) > _MARKED:
+        st.caption(f"The first {_MARKED:,} of {len(pieces):,} tokens are marked; the numbers below are of all.")
     st.caption("Blue, underlined: more likely with the example. Orange, dotted: less likely. Hover for the numbers.")
     with st.expander("The numbers", type="compact"):
         st.dataframe(

@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from delift_core.curation import CuratedSelection, RowStatus
+from delift_core.samples import Sample
 from delift_core.utility.metrics import METRIC_UNITS
 from delift_core.workspace import Edit, EditAction, Workspace
 from pages.ui.blocks import clear_errors, plain
@@ -19,7 +20,25 @@ _COLOURS: dict[RowStatus, str] = {
 }
 
 
-@st.dialog("Row", position="right", width="large")
+ROW = "row"
+"""Name of the open row's id in the address."""
+
+
+def position_in_address(pool: tuple[Sample, ...]) -> int | None:
+    """The row that the address asks for; an id that is not in the pool is taken off it."""
+    wanted = st.query_params.get(ROW)
+    found = next((position for position, sample in enumerate(pool) if sample.id == wanted), None)
+    if found is None:
+        close_row()
+    return found
+
+
+def close_row() -> None:
+    """Takes the row off the address, so that the drawer stays closed."""
+    st.query_params.pop(ROW, None)
+
+
+@st.dialog("Row", position="right", width="large", on_dismiss=close_row)
 def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, position: int) -> None:
     """A drawer at the right; Escape closes it, Keep and Drop close it as well."""
     sample = curated.problem.run.pool[position]
@@ -32,6 +51,7 @@ def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts,
             for action in actions:
                 if st.button(action.capitalize(), key=f"drawer_{action}"):
                     edit_rows(workspace, curated.record.id, action, [sample.id])
+                    close_row()
                     st.rerun()
     named: tuple[int, ...] = ()
     with clear_errors():
@@ -62,6 +82,7 @@ def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) ->
                 key=f"beside_{position}",
                 format_func=lambda place: f"line {pool[place].line}",
                 label_visibility="collapsed",
+                help="Rows that the reason names",
             )
             turns(pool[others[0] if other is None else other])
 

@@ -3,7 +3,9 @@
 Only the rows of the page in view are sent to the browser, whatever the size of the pool.
 """
 
+import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +14,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
+from delift_core.composition import Facet
 from delift_core.curation import CuratedSelection, RowStatus
 from delift_core.jobs.runs import ScoredRun
 from delift_core.workspace import Workspace
@@ -108,14 +111,16 @@ def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _ru
     return np.array([places[sample.id] for sample in _run.pool])
 
 
-def ask_rows(facts: RowFacts) -> tuple[str, Show, Sort]:
-    """The toolbar: what to search for, which rows to show, in what order."""
+def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort, np.ndarray | None]:
+    """The toolbar: what to search for, which rows to show, in what order, and (n,) bool which rows pass the filters
+    (None without any). All of it is in the address, so that a view is a link."""
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search",
             type="search",
             placeholder="Search prompts and responses",
             key="curate_search",
+            bind="query-params",
             label_visibility="collapsed",
             width=240,
         )
@@ -125,6 +130,7 @@ def ask_rows(facts: RowFacts) -> tuple[str, Show, Sort]:
             default="all",
             required=True,
             key="curate_show",
+            bind="query-params",
             label_visibility="collapsed",
             format_func=lambda name: f"{SHOWS[name]} ({int(facts.shown(name).sum()):,})",
         )
@@ -133,10 +139,34 @@ def ask_rows(facts: RowFacts) -> tuple[str, Show, Sort]:
             list(SORTS),
             format_func=SORTS.__getitem__,
             key="curate_sort",
+            bind="query-params",
             label_visibility="collapsed",
             width=165,
         )
-    return search or "", show, sort
+        passing = _ask_filters(facets)
+    return search or "", show, sort, passing
+
+
+def _ask_filters(facets: Sequence[Facet]) -> np.ndarray | None:
+    """Labels to keep, of one facet or several together."""
+    if not facets:
+        return None
+    set_already = sum(bool(st.session_state.get(_filter_key(facet))) for facet in facets)
+    label = f"Filter ({set_already})" if set_already else "Filter"
+    passing: np.ndarray | None = None
+    with st.popover(label, icon=":material/filter_list:", help="Rows must have one of the labels of every filter"):
+        for facet in facets:
+            wanted = st.multiselect(facet.name, facet.labels, key=_filter_key(facet), bind="query-params")
+            if wanted:
+                codes = [facet.labels.index(name) for name in wanted]
+                matching = np.isin(facet.codes, codes)
+                passing = matching if passing is None else passing & matching
+    return passing
+
+
+def _filter_key(facet: Facet) -> str:
+    """A name for the address: letters, digits and underscores."""
+    return "filter_" + re.sub(r"\W+", "_", facet.name).strip("_").lower()
 
 
 def paged_table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, *, view: str, version: int) -> list[int]:

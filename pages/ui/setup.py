@@ -59,6 +59,7 @@ def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunReco
         persist_state="session",
         help="A scoring run: one pool measured with one model.",
     )
+    st.query_params["run"] = chosen
     return by_id[chosen]
 
 
@@ -75,12 +76,15 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
         persist_state="session",
         help="What was chosen from this run, under the name you kept it by.",
     )
+    st.query_params["selection"] = chosen
     return by_id[chosen]
 
 
 def _settle(kind: str, key: str, known: Mapping[str, object]) -> None:
     """Puts a picker on what another page asked for, and off what is no longer there."""
     wanted = state.wanted(kind)
+    if wanted is None and key not in st.session_state:  # a new visitor: what the address asks for
+        wanted = st.query_params.get(kind)
     if wanted in known:
         st.session_state[key] = wanted
     elif st.session_state.get(key) not in known:

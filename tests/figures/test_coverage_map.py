@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delift_core.comparison import Side
 from delift_core.errors import DeliftError
-from delift_core.figures.coverage_map import MapStatus, Theme, alt_map, map_spec, picked_points
+from delift_core.figures.coverage_map import (
+    MapStatus,
+    Theme,
+    alt_map,
+    labelled_map_spec,
+    map_spec,
+    picked_points,
+    sides_map_spec,
+)
 
 STATUSES: tuple[MapStatus, ...] = get_args(MapStatus)
 THEMES: tuple[Theme, ...] = get_args(Theme)
@@ -180,3 +189,33 @@ def test_the_alternative_text_counts_each_status() -> None:
     text = alt_map(["chosen", "dropped", "dropped", "kept-by-hand"])
     assert "4 samples" in text and "1 chosen, 2 dropped, 1 kept by hand" in text
     assert "no sample" in alt_map([])
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_two_subsets_on_one_map_are_told_apart_by_colour_and_symbol(theme: Theme) -> None:
+    sides: list[Side] = ["both", "only-first", "only-second", "neither"]
+    spec = sides_map_spec(POINTS[:4], sides, theme=theme)
+    styles = [(s["symbol"], s["itemStyle"].get("borderColor", s["itemStyle"]["color"])) for s in spec["series"]]
+    assert len({symbol for symbol, _ in styles}) == 3 and len({colour for _, colour in styles}) == 4
+    assert "1 only in A, 1 only in B" in alt_map(sides)
+
+
+def test_points_can_be_coloured_by_labels_of_their_own() -> None:
+    order = [f"label {place}" for place in range(12)]
+    groups = [order[place % 12] for place in range(48)]
+    spec = labelled_map_spec(POINTS, groups, order, theme="light")
+    table = spec["dataset"]["source"]
+    assert [s["name"] for s in spec["series"]] == [f"{label} (4)" for label in order]
+    assert len({s["itemStyle"].get("borderColor", s["itemStyle"]["color"]) for s in spec["series"][:9]}) == 9
+    for place, series in enumerate(spec["series"]):
+        heights = table[series["encode"]["y"]].to_numpy()
+        assert np.flatnonzero(np.isfinite(heights)).tolist() == [place, place + 12, place + 24, place + 36]
+    with pytest.raises(DeliftError, match="'label 11' is not in the order"):
+        labelled_map_spec(POINTS, groups, order[:11], theme="light")
+
+
+def test_a_label_from_data_is_inert_in_the_hover_text() -> None:
+    label = "<img src=x onerror=alert(1)>{@x}"
+    (series,) = labelled_map_spec(POINTS[:1], [label], [label], theme="dark")["series"]
+    shown = series["tooltip"]["formatter"].removeprefix("{@label}<br>")
+    assert "<" not in shown and "{" not in shown

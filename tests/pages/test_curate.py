@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as strategy
 from streamlit.testing.v1 import AppTest
 
+from delift_core.composition import facets
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.workspace import Workspace
 from pages.ui import row_table
@@ -183,3 +184,36 @@ def test_arranged_shows_each_row_of_a_state_once_in_order(data: strategy.DataObj
     assert sorted(by_gain.tolist()) == list(range(n)) and (np.diff(gain[by_gain]) <= 0).all()
     in_subset, out = (set(arranged(facts, show, "gain", None).tolist()) for show in ("chosen", "dropped"))
     assert in_subset | out == set(range(n)) and not in_subset & out
+
+
+def test_filters_narrow_the_rows(scored_workspace: Path) -> None:
+    at = curate()
+    key = "filter_response_length"
+    options = at.multiselect(key=key).options
+    at.multiselect(key=key).set_value([options[0]]).run()
+    assert not at.exception
+    shown = lines(at)
+    run = stored(scored_workspace).problem.run
+    facet = next(facet for facet in facets(run.pool, run.alone().tokens) if facet.name == "Response length")
+    assert set(shown) == {run.pool[place].line for place in np.flatnonzero(facet.codes == 0)}
+
+
+def test_a_view_is_a_link(scored_workspace: Path) -> None:
+    wanted = stored(scored_workspace).problem.run.pool[5]
+    restart()
+    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert at.query_params["run"] == "r1" and at.query_params["selection"] == "s1"
+    at = at.switch_page("pages/curate.py")
+    at.query_params["row"] = wanted.id
+    at.query_params["curate_search"] = "Translate"
+    at.run()
+    assert not at.exception
+    assert wanted.prompt in [text.value for text in at.text]
+    assert at.text_input(key="curate_search").value == "Translate"
+
+
+def test_a_row_in_the_address_that_is_not_in_the_pool_is_taken_off(scored_workspace: Path) -> None:
+    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/curate.py")
+    at.query_params["row"] = "stranger"
+    at.run()
+    assert not at.exception and "row" not in at.query_params
