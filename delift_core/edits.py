@@ -18,9 +18,10 @@ class Subset:
     """A selection after edits; all arrays are int64 positions in the pool.
 
     Attributes:
-        positions: (m,) the subset: what the optimiser chose and nobody dropped, in pick order, then `by_hand`.
-        by_hand: kept by hand though the optimiser had not chosen them, in pool order.
-        dropped: dropped by hand though the optimiser had chosen them, in pool order.
+        positions: (m,) the subset: what the optimiser chose and nobody dropped, in pick order, then what was added.
+        by_hand: kept by hand though the optimiser had not chosen them, in pool order; those that it was told to choose
+            around are among them, and stand where they were picked in `positions`.
+        dropped: dropped by hand though the optimiser had chosen them, or dropped before it chose, in pool order.
     """
 
     positions: np.ndarray
@@ -53,12 +54,12 @@ def subset_after_edits(
     if len(kept) + len(dropped) < len(overrides):
         stranger = next(iter(overrides.keys() - set(sample_ids)))
         raise SelectionError(f"edited sample {stranger!r} is not in the pool: use the pool of the selection's run")
-    by_hand = np.setdiff1d(kept, selection.chosen)
+    added = np.setdiff1d(kept, selection.chosen)
     remaining = selection.chosen[~np.isin(selection.chosen, dropped)]
     return Subset(
-        positions=np.concatenate([remaining, by_hand]).astype(np.int64),
-        by_hand=by_hand,
-        dropped=np.intersect1d(dropped, selection.chosen),
+        positions=np.concatenate([remaining, added]).astype(np.int64),
+        by_hand=np.union1d(added, np.intersect1d(kept, selection.fixed.kept)).astype(np.int64),
+        dropped=np.intersect1d(dropped, np.union1d(selection.chosen, selection.fixed.dropped)).astype(np.int64),
     )
 
 

@@ -63,9 +63,6 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     record, config = curated.record, curated.problem.config
     tokens = curated.problem.run.token_counts()
     extra = {"task": f", η = {config.eta:g}", "continual": f", ν = {config.nu:g}"}.get(config.stage, "")
-    fixed = record.selection.fixed
-    kept = len({*fixed.kept, *curated.subset.by_hand.tolist()} - {*curated.subset.dropped.tolist()})
-    dropped = len({*fixed.dropped, *curated.subset.dropped.tolist()} - {*curated.subset.by_hand.tolist()})
     own, theirs = (value(part.problem.kernel, curated.subset.positions) for part in (curated, other))
     return {
         "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}",
@@ -73,7 +70,7 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
         "Budget": format_budget(record.selection.budget),
         "Rows": f"{len(curated.subset.positions):,}",
         "Tokens": f"{int(tokens[curated.subset.positions].sum()):,}",
-        "By hand": f"{kept:,} kept, {dropped:,} dropped",
+        "By hand": f"{len(curated.subset.by_hand):,} kept, {len(curated.subset.dropped):,} dropped",
         "Coverage by its own objective": f"{own:.4g}",
         "Coverage by the other's objective": f"{theirs:.4g}",
         "Certificate": f"at least {record.selection.certificate.ratio:.0%} of the best",

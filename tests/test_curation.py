@@ -45,6 +45,7 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     reread = open_selection(workspace, "s2")
     assert reread.record.selection.fixed == again.selection.fixed
     assert np.array_equal(reread.subset.positions, again.selection.chosen)
+    assert reread.statuses[outsider] == "kept-by-hand" and reread.statuses[chosen[0]] == "dropped-by-hand"
     assert reread.why(outsider).startswith("Kept by hand before the others were chosen")
     assert reread.why(chosen[0]).startswith("Dropped by hand before the others were chosen")
     assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()

@@ -40,7 +40,7 @@ _SHOWN_STATES: dict[Show, tuple[RowStatus, ...]] = {
 }
 _TEXT_LENGTH = 200
 PAGE_SIZES = (25, 50, 100)
-_PAGE_SIZE = "curate_page_size"
+_PAGE_SIZE, _SHOW = "curate_page_size", "curate_show"
 _ROW_HEIGHT, _TALLEST = 33, 640
 
 
@@ -114,6 +114,9 @@ def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _ru
 def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort, np.ndarray | None]:
     """The toolbar: what to search for, which rows to show, in what order, and (n,) bool which rows pass the filters
     (None without any). All of it is in the address, so that a view is a link."""
+    # By hand, since a bound widget writes its label into the address, and these labels hold counts that change.
+    if _SHOW not in st.session_state and st.query_params.get("show") in SHOWS:
+        st.session_state[_SHOW] = st.query_params["show"]
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search",
@@ -122,15 +125,14 @@ def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort,
             key="curate_search",
             bind="query-params",
             label_visibility="collapsed",
-            width=240,
+            width=190,
         )
         show: Show = st.pills(
             "Show",
             list(SHOWS),
             default="all",
             required=True,
-            key="curate_show",
-            bind="query-params",
+            key=_SHOW,
             label_visibility="collapsed",
             format_func=lambda name: f"{SHOWS[name]} ({int(facts.shown(name).sum()):,})",
         )
@@ -144,6 +146,7 @@ def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort,
             width=165,
         )
         passing = _ask_filters(facets)
+    st.query_params["show"] = show
     return search or "", show, sort, passing
 
 
