@@ -17,7 +17,7 @@ import numpy as np
 from delift_core.comparison import Side
 from delift_core.errors import DeliftError
 
-MapStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "target", "existing"]
+MapStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "target", "existing", "undecided"]
 Theme = Literal["light", "dark"]
 
 
@@ -38,6 +38,7 @@ _CROSS = "path://M0,2L2,0L6,4L10,0L12,2L8,6L12,10L10,12L6,8L2,12L0,10L4,6Z"
 # In drawing order: what comes later lies on top.
 _LOOKS: dict[MapStatus, _Look] = {
     "dropped": _Look("dropped", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
+    "undecided": _Look("not decided yet", "circle", 5, 0.7, "#8A6D1F", "#8FBF5A"),
     "existing": _Look("existing", "rect", 6, 0.7, "#9A78E0", "#7C74E0"),
     "target": _Look("target", "diamond", 9, 0.85, "#7B1E3A", "#E9E64A"),
     "chosen": _Look("chosen", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),

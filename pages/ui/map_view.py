@@ -51,15 +51,15 @@ def map_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | N
             "The wheel zooms. Alike rows lie close together, but a distance on the map has no exact meaning."
         )
         if curated is None:
-            st.caption("There is no selection yet, so every row of the pool is drawn as dropped.")
+            st.caption("There is no selection yet, so nothing is decided.")
     with right:
         picked_view(workspace, run, curated, drawn)
 
 
 def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus]:
     """One status a point."""
-    dropped: MapStatus = "dropped"
-    pool: list[MapStatus] = list(curated.statuses) if curated else [dropped] * len(run.pool)
+    undecided: MapStatus = "undecided"
+    pool: list[MapStatus] = list(curated.statuses) if curated else [undecided] * len(run.pool)
     target: list[MapStatus] = ["target"] * len(run.target)
     existing: list[MapStatus] = ["existing"] * len(run.existing)
     return pool + target + existing

@@ -19,7 +19,8 @@ from delift_core.figures.coverage_map import (
     sides_map_spec,
 )
 
-STATUSES: tuple[MapStatus, ...] = get_args(MapStatus)
+EVERY: tuple[MapStatus, ...] = get_args(MapStatus)
+STATUSES = EVERY[:6]  # those of the recorded map; "undecided" stands alone, before there is a selection
 THEMES: tuple[Theme, ...] = get_args(Theme)
 
 # The small map on which the events below were recorded (streamlit 1.67): 8 columns of 6 points on whole numbers.
