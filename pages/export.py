@@ -11,10 +11,11 @@ from delift_core.export.checks import checks
 from delift_core.export.export import export_selection, preview
 from delift_core.export.manifest import manifest_path
 from delift_core.export.writers import ExportFormat
-from delift_core.workspace import ExportRecord, Workspace
+from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title
 from pages.ui.setup import page_setup
 from pages.ui.state import curated
+from pages.ui.trainer_view import recipes_view, trainers_view
 
 FORMAT_WORDS: dict[ExportFormat, str] = {
     "same": "As it came in",
@@ -67,7 +68,7 @@ def downloads(export: ExportRecord) -> None:
     st.caption(plain(f"On this machine: {out}"))
 
 
-def earlier(workspace: Workspace, exports: tuple[ExportRecord, ...]) -> None:
+def earlier(exports: tuple[ExportRecord, ...]) -> None:
     """What was written from this selection before."""
     with st.expander(f"Written before ({len(exports)})", icon=":material/history:", type="compact"):
         table = pd.DataFrame(
@@ -119,4 +120,7 @@ with clear_errors():
         for line in preview(selection, format):
             st.code(line, language="json", wrap_lines=True)
         if written:
-            earlier(current.workspace, written)
+            earlier(written)
+    trainers_view(selection, format)
+    if latest and latest.format == format:
+        recipes_view(selection, Path(latest.path))

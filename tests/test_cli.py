@@ -174,6 +174,23 @@ def test_export_again_after_an_edit(run: Run, studio: Studio, tmp_path: Path) ->
     refused(run("export", "s999", *common[2:]), "no selection 's999'")
 
 
+def test_export_says_what_trainers_keep_and_writes_recipes(run: Run, studio: Studio, tmp_path: Path) -> None:
+    common = ("export", studio.document["selection"], "--workspace", studio.workspace)
+    code, out, _ = run(*common, "--out", tmp_path / "o.jsonl", "--recipes", "--max-tokens", "99")
+    assert code == 0 and "LLaMA-Factory would keep 3 of 3 rows" in out and "o.axolotl.yaml" in out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *("o.jsonl", "o.manifest.json", "o.trl.py", "o.dataset_info.json", "o.axolotl.yaml", "o.card.md"),
+    }
+    assert "sequence_len: 99" in (tmp_path / "o.axolotl.yaml").read_text("utf-8")
+    card = (tmp_path / "o.card.md").read_text("utf-8")
+    assert 'path: "o.jsonl"' in card and "| TRL | 3 | 3 |" in card and str(studio.folder) not in card
+    code, out, _ = run(*common, "--out", tmp_path / "p.jsonl", "--max-tokens", "5", "--json")
+    trainers = {one["trainer"]: one for one in json.loads(out)["trainers"]}
+    assert (trainers["Axolotl"]["kept"], trainers["LLaMA-Factory"]["kept"]) == (0, 3)
+    assert {risk["effect"] for risk in trainers["Axolotl"]["risks"]} == {"left out"}
+
+
 def test_score_says_what_it_measured(run: Run, studio: Studio) -> None:
     common = ("score", studio.pool, "--model", studio.model, "--workspace", studio.workspace)
     code, out, _ = run(*common, "--json")

@@ -11,6 +11,7 @@ from delift_core.cli import curate_commands, data_commands, manifest_commands, u
 from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.export.manifest import ExportFormat
+from delift_core.export.side_files import DEFAULT_LIMIT
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.selection.budget import parse_budget
@@ -76,10 +77,12 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--seed", default=0, type=_whole, help="of the random baseline; default: %(default)s")
     curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)
+    _add_trainers(curate)
     _add_out(curate)
     export = _command(commands, "export", "write the subset of a kept selection", curate_commands.export)
     export.add_argument("selection_id", metavar="SELECTION_ID", help="such as s1")
     _add_format(export)
+    _add_trainers(export)
     _add_out(export)
     _add_workspace(export)
 
@@ -142,6 +145,13 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _add_format(parser: argparse.ArgumentParser) -> None:
     words = "same (records as found, the default) or a format to write them in"
     parser.add_argument("--format", default="same", choices=get_args(ExportFormat), help=words)
+
+
+def _add_trainers(parser: argparse.ArgumentParser) -> None:
+    words = "longest row that your trainer takes, for the check table; default: %(default)s"
+    parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=_positive, metavar="N", help=words)
+    words = "also write a data set card and what TRL, LLaMA-Factory and Axolotl need to read the file"
+    parser.add_argument("--recipes", action="store_true", help=words)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
