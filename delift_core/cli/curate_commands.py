@@ -218,9 +218,9 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     return _Inputs(
-        load_source(arguments.pool, arguments.map),
-        load_source(arguments.target, arguments.target_map) if arguments.target else None,
-        load_source(arguments.existing, arguments.existing_map) if arguments.existing else None,
+        load_source(arguments.pool, arguments.map, arguments.answer),
+        load_source(arguments.target, arguments.target_map, arguments.answer) if arguments.target else None,
+        load_source(arguments.existing, arguments.existing_map, arguments.answer) if arguments.existing else None,
     )
 
 

@@ -11,7 +11,7 @@ from delift_core.export.writers import ensure_writable, render_lines, write_line
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats and problems by class."""
-    dataset = load_source(arguments.file, arguments.map).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
@@ -43,7 +43,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
     path = named_path(arguments.file)
     ensure_writable(arguments.out, [path] if path else [])
-    dataset = load_source(arguments.file, arguments.map).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
     digest, rows = write_lines(arguments.out, render_lines(dataset.samples, arguments.format))
     lines = [

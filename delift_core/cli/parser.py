@@ -12,6 +12,7 @@ from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.export.manifest import ExportFormat
 from delift_core.export.side_files import DEFAULT_LIMIT
+from delift_core.formats.preference import Answer
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.selection.budget import parse_budget
@@ -19,7 +20,7 @@ from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
 
-_FILE = "a .json, .jsonl, .csv, .tsv or .parquet file, or hub:owner/name[:split]"
+_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or hub:owner/name[:split]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -136,6 +137,8 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     words = f"columns of {of}: prompt=COL,response=COL[,system=COL]"
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
+    words = "which answer is to be learnt where rows hold a preferred and a rejected one"
+    parser.add_argument("--answer", choices=get_args(Answer), help=words)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

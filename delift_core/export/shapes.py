@@ -82,7 +82,7 @@ def shape_of_file(records: Sequence[object]) -> Shape:
 
 def shape_of(record: object) -> Shape:
     """The shape of one record, without what only a whole file can tell."""
-    if not isinstance(record, Mapping):
+    if not isinstance(record, Mapping) or ("chosen" in record and "rejected" in record):
         return Shape("unknown")
     for key in TURN_KEYS:
         if isinstance(record.get(key), list):

@@ -1,7 +1,8 @@
-"""Where samples come from: a file, uploaded bytes or a data set on the Hugging Face hub.
+"""Where samples come from: a file, a folder of files, uploaded bytes or a data set on the Hugging Face hub.
 
 Files become raw records (`read_records`), raw records become a `Dataset` by way of the wire formats. Knows nothing of
-the workspace, tokenizers or models. The parts: `records` (what a raw record is), `json_records`, `tables` and `hub`
+the workspace, tokenizers or models. The parts: `inputs` (what is to be
+read), `records` (what a raw record is), `json_records`, `tables` and `hub`
 (the three kinds of source), `loading` (records to data set, and previews for column mapping).
 """
 
