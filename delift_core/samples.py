@@ -35,6 +35,7 @@ ProblemKind = Literal[
     "bad-encoding",
     "no-choice",
     "other-answer",
+    "left-out-by-choice",
 ]
 
 

@@ -5,24 +5,27 @@ from collections import Counter
 from dataclasses import asdict
 
 from delift_core.cli.inputs import load_source, named_path, problem_classes, problem_documents, problem_lines
+from delift_core.cli.look import look_at
 from delift_core.cli.terminal import Output
 from delift_core.export.writers import ensure_writable, render_lines, write_lines
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    """Prints rows, format, repeats and problems by class."""
+    """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
     dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
     columns = dataset.mapping
     mapped = f" (prompt from {columns.prompt!r}, response from {columns.response!r})" if columns else ""
+    look = look_at(dataset, arguments.near, arguments.against)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
         f"{len(dataset.problems):,} records left out",
         *problem_lines(classes),
         f"repeats: {repeats:,} rows have the same conversation as an earlier one",
         f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
+        *look.lines(),
     ]
     document = {
         "file": arguments.file,
@@ -34,6 +37,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         "repeats": repeats,
         "turns": {str(length): count for length, count in sorted(turns.items())},
         "content_hash": dataset.content_hash,
+        **look.document(),
     }
     Output(arguments.json).show(lines, document)
     return 0

@@ -53,6 +53,10 @@ def _add_data_commands(commands: "_Commands[_Parser]") -> None:
     inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", data_commands.inspect)
     inspect.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(inspect, "FILE")
+    words = "share of common text from which rows are near copies; default: 0.8, and 1 (exact copies) for a large file"
+    inspect.add_argument("--near", type=_near, metavar="SHARE", help=words)
+    words = "a target or held-out file, or hub data set: say which rows have a prompt that it holds as well"
+    inspect.add_argument("--against", metavar="F", help=words)
     convert = _command(commands, "convert", "write a file in another format; needs no model", data_commands.convert)
     convert.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(convert, "FILE")
@@ -180,6 +184,10 @@ def _weight(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, 0.0, 1.0, "a number from 0 to 1")
+
+
+def _near(text: str) -> float:
+    return _number(text, 0.1, 1.0, "a number from 0.1 to 1")
 
 
 def _number(text: str, least: float, most: float, words: str) -> float:
