@@ -134,7 +134,8 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
         written = list(render_lines(dataset.samples, "same"))
         check_table([DECODER.decode(line) for line in written], limit=10)
         assert "".join(written).encode().count(b"\n") == len(dataset)
-        assert all(str(problem).encode() and problem.excerpt.encode() for problem in dataset.problems)
+        for problem in dataset.problems:
+            assert "\n" not in str(problem) and len(f"{problem}{problem.excerpt}".encode()) > 0
         return len(dataset), len(dataset.problems)
     try:
         map_preview(read_columns_of_bytes(data, name))

@@ -94,7 +94,14 @@ def curate(arguments: argparse.Namespace) -> int:
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
         with _selection_named(record.id):
-            manifest = export_selection(workspace, record.id, arguments.out, format=arguments.format, problem=problem)
+            manifest = export_selection(
+                workspace,
+                record.id,
+                arguments.out,
+                format=arguments.format,
+                formulas=arguments.formulas,
+                problem=problem,
+            )
         curated = open_selection(workspace, record.id, problem)
         warnings = tuple(check for check in checks(curated, arguments.format) if not check.ok)
         diagnosis = diagnose(problem.utilities.pool)
@@ -110,7 +117,9 @@ def curate(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
-        manifest = export_selection(workspace, arguments.selection_id, arguments.out, format=arguments.format)
+        manifest = export_selection(
+            workspace, arguments.selection_id, arguments.out, format=arguments.format, formulas=arguments.formulas
+        )
         curated = open_selection(workspace, arguments.selection_id)
         kit = trainer_kit(curated, manifest, arguments.max_tokens)
     files = write_kit(kit, arguments.out) if arguments.recipes else ()

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from delift_core.cli.inputs import load_source, named_path, problem_classes, problem_documents, problem_lines
 from delift_core.cli.look import look_at
 from delift_core.cli.terminal import Output
-from delift_core.export.writers import ensure_writable, render_lines, write_lines
+from delift_core.export.containers import write_rows
+from delift_core.export.writers import ensure_writable, render_lines
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -49,7 +50,9 @@ def convert(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.out, [path] if path else [])
     dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
-    digest, rows = write_lines(arguments.out, render_lines(dataset.samples, arguments.format))
+    digest, rows = write_rows(
+        arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas
+    )
     lines = [
         f"{arguments.out}: {rows:,} rows written as {arguments.format} (read as {dataset.format}), "
         f"{len(dataset.problems):,} records left out",

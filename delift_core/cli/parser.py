@@ -10,6 +10,7 @@ from delift_core import __version__
 from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
 from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
+from delift_core.export.containers import Formulas
 from delift_core.export.manifest import ExportFormat
 from delift_core.export.side_files import DEFAULT_LIMIT
 from delift_core.formats.preference import Answer
@@ -162,7 +163,13 @@ def _add_trainers(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, type=Path, metavar="OUT.jsonl", help="file to write")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="OUT.jsonl", help="file to write: JSON lines, or .parquet, .csv"
+    )
+    words = (
+        "CSV cells that a spreadsheet would run as a formula: keep as they are (default), or quote with an apostrophe"
+    )
+    parser.add_argument("--formulas", default="keep", choices=get_args(Formulas), help=words)
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:

@@ -72,6 +72,11 @@ def read_records(path: Path) -> Iterator[RawRecord | Problem]:
     return _read(inputs_of(path))
 
 
+def read_bytes(data: bytes, filename: str) -> Iterator[RawRecord | Problem]:
+    """As `read_records`, for the bytes of an uploaded file."""
+    return _read((Input(Path(filename).name, data),))
+
+
 def load_file(
     path: Path,
     *,
