@@ -1,4 +1,4 @@
-"""What trainers make of an exported file: the check table, the rows at risk, and the recipes to read it with."""
+"""What trainers make of an exported file: the check table, rows at risk, recipes; and what was written before."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from delift_core.export.manifest import ExportFormat, manifest_path, read_manife
 from delift_core.export.side_files import DEFAULT_LIMIT, trainer_kit
 from delift_core.export.trainers import TrainerCheck
 from delift_core.samples import Sample
+from delift_core.workspace import ExportRecord
 from pages.ui.blocks import plain
 
 LIMIT_KEY = "export_max_tokens"
@@ -69,6 +70,21 @@ def recipes_view(selection: CuratedSelection, out: Path) -> None:
             st.download_button(
                 f"Download {plain(file)}", data=text, file_name=file, icon=":material/download:", on_click="ignore"
             )
+
+
+def earlier_view(exports: tuple[ExportRecord, ...]) -> None:
+    """What was written from this selection before."""
+    with st.expander(f"Written before ({len(exports)})", icon=":material/history:", type="compact"):
+        table = pd.DataFrame(
+            {
+                "File": [export.path for export in exports],
+                "Rows": [export.n_records for export in exports],
+                "Format": [export.format for export in exports],
+                "SHA-256": [export.sha256 for export in exports],
+                "When": [export.created_at for export in exports],
+            }
+        )
+        st.dataframe(table, hide_index=True, alt="Files written from this selection")
 
 
 def _risks(table: tuple[TrainerCheck, ...], samples: tuple[Sample, ...]) -> None:
