@@ -93,10 +93,12 @@ def _check(
         if verdicts:
             effect, reason = min(verdicts, key=lambda verdict: _GRAVITY.index(verdict[0]))
             risks.append(Risk(row, trainer, effect, reason))
+    stops = [risk for risk in risks if risk.effect == "stops the load"]
+    if stops:
+        note = f"the load stops at {len(stops):,} rows: {stops[0].reason}; mend them, or write in another format"
+        return TrainerCheck(trainer, len(records), 0, note, tuple(risks))
     lost = sum(risk.effect == "left out" for risk in risks)
-    stops = any(risk.effect == "stops the load" for risk in risks)
-    kept = 0 if stops else len(records) - lost
-    return TrainerCheck(trainer, len(records), kept, f"read as {SHAPE_WORDS[shape.name]}", tuple(risks))
+    return TrainerCheck(trainer, len(records), len(records) - lost, f"read as {SHAPE_WORDS[shape.name]}", tuple(risks))
 
 
 _Verdict = tuple[Effect, str]
@@ -133,7 +135,9 @@ def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:
 
 def _llama_factory(record: object, shape: Shape) -> Iterator[_Verdict]:
     if _other_shape(record, shape) or not isinstance(record, Mapping):
-        yield "stops the load", "the record is of another shape than the others"
+        # Columns that it lacks are null in the table: a null answer is left out, a null list of turns is not expected.
+        effect: Effect = "stops the load" if shape.name == "turns" else "left out"
+        yield effect, "the record is of another shape than the others"
         return
     if record.get("tools") and not shape.tools_are_text:
         yield "loses a field", "`tools` is read as JSON text only, and is a list here"

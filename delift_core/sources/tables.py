@@ -86,6 +86,8 @@ def _batch_rows(batches: Iterator["pa.RecordBatch"], source: str, kind: str) -> 
     number = 0
     try:
         for batch in batches:
+            # A damaged file can hold offsets that point outside its data, and reading those ends the process.
+            batch.validate(full=True)
             for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
                 for row in batch.slice(start, PARQUET_BATCH_ROWS).to_pylist():
                     number += 1

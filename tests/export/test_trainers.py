@@ -59,10 +59,12 @@ def test_chat_rows(record: object, trl: str, llama_factory: str, axolotl: str) -
         ({"output": ""}, "kept", "kept", "left out"),
         ({"instruction": 3}, "stops the load", "stops the load", "kept"),
         ({"history": [["q", "a"]]}, "kept", "kept", "loses a field"),
+        (GOOD, "stops the load", "left out", "stops the load"),
     ],
 )
 def test_alpaca_rows(change: dict[str, object], trl: str, llama_factory: str, axolotl: str) -> None:
-    assert list(verdicts(ALPACA | change, good=ALPACA).values()) == [trl, llama_factory, axolotl]
+    record = change if change is GOOD else ALPACA | change
+    assert list(verdicts(record, good=ALPACA).values()) == [trl, llama_factory, axolotl]
 
 
 def test_length_is_cut_or_left_out_as_each_trainer_does() -> None:
@@ -75,6 +77,12 @@ def test_length_is_cut_or_left_out_as_each_trainer_does() -> None:
         "Axolotl": [(1, "left out"), (2, "left out")],
     }
     assert [check.kept for check in table] == [3, 4, 2]
+
+
+def test_where_the_load_stops_the_account_says_so() -> None:
+    table = check_table([ALPACA, GOOD, ALPACA], limit=9)
+    assert [check.kept for check in table] == [0, 2, 0]
+    assert table[0].note.startswith("the load stops at 1 rows: the record is of another shape")
 
 
 def test_a_file_that_a_trainer_cannot_read_keeps_nothing_and_gets_no_recipe() -> None:
