@@ -12,7 +12,17 @@ from functools import cached_property
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
-FormatName = Literal["alpaca", "sharegpt", "messages", "prompt-completion", "columns"]
+# "preference" is recognised but not read until it is said which answer is to be learnt.
+FormatName = Literal[
+    "alpaca",
+    "sharegpt",
+    "messages",
+    "prompt-completion",
+    "columns",
+    "preference",
+    "preference-chosen",
+    "preference-rejected",
+]
 ProblemKind = Literal[
     "not-json",
     "not-an-object",
@@ -23,6 +33,9 @@ ProblemKind = Literal[
     "not-text",
     "no-assistant-turn",
     "bad-encoding",
+    "no-choice",
+    "other-answer",
+    "left-out-by-choice",
 ]
 
 

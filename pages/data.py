@@ -6,8 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.curation import add_sample_project
+from delift_core.samples import Problem
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, shorten, title
+from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
 from pages.ui.sample_view import sample_drawer
 from pages.ui.setup import page_setup
@@ -85,9 +87,8 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
         sample_drawer(samples[picked[0]])
 
 
-def problems_view(workspace: Workspace, record: DatasetRecord) -> None:
-    """Records that could not be used, by kind, each with its place and its remedy."""
-    problems = workspace.datasets.load(record.id).problems
+def problems_view(problems: tuple[Problem, ...]) -> None:
+    """Records that were left out, by kind, each with its place and its remedy."""
     if not problems:
         st.badge("Every record can be used", icon=":material/check:", color="green")
         return
@@ -120,8 +121,14 @@ with clear_errors():
     if records:
         shown = sets_table(records)
         st.subheader(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
-        rows_tab, problems_tab = st.tabs([f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})"])
+        labels = [f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})", "Health", "Copies"]
+        rows_tab, problems_tab, health_tab, copies_tab = st.tabs(labels)
+        dataset = current.workspace.datasets.load(shown.id)
         with rows_tab:
             rows_view(current.workspace, shown)
         with problems_tab:
-            problems_view(current.workspace, shown)
+            problems_view(dataset.problems)
+        with health_tab:
+            health_view(current.workspace, shown, dataset)
+        with copies_tab:
+            copies_view(current.workspace, shown, dataset)

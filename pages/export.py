@@ -3,18 +3,19 @@
 from pathlib import Path
 from typing import get_args
 
-import pandas as pd
 import streamlit as st
 
 from delift_core.curation import CuratedSelection
 from delift_core.export.checks import checks
+from delift_core.export.containers import Container, container_of
 from delift_core.export.export import export_selection, preview
 from delift_core.export.manifest import manifest_path
 from delift_core.export.writers import ExportFormat
-from delift_core.workspace import ExportRecord, Workspace
+from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title
 from pages.ui.setup import page_setup
 from pages.ui.state import curated
+from pages.ui.trainer_view import earlier_view, recipes_view, trainers_view
 
 FORMAT_WORDS: dict[ExportFormat, str] = {
     "same": "As it came in",
@@ -22,6 +23,12 @@ FORMAT_WORDS: dict[ExportFormat, str] = {
     "sharegpt": "ShareGPT",
     "messages": "Messages",
     "prompt-completion": "Prompt and completion",
+}
+FILE_TYPES: dict[Container, str] = {"jsonl": "JSONL", "parquet": "Parquet", "csv": "CSV"}
+MIME_TYPES: dict[Container, str] = {
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+    "csv": "text/csv",
 }
 TRAINER_HINTS: dict[ExportFormat, str] = {
     "same": "Every record byte for byte as it was found.",
@@ -51,7 +58,7 @@ def downloads(export: ExportRecord) -> None:
             f"Download {plain(out.name)} ({size(out.stat().st_size)})",
             data=lambda: out.open("rb"),
             file_name=out.name,
-            mime="application/jsonl",
+            mime=MIME_TYPES[container_of(out)],
             icon=":material/download:",
             type="primary",
             on_click="ignore",
@@ -65,21 +72,6 @@ def downloads(export: ExportRecord) -> None:
             on_click="ignore",
         )
     st.caption(plain(f"On this machine: {out}"))
-
-
-def earlier(workspace: Workspace, exports: tuple[ExportRecord, ...]) -> None:
-    """What was written from this selection before."""
-    with st.expander(f"Written before ({len(exports)})", icon=":material/history:", type="compact"):
-        table = pd.DataFrame(
-            {
-                "File": [export.path for export in exports],
-                "Rows": [export.n_records for export in exports],
-                "Format": [export.format for export in exports],
-                "SHA-256": [export.sha256 for export in exports],
-                "When": [export.created_at for export in exports],
-            }
-        )
-        st.dataframe(table, hide_index=True, alt="Files written from this selection")
 
 
 def file_stem(name: str) -> str:
@@ -101,13 +93,33 @@ with clear_errors():
             "Format", list(get_args(ExportFormat)), format_func=lambda name: FORMAT_WORDS[name], key="export_format"
         )
         st.caption(TRAINER_HINTS[format])
-        name = st.text_input("File name", value=f"{file_stem(current.selection.name)}.jsonl", key="export_name")
-        out = current.workspace.exports_folder / f"{file_stem(Path(name).stem)}.jsonl"
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            name = st.text_input("File name", value=file_stem(current.selection.name), key="export_name")
+            kind: Container = st.segmented_control(
+                "File type",
+                list(FILE_TYPES),
+                default="jsonl",
+                required=True,
+                format_func=FILE_TYPES.get,
+                key="file_type",
+            )
+        quote = kind == "csv" and st.toggle(
+            "Make spreadsheet formulas harmless",
+            help="Puts an apostrophe before cells that begin like a formula; a trainer then sees it too.",
+        )
+        out = current.workspace.exports_folder / f"{file_stem(Path(name).stem)}.{kind}"
         written = current.workspace.exports.records(current.selection.id)
         latest = next((export for export in written if export.path == str(out.resolve())), None)
-        kind = "secondary" if latest else "primary"
-        if st.button("Write the file", type=kind, icon=":material/save:", help="Later edits need writing again."):
-            export_selection(current.workspace, current.selection.id, out, format=format, problem=selection.problem)
+        weight = "secondary" if latest else "primary"
+        if st.button("Write the file", type=weight, icon=":material/save:", help="Later edits need writing again."):
+            export_selection(
+                current.workspace,
+                current.selection.id,
+                out,
+                format=format,
+                formulas="quote" if quote else "keep",
+                problem=selection.problem,
+            )
             st.toast(plain(f"{out.name} is written"), icon=":material/check_circle:")
             st.rerun()
         if latest:
@@ -119,4 +131,7 @@ with clear_errors():
         for line in preview(selection, format):
             st.code(line, language="json", wrap_lines=True)
         if written:
-            earlier(current.workspace, written)
+            earlier_view(written)
+    trainers_view(selection, format)
+    if latest and latest.format == format:
+        recipes_view(selection, Path(latest.path))

@@ -114,6 +114,35 @@ def test_inspect_counts_rows_and_problems(run: Run, studio: Studio) -> None:
     assert {one["kind"]: one["first"]["line"] for one in document["problems"]} == {"empty-response": 7, "not-json": 8}
 
 
+def test_inspect_says_what_to_look_at(run: Run, tmp_path: Path) -> None:
+    long = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
+    lines = [json.dumps({"instruction": long, "output": "It leans."}), row(1, "Dear {{name}}")]
+    lines += [json.dumps({"instruction": long.replace("child", "kid"), "output": "It leans."})]
+    lines += [json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})]
+    pool = write(tmp_path / "pool.jsonl", lines)
+    other = write(tmp_path / "held.jsonl", [json.dumps({"question": long.upper(), "answer": "Otherwise."})])
+    code, out, _ = run("inspect", pool, "--against", other)
+    assert code == 0 and "formats: 3 alpaca, 1 messages" in out
+    assert "look at: 1 × Left over from a template (line 2)" in out
+    assert "copies: 1 rows are copies (from 80% alike) of 1 others" in out and "keep line 1" in out
+    assert "shared: 2 rows have a prompt that the other set holds too (line 1, 3)" in out
+    document = json.loads(run("inspect", pool, "--against", other, "--near", "1", "--json")[1])
+    assert document["formats"] == {"alpaca": 3, "messages": 1} and document["copies"] == []
+    assert [one["row"]["line"] for one in document["shared"]] == [1]
+    assert [one["rows"][0]["line"] for one in document["health"]] == [2]
+    refused(run("inspect", pool, "--near", "0"), "0.1 to 1")
+
+
+def test_a_preference_file_needs_a_choice(run: Run, tmp_path: Path) -> None:
+    pairs = write(tmp_path / "p.jsonl", [json.dumps({"prompt": "q", "chosen": "a", "rejected": "b"})] * 2)
+    refused(run("inspect", pairs), "--answer chosen")
+    assert "preference-rejected" in run("inspect", pairs, "--answer", "rejected")[1]
+    common = ("convert", pairs, "--answer", "chosen", "--out", tmp_path / "o.jsonl")
+    assert run(*common, "--format", "messages")[0] == 0
+    turns = json.loads((tmp_path / "o.jsonl").read_text("utf-8").splitlines()[0])["messages"]
+    assert [turn["content"] for turn in turns] == ["q", "a"]
+
+
 def test_curate_writes_the_chosen_lines_as_found(studio: Studio) -> None:
     manifest = read_manifest(studio.manifest)
     lines = pool_lines()
@@ -172,6 +201,23 @@ def test_export_again_after_an_edit(run: Run, studio: Studio, tmp_path: Path) ->
     with Workspace.open(studio.workspace) as workspace:
         workspace.edits.undo(selection)
     refused(run("export", "s999", *common[2:]), "no selection 's999'")
+
+
+def test_export_says_what_trainers_keep_and_writes_recipes(run: Run, studio: Studio, tmp_path: Path) -> None:
+    common = ("export", studio.document["selection"], "--workspace", studio.workspace)
+    code, out, _ = run(*common, "--out", tmp_path / "o.jsonl", "--recipes", "--max-tokens", "99")
+    assert code == 0 and "LLaMA-Factory would keep 3 of 3 rows" in out and "o.axolotl.yaml" in out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        *("o.jsonl", "o.manifest.json", "o.trl.py", "o.dataset_info.json", "o.axolotl.yaml", "o.card.md"),
+    }
+    assert "sequence_len: 99" in (tmp_path / "o.axolotl.yaml").read_text("utf-8")
+    card = (tmp_path / "o.card.md").read_text("utf-8")
+    assert 'path: "o.jsonl"' in card and "| TRL | 3 | 3 |" in card and str(studio.folder) not in card
+    code, out, _ = run(*common, "--out", tmp_path / "p.jsonl", "--max-tokens", "5", "--json")
+    trainers = {one["trainer"]: one for one in json.loads(out)["trainers"]}
+    assert (trainers["Axolotl"]["kept"], trainers["LLaMA-Factory"]["kept"]) == (0, 3)
+    assert {risk["effect"] for risk in trainers["Axolotl"]["risks"]} == {"left out"}
 
 
 def test_score_says_what_it_measured(run: Run, studio: Studio) -> None:

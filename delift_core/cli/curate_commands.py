@@ -17,9 +17,12 @@ from delift_core.cli.inputs import (
 )
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output, UsageError
+from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation import CuratedSelection, keep_selection, open_selection, pose
 from delift_core.errors import ExportError
 from delift_core.export import Check, Manifest, checks, export_selection, manifest_path
+from delift_core.export.checks import subset_samples
+from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import ensure_writable, unwritable
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
@@ -91,11 +94,22 @@ def curate(arguments: argparse.Namespace) -> int:
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
         with _selection_named(record.id):
-            manifest = export_selection(workspace, record.id, arguments.out, format=arguments.format, problem=problem)
+            manifest = export_selection(
+                workspace,
+                record.id,
+                arguments.out,
+                format=arguments.format,
+                formulas=arguments.formulas,
+                problem=problem,
+            )
         curated = open_selection(workspace, record.id, problem)
         warnings = tuple(check for check in checks(curated, arguments.format) if not check.ok)
         diagnosis = diagnose(problem.utilities.pool)
-        report = _CurateReport(arguments.out, workspace.folder, inputs, curated, manifest, diagnosis, warnings)
+        kit = trainer_kit(curated, manifest, arguments.max_tokens)
+        files = write_kit(kit, arguments.out) if arguments.recipes else ()
+        report = _CurateReport(
+            arguments.out, workspace.folder, inputs, curated, manifest, diagnosis, warnings, kit, files
+        )
     Output(arguments.json).show(report.lines(), report.document())
     return 0
 
@@ -103,11 +117,17 @@ def curate(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
-        manifest = export_selection(workspace, arguments.selection_id, arguments.out, format=arguments.format)
+        manifest = export_selection(
+            workspace, arguments.selection_id, arguments.out, format=arguments.format, formulas=arguments.formulas
+        )
+        curated = open_selection(workspace, arguments.selection_id)
+        kit = trainer_kit(curated, manifest, arguments.max_tokens)
+    files = write_kit(kit, arguments.out) if arguments.recipes else ()
     output = manifest.output
     lines = [
         f"{arguments.out}: {output.rows:,} rows of selection {manifest.selection_id} written as {output.format}",
         f"{manifest_path(arguments.out)}: manifest",
+        *kit_lines(kit, subset_samples(curated), files),
     ]
     document = {
         "selection": manifest.selection_id,
@@ -116,6 +136,8 @@ def export(arguments: argparse.Namespace) -> int:
         "rows": output.rows,
         "format": output.format,
         "sha256": output.sha256,
+        "trainers": kit_documents(kit, subset_samples(curated)),
+        "files": [str(path) for path in files],
     }
     Output(arguments.json).show(lines, document)
     return 0
@@ -132,6 +154,8 @@ class _CurateReport:
     manifest: Manifest
     diagnosis: Diagnosis
     warnings: tuple[Check, ...]
+    kit: TrainerKit
+    files: tuple[Path, ...]
 
     def lines(self) -> list[str]:
         pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
@@ -147,6 +171,7 @@ class _CurateReport:
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
+            *kit_lines(self.kit, subset_samples(self.curated), self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
 
@@ -172,6 +197,8 @@ class _CurateReport:
             "diagnosis": self.diagnosis.sentence,
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
+            "trainers": kit_documents(self.kit, subset_samples(self.curated)),
+            "files": [str(path) for path in self.files],
         }
 
 
@@ -200,9 +227,9 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     return _Inputs(
-        load_source(arguments.pool, arguments.map),
-        load_source(arguments.target, arguments.target_map) if arguments.target else None,
-        load_source(arguments.existing, arguments.existing_map) if arguments.existing else None,
+        load_source(arguments.pool, arguments.map, arguments.answer),
+        load_source(arguments.target, arguments.target_map, arguments.answer) if arguments.target else None,
+        load_source(arguments.existing, arguments.existing_map, arguments.answer) if arguments.existing else None,
     )
 
 

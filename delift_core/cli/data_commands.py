@@ -5,24 +5,28 @@ from collections import Counter
 from dataclasses import asdict
 
 from delift_core.cli.inputs import load_source, named_path, problem_classes, problem_documents, problem_lines
+from delift_core.cli.look import look_at
 from delift_core.cli.terminal import Output
-from delift_core.export.writers import ensure_writable, render_lines, write_lines
+from delift_core.export.containers import write_rows
+from delift_core.export.writers import ensure_writable, render_lines
 
 
 def inspect(arguments: argparse.Namespace) -> int:
-    """Prints rows, format, repeats and problems by class."""
-    dataset = load_source(arguments.file, arguments.map).dataset
+    """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
+    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
     columns = dataset.mapping
     mapped = f" (prompt from {columns.prompt!r}, response from {columns.response!r})" if columns else ""
+    look = look_at(dataset, arguments.near, arguments.against)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
         f"{len(dataset.problems):,} records left out",
         *problem_lines(classes),
         f"repeats: {repeats:,} rows have the same conversation as an earlier one",
         f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
+        *look.lines(),
     ]
     document = {
         "file": arguments.file,
@@ -34,6 +38,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         "repeats": repeats,
         "turns": {str(length): count for length, count in sorted(turns.items())},
         "content_hash": dataset.content_hash,
+        **look.document(),
     }
     Output(arguments.json).show(lines, document)
     return 0
@@ -43,9 +48,11 @@ def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
     path = named_path(arguments.file)
     ensure_writable(arguments.out, [path] if path else [])
-    dataset = load_source(arguments.file, arguments.map).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
     classes = problem_classes(dataset.problems)
-    digest, rows = write_lines(arguments.out, render_lines(dataset.samples, arguments.format))
+    digest, rows = write_rows(
+        arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas
+    )
     lines = [
         f"{arguments.out}: {rows:,} rows written as {arguments.format} (read as {dataset.format}), "
         f"{len(dataset.problems):,} records left out",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from delift_core.cli.terminal import UsageError
+from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, Problem
 from delift_core.sources import load_file, load_hub
 
@@ -53,8 +54,11 @@ def named_path(name: str) -> Path | None:
     return None if name.startswith(HUB_PREFIX) else Path(name)
 
 
-def load_source(name: str, mapping: ColumnMapping | None) -> Source:
-    """Loads a file, or a data set of the hub.
+def load_source(name: str, mapping: ColumnMapping | None, answer: Answer | None = None) -> Source:
+    """Loads a file, a folder of files, or a data set of the hub.
+
+    Args:
+        answer: which answer of a preference record is to be learnt.
 
     Raises:
         UsageError: a hub name of another form.
@@ -62,11 +66,12 @@ def load_source(name: str, mapping: ColumnMapping | None) -> Source:
     """
     path = named_path(name)
     if path is not None:
-        return Source(load_file(path, mapping=mapping), str(path.resolve()), path)
+        return Source(load_file(path, mapping=mapping, answer=answer), str(path.resolve()), path)
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", name)
     if match is None:
         raise UsageError(f"{name!r} is not understood; write hub:owner/name or hub:owner/name:split")
-    return Source(load_hub(match[1], split=match[2] or "train", mapping=mapping), name, None)
+    dataset = load_hub(match[1], split=match[2] or "train", mapping=mapping, answer=answer)
+    return Source(dataset, name, None)
 
 
 def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:

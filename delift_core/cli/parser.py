@@ -10,7 +10,10 @@ from delift_core import __version__
 from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
 from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
+from delift_core.export.containers import Formulas
 from delift_core.export.manifest import ExportFormat
+from delift_core.export.side_files import DEFAULT_LIMIT
+from delift_core.formats.preference import Answer
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.selection.budget import parse_budget
@@ -18,7 +21,7 @@ from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
 
-_FILE = "a .json, .jsonl, .csv, .tsv or .parquet file, or hub:owner/name[:split]"
+_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or hub:owner/name[:split]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +54,10 @@ def _add_data_commands(commands: "_Commands[_Parser]") -> None:
     inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", data_commands.inspect)
     inspect.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(inspect, "FILE")
+    words = "share of common text from which rows are near copies; default: 0.8, and 1 (exact copies) for a large file"
+    inspect.add_argument("--near", type=_near, metavar="SHARE", help=words)
+    words = "a target or held-out file, or hub data set: say which rows have a prompt that it holds as well"
+    inspect.add_argument("--against", metavar="F", help=words)
     convert = _command(commands, "convert", "write a file in another format; needs no model", data_commands.convert)
     convert.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(convert, "FILE")
@@ -76,10 +83,12 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--seed", default=0, type=_whole, help="of the random baseline; default: %(default)s")
     curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)
+    _add_trainers(curate)
     _add_out(curate)
     export = _command(commands, "export", "write the subset of a kept selection", curate_commands.export)
     export.add_argument("selection_id", metavar="SELECTION_ID", help="such as s1")
     _add_format(export)
+    _add_trainers(export)
     _add_out(export)
     _add_workspace(export)
 
@@ -133,6 +142,8 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     words = f"columns of {of}: prompt=COL,response=COL[,system=COL]"
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
+    words = "which answer is to be learnt where rows hold a preferred and a rejected one"
+    parser.add_argument("--answer", choices=get_args(Answer), help=words)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -144,8 +155,21 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default="same", choices=get_args(ExportFormat), help=words)
 
 
+def _add_trainers(parser: argparse.ArgumentParser) -> None:
+    words = "longest row that your trainer takes, for the check table; default: %(default)s"
+    parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=_positive, metavar="N", help=words)
+    words = "also write a data set card and what TRL, LLaMA-Factory and Axolotl need to read the file"
+    parser.add_argument("--recipes", action="store_true", help=words)
+
+
 def _add_out(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, type=Path, metavar="OUT.jsonl", help="file to write")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="OUT.jsonl", help="file to write: JSON lines, or .parquet, .csv"
+    )
+    words = (
+        "CSV cells that a spreadsheet would run as a formula: keep as they are (default), or quote with an apostrophe"
+    )
+    parser.add_argument("--formulas", default="keep", choices=get_args(Formulas), help=words)
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +191,10 @@ def _weight(text: str) -> float:
 
 def _share(text: str) -> float:
     return _number(text, 0.0, 1.0, "a number from 0 to 1")
+
+
+def _near(text: str) -> float:
+    return _number(text, 0.1, 1.0, "a number from 0.1 to 1")
 
 
 def _number(text: str, least: float, most: float, words: str) -> float:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from delift_core.curation import CuratedSelection
-from delift_core.export.writers import ExportFormat, unwritable
+from delift_core.export.trainers import Length, TrainerCheck, check_table
+from delift_core.export.writers import ExportFormat, render_lines, unwritable
 from delift_core.samples import Sample
 from delift_core.sources.json_records import DECODER
 
@@ -45,6 +46,30 @@ def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]
         _untruncated(curated),
         _all_scored(curated),
     )
+
+
+def subset_records(curated: CuratedSelection, format: ExportFormat) -> tuple[object, ...]:
+    """The records that an export in a format would hold, decoded, in its order.
+
+    Raises:
+        ExportError: the format cannot hold one of the rows.
+    """
+    return tuple(DECODER.decode(line) for line in render_lines(subset_samples(curated), format))
+
+
+def trainer_checks(curated: CuratedSelection, format: ExportFormat, limit: int) -> tuple[TrainerCheck, ...]:
+    """What each trainer would do with the exported file; `Risk.row` counts the rows of `subset_samples`.
+
+    Args:
+        limit: the trainers' longest row, in tokens of the model that measured the utilities.
+
+    Raises:
+        ExportError: the format cannot hold one of the rows.
+    """
+    alone = curated.problem.run.alone()
+    positions = sorted(curated.subset.positions.tolist())
+    lengths = [Length(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in positions]
+    return check_table(subset_records(curated, format), limit=limit, lengths=lengths)
 
 
 def _writable(samples: tuple[Sample, ...], format: ExportFormat) -> Check:

@@ -17,6 +17,7 @@ from delift_core import __version__
 from delift_core.curation import CuratedSelection, SelectionProblem, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
+from delift_core.export.containers import Formulas, write_rows
 from delift_core.export.inputs import file_hash, find_input, reload
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
@@ -49,14 +50,16 @@ def export_selection(
     out: Path,
     *,
     format: ExportFormat = "same",
+    formulas: Formulas = "keep",
     problem: SelectionProblem | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Manifest:
     """Writes the subset of a selection (in pool file order), then its manifest beside it, and notes the export.
 
     Args:
-        out: the file to write, JSON lines; an earlier one is replaced.
+        out: the file to write, JSON lines, or a table where it ends in .parquet or .csv; an earlier one is replaced.
         format: see `writers.render_lines`.
+        formulas: for CSV, see `containers.write_rows`.
         problem: the selection's own problem, when the caller has it already.
         clock: gives the time, with its zone.
 
@@ -77,7 +80,7 @@ def export_selection(
     lines = render_lines(samples, format)
     rows = _rows(workspace, curated)
     inputs = tuple(_input_entry(record) for record in records)
-    digest, written = write_lines(out, lines)
+    digest, written = write_rows(out, lines, formulas=formulas)
     manifest = Manifest(
         version=MANIFEST_VERSION,
         created_at=clock().isoformat(),

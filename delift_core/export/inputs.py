@@ -8,6 +8,7 @@ from pathlib import Path
 
 from delift_core.errors import DataError
 from delift_core.export.manifest import InputEntry
+from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset
 from delift_core.sources import load_file
 
@@ -34,11 +35,13 @@ def reload(path: Path, content_hash: str, mapping: ColumnMapping | None) -> Data
 
     Args:
         content_hash: what the data set had.
-        mapping: the data set's columns; tried when the formats as detected give something else.
+        mapping: the data set's columns; tried when the formats as detected give something else, whichever answer
+            of a preference record is taken.
     """
-    for columns in (None, mapping) if mapping else (None,):
+    tries: list[tuple[ColumnMapping | None, Answer | None]] = [(None, None), (None, "chosen"), (None, "rejected")]
+    for columns, answer in [*tries, (mapping, None)] if mapping else tries:
         try:
-            dataset = load_file(path, mapping=columns)
+            dataset = load_file(path, mapping=columns, answer=answer)
         except DataError:
             continue
         if dataset.content_hash == content_hash:

@@ -8,12 +8,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from delift_core.errors import ExportError
+from delift_core.errors import DataError, ExportError
 from delift_core.export.checks import Check
+from delift_core.export.containers import container_of, unquoted
 from delift_core.export.inputs import file_hash, find_input, reload_input
 from delift_core.export.manifest import InputEntry, Manifest, RowEntry, read_manifest
 from delift_core.formats import RecordError, detect_format, parse_record
 from delift_core.samples import FormatName, Message, hash_messages
+from delift_core.sources import RawRecord, read_bytes
 from delift_core.sources.json_records import DECODER
 
 
@@ -37,15 +39,25 @@ def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
     except OSError as error:
         return (Check("Output exists", False, f"{expected.file} cannot be read ({error.strerror}); export again"),)
     same = hashlib.sha256(data).hexdigest() == expected.sha256
-    lines = data.decode("utf-8", "replace").split("\n")
-    ends_whole = lines[-1] == ""
-    count = len(lines) - 1 if ends_whole else len(lines)
+    lines = _lines_of(data, expected.file)
     return (
         Check("Output exists", True, expected.file),
         Check("Output hash", same, "SHA-256 as written" if same else f"{expected.file} was changed after the export"),
-        Check("Output rows", count == expected.rows, f"{count:,} lines, {expected.rows:,} were written"),
-        _check_lines(lines[:count], manifest, folder),
+        Check("Output rows", len(lines) == expected.rows, f"{len(lines):,} lines, {expected.rows:,} were written"),
+        _check_lines(lines, manifest, folder),
     )
+
+
+def _lines_of(data: bytes, file: str) -> list[str]:
+    """The rows of an output as lines of JSON; a table that cannot be read has none."""
+    if container_of(Path(file)) != "jsonl":
+        try:
+            records = read_bytes(data, Path(file).name)
+            return [record.raw if isinstance(record, RawRecord) else "" for record in records]
+        except DataError:
+            return []
+    lines = data.decode("utf-8", "replace").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Check:
@@ -56,7 +68,7 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
             return Check(label, False, f"line {number} is not the conversation of pool row {row.id} (line {row.line})")
     if len(lines) != len(rows):
         return Check(label, False, f"{len(lines):,} lines for {len(rows):,} chosen rows")
-    if manifest.output.format != "same":
+    if manifest.output.format != "same" or container_of(Path(manifest.output.file)) != "jsonl":
         return Check(label, True, f"{len(rows):,} conversations, by their hash")
     pool = reload_input(manifest.pool, folder)
     if pool is None:
@@ -74,6 +86,13 @@ def _says_the_same(line: str, row: RowEntry, manifest: Manifest) -> bool:
         record = DECODER.decode(line)
     except (ValueError, RecursionError):
         return False
+    if container_of(Path(manifest.output.file)) == "csv" and isinstance(record, dict):
+        plain = {key: unquoted(cell) if isinstance(cell, str) else cell for key, cell in record.items()}
+        return _is_row(record, row, manifest) or _is_row(plain, row, manifest)
+    return _is_row(record, row, manifest)
+
+
+def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
     written = manifest.output.format
     formats: list[FormatName | None] = [detect_format(record), manifest.pool.format]
     for name in dict.fromkeys(formats if written == "same" else [written, *formats]):

@@ -93,6 +93,11 @@ def write_lines(path: Path, lines: Iterable[str]) -> tuple[str, int]:
     Raises:
         ExportError: the folder is missing or may not be written to, the disk is full, or a text is not valid Unicode.
     """
+    return write_chunks(path, (line.encode("utf-8") for line in lines))
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
+    """As `write_lines`, for pieces of a file as bytes."""
     ensure_writable(path, ())
     digest, count = hashlib.sha256(), 0
     temporary: Path | None = None
@@ -100,8 +105,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> tuple[str, int]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            for line in lines:
-                data = line.encode("utf-8")
+            for data in chunks:
                 digest.update(data)
                 stream.write(data)
                 count += 1

@@ -1,13 +1,14 @@
 """Registry of the wire formats: which one a record is in, how to read it, how to write it.
 
 Knows the names of the formats and one record at a time; knows nothing of files. Detection order, first match wins:
-messages, sharegpt, prompt-completion, alpaca, columns. The chat formats stand first because data sets often repeat
-the first question beside the conversation; the whole conversation is then the better reading.
+preference (no other reader may take a rejected answer for one to learn), messages, sharegpt, prompt-completion, alpaca,
+columns. The chat formats stand before the flat ones because data sets often repeat the first question beside the
+conversation; the whole conversation is then the better reading.
 """
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats import alpaca, columns, messages, prompt_completion, sharegpt
+from delift_core.formats import alpaca, columns, messages, preference, prompt_completion, sharegpt
 from delift_core.formats.base import RecordError, describe, name_list
 from delift_core.samples import ColumnMapping, FormatName, Message
 
@@ -27,6 +28,8 @@ def detect_format(record: object) -> FormatName | None:
     """
     if not isinstance(record, Mapping):
         return "sharegpt" if sharegpt.detect(record) else None
+    if preference.detect(record):
+        return "preference"
     if messages.detect(record):
         return "messages"
     if sharegpt.detect(record):
@@ -68,6 +71,10 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
         return messages.parse(record)
     if fmt == "prompt-completion":
         return prompt_completion.parse(record)
+    if fmt == "preference":
+        raise preference.no_choice()
+    if fmt == "preference-chosen" or fmt == "preference-rejected":
+        return preference.parse(record, "chosen" if fmt == "preference-chosen" else "rejected", _parse_detected)
     found = mapping if mapping is not None else columns.detect(record)
     if found is None:
         raise unknown_format(record)
@@ -97,10 +104,20 @@ def render_record(
         return messages.render(conversation)
     if fmt == "prompt-completion":
         return prompt_completion.render(conversation)
+    if fmt != "columns":
+        what = "one conversation is not a pair of preferences"
+        raise RecordError("unknown-format", "", what, "Export to messages, or as the records came in.")
     if mapping is None:
         what = "writing to columns needs a mapping"
         raise RecordError("unknown-format", "", what, "Say which columns hold the prompt and the response.")
     return columns.render(conversation, mapping)
+
+
+def _parse_detected(record: Mapping[str, object]) -> tuple[Message, ...]:
+    found = detect_format(record)
+    if found is None:
+        raise unknown_format(record)
+    return parse_record(found, record)
 
 
 def unknown_format(record: object) -> RecordError:

@@ -1,7 +1,8 @@
-"""Where samples come from: a file, uploaded bytes or a data set on the Hugging Face hub.
+"""Where samples come from: a file, a folder of files, uploaded bytes or a data set on the Hugging Face hub.
 
 Files become raw records (`read_records`), raw records become a `Dataset` by way of the wire formats. Knows nothing of
-the workspace, tokenizers or models. The parts: `records` (what a raw record is), `json_records`, `tables` and `hub`
+the workspace, tokenizers or models. The parts: `inputs` (what is to be
+read), `records` (what a raw record is), `json_records`, `tables` and `hub`
 (the three kinds of source), `loading` (records to data set, and previews for column mapping).
 """
 
@@ -11,6 +12,7 @@ from delift_core.sources.loading import (
     load_file,
     load_hub,
     map_preview,
+    read_bytes,
     read_columns,
     read_columns_of_bytes,
     read_columns_of_hub,
@@ -25,6 +27,7 @@ __all__ = [
     "load_file",
     "load_hub",
     "map_preview",
+    "read_bytes",
     "read_columns",
     "read_columns_of_bytes",
     "read_columns_of_hub",

@@ -33,7 +33,7 @@ def read_hub(
     try:
         rows = load_dataset(repo_id, config, split=split, revision=revision, streaming=stream)
         for number, row in enumerate(islice(rows, limit), start=1):
-            yield checked(RawRecord(number, dump(row), row), repo_id)
+            yield checked(RawRecord(repo_id, number, dump(row), row))
     except (DatasetsError, pa.ArrowException, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
         raise DataError(_explain(repo_id, config, split, error)) from error
 

@@ -105,7 +105,7 @@ def _read_lines(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
         except (ValueError, RecursionError) as error:
             yield _not_json(error, text, 0, source, number, "Mend the line, or remove it.")
             continue
-        yield checked(RawRecord(number, _one_line(text), value), source)
+        yield checked(RawRecord(source, number, _one_line(text), value))
 
 
 def _one_line(text: str) -> str:
@@ -136,7 +136,7 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
         record = text.strip(WHITESPACE)
         # Alone on its line it is a record of JSON lines, and counted as one.
         number = 1 if "\n" in record else 1 + text[:start].count("\n")
-        yield checked(RawRecord(number, _one_line(record), value), source)
+        yield checked(RawRecord(source, number, _one_line(record), value))
     else:
         yield from _walk_array(text, _value_start(text, start, key), source)
 
@@ -186,7 +186,7 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
             yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
         else:
             broken = False
-            yield checked(RawRecord(number, compact(text[begin:position]), value), source)
+            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
         position = _next(text, position)
         if text[position : position + 1] == ",":
             position = _next(text, position + 1)

@@ -13,16 +13,16 @@ from typing import BinaryIO, Literal, TypeVar
 from delift_core.errors import DataError
 from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
 from delift_core.formats.base import name_list
+from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
 from delift_core.sources.hub import read_hub
+from delift_core.sources.inputs import ARROW_SUFFIXES, CSV_SUFFIXES, JSON_SUFFIXES, SUFFIXES, Input, inputs_of
 from delift_core.sources.json_records import read_json
-from delift_core.sources.records import Input, RawRecord, check_head, dump, problem
-from delift_core.sources.tables import read_csv, read_parquet
+from delift_core.sources.records import RawRecord, check_head, dump, problem
+from delift_core.sources.tables import read_arrow, read_csv, read_parquet
 
 FormatChoice = FormatName | Literal["auto"]
-JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-CSV_SUFFIXES = (".csv", ".tsv")
-SUFFIXES = (*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet")
+OF_ANSWER: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
 DETECT_RECORDS = 200
 
 Found = TypeVar("Found", bound=Hashable)
@@ -56,24 +56,36 @@ class _Reading:
     format: FormatName | None
     mapping: ColumnMapping | None
     each_its_own: bool
+    answer: Answer | None = None
 
 
 def read_records(path: Path) -> Iterator[RawRecord | Problem]:
     """Yields the records of a file in order, and a problem in the place of each one that cannot be decoded.
 
     Args:
-        path: a .json, .jsonl, .ndjson, .csv, .tsv or .parquet file; JSON and JSON lines are told apart by content.
+        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, perhaps with .gz or .zst behind,
+            or a folder of such files, read in the order of their names. JSON and JSON lines are told apart by content.
 
     Raises:
         DataError: the file is missing, empty, of another kind, or holds no record that can be decoded.
     """
-    return _read(Input(path.name, path))
+    return _read(inputs_of(path))
+
+
+def read_bytes(data: bytes, filename: str) -> Iterator[RawRecord | Problem]:
+    """As `read_records`, for the bytes of an uploaded file."""
+    return _read((Input(Path(filename).name, data),))
 
 
 def load_file(
-    path: Path, *, name: str | None = None, format: FormatChoice = "auto", mapping: ColumnMapping | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    format: FormatChoice = "auto",
+    mapping: ColumnMapping | None = None,
+    answer: Answer | None = None,
 ) -> Dataset:
-    """Loads a file.
+    """Loads a file, or a folder of files.
 
     Args:
         path: see `read_records`.
@@ -81,6 +93,7 @@ def load_file(
         format: how to read every record; "auto" takes the most frequent format of the first 200 records, and reads
             a record of another known format as what it is.
         mapping: the columns of the prompt and the response; implies the format "columns".
+        answer: which answer of a preference record is to be learnt; without it such a record is a problem.
 
     Returns:
         The usable records as samples in file order, and a problem for each of the others.
@@ -88,7 +101,9 @@ def load_file(
     Raises:
         DataError: as `read_records`, or no record is usable; the message says which columns were found.
     """
-    return _load(Input(path.name, path), name, format, mapping)
+    inputs = inputs_of(path)
+    stem = path.name if path.is_dir() else inputs[0].stem
+    return _build(_read(inputs), path.name, name or stem, _Wanted(format, mapping, answer))
 
 
 def load_bytes(
@@ -98,9 +113,11 @@ def load_bytes(
     name: str | None = None,
     format: FormatChoice = "auto",
     mapping: ColumnMapping | None = None,
+    answer: Answer | None = None,
 ) -> Dataset:
     """Loads the bytes of an uploaded file; `filename` gives the suffix and the source, the rest is as `load_file`."""
-    return _load(Input(Path(filename).name, data), name, format, mapping)
+    source = Input(Path(filename).name, data)
+    return _build(_read((source,)), source.name, name or source.stem, _Wanted(format, mapping, answer))
 
 
 def load_hub(
@@ -112,6 +129,7 @@ def load_hub(
     limit: int | None = None,
     mapping: ColumnMapping | None = None,
     format: FormatChoice = "auto",
+    answer: Answer | None = None,
 ) -> Dataset:
     """Loads one split of a data set on the Hugging Face hub; its name and source are the id.
 
@@ -122,13 +140,13 @@ def load_hub(
         revision: a branch, tag or commit; the default branch if None.
         limit: read only this many rows from the start (they are streamed); all if None.
         mapping: see `load_file`.
-        format: see `load_file`.
+        format, answer: see `load_file`.
 
     Raises:
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
     records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
-    return _build(records, repo_id, repo_id, format, mapping)
+    return _build(records, repo_id, repo_id, _Wanted(format, mapping, answer))
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
@@ -137,13 +155,13 @@ def read_columns(path: Path, limit: int = 20) -> TablePreview:
     Raises:
         DataError: as `read_records`.
     """
-    return _preview(_read(Input(path.name, path)), path.name, limit)
+    return _preview(_read(inputs_of(path)), path.name, limit)
 
 
 def read_columns_of_bytes(data: bytes, filename: str, limit: int = 20) -> TablePreview:
     """As `read_columns`, for the bytes of an uploaded file."""
     source = Path(filename).name
-    return _preview(_read(Input(source, data)), source, limit)
+    return _preview(_read((Input(source, data),)), source, limit)
 
 
 def read_columns_of_hub(
@@ -155,83 +173,92 @@ def read_columns_of_hub(
 
 
 def map_preview(
-    preview: TablePreview, mapping: ColumnMapping | None = None
+    preview: TablePreview, mapping: ColumnMapping | None = None, answer: Answer | None = None
 ) -> tuple[Problem | tuple[Message, ...], ...]:
     """Shows what loading makes of the previewed records: the conversation, or the problem, record by record.
 
     Args:
         preview: from one of the `read_columns` functions.
         mapping: the columns to try; None reads by detection.
+        answer: see `load_file`.
     """
-    reading = _reading(preview.records, "auto", mapping)
-    parsed = (_parse(record, preview.source, reading) for record in preview.records)
+    reading = _reading(preview.records, _Wanted("auto", mapping, answer))
+    parsed = (_parse(record, reading) for record in preview.records)
     return tuple(item.messages if isinstance(item, ParsedRecord) else item for item in parsed)
 
 
-def _read(source: Input) -> Iterator[RawRecord | Problem]:
-    if source.suffix not in SUFFIXES:
-        accepted = ", ".join(SUFFIXES)
-        raise DataError(f"{source.name} has a suffix that is not read here; accepted are {accepted}.")
+def _read(inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:
+    for source in inputs:
+        if source.suffix not in SUFFIXES:
+            accepted = ", ".join(SUFFIXES)
+            raise DataError(f"{source.name} has a suffix that is not read here; accepted are {accepted}.")
+    # The first is opened at once, so that a wrong path is told before any record is asked for.
+    opened = _open(inputs[0])
+    later = (item for source in inputs[1:] for item in _records(source, _open(source)))
+    return _refuse_nothing(chain(_records(inputs[0], opened), later), inputs)
+
+
+def _open(source: Input) -> BinaryIO:
     stream = source.open()
     try:
         check_head(stream, source.name)
     except DataError:
         stream.close()
         raise
-    if source.suffix in JSON_SUFFIXES:
-        records = read_json(stream, source.name)
-    elif source.suffix in CSV_SUFFIXES:
-        records = read_csv(stream, source.name, source.suffix)
-    else:
-        records = read_parquet(stream, source.name)
-    return _refuse_nothing(records, stream, source.name)
+    return stream
 
 
-def _refuse_nothing(
-    records: Iterator[RawRecord | Problem], stream: BinaryIO, source: str
-) -> Iterator[RawRecord | Problem]:
-    """Passes records on and closes the stream; a source without one decoded record is an error at its end."""
+def _records(source: Input, stream: BinaryIO) -> Iterator[RawRecord | Problem]:
+    with stream:
+        if source.suffix in JSON_SUFFIXES:
+            yield from read_json(stream, source.name)
+        elif source.suffix in CSV_SUFFIXES:
+            yield from read_csv(stream, source.name, source.suffix)
+        elif source.suffix in ARROW_SUFFIXES:
+            yield from read_arrow(stream, source.name)
+        else:
+            yield from read_parquet(stream, source.name)
+
+
+def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:
+    """Passes records on; a source without one decoded record is an error at its end."""
+    source = inputs[0].name if len(inputs) == 1 else f"the {len(inputs)} files of the folder"
     first: Problem | None = None
     decoded = 0
-    with stream:
-        for item in records:
-            if isinstance(item, RawRecord):
-                decoded += 1
-            elif first is None:
-                first = item
-            yield item
+    for item in records:
+        if isinstance(item, RawRecord):
+            decoded += 1
+        elif first is None:
+            first = item
+        yield item
     if decoded == 0 and first is not None:
-        raise DataError(f"nothing in {source} can be read as {_kind(source)}; {first}")
+        kind = "JSON" if all(one.suffix in JSON_SUFFIXES for one in inputs) else "records"
+        raise DataError(f"nothing in {source} can be read as {kind}; {first}")
     if decoded == 0:
         raise DataError(f"{source} holds no records; check that the download or the export was complete.")
 
 
-def _kind(source: str) -> str:
-    return "JSON" if Path(source).suffix.lower() in JSON_SUFFIXES else "records"
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the caller asked for; see `load_file`."""
+
+    format: FormatChoice
+    mapping: ColumnMapping | None
+    answer: Answer | None
 
 
-def _load(source: Input, name: str | None, format: FormatChoice, mapping: ColumnMapping | None) -> Dataset:
-    return _build(_read(source), source.name, name or Path(source.name).stem, format, mapping)
-
-
-def _build(
-    records: Iterable[RawRecord | Problem],
-    source: str,
-    name: str,
-    format: FormatChoice,
-    mapping: ColumnMapping | None,
-) -> Dataset:
+def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wanted: _Wanted) -> Dataset:
     items = iter(records)
     head = list(islice(items, DETECT_RECORDS))
-    reading = _reading(head, format, mapping)
+    reading = _reading(head, wanted)
     if reading.format is None or (reading.format == "columns" and reading.mapping is None):
         head.extend(items)
-        reading = _reading(head, format, mapping)
+        reading = _reading(head, wanted)
     parsed: list[ParsedRecord] = []
     problems: list[Problem] = []
     columns: dict[str, None] = {}
     for item in chain(head, items):
-        outcome = _parse(item, source, reading) if isinstance(item, RawRecord) else item
+        outcome = _parse(item, reading) if isinstance(item, RawRecord) else item
         if isinstance(outcome, ParsedRecord):
             parsed.append(outcome)
             continue
@@ -243,7 +270,8 @@ def _build(
     return Dataset(name, reading.format, reading.mapping, with_ids(parsed), tuple(problems))
 
 
-def _reading(records: Iterable[RawRecord | Problem], format: FormatChoice, mapping: ColumnMapping | None) -> _Reading:
+def _reading(records: Iterable[RawRecord | Problem], wanted: _Wanted) -> _Reading:
+    format, mapping, answer = wanted.format, wanted.mapping, wanted.answer
     if mapping is not None:
         if format not in ("auto", "columns"):
             raise DataError(f"a column mapping cannot go with the format {format}; leave one of the two out.")
@@ -255,10 +283,12 @@ def _reading(records: Iterable[RawRecord | Problem], format: FormatChoice, mappi
         return _Reading("columns", _most_frequent(detect_columns(value) for value in values), each_its_own=False)
     formats: list[FormatName | None] = [detect_format(value) for value in values]
     majority: FormatName | None = _most_frequent(formats)
+    if majority == "preference" and answer is not None:
+        majority = OF_ANSWER[answer]
     if majority != "columns":
-        return _Reading(majority, None, each_its_own=True)
+        return _Reading(majority, None, True, answer)
     in_columns = (detect_columns(value) for value, found in zip(values, formats, strict=True) if found == "columns")
-    return _Reading(majority, _most_frequent(in_columns), each_its_own=True)
+    return _Reading(majority, _most_frequent(in_columns), True, answer)
 
 
 def _most_frequent(found: Iterable[Found | None]) -> Found | None:
@@ -271,6 +301,8 @@ def _format_of(value: object, reading: _Reading) -> FormatName | None:
     own = detect_format(value) if reading.each_its_own else None
     if own is None:
         return reading.format
+    if own == "preference" and reading.answer is not None:
+        return OF_ANSWER[reading.answer]
     if own == "columns" and reading.format == "alpaca" and "output" in _names(value):
         # An input and an output among Alpaca records is one that lost its instruction, not a pair of columns.
         return "alpaca"
@@ -285,15 +317,15 @@ def _mapping_of(value: object, reading: _Reading) -> ColumnMapping | None:
     return detect_columns(value) or mapping
 
 
-def _parse(record: RawRecord, source: str, reading: _Reading) -> ParsedRecord | Problem:
+def _parse(record: RawRecord, reading: _Reading) -> ParsedRecord | Problem:
     try:
         found = _format_of(record.value, reading)
         if found is None:
             raise unknown_format(record.value)
         messages = parse_record(found, record.value, _mapping_of(record.value, reading))
     except RecordError as error:
-        return problem(error.kind, source, record.line, error.field, error.message, error.remedy, record.raw)
-    return ParsedRecord(messages, record.raw, source, record.line)
+        return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
+    return ParsedRecord(messages, record.raw, record.source, record.line)
 
 
 def _names(value: object) -> list[str]:
@@ -315,7 +347,7 @@ def _preview(records: Iterator[RawRecord | Problem], source: str, limit: int) ->
     first = tuple(islice((item for item in records if isinstance(item, RawRecord)), limit))
     columns = tuple(dict.fromkeys(name for record in first for name in _names(record.value)))
     rows = tuple({name: _cell(record.value, name) for name in columns} for record in first)
-    reading = _reading(first, "auto", None)
+    reading = _reading(first, _Wanted("auto", None, None))
     suggested = _most_frequent(detect_columns(record.value) for record in first)
     return TablePreview(source, columns, rows, reading.format, suggested, first)
 

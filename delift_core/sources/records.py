@@ -3,7 +3,6 @@
 Knows nothing of file layouts or wire formats.
 """
 
-import io
 import json
 import math
 import re
@@ -11,7 +10,6 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from pathlib import Path
 from typing import BinaryIO
 
 from delift_core.errors import DataError
@@ -26,44 +24,16 @@ class RawRecord:
     """One record as found.
 
     Attributes:
-        line: 1-based line (JSON lines) or record number (JSON array, CSV, Parquet, hub).
+        source: name of the file or hub data set.
+        line: 1-based line (JSON lines) or record number (JSON array, CSV, Parquet, Arrow, hub).
         raw: the record as one line of JSON; its tokens are those of the source, byte for byte.
         value: the record decoded.
     """
 
+    source: str
     line: int
     raw: str
     value: object
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A file on disk, or the name and bytes of an uploaded one."""
-
-    name: str
-    content: Path | bytes
-
-    @property
-    def suffix(self) -> str:
-        """The last suffix of the name, in lower case."""
-        return Path(self.name).suffix.lower()
-
-    def open(self) -> BinaryIO:
-        """Opens the content for reading.
-
-        Raises:
-            DataError: the file does not exist, is a folder, or cannot be read.
-        """
-        if isinstance(self.content, bytes):
-            return io.BytesIO(self.content)
-        if self.content.is_dir():
-            raise DataError(f"{self.content} is a folder; give one data file in it.")
-        try:
-            return self.content.open("rb")
-        except FileNotFoundError:
-            raise DataError(f"{self.content} does not exist; check the path and the file name.") from None
-        except OSError as error:
-            raise DataError(f"{self.content} cannot be read ({error.strerror}); check its permissions.") from error
 
 
 def check_head(stream: BinaryIO, source: str) -> None:
@@ -76,7 +46,7 @@ def check_head(stream: BinaryIO, source: str) -> None:
         raise DataError(f"{source} is encoded as UTF-16; save it as UTF-8 and load it again.")
 
 
-def checked(record: RawRecord, source: str) -> RawRecord | Problem:
+def checked(record: RawRecord) -> RawRecord | Problem:
     """Passes a record through, or reports text in it that UTF-8 cannot hold (bad bytes, half a surrogate pair)."""
     if not _encodable(record.raw):
         what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or mend the record."
@@ -85,7 +55,7 @@ def checked(record: RawRecord, source: str) -> RawRecord | Problem:
         remedy = "Replace the broken character, or remove the record."
     else:
         return record
-    return problem("bad-encoding", source, record.line, _bad_field(record.value), what, remedy, record.raw)
+    return problem("bad-encoding", record.source, record.line, _bad_field(record.value), what, remedy, record.raw)
 
 
 def problem(kind: ProblemKind, source: str, line: int, field: str, message: str, remedy: str, text: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Raw records from CSV, TSV and Parquet: one row, one record.
+"""Raw records from CSV, TSV, Parquet and Arrow: one row, one record.
 
 CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows nothing of what the columns mean.
 """
@@ -16,9 +16,12 @@ from delift_core.sources.records import RawRecord, checked, dump, problem
 if TYPE_CHECKING:
     from _csv import Reader
 
+    import pyarrow as pa
+
 # The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
 MAX_CELL_CHARACTERS = 2**31 - 1
 PARQUET_BATCH_ROWS = 1024
+ARROW_FILE_MARK = b"ARROW1"
 
 
 def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord | Problem]:
@@ -44,21 +47,55 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
     Raises:
         DataError: the file is not Parquet, is damaged, or names a column twice.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        table = pq.ParquetFile(stream)
+        _refuse_repeats(table.schema_arrow.names, source)
+        yield from table.iter_batches(batch_size=PARQUET_BATCH_ROWS)
+
+    return _batch_rows(batches(), source, "Parquet")
+
+
+def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of an Arrow file or stream (which `datasets` saves), nested values included.
+
+    Raises:
+        DataError: the file is neither, is damaged, or names a column twice.
+    """
+    import pyarrow as pa
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
+        stream.seek(0)
+        if not is_file:
+            with pa.ipc.open_stream(stream) as reader:
+                _refuse_repeats(reader.schema.names, source)
+                yield from reader
+            return
+        with pa.ipc.open_file(stream) as reader:
+            _refuse_repeats(reader.schema.names, source)
+            yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
+
+    return _batch_rows(batches(), source, "Arrow")
+
+
+def _batch_rows(batches: Iterator["pa.RecordBatch"], source: str, kind: str) -> Iterator[RawRecord | Problem]:
+    import pyarrow as pa
 
     number = 0
     try:
-        table = pq.ParquetFile(stream)
-        _refuse_repeats(table.schema_arrow.names, source)
-        for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield checked(RawRecord(number, dump(row), row), source)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        for batch in batches:
+            # A damaged file can hold offsets that point outside its data, and reading those ends the process.
+            batch.validate(full=True)
+            for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
+                for row in batch.slice(start, PARQUET_BATCH_ROWS).to_pylist():
+                    number += 1
+                    yield checked(RawRecord(source, number, dump(row), row))
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
-        raise DataError(f"{source} cannot be read as Parquet{where} ({reason}); write the file anew.") from error
+        raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error
 
 
 def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
@@ -93,7 +130,7 @@ def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: 
         return problem("not-an-object", source, number, "", what, remedy, ",".join(row))
     padded = [*row, *([None] * (len(header) - len(row)))]
     value = dict(zip(header, padded, strict=True))
-    return checked(RawRecord(number, dump(value), value), source)
+    return checked(RawRecord(source, number, dump(value), value))
 
 
 def _delimiter(stream: BinaryIO) -> str:

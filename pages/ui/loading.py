@@ -7,6 +7,8 @@ from typing import get_args
 import streamlit as st
 
 from delift_core.errors import DataError
+from delift_core.formats import detect_format
+from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, Problem
 from delift_core.sources import (
     TablePreview,
@@ -21,7 +23,7 @@ from delift_core.sources import (
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
 
-SUFFIXES = ["jsonl", "json", "csv", "tsv", "parquet"]
+SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst"]
 PREVIEWED = 3
 
 
@@ -42,13 +44,13 @@ class Source:
             return read_columns(Path(self.name).expanduser())
         return read_columns_of_hub(self.name, split=self.split)
 
-    def load(self, mapping: ColumnMapping | None) -> Dataset:
+    def load(self, mapping: ColumnMapping | None, answer: Answer | None) -> Dataset:
         """Every record."""
         if self.kind == "Upload":
-            return load_bytes(self.data, self.name, mapping=mapping)
+            return load_bytes(self.data, self.name, mapping=mapping, answer=answer)
         if self.kind == "Path":
-            return load_file(Path(self.name).expanduser(), mapping=mapping)
-        return load_hub(self.name, split=self.split, mapping=mapping)
+            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer)
+        return load_hub(self.name, split=self.split, mapping=mapping, answer=answer)
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -59,8 +61,9 @@ def load_form(workspace: Workspace, kind: str) -> None:
     with clear_errors():
         with st.spinner("Reading the first records…"):
             preview = source.preview()
+        answer = ask_answer(preview)
         mapping = ask_mapping(preview)
-        show_preview(preview, mapping)
+        show_preview(preview, mapping, answer)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             role: DatasetRole | None = st.segmented_control(
                 "Use these rows as",
@@ -73,7 +76,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
             )
             pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
         if pressed:
-            load(workspace, source, mapping, role or "pool")
+            load(workspace, source, role or "pool", mapping, answer)
     if notice := st.session_state.pop("loaded_notice", None):
         st.success(notice, icon=":material/check_circle:")
 
@@ -81,15 +84,29 @@ def load_form(workspace: Workspace, kind: str) -> None:
 def ask_source(kind: str) -> Source | None:
     """The widgets of one kind of source; None until there is something to read."""
     if kind == "Upload":
-        upload = st.file_uploader("JSONL, JSON, CSV, TSV or Parquet", type=SUFFIXES, key="upload")
+        upload = st.file_uploader("JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz or zst", type=SUFFIXES, key="upload")
         return Source(kind, upload.name, upload.getvalue()) if upload else None
     if kind == "Path":
-        path = st.text_input("Path of a file on this machine", placeholder="~/data/alpaca.jsonl", key="path")
+        path = st.text_input("Path of a file or folder on this machine", placeholder="~/data/alpaca.jsonl", key="path")
         return Source(kind, path.strip()) if path.strip() else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repo = st.text_input("Hub data set", placeholder="tatsu-lab/alpaca", key="hub_id")
         split = st.text_input("Split", value="train", key="hub_split", width=140)
     return Source(kind, repo.strip(), split=split.strip() or "train") if repo.strip() else None
+
+
+def ask_answer(preview: TablePreview) -> Answer | None:
+    """Where rows hold two answers, one has to be chosen; nothing is chosen silently."""
+    answers = [detect_format(record.value) == "preference" for record in preview.records]
+    if not any(answers):
+        return None
+    choice: Answer | None = st.segmented_control(
+        "These rows hold a preferred and a rejected answer. Which one is to be learnt?",
+        list(get_args(Answer)),
+        format_func=lambda answer: {"chosen": "The preferred", "rejected": "The rejected"}[answer],
+        key="preference_answer",
+    )
+    return choice
 
 
 def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
@@ -109,11 +126,11 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
     return ColumnMapping(prompt, response, None if system == "(none)" else system)
 
 
-def show_preview(preview: TablePreview, mapping: ColumnMapping | None) -> None:
+def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> None:
     """The first rows as they would be read, or why they cannot be."""
     kind = "mapped columns" if mapping else preview.detected
     st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
-    for outcome in map_preview(preview, mapping)[:PREVIEWED]:
+    for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
         with st.container(border=True):
             if isinstance(outcome, Problem):
                 st.badge(plain(outcome.kind), icon=":material/report:", color="orange")
@@ -122,10 +139,12 @@ def show_preview(preview: TablePreview, mapping: ColumnMapping | None) -> None:
                 st.text("\n".join(f"{message.role}: {message.content}" for message in outcome)[:600])
 
 
-def load(workspace: Workspace, source: Source, mapping: ColumnMapping | None, role: DatasetRole) -> None:
+def load(
+    workspace: Workspace, source: Source, role: DatasetRole, mapping: ColumnMapping | None, answer: Answer | None
+) -> None:
     """Reads everything and keeps it."""
     with st.spinner("Loading…"):
-        dataset = source.load(mapping)
+        dataset = source.load(mapping, answer)
         origin = str(Path(source.name).expanduser().resolve()) if source.kind == "Path" else source.name
         record = workspace.datasets.add(dataset, role=role, origin=origin if source.kind != "Upload" else "upload")
     left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""

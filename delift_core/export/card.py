@@ -1,0 +1,109 @@
+"""A data set card for an exported subset: Markdown with the header that the Hugging Face hub reads.
+
+Made from the manifest and the check table alone. Names in a manifest are strangers' words, so they stand as code.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+from delift_core.export.manifest import Manifest
+from delift_core.export.trainers import TrainerCheck
+from delift_core.selection.budget import format_budget
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def card(manifest: Manifest, table: Sequence[TrainerCheck] = ()) -> str:
+    """The text of the card.
+
+    Args:
+        manifest: of the export; the card lies beside its file.
+        table: what trainers make of the file; left out when empty.
+    """
+    body = [f"# {_code(manifest.selection_name)}", "", *_introduction(manifest), "", *_method(manifest)]
+    return "\n".join([*_header(manifest), "", *body, *_trainers(table), ""])
+
+
+def _header(manifest: Manifest) -> list[str]:
+    size = next((word for most, word in _SIZES if manifest.output.rows < most), "n>1M")
+    return [
+        "---",
+        f"pretty_name: {_quoted(manifest.selection_name)}",
+        "task_categories: [text-generation]",
+        f"size_categories: [{_quoted(size)}]",
+        "tags: [instruction-tuning, data-selection, delift]",
+        "configs:",
+        "  - config_name: default",
+        "    data_files:",
+        "      - split: train",
+        f"        path: {_quoted(manifest.output.file)}",
+        "---",
+    ]
+
+
+def _introduction(manifest: Manifest) -> list[str]:
+    sources = [
+        f"- {entry.role}: {_code(entry.name)}, {entry.rows:,} rows, from {_code(_place(entry.origin))}"
+        for entry in manifest.inputs
+    ]
+    return [
+        f"{manifest.output.rows:,} rows of instruction-tuning data, chosen from {manifest.pool.rows:,} by DELIFT "
+        "Studio: by how much each row helps the model on the others as an example in its context.",
+        "",
+        "## Where the rows come from",
+        "",
+        *sources,
+        "",
+        "State the licence of the source data before you publish this; DELIFT Studio does not know it.",
+    ]
+
+
+def _method(manifest: Manifest) -> list[str]:
+    result, output, model = manifest.result, manifest.output, manifest.model
+    return [
+        "## How they were chosen",
+        "",
+        f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
+        f"seed {manifest.seed}",
+        f"- measured with {_code(_place(model.name))} at revision {_code(model.revision)} in {model.dtype}, template "
+        f"{model.template}",
+        f"- objective {result.value:.6g}, at least {result.certificate:.1%} of the best possible; random subsets of "
+        f"the same budget reach {result.random_mean:.6g} ± {result.random_std:.2g}",
+        f"- {len(manifest.edits):,} changes by hand",
+        "",
+        f"Format: {output.format}. SHA-256 of {_code(output.file)}: {_code(output.sha256)}. The manifest beside the "
+        "file says why each row of the pool was kept or left out.",
+    ]
+
+
+def _trainers(table: Iterable[TrainerCheck]) -> list[str]:
+    rows = [f"| {one.trainer} | {one.rows:,} | {one.kept:,} | {len(one.risks):,} | {one.note} |" for one in table]
+    if not rows:
+        return []
+    head = ["| trainer | rows | kept | at risk | |", "| --- | --- | --- | --- | --- |"]
+    return [
+        "",
+        "## What trainers keep",
+        "",
+        *head,
+        *rows,
+        "",
+        "Computed from the trainers' rules, not by running them.",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A YAML string; JSON's spelling is one."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _code(text: str) -> str:
+    """Text as inline code on one line."""
+    flat = " ".join(text.split()).replace("`", "'")
+    return f"`{flat}`" if flat else "(no name)"
+
+
+def _place(origin: str) -> str:
+    """An origin without the folders of the machine it was on."""
+    return PurePath(origin).name if PurePath(origin).is_absolute() else origin

@@ -1,0 +1,178 @@
+"""What each trainer needs to read an exported file: a TRL script, a dataset_info.json entry, an Axolotl stanza.
+
+Made from the shape of the file alone; the check table of `trainers` holds for files that are read like this.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from delift_core.export.shapes import Shape
+from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
+from delift_core.formats.base import ROLES
+
+SYSTEM_COLUMNS = ("system", "system_prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A text file for one trainer; `file` is a name for it."""
+
+    trainer: Trainer
+    file: str
+    language: Literal["python", "json", "yaml"]
+    text: str
+
+
+def recipes(shape: Shape, data_file: str, limit: int) -> tuple[Recipe, ...]:
+    """A recipe for each trainer that can read files of this shape.
+
+    Args:
+        data_file: name of the exported file, which is to lie beside the recipe.
+        limit: longest row in tokens.
+    """
+    stem = Path(data_file).stem
+    made: dict[Trainer, Recipe] = {
+        "TRL": Recipe("TRL", f"{stem}.trl.py", "python", _trl(shape, data_file, limit)),
+        "LLaMA-Factory": Recipe(
+            "LLaMA-Factory", f"{stem}.dataset_info.json", "json", _llama_factory(shape, stem, data_file)
+        ),
+        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", "yaml", _axolotl(shape, data_file, limit)),
+    }
+    return tuple(made[trainer] for trainer in TRAINERS if not refusal(trainer, shape))
+
+
+def _trl(shape: Shape, data_file: str, limit: int) -> str:
+    kind = "parquet" if data_file.endswith(".parquet") else "csv" if data_file.endswith(".csv") else "json"
+    read = f'data = load_dataset("{kind}", data_files={json.dumps(data_file)}, split="train")'
+    lines = ["from datasets import load_dataset", "from trl import SFTConfig, SFTTrainer", "", read]
+    split = _trl_split(shape)
+    if split:
+        lines[3:3] = [*split, ""]
+        lines += ['kept = [name for name in data.column_names if name == "tools"]']
+        lines += ["data = data.map(split, remove_columns=[name for name in data.column_names if name not in kept])"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "# With a prompt and a completion the loss is on the completion only.",
+            f'config = SFTConfig(output_dir="out", max_length={limit}, completion_only_loss=True)',
+            'SFTTrainer(model="your/model", args=config, train_dataset=data).train()',
+            "",
+        ]
+    )
+
+
+def _trl_split(shape: Shape) -> list[str]:
+    """A function that makes prompt and completion of a row; none where the file has them."""
+    system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
+    opening = (
+        [f'    if row.get({system!r}) and (not turns or turns[0]["role"] != "system"):']
+        + [f'        turns.insert(0, {{"role": "system", "content": row[{system!r}]}})']
+        if system
+        else []
+    )
+    if shape.name == "turns":
+        names = {word: ROLES[word.strip().lower()] for word in shape.roles if word.strip().lower() in ROLES}
+        role, text = shape.role_key, shape.text_key
+        others = "" if (role, text) == ("role", "content") else f" if key not in {(role, text)!r}"
+        return [
+            f"ROLES = {names!r}",
+            "",
+            "def spell(turn):",
+            f"    rest = {{key: value for key, value in turn.items(){others}}}",
+            f"    return {{**rest, 'role': ROLES[turn[{role!r}]], 'content': turn[{text!r}]}}",
+            "",
+            "def split(row):",
+            f"    turns = [spell(turn) for turn in row[{shape.turns!r}]]",
+            *opening,
+            '    last = max(at for at, turn in enumerate(turns) if turn["role"] == "assistant")',
+            '    return {"prompt": turns[:last], "completion": turns[last:last + 1]}',
+        ]
+    if shape.name != "alpaca":
+        return []
+    parts = f"(row[{shape.prompt!r}], row.get({shape.query!r}))" if shape.query else f"(row[{shape.prompt!r}],)"
+    history = (
+        ['    for question, answer in row["history"] or []:']
+        + ['        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]']
+        if "history" in shape.columns
+        else []
+    )
+    return [
+        "def split(row):",
+        "    turns = []",
+        *history,
+        *opening,
+        f'    text = "\\n\\n".join(part for part in {parts} if part)',
+        '    turns.append({"role": "user", "content": text})',
+        f'    return {{"prompt": turns, "completion": [{{"role": "assistant", "content": row[{shape.response!r}]}}]}}',
+    ]
+
+
+def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
+    entry: dict[str, object] = {"file_name": data_file}
+    system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
+    tools = "tools" in shape.columns and shape.tools_are_text
+    if shape.name == "turns":
+        columns = {"messages": shape.turns}
+        entry["formatting"] = "sharegpt"
+        entry["tags"] = {
+            "role_tag": shape.role_key,
+            "content_tag": shape.text_key,
+            "user_tag": shape.word_of("user"),
+            "assistant_tag": shape.word_of("assistant"),
+            "observation_tag": observation_word(shape),
+            "function_tag": "function_call",
+            # Without it a row with a system turn is left out.
+            "system_tag": shape.word_of("system"),
+        }
+    elif shape.name == "prompt-completion":
+        columns = {"prompt": "prompt", "response": "completion"}
+    else:
+        # A column that is not named is lost, and one that is named and not there stops the load.
+        columns = {"prompt": shape.prompt, "response": shape.response}
+        if shape.query:
+            columns["query"] = shape.query
+        if "history" in shape.columns:
+            columns["history"] = "history"
+    if system:
+        columns["system"] = system
+    if tools:
+        columns["tools"] = "tools"
+    entry["columns"] = columns
+    return json.dumps({stem: entry}, ensure_ascii=False, indent=2) + "\n"
+
+
+def _axolotl(shape: Shape, data_file: str, limit: int) -> str:
+    lines = ["datasets:", f"  - path: {json.dumps(data_file)}"]
+    if not data_file.endswith((".parquet", ".csv")):
+        lines.append("    ds_type: json")
+    if shape.name == "turns":
+        lines += [
+            "    type: chat_template",
+            f"    field_messages: {json.dumps(shape.turns)}",
+            "    message_property_mappings:",
+            f"      role: {json.dumps(shape.role_key)}",
+            f"      content: {json.dumps(shape.text_key)}",
+            '    roles_to_train: ["assistant"]',
+        ]
+    else:
+        prompt, response = (
+            ("prompt", "completion") if shape.name == "prompt-completion" else (shape.prompt, shape.response)
+        )
+        system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
+        if (prompt, response, system) == ("instruction", "output", None):
+            lines.append("    type: alpaca")
+        else:
+            lines += ["    type:", f"      field_instruction: {json.dumps(prompt)}"]
+            lines += [f"      field_input: {json.dumps(shape.query)}"] if shape.query else []
+            lines += [f"      field_output: {json.dumps(response)}"]
+            lines += [f"      field_system: {json.dumps(system)}"] if system else []
+            lines += ['      format: "{instruction}\\n\\n{input}"', '      no_input_format: "{instruction}"']
+    lines += [
+        f"sequence_len: {limit}",
+        "# The default leaves longer rows out without stopping.",
+        "excess_length_strategy: raise",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,124 @@
+"""What a trainer sees in an exported file: the shape of its records, and which keys, roles and spellings occur.
+
+A trainer reads a file by one configuration, so a file has one shape, the most frequent one of its records. Knows
+records as decoded from JSON; knows nothing of any one trainer.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from delift_core.formats.base import ROLES
+from delift_core.formats.columns import detect as detect_columns
+
+ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
+TURN_KEYS = ("messages", "conversations", "conversation", "items")
+SHAPE_WORDS: dict[ShapeName, str] = {
+    "alpaca": "a prompt and a response column",
+    "turns": "a list of turns",
+    "prompt-completion": "prompt and completion as text",
+    "prompt-completion-turns": "prompt and completion as turns",
+    "text": "one text",
+    "unknown": "records of no shape that trainers read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the records of a file are laid out.
+
+    Attributes:
+        name: alpaca is any flat record with a prompt and a response column.
+        prompt, query, response: for alpaca, the columns; query is None where no record has one.
+        turns: for turns, the key of the list.
+        role_key, text_key: for turns, how a turn is spelt ("role" and "content", or "from" and "value").
+        columns: every key that occurs, in order of first appearance.
+        tools_are_text: whether tool definitions, where there are any, are JSON written as text.
+        roles: every role word that occurs in the turns, the most frequent first.
+    """
+
+    name: ShapeName
+    prompt: str = "instruction"
+    query: str | None = None
+    response: str = "output"
+    turns: str = "messages"
+    role_key: str = "role"
+    text_key: str = "content"
+    columns: tuple[str, ...] = ()
+    tools_are_text: bool = True
+    roles: tuple[str, ...] = ()
+
+    def word_of(self, role: str) -> str:
+        """The word that the file uses most for a role; the role itself where it has none."""
+        return next((word for word in self.roles if ROLES.get(word.strip().lower()) == role), role)
+
+
+def shape_of_file(records: Sequence[object]) -> Shape:
+    """The shape that most records have; ties go to the one seen first."""
+    found = [shape_of(record) for record in records]
+    if not found:
+        return Shape("unknown")
+    best = Counter(found).most_common(1)[0][0]
+    columns = tuple(dict.fromkeys(str(key) for record in records if isinstance(record, Mapping) for key in record))
+    words = (_role_words(record, best) for record in records) if best.name == "turns" else ()
+    roles = tuple(word for word, _ in Counter(word for some in words for word in some).most_common())
+    tools = (record.get("tools") for record in records if isinstance(record, Mapping))
+    query = best.query or next((key for key in ("input", "context") if key in columns and best.name == "alpaca"), None)
+    query = None if query in (best.prompt, best.response) else query
+    return Shape(
+        name=best.name,
+        prompt=best.prompt,
+        query=query,
+        response=best.response,
+        turns=best.turns,
+        role_key=best.role_key,
+        text_key=best.text_key,
+        columns=columns,
+        tools_are_text=all(isinstance(item, str | None) for item in tools),
+        roles=roles,
+    )
+
+
+def shape_of(record: object) -> Shape:
+    """The shape of one record, without what only a whole file can tell."""
+    if not isinstance(record, Mapping) or ("chosen" in record and "rejected" in record):
+        return Shape("unknown")
+    for key in TURN_KEYS:
+        if isinstance(record.get(key), list):
+            return _turns_shape(key, record[key])
+    if "prompt" in record and "completion" in record:
+        both_text = isinstance(record["prompt"], str) or isinstance(record["completion"], str)
+        return Shape("prompt-completion" if both_text else "prompt-completion-turns")
+    if "instruction" in record and ("output" in record or "response" in record):
+        return Shape("alpaca", response="output" if "output" in record else "response")
+    mapping = detect_columns(record)
+    if mapping is not None:
+        return Shape("alpaca", prompt=mapping.prompt, response=mapping.response)
+    return Shape("text") if isinstance(record.get("text"), str) else Shape("unknown")
+
+
+def turns_of(record: object, shape: Shape) -> list[Mapping[str, object]] | None:
+    """The turns of a record under the key of the file's shape; None where there is no such list of objects."""
+    turns = record.get(shape.turns) if isinstance(record, Mapping) else None
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        return None
+    return turns
+
+
+def _turns_shape(key: str, turns: Iterable[object]) -> Shape:
+    first = next(iter(turns), None)
+    if not isinstance(first, Mapping):
+        return Shape("turns", turns=key)
+    if "role" not in first and "from" not in first:
+        return Shape("unknown")
+    return Shape(
+        "turns",
+        turns=key,
+        role_key="role" if "role" in first else "from",
+        text_key="value" if "value" in first else "content",
+    )
+
+
+def _role_words(record: object, shape: Shape) -> list[str]:
+    return [str(turn[shape.role_key]) for turn in turns_of(record, shape) or [] if shape.role_key in turn]

@@ -1,0 +1,49 @@
+"""The files that go with an exported one: a recipe for each trainer and a data set card."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from delift_core.curation import CuratedSelection
+from delift_core.export.card import card
+from delift_core.export.checks import subset_records, trainer_checks
+from delift_core.export.manifest import Manifest
+from delift_core.export.recipes import Recipe, recipes
+from delift_core.export.shapes import shape_of_file
+from delift_core.export.trainers import TrainerCheck
+from delift_core.export.writers import write_lines
+
+DEFAULT_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerKit:
+    """What trainers make of an exported file, and what they need to read it."""
+
+    table: tuple[TrainerCheck, ...]
+    recipes: tuple[Recipe, ...]
+    card: str
+
+
+def trainer_kit(curated: CuratedSelection, manifest: Manifest, limit: int = DEFAULT_LIMIT) -> TrainerKit:
+    """The kit of an export that was just written.
+
+    Args:
+        limit: the trainers' longest row in tokens.
+    """
+    output = manifest.output
+    table = trainer_checks(curated, output.format, limit)
+    shape = shape_of_file(subset_records(curated, output.format))
+    return TrainerKit(table, recipes(shape, output.file, limit), card(manifest, table))
+
+
+def write_kit(kit: TrainerKit, out: Path) -> tuple[Path, ...]:
+    """Writes the recipes and the card beside the exported file, and returns their paths.
+
+    Raises:
+        ExportError: one of them cannot be written.
+    """
+    texts = {out.with_name(recipe.file): recipe.text for recipe in kit.recipes}
+    texts[out.with_name(f"{out.stem}.card.md")] = kit.card
+    for path, text in texts.items():
+        write_lines(path, [text])
+    return tuple(texts)

@@ -1,0 +1,253 @@
+"""What a curator should look at in the rows that could be read: classes of problems, each with its rows and a remedy.
+
+A finding is a hint, found by patterns in the text, and no row is changed or left out because of one. Records that
+could not be read at all are the loader's `Problem`s. Knows samples; knows nothing of files, models or pages.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from delift_core.formats import detect_format
+from delift_core.samples import Dataset, FormatName, Problem, Sample
+from delift_core.sources.json_records import DECODER
+
+HealthKind = Literal[
+    "repeated-prompt",
+    "repeated-id",
+    "template-residue",
+    "refusal",
+    "personal-data",
+    "encoding-damage",
+    "echo",
+    "too-long",
+    "odd-turns",
+    "trailing-turns",
+    "tools",
+]
+MAX_CHARACTERS = 16_000  # some 4,000 tokens of English; exact counts need a model's tokenizer
+EXCERPT_CHARACTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class HealthClass:
+    """A class of problems in words: what it is, and what to do about it."""
+
+    title: str
+    remedy: str
+
+
+CLASSES: dict[HealthKind, HealthClass] = {
+    "repeated-prompt": HealthClass(
+        "Same prompt, different answers", "Keep the best answer, or all if the task has many good ones."
+    ),
+    "repeated-id": HealthClass("Record id used twice", "Rename them before you join anything by id."),
+    "template-residue": HealthClass(
+        "Left over from a template", "Fill in the placeholder or the marker, or leave the row out."
+    ),
+    "refusal": HealthClass("Answer is a refusal", "Leave it out unless the model is to learn to refuse this."),
+    "personal-data": HealthClass(
+        "Looks like personal data", "Check mail addresses, numbers and keys; mask them, or leave the row out."
+    ),
+    "encoding-damage": HealthClass(
+        "Damaged characters", "Load the source again in its own encoding, or leave the row out."
+    ),
+    "echo": HealthClass("Answer repeats the prompt", "Leave it out: the model would learn to copy."),
+    "too-long": HealthClass("Very long", "Raise the trainer's length limit, or leave it out: it may be cut."),
+    "odd-turns": HealthClass(
+        "Turns out of order", "Some trainers leave such rows out; see what trainers keep on the Export page."
+    ),
+    "trailing-turns": HealthClass(
+        "Turns behind the last answer", "They are not scored; export to a format to drop them, or keep them as found."
+    ),
+    "tools": HealthClass("Tools and tool calls", "Check that your trainer and chat template read them."),
+}
+
+RESIDUE = re.compile(
+    r"\{\{\s*[\w.\- ]{1,40}\s*\}\}|\{%.{1,60}?%\}|<\|(?:im_start|im_end|endoftext|eot_id|begin_of_text)\|>"
+    r"|\[/?INST\]|<<SYS>>|^###? ?(?:Instruction|Response|Human|Assistant) ?:|<noinput>"
+    r"|\[(?:your|insert|add) [\w ]{1,30}\]",
+    re.IGNORECASE | re.MULTILINE,
+)
+REFUSAL = re.compile(
+    r"\s*(?:i['’]?m (?:very |really )?sorry,? but|i apologi[sz]e,? but|sorry,? (?:but )?i (?:can|am)"
+    r"|i (?:can ?not|can['’]t|am unable to|am not able to|won['’]t) (?:help|assist|comply|provide|fulfil|answer|do)"
+    r"|as an? (?:ai|artificial intelligence|(?:large )?language model))",
+    re.IGNORECASE,
+)
+PERSONAL = re.compile(
+    r"[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{2,24}"  # mail address
+    r"|(?<![\w.])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){2,3}(?!\w)"  # phone with country code
+    r"|(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"  # social security number
+    r"|\b(?:sk-|ghp_|AKIA|xox[bp]-)[A-Za-z0-9_-]{16,}"  # keys of services
+)
+CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){13,19}(?![\d.])")
+# What UTF-8 looks like when it was read as Latin-1, the replacement character, and controls.
+DAMAGE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00bf\u2122\u0153\u02dc\u201d]|[\x00-\x08\x0e-\x1f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Rows of one class, by position."""
+
+    kind: HealthKind
+    positions: tuple[int, ...]
+
+    @property
+    def words(self) -> HealthClass:
+        """The class in words."""
+        return CLASSES[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCount:
+    """How many rows are in a format; None is one that was mapped by hand."""
+
+    format: FormatName | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was found in a data set, most frequent class first, and the formats its records are in."""
+
+    findings: tuple[Finding, ...]
+    formats: tuple[FormatCount, ...]
+
+
+def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -> Health:
+    """Looks at every row.
+
+    Args:
+        max_characters: rows whose conversation is longer are too long.
+    """
+    records = [DECODER.decode(sample.raw) for sample in samples]
+    by_text: dict[HealthKind, Callable[[Sample], bool]] = {
+        "template-residue": lambda one: any(RESIDUE.search(message.content) for message in one.messages),
+        "refusal": lambda one: REFUSAL.match(one.response) is not None,
+        "personal-data": lambda one: any(_is_personal(message.content) for message in one.messages),
+        "encoding-damage": lambda one: any(DAMAGE.search(message.content) for message in one.messages),
+        "echo": _echoes,
+        "too-long": lambda one: sum(len(message.content) for message in one.messages) > max_characters,
+        "odd-turns": _is_odd,
+    }
+    found: dict[HealthKind, Iterable[int]] = {
+        kind: [at for at, sample in enumerate(samples) if test(sample)] for kind, test in by_text.items()
+    }
+    found["repeated-prompt"] = _repeated_prompts(samples)
+    found["repeated-id"] = _shared([_record_id(record) for record in records])
+    found["trailing-turns"] = [at for at, record in enumerate(records) if _trails(record, samples[at])]
+    found["tools"] = [at for at, record in enumerate(records) if _has_tools(record, samples[at])]
+    findings = (Finding(kind, tuple(positions)) for kind, positions in found.items())
+    formats = Counter(detect_format(record) for record in records)
+    return Health(
+        tuple(sorted((one for one in findings if one.positions), key=lambda one: -len(one.positions))),
+        tuple(FormatCount(name, rows) for name, rows in formats.most_common()),
+    )
+
+
+def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Dataset:
+    """The data set without some rows, which join those that were left out, so that none is lost without a word.
+
+    Args:
+        reason: why, without a full stop.
+    """
+    gone = set(positions)
+    problems = [
+        Problem(
+            kind="left-out-by-choice",
+            source=sample.source,
+            line=sample.line,
+            field="",
+            message=reason,
+            remedy="Load the source again to have it back.",
+            excerpt=sample.raw[:EXCERPT_CHARACTERS],
+        )
+        for at, sample in enumerate(dataset.samples)
+        if at in gone
+    ]
+    kept = tuple(sample for at, sample in enumerate(dataset.samples) if at not in gone)
+    return replace(dataset, samples=kept, problems=(*dataset.problems, *problems))
+
+
+def _is_personal(text: str) -> bool:
+    if PERSONAL.search(text):
+        return True
+    return any(_is_card("".join(filter(str.isdigit, match.group()))) for match in CARD.finditer(text))
+
+
+def _is_card(digits: str) -> bool:
+    """Whether the last digit is the checksum of a payment card's number (Luhn)."""
+    if len(set(digits)) < 2 or digits[0] not in "3456":
+        return False
+    doubled = (int(digit) * 2 if at % 2 else int(digit) for at, digit in enumerate(reversed(digits)))
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def _echoes(sample: Sample) -> bool:
+    prompt, response = " ".join(sample.prompt.split()), " ".join(sample.response.split())
+    return bool(prompt) and len(prompt) > 20 and prompt.casefold() == response.casefold()
+
+
+def _is_odd(sample: Sample) -> bool:
+    roles = [message.role for message in sample.messages]
+    body = roles[1:] if roles[0] == "system" else roles
+    if "system" in body or body[0] != "user":
+        return True
+    return any(one == other and one != "tool" for one, other in zip(body, body[1:], strict=False))
+
+
+def _repeated_prompts(samples: Sequence[Sample]) -> list[int]:
+    """Rows that ask the same, all turns before the answer alike, and are answered in different ways."""
+    asked = [tuple((message.role, message.content.strip()) for message in one.messages[:-1]) for one in samples]
+    answers: dict[Hashable, set[str]] = {}
+    for key, sample in zip(asked, samples, strict=True):
+        answers.setdefault(key, set()).add(sample.response.strip())
+    return [at for at, key in enumerate(asked) if len(answers[key]) > 1]
+
+
+def _shared(values: Sequence[Hashable]) -> list[int]:
+    counts = Counter(value for value in values if value is not None)
+    return [at for at, value in enumerate(values) if value is not None and counts[value] > 1]
+
+
+def _record_id(record: object) -> Hashable:
+    if not isinstance(record, Mapping):
+        return None
+    value = next((record[key] for key in ("id", "uuid", "_id", "idx") if key in record), None)
+    return (type(value).__name__, value) if isinstance(value, str | int) and value != "" else None
+
+
+def _turn_list(record: object) -> Sequence[object]:
+    if isinstance(record, list):
+        return record
+    if not isinstance(record, Mapping):
+        return ()
+    keys = ("messages", "conversations", "conversation", "items")
+    found = next((record[key] for key in keys if isinstance(record.get(key), list)), None)
+    return found if isinstance(found, list) else ()
+
+
+def _trails(record: object, sample: Sample) -> bool:
+    """Whether turns of the record stand behind the answer that is scored."""
+    turns = _turn_list(record)
+    spelt_alone = all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in turns)
+    own = len(sample.messages) - (sample.messages[0].role == "system" and _system_beside(record))
+    return bool(turns) and spelt_alone and len(turns) > own
+
+
+def _system_beside(record: object) -> bool:
+    first = next(iter(_turn_list(record)), None)
+    word = str(first.get("role") or first.get("from")) if isinstance(first, Mapping) else ""
+    return word.lower() not in ("system", "developer")
+
+
+def _has_tools(record: object, sample: Sample) -> bool:
+    if any(message.role == "tool" for message in sample.messages):
+        return True
+    if not isinstance(record, Mapping):
+        return False
+    calls = any(isinstance(turn, Mapping) and turn.get("tool_calls") for turn in _turn_list(record))
+    return bool(record.get("tools")) or calls

@@ -1,0 +1,175 @@
+"""What to look at in a data set: classes of problems, copies, and rows that other sets hold; each can be left out."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.duplicates import CopyGroup, Overlap, copies_of, copy_groups, overlaps
+from delift_core.health import Health, health, leave_out
+from delift_core.samples import Dataset, Sample
+from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.blocks import ROLE_WORDS, plain, shorten
+from pages.ui.sample_view import sample_drawer
+
+QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked, in a few seconds
+SHOWN = 500
+
+
+def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
+    """Classes of problems; the rows of the selected one, and a button that leaves them out."""
+    report = _health(dataset.content_hash, dataset.samples)
+    if len(report.formats) > 1:
+        mix = ", ".join(f"{one.rows:,} × {one.format or 'mapped'}" for one in report.formats)
+        st.caption(plain(f"Formats, each row read as what it is: {mix}"))
+    if not report.findings:
+        st.badge("Nothing stands out", icon=":material/check:", color="green")
+        return
+    st.caption("Found by patterns in the text: hints to look at, not verdicts. Select a class to see its rows.")
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Rows": [len(one.positions) for one in report.findings],
+                "What": [one.words.title for one in report.findings],
+                "What to do": [one.words.remedy for one in report.findings],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"health_{record.id}",
+        alt="Classes of problems with their number of rows; select one to see its rows",
+    )
+    picked = event["selection"]["rows"]
+    if picked:
+        finding = report.findings[picked[0]]
+        _rows(dataset.samples, finding.positions, key=f"finding_{record.id}_{finding.kind}")
+        _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
+
+
+def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
+    """Groups of copies with the row to keep, and rows whose prompt another set of the workspace holds."""
+    wanted = st.session_state.get(f"near_{record.id}", False) or len(dataset) <= QUICK_ROWS
+    groups = _groups(dataset.content_hash, dataset.samples, wanted)
+    if not wanted and st.button(f"Look for near copies among {len(dataset):,} rows", icon=":material/search:"):
+        st.session_state[f"near_{record.id}"] = True
+        st.rerun()
+    copies = copies_of(groups)
+    if groups:
+        st.caption(f"{len(copies):,} rows are copies of {len(groups):,} others.")
+        st.dataframe(
+            _groups_table(dataset.samples, groups),
+            hide_index=True,
+            alt="Groups of copies: the line to keep, why, the other lines and how alike they are",
+        )
+        _leave_out_button(workspace, record, dataset, copies, "Copy of a row that is kept")
+    else:
+        st.badge("No copies", icon=":material/check:", color="green")
+    if record.role == "pool":
+        _contamination(workspace, record, dataset)
+
+
+def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
+    """Pool rows that the newest target and held-out set hold as well."""
+    for role in ("heldout", "target"):
+        records = workspace.datasets.records(role)
+        if not records or len(dataset) > QUICK_ROWS and not st.session_state.get(f"near_{record.id}"):
+            continue
+        other = workspace.datasets.load(records[0].id)
+        found = _overlaps(dataset.content_hash, other.content_hash, dataset.samples, other.samples)
+        words = f"{ROLE_WORDS[role].lower()} set {other.name}"
+        st.markdown(f"**{plain(f'In the {words} as well')}**")
+        if not found:
+            st.badge("None of the prompts", icon=":material/check:", color="green")
+            continue
+        st.caption(
+            "Training on what you measure with makes the result look better than it is."
+            if role == "heldout"
+            else "These rows help on the target because they are the target."
+        )
+        st.dataframe(
+            _overlaps_table(dataset.samples, other.samples, found),
+            hide_index=True,
+            alt=f"Pool rows whose prompt stands in the {words}",
+        )
+        _leave_out_button(workspace, record, dataset, [one.position for one in found], f"Prompt stands in the {words}")
+
+
+def _leave_out_button(
+    workspace: Workspace, record: DatasetRecord, dataset: Dataset, positions: Sequence[int], reason: str
+) -> None:
+    """Makes a new data set without the rows; the one that is shown stays as it is."""
+    if len(positions) >= len(dataset):
+        return
+    label = f"Leave these {len(positions):,} rows out"
+    if st.button(label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help="Makes a new data set."):
+        less = leave_out(dataset, positions, reason)
+        made = workspace.datasets.add(less, role=record.role, origin=record.origin)
+        words = f"{made.name}: {made.n_samples:,} rows, {len(positions):,} left out. The earlier set is still there."
+        st.toast(plain(words), icon=":material/check_circle:")
+        st.rerun()
+
+
+def _rows(samples: Sequence[Sample], positions: Sequence[int], *, key: str) -> None:
+    """The rows at some positions; a selected one opens in a drawer."""
+    shown = [samples[at] for at in positions[:SHOWN]]
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [one.line for one in shown],
+                "Prompt": [shorten(one.prompt, 120) for one in shown],
+                "Response": [shorten(one.response, 120) for one in shown],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        alt="Rows of the selected class; select one to read it in full",
+    )
+    picked = event["selection"]["rows"]
+    if picked:
+        sample_drawer(shown[picked[0]])
+
+
+def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:
+    shown = groups[:SHOWN]
+    return pd.DataFrame(
+        {
+            "Keep line": [samples[one.kept].line for one in shown],
+            "Copies": [", ".join(f"{samples[at].line}" for at in one.copies[:20]) for one in shown],
+            "Alike": [f"{one.similarity:.0%}" for one in shown],
+            "Kept because it is": [one.reason for one in shown],
+            "Prompt": [shorten(samples[one.kept].prompt, 100) for one in shown],
+        }
+    )
+
+
+def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Sequence[Overlap]) -> pd.DataFrame:
+    shown = found[:SHOWN]
+    return pd.DataFrame(
+        {
+            "Line": [pool[one.position].line for one in shown],
+            "Its line": [others[one.other].line for one in shown],
+            "Alike": [f"{one.similarity:.0%}" for one in shown],
+            "Prompt": [shorten(pool[one.position].prompt, 120) for one in shown],
+        }
+    )
+
+
+# Keyed by what the rows say; the rows themselves (with an underscore) are not looked at again.
+@st.cache_data(max_entries=16, show_spinner="Looking through the rows…")
+def _health(content_hash: str, _samples: Sequence[Sample]) -> Health:
+    return health(_samples)
+
+
+@st.cache_data(max_entries=16, show_spinner="Looking for copies…")
+def _groups(content_hash: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
+    return copy_groups(_samples) if near else copy_groups(_samples, near=1)
+
+
+@st.cache_data(max_entries=16, show_spinner="Comparing with the other sets…")
+def _overlaps(
+    pool_hash: str, other_hash: str, _pool: Sequence[Sample], _others: Sequence[Sample]
+) -> tuple[Overlap, ...]:
+    return overlaps(_pool, _others)

@@ -1,0 +1,45 @@
+"""The exported files read back with `datasets`, by the very lines of the script for TRL; no trainer is needed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from delift_core.export.containers import write_rows
+from delift_core.export.recipes import recipes
+from delift_core.export.shapes import shape_of_file
+from delift_core.export.trainers import check_table
+from delift_core.export.writers import ExportFormat, render_lines
+from delift_core.sources import load_bytes
+from delift_core.sources.json_records import DECODER
+
+ROWS = [
+    {"instruction": "q", "input": "x", "output": "a"},
+    {"instruction": "q\u2028é", "input": None, "output": "2024-01-01", "system": "s", "history": [["h", "i"]]},
+    {"instruction": "r", "output": "NA"},
+]
+ENDINGS = [("alpaca", ".jsonl"), ("sharegpt", ".jsonl"), ("messages", ".jsonl"), ("prompt-completion", ".jsonl")]
+
+
+@pytest.mark.parametrize(("format", "suffix"), [*ENDINGS, ("messages", ".parquet"), ("same", ".parquet")])
+def test_the_script_reads_every_row_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: ExportFormat, suffix: str
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    samples = load_bytes("\n".join(map(json.dumps, ROWS)).encode(), "in.jsonl").samples
+    lines = list(render_lines(samples, format))
+    write_rows(tmp_path / f"out{suffix}", lines)
+    records = [DECODER.decode(line) for line in lines]
+    (text,) = (one.text for one in recipes(shape_of_file(records), f"out{suffix}", 512) if one.trainer == "TRL")
+    script = text[: text.index("# With a prompt")].replace("from trl import SFTConfig, SFTTrainer\n", "")
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    exec(script, scope)
+    data = scope["data"]
+    check = check_table(records, limit=512)[0]
+    assert len(data) == check.kept == len(ROWS)  # type: ignore[arg-type]
+    for row, sample in zip(data, samples, strict=True):  # type: ignore[call-overload]
+        turns = [(turn["role"], turn["content"]) for side in ("prompt", "completion") for turn in row[side]]
+        assert turns == [(message.role, message.content) for message in sample.messages]

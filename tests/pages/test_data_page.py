@@ -1,0 +1,58 @@
+"""The Data page: health, copies, contamination, leaving rows out, and preference records."""
+
+import json
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.test_way import assert_calm, open_app, press
+
+LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
+ROWS = [
+    {"instruction": LONG, "output": "It leans into the turn."},
+    {"instruction": LONG.upper(), "output": "It leans into the turn."},
+    {"instruction": "Write a letter", "output": "Dear {{ name }}, <b>*hello*</b>"},
+    {"instruction": "Anything else?", "output": "No."},
+]
+
+
+def load(app: AppTest, rows: list[dict[str, object]], name: str, role: str = "pool") -> None:
+    app.file_uploader[0].upload(name, "\n".join(map(json.dumps, rows)).encode()).run()
+    app.segmented_control[-1].set_value(role).run()
+    press(app, "Load")
+    assert_calm(app)
+
+
+def frame(app: AppTest, *columns: str):
+    return next(one.value for one in app.dataframe if set(columns) <= set(one.value.columns))
+
+
+def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) -> None:
+    app = open_app("data")
+    load(app, ROWS, "mine.jsonl")
+    assert list(frame(app, "What", "What to do", "Rows")["What"]) == ["Left over from a template"]
+    assert list(frame(app, "Keep line")["Copies"]) == ["2"]
+    press(app, "Leave these 1 rows out")
+    assert_calm(app)
+    sets = frame(app, "Role", "Left out")
+    assert sorted(zip(sets["Rows"], sets["Left out"], strict=True)) == [(3, 1), (4, 0)]
+
+
+def test_a_pool_row_that_the_held_out_set_holds_is_flagged(empty_workspace: Path) -> None:
+    app = open_app("data")
+    load(app, [{"instruction": LONG, "output": "Other words."}], "held.jsonl", "heldout")
+    app.file_uploader[0].clear().run()
+    load(app, ROWS, "mine.jsonl")
+    assert list(frame(app, "Its line")["Line"]) == [1, 2]
+
+
+def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) -> None:
+    rows = [{"prompt": "Say hi", "chosen": "Hi there", "rejected": "Go away"}]
+    app = open_app("data")
+    app.file_uploader[0].upload("pairs.jsonl", json.dumps(rows[0]).encode()).run()
+    assert any("none was chosen" in text.value for text in app.text)
+    app.segmented_control(key="preference_answer").set_value("chosen").run()
+    assert any("assistant: Hi there" in text.value for text in app.text)
+    press(app, "Load")
+    assert_calm(app)
+    assert list(frame(app, "Role", "Format")["Format"]) == ["preference-chosen"]

@@ -1,0 +1,186 @@
+"""Damaged files of every kind: a data set whose records all are accounted for, or one line of error; never else.
+
+FUZZ_EXAMPLES=10000 looks at so many files of each test; the default is quick.
+"""
+
+import csv
+import gzip
+import io
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from delift_core.errors import DeliftError
+from delift_core.export.trainers import check_table
+from delift_core.export.writers import render_lines
+from delift_core.health import health
+from delift_core.sources import load_bytes, map_preview, read_columns_of_bytes
+from delift_core.sources.json_records import DECODER
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+ROWS = [
+    {"instruction": "q\u2028", "input": "", "output": "a é"},
+    {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
+    {"conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}], "tools": "[]"},
+    {"prompt": "p", "chosen": "a", "rejected": "b"},
+    {"prompt": [{"role": "user", "content": [{"type": "text", "text": "x"}]}], "completion": "c", "label": True},
+    {"question": "NA", "answer": "None", "n": 12345678901234567890},
+]
+FLAT = [{"instruction": "q", "output": "a", "n": 1.5}, {"instruction": "r", "output": "b", "n": None}]
+ODD = [
+    b'{"instruction": "a", "instruction": "b", "output": NaN}',
+    b'{"output": "a", "instruction": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+    b'{"instruction": "q", "output": "\\ud83d"}',
+    b'{"instruction": "q", "output": "\xe9\xff"}',
+    b'{"messages": [], "label": 1e999}',
+    b'[{"from": "human"}, 3]',
+    b"[" * 5000,
+    b"\x00\x1a{}",
+    b'"text"',
+    b"-",
+    b'{"messages": {"role": "user"}}',
+    b'{"conversations": [[{"human": "u", "assistant": 3}]]}',
+    b'{"kto_tag": true}',
+    b'{"n": ' + b"9" * 5000 + b"}",
+]
+
+
+def lines(rows: list[dict[str, object]]) -> bytes:
+    return b"\n".join(json.dumps(row, ensure_ascii=False).encode() for row in rows)
+
+
+def table(rows: list[dict[str, object]]) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def parquet(rows: list[dict[str, object]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+def arrow(rows: list[dict[str, object]]) -> bytes:
+    out = io.BytesIO()
+    whole = pa.Table.from_pylist(rows)
+    with pa.ipc.new_file(out, whole.schema) as writer:
+        writer.write_table(whole)
+    return out.getvalue()
+
+
+def zstd(data: bytes) -> bytes:
+    out = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(out, "zstd") as stream:
+        stream.write(data)
+    return out.getvalue().to_pybytes()
+
+
+WHOLE = [
+    ("x.jsonl", lines(ROWS)),
+    ("x.json", json.dumps(ROWS, indent=1).encode()),
+    ("x.json", json.dumps({"data": ROWS}).encode()),
+    ("x.csv", table(FLAT)),
+    ("x.tsv", table(FLAT)),
+    ("x.parquet", parquet(FLAT)),
+    ("x.parquet", parquet([ROWS[2]])),
+    ("x.arrow", arrow(FLAT)),
+    ("x.jsonl.gz", gzip.compress(lines(ROWS))),
+    ("x.jsonl.zst", zstd(lines(ROWS))),
+    ("x.parquet.gz", gzip.compress(parquet(FLAT))),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A good file with pieces cut out, bytes changed or put in, or read in another encoding."""
+    name, data = draw(st.sampled_from(WHOLE))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["cut", "truncate", "insert", "change", "double", "encode"]))
+        if kind == "cut":
+            data = data[:at] + data[at + draw(st.integers(1, 40)) :]
+        elif kind == "truncate":
+            data = data[:at]
+        elif kind == "insert":
+            data = data[:at] + draw(st.sampled_from(ODD) | st.binary(max_size=12)) + data[at:]
+        elif kind == "change":
+            data = data[:at] + draw(st.binary(min_size=1, max_size=3)) + data[at + 1 :]
+        elif kind == "double":
+            data = data + data[at:]
+        else:
+            data = data.decode("latin-1").encode(draw(st.sampled_from(["utf-8", "utf-16", "utf-8-sig", "utf-32"])))
+    return name, data
+
+
+def look(name: str, data: bytes) -> tuple[int, int] | None:
+    """Loads a file and does with it what pages and commands do; how many samples and problems, or None if refused."""
+    for answer in (None, "chosen"):
+        try:
+            dataset = load_bytes(data, name, answer=answer)
+        except DeliftError as error:
+            assert "\n" not in str(error) and str(error).encode(), str(error)
+            continue
+        health(dataset.samples)
+        written = list(render_lines(dataset.samples, "same"))
+        check_table([DECODER.decode(line) for line in written], limit=10)
+        assert "".join(written).encode().count(b"\n") == len(dataset)
+        for problem in dataset.problems:
+            assert "\n" not in str(problem) and len(f"{problem}{problem.excerpt}".encode()) > 0
+        return len(dataset), len(dataset.problems)
+    try:
+        map_preview(read_columns_of_bytes(data, name))
+    except DeliftError as error:
+        assert "\n" not in str(error)
+    return None
+
+
+@often
+@given(damaged())
+def test_damaged_files(file: tuple[str, bytes]) -> None:
+    look(*file)
+
+
+@often
+@given(
+    st.sampled_from(["x.json", "x.jsonl", "x.csv", "x.tsv", "x.parquet", "x.feather", "x.csv.gz", "x.json.zst"]),
+    st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-16", "surrogatepass")),
+)
+def test_noise(name: str, data: bytes) -> None:
+    look(name, data)
+
+
+@often
+@given(st.lists(st.sampled_from(ODD) | st.sampled_from([lines([row]) for row in ROWS]), min_size=2, max_size=8))
+def test_no_line_of_json_lines_is_lost(parts: list[bytes]) -> None:
+    data = b"\n".join([*parts, lines([FLAT[0]])])
+    counts = look("x.jsonl", data)
+    if parts[0][:1] == b"[" and counts is None:
+        return  # a file that opens with a broken list is one document
+    if counts is not None and parts[0] != b"[" * 5000:
+        assert sum(counts) == len(parts) + 1
+
+
+def test_a_row_of_many_megabytes() -> None:
+    row = {"instruction": "q", "output": "é\u2028" * 6_000_000}
+    data = json.dumps(row, ensure_ascii=False).encode()
+    dataset = load_bytes(data + b"\n" + data, "x.jsonl")
+    assert len(dataset) == 2 and dataset.samples[1].raw.encode() == data
+
+
+@pytest.mark.parametrize("depth", [900, 5_000, 500_000])
+def test_deep_nesting_is_read_or_refused(depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    for data in (nested, b'{"a": ' + nested + b"}", b'{"instruction": "q", "output": "a", "x": ' + nested + b"}"):
+        for name in ("x.json", "x.jsonl"):
+            look(name, data + b"\n" + lines([FLAT[0]]))
+            look(name, data)
