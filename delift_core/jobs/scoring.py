@@ -101,7 +101,7 @@ def carry_out(
         ModelError: the model cannot be loaded.
         ScoringError: nothing can be scored, or the run does not fit this machine.
     """
-    from delift_core.utility.run import ScoringRun
+    from delift_core.utility.run import LocalBackend, ScoringRun
     from delift_core.utility.scorer import Scorer
 
     reporter = _Reporter(publish)
@@ -125,7 +125,7 @@ def carry_out(
         truncated=sum(sample.truncated > 0 for sample in encoded.values()),
     )
     plan = plan_pairs(store, samples)
-    run = ScoringRun(Scorer(loaded), template, encoded, store, plan)
+    run = ScoringRun(LocalBackend(Scorer(loaded)), template, encoded, store, plan)
     reporter.cached_pairs = run.progress.pairs_done
     reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
     if reporter.facts.forecast and reporter.facts.forecast.refusal:
