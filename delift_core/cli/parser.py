@@ -11,6 +11,7 @@ from delift_core.cli import curate_commands, data_commands, manifest_commands, u
 from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.export.manifest import ExportFormat
+from delift_core.jobs.backends import BackendName
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.selection.budget import parse_budget
@@ -127,6 +128,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
     parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
+    _add_backend(parser)
     _add_workspace(parser)
 
 
@@ -142,6 +144,15 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 def _add_format(parser: argparse.ArgumentParser) -> None:
     words = "same (records as found, the default) or a format to write them in"
     parser.add_argument("--format", default="same", choices=get_args(ExportFormat), help=words)
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    words = "score in this process (the default) or on a Ray cluster"
+    parser.add_argument("--backend", default="local", choices=get_args(BackendName), help=words)
+    words = "HOST:PORT of a running cluster, or auto; default: start one here"
+    parser.add_argument("--ray-address", metavar="ADDR", help=words)
+    words = "cores of each worker; default: as few as the memory allows"
+    parser.add_argument("--ray-threads", type=_positive, metavar="N", help=words)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
