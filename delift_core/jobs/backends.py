@@ -17,7 +17,7 @@ BackendName = Literal["local", "ray"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where blocks are scored; no number depends on it.
+    """Where blocks are scored. With as many threads each, the numbers are the same to the bit; else, within rounding.
 
     Attributes:
         ray_address: of a running cluster; None starts one on this machine.

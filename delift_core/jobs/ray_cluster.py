@@ -3,7 +3,9 @@
 import importlib
 import math
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from delift_core.utility.plan import RunSamples, memory_needed
 RayDevice = Literal["cpu", "cuda"]
 
 _OBJECT_STORE = 512 << 20  # of a cluster of our own; what workers send is small
+_KNOCK_SECONDS = 5.0
 _LIBRARIES = 1 << 30  # bytes that a worker's process takes besides the model
 
 
@@ -77,6 +80,8 @@ def connected(
     if ray.is_initialized():
         yield _nodes(ray)
         return
+    if address and address != "auto":
+        _check_address(address)
     own: dict[str, Any] = {} if address else {"num_cpus": cores, "object_store_memory": object_store}
     if not address:  # nobody else has business with it: it listens on this machine only
         own |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": folder and str(folder)}
@@ -137,10 +142,21 @@ def _code() -> dict[str, Any]:
     return {"py_modules": [str(Path(delift_core.__file__).parent)], "env_vars": dict(LIBRARY_ENVIRONMENT)}
 
 
+def _check_address(address: str) -> None:
+    """Knocks at a cluster's door, since Ray itself would go on trying for minutes."""
+    found = re.fullmatch(r"([\w.-]+):(\d{1,5})", address)
+    if not found:
+        raise ScoringError(f"--ray-address {address!r} is not understood; write HOST:PORT, or auto")
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=_KNOCK_SECONDS).close()
+    except OSError as error:
+        raise ScoringError(_no_cluster(address, error)) from error
+
+
 def _no_cluster(address: str | None, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0]
     if address:
-        return f"no Ray cluster answers at {address} ({reason}); check the address with `ray status`"
+        return f"no Ray cluster answers at {address} ({reason}); start it with `ray start --head`"
     return f"Ray could not start on this machine ({reason}); name a running cluster with --ray-address, or use local"
 
 

@@ -21,7 +21,7 @@ from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.ray_backend import _in_words
-from delift_core.jobs.ray_cluster import Node, Team, choose_device, connected, form_team
+from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
 from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
 from delift_core.jobs.scoring import JobProgress, ScoringRequest, carry_out
 from delift_core.models import ModelIdentity, outline_model
@@ -151,11 +151,11 @@ def test_a_killed_worker_changes_nothing_but_the_time(job: Job, local: dict[str,
 
 @pytest.mark.usefixtures("cluster")
 def test_cancelled_it_keeps_finished_blocks_and_goes_on_anywhere(job: Job, local: dict[str, bytes]) -> None:
-    last = job.run(Placement("ray", ray_threads=2), stop=lambda: job.said[-1].pairs_done > 100)
+    last = job.run(stop=lambda: job.said[-1].pairs_done > 100)
     wait_until(lambda: not scoring_workers())
     kept = job.files()
     assert last.state == "cancelled"
-    assert 100 - 8 <= last.pairs_done == job.pairs() < PAIRS
+    assert 100 - 16 * 2 <= last.pairs_done == job.pairs() < PAIRS
     assert kept.items() < local.items()
     assert job.run(HERE).state == "done"
     assert job.files() == local
@@ -203,6 +203,20 @@ def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> Non
 )
 def test_what_a_worker_raises_is_said_in_one_line(cause: Exception, expected: str) -> None:
     assert str(_in_words(SimpleNamespace(cause=cause))) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused); start it with `ray start --head`"),
+        ("127.0.0.1", "--ray-address '127.0.0.1' is not understood; write HOST:PORT, or auto"),
+        ("ray://127.0.0.1:10001", "--ray-address 'ray://127.0.0.1:10001' is not understood; write HOST:PORT, or auto"),
+    ],
+)
+def test_an_address_at_which_nothing_answers_is_said_at_once(address: str, expected: str) -> None:
+    with pytest.raises(ScoringError) as caught:
+        _check_address(address)
+    assert str(caught.value).startswith(expected)
 
 
 def test_without_ray_the_message_says_how_to_install_it(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
