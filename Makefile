@@ -56,7 +56,7 @@ clean: ## Remove caches (`rm -r .venv` as well for a fresh install)
 browser: $(DEV_STAMP)
 	@$(PY) tests/setup_browser.py
 
-$(DEV_STAMP): requirements-dev.txt $(RUN_STAMP)
+$(DEV_STAMP): requirements-dev.txt requirements-ray.txt $(RUN_STAMP)
 	$(PIP) install -r requirements-dev.txt
 	@touch $@
 

@@ -1,18 +1,24 @@
 """Our scorer against the published loop, re-implemented plainly, in one process on the same rows.
 
-    python -m benchmarks.scoring FILE [--rows 24] [--model bundled] [--repeats 3]
+    python -m benchmarks.scoring FILE [--rows 24] [--model bundled | --random-shape qwen2.5-0.5b] [--repeats 3]
+                                      [--devices cuda:0,cuda:1] [--dtype float32,bfloat16]
 
 The published loop runs one full sequence per pair: batches of 32, padded, logits of every position, float32. Ours
 prefills each example once, shares its cache, and computes logits on response positions only. Both get the same token
-ids, so the largest difference of the utilities is the error of our short cuts. Times are medians over the repeats, the
-two sides in turn.
+ids, so the largest difference of the utilities is the error of our short cuts. Times are medians over the repeats, all
+sides in turn; memory is the process's most while a side ran, every side's model included, or the GPU's. The share of
+the peak counts what is of use (no padding) against the best large matrix product of the precision in the same run.
 """
 
 import argparse
+import copy
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as in settings.LIBRARY_ENVIRONMENT
 
@@ -20,15 +26,73 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from benchmarks.compute import (
+    PeakMemory,
+    bfloat16_lacks,
+    matmul_peak,
+    operations,
+    our_work,
+    published_work,
+    synchronise,
+)
 from benchmarks.machine import machine
 from delift_core.jobs.scoring import encode_samples
-from delift_core.models import LoadedModel, load_model
+from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file
+from delift_core.utility.blocks import Block, Material
+from delift_core.utility.devices import DevicesBackend
 from delift_core.utility.metrics import utility
+from delift_core.utility.run import Backend, LocalBackend
 from delift_core.utility.scorer import Scorer, Suffix
 
 BATCH = 32
+SHAPES = {  # hidden size, size between, layers, heads, key/value heads
+    "qwen2.5-0.5b": (896, 4864, 24, 14, 2),
+    "qwen2.5-1.5b": (1536, 8960, 28, 12, 2),
+}
+_HEADER = "| scorer | precision | pairs | seconds | pairs/s | tokens/s | ratio | max dU | Spearman | GiB | of peak |"
+_CONTEXT, _VOCABULARY = 32768, 151936
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One way of scoring: what runs, what it computes, and what it was seen to take."""
+
+    name: str
+    dtype: str
+    rows: int
+    tokens: int
+    operations: float
+    peak: float
+    run: Callable[[], np.ndarray]
+    utilities: Callable[[np.ndarray], np.ndarray]
+    device: torch.device
+    seconds: list[float] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+
+    def measure(self) -> np.ndarray:
+        """Runs once, notes time and memory, and returns (n, n) utilities."""
+        with PeakMemory(self.device) as used:
+            synchronise(self.device)
+            began = time.monotonic()
+            result = self.run()
+            synchronise(self.device)
+            self.seconds.append(time.monotonic() - began)
+        self.memory.append(used.bytes)
+        return self.utilities(result)
+
+    def line(self, published: "Side", against: str) -> str:
+        """A row of the table."""
+        seconds = float(np.median(self.seconds))
+        rate = self.rows**2 / seconds
+        ratio = rate / (published.rows**2 / float(np.median(published.seconds)))
+        share = self.operations / seconds / self.peak
+        tokens = self.tokens / seconds
+        return (
+            f"| {self.name} | {self.dtype} | {self.rows**2:,} | {seconds:.1f} | {rate:.2f} | {tokens:,.0f} "
+            f"| {ratio:.2f} | {against} | {max(self.memory) / (1 << 30):.2f} | {share:.0%} |"
+        )
 
 
 @torch.inference_mode()
@@ -45,25 +109,30 @@ def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[En
         ids = torch.zeros(len(part), width, dtype=torch.int64)
         for row, tokens in enumerate(whole):
             ids[row, : len(tokens)] = torch.tensor(tokens)
-        log_p = torch.log_softmax(loaded.model(input_ids=ids, use_cache=False).logits.float(), dim=-1)
+        logits = loaded.model(input_ids=ids.to(loaded.device), use_cache=False).logits
+        log_p = torch.log_softmax(logits.float(), dim=-1)
         for row, (i, j) in enumerate(part):
             first = len(prompts[row])
-            target = torch.tensor(encoded[i].response)
+            target = torch.tensor(encoded[i].response, device=loaded.device)
             chosen = log_p[row, first - 1 : first - 1 + len(target)].gather(1, target[:, None])[:, 0].double()
             statistics[i, j] = [float(((1 - chosen.exp()) ** 2).sum()), float(chosen.sum())]
     return statistics
 
 
-def ours(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample]) -> np.ndarray:
-    """The same numbers by our scorer."""
-    packed = scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded])
-    statistics = np.empty((len(encoded), len(encoded), 2))
-    for j, sample in enumerate(encoded):
-        example = scorer.prefill(template.head + sample.example)
-        for led in packed:
-            prefix = scorer.prefill(led.lead, example)
-            for batch in led.batches:
-                statistics[batch.rows.cpu().numpy(), j] = scorer.score(prefix, batch).cpu().numpy()
+def ours(backend: Backend, template: Template, encoded: Sequence[EncodedSample]) -> np.ndarray:
+    """The same numbers by our scorer, as a run has them scored."""
+    names = [str(place) for place in range(len(encoded))]
+    size = backend.rows_per_block
+    chunks = tuple(tuple(names[start : start + size]) for start in range(0, len(names), size))
+    samples = dict(zip(names, encoded, strict=True))
+    material = Material(template.head, template.head_alone, samples, (chunks,))
+    blocks = [Block(name, 0, part) for name in names for part in range(len(chunks))]
+    statistics = np.empty((len(names), len(names), 2))
+    for step in backend.work(material, blocks):
+        if step.finished and step.finished.block.helper is not None:
+            block = step.finished.block
+            start = block.part * size
+            statistics[start : start + len(chunks[block.part]), int(block.helper)] = step.finished.numbers
     return statistics
 
 
@@ -77,41 +146,147 @@ def utilities(scorer: Scorer, template: Template, encoded: Sequence[EncodedSampl
     return np.stack([utility(alone, pairs[:, j], tokens, "euclidean") for j in range(len(encoded))], axis=1)
 
 
+def model_for(options: argparse.Namespace, dtype: Precision) -> LoadedModel:
+    """The model that was asked for, on the first device."""
+    first = torch.device(options.devices[0])
+    if not options.random_shape:
+        loaded = load_model(options.model, device=first.type, dtype=dtype)
+        return LoadedModel(loaded.model.to(first), loaded.tokenizer, loaded.identity)
+    model = random_model(options.random_shape, first, getattr(torch, dtype))
+    identity = ModelIdentity(options.random_shape, "random", dtype, _CONTEXT, model.num_parameters())
+    return LoadedModel(model, outline_model(BUNDLED, "float32").tokenizer, identity)
+
+
+def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Random weights in the shape of a known model: speed does not depend on them."""
+    from transformers import AutoModelForCausalLM, Qwen2Config
+
+    hidden, between, layers, heads, shared = SHAPES[shape]
+    config = Qwen2Config(
+        vocab_size=_VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=between,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        max_position_embeddings=_CONTEXT,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    with device:
+        return AutoModelForCausalLM.from_config(config, dtype=dtype).eval().requires_grad_(False)
+
+
+def backend_for(loaded: LoadedModel, devices: Sequence[str]) -> Backend:
+    """One device in this thread, or several with a copy of the model on each."""
+    if len(devices) == 1:
+        return LocalBackend(Scorer(loaded))
+    models = [loaded.model, *(copy.deepcopy(loaded.model).to(device) for device in devices[1:])]
+    return DevicesBackend([Scorer(LoadedModel(model, loaded.tokenizer, loaded.identity)) for model in models])
+
+
+def precisions(options: argparse.Namespace) -> list[Precision]:
+    """Those asked for; else float32, and bfloat16 where the hardware has it."""
+    if options.dtype:
+        return list(options.dtype)
+    lacks = bfloat16_lacks(torch.device(options.devices[0]))
+    if lacks:
+        print(f"bfloat16 is left out: {lacks}.")
+    return ["float32"] if lacks else ["float32", "bfloat16"]
+
+
+def our_side(
+    loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], devices: Sequence[str], peak: float
+) -> Side:
+    """Ours with one model."""
+    backend, scorer = backend_for(loaded, devices), Scorer(loaded)
+    work = our_work(scorer, template, encoded)
+    count = len(devices) if torch.device(devices[0]).type == "cuda" else 1  # names of one CPU share its peak
+    name = "ours" if len(devices) == 1 else f"ours, {len(devices)} devices"
+
+    return Side(
+        name,
+        loaded.identity.dtype,
+        len(encoded),
+        work.tokens,
+        operations(loaded.model, work),
+        peak * count,
+        partial(ours, backend, template, encoded),
+        partial(utilities, scorer, template, encoded),
+        loaded.device,
+    )
+
+
+def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], peak: float) -> Side:
+    """The published loop with a float32 model."""
+    work, scorer = published_work(template, encoded, encoded), Scorer(loaded)
+
+    return Side(
+        "published loop",
+        "float32",
+        len(encoded),
+        work.tokens,
+        operations(loaded.model, work),
+        peak,
+        partial(published_loop, loaded, template, encoded),
+        partial(utilities, scorer, template, encoded),
+        loaded.device,
+    )
+
+
+def compared(matrix: np.ndarray, published: np.ndarray) -> str:
+    """Largest difference and rank correlation of utilities off the diagonal, as two columns."""
+    n = len(published)
+    off = ~np.eye(n, dtype=bool)
+    left, right = matrix[:n, :n][off], published[off]
+    return f"{np.abs(left - right).max():.1e} | {spearmanr(left, right).statistic:.6f}"
+
+
+def sides_for(options: argparse.Namespace) -> list[Side]:
+    """The published loop, and ours at each precision."""
+    models = {dtype: model_for(options, dtype) for dtype in precisions(options)}
+    reference = models.get("float32") or model_for(options, "float32")
+    template = make_template(reference.tokenizer)
+    samples = load_file(options.file).samples[: options.rows]
+    conversations = {sample.content_hash: sample.messages for sample in samples}
+    encoded = list(encode_samples(template, conversations, reference.identity.context_length)[0].values())
+    peaks = {name: matmul_peak(reference.device, getattr(torch, name)) for name in {"float32", *models}}
+    for name, peak in sorted(peaks.items()):
+        print(f"Best large matmul in {name}: {peak / 1e9:,.0f} GFLOP/s.")
+    few = encoded[: options.published_rows or len(encoded)]
+    published = published_side(reference, template, few, peaks["float32"])
+    return [
+        published,
+        *(our_side(loaded, template, encoded, options.devices, peaks[name]) for name, loaded in models.items()),
+    ]
+
+
 def main() -> None:
     """Prints one table."""
+    options = _options()
+    print(f"Machine: {machine()}\n{options.file.name}, {options.random_shape or options.model}\n")
+    sides = sides_for(options)
+    results = [side.measure() for _ in range(options.repeats) for side in sides][-len(sides) :]
+    print("\n" + _HEADER + "\n" + "| --- " * 11 + "|")
+    for side, result in zip(sides, results, strict=True):
+        print(side.line(sides[0], compared(result, results[0])))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--published-rows", type=int, help="fewer rows for the published loop; default: all")
+    parser.add_argument("--model", default=BUNDLED)
+    parser.add_argument("--random-shape", choices=SHAPES, help="random weights instead of a model")
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    loaded = load_model(options.model, device="cpu", dtype="float32")
-    template = make_template(loaded.tokenizer)
-    samples = load_file(options.file).samples[: options.rows]
-    conversations = {sample.content_hash: sample.messages for sample in samples}
-    encoded = list(encode_samples(template, conversations, loaded.identity.context_length)[0].values())
-    scorer = Scorer(loaded)
-    seconds: dict[str, list[float]] = {"published loop": [], "ours": []}
-    results: dict[str, np.ndarray] = {}
-    for _ in range(options.repeats):
-        for name, run in (
-            ("published loop", lambda: published_loop(loaded, template, encoded)),
-            ("ours", lambda: ours(scorer, template, encoded)),
-        ):
-            began = time.monotonic()
-            results[name] = run()
-            seconds[name].append(time.monotonic() - began)
-    n = len(encoded)
-    print(f"Machine: {machine()}\n{options.file.name}, {n} rows, {n * n} pairs, {options.model}, float32\n")
-    print("| scorer | seconds (median) | pairs/s | ratio |\n| --- | --- | --- | --- |")
-    medians = {name: float(np.median(times)) for name, times in seconds.items()}
-    for name, median in medians.items():
-        ratio = medians["published loop"] / median
-        print(f"| {name} | {median:.1f} | {n * n / median:.2f} | {ratio:.2f} |")
-    matrices = {name: utilities(scorer, template, encoded, pairs) for name, pairs in results.items()}
-    off = ~np.eye(n, dtype=bool)
-    left, right = (matrices[name][off] for name in ("published loop", "ours"))
-    print(f"\nmax |dU| {np.abs(left - right).max():.2e}, Spearman {spearmanr(left, right).statistic:.6f}")
+    parser.add_argument(
+        "--dtype", type=lambda text: text.split(","), help="such as float32,bfloat16; default: see above"
+    )
+    default = ["cuda:0" if torch.cuda.is_available() else "cpu"]
+    words = "such as cuda:0,cuda:1; default: the GPU, else the CPU"
+    parser.add_argument("--devices", type=lambda text: text.split(","), default=default, help=words)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

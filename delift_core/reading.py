@@ -53,7 +53,7 @@ class PairReader:
         spec = run.record.spec
         loaded = load_model(spec.model, device=spec.device, dtype=spec.dtype)
         self._template = make_template(loaded.tokenizer, spec.template)
-        if scoring_context(loaded, self._template).key != run.record.context_key:
+        if scoring_context(loaded.identity, self._template).key != run.record.context_key:
             raise ScoringError(
                 f"the model {spec.model} is not the one that run {run.record.id} was scored with any more; "
                 "score the pool again to read its pairs"

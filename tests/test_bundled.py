@@ -15,7 +15,7 @@ from delift_core.samples import Message
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
 from delift_core.utility.plan import RunSamples, plan_pairs
-from delift_core.utility.run import ScoringRun
+from delift_core.utility.run import LocalBackend, ScoringRun
 from delift_core.utility.scorer import Scorer
 from delift_core.utility.store import PairStore
 
@@ -49,7 +49,7 @@ def our_matrices(
     store = PairStore(folder)
     encoded = {name: template.encode(row) for name, row in rows.items()}
     plan = plan_pairs(store, RunSamples(tuple(rows)))
-    assert ScoringRun(Scorer(bundled), template, encoded, store, plan).work()
+    assert ScoringRun(LocalBackend(Scorer(bundled)), template, encoded, store, plan).work()
     return [store.utility_matrix(tuple(rows), tuple(rows), metric) for metric in metrics]
 
 

@@ -24,6 +24,7 @@ from delift_core.export import Check, Manifest, checks, export_selection, manife
 from delift_core.export.checks import subset_samples
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import ensure_writable, unwritable
+from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
 from delift_core.selection.budget import format_budget, rows_of_budget
@@ -36,8 +37,9 @@ _STAGE_NEEDS: dict[str, DatasetRole] = {"task": "target", "continual": "existing
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What a scoring command was given, loaded."""
+    """What a scoring command was given, loaded, and where it is to score."""
 
+    placement: Placement
     pool: Source
     target: Source | None
     existing: Source | None
@@ -227,6 +229,7 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     return _Inputs(
+        _placement(arguments),
         load_source(arguments.pool, arguments.map, arguments.answer),
         load_source(arguments.target, arguments.target_map, arguments.answer) if arguments.target else None,
         load_source(arguments.existing, arguments.existing_map, arguments.answer) if arguments.existing else None,
@@ -247,7 +250,13 @@ def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace)
         device=arguments.device,
         dtype=arguments.dtype,
     )
-    return open_run(workspace, score_here(workspace, spec).id)
+    return open_run(workspace, score_here(workspace, spec, inputs.placement).id)
+
+
+def _placement(arguments: argparse.Namespace) -> Placement:
+    if arguments.backend != "ray" and (arguments.ray_address or arguments.ray_threads):
+        raise UsageError("--ray-address and --ray-threads say how to score on Ray; add --backend ray")
+    return Placement(arguments.backend, arguments.ray_address, arguments.ray_threads)
 
 
 def _model_name(name: str) -> str:

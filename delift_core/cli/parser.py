@@ -14,6 +14,7 @@ from delift_core.export.containers import Formulas
 from delift_core.export.manifest import ExportFormat
 from delift_core.export.side_files import DEFAULT_LIMIT
 from delift_core.formats.preference import Answer
+from delift_core.jobs.backends import BackendName
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.selection.budget import parse_budget
@@ -136,6 +137,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
     parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
+    _add_backend(parser)
     _add_workspace(parser)
 
 
@@ -160,6 +162,15 @@ def _add_trainers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=_positive, metavar="N", help=words)
     words = "also write a data set card and what TRL, LLaMA-Factory and Axolotl need to read the file"
     parser.add_argument("--recipes", action="store_true", help=words)
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    words = "score in this process (the default) or on a Ray cluster"
+    parser.add_argument("--backend", default="local", choices=get_args(BackendName), help=words)
+    words = "HOST:PORT of a running cluster, or auto; default: start one here"
+    parser.add_argument("--ray-address", metavar="ADDR", help=words)
+    words = "cores of each worker; default: as few as the memory allows"
+    parser.add_argument("--ray-threads", type=_positive, metavar="N", help=words)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:

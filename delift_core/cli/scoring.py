@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from delift_core.cli.terminal import Interrupted, note
+from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import run_here
 from delift_core.jobs.scoring import JobProgress
 from delift_core.workspace import RunRecord, RunSpec, Workspace
@@ -18,8 +19,8 @@ _LINE_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def score_here(workspace: Workspace, spec: RunSpec) -> RunRecord:
-    """Scores a run to its end.
+def score_here(workspace: Workspace, spec: RunSpec, placement: Placement) -> RunRecord:
+    """Scores a run to its end, under this process or on the cluster that it is given.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
@@ -32,7 +33,7 @@ def score_here(workspace: Workspace, spec: RunSpec) -> RunRecord:
                 stop.gently = True  # from now on there is something to keep
             show(progress)
 
-        record = run_here(workspace, spec, publish=publish, stop=stop)
+        record = run_here(workspace, spec, publish=publish, stop=stop, placement=placement)
     if record.status == "cancelled":
         raise Interrupted(
             f"interrupted; the pairs scored so far are kept in {workspace.folder}, "

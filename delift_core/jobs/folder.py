@@ -19,6 +19,7 @@ from typing import Literal
 import psutil
 
 from delift_core.errors import ScoringError
+from delift_core.jobs.backends import Placement
 from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
 from delift_core.samples import Message
 from delift_core.settings import LIBRARY_ENVIRONMENT
@@ -117,12 +118,13 @@ class JobFolder:
         """What to do, and the conversations by content hash."""
         fields = json.loads((self.folder / "request.json").read_text())
         samples = RunSamples(**{name: tuple(rows) for name, rows in fields.pop("samples").items()})
+        placement = Placement(**fields.pop("placement"))
         conversations = {}
         with (self.folder / "samples.jsonl").open(encoding="utf-8") as stream:
             for line in stream:
                 record = json.loads(line)
                 conversations[record["hash"]] = tuple(Message(role, text) for role, text in record["messages"])
-        return ScoringRequest(samples=samples, **fields), conversations
+        return ScoringRequest(samples=samples, placement=placement, **fields), conversations
 
     def _refuse_if_active(self) -> None:
         if self.status().active:

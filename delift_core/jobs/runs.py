@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from delift_core.errors import DeliftError, ScoringError
+from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
 from delift_core.samples import Message, Sample
@@ -116,6 +117,7 @@ def run_here(
     *,
     publish: Callable[[JobProgress], None],
     stop: Callable[[], bool] = lambda: False,
+    placement: Placement = HERE,
 ) -> RunRecord:
     """Scores in this process, for the command line; returns the run's record, done or cancelled.
 
@@ -123,7 +125,7 @@ def run_here(
         DeliftError: as `carry_out`.
     """
     record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
-    request, conversations = _request(workspace, spec, "score")
+    request, conversations = _request(workspace, spec, "score", placement)
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(request, conversations)
 
@@ -194,7 +196,7 @@ def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
 
 
 def _request(
-    workspace: Workspace, spec: RunSpec, mode: JobMode
+    workspace: Workspace, spec: RunSpec, mode: JobMode, placement: Placement = HERE
 ) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
     parts: list[tuple[str, ...]] = []
     conversations: dict[str, tuple[Message, ...]] = {}
@@ -210,6 +212,7 @@ def _request(
         template=spec.template,
         utility_folder=str(workspace.utility_folder),
         samples=RunSamples(*parts),
+        placement=placement,
     )
     return request, conversations
 

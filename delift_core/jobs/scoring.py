@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.models import DeviceName, DtypeName, LoadedModel, load_model
+from delift_core.jobs.backends import HERE, Placement, ReadyBackend, ready_backend
+from delift_core.models import DeviceName, DtypeName, ModelIdentity
 from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
 from delift_core.utility.plan import Forecast, PairPlan, RunSamples, disk_needed, memory_needed, plan_pairs
@@ -41,6 +42,7 @@ class ScoringRequest:
     template: TemplateChoice
     utility_folder: str
     samples: RunSamples
+    placement: Placement = HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +101,44 @@ def carry_out(
 
     Raises:
         ModelError: the model cannot be loaded.
-        ScoringError: nothing can be scored, or the run does not fit this machine.
+        ScoringError: nothing can be scored, the run does not fit this machine, or its workers cannot go on.
     """
-    from delift_core.utility.run import ScoringRun
-    from delift_core.utility.scorer import Scorer
-
     reporter = _Reporter(publish)
     reporter.publish(JobProgress("loading", f"loading {request.model}"))
-    loaded = load_model(request.model, device=request.device, dtype=request.dtype)
-    template = make_template(loaded.tokenizer, request.template)
-    encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
+    with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
+        return _carry_out(request, conversations, ready, reporter, stop)
+
+
+def _carry_out(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    ready: ReadyBackend,
+    reporter: "_Reporter",
+    stop: Callable[[], bool],
+) -> JobProgress:
+    from delift_core.utility.run import ScoringRun
+
+    template = make_template(ready.tokenizer, request.template)
+    encoded, refused = encode_samples(template, conversations, ready.identity.context_length)
     samples = request.samples.only(encoded)
     if not samples.pool:
         raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
-    context = scoring_context(loaded, template)
+    context = scoring_context(ready.identity, template)
     store = PairStore.open(Path(request.utility_folder), context)
     reporter.facts = JobProgress(
         "calibrating",
         context_key=context.key,
-        revision=loaded.identity.revision,
-        device=str(loaded.device),
-        dtype=loaded.identity.dtype,
+        revision=ready.identity.revision,
+        device=ready.device,
+        dtype=ready.identity.dtype,
         template=template.name,
         refused=refused,
         truncated=sum(sample.truncated > 0 for sample in encoded.values()),
     )
     plan = plan_pairs(store, samples)
-    run = ScoringRun(Scorer(loaded), template, encoded, store, plan)
+    run = ScoringRun(ready.backend, template, encoded, store, plan)
     reporter.cached_pairs = run.progress.pairs_done
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, ready, store.folder))
     if reporter.facts.forecast and reporter.facts.forecast.refusal:
         raise ScoringError(reporter.facts.forecast.refusal)
     if request.mode == "score":
@@ -137,13 +148,12 @@ def carry_out(
     complete = run.work(
         lambda progress: reporter.tick("calibrating", progress), lambda: stop() or time.monotonic() > deadline
     )
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, loaded, store.folder))
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, ready, store.folder))
     return reporter.finish("done" if complete else "cancelled" if stop() else "forecast", run.progress)
 
 
-def scoring_context(loaded: LoadedModel, template: Template) -> ScoringContext:
+def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
     """What the numbers of this model with this template depend on."""
-    identity = loaded.identity
     return ScoringContext(
         identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
     )
@@ -163,17 +173,17 @@ def encode_samples(
     return encoded, tuple(refused)
 
 
-def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, loaded: LoadedModel, folder: Path) -> Forecast:
+def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, ready: ReadyBackend, folder: Path) -> Forecast:
     """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
     progress = run.progress
     rate = progress.tokens_per_second
-    bytes_per_weight = 2 if loaded.identity.dtype == "bfloat16" else 4
+    bytes_per_weight = 2 if ready.identity.dtype == "bfloat16" else 4
     return Forecast(
         pairs_total=plan.pairs_total,
         pairs_missing=plan.pairs_missing,
         seconds=progress.work_total / rate if rate else None,
         tokens_per_second=rate,
-        memory_bytes=memory_needed(samples, loaded.identity.parameters, bytes_per_weight),
+        memory_bytes=memory_needed(samples, ready.parameters_here, bytes_per_weight),
         disk_bytes=disk_needed(plan, run.rows_per_block),
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,

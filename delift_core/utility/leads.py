@@ -42,29 +42,38 @@ def share(queries: Sequence["Tokens"], pass_cost: int) -> list[Shared]:
     order = sorted(range(len(queries)), key=lambda row: queries[row])
     if not order:
         return []
-    best = _split(queries, order, pass_cost, 0)
+    (best,) = _split(queries, order, pass_cost, (0,))
     return [*best.groups, Shared((), tuple(best.loose))] if best.loose else list(best.groups)
 
 
-def _split(queries: Sequence["Tokens"], order: Sequence[int], pass_cost: int, level: int) -> "_Split":
-    """The best split of rows that stand in the order of their queries."""
+def _split(
+    queries: Sequence["Tokens"], order: Sequence[int], pass_cost: int, worths: tuple[int, ...]
+) -> list["_Split"]:
+    """The best splits of rows that stand in the order of their queries, one for each worth.
+
+    Args:
+        worths: what a row that is left loose will save further up: the depths of the leads that it might join there.
+    """
     first, last = queries[order[0]], queries[order[-1]]
     depth = _common(first, last)
-    branches: list[_Split] = []
-    if depth < len(first) and level < _DEEPEST:  # else the first query is the beginning of all others: no branches
-        for _, same in groupby(order, key=lambda row: queries[row][depth]):
-            rows = list(same)
-            branches.append(_split(queries, rows, pass_cost, level + 1) if len(rows) > 1 else _Split(0, (), rows))
-    apart = _join(branches) if branches else _Split(0, (), order)
-    depth = min(depth, len(first) - 1)
-    stay = [branch for branch in branches if branch.saved > depth * branch.grouped]
-    kept = _join(stay)
-    inside = {row for group in kept.groups for row in group.rows}
-    rest = tuple(row for row in order if row not in inside)
-    together = kept.saved + depth * (len(rest) - 1) - pass_cost
-    if rest and together > apart.saved:
-        return _Split(together, (*kept.groups, Shared(first[:depth], rest)), ())
-    return apart
+    lead = min(depth, len(first) - 1)
+    inner = (*worths, lead)
+    branches = [[_Split(0, (), order)] * len(inner)]
+    if depth < len(first) and len(worths) <= _DEEPEST:  # else the first query is the beginning of all others
+        parts = (list(same) for _, same in groupby(order, key=lambda row: queries[row][depth]))
+        branches = [
+            _split(queries, rows, pass_cost, inner) if len(rows) > 1 else [_Split(0, (), rows)] * len(inner)
+            for rows in parts
+        ]
+    together = _join([branch[-1] for branch in branches])
+    if together.loose:
+        saved = together.saved + lead * (len(together.loose) - 1) - pass_cost
+        together = _Split(saved, (*together.groups, Shared(first[:lead], tuple(together.loose))), ())
+    apart = [_join([branch[place] for branch in branches]) for place in range(len(worths))]
+    return [
+        together if together.saved > other.saved + worth * len(other.loose) else other
+        for other, worth in zip(apart, worths, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +83,6 @@ class _Split:
     saved: int
     groups: tuple[Shared, ...]
     loose: Sequence[int]
-
-    @property
-    def grouped(self) -> int:
-        return sum(len(group.rows) for group in self.groups)
 
 
 def _join(parts: Sequence[_Split]) -> _Split:

@@ -12,7 +12,7 @@ from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
 from delift_core.samples import Message, hash_messages
-from delift_core.utility import run as run_module
+from delift_core.utility import blocks as blocks_module
 from delift_core.utility import scorer as scorer_module
 from delift_core.utility.plan import Forecast, RunSamples
 from delift_core.utility.store import PairStore
@@ -67,7 +67,7 @@ class Job:
 @pytest.fixture
 def job(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Blocks of two rows, so that there is something to stop between."""
-    monkeypatch.setitem(run_module.ROWS_PER_BLOCK, "cpu", 2)
+    monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 2)
     monkeypatch.setattr(scoring, "_REPORT_SECONDS", 0.0)
     return Job(model_folder, tmp_path)
 

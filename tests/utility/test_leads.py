@@ -71,6 +71,11 @@ def test_of_equally_long_queries_no_grouping_computes_fewer_tokens(rows: list[Qu
     assert computed(share(rows, pass_cost), rows, pass_cost) == best
 
 
+def test_a_row_left_loose_below_may_be_worth_more_above() -> None:
+    rows = [(1, 1, 0, 0, 9), (1, 1, 1, 0, 9), *[(1, 1, 1, 1, 9)] * 3]
+    assert {(len(group.lead), len(group.rows)) for group in share(rows, 0)} == {(2, 2), (4, 3)}
+
+
 def test_one_instruction_for_many_rows_is_computed_once() -> None:
     instruction = tuple(range(100))
     rows = [(*instruction, row) for row in range(500, 520)] + [(7, 8, 9)]

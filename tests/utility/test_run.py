@@ -9,7 +9,7 @@ import pytest
 from delift_core.prompts import EncodedSample, TemplateChoice, make_template
 from delift_core.samples import Message
 from delift_core.utility.plan import RunSamples, plan_pairs
-from delift_core.utility.run import ScoringProgress, ScoringRun
+from delift_core.utility.run import LocalBackend, ScoringProgress, ScoringRun
 from delift_core.utility.scorer import Scorer
 from delift_core.utility.store import PairStore
 from tests.tiny_models import loaded
@@ -36,9 +36,9 @@ def make_run(
         row = Message("user", f"{name}: what is {i} + {i}?" + "?" * i), Message("assistant", f"It is {2 * i}.")
         encoded[name] = template.encode(row)
     store = PairStore(folder)
-    run = ScoringRun(SCORER, template, encoded, store, plan_pairs(store, samples), clock=clock)
-    run.rows_per_block = rows_per_block
-    return run
+    plan = plan_pairs(store, samples)
+    backend = LocalBackend(SCORER)
+    return ScoringRun(backend, template, encoded, store, plan, rows_per_block=rows_per_block, clock=clock)
 
 
 def matrices(folder: Path) -> np.ndarray:

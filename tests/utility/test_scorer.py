@@ -1,6 +1,7 @@
 """The scorer against a plain forward pass, one whole sequence at a time, with full logits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.prompts import EncodedSample, Template, fit, make_template
 from delift_core.samples import Message
 from delift_core.utility import scorer as scorer_module
 from delift_core.utility.metrics import utility
@@ -91,6 +92,36 @@ def test_queries_that_begin_alike_give_the_same_numbers(family: str, monkeypatch
     prefix = template.head + encoded[0].example
     plain = np.stack([plain_statistics(model, prefix, suffix) for suffix in suffixes])
     assert np.abs(run(subject, prefix, suffixes) - plain).max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2"])
+def test_beyond_a_sliding_window_the_shared_example_is_read_as_in_one_sequence(family: str) -> None:
+    """What a run scores stays inside the window (see models.context_length); the scorer does not rely on it."""
+    model = loaded(family)
+    example = tuple(range(1, 151))
+    suffixes = [Suffix(tuple(range(first, first + 20)), tuple(range(30, 30 + 90))) for first in (40, 41, 60)]
+    assert min(len(example), len(suffixes[0])) > model.model.config.sliding_window == 96
+    plain = np.stack([plain_statistics(model, example, suffix) for suffix in suffixes])
+    np.testing.assert_allclose(run(Scorer(model), example, suffixes), plain, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "mistral"])
+def test_the_last_position_of_the_context_is_scored_and_the_next_refused(family: str) -> None:
+    """Absolute positions end with their table, and a window with its width."""
+    model = loaded(family)
+    length = model.identity.context_length
+    assert length == (96 if family == "mistral" else 512)
+    half = length // 2
+    row = EncodedSample(tuple(range(1, half + 1)), (7, 8, 9), (7, 8, 9), (5,) * (half - 3))
+    assert fit(row, length, 0) == row  # example, query and response fill the context to its last token
+    suffix = Suffix(row.query, row.response)
+    plain = plain_statistics(model, row.example, suffix)
+    np.testing.assert_allclose(run(Scorer(model), row.example, [suffix])[0], plain, rtol=1e-4)
+    assert fit(replace(row, query=(6, 7, 8, 9)), length, 0).query == row.query  # the prompt is cut from the left
+    with pytest.raises(
+        ScoringError, match=f"the response has {half} tokens and at most {half - 1} fit beside an example"
+    ):
+        fit(replace(row, response=(5,) * half), length, 0)
 
 
 def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:

@@ -1,0 +1,89 @@
+"""From where a run is to be scored to a backend that is ready to score it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from delift_core.models import DeviceName, DtypeName, ModelIdentity, load_on_every_device, outline_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from delift_core.utility.run import Backend
+
+BackendName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where blocks are scored. With as many threads each, the numbers are the same to the bit; else, within rounding.
+
+    Attributes:
+        ray_address: of a running cluster; None starts one on this machine.
+        ray_threads: cores of each worker; None takes as few as the cluster's memory allows.
+    """
+
+    backend: BackendName = "local"
+    ray_address: str | None = None
+    ray_threads: int | None = None
+
+
+HERE = Placement()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyBackend:
+    """A backend, and what is known of its model.
+
+    Attributes:
+        device: in words.
+        parameters_here: weights that this process holds.
+    """
+
+    backend: "Backend"
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+    device: str
+    parameters_here: int
+
+
+@contextmanager
+def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
+    """Loads the model, or joins those who will.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        ScoringError: its family cannot be scored, or there is no cluster.
+    """
+    if placement.backend == "ray":
+        with _on_ray(placement, model, device, dtype) as ready:
+            yield ready
+    else:
+        yield _here(model, device, dtype)
+
+
+def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
+    from delift_core.utility.devices import DevicesBackend
+    from delift_core.utility.run import LocalBackend
+    from delift_core.utility.scorer import Scorer
+
+    loaded = load_on_every_device(model, device=device, dtype=dtype)
+    scorers = [Scorer(one) for one in loaded]
+    backend = LocalBackend(scorers[0]) if len(scorers) == 1 else DevicesBackend(scorers)
+    first = loaded[0]
+    words = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
+    return ReadyBackend(backend, first.tokenizer, first.identity, words, first.identity.parameters)
+
+
+@contextmanager
+def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
+    from delift_core.jobs.ray_backend import RayBackend
+    from delift_core.jobs.ray_cluster import choose_device, connected, form_team
+
+    with connected(placement.ray_address) as nodes:
+        kind = choose_device(device, nodes)
+        precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
+        outline = outline_model(model, precision)
+        team = form_team(kind, nodes, outline.identity, placement.ray_threads)
+        yield ReadyBackend(RayBackend(team, outline.identity), outline.tokenizer, outline.identity, str(team), 0)

@@ -1,0 +1,154 @@
+"""A run cut into blocks, and the scoring of one block: the same code in this process, on several devices, or on Ray.
+
+A block is what is scored and written as a whole: the rows of one chunk, all with the same example (or all without one).
+Its numbers follow from the model and the material alone; which worker scores it, and after which block, changes no bit.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from delift_core.prompts import EncodedSample, Tokens
+from delift_core.utility.plan import PairPlan
+from delift_core.utility.scorer import EMPTY_PREFIX, LedBatches, Prefix, Scorer, Suffix
+from delift_core.utility.store import Alone
+
+ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # a block takes seconds; less is lost than a cup of tea
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that blocks are scored from, besides the model: what a worker elsewhere has to be sent.
+
+    Attributes:
+        head: ids before an example.
+        head_alone: ids before a query that has no example.
+        encoded: samples by content hash.
+        chunks: for each group of helpers the rows that they help, in chunks of a block each; group 0 holds the rows
+            that are scored without an example.
+    """
+
+    head: Tokens
+    head_alone: Tokens
+    encoded: Mapping[str, EncodedSample]
+    chunks: tuple[tuple[tuple[str, ...], ...], ...]
+
+    def rows(self, block: "Block") -> tuple[str, ...]:
+        """Content hashes of a block's rows, in order."""
+        return self.chunks[block.group][block.part]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One chunk of rows with one helper as their example; without a helper, the rows alone."""
+
+    helper: str | None
+    group: int
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A scored block: `Alone` numbers without a helper, else (m, 2) float64 statistics in the order of its rows."""
+
+    block: Block
+    numbers: Alone | np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What has happened since the last one: tokens and pairs worked off (less than none when a worker was lost)."""
+
+    tokens: int = 0
+    pairs: int = 0
+    finished: Finished | None = None
+
+
+def cut_chunks(plan: PairPlan, size: int) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """The chunks of a plan, as `Material` holds them."""
+    row_sets = (plan.alone, *(group.rows for group in plan.groups))
+    return tuple(tuple(rows[start : start + size] for start in range(0, len(rows), size)) for rows in row_sets)
+
+
+def blocks_of(plan: PairPlan, material: Material) -> Iterator[Block]:
+    """The blocks of a plan in the order of the work: rows alone, then helper by helper."""
+    helpers: tuple[tuple[str | None, ...], ...] = ((None,), *(group.helpers for group in plan.groups))
+    for group, (members, chunks) in enumerate(zip(helpers, material.chunks, strict=True)):
+        for helper in members:
+            for part in range(len(chunks)):
+                yield Block(helper, group, part)
+
+
+class BlockScorer:
+    """Scores blocks with one model on one device; keeps what the next block is likely to need again."""
+
+    def __init__(self, scorer: Scorer, material: Material) -> None:
+        self._scorer, self._material = scorer, material
+        self._helper: str | None = None
+        self._prefix = EMPTY_PREFIX
+        self._group = 0
+        self._packed: dict[int, list[LedBatches]] = {}
+
+    def steps(self, block: Block) -> Iterator[Step]:
+        """Scores a block; a step after every batch, the last one with the numbers."""
+        if block.helper is None:
+            return self._alone(block)
+        return self._with_example(block, block.helper)
+
+    def _alone(self, block: Block) -> Iterator[Step]:
+        samples = self._samples(block)
+        head = self._scorer.prefill(self._material.head_alone)
+        statistics = np.empty((len(samples), 2), dtype=np.float32)
+        vectors: list[np.ndarray] = [np.empty(0)] * len(samples)
+        batches = self._scorer.pack([Suffix(sample.query_alone, sample.response) for sample in samples])
+        for place, batch in enumerate(batches, start=1):
+            numbers, embedded = self._scorer.score_and_embed(head, batch)
+            where = batch.rows.cpu().numpy()
+            statistics[where] = numbers.cpu().numpy()
+            for row, vector in zip(where, embedded.cpu().numpy(), strict=True):
+                vectors[row] = vector
+            done = Alone(statistics, *_counts(samples), np.stack(vectors)) if place == len(batches) else None
+            yield Step(batch.real_tokens, 0, Finished(block, done) if done else None)
+
+    def _with_example(self, block: Block, helper: str) -> Iterator[Step]:
+        prefix = self._prefilled(helper)
+        tokens = prefix.length if block.part == 0 else 0  # what the example costs is counted once, as foreseen
+        packed = self._batches(block)
+        left = sum(len(led.batches) for led in packed)
+        rows = len(self._material.rows(block))
+        statistics = torch.empty(rows, 2, dtype=torch.float64, device=self._scorer.loaded.device)
+        for led in packed:
+            after = self._scorer.prefill(led.lead, prefix)
+            for batch in led.batches:
+                statistics[batch.rows] = self._scorer.score(after, batch)
+                left -= 1
+                finished = None if left else Finished(block, statistics.cpu().numpy())
+                yield Step(tokens + led.suffix_tokens(batch), len(batch.rows), finished)
+                tokens = 0
+
+    def _prefilled(self, helper: str) -> Prefix:
+        if helper != self._helper:
+            self._prefix = self._scorer.prefill(self._material.head + self._material.encoded[helper].example)
+            self._helper = helper
+        return self._prefix
+
+    def _batches(self, block: Block) -> list[LedBatches]:
+        """The packed rows of a block, the same for every helper of its group."""
+        if block.group != self._group:
+            self._packed.clear()
+            self._group = block.group
+        if block.part not in self._packed:
+            suffixes = [Suffix(sample.query, sample.response) for sample in self._samples(block)]
+            self._packed[block.part] = self._scorer.pack_led(suffixes)
+        return self._packed[block.part]
+
+    def _samples(self, block: Block) -> list[EncodedSample]:
+        return [self._material.encoded[row] for row in self._material.rows(block)]
+
+
+def _counts(samples: Sequence[EncodedSample]) -> tuple[np.ndarray, np.ndarray]:
+    """Prompt and response tokens of samples without an example, (n,) each."""
+    prompts = np.asarray([len(sample.query_alone) for sample in samples])
+    return prompts, np.asarray([len(sample.response) for sample in samples])
