@@ -129,9 +129,10 @@ class _Index:
 
     def probe(self, text: str) -> _Probe:
         """A text made ready; a blank signature is copied, since making its permutations takes longest."""
+        if self._near >= 1:
+            return _Probe(text, frozenset(), self._blank)
         pieces, signature = _pieces(text), self._blank.copy()
-        if self._near < 1:
-            signature.update_batch(list(pieces))
+        signature.update_batch(list(pieces))
         return _Probe(text, pieces, signature)
 
     def add(self, position: int, probe: _Probe) -> None:

@@ -83,6 +83,7 @@ PERSONAL = re.compile(
     r"|(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"  # social security number
     r"|\b(?:sk-|ghp_|AKIA|xox[bp]-)[A-Za-z0-9_-]{16,}"  # keys of services
 )
+PERSONAL_MARKS = ("@", "+", "-", "AKIA", "ghp_")
 CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){13,19}(?![\d.])")
 # What UTF-8 looks like when it was read as Latin-1, the replacement character, and controls.
 DAMAGE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00bf\u2122\u0153\u02dc\u201d]|[\x00-\x08\x0e-\x1f]")
@@ -173,9 +174,12 @@ def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Datase
 
 
 def _is_personal(text: str) -> bool:
-    if PERSONAL.search(text):
+    # Most texts have none of what these patterns need, and looking for that first is many times faster.
+    if any(mark in text for mark in PERSONAL_MARKS) and PERSONAL.search(text):
         return True
-    return any(_is_card("".join(filter(str.isdigit, match.group()))) for match in CARD.finditer(text))
+    return any(character.isdigit() for character in text) and any(
+        _is_card("".join(filter(str.isdigit, match.group()))) for match in CARD.finditer(text)
+    )
 
 
 def _is_card(digits: str) -> bool:

@@ -35,6 +35,9 @@ class Source:
     name: str
     data: bytes = b""
     split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+    limit: int | None = None
 
     def preview(self) -> TablePreview:
         """The first records and what was recognised in them."""
@@ -42,7 +45,7 @@ class Source:
             return read_columns_of_bytes(self.data, self.name)
         if self.kind == "Path":
             return read_columns(Path(self.name).expanduser())
-        return read_columns_of_hub(self.name, split=self.split)
+        return read_columns_of_hub(self.name, config=self.config, split=self.split, revision=self.revision)
 
     def load(self, mapping: ColumnMapping | None, answer: Answer | None) -> Dataset:
         """Every record."""
@@ -50,7 +53,15 @@ class Source:
             return load_bytes(self.data, self.name, mapping=mapping, answer=answer)
         if self.kind == "Path":
             return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer)
-        return load_hub(self.name, split=self.split, mapping=mapping, answer=answer)
+        return load_hub(
+            self.name,
+            config=self.config,
+            split=self.split,
+            revision=self.revision,
+            limit=self.limit,
+            mapping=mapping,
+            answer=answer,
+        )
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -89,10 +100,30 @@ def ask_source(kind: str) -> Source | None:
     if kind == "Path":
         path = st.text_input("Path of a file or folder on this machine", placeholder="~/data/alpaca.jsonl", key="path")
         return Source(kind, path.strip()) if path.strip() else None
+    return ask_hub()
+
+
+def ask_hub() -> Source | None:
+    """A data set of the hub; what is seldom needed stands behind a button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repo = st.text_input("Hub data set", placeholder="tatsu-lab/alpaca", key="hub_id")
         split = st.text_input("Split", value="train", key="hub_split", width=140)
-    return Source(kind, repo.strip(), split=split.strip() or "train") if repo.strip() else None
+        with st.popover("More", icon=":material/tune:"):
+            config = st.text_input("Configuration", key="hub_config", help="Where the data set has several.")
+            revision = st.text_input("Revision", key="hub_revision", help="A branch, tag or commit.")
+            limit = st.number_input(
+                "First rows only", min_value=1, value=None, key="hub_limit", help="So many are streamed, not all."
+            )
+    if not repo.strip():
+        return None
+    return Source(
+        "Hub",
+        repo.strip(),
+        split=split.strip() or "train",
+        config=config.strip() or None,
+        revision=revision.strip() or None,
+        limit=int(limit) if limit else None,
+    )
 
 
 def ask_answer(preview: TablePreview) -> Answer | None:

@@ -1,10 +1,13 @@
 """The Data page: health, copies, contamination, leaving rows out, and preference records."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
+from delift_core.sources import RawRecord
 from tests.pages.test_way import assert_calm, open_app, press
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
@@ -56,3 +59,23 @@ def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) 
     press(app, "Load")
     assert_calm(app)
     assert list(frame(app, "Role", "Format")["Format"]) == ["preference-chosen"]
+
+
+def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def rows(repo_id: str, **options: object) -> Iterator[RawRecord]:
+        asked.append((repo_id, options))
+        yield RawRecord(repo_id, 1, json.dumps(ROWS[0]), ROWS[0])
+
+    monkeypatch.setattr("delift_core.sources.loading.read_hub", rows)
+    app = open_app("data")
+    app.segmented_control[0].set_value("Hub").run()
+    app.text_input(key="hub_id").set_value("owner/name").run()
+    app.text_input(key="hub_config").set_value("main").run()
+    app.text_input(key="hub_revision").set_value("v1").run()
+    app.number_input(key="hub_limit").set_value(5).run()
+    press(app, "Load")
+    assert_calm(app)
+    expected = {"config": "main", "split": "train", "revision": "v1", "limit": 5}
+    assert ("owner/name", expected) in asked
