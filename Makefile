@@ -37,7 +37,7 @@ run: $(RUN_STAMP) ## Serve the app on 127.0.0.1, installing what is missing firs
 	$(PY) -m streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
 test: check browser ## Run every check and every test, installing what is missing first
-	$(PY) -m pytest -q --durations=15 $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting and types
 	$(PY) -m ruff check .

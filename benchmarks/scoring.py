@@ -41,9 +41,9 @@ from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, l
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file
 from delift_core.utility.blocks import Block, Material
-from delift_core.utility.devices import DevicesBackend
+from delift_core.utility.devices import DevicesBackend, backend_on
 from delift_core.utility.metrics import utility
-from delift_core.utility.run import Backend, LocalBackend
+from delift_core.utility.run import Backend
 from delift_core.utility.scorer import Scorer, Suffix
 
 BATCH = 32
@@ -180,7 +180,7 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
 def backend_for(loaded: LoadedModel, devices: Sequence[str]) -> Backend:
     """One device in this thread, or several with a copy of the model on each."""
     if len(devices) == 1:
-        return LocalBackend(Scorer(loaded))
+        return backend_on([Scorer(loaded)])
     models = [loaded.model, *(copy.deepcopy(loaded.model).to(device) for device in devices[1:])]
     return DevicesBackend([Scorer(LoadedModel(model, loaded.tokenizer, loaded.identity)) for model in models])
 

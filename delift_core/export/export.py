@@ -23,6 +23,7 @@ from delift_core.export.manifest import (
     MANIFEST_VERSION,
     EditEntry,
     ExportFormat,
+    FixedEntry,
     InputEntry,
     Manifest,
     ModelEntry,
@@ -97,6 +98,7 @@ def export_selection(
         versions=package_versions(),
         edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
         rows=rows,
+        fixed=_fixed_entry(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
@@ -145,6 +147,11 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
         content_hash=record.content_hash,
         sha256=file_hash(path) if path is not None and unchanged else None,
     )
+
+
+def _fixed_entry(curated: CuratedSelection) -> FixedEntry:
+    fixed, pool = curated.record.selection.fixed, curated.problem.run.pool
+    return FixedEntry(*(tuple(pool[position].id for position in part) for part in (fixed.kept, fixed.dropped)))
 
 
 def _model(curated: CuratedSelection) -> ModelEntry:

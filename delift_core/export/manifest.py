@@ -6,7 +6,7 @@ Plain values with a JSON form; reading back gives an equal value. This module kn
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -123,6 +123,17 @@ class EditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class FixedEntry:
+    """Ids of pool rows that were kept or dropped by hand before the optimiser chose the others."""
+
+    kept: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+NOTHING_FIXED = FixedEntry()
+
+
+@dataclass(frozen=True, slots=True)
 class RowEntry:
     """What became of one pool row.
 
@@ -169,6 +180,7 @@ class Manifest:
     versions: tuple[PackageVersion, ...]
     edits: tuple[EditEntry, ...]
     rows: tuple[RowEntry, ...]
+    fixed: FixedEntry = NOTHING_FIXED
 
     @property
     def written(self) -> tuple[RowEntry, ...]:
@@ -270,6 +282,8 @@ def _decode_dataclass(kind: type[Value], value: object, where: str) -> Value:
     parts: dict[str, object] = {}
     for field in fields(cast(Any, kind)):
         place = f"{where}.{field.name}" if where else field.name
+        if field.name not in value and field.default is not MISSING:
+            continue  # the field is younger than the file
         if field.name not in value:
             raise _Mismatch(f"{place}: it is missing")
         parts[field.name] = _decode(hints[field.name], value[field.name], place)

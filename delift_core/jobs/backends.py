@@ -17,7 +17,8 @@ BackendName = Literal["local", "ray"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where blocks are scored. With as many threads each, the numbers are the same to the bit; else, within rounding.
+    """Where blocks are scored. Workers of one thread give the numbers of this machine's cores to the bit, others within
+    rounding.
 
     Attributes:
         ray_address: of a running cluster; None starts one on this machine.
@@ -64,16 +65,15 @@ def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype
 
 
 def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
-    from delift_core.utility.devices import DevicesBackend
-    from delift_core.utility.run import LocalBackend
+    from delift_core.utility.devices import backend_on
     from delift_core.utility.scorer import Scorer
 
     loaded = load_on_every_device(model, device=device, dtype=dtype)
-    scorers = [Scorer(one) for one in loaded]
-    backend = LocalBackend(scorers[0]) if len(scorers) == 1 else DevicesBackend(scorers)
     first = loaded[0]
     words = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
-    return ReadyBackend(backend, first.tokenizer, first.identity, words, first.identity.parameters)
+    return ReadyBackend(
+        backend_on([Scorer(one) for one in loaded]), first.tokenizer, first.identity, words, first.identity.parameters
+    )
 
 
 @contextmanager

@@ -1,6 +1,8 @@
-"""Several devices of one machine: a thread each, which take blocks from one queue.
+"""Several devices of one machine, or the cores of one processor: a thread each, which take blocks from one queue.
 
-Threads serve because a device computes while Python waits for it. Every device holds the whole model.
+Threads serve because a device computes while Python waits for it. Every GPU holds the whole model; cores share one.
+A core that scores blocks of its own, with one thread in its matrix products, gets more done than cores that split each
+product (benchmarks/README.md), and its numbers do not depend on how many other cores there are.
 """
 
 import queue
@@ -8,7 +10,10 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 
+import torch
+
 from delift_core.utility.blocks import ROWS_PER_BLOCK, Block, BlockScorer, Material, Step
+from delift_core.utility.run import Backend, LocalBackend
 from delift_core.utility.scorer import Scorer
 
 _WAIT_SECONDS = 0.2
@@ -16,13 +21,15 @@ _STEPS_AHEAD = 64  # how far the devices may be ahead of the one that writes the
 
 
 class DevicesBackend:
-    """One scorer on each device."""
+    """One scorer on each device, or on each core."""
 
-    def __init__(self, scorers: Sequence[Scorer]) -> None:
+    def __init__(self, scorers: Sequence[Scorer], *, threads_each: int | None = None) -> None:
         """Args:
-        scorers: at least one, each on a device of its own, of equal models.
+        scorers: at least one, of equal models: each on a device of its own, or one and the same for every core.
+        threads_each: of the processor, in the matrix products of each scorer; None leaves them as they are.
         """
         self._scorers = tuple(scorers)
+        self._threads_each = threads_each
 
     @property
     def rows_per_block(self) -> int:
@@ -40,6 +47,9 @@ class DevicesBackend:
             threading.Thread(target=crew.score, args=(BlockScorer(scorer, material),), daemon=True)
             for scorer in self._scorers
         ]
+        before = torch.get_num_threads()
+        if self._threads_each is not None:
+            torch.set_num_threads(self._threads_each)  # new threads take it over
         for thread in threads:
             thread.start()
         try:
@@ -49,6 +59,32 @@ class DevicesBackend:
             crew.stopped.set()
             for thread in threads:
                 thread.join()
+            torch.set_num_threads(before)
+
+
+def backend_on(scorers: Sequence[Scorer]) -> Backend:
+    """The quickest way to score with these: every device at once, or every core of a processor.
+
+    Args:
+        scorers: at least one, each on a device of its own, of equal models.
+    """
+    first = scorers[0]
+    if len(scorers) > 1:
+        return DevicesBackend(scorers)
+    if first.loaded.device.type == "cpu" and (cores := cores_at_work(first)) > 1:
+        return DevicesBackend([first] * cores, threads_each=1)
+    return LocalBackend(first)
+
+
+def cores_at_work(scorer: Scorer) -> int:
+    """How many cores can score blocks of their own with one model on the CPU: all that torch may use, unless their
+    batches would fill half of the free memory, or the model changes its own state as it runs."""
+    import psutil
+
+    if scorer.changes_as_it_runs:
+        return 1
+    room = psutil.virtual_memory().available // 2
+    return max(1, min(torch.get_num_threads(), room // scorer.bytes_in_flight))
 
 
 class _Crew:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _HEAD_CHUNK = (
     256  # response positions per pass through the output layer: (256, vocabulary) float32 stays near the cache
 )
-_TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32768, "mps": 8192}
+_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 32768, "mps": 8192}
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
@@ -138,6 +138,20 @@ class Scorer:
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._check_family()
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """What a batch takes at most while it is scored, roughly: logits of a chunk, thrice, and two layers' outputs."""
+        config = self.loaded.model.config
+        tokens = self.tokens_per_batch * config.hidden_size * 16
+        return int(4 * (3 * _HEAD_CHUNK * config.vocab_size + 2 * tokens))
+
+    @property
+    def changes_as_it_runs(self) -> bool:
+        """Whether the model adapts its position table to each input, so that two threads would disturb each other."""
+        config = self.loaded.model.config
+        positions = str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None))
+        return "dynamic" in positions or "longrope" in positions
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], after: Prefix = EMPTY_PREFIX) -> Prefix:

@@ -224,7 +224,7 @@ def export(page: Page, settled: Settled, screenshot: Screenshot, folder: Path) -
     """Writes, downloads, and returns the lines of the file, checked against the manifest."""
     page.get_by_role("link", name="Export", exact=True).click()
     page.get_by_role("button", name="Write the file").click()
-    button = page.get_by_role("button", name=re.compile("^Download"))
+    button = page.get_by_role("button", name=re.compile(r"^Download \S+\.jsonl \("))
     expect(button).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "export")

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from delift_core.curation import open_selection, reoptimise
 from delift_core.errors import ExportError
 from delift_core.export.export import export_selection
-from delift_core.export.manifest import from_json, manifest_path, read_manifest, to_json
+from delift_core.export.manifest import FixedEntry, from_json, manifest_path, read_manifest, to_json
 from tests.export.scored import Scored, clock
 
 
@@ -26,6 +27,19 @@ def test_reading_back_gives_an_equal_manifest(eight: Scored, tmp_path: Path) -> 
     written = export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", clock=clock)
     assert read_manifest(tmp_path / "out.manifest.json") == written
     assert from_json(to_json(written)) == written
+
+
+def test_rows_that_were_fixed_before_choosing_are_named(eight: Scored, tmp_path: Path) -> None:
+    dropped = _chosen(eight)[0]
+    eight.workspace.edits.apply(eight.selection_id, "drop", [dropped], author="Ada")
+    curated = open_selection(eight.workspace, eight.selection_id)
+    again = reoptimise(eight.workspace, curated, name="again", author="Ada")
+    written = export_selection(eight.workspace, again.id, tmp_path / "out.jsonl", clock=clock)
+    assert written.fixed == FixedEntry(kept=(), dropped=(dropped,))
+    assert read_manifest(tmp_path / "out.manifest.json") == written
+    document = json.loads(to_json(written))
+    del document["fixed"]  # as it was before rows could be fixed
+    assert from_json(json.dumps(document)).fixed == FixedEntry()
 
 
 def test_a_damaged_manifest_says_where(eight: Scored, tmp_path: Path) -> None:

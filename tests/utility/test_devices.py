@@ -9,7 +9,7 @@ import torch
 
 from delift_core.prompts import make_template
 from delift_core.samples import Message
-from delift_core.utility.devices import DevicesBackend
+from delift_core.utility.devices import DevicesBackend, backend_on, cores_at_work
 from delift_core.utility.plan import RunSamples, plan_pairs
 from delift_core.utility.run import Backend, LocalBackend, ScoringRun
 from delift_core.utility.scorer import Batch, Prefix, Scorer
@@ -44,6 +44,33 @@ def test_two_devices_write_the_same_files_as_one(scorers: list[Scorer], tmp_path
     assert run.work()
     assert files(tmp_path / "two") == files(tmp_path / "one") and len(files(tmp_path / "two")) == 3 + 9 * 3
     assert (run.progress.pairs_done, run.progress.work_done) == (81, run.progress.work_total)
+
+
+def test_cores_share_a_model_and_write_what_one_writes(
+    scorers: list[Scorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert make_run(LocalBackend(scorers[0]), tmp_path / "one").work()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    backend = backend_on(scorers[:1])
+    assert isinstance(backend, DevicesBackend)
+    set_to: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", set_to.append)
+    assert make_run(backend, tmp_path / "cores").work()
+    assert files(tmp_path / "cores") == files(tmp_path / "one")
+    assert set_to == [1, 3]  # one thread in each product, and as before when all is done
+
+
+def test_cores_take_turns_where_memory_is_short_or_the_model_changes_itself(
+    scorers: list[Scorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert cores_at_work(scorers[0]) == 8
+    monkeypatch.setattr(Scorer, "bytes_in_flight", 1 << 60)
+    assert cores_at_work(scorers[0]) == 1
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(scorers[0].loaded.model.config, "rope_parameters", {"rope_type": "dynamic"})
+    assert isinstance(backend_on(scorers[:1]), LocalBackend)
 
 
 def test_both_devices_work_and_a_stop_ends_both(
