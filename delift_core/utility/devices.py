@@ -83,7 +83,7 @@ def cores_at_work(scorer: Scorer) -> int:
 
     if scorer.changes_as_it_runs:
         return 1
-    room = psutil.virtual_memory().available // 2
+    room: int = psutil.virtual_memory().available // 2
     return max(1, min(torch.get_num_threads(), room // scorer.bytes_in_flight))
 
 

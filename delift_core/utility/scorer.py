@@ -141,10 +141,9 @@ class Scorer:
 
     @property
     def bytes_in_flight(self) -> int:
-        """What a batch takes at most while it is scored, roughly: logits of a chunk, thrice, and two layers' outputs."""
-        config = self.loaded.model.config
-        tokens = self.tokens_per_batch * config.hidden_size * 16
-        return int(4 * (3 * _HEAD_CHUNK * config.vocab_size + 2 * tokens))
+        """What a batch takes while it is scored, roughly: a chunk's logits, thrice, and the outputs of two layers."""
+        vocabulary, width = self._head.weight.shape
+        return int(4 * (3 * _HEAD_CHUNK * vocabulary + 32 * self.tokens_per_batch * width))
 
     @property
     def changes_as_it_runs(self) -> bool:
