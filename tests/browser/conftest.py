@@ -17,6 +17,7 @@ from tests.setup_browser import find_browser
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "docs" / "screenshots"
+WITH_PATHS = {"data", "export"}  # these show paths of the machine that made them, which docs/ should not
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -144,7 +145,9 @@ def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
     folder = SCREENSHOTS if os.environ.get("UPDATE_SCREENSHOTS") == "1" else tmp_path
 
     def take(page: Page, name: str) -> Path:
-        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.png"
+        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        path = (tmp_path if stem in WITH_PATHS else folder) / f"{stem}.png"
+        page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=SETTLE_MS)
         page.screenshot(path=path, animations="disabled")
         return path
 
