@@ -115,7 +115,7 @@ def bfloat16_lacks(device: torch.device) -> str | None:
     flags = info.read_text() if info.exists() else ""
     if any(name in flags for name in ("avx512_bf16", "amx_bf16")):
         return None
-    return "this processor has neither avx512_bf16 nor amx_bf16, and emulates it some hundred times slower"
+    return "this processor has neither avx512_bf16 nor amx_bf16, and emulates it"
 
 
 class PeakMemory:

@@ -43,10 +43,11 @@ from delift_core.sources import load_file
 from delift_core.utility.blocks import Block, Material
 from delift_core.utility.devices import DevicesBackend, backend_on
 from delift_core.utility.metrics import utility
-from delift_core.utility.run import Backend
+from delift_core.utility.run import Backend, LocalBackend
 from delift_core.utility.scorer import Scorer, Suffix
 
 BATCH = 32
+_TOKENS_TOGETHER = 512  # a batch for cores that split each product: larger ones serve them better
 SHAPES = {  # hidden size, size between, layers, heads, key/value heads
     "qwen2.5-0.5b": (896, 4864, 24, 14, 2),
     "qwen2.5-1.5b": (1536, 8960, 28, 12, 2),
@@ -195,22 +196,38 @@ def precisions(options: argparse.Namespace) -> list[Precision]:
     return ["float32"] if lacks else ["float32", "bfloat16"]
 
 
-def our_side(
+def our_sides(
     loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], devices: Sequence[str], peak: float
-) -> Side:
-    """Ours with one model."""
-    backend, scorer = backend_for(loaded, devices), Scorer(loaded)
-    work = our_work(scorer, template, encoded)
+) -> list[Side]:
+    """Ours with one model; on one CPU of several cores, also with cores that split each product between them."""
     count = len(devices) if torch.device(devices[0]).type == "cuda" else 1  # names of one CPU share its peak
     name = "ours" if len(devices) == 1 else f"ours, {len(devices)} devices"
+    backend = backend_for(loaded, devices)
+    sides = [our_side(name, backend, loaded, template, encoded, peak * count)]
+    if len(devices) == 1 and isinstance(backend, DevicesBackend):
+        together = LocalBackend(Scorer(loaded, tokens_per_batch=_TOKENS_TOGETHER))
+        sides.append(our_side("ours, cores split products", together, loaded, template, encoded, peak))
+    return sides
 
+
+def our_side(
+    name: str,
+    backend: Backend,
+    loaded: LoadedModel,
+    template: Template,
+    encoded: Sequence[EncodedSample],
+    peak: float,
+) -> Side:
+    """Ours by one backend."""
+    scorer = Scorer(loaded)
+    work = our_work(scorer, template, encoded)
     return Side(
         name,
         loaded.identity.dtype,
         len(encoded),
         work.tokens,
         operations(loaded.model, work),
-        peak * count,
+        peak,
         partial(ours, backend, template, encoded),
         partial(utilities, scorer, template, encoded),
         loaded.device,
@@ -257,7 +274,11 @@ def sides_for(options: argparse.Namespace) -> list[Side]:
     published = published_side(reference, template, few, peaks["float32"])
     return [
         published,
-        *(our_side(loaded, template, encoded, options.devices, peaks[name]) for name, loaded in models.items()),
+        *(
+            side
+            for name, loaded in models.items()
+            for side in our_sides(loaded, template, encoded, options.devices, peaks[name])
+        ),
     ]
 
 

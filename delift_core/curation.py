@@ -185,9 +185,10 @@ def keep_selection(
     return workspace.selections.add(problem.run.record.id, selection, name=name, metric=problem.metric, seed=seed)
 
 
-def reoptimise(workspace: Workspace, curated: CuratedSelection, *, name: str, author: str) -> SelectionRecord:
+def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) -> SelectionRecord:
     """Selects again around the curator's edits: what is kept by hand stays in, what is dropped stays out, the optimiser
-    chooses the others anew within the same budget. The result is a new selection, to which the edits are carried over.
+    chooses the others anew within the same budget. The result is a new selection, to which the edits are carried over,
+    with the same name and the number of the round.
 
     Raises:
         SelectionError: nothing was edited, or the kept rows do not fit the budget.
@@ -202,12 +203,17 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, name: str, au
     place = {sample.id: position for position, sample in enumerate(run.pool)}
     fixed = Fixed(*(tuple(sorted(place[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
     selection = curated.problem.select(before.selection.budget, seed=before.seed, fixed=fixed)
-    after = keep_selection(workspace, curated.problem, selection, name=name, seed=before.seed)
+    after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"
     for verdict, ids in by_verdict.items():
         if ids:
             workspace.edits.apply(after.id, verdict, ids, author=author, why=why)
     return after
+
+
+def _next_round(name: str) -> str:
+    stem, _, number = name.rpartition(" · round ")
+    return f"{stem} · round {int(number) + 1}" if stem and number.isdecimal() else f"{name} · round 2"
 
 
 def _metric(record: SelectionRecord) -> Metric:

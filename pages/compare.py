@@ -7,7 +7,6 @@ import streamlit as st
 from delift_core.comparison import Comparison, compare
 from delift_core.curation import CuratedSelection
 from delift_core.selection.budget import format_budget
-from delift_core.selection.coverage import value
 from delift_core.utility.metrics import METRIC_UNITS
 from delift_core.workspace import SelectionSummary
 from pages.ui import state
@@ -63,7 +62,7 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     record, config = curated.record, curated.problem.config
     tokens = curated.problem.run.token_counts()
     extra = {"task": f", η = {config.eta:g}", "continual": f", ν = {config.nu:g}"}.get(config.stage, "")
-    own, theirs = (value(part.problem.kernel, curated.subset.positions) for part in (curated, other))
+    own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
     return {
         "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}",
         "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",

@@ -6,7 +6,6 @@ import numpy as np
 import streamlit as st
 
 from delift_core.curation import CuratedSelection, reoptimise
-from delift_core.selection.coverage import value
 from delift_core.workspace import Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
@@ -17,16 +16,10 @@ from pages.ui.row_table import arranged, ask_rows, matching_rows, paged_table, r
 from pages.ui.setup import page_setup
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
-def coverage(selection_id: str, positions: bytes, _kernel: np.ndarray) -> float:
-    """The objective of a subset; kept, since it walks the whole kernel."""
-    return value(_kernel, np.frombuffer(positions, dtype=np.int64))
-
-
 def numbers(curated: CuratedSelection) -> None:
     """What the edits made of the selection."""
     subset, selection = curated.subset, curated.record.selection
-    covered = coverage(curated.record.id, subset.positions.tobytes(), curated.problem.kernel)
+    covered = state.coverage(curated.problem, subset.positions)
     whole = selection.certificate.value
     share = f"{covered / whole:.1%} of {whole:.3g} as chosen" if whole > 0 else "nothing to cover"
     change = len(subset.positions) - len(selection.chosen)
@@ -48,17 +41,11 @@ def card(label: str, number: str, chip: str, help: str | None = None) -> None:
 
 def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
     """Makes a new selection around the edits and goes on with it."""
-    again = reoptimise(workspace, curated, name=next_name(curated.record.name), author=curator())
+    again = reoptimise(workspace, curated, author=curator())
     kept = len(np.intersect1d(again.selection.chosen, curated.subset.positions))
     st.toast(f"Chosen again around your edits: {kept:,} rows stayed", icon=":material/autorenew:")
     state.want_selection(again.id)
     st.rerun()
-
-
-def next_name(name: str) -> str:
-    """A name that says which round of choosing this is."""
-    stem, _, number = name.rpartition(" · round ")
-    return f"{stem} · round {int(number) + 1}" if stem and number.isdigit() else f"{name} · round 2"
 
 
 current = page_setup("curate")

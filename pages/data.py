@@ -8,10 +8,10 @@ import streamlit as st
 from delift_core.curation import add_sample_project
 from delift_core.samples import Problem
 from delift_core.workspace import DatasetRecord, Workspace
-from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, shorten, title
+from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
 from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
-from pages.ui.sample_view import sample_drawer
+from pages.ui.sample_view import samples_table
 from pages.ui.setup import page_setup
 
 PAGE_SIZE = 25
@@ -66,25 +66,9 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
         st.caption("No row matches." if search else "This data set has no rows.")
         return
     samples = [row.sample for row in found.rows]
-    event = st.dataframe(
-        pd.DataFrame(
-            {
-                "Line": [sample.line for sample in samples],
-                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
-                "Response": [shorten(sample.response, 160) for sample in samples],
-            }
-        ),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"rows_{record.id}_{page}_{search}",
-        alt=f"Rows of {record.name}; select one to read it in full",
-    )
+    samples_table(samples, key=f"rows_{record.id}_{page}_{search}", alt=f"Rows of {record.name}")
     if found.total > PAGE_SIZE:
         st.pagination(-(-found.total // PAGE_SIZE), key="data_page")
-    picked = event["selection"]["rows"]
-    if picked:
-        sample_drawer(samples[picked[0]])
 
 
 def problems_view(problems: tuple[Problem, ...]) -> None:
@@ -122,13 +106,18 @@ with clear_errors():
         shown = sets_table(records)
         st.subheader(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
         labels = [f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})", "Health", "Copies"]
-        rows_tab, problems_tab, health_tab, copies_tab = st.tabs(labels)
-        dataset = current.workspace.datasets.load(shown.id)
-        with rows_tab:
-            rows_view(current.workspace, shown)
-        with problems_tab:
-            problems_view(dataset.problems)
-        with health_tab:
-            health_view(current.workspace, shown, dataset)
-        with copies_tab:
-            copies_view(current.workspace, shown, dataset)
+        # Only the open tab is worked out: the others read every row of the set.
+        rows_tab, problems_tab, health_tab, copies_tab = st.tabs(labels, key="data_tab", on_change="rerun")
+        if rows_tab.open:
+            with rows_tab:
+                rows_view(current.workspace, shown)
+        else:
+            dataset = current.workspace.datasets.load(shown.id)
+            with problems_tab:
+                problems_view(dataset.problems)
+            if health_tab.open:
+                with health_tab:
+                    health_view(current.workspace, shown, dataset)
+            if copies_tab.open:
+                with copies_tab:
+                    copies_view(current.workspace, shown, dataset)

@@ -36,8 +36,8 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     outsider = next(position for position in range(8) if position not in chosen)
     workspace.edits.apply("s1", "keep", [pool[outsider].id], author="ada")
     workspace.edits.apply("s1", "drop", [pool[chosen[0]].id], author="ada")
-    again = reoptimise(workspace, open_selection(workspace, "s1"), name="again", author="ada")
-    assert (again.id, again.selection.budget) == ("s2", Budget("rows", 3))
+    again = reoptimise(workspace, open_selection(workspace, "s1"), author="ada")
+    assert (again.id, again.name, again.selection.budget) == ("s2", "first · round 2", Budget("rows", 3))
     assert again.selection.chosen[0] == outsider and chosen[0] not in again.selection.chosen
     assert again.selection.fixed.kept == (outsider,) and again.selection.fixed.dropped == (chosen[0],)
     assert workspace.edits.overrides("s2") == {pool[outsider].id: "keep", pool[chosen[0]].id: "drop"}
@@ -48,10 +48,13 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     assert reread.statuses[outsider] == "kept-by-hand" and reread.statuses[chosen[0]] == "dropped-by-hand"
     assert reread.why(outsider).startswith("Kept by hand before the others were chosen")
     assert reread.why(chosen[0]).startswith("Dropped by hand before the others were chosen")
+    third = reoptimise(workspace, reread, author="ada")
+    assert third.name == "first · round 3"
+    assert np.array_equal(third.selection.chosen, again.selection.chosen)
     assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
 
 
 def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace) -> None:
     with pytest.raises(SelectionError, match="nothing was kept or dropped by hand"):
-        reoptimise(workspace, open_selection(workspace, "s1"), name="again", author="ada")
+        reoptimise(workspace, open_selection(workspace, "s1"), author="ada")
     assert len(workspace.selections.records()) == 1

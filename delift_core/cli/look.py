@@ -8,7 +8,7 @@ from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_gro
 from delift_core.health import Health, health
 from delift_core.samples import Dataset, Sample
 
-QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only: some ten minutes for half a million rows
+QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only
 NAMED_LINES = 8
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from delift_core.duplicates import CopyGroup, Overlap, copies_of, copy_groups, overlaps
+from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_groups, overlaps
 from delift_core.health import Health, health, leave_out
 from delift_core.samples import Dataset, Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, plain, shorten
-from pages.ui.sample_view import sample_drawer
+from pages.ui.sample_view import samples_table
 
-QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked, in a few seconds
+QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
 SHOWN = 500
 
 
@@ -43,7 +43,8 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     picked = event["selection"]["rows"]
     if picked:
         finding = report.findings[picked[0]]
-        _rows(dataset.samples, finding.positions, key=f"finding_{record.id}_{finding.kind}")
+        rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
+        samples_table(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
         _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
 
 
@@ -64,7 +65,8 @@ def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         )
         _leave_out_button(workspace, record, dataset, copies, "Copy of a row that is kept")
     else:
-        st.badge("No copies", icon=":material/check:", color="green")
+        words = f"No two rows are {NEAR:.0%} alike in their letters" if wanted else "No row stands twice"
+        st.badge(words, icon=":material/check:", color="green")
     if record.role == "pool":
         _contamination(workspace, record, dataset)
 
@@ -108,28 +110,6 @@ def _leave_out_button(
         words = f"{made.name}: {made.n_samples:,} rows, {len(positions):,} left out. The earlier set is still there."
         st.toast(plain(words), icon=":material/check_circle:")
         st.rerun()
-
-
-def _rows(samples: Sequence[Sample], positions: Sequence[int], *, key: str) -> None:
-    """The rows at some positions; a selected one opens in a drawer."""
-    shown = [samples[at] for at in positions[:SHOWN]]
-    event = st.dataframe(
-        pd.DataFrame(
-            {
-                "Line": [one.line for one in shown],
-                "Prompt": [shorten(one.prompt, 120) for one in shown],
-                "Response": [shorten(one.response, 120) for one in shown],
-            }
-        ),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=key,
-        alt="Rows of the selected class; select one to read it in full",
-    )
-    picked = event["selection"]["rows"]
-    if picked:
-        sample_drawer(shown[picked[0]])
 
 
 def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:

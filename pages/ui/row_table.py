@@ -121,7 +121,7 @@ def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort,
         search = st.text_input(
             "Search",
             type="search",
-            placeholder="Search prompts and responses",
+            placeholder="Search the texts",
             key="curate_search",
             bind="query-params",
             label_visibility="collapsed",
@@ -146,7 +146,10 @@ def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort,
             width=165,
         )
         passing = _ask_filters(facets)
-    st.query_params["show"] = show
+    if show == "all":  # what is usual stays out of the address
+        st.query_params.pop("show", None)
+    else:
+        st.query_params["show"] = show
     return search or "", show, sort, passing
 
 

@@ -1,9 +1,12 @@
 """One sample in full: its turns as plain text, and the record it came from."""
 
+from collections.abc import Sequence
+
+import pandas as pd
 import streamlit as st
 
 from delift_core.samples import Sample
-from pages.ui.blocks import plain
+from pages.ui.blocks import plain, shorten
 
 ROLE_ICONS = {
     "system": ":material/settings:",
@@ -11,6 +14,27 @@ ROLE_ICONS = {
     "assistant": ":material/smart_toy:",
     "tool": ":material/build:",
 }
+
+
+def samples_table(samples: Sequence[Sample], *, key: str, alt: str) -> None:
+    """Samples as rows; a selected one opens in a drawer."""
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [sample.line for sample in samples],
+                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
+                "Response": [shorten(sample.response, 160) for sample in samples],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        alt=f"{alt}; select one to read it in full",
+    )
+    picked = event["selection"]["rows"]
+    if picked and picked[0] < len(samples):
+        sample_drawer(samples[picked[0]])
 
 
 @st.dialog("Row", position="right", width="medium")

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
 from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.reading import PairReader
+from delift_core.selection.coverage import value
 from delift_core.selection.types import ObjectiveConfig, Stage
 from delift_core.settings import default_workspace
 from delift_core.utility.metrics import Metric
@@ -91,6 +93,21 @@ def _problem(
     run_id: str, finished_at: str, metric: Metric, stage: Stage, eta: float, nu: float, self_coverage: float
 ) -> SelectionProblem:
     return pose(workspace(), run_id, metric, ObjectiveConfig(stage, eta, nu, self_coverage))
+
+
+def coverage(problem: SelectionProblem, positions: np.ndarray) -> float:
+    """The objective of a subset; kept, since it walks the whole kernel."""
+    record = problem.run.record
+    return _coverage(
+        record.id, str(record.finished_at), problem.metric, problem.config, positions.tobytes(), problem.kernel
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _coverage(
+    run_id: str, finished_at: str, metric: Metric, config: ObjectiveConfig, positions: bytes, _kernel: np.ndarray
+) -> float:
+    return value(_kernel, np.frombuffer(positions, dtype=np.int64))
 
 
 def curated(selection: SelectionSummary) -> CuratedSelection:

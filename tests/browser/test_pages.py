@@ -43,6 +43,10 @@ def test_a_bad_file_is_one_line_and_the_next_one_loads(page: Page, settled: Sett
     page.get_by_role("button", name="Load", exact=True).click()
     expect(page.get_by_test_id("stAlert")).to_contain_text("1 rows loaded")
     settled(page)
+    page.get_by_role("tab", name="Copies").click()  # a tab is worked out when it is opened
+    expect(page.get_by_text("No two rows are 80% alike")).to_be_visible()
+    page.get_by_role("tab", name="Left out").click()
+    expect(page.get_by_text("Every record can be used")).to_be_visible()
 
 
 def test_hostile_text_stays_text(page: Page, settled: Settled, external_requests: list[str]) -> None:

@@ -17,11 +17,10 @@ def scored(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> N
     make_scored_workspace(app_server.workspace, tmp_path_factory.mktemp("model") / "model")
 
 
-def test_a_dropped_row_is_read_pinned_and_the_rest_chosen_again(page: Page, settled: Settled) -> None:
+def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(page: Page, settled: Settled) -> None:
     page.goto("/curate?show=dropped")
     settled(page)
-    pick_first_row(page)
-    settled(page)
+    pick_first_row(page, settled)
     page.keyboard.press("o")
     drawer = page.get_by_role("dialog")
     expect(drawer.get_by_text("Left out")).to_be_visible()
@@ -39,9 +38,6 @@ def test_a_dropped_row_is_read_pinned_and_the_rest_chosen_again(page: Page, sett
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 rows")
     expect(page.get_by_text("History of edits (1)")).to_be_visible()
-
-
-def test_the_two_selections_are_compared_and_the_choice_stands_in_the_address(page: Page, settled: Settled) -> None:
     page.goto("/compare")
     settled(page)
     expect(page.get_by_text("Only in A (1)")).to_be_visible()  # five rows, with the pinned one, against four
@@ -57,24 +53,31 @@ def test_two_visitors_see_each_others_edits_and_lose_none(
     for visitor in (page, other):
         visitor.goto("/curate?selection=s1&show=chosen")
         settled(visitor)
-    pick_first_row(page)
-    settled(page)
+    before = edits_shown(page)
+    pick_first_row(page, settled)
     expect(other.get_by_text("0 rows selected")).to_be_visible()  # a choice of rows is the visitor's own
     page.keyboard.press("d")
     settled(page)
     other.reload()  # the list of chosen rows is another one now
     settled(other)
-    pick_first_row(other)
-    settled(other)
+    pick_first_row(other, settled)
     other.keyboard.press("k")
     settled(other)
     for visitor in (page, other):
         visitor.reload()
         settled(visitor)
-        expect(visitor.get_by_text("History of edits (3)")).to_be_visible()
+        expect(visitor.get_by_text("History of edits")).to_be_visible()
+        assert edits_shown(visitor) == before + 2
     other.context.close()
 
 
-def pick_first_row(page: Page) -> None:
-    """Ticks the first row of the table, which is drawn on a canvas."""
+def pick_first_row(page: Page, settled: Settled) -> None:
+    """Ticks the first row of the table, which is drawn on a canvas, and waits until the buttons know."""
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
+    expect(page.get_by_text("1 row selected")).to_be_visible()
+    settled(page)
+
+
+def edits_shown(page: Page) -> int:
+    """The number beside the history."""
+    return int(page.get_by_text("History of edits").inner_text().partition("(")[2].rstrip(")"))

@@ -33,7 +33,7 @@ def test_rows_that_were_fixed_before_choosing_are_named(eight: Scored, tmp_path:
     dropped = _chosen(eight)[0]
     eight.workspace.edits.apply(eight.selection_id, "drop", [dropped], author="Ada")
     curated = open_selection(eight.workspace, eight.selection_id)
-    again = reoptimise(eight.workspace, curated, name="again", author="Ada")
+    again = reoptimise(eight.workspace, curated, author="Ada")
     written = export_selection(eight.workspace, again.id, tmp_path / "out.jsonl", clock=clock)
     assert written.fixed == FixedEntry(kept=(), dropped=(dropped,))
     assert read_manifest(tmp_path / "out.manifest.json") == written

@@ -26,6 +26,12 @@ def load(app: AppTest, rows: list[dict[str, object]], name: str, role: str = "po
     assert_calm(app)
 
 
+def open_tab(app: AppTest, name: str) -> None:
+    app.session_state["data_tab"] = name
+    app.run()
+    assert_calm(app)
+
+
 def frame(app: AppTest, *columns: str):
     return next(one.value for one in app.dataframe if set(columns) <= set(one.value.columns))
 
@@ -33,7 +39,9 @@ def frame(app: AppTest, *columns: str):
 def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) -> None:
     app = open_app("data")
     load(app, ROWS, "mine.jsonl")
+    open_tab(app, "Health")
     assert list(frame(app, "What", "What to do", "Rows")["What"]) == ["Left over from a template"]
+    open_tab(app, "Copies")
     assert list(frame(app, "Keep line")["Copies"]) == ["2"]
     press(app, "Leave these 1 rows out")
     assert_calm(app)
@@ -46,6 +54,7 @@ def test_a_pool_row_that_the_held_out_set_holds_is_flagged(empty_workspace: Path
     load(app, [{"instruction": LONG, "output": "Other words."}], "held.jsonl", "heldout")
     app.file_uploader[0].clear().run()
     load(app, ROWS, "mine.jsonl")
+    open_tab(app, "Copies")
     assert list(frame(app, "Its line")["Line"]) == [1, 2]
 
 

@@ -110,6 +110,8 @@ def test_an_upload_with_unusable_rows_loads_the_others_and_lists_why(empty_works
     press(app, "Load")
     assert_calm(app)
     assert any("1 rows loaded" in s.value and "2 left out" in s.value for s in app.success)
+    app.session_state["data_tab"] = "Left out (2)"
+    app.run()
     table = next(frame.value for frame in app.dataframe if "What to do" in frame.value.columns)
     assert sorted(table["Line"]) == [2, 3]
 
