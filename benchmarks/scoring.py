@@ -37,6 +37,7 @@ from benchmarks.compute import (
 )
 from benchmarks.machine import machine
 from delift_core.jobs.scoring import encode_samples
+from delift_core.mixed_precision import mix_precision
 from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file
@@ -153,7 +154,9 @@ def model_for(options: argparse.Namespace, dtype: Precision) -> LoadedModel:
     if not options.random_shape:
         loaded = load_model(options.model, device=first.type, dtype=dtype)
         return LoadedModel(loaded.model.to(first), loaded.tokenizer, loaded.identity)
-    model = random_model(options.random_shape, first, getattr(torch, dtype))
+    model = random_model(options.random_shape, first, torch.float32 if dtype == "float32" else torch.bfloat16)
+    if dtype == "mixed":
+        mix_precision(model)
     identity = ModelIdentity(options.random_shape, "random", dtype, _CONTEXT, model.num_parameters())
     return LoadedModel(model, outline_model(BUNDLED, "float32").tokenizer, identity)
 
@@ -187,13 +190,13 @@ def backend_for(loaded: LoadedModel, devices: Sequence[str]) -> Backend:
 
 
 def precisions(options: argparse.Namespace) -> list[Precision]:
-    """Those asked for; else float32, and bfloat16 where the hardware has it."""
+    """Those asked for; else float32, and where the hardware has bfloat16, that in two ways."""
     if options.dtype:
         return list(options.dtype)
     lacks = bfloat16_lacks(torch.device(options.devices[0]))
     if lacks:
-        print(f"bfloat16 is left out: {lacks}.")
-    return ["float32"] if lacks else ["float32", "bfloat16"]
+        print(f"bfloat16 and mixed are left out: {lacks}.")
+    return ["float32"] if lacks else ["float32", "bfloat16", "mixed"]
 
 
 def our_sides(
@@ -259,6 +262,19 @@ def compared(matrix: np.ndarray, published: np.ndarray) -> str:
     return f"{np.abs(left - right).max():.1e} | {spearmanr(left, right).statistic:.6f}"
 
 
+def peaks_of(device: torch.device, names: set[Precision]) -> dict[Precision, float]:
+    """The best product of each precision; that of "mixed" is in bfloat16."""
+    kinds: dict[Precision, torch.dtype] = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "mixed": torch.bfloat16,
+    }
+    rates = {kind: matmul_peak(device, kind) for kind in {kinds[name] for name in names}}
+    for kind, rate in rates.items():
+        print(f"Best large matmul in {str(kind).removeprefix('torch.')}: {rate / 1e9:,.0f} GFLOP/s.")
+    return {name: rates[kinds[name]] for name in names}
+
+
 def sides_for(options: argparse.Namespace) -> list[Side]:
     """The published loop, and ours at each precision."""
     models = {dtype: model_for(options, dtype) for dtype in precisions(options)}
@@ -267,9 +283,7 @@ def sides_for(options: argparse.Namespace) -> list[Side]:
     samples = load_file(options.file).samples[: options.rows]
     conversations = {sample.content_hash: sample.messages for sample in samples}
     encoded = list(encode_samples(template, conversations, reference.identity.context_length)[0].values())
-    peaks = {name: matmul_peak(reference.device, getattr(torch, name)) for name in {"float32", *models}}
-    for name, peak in sorted(peaks.items()):
-        print(f"Best large matmul in {name}: {peak / 1e9:,.0f} GFLOP/s.")
+    peaks = peaks_of(reference.device, {"float32", *models})
     few = encoded[: options.published_rows or len(encoded)]
     published = published_side(reference, template, few, peaks["float32"])
     return [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "mixed"]
 DtypeName = Literal["auto", Precision]
 
 BUNDLED = "bundled"
@@ -46,7 +46,7 @@ class ModelIdentity:
     Attributes:
         name: as the user gave it.
         revision: hub commit, or a hash over a local folder's or the bundled file's contents.
-        dtype: precision the forward pass runs in.
+        dtype: precision the forward pass runs in; "mixed" is bfloat16 in matrix products and float32 around them.
         context_length: longest sequence, in tokens, that can be scored.
         parameters: number of weights.
     """
@@ -56,6 +56,11 @@ class ModelIdentity:
     dtype: Precision
     context_length: int
     parameters: int
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take in memory; a mixed model keeps its embeddings in float32, its output layer apart."""
+        return {"float32": 4, "bfloat16": 2, "mixed": 3}[self.dtype] * self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +135,16 @@ def outline_model(name: str, precision: Precision) -> ModelOutline:
 def _load(name: str, place: str, precision: Precision) -> LoadedModel:
     import torch
 
+    from delift_core.mixed_precision import mix_precision
+
     folder = bundled_folder() if name == BUNDLED else name
-    model, tokenizer = _from_pretrained(folder, name, getattr(torch, precision))
+    kept = "auto" if precision == "mixed" else getattr(torch, precision)  # auto: as the file has it, so rounded once
+    model, tokenizer = _from_pretrained(folder, name, kept)
+    parameters = model.num_parameters()
+    if precision == "mixed":
+        mix_precision(model)
     model = model.to(place).eval().requires_grad_(False)
-    return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, model.num_parameters()))
+    return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, parameters))
 
 
 def _identity(name: str, folder: str | Path, precision: Precision, config: Any, parameters: int) -> ModelIdentity:
@@ -228,7 +239,7 @@ def _convert_gguf(packed: Path, target: Path) -> None:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype") -> tuple[Any, Any]:
+def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 

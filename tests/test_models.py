@@ -88,7 +88,7 @@ def test_devices_and_precisions_that_are_not_there(saved: Path, monkeypatch: pyt
     assert refusal(saved, device="cuda") == "device 'cuda' is not available here; use 'auto' or 'cpu'"
     assert refusal(saved, device="abacus") == "device 'abacus' is not available here; use 'auto' or 'cpu'"
     assert refusal(saved, device="cpu", dtype="float8") == (
-        "precision 'float8' is not known; use one of auto, float32, bfloat16"
+        "precision 'float8' is not known; use one of auto, float32, bfloat16, mixed"
     )
 
 

@@ -39,14 +39,14 @@ class ReadyBackend:
 
     Attributes:
         device: in words.
-        parameters_here: weights that this process holds.
+        weights_here: bytes of the weights that this process holds.
     """
 
     backend: "Backend"
     tokenizer: "PreTrainedTokenizerBase"
     identity: ModelIdentity
     device: str
-    parameters_here: int
+    weights_here: int
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
     first = loaded[0]
     words = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
     return ReadyBackend(
-        backend_on([Scorer(one) for one in loaded]), first.tokenizer, first.identity, words, first.identity.parameters
+        backend_on([Scorer(one) for one in loaded]), first.tokenizer, first.identity, words, first.identity.weight_bytes
     )
 
 

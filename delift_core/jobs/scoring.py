@@ -177,13 +177,12 @@ def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, ready: Rea
     """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
     progress = run.progress
     rate = progress.tokens_per_second
-    bytes_per_weight = 2 if ready.identity.dtype == "bfloat16" else 4
     return Forecast(
         pairs_total=plan.pairs_total,
         pairs_missing=plan.pairs_missing,
         seconds=progress.work_total / rate if rate else None,
         tokens_per_second=rate,
-        memory_bytes=memory_needed(samples, ready.parameters_here, bytes_per_weight),
+        memory_bytes=memory_needed(samples, ready.weights_here),
         disk_bytes=disk_needed(plan, run.rows_per_block),
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,

@@ -123,9 +123,8 @@ def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_lengt
     return total
 
 
-def memory_needed(samples: RunSamples, parameters: int, bytes_per_weight: int) -> int:
-    """Bytes for the weights, a batch's activations (taken as the weights again, at least 512 MiB) and the matrices."""
-    weights = parameters * bytes_per_weight
+def memory_needed(samples: RunSamples, weights: int) -> int:
+    """Bytes for all: weights (given in bytes), a batch's activations (the same again, at least 512 MiB), matrices."""
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
     matrices = (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
     return weights + max(weights, 512 << 20) + matrices

@@ -22,7 +22,11 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     with st.popover("Options", icon=":material/tune:"):
         device = st.selectbox("Device", get_args(DeviceName), key="device", help="auto takes a GPU if there is one.")
         dtype = st.selectbox(
-            "Precision", get_args(DtypeName), key="dtype", help="auto: bfloat16 on a GPU, else float32."
+            "Precision",
+            get_args(DtypeName),
+            key="dtype",
+            help="auto: bfloat16 on a GPU, else float32. mixed: products in bfloat16, all else in float32: quicker on "
+            "a processor with bfloat16 units, and close to float32.",
         )
         template = st.selectbox(
             "Template",

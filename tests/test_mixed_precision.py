@@ -1,0 +1,66 @@
+"""Rounded products, and models made of them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from delift_core.mixed_precision import RoundedProduct, mix_precision
+from delift_core.models import Precision, load_model
+from delift_core.utility.scorer import Scorer, Suffix
+from tests.tiny_models import FAMILIES, random_model, save_model
+
+_HALF_STEP = 2.0**-8  # of relative spacing in bfloat16, with room for the sum
+
+
+def test_a_product_rounds_its_inputs_and_its_result_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(300, 40), torch.randn(7, 300)
+    got = RoundedProduct(layer.weight, layer.bias)(inputs)
+    exact = inputs.bfloat16().double() @ layer.weight.detach().bfloat16().double().T
+    assert got.dtype == torch.float32
+    error = (got.double() - layer.bias.detach().double() - exact).abs()
+    assert (error <= _HALF_STEP * exact.abs() + 1e-6).all()
+    assert error.max() > 0
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_only_products_are_rounded(family: str) -> None:
+    model = random_model(family)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    mix_precision(model)
+    products = {name for name, part in model.named_modules() if isinstance(part, RoundedProduct)}
+    assert len(products) >= 9  # of two layers, and the output layer
+    assert model.get_output_embeddings().weight.dtype == torch.bfloat16
+    for name, weight in model.state_dict().items():
+        if name.removesuffix(".weight") in products:
+            assert weight.dtype == torch.bfloat16
+        else:
+            torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
+
+
+def test_a_tied_output_layer_leaves_the_embeddings_as_they_were() -> None:
+    model = random_model("gpt2")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    before = model.get_input_embeddings().weight.clone()
+    mix_precision(model)
+    assert torch.equal(model.get_input_embeddings().weight, before)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_mixed_is_closer_to_float32_than_bfloat16_is(family: str, tmp_path: Path) -> None:
+    folder = str(save_model(tmp_path, family))
+    suffixes = [Suffix(tuple(range(start, start + 9)), tuple(range(start + 40, start + 60))) for start in range(24)]
+
+    def log_p(dtype: Precision) -> torch.Tensor:
+        scorer = Scorer(load_model(folder, device="cpu", dtype=dtype))
+        prefix = scorer.prefill(tuple(range(100, 130)))
+        result = torch.empty(len(suffixes), dtype=torch.float64)
+        for batch in scorer.pack(suffixes):
+            result[batch.rows] = scorer.score(prefix, batch)[:, 1]
+        return result
+
+    exact = log_p("float32")
+    mixed, rounded = (log_p(dtype).sub(exact).abs().mean() for dtype in ("mixed", "bfloat16"))
+    assert 0 < mixed < rounded
