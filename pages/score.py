@@ -3,6 +3,7 @@
 import streamlit as st
 
 from delift_core.figures.curves import alt_histogram, utility_histogram
+from delift_core.jobs.backends import Placement
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import cancel, refresh, start
 from delift_core.selection.diagnose import diagnose
@@ -11,7 +12,7 @@ from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, duration, empty_state, plain, size, state_words, title
 from pages.ui.navigation import page_path
-from pages.ui.scoring_form import ask_spec, pairs_of
+from pages.ui.scoring_form import ask_placement, ask_spec, pairs_of
 from pages.ui.setup import page_setup, running
 
 BADGES = {
@@ -29,10 +30,10 @@ def run_of(workspace: Workspace, spec: RunSpec) -> RunRecord | None:
     return next((run for run in workspace.runs.records() if run.spec == spec), None)
 
 
-def begin(workspace: Workspace, spec: RunSpec, *, measure: bool) -> None:
+def begin(workspace: Workspace, spec: RunSpec, placement: Placement, *, measure: bool) -> None:
     """Starts a worker and points the sidebar at its run."""
     with clear_errors():
-        state.want_run(start(workspace, spec, mode="forecast" if measure else "score").id)
+        state.want_run(start(workspace, spec, mode="forecast" if measure else "score", placement=placement).id)
         st.rerun()
 
 
@@ -92,20 +93,20 @@ def result_view(run: RunRecord) -> None:
     st.page_link(page_path("select"), label="Go on to Select", icon=":material/arrow_forward:")
 
 
-def actions(workspace: Workspace, spec: RunSpec, run: RunRecord | None) -> None:
+def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None) -> None:
     """The one button that makes sense now."""
     status = run.status if run else None
     blocked = running(workspace) is not None
     if status in ("cancelled", "interrupted", "failed"):
         if st.button("Continue", type="primary", icon=":material/resume:", disabled=blocked):
-            begin(workspace, spec, measure=False)
+            begin(workspace, spec, placement, measure=False)
     elif status == "queued":
         if st.button("Start scoring", type="primary", icon=":material/play_arrow:", disabled=blocked):
-            begin(workspace, spec, measure=False)
+            begin(workspace, spec, placement, measure=False)
     elif status == "done":
         repair = "Scores again what is missing or damaged on disk, and nothing else."
         if st.button("Check again", icon=":material/refresh:", disabled=blocked, help=repair):
-            begin(workspace, spec, measure=False)
+            begin(workspace, spec, placement, measure=False)
     elif status is None and st.button(
         "Measure the cost",
         type="primary",
@@ -113,7 +114,7 @@ def actions(workspace: Workspace, spec: RunSpec, run: RunRecord | None) -> None:
         disabled=blocked,
         help="Loads the model and scores for five seconds; those pairs are kept.",
     ):
-        begin(workspace, spec, measure=True)
+        begin(workspace, spec, placement, measure=True)
 
 
 current = page_setup("score")
@@ -127,11 +128,12 @@ with clear_errors():
     left, right = st.columns([1, 2], gap="large")
     with left:
         spec = ask_spec(workspace, current.run)
+        placement = ask_placement()
         run = run_of(workspace, spec)
         run, status = refresh(workspace, run.id) if run else (None, None)
         if run is None or run.status in ("queued", "running"):
             st.markdown(f"**{pairs_of(workspace, spec):,} pairs** of rows in all")
-        actions(workspace, spec, run)
+        actions(workspace, spec, placement, run)
     with heading:
         title("Score", ":material/speed:", BADGES[run.status] if run else None)
     with right:

@@ -1,5 +1,6 @@
 """From where a run is to be scored to a backend that is ready to score it."""
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ class Placement:
 
 
 HERE = Placement()
+
+
+def ray_installed() -> bool:
+    """Whether the optional package is there (it is not imported: that takes a second)."""
+    return importlib.util.find_spec("ray") is not None
 
 
 @dataclass(frozen=True, slots=True)

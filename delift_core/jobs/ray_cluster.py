@@ -56,7 +56,7 @@ def ray_library() -> Any:
     try:
         return importlib.import_module("ray")
     except ModuleNotFoundError as error:
-        raise ScoringError("--backend ray needs Ray: run pip install -r requirements-ray.txt") from error
+        raise ScoringError("scoring on Ray needs its package: run pip install -r requirements-ray.txt") from error
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _check_address(address: str) -> None:
     """Knocks at a cluster's door, since Ray itself would go on trying for minutes."""
     found = re.fullmatch(r"([\w.-]+):(\d{1,5})", address)
     if not found:
-        raise ScoringError(f"--ray-address {address!r} is not understood; write HOST:PORT, or auto")
+        raise ScoringError(f"the address {address!r} of a Ray cluster is not understood; write HOST:PORT, or auto")
     try:
         socket.create_connection((found[1], int(found[2])), timeout=_KNOCK_SECONDS).close()
     except OSError as error:
@@ -157,7 +157,7 @@ def _no_cluster(address: str | None, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0]
     if address:
         return f"no Ray cluster answers at {address} ({reason}); start it with `ray start --head`"
-    return f"Ray could not start on this machine ({reason}); name a running cluster with --ray-address, or use local"
+    return f"Ray could not start here ({reason}); give the address of a running cluster, or score without Ray"
 
 
 @contextmanager

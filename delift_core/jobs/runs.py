@@ -95,8 +95,8 @@ class ScoredRun:
         return total
 
 
-def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode) -> RunRecord:
-    """Starts (or continues) scoring in a worker process; what was scored before is not scored again.
+def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Placement = HERE) -> RunRecord:
+    """Starts (or continues) scoring in a worker process; what was scored before is not scored again, wherever it was.
 
     Raises:
         ScoringError: another run is being scored; the worker processes would fight over the machine.
@@ -106,7 +106,7 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode) -> RunRecord:
             raise ScoringError(f"run {other.id} is being scored; wait for it, or cancel it first")
     record = _run_for(workspace, spec)
     job = JobFolder(workspace.jobs_folder / record.id)
-    job.prepare(*_request(workspace, spec, mode))
+    job.prepare(*_request(workspace, spec, mode, placement))
     job.start()
     return workspace.runs.set_status(record.id, "running", message="")
 

@@ -1,15 +1,18 @@
 """The form that says what to score: the sets, the model, and how it runs."""
 
-from typing import get_args
+from typing import TypeVar, get_args
 
 import streamlit as st
 
+from delift_core.jobs.backends import HERE, Placement, ray_installed
 from delift_core.models import BUNDLED, BUNDLED_TITLE, DeviceName, DtypeName, bundled_available, install_bundled
 from delift_core.prompts import TemplateChoice
 from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace
 from pages.ui.blocks import clear_errors
 
 NONE = "(none)"
+
+Option = TypeVar("Option", bound=str)
 
 
 def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
@@ -20,21 +23,59 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     existing_id = ask_set(workspace, "existing", spec.existing_id if spec else None)
     model = ask_model(spec.model if spec else BUNDLED)
     with st.popover("Options", icon=":material/tune:"):
-        device = st.selectbox("Device", get_args(DeviceName), key="device", help="auto takes a GPU if there is one.")
-        dtype = st.selectbox(
+        device = ask_option(
+            "Device", get_args(DeviceName), spec and spec.device, "device", "auto takes a GPU if there is one."
+        )
+        dtype = ask_option(
             "Precision",
             get_args(DtypeName),
-            key="dtype",
-            help="auto: bfloat16 on a GPU, else float32. mixed: products in bfloat16, all else in float32: quicker on "
+            spec and spec.dtype,
+            "dtype",
+            "auto: bfloat16 on a GPU, else float32. mixed: products in bfloat16, all else in float32: quicker on "
             "a processor with bfloat16 units, and close to float32.",
         )
-        template = st.selectbox(
+        template = ask_option(
             "Template",
             get_args(TemplateChoice),
-            key="template",
-            help="auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
+            spec and spec.template,
+            "template",
+            "auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
         )
     return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype)
+
+
+def ask_option(label: str, options: tuple[Option, ...], current: Option | None, key: str, words: str) -> Option:
+    """One of the run's options, at first as the current run has it."""
+    index = options.index(current) if current in options else 0
+    return st.selectbox(label, options, index=index, key=key, help=words)
+
+
+def ask_placement() -> Placement:
+    """This machine, or a Ray cluster; it has no part in what a run is, since the numbers are the same."""
+    with st.popover("Where", icon=":material/lan:"):
+        ray = st.segmented_control(
+            "Score on",
+            ["This machine", "Ray cluster"],
+            default="This machine",
+            required=True,
+            key="score_on",
+            disabled=not ray_installed(),
+            help="For a cluster, pip install -r requirements-ray.txt. Blocks are scored by its workers and kept here.",
+        )
+        if ray != "Ray cluster":
+            return HERE
+        address = st.text_input(
+            "Address", placeholder="HOST:PORT, or auto", key="ray_address", help="Empty starts workers on this machine."
+        )
+        threads = st.number_input(
+            "Cores of each worker",
+            min_value=1,
+            value=None,
+            placeholder="as few as the memory allows",
+            key="ray_threads",
+            help="Workers of one core give this machine's numbers to the bit.",
+        )
+        return Placement("ray", address.strip() or None, threads)
 
 
 def pairs_of(workspace: Workspace, spec: RunSpec) -> int:

@@ -209,8 +209,11 @@ def test_what_a_worker_raises_is_said_in_one_line(cause: Exception, expected: st
     ("address", "expected"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (Connection refused); start it with `ray start --head`"),
-        ("127.0.0.1", "--ray-address '127.0.0.1' is not understood; write HOST:PORT, or auto"),
-        ("ray://127.0.0.1:10001", "--ray-address 'ray://127.0.0.1:10001' is not understood; write HOST:PORT, or auto"),
+        ("127.0.0.1", "the address '127.0.0.1' of a Ray cluster is not understood; write HOST:PORT, or auto"),
+        (
+            "ray://127.0.0.1:10001",
+            "the address 'ray://127.0.0.1:10001' of a Ray cluster is not understood; write HOST:PORT, or auto",
+        ),
     ],
 )
 def test_an_address_at_which_nothing_answers_is_said_at_once(address: str, expected: str) -> None:
@@ -221,7 +224,9 @@ def test_an_address_at_which_nothing_answers_is_said_at_once(address: str, expec
 
 def test_without_ray_the_message_says_how_to_install_it(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ScoringError, match="^--backend ray needs Ray: run pip install -r requirements-ray.txt$"):
+    with pytest.raises(
+        ScoringError, match="^scoring on Ray needs its package: run pip install -r requirements-ray.txt$"
+    ):
         job.run()
 
 

@@ -9,7 +9,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.export.verify import verify
+from delift_core.jobs.backends import Placement
+from delift_core.jobs.scoring import JobMode
 from delift_core.sample_project import sample_project_files
+from delift_core.workspace import RunRecord, RunSpec, Workspace
 from tests.tiny_models import save_model
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -53,6 +56,23 @@ def test_a_page_without_its_material_says_so_and_links_to_it(empty_workspace: Pa
     assert NEEDED[page] in texts
     assert links(app)
     assert not app.get("plotly_chart")
+
+
+def test_scoring_can_be_sent_to_a_ray_cluster(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_app("score")
+    app.segmented_control(key="score_on").set_value("Ray cluster").run()
+    app.text_input(key="ray_address").set_value("nowhere").run()
+    app.number_input(key="ray_threads").set_value(2).run()
+    asked = []
+
+    def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Placement) -> RunRecord:
+        asked.append((mode, placement))
+        return workspace.runs.record("r1")
+
+    monkeypatch.setattr("delift_core.jobs.runs.start", start)  # a cluster of its own would take half a minute
+    press(app, "Check again")  # the form came up with the settings of the current run
+    assert_calm(app)
+    assert asked == [("score", Placement("ray", "nowhere", 2))]
 
 
 def test_home_welcomes_and_the_sample_project_leads_to_scoring(empty_workspace: Path) -> None:
