@@ -4,13 +4,13 @@ import streamlit as st
 
 from delift_core.figures.curves import alt_histogram, utility_histogram
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.folder import JobFolder, JobStatus
-from delift_core.jobs.runs import cancel, refresh, start
+from delift_core.jobs.runs import refresh, start
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
-from pages.ui.blocks import chart, clear_errors, duration, empty_state, plain, size, state_words, title
+from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.job_view import cost_view, notes_view, progress_view
 from pages.ui.navigation import page_path
 from pages.ui.scoring_form import ask_placement, ask_spec, pairs_of
 from pages.ui.setup import page_setup, running
@@ -35,54 +35,6 @@ def begin(workspace: Workspace, spec: RunSpec, placement: Placement, *, measure:
     with clear_errors():
         state.want_run(start(workspace, spec, mode="forecast" if measure else "score", placement=placement).id)
         st.rerun()
-
-
-def cost_view(status: JobStatus) -> None:
-    """What a run will cost, as measured."""
-    forecast = status.progress.forecast
-    if forecast is None or forecast.seconds is None:
-        return
-    with st.grid(2, min_column_width=130):
-        st.metric("Pairs to score", f"{forecast.pairs_missing:,}", border=True, help=f"of {forecast.pairs_total:,}")
-        st.metric("Time", duration(forecast.seconds), border=True, help=f"{forecast.tokens_per_second:,.0f} tokens/s")
-        st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
-        st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
-    if forecast.refusal:
-        st.error(plain(forecast.refusal), icon=":material/memory:")
-
-
-def notes_view(status: JobStatus) -> None:
-    """What the curator should know of the rows: cut prompts, rows that cannot be scored."""
-    progress = status.progress
-    if progress.truncated:
-        st.warning(f"{progress.truncated:,} prompts were cut from the left to fit the context.", icon=":material/cut:")
-    if progress.refused:
-        with st.expander(f"{len(progress.refused):,} rows cannot be scored", icon=":material/report:"):
-            for refusal in progress.refused[:20]:
-                st.text(refusal.reason)
-
-
-@st.fragment(run_every=2.0)  # each look takes time from the scoring
-def progress_view(workspace: Workspace, run_id: str) -> None:
-    """The bar, the rate, the time left, and Cancel; the whole page follows once the job has ended."""
-    status = JobFolder(workspace.jobs_folder / run_id).status()
-    if not status.active:
-        st.rerun()
-    progress = status.progress
-    share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
-    left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    what = f" · {progress.pairs_done:,} of {progress.pairs_total:,} pairs" if progress.pairs_total else ""
-    st.progress(share, text=f"{state_words(progress)}{what}{left}")
-    with st.grid(3, min_column_width=110):
-        st.metric("Pairs done", f"{progress.pairs_done:,}", border=True)
-        st.metric("Pairs per second", f"{progress.pairs_per_second:,.1f}", border=True)
-        st.metric(
-            "Time left", duration(progress.seconds_left) if progress.seconds_left is not None else "–", border=True
-        )
-    st.caption("The run goes on when you leave this page or close the browser.")
-    if st.button("Cancel", icon=":material/stop_circle:", help="Everything scored so far is kept."):
-        cancel(workspace, run_id)
-        st.toast("Stopping; finished blocks are kept.", icon=":material/stop_circle:")
 
 
 def result_view(run: RunRecord) -> None:

@@ -30,6 +30,8 @@ def score_here(workspace: Workspace, spec: RunSpec, placement: Placement) -> Run
 
         def publish(progress: JobProgress) -> None:
             if progress.state == "scoring":
+                if not stop.gently and progress.forecast and progress.forecast.caution:
+                    note(progress.forecast.caution)
                 stop.gently = True  # from now on there is something to keep
             show(progress)
 

@@ -17,7 +17,7 @@ import delift_core
 from delift_core.errors import ScoringError
 from delift_core.models import DeviceName, ModelIdentity
 from delift_core.settings import LIBRARY_ENVIRONMENT
-from delift_core.utility.plan import RunSamples, memory_needed
+from delift_core.utility.plan import memory_needed
 
 RayDevice = Literal["cpu", "cuda"]
 
@@ -120,7 +120,7 @@ def form_team(device: RayDevice, nodes: Sequence[Node], identity: ModelIdentity,
     """
     if device == "cuda":
         return Team("cuda", sum(min(node.gpus, node.cores) for node in nodes), 1)
-    need = memory_needed(RunSamples(()), identity.weight_bytes) + _LIBRARIES
+    need = memory_needed(identity.weight_bytes) + _LIBRARIES
     if threads is None:
         threads = max((math.ceil(node.cores / max(1, node.memory // need)) for node in nodes if node.cores), default=1)
     workers = sum(node.cores // threads for node in nodes)

@@ -16,7 +16,15 @@ from delift_core.jobs.backends import HERE, Placement, ReadyBackend, ready_backe
 from delift_core.models import DeviceName, DtypeName, ModelIdentity
 from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
-from delift_core.utility.plan import Forecast, PairPlan, RunSamples, disk_needed, memory_needed, plan_pairs
+from delift_core.utility.plan import (
+    Forecast,
+    PairPlan,
+    RunSamples,
+    disk_needed,
+    memory_needed,
+    memory_to_select,
+    plan_pairs,
+)
 from delift_core.utility.store import PairStore, ScoringContext
 
 if TYPE_CHECKING:
@@ -182,10 +190,11 @@ def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, ready: Rea
         pairs_missing=plan.pairs_missing,
         seconds=progress.work_total / rate if rate else None,
         tokens_per_second=rate,
-        memory_bytes=memory_needed(samples, ready.weights_here),
+        memory_bytes=memory_needed(ready.weights_here),
         disk_bytes=disk_needed(plan, run.rows_per_block),
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,
+        selection_bytes=memory_to_select(samples),
     )
 
 

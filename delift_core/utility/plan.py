@@ -87,7 +87,10 @@ def _group(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[Col
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will cost; `seconds` follows from a rate measured on this machine with this model and these rows."""
+    """What a run will cost; `seconds` follows from a rate measured on this machine with this model and these rows.
+
+    Scoring never holds a matrix, whatever its size; `selection_bytes` is what choosing from all pairs will take later.
+    """
 
     pairs_total: int
     pairs_missing: int
@@ -97,6 +100,7 @@ class Forecast:
     disk_bytes: int
     memory_available: int
     disk_available: int
+    selection_bytes: int = 0
 
     @property
     def refusal(self) -> str | None:
@@ -113,6 +117,16 @@ class Forecast:
             )
         return None
 
+    @property
+    def caution(self) -> str | None:
+        """What will be in the way after scoring, in one line; None when nothing is."""
+        if self.selection_bytes <= self.memory_available:
+            return None
+        return (
+            f"scoring fits, but selecting from these pairs takes about {_gib(self.selection_bytes)} of memory and "
+            f"{_gib(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
+        )
+
 
 def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
     """Tokens of the examples and suffixes of a plan, the measure of its cost."""
@@ -123,11 +137,15 @@ def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_lengt
     return total
 
 
-def memory_needed(samples: RunSamples, weights: int) -> int:
-    """Bytes for all: weights (given in bytes), a batch's activations (the same again, at least 512 MiB), matrices."""
+def memory_needed(weights: int) -> int:
+    """Bytes while scoring: weights (given in bytes) and a batch's activations (the same again, at least 512 MiB)."""
+    return weights + max(weights, 512 << 20)
+
+
+def memory_to_select(samples: RunSamples) -> int:
+    """Bytes while selecting from every pair at once."""
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
-    matrices = (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
-    return weights + max(weights, 512 << 20) + matrices
+    return (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
 
 
 def disk_needed(plan: PairPlan, rows_per_block: int) -> int:

@@ -14,7 +14,7 @@ from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry
 from delift_core.samples import Message, hash_messages
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility import scorer as scorer_module
-from delift_core.utility.plan import Forecast, RunSamples
+from delift_core.utility.plan import Forecast, RunSamples, memory_needed, memory_to_select
 from delift_core.utility.store import PairStore
 
 Conversation = tuple[Message, ...]
@@ -234,3 +234,15 @@ ROOMY = Forecast(100, 100, 5.0, 20.0, 3 << 30, 2 << 30, 3 << 30, 2 << 30)
 )
 def test_what_fits_exactly_is_not_refused(forecast: Forecast, expected: str | None) -> None:
     assert forecast.refusal == expected
+
+
+def test_a_matrix_larger_than_the_memory_is_scored_and_cautioned_of() -> None:
+    """50,000 x 50,000 pairs: 37 GiB to select from, and no more to score than a single pair."""
+    samples = RunSamples(tuple(map(str, range(50_000))))
+    forecast = replace(ROOMY, memory_bytes=memory_needed(1 << 30), selection_bytes=memory_to_select(samples))
+    assert forecast.refusal is None
+    assert forecast.caution == (
+        "scoring fits, but selecting from these pairs takes about 37.3 GiB of memory and 3.0 GiB are free: "
+        "select on a larger machine, or take a smaller pool"
+    )
+    assert ROOMY.caution is None

@@ -1,0 +1,130 @@
+"""How long the pages take to answer a click, with and without a scoring job beside them.
+
+    python -m benchmarks.page_latency FILE [--rounds 5] [--dtype float32]
+
+A workspace gets the sample project, scored, and a selection. Then a visitor in Chromium walks through the pages, first
+in quiet, then while a worker scores FILE with the bundled model on every core. A click is answered when the page's
+script has run to its end. Polls of the progress line count too, so the figures with a job are no better than true.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+from benchmarks.machine import machine
+from benchmarks.served import answer_seconds, served, visitor
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.runs import start
+from delift_core.models import BUNDLED, DtypeName
+from delift_core.sample_project import sample_project_files
+from delift_core.sources import load_file
+from delift_core.workspace import RunSpec, Workspace
+
+_PAGES = ("Data", "Score", "Select", "Explore", "Curate", "Compare", "Export", "Home")
+
+
+def prepare(folder: Path, dtype: DtypeName) -> None:
+    """The sample pool, scored, with a selection of 30 %."""
+    command = [
+        sys.executable,
+        "-m",
+        "delift_core",
+        "curate",
+        str(sample_project_files().pool),
+        "--stage",
+        "instruction",
+    ]
+    command += ["--budget", "30%", "--out", str(folder / "out.jsonl"), "--workspace", str(folder / "workspace")]
+    subprocess.run([*command, "--dtype", dtype], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def begin_job(folder: Path, file: Path, dtype: DtypeName) -> JobFolder:
+    """Starts a worker on every pair of a file, as the Score page does."""
+    with Workspace.open(folder / "workspace") as workspace:
+        pool = workspace.datasets.add(load_file(file), role="pool", origin=file.name)
+        run = start(workspace, RunSpec(pool.id, None, None, BUNDLED, "auto", "cpu", dtype), mode="score")
+        return JobFolder(workspace.jobs_folder / run.id)
+
+
+class Walk:
+    """Clicks of a visitor, with the seconds that each took to be answered, by kind."""
+
+    def __init__(self, page: Page) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self._page = page
+
+    def once(self) -> None:
+        """Through every page, and on some of them what a curator does there."""
+        for name in _PAGES:
+            self._timed(f"to {name}", self._page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click)
+            if name == "Select":
+                self._move_the_budget()
+            elif name == "Curate":
+                self._look_for_rows()
+
+    def _move_the_budget(self) -> None:
+        slider = self._page.get_by_role("slider").first
+        for key in ("ArrowRight", "ArrowLeft"):
+            self._timed("Select: budget", partial(slider.press, key))
+
+    def _look_for_rows(self) -> None:
+        self._timed("Curate: only dropped", self._page.get_by_role("radio", name="Dropped").click)
+        search = self._page.get_by_role("textbox", name="Search").first
+        for text in ("the", ""):
+            search.fill(text)
+            self._timed("Curate: search", partial(search.press, "Enter"))
+
+    def _timed(self, kind: str, act: Callable[[], object]) -> None:
+        self.seconds[kind].append(answer_seconds(self._page, act))
+
+
+def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every click, by kind; one round before them warms the caches."""
+    with served(folder / "workspace", folder / "server.log") as (address, _), visitor(address) as page:
+        Walk(page).once()
+        walk = Walk(page)
+        for _ in range(rounds):
+            walk.once()
+    return walk.seconds
+
+
+def main() -> None:
+    """Prints one table: a row a click, quiet and with a job."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", default="float32")
+    options = parser.parse_args()
+    print(f"Machine: {machine()}\njob: {options.file.name}, bundled, {options.dtype}\n")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, options.dtype)
+        quiet = measure(folder, options.rounds)
+        job = begin_job(folder, options.file, options.dtype)
+        busy = measure(folder, options.rounds)
+        if not job.status().active:
+            raise SystemExit("The job ended before the last click: take a larger file.")
+        pairs = job.status().progress.pairs_done
+        job.cancel()
+        while job.status().active:
+            pass
+    print("| click | n | quiet, median s | with a job, median s | slowest |\n| --- | --- | --- | --- | --- |")
+    every = {"every click": [one for kind in quiet.values() for one in kind]}
+    every_busy = {"every click": [one for kind in busy.values() for one in kind]}
+    for kind, times in {**quiet, **every}.items():
+        beside = {**busy, **every_busy}[kind]
+        middle = f"{statistics.median(times):.2f} | {statistics.median(beside):.2f} | {max(beside):.2f}"
+        print(f"| {kind} | {len(times)} | {middle} |")
+    print(f"\nThe job scored {pairs:,} pairs meanwhile.")
+
+
+if __name__ == "__main__":
+    main()
