@@ -59,11 +59,11 @@ def served(workspace: Path, log: Path) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def visitor(address: str) -> Iterator[Page]:
-    """A page of 1280 x 900 on the app's first page."""
+    """A page of 1280 x 900 that has opened an address."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser())
-        page = browser.new_page(base_url=address, viewport={"width": 1280, "height": 900})
-        page.goto("/")
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address)
         page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=_PATIENCE_MS)
         page.wait_for_timeout(_CALM_MS)
         page.evaluate(_WATCH)
