@@ -3,6 +3,7 @@
 It joins the parts and keeps the results; numbers are computed by `selection`, files are written by `export`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun, Utilities, open_run
+from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
+from delift_core.samples import Sample
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.explain import Explainer, Reason, in_words
 from delift_core.selection.fixed import select_around
@@ -22,7 +25,7 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection, Stage
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
-from delift_core.workspace import DatasetRecord, DatasetRole, Override, SelectionRecord, Workspace
+from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
 
@@ -118,11 +121,19 @@ def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveCon
 
 @dataclass(frozen=True)
 class CuratedSelection:
-    """A kept selection with the curator's edits."""
+    """A kept selection with the curator's edits.
+
+    Attributes:
+        samples: (n,) the pool as it now reads: rows whose text was changed have the new one. Utilities, and so ranks,
+            gains and reasons, are those of the texts as they were scored.
+        marks: tags, notes and changed records, by sample id.
+    """
 
     record: SelectionRecord
     problem: SelectionProblem
     subset: Subset
+    samples: tuple[Sample, ...]
+    marks: Marks = NO_MARKS
 
     @property
     def statuses(self) -> tuple[RowStatus, ...]:
@@ -173,9 +184,44 @@ def open_selection(
     record = workspace.selections.load(selection_id)
     if problem is None:
         problem = pose(workspace, record.run_id, _metric(record), record.selection.config)
-    ids = [sample.id for sample in problem.run.pool]
-    subset = subset_after_edits(record.selection, ids, workspace.edits.overrides(selection_id))
-    return CuratedSelection(record, problem, subset)
+    pool = problem.run.pool
+    subset = subset_after_edits(
+        record.selection, [sample.id for sample in pool], workspace.edits.overrides(selection_id)
+    )
+    marks = workspace.edits.marks(selection_id)
+    if not marks.records:
+        return CuratedSelection(record, problem, subset, pool, marks)
+    reading = _reading(workspace, problem.run)
+    samples = tuple(
+        read_again(sample, marks.records[sample.id], reading) if sample.id in marks.records else sample
+        for sample in pool
+    )
+    return CuratedSelection(record, problem, subset, samples, marks)
+
+
+def edit_text(
+    workspace: Workspace, curated: CuratedSelection, position: int, texts: Mapping[str, str], *, author: str
+) -> bool:
+    """Changes texts of a row's record for this selection, and says whether anything changed.
+
+    Args:
+        texts: the new string under each path of `rewriting.record_texts`.
+
+    Raises:
+        DataError: the record could no longer be used; nothing is changed.
+    """
+    now, scored = curated.samples[position], curated.problem.run.pool[position]
+    after = rewritten(now, texts, _reading(workspace, curated.problem.run))
+    if after.raw == now.raw:
+        return False
+    detail = "" if after.raw == scored.raw else after.raw
+    workspace.edits.apply(curated.record.id, "text", [now.id], author=author, detail=detail)
+    return True
+
+
+def _reading(workspace: Workspace, run: ScoredRun) -> Reading:
+    pool = workspace.datasets.record(run.record.spec.pool_id)
+    return Reading(pool.format, pool.mapping)
 
 
 def keep_selection(
@@ -208,6 +254,9 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     for verdict, ids in by_verdict.items():
         if ids:
             workspace.edits.apply(after.id, verdict, ids, author=author, why=why)
+    for edit in workspace.edits.history(before.id):
+        if edit.state == "applied" and edit.action not in ("keep", "drop", "reset"):
+            workspace.edits.apply(after.id, edit.action, edit.sample_ids, author=author, why=why, detail=edit.detail)
     return after
 
 

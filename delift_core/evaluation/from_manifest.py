@@ -12,9 +12,10 @@ from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.request import EvaluationRequest, FineTuning
 from delift_core.export.inputs import reload_input
-from delift_core.export.manifest import WRITTEN, Manifest, read_manifest
+from delift_core.export.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.models import DeviceName
 from delift_core.prompts import TemplateChoice, TemplateName
+from delift_core.rewriting import Reading, read_again
 from delift_core.samples import Sample
 from delift_core.sources import load_file
 
@@ -78,7 +79,16 @@ def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:
         raise ExportError(
             f"{manifest_path.name} is damaged at rows: they are not the pool's; export the selection again"
         )
-    return dataset.samples
+    records = {at: edit.detail for edit in manifest.edits if _changes_text(edit) for at in edit.sample_ids}
+    reading = Reading(manifest.pool.format, manifest.pool.mapping)
+    return tuple(
+        read_again(sample, records[sample.id], reading) if records.get(sample.id) else sample
+        for sample in dataset.samples
+    )
+
+
+def _changes_text(edit: EditEntry) -> bool:
+    return edit.action == "text" and edit.state == "applied"
 
 
 def _target(manifest: Manifest, beside: Path, publish: Callable[[str], None]) -> tuple[Sample, ...]:

@@ -25,8 +25,7 @@ class Check:
 
 def subset_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
     """The samples of the subset in pool file order, the order in which they are written."""
-    pool = curated.problem.run.pool
-    return tuple(pool[position] for position in sorted(curated.subset.positions.tolist()))
+    return tuple(curated.samples[position] for position in sorted(curated.subset.positions.tolist()))
 
 
 def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]:
@@ -45,6 +44,7 @@ def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]
         _no_repeats(samples),
         _untruncated(curated),
         _all_scored(curated),
+        _texts_as_scored(curated),
     )
 
 
@@ -120,6 +120,13 @@ def _all_scored(curated: CuratedSelection) -> Check:
     left_out = len(curated.problem.run.left_out)
     detail = f"{left_out:,} rows could not be scored and were not chosen from" if left_out else "all of them"
     return Check("Rows were scored", not left_out, detail)
+
+
+def _texts_as_scored(curated: CuratedSelection) -> Check:
+    scored = curated.problem.run.pool
+    changed = sum(scored[at].raw != curated.samples[at].raw for at in curated.subset.positions.tolist())
+    detail = f"{changed:,} rows were changed after scoring; their utilities are of the old texts" if changed else "all"
+    return Check("Texts are as scored", not changed, detail)
 
 
 def _has_tools(raw: str) -> bool:

@@ -186,7 +186,7 @@ def _result(curated: CuratedSelection) -> ResultEntry:
 
 def _edit_entry(edit: Edit) -> EditEntry:
     when = edit.created_at.isoformat()
-    return EditEntry(edit.number, edit.action, edit.sample_ids, edit.author, when, edit.why, edit.state)
+    return EditEntry(edit.number, edit.action, edit.sample_ids, edit.author, when, edit.why, edit.state, edit.detail)
 
 
 def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ...]:
@@ -198,7 +198,7 @@ def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ..
     last_edit = {
         sample_id: edit
         for edit in workspace.edits.history(curated.record.id)
-        if edit.state == "applied"
+        if edit.state == "applied" and edit.action in ("keep", "drop", "reset")
         for sample_id in edit.sample_ids
     }
     table = _Table(curated)
@@ -259,7 +259,15 @@ class _Table:
             greedy_gain=greedy_gain,
             reason=f"{_edit_in_words(edit)} {sentence}" if edit is not None and by_hand else sentence,
             named=tuple(self._curated.problem.run.pool[other].id for other in named),
+            tags=self._curated.marks.tags.get(sample.id, ()),
+            note=self._curated.marks.notes.get(sample.id, ""),
+            edited_hash=_edited_hash(self._curated, position),
         )
+
+
+def _edited_hash(curated: CuratedSelection, position: int) -> str | None:
+    edited = curated.samples[position].content_hash
+    return None if edited == curated.problem.run.pool[position].content_hash else edited
 
 
 def _by_position(order: np.ndarray, gains: np.ndarray) -> dict[int, tuple[int, float]]:

@@ -111,7 +111,8 @@ class PackageVersion:
 
 @dataclass(frozen=True, slots=True)
 class EditEntry:
-    """One change by the curator; `when` is ISO 8601 with its zone, `why` may be empty."""
+    """One change by the curator; `when` is ISO 8601 with its zone, `why` and `detail` (a tag, a note, a record) may be
+    empty."""
 
     number: int
     action: EditAction
@@ -120,6 +121,7 @@ class EditEntry:
     when: str
     why: str
     state: EditState
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class RowEntry:
         greedy_rank, greedy_gain: its place in the whole greedy order, of which any other budget is a prefix.
         reason: one sentence.
         named: ids of the rows that the sentence names.
+        tags, note: what the curator put on it.
+        edited_hash: SHA-256 (hex) of the conversation as written, where its text was changed; else None.
     """
 
     id: str
@@ -159,6 +163,9 @@ class RowEntry:
     greedy_gain: float | None
     reason: str
     named: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    edited_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,9 +75,11 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
         return Check(label, True, f"{len(rows):,} conversations, by their hash (the pool file is not at hand)")
     raw = {sample.id: sample.raw for sample in pool.samples}
     for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
-        if line != raw.get(row.id):
+        if row.edited_hash is None and line != raw.get(row.id):
             return Check(label, False, f"line {number} differs from the record at line {row.line} of {row.source}")
-    return Check(label, True, f"{len(rows):,} records, character by character as in {pool.name}")
+    edited = sum(row.edited_hash is not None for row in rows)
+    changed = f"; {edited:,} others as their text was changed by hand" if edited else ""
+    return Check(label, True, f"{len(rows) - edited:,} records, character by character as in {pool.name}{changed}")
 
 
 def _says_the_same(line: str, row: RowEntry, manifest: Manifest) -> bool:
@@ -103,7 +105,8 @@ def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
         except RecordError:
             continue
         # A blank system text is left out by formats that keep it in a field of its own.
-        if row.content_hash in (hash_messages(messages), hash_messages((Message("system", ""), *messages))):
+        possible = (hash_messages(messages), hash_messages((Message("system", ""), *messages)))
+        if (row.edited_hash or row.content_hash) in possible:
             return True
     return False
 

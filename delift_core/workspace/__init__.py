@@ -4,12 +4,14 @@ It knows samples, runs, selections and edits as records to keep; it knows nothin
 """
 
 from delift_core.workspace.records import (
+    NO_MARKS,
     DatasetRecord,
     DatasetRole,
     Edit,
     EditAction,
     EditState,
     ExportRecord,
+    Marks,
     Override,
     RunRecord,
     RunSpec,
@@ -22,12 +24,14 @@ from delift_core.workspace.records import (
 from delift_core.workspace.workspace import Workspace
 
 __all__ = [
+    "NO_MARKS",
     "DatasetRecord",
     "DatasetRole",
     "Edit",
     "EditAction",
     "EditState",
     "ExportRecord",
+    "Marks",
     "Override",
     "RunRecord",
     "RunSpec",

@@ -8,9 +8,22 @@ from collections.abc import Sequence
 
 from delift_core.errors import WorkspaceError
 from delift_core.workspace.database import Cursor, Database, Row, fetch_one, missing, with_zone
-from delift_core.workspace.records import Edit, EditAction, EditState, Override
+from delift_core.workspace.records import Edit, EditAction, EditState, Marks, Override
 
-_COLUMNS = "selection_id, number, action, sample_ids, author, why, created_at, state"
+_COLUMNS = "selection_id, number, action, sample_ids, author, why, created_at, state, detail, moved_by"
+_LONGEST_TAG = 60
+
+_TAGS = """
+SELECT sample_id, detail
+FROM (SELECT unnest(sample_ids) AS sample_id, action, detail, number FROM edits
+      WHERE selection_id = ? AND state = 'applied' AND action IN ('tag', 'untag'))
+GROUP BY sample_id, detail HAVING arg_max(action, number) = 'tag' ORDER BY sample_id, max(number), detail"""
+
+_SAID = """
+SELECT sample_id, action, arg_max(detail, number) AS said
+FROM (SELECT unnest(sample_ids) AS sample_id, action, detail, number FROM edits
+      WHERE selection_id = ? AND state = 'applied' AND action IN ('note', 'text'))
+GROUP BY sample_id, action HAVING said <> '' ORDER BY max(number), sample_id"""
 
 
 class EditLog:
@@ -20,23 +33,34 @@ class EditLog:
         self._database = database
 
     def apply(
-        self, selection_id: str, action: EditAction, sample_ids: Sequence[str], *, author: str, why: str = ""
+        self,
+        selection_id: str,
+        action: EditAction,
+        sample_ids: Sequence[str],
+        *,
+        author: str,
+        why: str = "",
+        detail: str = "",
     ) -> int:
         """Records one edit; edits that were undone can no longer be redone.
 
         Args:
             selection_id: which selection.
-            action: "keep" or "drop" whatever the optimiser chose; "reset" gives the decision back to it.
+            action: "keep" or "drop" whatever the optimiser chose; "reset" gives the decision back to it. "tag" and
+                "untag" put a tag on rows and take it off; "note" and "text" say or take back a note, a new text.
             sample_ids: ids of samples of the selection's pool, at least one; repeats count once.
             author: who.
             why: the reason, may be empty.
+            detail: the tag, the note, or the record with the new text.
 
         Returns:
             The number of the edit within the selection, counted from 1.
 
         Raises:
-            WorkspaceError: there is no such selection, no sample was named, or one is not in the pool.
+            WorkspaceError: there is no such selection, no sample was named, one is not in the pool, or a tag is none.
         """
+        if action in ("tag", "untag") and not 0 < len(detail.strip()) <= _LONGEST_TAG:
+            raise WorkspaceError(f"a tag has 1 to {_LONGEST_TAG} characters, not {len(detail.strip())}: choose another")
         ids = list(dict.fromkeys(sample_ids))
         if not ids:
             raise WorkspaceError(f"edit {action!r} on selection {selection_id} names no sample: choose at least one")
@@ -50,26 +74,32 @@ class EditLog:
             assert row is not None  # an aggregate without GROUP BY has one row
             number = int(row[0])
             cursor.execute(
-                f"INSERT INTO edits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'applied')",
-                [selection_id, number, action, ids, author, why, self._database.now()],
+                f"INSERT INTO edits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'applied', ?, '')",
+                [selection_id, number, action, ids, author, why, self._database.now(), detail.strip()],
             )
         return number
 
-    def undo(self, selection_id: str) -> Edit | None:
+    def undo(self, selection_id: str, *, author: str = "") -> Edit | None:
         """Takes back the last edit that counts and returns it; None when there is none.
 
+        Args:
+            author: who takes it back.
+
         Raises:
             WorkspaceError: there is no such selection.
         """
-        return self._step(selection_id, "max", "applied", "undone")
+        return self._step(selection_id, "max", "applied", "undone", author)
 
-    def redo(self, selection_id: str) -> Edit | None:
+    def redo(self, selection_id: str, *, author: str = "") -> Edit | None:
         """Applies again the edit that was undone last and returns it; None when there is none.
 
+        Args:
+            author: who applies it again.
+
         Raises:
             WorkspaceError: there is no such selection.
         """
-        return self._step(selection_id, "min", "undone", "applied")
+        return self._step(selection_id, "min", "undone", "applied", author)
 
     def can_undo(self, selection_id: str) -> int:
         """How many edits can be undone. This is a read-only operation."""
@@ -90,11 +120,29 @@ class EditLog:
             rows = cursor.execute(
                 """SELECT sample_id, arg_max(action, number) AS verdict
                    FROM (SELECT unnest(sample_ids) AS sample_id, action, number FROM edits
-                         WHERE selection_id = ? AND state = 'applied')
+                         WHERE selection_id = ? AND state = 'applied' AND action IN ('keep', 'drop', 'reset'))
                    GROUP BY sample_id HAVING verdict <> 'reset' ORDER BY max(number), sample_id""",
                 [selection_id],
             ).fetchall()
         return dict(rows)
+
+    def marks(self, selection_id: str) -> Marks:
+        """Tags, notes and new texts, as the edits that count say now.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        with self._database.read() as cursor:
+            _require_selection(cursor, selection_id)
+            tagged = cursor.execute(_TAGS, [selection_id]).fetchall()
+            said = cursor.execute(_SAID, [selection_id]).fetchall()
+        tags: dict[str, tuple[str, ...]] = {}
+        for sample_id, tag in tagged:
+            tags[sample_id] = (*tags.get(sample_id, ()), tag)
+        by_kind: dict[str, dict[str, str]] = {"note": {}, "text": {}}
+        for sample_id, action, detail in said:
+            by_kind[action][sample_id] = detail
+        return Marks(tags, by_kind["note"], by_kind["text"])
 
     def history(self, selection_id: str) -> tuple[Edit, ...]:
         """All edits ever made, oldest first, with those undone and discarded.
@@ -109,7 +157,7 @@ class EditLog:
             ).fetchall()
         return tuple(_edit(row) for row in rows)
 
-    def _step(self, selection_id: str, which: str, before: EditState, after: EditState) -> Edit | None:
+    def _step(self, selection_id: str, which: str, before: EditState, after: EditState, author: str) -> Edit | None:
         with self._database.write() as cursor:
             _require_selection(cursor, selection_id)
             row = fetch_one(
@@ -120,6 +168,9 @@ class EditLog:
             if row is None or row[0] is None:
                 return None
             _move(cursor, selection_id, before, after, row[0])
+            cursor.execute(
+                "UPDATE edits SET moved_by = ? WHERE selection_id = ? AND number = ?", [author, selection_id, row[0]]
+            )
             moved = fetch_one(
                 cursor, f"SELECT {_COLUMNS} FROM edits WHERE selection_id = ? AND number = ?", [selection_id, row[0]]
             )
@@ -164,5 +215,6 @@ def _move(cursor: Cursor, selection_id: str, before: EditState, after: EditState
 
 
 def _edit(row: Row) -> Edit:
-    selection_id, number, action, sample_ids, author, why, created_at, state = row
-    return Edit(selection_id, number, action, tuple(sample_ids), author, why, with_zone(created_at), state)
+    selection_id, number, action, sample_ids, author, why, created_at, state, detail, moved_by = row
+    when = with_zone(created_at)
+    return Edit(selection_id, number, action, tuple(sample_ids), author, why, when, state, detail, moved_by)

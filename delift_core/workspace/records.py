@@ -3,6 +3,7 @@
 They are what the stores take and give back. This module knows nothing of SQL, files or pages.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -14,7 +15,7 @@ from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Se
 
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
 RunStatus = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
-EditAction = Literal["keep", "drop", "reset"]
+EditAction = Literal["keep", "drop", "reset", "tag", "untag", "note", "text"]
 EditState = Literal["applied", "undone", "discarded"]
 Override = Literal["keep", "drop"]
 
@@ -138,6 +139,8 @@ class Edit:
         why: the curator's reason, "" when none was given.
         created_at: when, UTC.
         state: "applied" counts; "undone" can be redone; "discarded" was undone and then overtaken by a new edit.
+        detail: the tag, the note, or the record with its new text; "" takes a note or a text back.
+        moved_by: who last undid or redid it, "" if nobody has.
     """
 
     selection_id: str
@@ -148,6 +151,26 @@ class Edit:
     why: str
     created_at: datetime
     state: EditState
+    detail: str = ""
+    moved_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the edits that count say of rows besides keep and drop, by sample id.
+
+    Attributes:
+        tags: in the order in which they were given.
+        notes: one a row.
+        records: the record of a row whose text was changed.
+    """
+
+    tags: Mapping[str, tuple[str, ...]]
+    notes: Mapping[str, str]
+    records: Mapping[str, str]
+
+
+NO_MARKS = Marks({}, {}, {})
 
 
 @dataclass(frozen=True, slots=True)

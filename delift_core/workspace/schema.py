@@ -147,6 +147,22 @@ CREATE TABLE exports (
 
 _SETTINGS = "CREATE TABLE settings (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)"
 
+# DuckDB cannot change a CHECK, so the table is made again.
+_EDITS_WITH_MARKS = """
+CREATE TABLE edits (
+    selection_id VARCHAR NOT NULL,
+    number BIGINT NOT NULL,
+    action VARCHAR NOT NULL CHECK (action IN ('keep', 'drop', 'reset', 'tag', 'untag', 'note', 'text')),
+    sample_ids VARCHAR[] NOT NULL,
+    author VARCHAR NOT NULL,
+    why VARCHAR NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    state VARCHAR NOT NULL CHECK (state IN ('applied', 'undone', 'discarded')),
+    detail VARCHAR NOT NULL,
+    moved_by VARCHAR NOT NULL,
+    PRIMARY KEY (selection_id, number)
+)"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         1,
@@ -172,6 +188,17 @@ MIGRATIONS: tuple[Migration, ...] = (
         (
             "ALTER TABLE selections ADD COLUMN fixed_kept BLOB",
             "ALTER TABLE selections ADD COLUMN fixed_dropped BLOB",
+        ),
+    ),
+    Migration(
+        3,
+        "tags, notes and texts",
+        (
+            "CREATE TABLE edits_before AS SELECT * FROM edits",
+            "DROP TABLE edits",
+            _EDITS_WITH_MARKS,
+            "INSERT INTO edits SELECT *, '', '' FROM edits_before",
+            "DROP TABLE edits_before",
         ),
     ),
 )
