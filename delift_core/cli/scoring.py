@@ -32,6 +32,8 @@ def score_here(workspace: Workspace, spec: RunSpec, placement: Placement) -> Run
             if progress.state == "scoring":
                 if not stop.gently and progress.forecast and progress.forecast.caution:
                     note(progress.forecast.caution)
+                if not stop.gently and progress.damaged:
+                    note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
                 stop.gently = True  # from now on there is something to keep
             show(progress)
 

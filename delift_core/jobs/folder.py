@@ -19,6 +19,7 @@ from typing import Literal
 import psutil
 
 from delift_core.errors import ScoringError
+from delift_core.files import write_whole
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
 from delift_core.samples import Message
@@ -83,7 +84,7 @@ class JobFolder:
         self._refuse_if_active()
         environment = dict(os.environ, **LIBRARY_ENVIRONMENT, PYTHONPATH=_import_path())
         with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603  # this Python, this package, a folder that we made
                 [sys.executable, "-m", "delift_core.jobs.worker", str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -150,9 +151,7 @@ class JobFolder:
             return False
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self.folder / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.folder / name)
+        write_whole(self.folder / name, text.encode())
 
 
 def _import_path() -> str:

@@ -6,13 +6,15 @@ It reads samples and writes blocks; it never opens the database (DuckDB has one 
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
 from delift_core.jobs.backends import HERE, Placement, ReadyBackend, ready_backend
+from delift_core.jobs.watch import ResourceWatch
 from delift_core.models import DeviceName, DtypeName, ModelIdentity
 from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
@@ -70,6 +72,7 @@ class JobProgress:
         context_key: folder of the blocks under the utility folder, once the model is known.
         refused: samples that cannot be scored, with the reason.
         truncated: samples whose prompt was cut to fit the context.
+        damaged: blocks whose bytes had changed on the disk; they are scored again.
         updated_at: seconds since the epoch.
     """
 
@@ -86,6 +89,7 @@ class JobProgress:
     template: str = ""
     refused: tuple[Refusal, ...] = ()
     truncated: int = 0
+    damaged: int = 0
     forecast: Forecast | None = None
     updated_at: float = 0.0
 
@@ -109,12 +113,16 @@ def carry_out(
 
     Raises:
         ModelError: the model cannot be loaded.
-        ScoringError: nothing can be scored, the run does not fit this machine, or its workers cannot go on.
+        ScoringError: nothing can be scored, the run does not fit this machine, its memory or disk ran out meanwhile, or
+            its workers cannot go on. Everything finished is kept.
     """
     reporter = _Reporter(publish)
     reporter.publish(JobProgress("loading", f"loading {request.model}"))
-    with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
-        return _carry_out(request, conversations, ready, reporter, stop)
+    with (
+        _resources_that_last(Path(request.utility_folder)) as check,
+        ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready,
+    ):
+        return _carry_out(request, conversations, ready, reporter, lambda: check() or stop())
 
 
 def _carry_out(
@@ -133,6 +141,7 @@ def _carry_out(
         raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
     context = scoring_context(ready.identity, template)
     store = PairStore.open(Path(request.utility_folder), context)
+    damaged = store.drop_damaged()
     reporter.facts = JobProgress(
         "calibrating",
         context_key=context.key,
@@ -142,6 +151,7 @@ def _carry_out(
         template=template.name,
         refused=refused,
         truncated=sum(sample.truncated > 0 for sample in encoded.values()),
+        damaged=damaged,
     )
     plan = plan_pairs(store, samples)
     run = ScoringRun(ready.backend, template, encoded, store, plan)
@@ -196,6 +206,30 @@ def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, ready: Rea
         disk_available=shutil.disk_usage(folder).free,
         selection_bytes=memory_to_select(samples),
     )
+
+
+@contextmanager
+def _resources_that_last(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Gives a check that stops the work in time (and else says False); what ran out all the same is put into words."""
+    watch = ResourceWatch(folder)
+
+    def check() -> bool:
+        watch.check()
+        return False
+
+    try:
+        yield check
+    except OSError as error:
+        raise ScoringError(
+            f"{folder} could not be written ({error.strerror or error}); everything finished is kept: "
+            "make room on its disk or mend its rights, then continue"
+        ) from error
+    except (MemoryError, RuntimeError) as error:  # torch's own errors of this kind are RuntimeErrors
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise ScoringError(
+            "scoring ran out of memory; everything finished is kept: close other programs, then continue"
+        ) from error
 
 
 def _memory_within_reach() -> int:

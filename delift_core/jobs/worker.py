@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress, carry_out
+from delift_core.jobs.scoring import carry_out
 
 _NICENESS = 5  # the pages stay quick while every core scores
 
@@ -31,14 +32,22 @@ def main(folder: Path) -> int:
             request, conversations, publish=job.write_progress, stop=lambda: bool(asked) or job.cancel_requested()
         )
     except DeliftError as error:
-        job.write_progress(JobProgress("failed", str(error)))
+        _fail(job, str(error))
         return 2
     except BaseException as error:
         traceback.print_exc()
         reason = f"the scoring worker stopped unexpectedly ({type(error).__name__}); see {folder / 'worker.log'}"
-        job.write_progress(JobProgress("failed", reason))
+        _fail(job, reason)
         raise
     return 0
+
+
+def _fail(job: JobFolder, reason: str) -> None:
+    """The last word of a job that could not go on, and how far it had come; without room for it the log has it."""
+    try:
+        job.write_progress(replace(job.status().progress, state="failed", message=reason))
+    except OSError as error:
+        print(f"{reason} (and this could not be noted: {error})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Scored pairs on disk: content-addressed, so that nothing is scored twice.
 
 One folder per scoring context (model revision, template, precision, context length: whatever the numbers depend on
-besides the two samples). Samples are named by their content hash. Every file appears whole or not at all.
+besides the two samples). Samples are named by their content hash. Every file appears whole or not at all, and a block
+carries a checksum (those of earlier versions have none, and are known by their size only).
 
     <context key>/context.json              what the key was made of
     <context key>/rows/<row set>.json       the helped samples of a block, in order
@@ -12,19 +13,21 @@ This module knows nothing of models, runs or the database.
 """
 
 import hashlib
+import io
 import json
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from delift_core.files import SEAL_BYTES, sealed, unsealed, write_whole
 from delift_core.utility.metrics import Metric, utility
 
 _NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
 _STATISTICS, _COUNTS = 2, 2
+_DESCRIPTION = "context.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,39 @@ class PairStore:
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._positions: dict[str, dict[str, int]] = {}
         self._blocks: dict[str, list[str]] = {}
-        self._alone: list[str] = [path.stem for path in sorted((folder / "alone").glob("*.npy"))]
+        self._alone: list[str] = []
         self._scan()
 
     @classmethod
     def open(cls, utility_folder: Path, context: ScoringContext) -> "PairStore":
         """Opens, or makes, the folder of a scoring context."""
         store = cls(utility_folder / context.key)
-        description = store.folder / "context.json"
-        if not description.exists():
-            _write_atomically(description, json.dumps(asdict(context), indent=2).encode())
+        known = read_context(store.folder)
+        if known is None or known.key != context.key:
+            write_whole(store.folder / _DESCRIPTION, json.dumps(asdict(context), indent=2).encode())
         return store
+
+    def drop_damaged(self) -> int:
+        """Reads every block, removes those that are not what was written, and says how many; they can be scored again.
+
+        Raises:
+            OSError: a block cannot be removed.
+        """
+        broken = list(self.damaged())
+        for path in broken:
+            path.unlink()
+        if broken:
+            self._alone, self._blocks = [], {}
+            self._scan()
+        return len(broken)
+
+    def damaged(self) -> Iterator[Path]:
+        """The blocks whose bytes are not those that were written, and those whose rows nobody can name any more."""
+        for part, width in (("alone", None), ("pairs", _STATISTICS)):
+            for path in sorted((self.folder / part).glob("[!.]*.npy")):
+                rows = self._known_rows(path.stem.rpartition(".")[2])
+                if rows is None or _read_block(path, len(rows), width) is None:
+                    yield path
 
     def missing_alone(self, rows: Sequence[str]) -> tuple[str, ...]:
         """Those of `rows` that were not yet scored without an example, once each, in order."""
@@ -118,12 +143,16 @@ class PairStore:
 
     def alone(self, rows: Sequence[str]) -> Alone:
         """Numbers of samples without an example, in the order of `rows`."""
-        blocks = [(name, np.load(self.folder / "alone" / f"{name}.npy", mmap_mode="r")) for name in self._alone]
-        width = max((block.shape[1] for _, block in blocks), default=_STATISTICS + _COUNTS)
-        table = np.full((len(rows), width), np.nan, dtype=np.float32)
-        for name, block in blocks:
+        found = []
+        for name in self._alone:
             here, there = self._match(rows, name)
-            table[here] = block[there]
+            block = _read_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name))) if here.size else None
+            if block is not None:
+                found.append((here, block[there]))
+        width = max((block.shape[1] for _, block in found), default=_STATISTICS + _COUNTS)
+        table = np.full((len(rows), width), np.nan, dtype=np.float32)
+        for here, block in found:
+            table[here] = block
         counts = np.nan_to_num(table[:, _STATISTICS : _STATISTICS + _COUNTS]).astype(np.int64)
         return Alone(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
 
@@ -147,30 +176,48 @@ class PairStore:
         table = np.full((count, _STATISTICS), np.nan, dtype=np.float32)
         for name in self.signature(helper):
             here, there = matches[name]
-            table[here] = np.load(self.folder / "pairs" / f"{helper}.{name}.npy")[there]
+            path = self.folder / "pairs" / f"{helper}.{name}.npy"
+            block = _read_block(path, len(self._row_set(name)), _STATISTICS)
+            if block is not None:
+                table[here] = block[there]
         return table
 
     def _scan(self) -> None:
-        """Lists the finished blocks; a file of the wrong size (a damaged disk) is not one, and will be scored again."""
+        """Lists the finished blocks; one of the wrong size, or of rows unknown, is none, and will be scored again."""
+        self._alone = [
+            path.stem
+            for path in sorted((self.folder / "alone").glob("[!.]*.npy"))
+            if self._known_rows(path.stem) is not None
+        ]
         with os.scandir(self.folder / "pairs") as entries:
             for entry in sorted(entries, key=lambda item: item.name):
                 helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
-                if suffix != "npy" or not (self.folder / "rows" / f"{name}.json").exists():
+                rows = self._known_rows(name) if suffix == "npy" else None
+                if rows is None:
                     continue
-                expected = _NPY_HEADER + len(self._row_set(name)) * _STATISTICS * 4
-                if entry.stat().st_size == expected:
+                expected = _NPY_HEADER + len(rows) * _STATISTICS * 4
+                if entry.stat().st_size in (expected, expected + SEAL_BYTES):
                     self._blocks.setdefault(helper, []).append(name)
+
+    def _known_rows(self, name: str) -> dict[str, int] | None:
+        """A row set, or None where its file is gone or is not what was written: its name is a hash of what it says."""
+        try:
+            return self._row_set(name)
+        except (OSError, ValueError):
+            return None
 
     def _row_set(self, name: str) -> dict[str, int]:
         if name not in self._positions:
             rows = json.loads((self.folder / "rows" / f"{name}.json").read_text())
+            if _name_of(rows) != name:
+                raise ValueError(f"row set {name} is damaged")
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return self._positions[name]
 
     def _keep_row_set(self, rows: Sequence[str]) -> str:
-        name = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+        name = _name_of(rows)
         if name not in self._positions:
-            _write_atomically(self.folder / "rows" / f"{name}.json", json.dumps(list(rows)).encode())
+            write_whole(self.folder / "rows" / f"{name}.json", json.dumps(list(rows)).encode())
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return name
 
@@ -182,22 +229,32 @@ class PairStore:
         return np.asarray(here, dtype=np.int64), np.asarray(there, dtype=np.int64)
 
 
-def _save(path: Path, array: np.ndarray) -> None:
-    with tempfile.SpooledTemporaryFile() as buffer:
-        np.save(buffer, np.ascontiguousarray(array))
-        buffer.seek(0)
-        _write_atomically(path, buffer.read())
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+def read_context(folder: Path) -> ScoringContext | None:
+    """What a context's folder says it is; None where that is gone or damaged."""
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        return ScoringContext(**json.loads((folder / _DESCRIPTION).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _name_of(rows: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array))
+    write_whole(path, sealed(buffer.getvalue()))
+
+
+def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:
+    """A block of this many rows (and columns); None where it is gone, or is not what was written."""
+    try:
+        content = unsealed(path.read_bytes())
+        block: np.ndarray | None = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if block is None or block.ndim != 2 or len(block) != rows or block.shape[1] != (width or block.shape[1]):
+        return None
+    # What stands behind the numbers is a seal that cannot be read: then they cannot be trusted either.
+    return block if content is not None and len(content) == _NPY_HEADER + block.nbytes else None

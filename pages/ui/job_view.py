@@ -29,6 +29,9 @@ def notes_view(status: JobStatus) -> None:
     progress = status.progress
     if progress.truncated:
         st.warning(f"{progress.truncated:,} prompts were cut from the left to fit the context.", icon=":material/cut:")
+    if progress.damaged:
+        words = "1 block was" if progress.damaged == 1 else f"{progress.damaged:,} blocks were"
+        st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")
     if progress.refused:
         with st.expander(f"{len(progress.refused):,} rows cannot be scored", icon=":material/report:"):
             for refusal in progress.refused[:20]:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delift_core.files import SEAL_BYTES
 from delift_core.utility.plan import RunSamples, plan_pairs
-from delift_core.utility.store import Alone, PairStore, ScoringContext
+from delift_core.utility.store import Alone, PairStore, ScoringContext, read_context
 
 CONTEXT = ScoringContext("tiny", "r1", "float32", "chat", 1, 512)
 RNG = np.random.default_rng(0)
@@ -107,3 +108,49 @@ def test_whatever_was_scored_before_a_run_ends_complete(
         assert not np.isnan(store.utility_matrix(samples.pool + samples.target, samples.pool, "pmi")).any()
         assert not np.isnan(store.utility_matrix(samples.pool, samples.existing, "pmi")).any()
         assert plan_pairs(store, samples).pairs_missing == 0
+
+
+SAMPLES = RunSamples(pool=("a", "b", "c"))
+
+
+def flip(path: Path, place: int = -20) -> None:
+    """Changes one byte of a file and keeps its size, as a failing disk does."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x40
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(("block", "again"), [("pairs/b.*.npy", 3), ("alone/*.npy", 0), ("rows/*.json", 9)])
+@pytest.mark.parametrize("place", [-10, 3, -1])
+def test_one_wrong_byte_is_noticed_and_its_block_scored_again(
+    tmp_path: Path, block: str, again: int, place: int
+) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, SAMPLES)
+    whole = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    flip(next(store.folder.glob(block)), place)
+    reopened = PairStore.open(tmp_path, CONTEXT)
+    unread = np.isnan(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"))
+    assert unread.any() and not (unread ^ np.isnan(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"))).any()
+    assert reopened.drop_damaged() >= 1
+    assert work_off(reopened, SAMPLES) == again
+    assert np.array_equal(PairStore.open(tmp_path, CONTEXT).utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)
+    assert PairStore.open(tmp_path, CONTEXT).drop_damaged() == 0
+
+
+def test_blocks_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, SAMPLES)
+    whole = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    for path in store.folder.glob("*/*.npy"):
+        path.write_bytes(path.read_bytes()[:-SEAL_BYTES])
+    older = PairStore.open(tmp_path, CONTEXT)
+    assert older.drop_damaged() == 0 and work_off(older, SAMPLES) == 0
+    assert np.array_equal(older.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"{}", b"null", b'{"model": 1}'])
+def test_a_damaged_description_is_written_again(tmp_path: Path, left: bytes) -> None:
+    description = PairStore.open(tmp_path, CONTEXT).folder / "context.json"
+    description.write_bytes(left)
+    assert read_context(PairStore.open(tmp_path, CONTEXT).folder) == CONTEXT
