@@ -12,6 +12,7 @@ from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import ColumnMapping, FormatName, Sample
 from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Selection
+from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
 RunStatus = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
@@ -70,6 +71,7 @@ class RunSpec:
     template: TemplateChoice
     device: DeviceName
     dtype: DtypeName
+    pairs: PairBudget = ALL_PAIRS
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,10 @@
 It keeps the facts only; starting, stopping and resuming a run is the business of jobs/.
 """
 
+from dataclasses import replace
+
 from delift_core.errors import WorkspaceError
+from delift_core.utility.pairs import format_pairs, parse_pairs
 from delift_core.workspace.database import (
     Cursor,
     Database,
@@ -16,7 +19,7 @@ from delift_core.workspace.database import (
 from delift_core.workspace.records import RunRecord, RunSpec, RunStatus
 
 _COLUMNS = (
-    "id, pool_id, target_id, existing_id, model, template, device, dtype, status, context_key, model_revision, "
+    "id, pool_id, target_id, existing_id, model, template, device, dtype, pairs, status, context_key, model_revision, "
     "created_at, finished_at, message, truncated, n_pairs"
 )
 
@@ -42,7 +45,7 @@ class RunStore:
             number = next_number(cursor, "run_numbers")
             values = [f"r{number}", *_spec_values(spec), "queued", "", "", self._database.now(), None, "", 0, 0]
             cursor.execute(
-                f"INSERT INTO runs (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO runs (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [number, *values],
             )
             return _get(cursor, f"r{number}")
@@ -119,7 +122,8 @@ class RunStore:
 
 
 def _spec_values(spec: RunSpec) -> list[str | None]:
-    return [spec.pool_id, spec.target_id, spec.existing_id, spec.model, spec.template, spec.device, spec.dtype]
+    sets = [spec.pool_id, spec.target_id, spec.existing_id]
+    return [*sets, spec.model, spec.template, spec.device, spec.dtype, format_pairs(spec.pairs)]
 
 
 def _get(cursor: Cursor, run_id: str) -> RunRecord:
@@ -130,13 +134,13 @@ def _get(cursor: Cursor, run_id: str) -> RunRecord:
 
 
 def _record(row: Row) -> RunRecord:
-    run_id, *spec, status, context_key, model_revision, created_at, finished_at, message, truncated, n_pairs = row
+    run_id, *spec, pairs, status, context_key, revision, created_at, finished_at, message, truncated, n_pairs = row
     return RunRecord(
         id=run_id,
-        spec=RunSpec(*spec),
+        spec=replace(RunSpec(*spec), pairs=parse_pairs(pairs)),
         status=status,
         context_key=context_key,
-        model_revision=model_revision,
+        model_revision=revision,
         created_at=with_zone(created_at),
         finished_at=None if finished_at is None else with_zone(finished_at),
         message=message,

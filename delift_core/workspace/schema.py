@@ -201,6 +201,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "DROP TABLE edits_before",
         ),
     ),
+    Migration(4, "runs on a budget of pairs", ("ALTER TABLE runs ADD COLUMN pairs VARCHAR DEFAULT 'all'",)),
 )
 
 _LOG = """

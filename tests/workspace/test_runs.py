@@ -9,6 +9,7 @@ import pytest
 from delift_core.errors import WorkspaceError
 from delift_core.samples import Dataset
 from delift_core.selection.types import Selection
+from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import RunSpec, Workspace
 
 Make = Callable[..., Dataset]
@@ -72,3 +73,10 @@ def test_unknown_ids_are_clear_errors(workspace: Workspace) -> None:
     ):
         with pytest.raises(WorkspaceError, match="no run 'r99'"):
             call()
+
+
+def test_a_budget_of_pairs_is_part_of_what_a_run_is(workspace: Workspace, spec: RunSpec) -> None:
+    some = replace(spec, pairs=parse_pairs("12%"))
+    first, second = workspace.runs.add(spec), workspace.runs.add(some)
+    assert workspace.runs.record(first.id).spec == spec
+    assert workspace.runs.record(second.id).spec == some != spec
