@@ -1,0 +1,43 @@
+"""The rows that a visitor has picked, kept by the visitor's own session: no other visitor sees or loses them.
+
+The map writes them; the panel beside it, the pair view and the Picked tab of Curate read them. The stored picks are
+the truth, not what a chart happens to have marked: a chart forgets its mark when the page is left.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import streamlit as st
+
+_PICKS = "picks"
+
+Way = Literal["only", "add", "remove"]
+"""What picking rows does to those picked before: replaces them, adds to them, takes from them."""
+
+
+def picks(run_id: str) -> tuple[str, ...]:
+    """Ids of the picked pool samples of a run, in the order in which they were picked, each once."""
+    kept: dict[str, tuple[str, ...]] = st.session_state.get(_PICKS, {})
+    return kept.get(run_id, ())
+
+
+def pick(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:
+    """Picks pool samples of a run; samples of other runs stay as they are."""
+    before, now = picks(run_id), tuple(sample_ids)
+    if way == "remove":
+        gone = set(now)
+        after = tuple(sample_id for sample_id in before if sample_id not in gone)
+    else:
+        after = tuple(dict.fromkeys((*before, *now) if way == "add" else now))
+    # A dictionary of its own each time: a callback and the page that follows never share one that changes.
+    st.session_state[_PICKS] = {**st.session_state.get(_PICKS, {}), run_id: after}
+
+
+def clear_picks(run_id: str) -> None:
+    """Picks nothing of a run."""
+    pick(run_id, ())
+
+
+def picked_count(run_id: str) -> int:
+    """How many pool samples of a run are picked."""
+    return len(picks(run_id))
