@@ -1,0 +1,122 @@
+"""A workspace with many rows and a sparse matrix, as a finished run leaves it, made without a model.
+
+    python -m benchmarks.large_workspace FOLDER [--rows 100000]
+
+Rows come in topics of 50, which share words, a place on the map and most of what helps: within a topic every pair is
+scored. All goes through the stores that the app itself writes with, so what the app then reads is what it would find.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from delift_core.models import BUNDLED
+from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
+from delift_core.utility.pairs import PairBudget
+from delift_core.utility.store import Alone, PairStore, ScoringContext
+from delift_core.workspace import RunRecord, RunSpec, Workspace
+
+TOPIC = 50
+_WIDTH = 576  # of the bundled model's embeddings
+_SOURCES = ("handbook.jsonl", "forum.jsonl", "exercises.jsonl", "chats.jsonl")
+_WORDS = [
+    "garden",
+    "river",
+    "engine",
+    "letter",
+    "window",
+    "paper",
+    "market",
+    "winter",
+    "music",
+    "station",
+    "kitchen",
+    "forest",
+    "teacher",
+    "number",
+    "bridge",
+    "story",
+    "copper",
+    "signal",
+    "harbour",
+    "lantern",
+    "meadow",
+    "orbit",
+    "pepper",
+    "quarry",
+    "ribbon",
+    "saddle",
+    "timber",
+    "valley",
+    "willow",
+    "zebra",
+]
+
+
+def synthetic_pool(rows: int, rng: np.random.Generator) -> Dataset:
+    """Rows with a topic, a category and a source; lengths from a few words to several hundred."""
+    lengths = np.clip(rng.lognormal(3.4, 0.8, rows), 4, 600).astype(int)
+    records = []
+    for row in range(rows):
+        topic = row // TOPIC
+        words = rng.choice(_WORDS, lengths[row])
+        prompt = f"Topic {topic}, question {row}: what about the {words[0]} and the {words[1]} of a {words[2]}?"
+        answer = " ".join(words) + "."
+        raw = {"instruction": prompt, "input": "", "output": answer, "category": f"category {topic % 9}"}
+        turns = (Message("user", prompt), Message("assistant", answer))
+        records.append(ParsedRecord(turns, json.dumps(raw), _SOURCES[topic % len(_SOURCES)], row + 1))
+    return Dataset(f"{rows:,} synthetic rows", "alpaca", None, with_ids(records))
+
+
+def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.random.Generator) -> int:
+    """Numbers of every row, and of every pair within a topic; returns how many pairs."""
+    hashes = [sample.content_hash for sample in samples]
+    tokens = np.array([len(sample.response.split()) for sample in samples])
+    squared = tokens * rng.uniform(0.2, 0.8, len(samples))
+    statistics = np.stack([squared, -2.0 * tokens], axis=1).astype(np.float32)
+    topics = np.arange(len(samples)) // TOPIC
+    centres = rng.normal(size=(int(topics.max()) + 1, _WIDTH)).astype(np.float32)
+    embeddings = centres[topics] + rng.normal(scale=0.6, size=(len(samples), _WIDTH)).astype(np.float32)
+    store.write_alone(hashes, Alone(statistics, np.full(len(samples), 24), tokens, embeddings))
+    pairs = 0
+    for first in range(0, len(samples), TOPIC):
+        rows = slice(first, min(first + TOPIC, len(samples)))
+        strength = rng.normal(0.03, 0.08, rows.stop - first)
+        for helper in range(first, rows.stop):
+            change = 1 - np.clip(strength[helper - first] + rng.normal(0, 0.03, rows.stop - first), -0.9, 0.9)
+            store.write_pairs(hashes[helper], hashes[rows], statistics[rows] * change[:, None])
+            pairs += rows.stop - first
+    return pairs
+
+
+def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
+    """Makes the workspace with its finished run r1, which has no selection yet."""
+    rng = np.random.default_rng(seed)
+    with Workspace.open(folder) as workspace, patch("os.fsync"):  # nothing here has to survive a power cut
+        dataset = synthetic_pool(rows, rng)
+        pool = workspace.datasets.add(dataset, role="pool", origin="synthetic")
+        pairs = PairBudget("per-row", TOPIC - 1)
+        run = workspace.runs.add(RunSpec(pool.id, None, None, BUNDLED, "auto", "cpu", "float32", pairs))
+        context = ScoringContext(BUNDLED, "synthetic", "float32", "plain", 1, 8192)
+        store = PairStore.open(workspace.utility_folder, context)
+        n_pairs = write_utilities(store, dataset.samples, rng)
+        return workspace.runs.set_status(run.id, "done", context_key=context.key, n_pairs=n_pairs)
+
+
+def main() -> None:
+    """Builds one, and says how long that took."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=100_000)
+    options = parser.parse_args()
+    began = time.monotonic()
+    run = build(options.folder, options.rows)
+    print(f"{options.rows:,} rows, {run.n_pairs:,} pairs: run {run.id} in {time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
