@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun, Utilities, open_run
@@ -18,11 +16,13 @@ from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
 from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.explain import Explainer, Reason, in_words
+from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection, Stage
+from delift_core.selection.words import in_words
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
@@ -71,7 +71,7 @@ class SelectionProblem:
     utilities: Utilities
 
     @cached_property
-    def kernel(self) -> np.ndarray:
+    def kernel(self) -> Kernel:
         """(r, n) float32 represented kernel, see `selection.objectives`."""
         return represented_kernel(
             self.config,

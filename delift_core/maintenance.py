@@ -24,7 +24,7 @@ from delift_core.workspace.workspace import DATABASE_NAME
 
 PYTHON_VERSIONS = ((3, 11), (3, 12))
 PACKAGES = (
-    *("numpy", "scipy", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
+    *("numpy", "scipy", "numba", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
     *("submodlib-py", "psutil", "tqdm", "jinja2"),
 )
 LEAST_DISK, LEAST_MEMORY = 1 << 30, 2 << 30

@@ -42,7 +42,7 @@ from delift_core.utility.store import ScoringContext
 from delift_core.workspace import DatasetRecord, Edit, Workspace
 from delift_core.workspace.workspace import utc_now
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "submodlib-py", "duckdb", "datasets")
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "numba", "submodlib-py", "duckdb", "datasets")
 
 
 def export_selection(

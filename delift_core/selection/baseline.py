@@ -8,11 +8,12 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.budget import fill
 from delift_core.selection.coverage import value
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.types import RandomBaseline
 
 
 def random_baseline(
-    kernel: np.ndarray,
+    kernel: Kernel,
     k: int,
     *,
     draws: int = 20,

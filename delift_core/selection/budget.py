@@ -11,14 +11,13 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, value
-from delift_core.selection.memory import ensure_fits
+from delift_core.selection.kernels import Kernel, by_columns, column_sums
 from delift_core.selection.types import Budget, BudgetUnit, GreedyOrder
 
 _FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
 _PATTERN = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
 _UNITS: dict[str | None, BudgetUnit] = {None: "rows", "%": "percent", "tok": "tokens"}
 _SUFFIXES: dict[BudgetUnit, str] = {"rows": "", "percent": "%", "tokens": "tok"}
-_TRANSPOSED_COPY_BYTES = 4
 
 
 def parse_budget(text: str) -> Budget:
@@ -62,7 +61,7 @@ def rows_of_budget(budget: Budget, n: int) -> int:
 
 
 def cut(
-    kernel: np.ndarray, greedy: GreedyOrder, budget: Budget, token_counts: np.ndarray | None = None
+    kernel: Kernel, greedy: GreedyOrder, budget: Budget, token_counts: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a greedy order to a budget.
 
@@ -71,7 +70,7 @@ def cut(
     (1 - 1/e) / 2 of the optimum (Leskovec et al. 2007, "Cost-effective outbreak detection in networks", theorem 3).
 
     Args:
-        kernel: (r, n) float32, C-contiguous, as from `represented_kernel`.
+        kernel: (r, n), as from `represented_kernel`.
         greedy: the whole order over its columns.
         budget: what is allowed.
         token_counts: (n,) whole numbers >= 1, tokens per sample; needed by a token budget, not read otherwise.
@@ -105,11 +104,11 @@ def tokens_used(chosen: np.ndarray, token_counts: np.ndarray) -> int:
     return int(token_counts[chosen].sum())
 
 
-def _fill_in_order(kernel: np.ndarray, greedy: GreedyOrder, counts: np.ndarray, limit: float) -> np.ndarray:
+def _fill_in_order(kernel: Kernel, greedy: GreedyOrder, counts: np.ndarray, limit: float) -> np.ndarray:
     order = greedy.order
     if counts[order[0]] > limit:
         # The guarantee rests on the best single sample that fits; when the order's head does not, that one leads.
-        alone = np.where(counts <= limit, kernel.sum(axis=0, dtype=np.float64), -1.0)
+        alone = np.where(counts <= limit, column_sums(kernel), -1.0)
         best = int(alone.argmax())
         order = np.concatenate(([best], order[order != best]))
     return fill(order, counts, limit)
@@ -125,13 +124,12 @@ def fill(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarra
     return np.array(taken, dtype=np.int64)
 
 
-def _fill_per_token(kernel: np.ndarray, counts: np.ndarray, limit: float) -> np.ndarray:
+def _fill_per_token(kernel: Kernel, counts: np.ndarray, limit: float) -> np.ndarray:
     """Greedy by gain per token, with lazy evaluation: an old ratio bounds the new one from above because gains only
     shrink, so only the top of the heap is ever computed again (CELF, Leskovec et al. 2007)."""
-    ensure_fits(kernel.shape[0], kernel.shape[1], _TRANSPOSED_COPY_BYTES)
-    columns = np.ascontiguousarray(kernel.T)
+    columns = by_columns(kernel)
     cover = np.zeros(kernel.shape[0], dtype=np.float32)
-    ratios = columns.sum(axis=1, dtype=np.float64) / counts
+    ratios = column_sums(kernel) / counts
     # Entries are (-ratio, -position, picks when computed): the largest position wins a tie, as in `greedy_order`.
     heap = [(-ratio, -position, 0) for position, ratio in enumerate(ratios.tolist())]
     heapq.heapify(heap)
@@ -146,10 +144,10 @@ def _fill_per_token(kernel: np.ndarray, counts: np.ndarray, limit: float) -> np.
             heapq.heappop(heap)
             taken.append(position)
             room -= int(counts[position])
-            np.maximum(cover, columns[position], out=cover)
+            columns.lift(position, cover)
         else:
-            gain = np.maximum(columns[position] - cover, 0).sum(dtype=np.float64)
-            heapq.heapreplace(heap, (-float(gain) / float(counts[position]), negative, len(taken)))
+            gain = columns.gain(position, cover)
+            heapq.heapreplace(heap, (-gain / float(counts[position]), negative, len(taken)))
     return np.array(taken, dtype=np.int64)
 
 

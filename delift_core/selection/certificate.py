@@ -8,26 +8,13 @@ bounds the optimum without knowing it. This module knows nothing of how a select
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import covered, row_blocks
+from delift_core.selection.coverage import covered, gains_above
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.types import Certificate
 
 
-def residual_gains(kernel: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """What each sample would still add to the chosen set: (n,) float64, 0 for the chosen ones.
-
-    Args:
-        kernel: (r, n), rows represented, columns selectable, >= 0.
-        chosen: (k,) positions, any order.
-    """
-    cover = covered(kernel, chosen)
-    gains = np.zeros(kernel.shape[1])
-    for block in row_blocks(*kernel.shape):
-        gains += np.maximum(kernel[block] - cover[block, None], 0).sum(axis=0)
-    return gains
-
-
 def certify(
-    kernel: np.ndarray,
+    kernel: Kernel,
     chosen: np.ndarray,
     *,
     token_counts: np.ndarray | None = None,
@@ -46,8 +33,8 @@ def certify(
     """
     if (token_counts is None) != (token_budget is None):
         raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
-    reached = float(covered(kernel, chosen).sum())
-    residual = residual_gains(kernel, chosen)
+    cover = covered(kernel, chosen)
+    reached, residual = float(cover.sum()), gains_above(kernel, cover)
     if token_counts is not None and token_budget is not None:
         reachable = _fractional_knapsack(residual, token_counts, token_budget)
     else:

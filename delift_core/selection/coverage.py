@@ -1,43 +1,15 @@
 """Facility Location on a represented kernel: coverage, value and gains, exactly.
 
-A kernel here is (r, n): row i is a represented row (what is to be helped), column j a selectable sample (what helps),
-entry s_ij >= 0 in units of the metric. f(A) = sum_i max_{j in A} s_ij, and f of the empty set is 0. This module does
-not know which objective the rows express; see `objectives`. Sums are float64 whatever the kernel's dtype, and large
-kernels are walked in blocks of rows, so that no working copy of a whole kernel is made.
+f(A) = sum_i max_{j in A} s_ij over a kernel (see `kernels`), and f of the empty set is 0. Sums are float64 whatever the
+kernel's dtype.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from delift_core.errors import SelectionError
-
-_BLOCK_ENTRIES = 4_000_000
-
-
-def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices that walk `rows` rows of `columns` entries a few million entries at a time."""
-    step = max(1, _BLOCK_ENTRIES // max(1, columns))
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
-
-
-def as_kernel(kernel: np.ndarray) -> np.ndarray:
-    """The kernel as C-contiguous float32, copied only when it is not that already.
-
-    submodlib reads the buffer of an array as C-contiguous whatever its strides are, so a transposed view would be
-    answered as if it had not been transposed: every kernel passes through here first.
-
-    Raises:
-        SelectionError: not a matrix with at least one row and column, or entries that are negative, NaN or infinite.
-    """
-    if kernel.ndim != 2 or 0 in kernel.shape:
-        raise SelectionError(f"A kernel must be a matrix with rows and columns, not of shape {kernel.shape}.")
-    dense = np.ascontiguousarray(kernel, dtype=np.float32)
-    # Written so that NaN, which compares false with everything, is refused as well.
-    if not (dense.min() >= 0 and dense.max() < np.inf):
-        raise SelectionError("A kernel must hold finite numbers >= 0: pass utilities through represented_kernel first.")
-    return dense
+from delift_core.selection.kernels import Kernel, SparseColumns, by_columns, row_blocks
 
 
 def as_positions(positions: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
@@ -59,25 +31,89 @@ def as_positions(positions: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def covered(kernel: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """How well each represented row is covered: (r,) float64, max over chosen columns, 0 when nothing is chosen."""
-    cover = np.zeros(kernel.shape[0])
-    if len(chosen):
+def best_chosen(kernel: Kernel, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which chosen column covers each row best (the earlier in `chosen` wins a tie), and how much it gives.
+
+    Args:
+        kernel: (r, n), rows represented, columns selectable, >= 0.
+        chosen: (k,) positions, at least one.
+
+    Returns:
+        (index, cover): (r,) int64 indices into `chosen`, 0 where nothing covers the row, and (r,) float64.
+    """
+    index, cover = np.zeros(kernel.shape[0], dtype=np.int64), np.zeros(kernel.shape[0])
+    if isinstance(kernel, np.ndarray):
         for block in row_blocks(kernel.shape[0], len(chosen)):
-            cover[block] = kernel[block][:, chosen].max(axis=1)
+            part = kernel[block][:, chosen]
+            index[block], cover[block] = part.argmax(axis=1), part.max(axis=1)
+        return index, cover
+    from delift_core.selection.loops import best_of_rows
+
+    rank = ranks(chosen, kernel.shape[1])
+    best_of_rows(kernel.indptr, kernel.indices, kernel.data, rank, index, cover)
+    return index, cover
+
+
+def ranks(chosen: np.ndarray, n: int) -> np.ndarray:
+    """Where in `chosen` each of n positions stands, -1 where it does not: (n,) int64."""
+    rank = np.full(n, -1, dtype=np.int64)
+    rank[chosen] = np.arange(len(chosen))
+    return rank
+
+
+def covered(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
+    """How well each represented row is covered: (r,) float64, max over chosen columns, 0 when nothing is chosen."""
+    if not len(chosen):
+        return np.zeros(kernel.shape[0])
+    if not isinstance(kernel, np.ndarray):
+        return best_chosen(kernel, chosen)[1]
+    cover = np.zeros(kernel.shape[0])
+    for block in row_blocks(kernel.shape[0], len(chosen)):
+        cover[block] = kernel[block][:, chosen].max(axis=1)
     return cover
 
 
-def value(kernel: np.ndarray, chosen: np.ndarray) -> float:
+def value(kernel: Kernel, chosen: np.ndarray) -> float:
     """The objective f(chosen) = sum of `covered`."""
     return float(covered(kernel, chosen).sum())
 
 
-def gains_along(kernel: np.ndarray, order: np.ndarray) -> np.ndarray:
+def gains_along(kernel: Kernel, order: np.ndarray) -> np.ndarray:
     """What each sample adds to those before it in `order`: (k,) float64; the first m gains sum to f(order[:m])."""
     gains = np.zeros(len(order))
-    if len(order):
+    if not len(order):
+        return gains
+    if isinstance(kernel, np.ndarray):
         for block in row_blocks(kernel.shape[0], len(order)):
             best_so_far = np.maximum.accumulate(kernel[block][:, order].astype(np.float64), axis=1)
             gains += np.diff(best_so_far, axis=1, prepend=0.0).sum(axis=0)
+        return gains
+    from delift_core.selection.loops import walk
+
+    columns = by_columns(kernel)
+    assert isinstance(columns, SparseColumns)
+    walk(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), gains)
+    return gains
+
+
+def residual_gains(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
+    """What each sample would still add to the chosen set: (n,) float64, 0 for the chosen ones.
+
+    Args:
+        kernel: (r, n), rows represented, columns selectable, >= 0.
+        chosen: (k,) positions, any order.
+    """
+    return gains_above(kernel, covered(kernel, chosen))
+
+
+def gains_above(kernel: Kernel, cover: np.ndarray) -> np.ndarray:
+    """What each sample would add where the rows are covered by `cover` (r,) already: (n,) float64."""
+    gains = np.zeros(kernel.shape[1])
+    if isinstance(kernel, np.ndarray):
+        for block in row_blocks(*kernel.shape):
+            gains += np.maximum(kernel[block] - cover[block, None], 0).sum(axis=0)
+        return gains
+    from delift_core.selection.loops import add_gains
+
+    add_gains(kernel.indptr, kernel.indices, kernel.data, cover, gains)
     return gains

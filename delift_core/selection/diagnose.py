@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import row_blocks
+from delift_core.selection.kernels import Kernel, row_best, row_blocks
 
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
 
@@ -15,20 +16,26 @@ _NEAR_ZERO = 1e-3
 
 _MEDIAN_ENTRIES = 4_000_000
 
+_NONE_CHANGES = "No sample changes the model's answer to any other"
+_NONE_HELPS = "No sample helps the model with any other, each one only distracts it"
+_RELATED = "related samples"
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """What a pool's utilities look like, off the diagonal and without entries that were not measured.
 
     Attributes:
-        positive_share: share in [0, 1] of entries above 0.
-        median_size: median of |U|, in units of the metric; of very large matrices, over evenly spaced rows.
+        scored_share: share in [0, 1] of the pairs that were measured.
+        positive_share: share in [0, 1] of those that are above 0.
+        median_size: median of |U|, in units of the metric; of very large matrices, over some, evenly spaced.
         typical_best: median over the samples of the most that any other sample helps them, 0 at least; the scale of
             what coverage adds up.
         verdict: "useful", or why the utilities say little.
         sentence: the same for the curator.
     """
 
+    scored_share: float
     positive_share: float
     median_size: float
     typical_best: float
@@ -36,46 +43,66 @@ class Diagnosis:
     sentence: str
 
 
-def diagnose(pool_utility: np.ndarray) -> Diagnosis:
+def diagnose(pool_utility: Kernel) -> Diagnosis:
     """Looks at (n, n) pool utilities (row i is helped, column j helps) before a selection is made from them.
 
     Raises:
         SelectionError: not a square matrix with at least one row.
     """
     shape = pool_utility.shape
-    if pool_utility.ndim != 2 or shape[0] != shape[1] or not len(pool_utility):
+    if pool_utility.ndim != 2 or shape[0] != shape[1] or not shape[0]:
         raise SelectionError(f"The pool utilities must be a square matrix, not of shape {shape}: score the pool.")
+    tally = _dense_tally(pool_utility) if isinstance(pool_utility, np.ndarray) else _sparse_tally(pool_utility)
+    pairs = shape[0] * (shape[0] - 1)
+    scored = tally.measured / pairs if pairs else 1.0
+    share = tally.positive / tally.measured if tally.measured else 0.0
+    typical = float(np.median(tally.best))
+    verdict = _verdict(tally.nonzero, tally.positive, typical)
+    median = float(np.median(np.abs(tally.some))) if tally.some.size else 0.0
+    return Diagnosis(scored, share, median, typical, verdict, _sentence(verdict, scored, share, typical))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """Counts over the measured entries off the diagonal, the best help of each row (n,), and some of the entries."""
+
+    measured: int
+    positive: int
+    nonzero: int
+    best: np.ndarray
+    some: np.ndarray
+
+
+def _dense_tally(pool_utility: np.ndarray) -> _Tally:
     n = len(pool_utility)
     measured = positive = nonzero = 0
     best = np.zeros(n)
     for block in row_blocks(n, n):
-        part = _without_diagonal(pool_utility, block)
+        part = _without_diagonal(pool_utility[block], np.arange(block.start, block.stop))
         measured += int(np.isfinite(part).sum())
         positive += int((part > 0).sum())
         nonzero += int((np.isfinite(part) & (part != 0)).sum())
         best[block] = np.fmax(part, 0).max(axis=1)
-    share = positive / measured if measured else 0.0
-    typical = float(np.median(best))
-    verdict = _verdict(nonzero, positive, typical)
-    return Diagnosis(share, _median_size(pool_utility), typical, verdict, _sentence(verdict, share, typical))
+    rows = np.arange(0, n, max(1, n * n // _MEDIAN_ENTRIES))
+    some = _without_diagonal(pool_utility[rows], rows)
+    return _Tally(measured, positive, nonzero, best, some[np.isfinite(some)])
 
 
-def _without_diagonal(pool_utility: np.ndarray, block: slice) -> np.ndarray:
+def _without_diagonal(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """A copy of some rows as float64, with the diagonal as not measured."""
-    part = pool_utility[block].astype(np.float64)
-    local = np.arange(block.stop - block.start)
-    part[local, local + block.start] = np.nan
-    return part
+    copy = part.astype(np.float64)
+    copy[np.arange(len(rows)), rows] = np.nan
+    return copy
 
 
-def _median_size(pool_utility: np.ndarray) -> float:
-    n = len(pool_utility)
-    step = max(1, n * n // _MEDIAN_ENTRIES)
-    part = pool_utility[::step].astype(np.float64)
-    rows = np.arange(len(part))
-    part[rows, rows * step] = np.nan
-    sizes = np.abs(part[np.isfinite(part)])
-    return float(np.median(sizes)) if sizes.size else 0.0
+def _sparse_tally(pool_utility: csr_array) -> _Tally:
+    rows = np.repeat(np.arange(pool_utility.shape[0]), np.diff(pool_utility.indptr))
+    entries = np.where(pool_utility.indices == rows, np.nan, pool_utility.data)
+    alike = csr_array((entries, pool_utility.indices, pool_utility.indptr), shape=pool_utility.shape)
+    measured = entries[np.isfinite(entries)]
+    some = measured[:: max(1, len(measured) // _MEDIAN_ENTRIES)]
+    counts = (len(measured), int((measured > 0).sum()), int((measured != 0).sum()))
+    return _Tally(*counts, row_best(alike), some)
 
 
 def _verdict(nonzero: int, positive: int, typical_best: float) -> Verdict:
@@ -86,22 +113,22 @@ def _verdict(nonzero: int, positive: int, typical_best: float) -> Verdict:
     return "near-zero" if typical_best < _NEAR_ZERO else "useful"
 
 
-def _sentence(verdict: Verdict, positive_share: float, typical_best: float) -> str:
+def _sentence(verdict: Verdict, scored_share: float, positive_share: float, typical_best: float) -> str:
+    partial = scored_share < 1
+    scored = f"scored pairs ({100 * scored_share:.2g}% of all)"
+    advice = "score more pairs, or use" if partial else "use"
     if verdict == "all-zero":
-        return (
-            "No sample changes the model's answer to any other, so every selection is worth the same: use another "
-            "model, or a pool with related samples."
-        )
+        subject = f"None of the {scored} changes the model's answer" if partial else _NONE_CHANGES
+        return f"{subject}, so every selection is worth the same: {advice} another model, or a pool with {_RELATED}."
     if verdict == "none-positive":
-        return (
-            "No sample helps the model with any other, each one only distracts it, so every selection is worth the "
-            "same: use another model or prompt template."
-        )
+        subject = f"None of the {scored} helps the model, each one only distracts it" if partial else _NONE_HELPS
+        return f"{subject}, so every selection is worth the same: {advice} another model or prompt template."
     if verdict == "near-zero":
         return (
             f"The samples hardly help each other (typically {typical_best:.2g} at best), so the selection will be "
-            f"close to chance: use a larger model, or a pool with related samples."
+            f"close to chance: {advice} a larger model, or a pool with {_RELATED}."
         )
+    pairs = scored if partial else "pairs"
     return (
-        f"{positive_share:.0%} of the pairs help, and a typical sample gains {typical_best:.2g} from its best helper."
+        f"{positive_share:.0%} of the {pairs} help, and a typical sample gains {typical_best:.2g} from its best helper."
     )

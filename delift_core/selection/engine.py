@@ -7,8 +7,10 @@ import numpy as np
 
 from delift_core.selection.baseline import random_baseline
 from delift_core.selection.budget import cut
-from delift_core.selection.certificate import certify, residual_gains
+from delift_core.selection.certificate import certify
+from delift_core.selection.coverage import residual_gains
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection
 
@@ -17,10 +19,10 @@ def select(
     config: ObjectiveConfig,
     budget: Budget,
     *,
-    pool: np.ndarray,
+    pool: Kernel,
     diagonal: np.ndarray | None = None,
-    target: np.ndarray | None = None,
-    existing: np.ndarray | None = None,
+    target: Kernel | None = None,
+    existing: Kernel | None = None,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
 ) -> Selection:
@@ -43,7 +45,7 @@ def select(
 def select_from_kernel(
     config: ObjectiveConfig,
     budget: Budget,
-    kernel: np.ndarray,
+    kernel: Kernel,
     greedy: GreedyOrder,
     *,
     token_counts: np.ndarray | None = None,

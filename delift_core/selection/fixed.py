@@ -11,11 +11,10 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.budget import rows_of_budget
-from delift_core.selection.certificate import residual_gains
-from delift_core.selection.coverage import as_positions, covered, gains_along
+from delift_core.selection.coverage import as_positions, covered, gains_along, residual_gains
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.memory import ensure_fits
+from delift_core.selection.kernels import Kernel, above
 from delift_core.selection.types import (
     Budget,
     Certificate,
@@ -26,13 +25,11 @@ from delift_core.selection.types import (
     Selection,
 )
 
-_RESIDUAL_COPY_BYTES = 8  # the residual kernel, and the optimiser's copy of it
-
 
 def select_around(
     config: ObjectiveConfig,
     budget: Budget,
-    kernel: np.ndarray,
+    kernel: Kernel,
     fixed: Fixed,
     *,
     token_counts: np.ndarray | None = None,
@@ -63,9 +60,8 @@ def select_around(
     rest = _rest_of(budget, kept, len(free), n, token_counts)
     if rest is None:
         return _only_kept(config, budget, kernel, kept, free, dropped, fixed)
-    ensure_fits(kernel.shape[0], len(free), _RESIDUAL_COPY_BYTES)
     base = covered(kernel, kept)
-    residual = np.maximum(kernel[:, free] - base[:, None].astype(kernel.dtype), 0)
+    residual = above(kernel, free, base)
     counts = token_counts[free] if token_counts is not None else None
     inner = select_from_kernel(config, rest, residual, greedy_order(residual), token_counts=counts, seed=seed)
     reached = float(base.sum())
@@ -106,7 +102,7 @@ def _rest_of(budget: Budget, kept: np.ndarray, free: int, n: int, token_counts: 
 def _only_kept(
     config: ObjectiveConfig,
     budget: Budget,
-    kernel: np.ndarray,
+    kernel: Kernel,
     kept: np.ndarray,
     free: np.ndarray,
     dropped: np.ndarray,

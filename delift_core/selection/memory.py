@@ -1,4 +1,4 @@
-"""Whether a dense matrix fits into memory, asked before it is made. Knows nothing of what the matrix holds."""
+"""Whether a matrix fits into memory, asked before it is made. Knows nothing of what the matrix holds."""
 
 import os
 from pathlib import Path
@@ -20,23 +20,27 @@ def available_bytes() -> int | None:
     return min(known, default=None)
 
 
-def ensure_fits(rows: int, columns: int, bytes_per_entry: int, *, available: int | None = None) -> None:
-    """Refuses a dense (rows, columns) matrix that would not fit into memory.
+def ensure_fits(
+    rows: int, columns: int, bytes_per_entry: int, *, entries: int | None = None, available: int | None = None
+) -> None:
+    """Refuses a (rows, columns) matrix that would not fit into memory.
 
     Args:
         rows: number of represented rows.
         columns: number of selectable columns.
         bytes_per_entry: everything held at once for an entry, working copies included.
+        entries: how many a sparse matrix holds; a dense one holds all.
         available: bytes that may be taken; asks the system when None.
 
     Raises:
         SelectionError: the matrix needs more than is available; the message says both sizes.
     """
     limit = available_bytes() if available is None else available
-    needed = rows * columns * bytes_per_entry
+    needed = (rows * columns if entries is None else entries) * bytes_per_entry
     if limit is not None and needed > limit:
+        held = "" if entries is None else f" with {entries:,} entries"
         raise SelectionError(
-            f"A kernel of {rows:,} x {columns:,} needs {_gigabytes(needed)} of memory and {_gigabytes(limit)} is "
+            f"A kernel of {rows:,} x {columns:,}{held} needs {_gigabytes(needed)} of memory and {_gigabytes(limit)} is "
             f"available: choose from a smaller pool, or use a machine with more memory."
         )
 

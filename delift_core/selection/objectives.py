@@ -9,20 +9,24 @@ objectives (arXiv 2411.04425, with the published forms of FLMI and FLCG) over a 
     continual    FLCG  f(A | D_E) = sum_{i in D} max(max_{j in A} s_ij - nu * max_{k in D_E} s_ik, 0)
 
 `represented_kernel` rewrites each as Facility Location over some rows, which one engine maximises; `evaluate` computes
-the formulas as they stand above, without that rewriting. This module knows nothing of budgets or optimisers.
+the formulas as they stand above, without that rewriting. Utilities are dense, or sparse with the pairs that were
+scored; one that was not scored is no help. This module knows nothing of budgets or optimisers.
 """
 
 from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
+from scipy.sparse import csr_array, diags_array, vstack
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import as_positions, row_blocks
+from delift_core.selection.coverage import as_positions
+from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
 from delift_core.selection.memory import ensure_fits
 from delift_core.selection.types import ObjectiveConfig, Stage
 
 _FLOAT32_BYTES = 4
+_SPARSE_BYTES = 40  # an entry of the kernel, and what it takes to make it
 
 
 def clamp(utility: np.ndarray) -> np.ndarray:
@@ -33,24 +37,26 @@ def clamp(utility: np.ndarray) -> np.ndarray:
 
 def represented_kernel(
     config: ObjectiveConfig,
-    pool: np.ndarray,
+    pool: Kernel,
     *,
     diagonal: np.ndarray | None = None,
-    target: np.ndarray | None = None,
-    existing: np.ndarray | None = None,
-) -> np.ndarray:
+    target: Kernel | None = None,
+    existing: Kernel | None = None,
+) -> Kernel:
     """The matrix whose Facility Location value is the configured objective for every subset.
 
     Args:
         config: objective and its weights.
-        pool: (n, n) utilities; U_ij is how much sample j helps sample i. Its diagonal is never read.
+        pool: (n, n) utilities; U_ij is how much sample j helps sample i. Its diagonal is never read. Sparse utilities
+            give a sparse kernel; the other matrices may be of either form.
         diagonal: (n,) measured U_ii, needed when `config.self_coverage` > 0.
         target: (t, n) utilities; how much pool sample j helps target row i. Needed by, and only by, stage "task".
         existing: (n, e) utilities; how much existing row k helps pool sample i. Needed by, and only by, "continual".
 
     Returns:
-        (r, n) float32, C-contiguous, entries >= 0. Rows 0..n-1 stand for the pool samples (for "continual": their
-        help beyond the existing rows). For "task" rows n..2n-1 follow: row n+j holds sample j's target term.
+        (r, n) float32, C-contiguous or a csr_array in canonical form, entries >= 0. Rows 0..n-1 stand for the pool
+        samples (for "continual": their help beyond the existing rows). For "task" rows n..2n-1 follow: row n+j holds
+        sample j's target term.
 
     Raises:
         SelectionError: shapes or inputs that do not fit the stage, missing or infinite utilities, weights out of
@@ -58,36 +64,64 @@ def represented_kernel(
     """
     _ensure_config(config)
     _ensure_inputs(config, pool, diagonal, target, existing)
-    n = len(pool)
-    rows = 2 * n if config.stage == "task" else n
-    ensure_fits(rows, n, _FLOAT32_BYTES)
+    n = pool.shape[0]
     own = _self_coverage(config, diagonal, n)
     # FLCG: x -> max(x - c, 0) never decreases, so it can move inside the maximum over A:
     # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0). Row by row that is Facility Location again.
-    already = np.zeros(n) if existing is None else config.nu * clamp(existing.max(axis=1)).astype(np.float64)
-    kernel = np.zeros((rows, n), dtype=np.float32)
+    already = np.zeros(n) if existing is None else config.nu * row_best(existing)
+    # FLMI: a modular bonus b_j is a represented row that only column j covers, with s = b_j.
+    bonus = None if target is None else config.eta * column_best(target)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is refused below
-        for block in row_blocks(n, n):
-            part = clamp(pool[block]).astype(np.float64)
-            local = np.arange(block.stop - block.start)
-            part[local, local + block.start] = own[block]
-            kernel[block] = np.maximum(part - already[block, None], 0)
-        if target is not None:
-            # FLMI: a modular bonus b_j is a represented row that only column j covers, with s = b_j.
-            kernel[n + np.arange(n), np.arange(n)] = config.eta * clamp(target.max(axis=0)).astype(np.float64)
+        make = _dense_kernel if isinstance(pool, np.ndarray) else _sparse_kernel
+        kernel = make(pool, own, already, bonus)
     if not np.isfinite(kernel.max()):
         raise SelectionError("A utility, or eta times one, is too large for a 32-bit number: use a smaller eta.")
     return kernel
 
 
+def _dense_kernel(pool: np.ndarray, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None) -> Kernel:
+    n = len(pool)
+    rows = n if bonus is None else 2 * n
+    ensure_fits(rows, n, _FLOAT32_BYTES)
+    kernel = np.zeros((rows, n), dtype=np.float32)
+    for block in row_blocks(n, n):
+        part = clamp(pool[block]).astype(np.float64)
+        local = np.arange(block.stop - block.start)
+        part[local, local + block.start] = own[block]
+        kernel[block] = np.maximum(part - already[block, None], 0)
+    if bonus is not None:
+        kernel[n + np.arange(n), np.arange(n)] = bonus
+    return kernel
+
+
+def _sparse_kernel(pool: csr_array, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None) -> Kernel:
+    n = pool.shape[0]
+    ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz)
+    kernel = as_canonical(pool).copy()
+    kernel.data = np.maximum(clamp(kernel.data) - np.repeat(already, np.diff(kernel.indptr)), 0).astype(np.float32)
+    kernel.data[kernel.indices == np.repeat(np.arange(n), np.diff(kernel.indptr))] = 0
+    kernel.eliminate_zeros()
+    if own.any():
+        kernel = kernel + _diagonal(np.maximum(own - already, 0))
+    if bonus is not None:
+        kernel = vstack([kernel, _diagonal(bonus)], format="csr")
+    return as_canonical(kernel)
+
+
+def _diagonal(entries: np.ndarray) -> csr_array:
+    matrix = csr_array(diags_array(entries.astype(np.float32)))
+    matrix.eliminate_zeros()
+    return matrix
+
+
 def evaluate(
     config: ObjectiveConfig,
     subset: Sequence[int] | np.ndarray,
-    pool: np.ndarray,
+    pool: Kernel,
     *,
     diagonal: np.ndarray | None = None,
-    target: np.ndarray | None = None,
-    existing: np.ndarray | None = None,
+    target: Kernel | None = None,
+    existing: Kernel | None = None,
 ) -> float:
     """The configured objective of a subset, straight from its published formula, in float64.
 
@@ -101,17 +135,29 @@ def evaluate(
     """
     _ensure_config(config)
     _ensure_inputs(config, pool, diagonal, target, existing)
-    members = as_positions(subset, len(pool))
+    n = pool.shape[0]
+    members = as_positions(subset, n)
     if not len(members):
         return 0.0
-    helped = clamp(pool[:, members]).astype(np.float64)
-    helped[members, np.arange(len(members))] = _self_coverage(config, diagonal, len(pool))[members]
-    best = helped.max(axis=1)
+    best = _best_help(pool, members)
+    best[members] = np.maximum(best[members], _self_coverage(config, diagonal, n)[members])
     if existing is not None:
-        return float(np.maximum(best - config.nu * clamp(existing).astype(np.float64).max(axis=1), 0).sum())
+        return float(np.maximum(best - config.nu * row_best(existing), 0).sum())
     if target is not None:
-        return float(best.sum() + config.eta * clamp(target[:, members]).astype(np.float64).max(axis=0).sum())
+        return float(best.sum() + config.eta * column_best(target[:, members]).sum())
     return float(best.sum())
+
+
+def _best_help(pool: Kernel, members: np.ndarray) -> np.ndarray:
+    """The most that any member other than itself helps each sample, 0 at least: (n,) float64."""
+    helped = pool[:, members]
+    if isinstance(helped, np.ndarray):
+        helped = helped.copy()
+        helped[members, np.arange(len(members))] = 0
+    else:
+        rows = np.repeat(np.arange(helped.shape[0]), np.diff(helped.indptr))
+        helped.data[members[helped.indices] == rows] = 0
+    return row_best(helped)
 
 
 def _self_coverage(config: ObjectiveConfig, diagonal: np.ndarray | None, n: int) -> np.ndarray:
@@ -132,19 +178,19 @@ def _ensure_config(config: ObjectiveConfig) -> None:
 
 def _ensure_inputs(
     config: ObjectiveConfig,
-    pool: np.ndarray,
+    pool: Kernel,
     diagonal: np.ndarray | None,
-    target: np.ndarray | None,
-    existing: np.ndarray | None,
+    target: Kernel | None,
+    existing: Kernel | None,
 ) -> None:
-    if pool.ndim != 2 or pool.shape[0] != pool.shape[1] or not len(pool):
+    if pool.ndim != 2 or pool.shape[0] != pool.shape[1] or not pool.shape[0]:
         raise SelectionError(f"The pool utilities must be a square matrix, not of shape {pool.shape}: score the pool.")
-    n = len(pool)
+    n = pool.shape[0]
     _ensure_presence(config.stage, "task", "target", target is not None)
     _ensure_presence(config.stage, "continual", "existing", existing is not None)
     _ensure_finite("pool", pool, skip_diagonal=True)
     if target is not None:
-        if target.ndim != 2 or target.shape[1] != n or not len(target):
+        if target.ndim != 2 or target.shape[1] != n or not target.shape[0]:
             raise SelectionError(
                 f"The target utilities have shape {target.shape}, not (target rows, {n} pool samples): "
                 f"score the target against this pool."
@@ -174,7 +220,10 @@ def _ensure_presence(stage: Stage, needs_it: Stage, name: str, given: bool) -> N
         )
 
 
-def _ensure_finite(name: str, matrix: np.ndarray, *, skip_diagonal: bool = False) -> None:
+def _ensure_finite(name: str, matrix: Kernel, *, skip_diagonal: bool = False) -> None:
+    if not isinstance(matrix, np.ndarray):
+        _ensure_stored_finite(name, matrix, skip_diagonal)
+        return
     for block in row_blocks(*matrix.shape):
         good = np.isfinite(matrix[block])
         if skip_diagonal:
@@ -182,9 +231,19 @@ def _ensure_finite(name: str, matrix: np.ndarray, *, skip_diagonal: bool = False
             good[local, local + block.start] = True
         if not good.all():
             row, column = (int(index) for index in np.argwhere(~good)[0])
-            entry = matrix[block.start + row, column]
-            what = "missing (NaN)" if np.isnan(entry) else f"{entry}"
-            raise SelectionError(
-                f"The {name} utility at row {block.start + row}, column {column} is {what}: "
-                f"score that pair again, or leave the sample out."
-            )
+            raise _not_finite(name, block.start + row, column, matrix[block.start + row, column])
+
+
+def _ensure_stored_finite(name: str, matrix: csr_array, skip_diagonal: bool) -> None:
+    for at in np.flatnonzero(~np.isfinite(matrix.data)).tolist():
+        row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+        column = int(matrix.indices[at])
+        if not (skip_diagonal and row == column):
+            raise _not_finite(name, row, column, matrix.data[at])
+
+
+def _not_finite(name: str, row: int, column: int, entry: float) -> SelectionError:
+    what = "missing (NaN)" if np.isnan(entry) else f"{entry}"
+    return SelectionError(
+        f"The {name} utility at row {row}, column {column} is {what}: score that pair again, or leave the sample out."
+    )

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import SelectionError
-from delift_core.selection.certificate import residual_gains
-from delift_core.selection.coverage import covered
+from delift_core.selection.coverage import covered, residual_gains
 from delift_core.selection.engine import select
 from delift_core.selection.explain import (
     ChosenReason,
@@ -19,10 +18,10 @@ from delift_core.selection.explain import (
     MissedHelp,
     Reason,
     explain,
-    in_words,
 )
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection, Stage
+from delift_core.selection.words import in_words
 
 # Row i is helped, column j helps. Order by gain: 1 (0.5 + 0.4 + 0.3), then 3 (0.6 on row 1), then nothing but 2's 0.1
 # on row 3 beyond what 1 gives it, and 0 helps no one.

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from delift_core.errors import SelectionError
 from delift_core.selection import memory
-from delift_core.selection.certificate import certify, residual_gains
-from delift_core.selection.coverage import covered, gains_along, value
+from delift_core.selection.certificate import certify
+from delift_core.selection.coverage import covered, gains_along, residual_gains, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.memory import available_bytes, ensure_fits
 
@@ -154,7 +154,7 @@ def test_gains_along_any_order_add_up_to_the_value(seed: int, order: list[int], 
 def test_walking_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel, chosen = random_kernel(2, 23, 9), np.array([4, 1, 7])
     whole = [covered(kernel, chosen), residual_gains(kernel, chosen), gains_along(kernel, chosen)]
-    monkeypatch.setattr("delift_core.selection.coverage._BLOCK_ENTRIES", 10)
+    monkeypatch.setattr("delift_core.selection.kernels._BLOCK_ENTRIES", 10)
     for expected, got in zip(
         whole, [covered(kernel, chosen), residual_gains(kernel, chosen), gains_along(kernel, chosen)], strict=True
     ):
@@ -178,7 +178,8 @@ def test_a_kernel_too_large_for_memory_is_refused_with_its_size(monkeypatch: pyt
         ensure_fits(10, 10, 4, available=399)
     monkeypatch.setattr(memory, "available_bytes", lambda: 3)
     with pytest.raises(SelectionError, match="memory"):
-        greedy_order(np.ones((2, 2), dtype=np.float32))
+        greedy_order(np.ones((2, 2), dtype=np.float32), engine="submodlib")
+    assert greedy_order(np.ones((2, 2), dtype=np.float32)).order.tolist() == [1, 0]  # no copy is made
 
 
 def test_a_container_limit_counts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,5 +196,5 @@ def test_a_container_limit_counts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_submodlib_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    greedy_order(random_kernel(0, 5, 5))
+    greedy_order(random_kernel(0, 5, 5), engine="submodlib")
     assert capfd.readouterr() == ("", "")

@@ -1,0 +1,236 @@
+"""Loops over a kernel's entries, compiled by numba: what neither numpy nor scipy does without a copy of the kernel.
+
+Each is a plain function of arrays. None starts threads and all let go of the interpreter's lock, so that any number of
+sessions may call them at once. A sparse kernel is read by rows (`starts`, `columns`, `entries` of a csr_array) or by
+columns (`starts`, `rows`, `entries` of a csc_array). Compiled code is kept beside this file, or in the user's cache
+folder where that cannot be written.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+_Loop = TypeVar("_Loop", bound=Callable[..., object])
+
+
+def _compiled(loop: _Loop) -> _Loop:
+    quick: Any
+    try:
+        quick = numba.njit(nogil=True, cache=True)(loop)
+    except RuntimeError:  # no folder can be written at all: compiled anew in each process
+        quick = numba.njit(nogil=True)(loop)
+    compiled: _Loop = quick
+    return compiled
+
+
+@_compiled
+def best_of_rows(
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, rank: np.ndarray, best: np.ndarray, most: np.ndarray
+) -> None:
+    """For each row the largest entry among the columns of rank >= 0 into `most`, and its rank into `best` (the smaller
+    rank wins a tie); both are left as they are where no entry is above 0."""
+    for row in range(len(starts) - 1):
+        for at in range(starts[row], starts[row + 1]):
+            place = rank[columns[at]]
+            if place >= 0 and entries[at] > 0:
+                entry = entries[at]
+                if entry > most[row] or (entry == most[row] and place < best[row]):
+                    most[row], best[row] = entry, place
+
+
+@_compiled
+def add_gains(
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, cover: np.ndarray, gains: np.ndarray
+) -> None:
+    """Adds to `gains` what each column has above `cover`."""
+    for row in range(len(starts) - 1):
+        for at in range(starts[row], starts[row + 1]):
+            above = entries[at] - cover[row]
+            if above > 0:
+                gains[columns[at]] += above
+
+
+@_compiled
+def walk(
+    starts: np.ndarray,
+    rows: np.ndarray,
+    entries: np.ndarray,
+    order: np.ndarray,
+    cover: np.ndarray,
+    gains: np.ndarray,
+) -> None:
+    """Takes the columns in order: what each adds to `cover` into `gains`, and `cover` raised by it."""
+    for place in range(len(order)):
+        for at in range(starts[order[place]], starts[order[place] + 1]):
+            above = entries[at] - cover[rows[at]]
+            if above > 0:
+                gains[place] += above
+                cover[rows[at]] = entries[at]
+
+
+@_compiled
+def find_stand_ins(
+    kernel: tuple[np.ndarray, np.ndarray, np.ndarray],
+    help_given: tuple[np.ndarray, np.ndarray, np.ndarray],
+    dropped: np.ndarray,
+    rank: np.ndarray,
+    found: np.ndarray,
+) -> None:
+    """For each dropped column the rank of the chosen one that shares most of its help, -1 where none shares any: the
+    largest sum over the first n rows, its own excepted, of the smaller of the two entries; the smaller rank wins.
+
+    Args:
+        kernel: (starts, columns, entries), by rows.
+        help_given: (starts, rows, entries) of the dropped columns.
+        dropped: (d,) positions.
+        rank: (n,) rank among the chosen, -1 for the others.
+        found: (d,) filled.
+    """
+    row_starts, columns, entries = kernel
+    starts, rows, helps = help_given
+    n = len(rank)
+    shared = np.zeros(n)
+    touched = np.empty(n, dtype=np.int64)
+    for index in range(len(dropped)):
+        count = 0
+        for at in range(starts[index], starts[index + 1]):
+            row = rows[at]
+            if row >= n or row == dropped[index]:
+                continue
+            for other in range(row_starts[row], row_starts[row + 1]):
+                place = rank[columns[other]]
+                both = min(np.float64(entries[other]), np.float64(helps[at]))
+                if place >= 0 and both > 0:
+                    if shared[place] == 0:
+                        touched[count] = place
+                        count += 1
+                    shared[place] += both
+        found[index], most = -1, 0.0
+        for at in range(count):
+            place = touched[at]
+            if shared[place] > most or (shared[place] == most and place < found[index]):
+                found[index], most = place, shared[place]
+            shared[place] = 0.0
+
+
+@_compiled
+def order_dense(
+    kernel: np.ndarray, candidates: np.ndarray, magic: float, cover: np.ndarray, order: np.ndarray, gains: np.ndarray
+) -> int:
+    """Greedy over the candidate columns with every gain kept up to date. A pick lowers another column's gain only
+    through the rows that it covers better, and a row is covered better only a few times in all.
+
+    Args:
+        kernel: (r, n) float32.
+        candidates: (c,) positions.
+        magic: see `grid.magic_number`.
+        cover: (r,) float64 on the grid, raised by every pick.
+        order, gains: (c,) filled from the start.
+
+    Returns:
+        How many picks add anything; the rest of `order` and `gains` is left as it is.
+    """
+    rows, n = kernel.shape
+    gain = np.full(n, -np.inf)
+    gain[candidates] = 0.0
+    for row in range(rows):
+        before = cover[row]
+        for column in range(n):
+            gain[column] += max((np.float64(kernel[row, column]) + magic) - magic - before, 0.0)
+    for picked in range(len(candidates)):
+        best = 0
+        for column in range(1, n):
+            if gain[column] >= gain[best]:
+                best = column
+        if gain[best] <= 0:
+            return picked
+        order[picked], gains[picked] = best, gain[best]
+        gain[best] = -np.inf
+        for row in range(rows):
+            before, after = cover[row], (np.float64(kernel[row, best]) + magic) - magic
+            if after > before:
+                cover[row] = after
+                for column in range(n):
+                    entry = (np.float64(kernel[row, column]) + magic) - magic
+                    gain[column] -= min(max(entry, before), after) - before
+    return len(candidates)
+
+
+@_compiled
+def order_sparse(
+    starts: np.ndarray,
+    rows: np.ndarray,
+    entries: np.ndarray,
+    candidates: np.ndarray,
+    magic: float,
+    cover: np.ndarray,
+    order: np.ndarray,
+    gains: np.ndarray,
+) -> int:
+    """Lazy greedy over the candidate columns: an old gain bounds the new one from above, so that only the top of a heap
+    is ever computed again (Minoux 1978).
+
+    Args:
+        starts, rows, entries: the kernel by columns.
+        candidates: (c,) positions; reordered here.
+        magic: see `grid.magic_number`.
+        cover: (r,) float64 on the grid, raised by every pick.
+        order, gains: (c,) filled from the start.
+
+    Returns:
+        How many picks add anything; the rest of `order` and `gains` is left as it is.
+    """
+    size = len(candidates)
+    bound = np.zeros(len(starts) - 1)
+    for index in range(size):
+        column = candidates[index]
+        bound[column] = _gain(starts, rows, entries, column, magic, cover)
+    for at in range(size // 2 - 1, -1, -1):
+        _sink(candidates, size, at, bound)
+    picked = 0
+    while size > 0 and bound[candidates[0]] > 0:
+        column = candidates[0]
+        gain = _gain(starts, rows, entries, column, magic, cover)
+        if gain == bound[column]:
+            order[picked], gains[picked] = column, gain
+            picked += 1
+            for at in range(starts[column], starts[column + 1]):
+                entry = (np.float64(entries[at]) + magic) - magic
+                cover[rows[at]] = max(cover[rows[at]], entry)
+            size -= 1
+            candidates[0] = candidates[size]
+            candidates[size] = column
+        bound[column] = gain
+        _sink(candidates, size, 0, bound)
+    return picked
+
+
+@_compiled
+def _gain(
+    starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, column: int, magic: float, cover: np.ndarray
+) -> float:
+    gain = 0.0
+    for at in range(starts[column], starts[column + 1]):
+        gain += max((np.float64(entries[at]) + magic) - magic - cover[rows[at]], 0.0)
+    return gain
+
+
+@_compiled
+def _sink(heap: np.ndarray, size: int, at: int, bound: np.ndarray) -> None:
+    """Moves an entry of the heap down to its place: larger bounds are above smaller, larger positions win ties."""
+    if at >= size:
+        return
+    moving = heap[at]
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        other = heap[child + 1] if child + 1 < size else -1
+        upper = heap[child]
+        if other >= 0 and (bound[other] > bound[upper] or (bound[other] == bound[upper] and other > upper)):
+            child, upper = child + 1, other
+        if bound[upper] < bound[moving] or (bound[upper] == bound[moving] and upper < moving):
+            break
+        heap[at] = upper
+        at = child
+    heap[at] = moving
