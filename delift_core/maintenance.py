@@ -53,11 +53,23 @@ def collect_garbage(workspace: Workspace, *, dry_run: bool) -> tuple[Garbage, ..
     Raises:
         WorkspaceError: a job is at work, or a file cannot be removed.
     """
-    _ensure_idle(workspace)
+    ensure_idle(workspace)
     found = (*_unused_blocks(workspace), *_orphan_jobs(workspace), *_leftovers(workspace))
     if not dry_run:
         for item in found:
             _remove(item.path)
+    return found
+
+
+def collect_leftovers(workspace: Workspace, *, remove: bool = False) -> tuple[Garbage, ...]:
+    """Files whose writing was cut short, removed if asked for.
+
+    Raises:
+        WorkspaceError: one cannot be removed.
+    """
+    found = tuple(_leftovers(workspace))
+    for item in found if remove else ():
+        _remove(item.path)
     return found
 
 
@@ -79,7 +91,12 @@ def doctor(workspace_folder: Path) -> tuple[Check, ...]:
     )
 
 
-def _ensure_idle(workspace: Workspace) -> None:
+def ensure_idle(workspace: Workspace) -> None:
+    """Refuses while a job of the workspace is at work.
+
+    Raises:
+        WorkspaceError: one is.
+    """
     for folder in _subfolders(workspace.jobs_folder):
         if JobFolder(folder).status().active:
             raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
@@ -98,7 +115,7 @@ def _unused_blocks(workspace: Workspace) -> Iterator[Garbage]:
 def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
     """Blocks without a sample that is present, row sets without a block, and the folder when no block is left."""
     row_files = {path.stem: path for path in _files(context / "rows") if path.suffix == ".json"}
-    alive = {name for name, path in row_files.items() if present.intersection(json.loads(path.read_text()))}
+    alive = {name for name, path in row_files.items() if present.intersection(_names_in(path))}
     used: set[str] = set()
     unused: list[Path] = []
     for path in (*_files(context / "alone"), *_files(context / "pairs")):
@@ -117,6 +134,13 @@ def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
     for name, path in row_files.items():
         if name not in used:
             yield Garbage(path, _size(path), "row names of no scored pairs")
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())]
+    except ValueError:  # a damaged file names nobody
+        return []
 
 
 def _orphan_jobs(workspace: Workspace) -> Iterator[Garbage]:

@@ -113,8 +113,18 @@ def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
     gc = _command(commands, "gc", "remove what nothing in the workspace refers to", upkeep_commands.gc)
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_workspace(gc)
-    doctor = _command(commands, "doctor", "check that this machine is fit to work", upkeep_commands.doctor)
+    words = "check that this machine and the workspace are fit to work"
+    doctor = _command(commands, "doctor", words, upkeep_commands.doctor)
+    words = "first mend what can be: remove damaged blocks and unfinished files, mark runs that are to be continued"
+    doctor.add_argument("--repair", action="store_true", help=words)
     _add_workspace(doctor)
+    backup = _command(commands, "backup", "write a copy of the workspace to one file", upkeep_commands.backup)
+    backup.add_argument("file", metavar="FILE", type=Path, help="such as work.tar; it must not exist")
+    _add_workspace(backup)
+    restore = _command(commands, "restore", "make a workspace from a backup", upkeep_commands.restore)
+    restore.add_argument("file", metavar="FILE", type=Path, help="what backup wrote")
+    words = "folder to make; it must not exist, or be empty"
+    restore.add_argument("--workspace", type=Path, required=True, metavar="DIR", help=words)
 
 
 def _command(

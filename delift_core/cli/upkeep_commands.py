@@ -1,12 +1,15 @@
-"""`gc` and `doctor`: the workspace's and the machine's health."""
+"""`gc`, `doctor`, `backup` and `restore`: the workspace's and the machine's health."""
 
 import argparse
 from dataclasses import asdict
 
+from delift_core import backup as copies
 from delift_core.cli.terminal import Output
 from delift_core.maintenance import collect_garbage
 from delift_core.maintenance import doctor as examine
+from delift_core.repair import check_workspace, repair_workspace
 from delift_core.workspace import Workspace
+from delift_core.workspace.workspace import DATABASE_NAME
 
 
 def gc(arguments: argparse.Namespace) -> int:
@@ -29,12 +32,39 @@ def gc(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Checks Python, packages, model, workspace, disk and memory; 1 when something needed is broken."""
-    found = examine(arguments.workspace)
+    """Checks Python, packages, model, workspace, disk and memory; 1 when something needed is broken.
+
+    A workspace that opens is read through, block by block, and mended first where that was asked for.
+    """
+    found, repairs = list(examine(arguments.workspace)), []
+    fit = next(check.ok for check in found if check.label == "Workspace")
+    if fit and (arguments.workspace.expanduser() / DATABASE_NAME).exists():
+        with Workspace.open(arguments.workspace) as workspace:
+            repairs = [repair.what for repair in repair_workspace(workspace)] if arguments.repair else []
+            found += check_workspace(workspace)
     ok = all(check.ok for check in found)
-    document = {"ok": ok, "checks": [asdict(check) for check in found]}
-    Output(arguments.json).show((str(check) for check in found), document)
+    document = {"ok": ok, "checks": [asdict(check) for check in found], "repairs": repairs}
+    Output(arguments.json).show([*(f"mended  {words}" for words in repairs), *map(str, found)], document)
     return 0 if ok else 1
+
+
+def backup(arguments: argparse.Namespace) -> int:
+    """Writes a copy of the workspace to one file."""
+    report = copies.backup(arguments.workspace, arguments.file)
+    return _show(report, f"{report.path}: {report.files:,} files of {report.workspace}", arguments.json)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    """Makes a workspace from a backup, verified byte for byte."""
+    report = copies.restore(arguments.file, arguments.workspace)
+    words = f"{report.workspace}: {report.files:,} files of the backup of {report.created_at}, each as it was"
+    return _show(report, words, arguments.json)
+
+
+def _show(report: copies.BackupReport, words: str, as_json: bool) -> int:
+    document = asdict(report) | {"path": str(report.path), "workspace": str(report.workspace)}
+    Output(as_json).show([f"{words} ({_amount(report.size)})"], document)
+    return 0
 
 
 def _amount(size: int) -> str:

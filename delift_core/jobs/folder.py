@@ -134,12 +134,18 @@ class JobFolder:
     def _read_progress(self) -> JobProgress:
         try:
             fields = json.loads((self.folder / "progress.json").read_text())
-        except FileNotFoundError:
+            refused = tuple(Refusal(**entry) for entry in fields.pop("refused"))
+            forecast = fields.pop("forecast")
+            progress = JobProgress(**fields)
+            return replace(progress, refused=refused, forecast=Forecast(**forecast) if forecast else None)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ):  # nothing was said yet, or it was damaged since
             return JobProgress("starting")
-        refused = tuple(Refusal(**entry) for entry in fields.pop("refused"))
-        forecast = fields.pop("forecast")
-        progress = JobProgress(**fields)
-        return replace(progress, refused=refused, forecast=Forecast(**forecast) if forecast else None)
 
     def _worker_alive(self) -> bool:
         try:
@@ -147,7 +153,7 @@ class JobFolder:
             process = psutil.Process(worker["pid"])
             same = abs(process.create_time() - worker["created"]) < _CLOCK_SLACK
             return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except (FileNotFoundError, psutil.NoSuchProcess):
+        except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # nobody is named, or nobody is there
             return False
 
     def _write(self, name: str, text: str) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES, sealed, unsealed, write_whole
 from delift_core.utility.metrics import Metric, utility
 
@@ -146,8 +147,8 @@ class PairStore:
         found = []
         for name in self._alone:
             here, there = self._match(rows, name)
-            block = _read_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name))) if here.size else None
-            if block is not None:
+            if here.size:
+                block = _required_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name)))
                 found.append((here, block[there]))
         width = max((block.shape[1] for _, block in found), default=_STATISTICS + _COUNTS)
         table = np.full((len(rows), width), np.nan, dtype=np.float32)
@@ -177,9 +178,7 @@ class PairStore:
         for name in self.signature(helper):
             here, there = matches[name]
             path = self.folder / "pairs" / f"{helper}.{name}.npy"
-            block = _read_block(path, len(self._row_set(name)), _STATISTICS)
-            if block is not None:
-                table[here] = block[there]
+            table[here] = _required_block(path, len(self._row_set(name)), _STATISTICS)[there]
         return table
 
     def _scan(self) -> None:
@@ -245,6 +244,21 @@ def _save(path: Path, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array))
     write_whole(path, sealed(buffer.getvalue()))
+
+
+def _required_block(path: Path, rows: int, width: int | None = None) -> np.ndarray:
+    """As `_read_block`, for a block that was whole when the folder was looked through.
+
+    Raises:
+        ScoringError: it is not what was written: never numbers that nobody measured.
+    """
+    block = _read_block(path, rows, width)
+    if block is None:
+        raise ScoringError(
+            f"scored pairs are damaged on disk ({path.parent.name}/{path.name}); continue the run on the Score page "
+            "(or call score again), only what is damaged is scored again"
+        )
+    return block
 
 
 def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:

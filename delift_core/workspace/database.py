@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 
 from delift_core.errors import WorkspaceError
+from delift_core.processes import describe_process
 from delift_core.workspace.schema import migrate
 
 Cursor = duckdb.DuckDBPyConnection
@@ -55,6 +56,22 @@ class Database:
         """
         with self._writer, self._transaction("BEGIN TRANSACTION") as cursor:
             yield cursor
+
+    def checkpoint(self) -> None:
+        """Puts the log of writes into the file."""
+        with self._writer, self._counted(), self._clear_errors(), self._connection.cursor() as cursor:
+            cursor.execute("CHECKPOINT")
+
+    def read_everything(self) -> int:
+        """Reads every row, which checks DuckDB's own checksums, and counts them."""
+        rows = 0
+        with self.read() as cursor:
+            names = cursor.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            for name in sorted(name for (name,) in names):
+                table = f'"{name}"'
+                found = fetch_one(cursor, f"SELECT count(*), bit_xor(hash(one)) FROM {table} AS one")
+                rows += int(found[0]) if found else 0
+        return rows
 
     def now(self) -> datetime:
         """The clock's time as the tables keep it: UTC without a zone."""
@@ -114,6 +131,13 @@ class Database:
             if "surrogate" not in str(error):
                 raise
             raise WorkspaceError(_bad_text(self.path)) from error
+        except duckdb.Error as error:
+            if not str(error).startswith("Corrupt database file"):
+                raise
+            raise WorkspaceError(
+                f"workspace {self.path.parent} is damaged on disk ({_first_line(error)}): stop, and restore its last "
+                "backup to another folder"
+            ) from error
 
 
 def connect(path: Path, writable: Path, clock: Callable[[], datetime]) -> Database:
@@ -214,9 +238,9 @@ def _cannot_open(path: Path, error: duckdb.Error) -> str:
     text = str(error)
     if "lock" in text.lower():
         found = re.search(r"PID (\d+)", text)
-        pid = f"pid {found[1]}" if found else "pid unknown"
+        process = describe_process(int(found[1])) if found else "pid unknown"
         return (
-            f"workspace {path.parent} is in use by another process ({pid}): "
+            f"workspace {path.parent} is in use by another process ({process}): "
             "close the DELIFT Studio that has it open, or choose another workspace folder"
         )
     return (

@@ -22,6 +22,7 @@ from delift_core.workspace.selections import SelectionStore
 from delift_core.workspace.settings import SettingStore
 
 DATABASE_NAME = "delift.duckdb"
+FOLDERS = ("utility", "jobs", "exports", "uploads")
 
 
 def utc_now() -> datetime:
@@ -70,6 +71,18 @@ class Workspace:
         folder = _make_folders(folder)
         return cls(folder, connect(folder / DATABASE_NAME, folder / "exports", clock))
 
+    def checkpoint(self) -> None:
+        """Puts everything written so far into the one database file."""
+        self._database.checkpoint()
+
+    def read_everything(self) -> int:
+        """Reads every row of every table, so that a damaged part of the file is found, and counts them.
+
+        Raises:
+            WorkspaceError: a part of the file is damaged.
+        """
+        return self._database.read_everything()
+
     def close(self) -> None:
         """Lets go of the file, so that another process can open it; more calls do nothing."""
         self._database.close()
@@ -86,7 +99,7 @@ class Workspace:
 def _make_folders(folder: Path) -> Path:
     try:
         folder = folder.expanduser().resolve()
-        for name in ("utility", "jobs", "exports", "uploads"):
+        for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder, or a loop of links
         raise WorkspaceError(

@@ -195,3 +195,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"{}", b"null", b"[1]", b"\xff"])
+def test_damaged_notes_are_no_word_of_a_worker(tmp_path: Path, left: bytes) -> None:
+    job = JobFolder(tmp_path)
+    for name in ("worker.json", "progress.json"):
+        (tmp_path / name).write_bytes(left)
+    assert (job.status().state, job.status().active) == ("interrupted", False)

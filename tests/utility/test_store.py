@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES
 from delift_core.utility.plan import RunSamples, plan_pairs
 from delift_core.utility.store import Alone, PairStore, ScoringContext, read_context
@@ -130,8 +131,9 @@ def test_one_wrong_byte_is_noticed_and_its_block_scored_again(
     whole = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
     flip(next(store.folder.glob(block)), place)
     reopened = PairStore.open(tmp_path, CONTEXT)
-    unread = np.isnan(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"))
-    assert unread.any() and not (unread ^ np.isnan(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"))).any()
+    if not block.startswith("rows"):  # without their names, blocks are not looked at
+        with pytest.raises(ScoringError, match="damaged on disk"):
+            reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
     assert reopened.drop_damaged() >= 1
     assert work_off(reopened, SAMPLES) == again
     assert np.array_equal(PairStore.open(tmp_path, CONTEXT).utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)

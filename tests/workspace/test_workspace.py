@@ -82,7 +82,7 @@ except WorkspaceError as error:
 """
     answer = run_python(code, str(workspace.folder)).stdout
     parent, message = answer.strip().split(" ", 1)
-    assert re.search(rf"in use by another process \(pid {parent}\): close", message)
+    assert re.search(rf"in use by another process \(pid {parent}, .*pytest.*\): close", message)
     assert "\n" not in message
 
 
