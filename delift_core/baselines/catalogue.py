@@ -1,0 +1,155 @@
+"""The methods by name: what each does in a sentence, where it was published, what it needs. No arithmetic."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from delift_core.adapters import ATTENTION, LoraSettings
+
+Method = Literal[
+    "random",
+    "longest",
+    "loss-high",
+    "loss-middle",
+    "loss-low",
+    "ifd",
+    "selectit",
+    "deft-ucs",
+    "k-center",
+    "embedding-fl",
+    "rds",
+    "column-mean",
+    "less",
+]
+Need = Literal["nothing", "passes over the pool", "utilities", "ratings", "gradients"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method as a curator reads of it.
+
+    Attributes:
+        title: a few words.
+        words: what it prefers.
+        source: where it was published.
+        needs: the dearest thing it is made from.
+    """
+
+    title: str
+    words: str
+    source: str
+    needs: Need
+
+
+METHODS: dict[Method, MethodEntry] = {
+    "random": MethodEntry("Random", "Rows by lot.", "the lower bar", "nothing"),
+    "longest": MethodEntry(
+        "Longest responses", "Most response tokens first.", "Zhao et al., arXiv 2402.04833", "passes over the pool"
+    ),
+    "loss-high": MethodEntry(
+        "Highest loss",
+        "Rows whose response the model finds least likely, per token.",
+        "perplexity bands, Marion et al., arXiv 2309.04564",
+        "passes over the pool",
+    ),
+    "loss-middle": MethodEntry(
+        "Middle loss", "Rows nearest the median loss.", "Marion et al., arXiv 2309.04564", "passes over the pool"
+    ),
+    "loss-low": MethodEntry(
+        "Lowest loss",
+        "Rows that the model finds likely already.",
+        "Marion et al., arXiv 2309.04564",
+        "passes over the pool",
+    ),
+    "ifd": MethodEntry(
+        "IFD",
+        "Rows where the prompt helps least in writing the response; where it hinders, last.",
+        "Superfiltering, Li et al., arXiv 2402.00530",
+        "passes over the pool",
+    ),
+    "selectit": MethodEntry(
+        "SelectIT",
+        "Rows the model itself rates high, and rates alike under five prompts.",
+        "Liu et al., arXiv 2402.16705",
+        "ratings",
+    ),
+    "deft-ucs": MethodEntry(
+        "DEFT-UCS",
+        "From each cluster as large a share: rows near its centre and rows far from it.",
+        "Das and Khetan, arXiv 2310.16776",
+        "passes over the pool",
+    ),
+    "k-center": MethodEntry(
+        "k-center",
+        "Each row as far as can be from all before it.",
+        "Sener and Savarese, arXiv 1708.00489",
+        "passes over the pool",
+    ),
+    "embedding-fl": MethodEntry(
+        "Embedding coverage",
+        "Facility Location on cosine similarity instead of utility: DELIFT (SE).",
+        "Agarwal et al., arXiv 2411.04425",
+        "passes over the pool",
+    ),
+    "rds": MethodEntry(
+        "RDS+",
+        "Rows nearest to the target rows (else to all rows) in turn.",
+        "Ivison et al., arXiv 2503.01807",
+        "passes over the pool",
+    ),
+    "column-mean": MethodEntry(
+        "Mean utility",
+        "Rows that help the others most on average: the utility without coverage.",
+        "as Nuggets, Li et al., arXiv 2312.10302",
+        "utilities",
+    ),
+    "less": MethodEntry(
+        "LESS", "Rows whose gradient points where the target's does.", "Xia et al., arXiv 2402.04333", "gradients"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LessSettings:
+    """LESS (arXiv 2402.04333). The published rank 128, alpha 512 and projection 8,192 are `PUBLISHED_LESS`; the default
+    is smaller, since projecting fifteen million numbers a row is a GPU's work.
+
+    Attributes:
+        lora: the layers whose gradients are compared.
+        warmup_share: part of the pool that the warm-up trains on, at least `fewest_rows` rows.
+        epochs: of the warm-up; gradients are taken after each.
+        learning_rate: first one, falling linearly.
+        projection: dimensions of the random projection.
+        targets: without target rows, pool rows drawn to stand for them.
+    """
+
+    lora: LoraSettings = LoraSettings(8, 32.0, ATTENTION)
+    warmup_share: float = 0.05
+    fewest_rows: int = 8
+    epochs: int = 4
+    learning_rate: float = 2e-5
+    rows_per_step: int = 8
+    projection: int = 1024
+    targets: int = 32
+
+
+PUBLISHED_LESS = LessSettings(LoraSettings(128, 512.0, ATTENTION), rows_per_step=32, projection=8192)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodConfig:
+    """A method with its settings; equal configs give equal orders.
+
+    Attributes:
+        seed: of what is drawn by lot (random, clusters, projection).
+        clusters: of DEFT-UCS; at most the square root of the pool is used.
+        easy_share: of each cluster, taken near its centre (DEFT-UCS).
+        certainty: alpha of SelectIT, how much disagreement between prompts counts.
+        less: settings of LESS.
+    """
+
+    method: Method
+    seed: int = 0
+    clusters: int = 10
+    easy_share: float = 0.5
+    certainty: float = 0.2
+    less: LessSettings = LessSettings()

@@ -1,0 +1,177 @@
+"""LESS (Xia et al., arXiv 2402.04333): which rows have a gradient that points where the target's does.
+
+A short LoRA warm-up on a random part of the pool gives checkpoints. At each, a pool row's feature is the direction in
+which Adam would step for it alone, (b1 m + (1 - b1) g) / sqrt(b2 v + (1 - b2) g^2 + eps), with the optimiser's moments
+m and v of that checkpoint and no bias correction, as in the published code; a target row's feature is its plain
+gradient. Both are projected by the same random signs, and compared by cosine. Gradients are of the mean loss over a
+row's response tokens. Scores are `scores.influence`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from delift_core.adapters import LoraSettings, linear_layers, trainable, with_lora
+from delift_core.baselines.catalogue import LessSettings
+from delift_core.baselines.measure import MethodStopped
+from delift_core.baselines.scores import influence
+from delift_core.models import LoadedModel
+from delift_core.prompts import EncodedSample, Tokens
+
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
+_WARMUP = 0.03  # share of the steps in which the rate rises to its first value
+_CHUNK = 1 << 16  # gradient entries projected at a time
+_ROWS = 32  # gradients held at a time, so that signs are drawn once for all of them
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """Features after one epoch: (n, d) of the pool, (t, d) of the target, and the epoch's mean learning rate."""
+
+    train: np.ndarray
+    target: np.ndarray
+    rate: float
+
+
+def less_scores(
+    loaded: LoadedModel,
+    head: Tokens,
+    pool: Sequence[EncodedSample],
+    target: Sequence[EncodedSample],
+    settings: LessSettings,
+    *,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """LESS's score of each pool row; the model is as before afterwards.
+
+    Args:
+        head: token ids before every query.
+        target: rows to get better at; () lets pool rows drawn by lot stand for them.
+        seed: of the warm-up rows, the LoRA weights and the projection.
+
+    Returns:
+        (n,) float64 in [-1, 1].
+
+    Raises:
+        MethodStopped: `stop` answered True.
+        ScoringError: the model has no layer for LoRA.
+    """
+    generator = np.random.default_rng(seed)
+    aims = target or [pool[row] for row in generator.permutation(len(pool))[: settings.targets]]
+    size = min(len(pool), max(settings.fewest_rows, round(settings.warmup_share * len(pool))))
+    warmup = generator.permutation(len(pool))[:size]
+    with with_lora(loaded, _fitting(loaded, settings.lora), seed=seed) as adapted:
+        bench = _Bench(adapted, loaded, head, settings.projection, seed, stop)
+        found = list(_checkpoints(bench, [pool[row] for row in warmup], pool, aims, settings, generator))
+    train, aim = (np.stack([getattr(point, name) for point in found]) for name in ("train", "target"))
+    return influence(train, aim, np.array([point.rate for point in found]))
+
+
+def _fitting(loaded: LoadedModel, lora: LoraSettings) -> LoraSettings:
+    """The attention layers where the family names them so, else every linear layer."""
+    if set(lora.layers) <= set(linear_layers(loaded)):
+        return lora
+    return LoraSettings(lora.rank, lora.alpha)
+
+
+def _checkpoints(
+    bench: "_Bench",
+    warmup: Sequence[EncodedSample],
+    pool: Sequence[EncodedSample],
+    target: Sequence[EncodedSample],
+    settings: LessSettings,
+    generator: np.random.Generator,
+) -> Iterator[_Checkpoint]:
+    optimiser = torch.optim.AdamW(bench.weights, lr=settings.learning_rate, betas=_BETAS, weight_decay=0.0)
+    a_step = settings.rows_per_step
+    total = settings.epochs * -(-len(warmup) // a_step)
+    step = 0
+    for _ in range(settings.epochs):
+        rates, order = [], generator.permutation(len(warmup))
+        for start in range(0, len(warmup), a_step):
+            rising = max(1, round(_WARMUP * total))
+            share = min(1.0, (step + 1) / rising, (total - step) / max(1, total - rising + 1))
+            rates.append(settings.learning_rate * share)
+            optimiser.param_groups[0]["lr"] = rates[-1]
+            bench.descend(optimiser, [warmup[row] for row in order[start : start + a_step]])
+            step += 1
+        yield _Checkpoint(bench.features(pool, optimiser), bench.features(target, None), float(np.mean(rates)))
+
+
+class _Bench:
+    """One model with LoRA layers: steps, and projected gradients of single rows."""
+
+    def __init__(
+        self, adapted: Any, loaded: LoadedModel, head: Tokens, dimensions: int, seed: int, stop: Callable[[], bool]
+    ) -> None:
+        self.weights = trainable(adapted)
+        self._loaded, self._head, self._stop = loaded, head, stop
+        self._dimensions, self._seed = dimensions, seed
+
+    def descend(self, optimiser: torch.optim.Optimizer, rows: Sequence[EncodedSample]) -> None:
+        """One step on the mean of the rows' losses."""
+        optimiser.zero_grad(set_to_none=True)
+        for row in rows:
+            self._backward(row, 1 / len(rows))
+        optimiser.step()
+
+    def features(self, rows: Sequence[EncodedSample], adam: torch.optim.Optimizer | None) -> np.ndarray:
+        """(n, d) float32 projected gradients; Adam directions where an optimiser is given."""
+        moments = None if adam is None else tuple(self._moment(adam, name) for name in ("exp_avg", "exp_avg_sq"))
+        blocks = []
+        for start in range(0, len(rows), _ROWS):
+            gradients = [self._gradient(row) for row in rows[start : start + _ROWS]]
+            if moments is not None:
+                gradients = [adam_direction(gradient, *moments) for gradient in gradients]
+            blocks.append(project(torch.stack(gradients), self._dimensions, self._seed).numpy())
+        return np.concatenate(blocks)
+
+    def _gradient(self, row: EncodedSample) -> torch.Tensor:
+        for weight in self.weights:
+            weight.grad = None
+        self._backward(row, 1.0)
+        gradient = torch.cat([weight.grad.flatten().float() for weight in self.weights])
+        for weight in self.weights:
+            weight.grad = None
+        return gradient
+
+    def _moment(self, adam: torch.optim.Optimizer, name: str) -> torch.Tensor:
+        return torch.cat([adam.state[weight][name].flatten() for weight in self.weights])
+
+    def _backward(self, row: EncodedSample, share: float) -> None:
+        if self._stop():
+            raise MethodStopped("LESS was stopped before its scores were complete; run it again")
+        query = self._head + row.query_alone
+        ids = torch.tensor([query + row.response], device=self._loaded.device)
+        with torch.enable_grad():
+            logits = cast(Any, self._loaded.model)(input_ids=ids, use_cache=False).logits[0]
+            scored = logits[len(query) - 1 : -1].float()
+            loss = torch.nn.functional.cross_entropy(scored, ids[0, len(query) :])
+            cast(Any, loss * share).backward()
+
+
+def adam_direction(gradient: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Where Adam would step for a gradient, given its moments (collected before it, no bias correction)."""
+    b1, b2 = _BETAS
+    mean = b1 * first + (1 - b1) * gradient
+    direction: torch.Tensor = mean / torch.sqrt(b2 * second + (1 - b2) * gradient.square() + _EPSILON)
+    return direction
+
+
+def project(vectors: torch.Tensor, dimensions: int, seed: int) -> torch.Tensor:
+    """Random signs over the square root of the dimensions: (b, p) to (b, d) float32; the same seed, the same signs.
+
+    Inner products are kept in expectation (Johnson and Lindenstrauss). Signs are drawn a chunk of entries at a time.
+    """
+    out = torch.zeros(len(vectors), dimensions)
+    for start in range(0, vectors.shape[1], _CHUNK):
+        part = vectors[:, start : start + _CHUNK].cpu()
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
+        signs = torch.randint(0, 2, (part.shape[1], dimensions), generator=generator, dtype=torch.int8)
+        out += part @ signs.float().mul_(2).sub_(1)
+    scaled: torch.Tensor = out / dimensions**0.5
+    return scaled

@@ -1,0 +1,147 @@
+"""What some methods ask the model for, in forward passes: the response without its prompt, and ratings of a row.
+
+It knows nothing of scores and orders.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from delift_core.baselines.facts import PoolFacts
+from delift_core.errors import ScoringError
+from delift_core.prompts import EncodedSample, Tokens
+from delift_core.samples import Message, Sample
+from delift_core.utility.metrics import LOG_PROBABILITY
+from delift_core.utility.scorer import EMPTY_PREFIX, Suffix
+
+if TYPE_CHECKING:
+    from delift_core.prompts import Template
+    from delift_core.utility.scorer import Scorer
+
+Stop = Callable[[], bool]
+
+# Five ways to ask for one rating, of one meaning, as SelectIT has it (its own wordings come with its code).
+RATING_PROMPTS = (
+    "Rate from 1 to 5 how well the response follows the instruction. Answer with the number only.",
+    "On a scale of 1 to 5, where 5 is best, score how correct and helpful this response is. Give one digit.",
+    "How accurately does the response do what the instruction asks? Reply with a score between 1 and 5.",
+    "Judge the quality of the response to the instruction below with a single number from 1 to 5.",
+    "Give this response a mark from 1 (poor) to 5 (excellent) for following its instruction. Write the mark alone.",
+)
+RATINGS = ("1", "2", "3", "4", "5")
+
+
+class MethodStopped(ScoringError):
+    """Someone asked for an order to be given up before it was complete."""
+
+
+def pool_facts(
+    scorer: "Scorer",
+    head: Tokens,
+    pool: Sequence[EncodedSample],
+    target: Sequence[EncodedSample] = (),
+    *,
+    stop: Stop = lambda: False,
+) -> PoolFacts:
+    """Loss, length and embedding of each row, by one forward pass over each.
+
+    Args:
+        head: token ids before every query (`Template.head_alone`).
+
+    Raises:
+        MethodStopped: `stop` answered True.
+    """
+    loss, embeddings = _passes(scorer, head, pool, stop)
+    target_embeddings = _passes(scorer, head, target, stop)[1] if target else None
+    tokens = np.array([len(sample.response) for sample in pool], dtype=np.int64)
+    return PoolFacts(tokens, loss, embeddings, target_embeddings)
+
+
+def _passes(
+    scorer: "Scorer", head: Tokens, samples: Sequence[EncodedSample], stop: Stop
+) -> tuple[np.ndarray, np.ndarray]:
+    prefix = scorer.prefill(head)
+    loss, embeddings = np.zeros(len(samples)), [np.empty(0)] * len(samples)
+    for batch in scorer.pack([Suffix(sample.query_alone, sample.response) for sample in samples]):
+        _ensure_going(stop)
+        statistics, embedded = scorer.score_and_embed(prefix, batch)
+        rows = batch.rows.cpu().numpy()
+        loss[rows] = -statistics[:, LOG_PROBABILITY].cpu().numpy()
+        for row, vector in zip(rows, embedded.cpu().numpy(), strict=True):
+            embeddings[row] = vector
+    return loss, np.stack(embeddings).astype(np.float32)
+
+
+def losses_alone(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop = lambda: False) -> np.ndarray:
+    """Loss of each response with nothing before it but the begin-of-text (else end-of-text) token.
+
+    Returns:
+        (n,) float64 nats, summed over the response tokens.
+
+    Raises:
+        MethodStopped: `stop` answered True.
+        ScoringError: the tokenizer has neither token.
+    """
+    tokenizer = scorer.loaded.tokenizer
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    if begin is None:
+        raise ScoringError("IFD needs a token to begin a text with and this tokenizer has none; take another method")
+    losses = np.zeros(len(pool))
+    for batch in scorer.pack([Suffix((int(begin),), sample.response) for sample in pool]):
+        _ensure_going(stop)
+        statistics = scorer.score(EMPTY_PREFIX, batch)
+        losses[batch.rows.cpu().numpy()] = -statistics[:, LOG_PROBABILITY].cpu().numpy()
+    return losses
+
+
+@torch.inference_mode()
+def ratings(
+    scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, stop: Stop = lambda: False
+) -> np.ndarray:
+    """Probabilities of "1" to "5" as the first token of the model's answer to each rating prompt about each row.
+
+    Returns:
+        (n, 5 prompts, 5 ratings) float64.
+
+    Raises:
+        MethodStopped: `stop` answered True.
+        ScoringError: the tokenizer has no single token for some rating.
+    """
+    digits = torch.tensor(rating_tokens(template), device=scorer.loaded.device)
+    room = scorer.loaded.identity.context_length - len(template.head_alone)
+    found = np.zeros((len(pool), len(RATING_PROMPTS), len(RATINGS)))
+    for row, sample in enumerate(pool):
+        for column, prompt in enumerate(RATING_PROMPTS):
+            _ensure_going(stop)
+            asked = (Message("user", _question(prompt, sample)), Message("assistant", RATINGS[-1]))
+            tokens = template.head_alone + template.encode(asked).query_alone[-room:]
+            ids = torch.tensor([tokens], device=scorer.loaded.device)
+            logits = scorer.loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+            found[row, column] = logits.float().softmax(dim=0)[digits].double().cpu().numpy()
+    return found
+
+
+def rating_tokens(template: "Template") -> tuple[int, ...]:
+    """The tokens "1" to "5" as they follow a query in this template.
+
+    Raises:
+        ScoringError: one of them is not a single token.
+    """
+    found = []
+    for rating in RATINGS:
+        response = template.encode((Message("user", "Rate it."), Message("assistant", rating))).response
+        if len(response) != 1:
+            raise ScoringError(f"SelectIT needs {rating!r} to be one token of this tokenizer, and it is not")
+        found.append(response[0])
+    return tuple(found)
+
+
+def _question(prompt: str, sample: Sample) -> str:
+    return f"{prompt}\n\nInstruction: {sample.prompt}\n\nResponse: {sample.response}\n\nThe score is:"
+
+
+def _ensure_going(stop: Stop) -> None:
+    if stop():
+        raise MethodStopped("the method was stopped before its order was complete; run it again")

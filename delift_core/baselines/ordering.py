@@ -1,0 +1,124 @@
+"""A method's whole order of a pool, from facts and, where the method asks for it, the model.
+
+    bench = MethodBench(scorer, template, samples, encoded)
+    order = bench.order(MethodConfig("k-center"))
+
+Facts are measured once and serve every method.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from delift_core.baselines import orders, scores
+from delift_core.baselines.catalogue import MethodConfig
+from delift_core.baselines.facts import PoolFacts
+from delift_core.errors import SelectionError
+
+if TYPE_CHECKING:
+    from delift_core.prompts import EncodedSample, Template
+    from delift_core.samples import Sample
+    from delift_core.utility.scorer import Scorer
+
+MODEL_METHODS = frozenset({"ifd", "selectit", "less"})  # what `order_from_facts` cannot do
+
+
+def order_from_facts(config: MethodConfig, facts: PoolFacts) -> np.ndarray:
+    """The whole order of a method that needs no more than facts.
+
+    Returns:
+        (n,) int64 positions, the first to choose first.
+
+    Raises:
+        SelectionError: the method needs utilities and there are none, or needs the model itself.
+    """
+    method = config.method
+    if method == "random":
+        return orders.at_random(facts.n, config.seed)
+    if method == "longest":
+        return orders.by_score(facts.tokens.astype(np.float64))
+    if method == "loss-high":
+        return orders.by_score(facts.loss_per_token)
+    if method == "loss-low":
+        return orders.by_score(-facts.loss_per_token)
+    if method == "loss-middle":
+        return orders.nearest_to_median(facts.loss_per_token)
+    if method == "deft-ucs":
+        return orders.clustered(
+            facts.embeddings, clusters=config.clusters, easy_share=config.easy_share, seed=config.seed
+        )
+    if method == "k-center":
+        return orders.farthest_first(facts.embeddings)
+    if method == "embedding-fl":
+        return orders.embedding_coverage(facts.embeddings)
+    if method == "rds":
+        return orders.round_robin(facts.embeddings, facts.target_embeddings)
+    if method == "column-mean":
+        if facts.utilities is None:
+            raise SelectionError("mean utility needs the utilities of a scored run; score the pool, or leave it out")
+        return orders.by_score(scores.column_means(facts.utilities))
+    raise SelectionError(f"{method} asks the model itself and cannot be had from facts alone; evaluate it as a job")
+
+
+class MethodBench:
+    """One loaded model and a pool that it can read: the orders of all methods."""
+
+    def __init__(
+        self,
+        scorer: "Scorer",
+        template: "Template",
+        samples: "Sequence[Sample]",
+        pool: "Sequence[EncodedSample]",
+        target: "Sequence[EncodedSample]" = (),
+        *,
+        utilities: np.ndarray | csr_array | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Args:
+        samples, pool: the pool's n rows, as texts and as token ids.
+        target: rows of the target, if the selection has one.
+        utilities: (n, n) of the same rows, for "column-mean".
+        stop: asked before every pass.
+        """
+        self._scorer, self._template, self._samples = scorer, template, samples
+        self._pool, self._target, self._utilities, self._stop = pool, target, utilities, stop
+
+    @cached_property
+    def facts(self) -> PoolFacts:
+        """Measured at the first need of them."""
+        from delift_core.baselines.measure import pool_facts
+
+        measured = pool_facts(self._scorer, self._template.head_alone, self._pool, self._target, stop=self._stop)
+        return replace(measured, utilities=self._utilities)
+
+    def order(self, config: MethodConfig) -> np.ndarray:
+        """(n,) int64, the whole order of a method.
+
+        Raises:
+            MethodStopped: `stop` answered True.
+            SelectionError, ScoringError: the method cannot be had with this run or this model.
+        """
+        if config.method == "random":
+            return orders.at_random(len(self._pool), config.seed)
+        if config.method not in MODEL_METHODS:
+            return order_from_facts(config, self.facts)
+        if config.method == "less":
+            from delift_core.baselines.less import less_scores
+
+            head = self._template.head_alone
+            return orders.by_score(
+                less_scores(
+                    self._scorer.loaded, head, self._pool, self._target, config.less, seed=config.seed, stop=self._stop
+                )
+            )
+        from delift_core.baselines import measure
+
+        if config.method == "selectit":
+            found = measure.ratings(self._scorer, self._template, self._samples, stop=self._stop)
+            return orders.by_score(scores.selectit(found, config.certainty))
+        alone = measure.losses_alone(self._scorer, self._pool, stop=self._stop) / self.facts.tokens
+        return orders.discard_from(scores.instruction_following_difficulty(self.facts.loss_per_token, alone), 1.0)

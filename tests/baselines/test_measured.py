@@ -1,0 +1,142 @@
+"""What is asked of a model, on tiny random ones, against whole forward passes by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from delift_core.adapters import LoraSettings, linear_layers, with_lora
+from delift_core.baselines import METHODS, MethodConfig
+from delift_core.baselines.catalogue import LessSettings
+from delift_core.baselines.less import adam_direction, less_scores, project
+from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, losses_alone, pool_facts, ratings
+from delift_core.baselines.ordering import MethodBench
+from delift_core.errors import ScoringError
+from delift_core.models import LoadedModel
+from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.samples import Message, ParsedRecord, Sample, with_ids
+from delift_core.utility.scorer import Scorer
+from tests.tiny_models import FAMILIES, loaded
+
+PAIRS = [("What is 2 + 2?", "4"), ("A colour?", "Blue."), ("Say hi", "Hello there!"), ("Spell cat", "c-a-t"), ("B", "")]
+SAMPLES: tuple[Sample, ...] = with_ids(
+    ParsedRecord((Message("user", prompt), Message("assistant", response or "x")), "{}", "pool.jsonl", line)
+    for line, (prompt, response) in enumerate(PAIRS, start=1)
+)
+QUICK = LessSettings(LoraSettings(2, 4.0), epochs=2, learning_rate=1e-2, projection=64, fewest_rows=3, rows_per_step=2)
+
+
+def encoded(template: Template) -> list[EncodedSample]:
+    return [template.encode(sample.messages) for sample in SAMPLES]
+
+
+def log_p(model: LoadedModel, before: tuple[int, ...], response: tuple[int, ...]) -> float:
+    with torch.inference_mode():
+        logits = model.model(input_ids=torch.tensor([before + response])).logits[0].double().log_softmax(dim=-1)
+    return sum(float(logits[len(before) - 1 + t, token]) for t, token in enumerate(response))
+
+
+def test_losses_with_and_without_the_prompt_are_sums_by_hand() -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    rows, scorer = encoded(template), Scorer(model, tokens_per_batch=100)
+    facts = pool_facts(scorer, template.head_alone, rows, rows[:2])
+    assert facts.loss == pytest.approx(
+        [-log_p(model, template.head_alone + row.query_alone, row.response) for row in rows], rel=1e-5
+    )
+    assert losses_alone(scorer, rows) == pytest.approx([-log_p(model, (256,), row.response) for row in rows], rel=1e-5)
+    assert facts.tokens.tolist() == [len(row.response) for row in rows]
+    assert facts.target_embeddings == pytest.approx(facts.embeddings[:2], abs=1e-5)
+
+
+def test_ratings_are_the_probabilities_of_five_tokens() -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    found = ratings(Scorer(model), template, SAMPLES[:2])
+    assert found.shape == (2, 5, 5)
+    text = f"{RATING_PROMPTS[1]}\n\nInstruction: What is 2 + 2?\n\nResponse: 4\n\nThe score is:"
+    query = template.encode((Message("user", text), Message("assistant", "5"))).query_alone
+    for digit in range(5):
+        token = model.tokenizer(str(digit + 1), add_special_tokens=False).input_ids[0]
+        by_hand = math.exp(log_p(model, template.head_alone + query, (token,)))
+        assert found[0, 1, digit] == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_orders_a_pool_with_a_model(method: str) -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    utilities = np.random.default_rng(0).normal(size=(5, 5))
+    bench = MethodBench(Scorer(model), template, SAMPLES, encoded(template), utilities=utilities)
+    order = bench.order(MethodConfig(method, less=QUICK))
+    assert sorted(order.tolist()) == list(range(5))
+
+
+def test_a_stop_is_heard() -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    for method in ("longest", "ifd", "selectit", "less"):
+        bench = MethodBench(Scorer(model), template, SAMPLES, encoded(template), stop=lambda: True)
+        with pytest.raises(MethodStopped):
+            bench.order(MethodConfig(method, less=QUICK))
+
+
+def test_adam_direction_and_projection_by_hand() -> None:
+    gradient, first, second = (torch.tensor(values) for values in ([0.5, -2.0], [0.1, 0.3], [0.04, 0.0]))
+    expected = [
+        (0.9 * m + 0.1 * g) / math.sqrt(0.999 * v + 0.001 * g * g + 1e-8)
+        for g, m, v in [(0.5, 0.1, 0.04), (-2.0, 0.3, 0.0)]
+    ]
+    assert adam_direction(gradient, first, second).tolist() == pytest.approx(expected, rel=1e-5)
+    vectors = torch.randn(3, 70_000, generator=torch.Generator().manual_seed(1))  # more than one chunk
+    down = project(vectors, 2048, seed=4)
+    assert torch.equal(down[1:2], project(vectors[1:2], 2048, seed=4))
+    lengths = (down.norm(dim=1) / vectors.norm(dim=1)).tolist()
+    assert lengths == pytest.approx([1, 1, 1], abs=0.1)
+    cosine = torch.nn.functional.cosine_similarity
+    assert float(cosine(down[0], down[1], dim=0)) == pytest.approx(
+        float(cosine(vectors[0], vectors[1], dim=0)), abs=0.1
+    )
+
+
+def test_less_prefers_copies_of_the_target_and_leaves_the_model_alone() -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    rows = encoded(template)
+    before = [weight.clone() for weight in model.model.parameters()]
+    found = less_scores(model, template.head_alone, rows, [rows[2]], QUICK, seed=0)
+    assert int(found.argmax()) == 2
+    assert np.abs(found).max() <= 1 + 1e-9
+    assert np.array_equal(found, less_scores(model, template.head_alone, rows, [rows[2]], QUICK, seed=0))
+    after = list(model.model.parameters())
+    assert len(after) == len(before)
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_lora_starts_without_effect_and_leaves_no_trace(family: str) -> None:
+    model = loaded(family)
+    ids = torch.arange(12)[None]
+    names = [name for name, _ in model.model.named_parameters()]
+    plain = model.model(input_ids=ids).logits
+    for _ in range(2):  # a second time as the first
+        with with_lora(model, LoraSettings(2, 4.0), seed=0) as adapted:
+            assert torch.allclose(model.model(input_ids=ids).logits, plain, atol=1e-5)
+            trained = [name for name, weight in adapted.named_parameters() if weight.requires_grad]
+            assert trained
+            assert all("lora" in name for name in trained)
+    assert [name for name, _ in model.model.named_parameters()] == names
+    assert torch.equal(model.model(input_ids=ids).logits, plain)
+
+
+def test_a_model_without_the_layers_lora_wants_says_which_it_has() -> None:
+    model = loaded("gpt2")
+    assert linear_layers(model) == ("c_attn", "c_proj", "c_fc")
+    with (
+        pytest.raises(ScoringError, match="wants the layers q_proj.*this model has c_attn, c_proj, c_fc"),
+        with_lora(model, LoraSettings(layers=("q_proj", "c_fc")), seed=0),
+    ):
+        pytest.fail("there is no such layer")
+    with pytest.raises(ScoringError, match="rank 0"):
+        LoraSettings(rank=0)
