@@ -1,12 +1,13 @@
 """Explore: the utility matrix and the map of the pool."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import streamlit as st
 
 from delift_core.curation import SelectionProblem
-from delift_core.figures.curves import alt_histogram, utility_histogram
+from delift_core.figures.curves import alt_histogram, alt_means, means_histogram, utility_histogram
+from delift_core.figures.matrix_parts import Matrix, harming_share, mean_by_column, mean_by_row, scored_values
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.utility.metrics import METRIC_UNITS, Metric
@@ -20,22 +21,47 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-@st.cache_data(max_entries=8, show_spinner="Counting the pairs…")
-def counted(run_id: str, finished_at: str, metric: Metric, _utility: np.ndarray) -> tuple[Diagnosis, "go.Figure", str]:
-    """What the utilities say, their histogram and its words; kept, since each walks the whole matrix."""
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the utilities of a run are spread, in numbers, pictures and words."""
+
+    found: Diagnosis
+    harming: float
+    histogram: "go.Figure"
+    histogram_alt: str
+    means: "go.Figure"
+    means_alt: str
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting the pairs…")
+def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -> Spread:
+    """Kept, since it walks the whole matrix."""
     unit = "" if metric == "euclidean" else METRIC_UNITS[metric]
-    return diagnose(_utility), utility_histogram(_utility, unit=unit), alt_histogram(_utility)
+    values, helped, helps = scored_values(_utility), mean_by_row(_utility), mean_by_column(_utility)
+    return Spread(
+        diagnose(_utility),
+        harming_share(_utility),
+        utility_histogram(values, unit=unit),
+        alt_histogram(values),
+        means_histogram(helped, helps, unit=unit),
+        alt_means(helped, helps),
+    )
 
 
 def distribution(problem: SelectionProblem) -> None:
     """How the utilities are spread, and what that says."""
     record = problem.run.record
     st.subheader("Distribution")
-    found, figure, alt = counted(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
+    spread = spread_of(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.metric("Pairs that help", f"{found.positive_share:.0%}", width="content")
-        st.markdown(plain(found.sentence), width="stretch")
-    chart(figure, key="distribution", alt=alt)
+        st.metric("Pairs that help", f"{spread.found.positive_share:.0%}", width="content")
+        st.metric("Pairs that harm", f"{spread.harming:.0%}", width="content")
+        st.markdown(plain(spread.found.sentence), width="stretch")
+    left, right = st.columns(2, gap="large")
+    with left:
+        chart(spread.histogram, key="distribution", alt=spread.histogram_alt)
+    with right:
+        chart(spread.means, key="means", alt=spread.means_alt)
 
 
 current = page_setup("explore")

@@ -136,6 +136,50 @@ def alt_histogram(utility: np.ndarray) -> str:
     )
 
 
+def means_histogram(helped: np.ndarray, helps: np.ndarray, *, unit: str = "") -> "go.Figure":
+    """Draws how the means of the rows and of the columns of a utility matrix are spread, as outlines in one picture.
+
+    Args:
+        helped: (n,) float, row means: how much each sample is helped on average; NaN is left out.
+        helps: (m,) float, column means: how much each sample helps on average; NaN is left out.
+        unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
+    """
+    import plotly.graph_objects as go
+
+    parts = [values[np.isfinite(values)].astype(np.float64) for values in (helped, helps)]
+    edges = _edges_around_zero(np.concatenate(parts))
+    figure = go.Figure()
+    for name, dash, values in zip(("row mean: is helped", "column mean: helps"), ("solid", "dash"), parts, strict=True):
+        counts, _ = np.histogram(values, bins=edges)
+        figure.add_scatter(
+            x=np.repeat(edges, 2)[1:-1],
+            y=np.repeat(counts, 2),
+            mode="lines",
+            name=name,
+            line={"dash": dash, "width": 2},
+            hovertemplate="mean U about %{x:+.3g}<br>%{y:,} rows<extra></extra>",
+        )
+    figure.update_xaxes(title=_titled("mean utility of a row, or of a column", unit))
+    figure.update_yaxes(title="rows of the pool")
+    return _framed(figure)
+
+
+def alt_means(helped: np.ndarray, helps: np.ndarray) -> str:
+    """Says in one sentence how the row means and the column means are spread.
+
+    Args:
+        helped, helps: as for `means_histogram`.
+    """
+    said = []
+    for what, values in (("is helped", helped), ("helps", helps)):
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return "Histogram of row and column means with no pair scored yet."
+        low, middle, high = np.quantile(known, [0.05, 0.5, 0.95])
+        said.append(f"{what} by {middle:+.3f} (nine in ten between {low:+.3f} and {high:+.3f})")
+    return f"Histogram of row and column means: on average, the middle row {said[0]} and {said[1]}."
+
+
 def _objective(gains: np.ndarray, k: int) -> np.ndarray:
     """Cumulative objective after 0 to n picks."""
     if not 0 <= k <= gains.size:

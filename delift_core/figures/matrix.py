@@ -1,4 +1,4 @@
-"""The utility matrix as a picture: clipped heat map, block means for large matrices, row orders, mouse events.
+"""The utility matrix as a picture: a clipped heat map, marks on estimated cells, mouse events.
 
 Row i is helped, column j helps. Indices that come back from the mouse are either positions in the pool (a picked
 cell) or indices into the matrix as drawn (a picked box). The module knows nothing of runs, samples or pages.
@@ -6,7 +6,6 @@ cell) or indices into the matrix as drawn (a picked box). The module knows nothi
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil, floor, isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,32 +16,14 @@ from delift_core.errors import DeliftError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-RowOrder = Literal["file", "gain", "cluster", "mean"]
 Mouse = Literal["pick", "box"]
 
-MAX_CELLS_PER_SIDE = 256
+CELLS_PER_SIDE: dict[Mouse, int] = {"pick": 256, "box": 512}
+"""How many rows and columns are drawn at most: picking needs a marker a cell, which is too much for a browser above."""
 CLIP_QUANTILE = 0.98
-_CLUSTER_LIMIT = 2_000
 _LABEL_LENGTH = 14
 _CLEAR = "rgba(0,0,0,0)"
 _HOVER = "%{{y}} helped by %{{x}}<br>U {}<extra></extra>"
-
-
-@dataclass(frozen=True, slots=True)
-class Downsampled:
-    """A matrix cut into blocks.
-
-    Attributes:
-        mean: (p, q) float64, mean of the scored cells of each block; NaN where none is scored.
-        max: (p, q) float64, largest scored cell of each block; NaN where none is scored.
-        row_edges: (p + 1,) int64; block a holds rows row_edges[a] to row_edges[a + 1] - 1.
-        col_edges: (q + 1,) int64, the same for columns.
-    """
-
-    mean: np.ndarray
-    max: np.ndarray
-    row_edges: np.ndarray
-    col_edges: np.ndarray
 
 
 def clip_value(utility: np.ndarray) -> float:
@@ -72,6 +53,7 @@ def utility_heatmap(
     col_positions: Sequence[int] | np.ndarray,
     mouse: Mouse,
     unit: str = "",
+    estimated: np.ndarray | None = None,
 ) -> "go.Figure":
     """Draws a utility matrix around 0, with an invisible overlay that reports what the mouse does.
 
@@ -79,13 +61,14 @@ def utility_heatmap(
     tool is not a selection tool; hence `mouse`.
 
     Args:
-        utility: (r, c) float, r and c <= 256; NaN = not scored, shown as background.
+        utility: (r, c) float, r and c at most `CELLS_PER_SIDE`; NaN = not scored, shown as background.
         row_labels: r short texts for hover and ticks; shown literally.
         col_labels: c short texts, likewise.
         row_positions: (r,) positions in the pool, handed back by `picked_cell`.
         col_positions: (c,) positions, likewise.
         mouse: "pick" lets a click report a cell, "box" lets a drag report a block.
         unit: unit of the metric for the colour bar ("nats"); empty for the Euclidean metric.
+        estimated: (r, c) bool, cells whose value is an estimate; they get a cross and say so when hovered.
 
     Returns:
         A figure without template and without any colour of its own.
@@ -95,7 +78,8 @@ def utility_heatmap(
     """
     import plotly.graph_objects as go
 
-    _check_drawable(utility, (len(row_labels), len(col_labels)), (len(row_positions), len(col_positions)))
+    _check_drawable(utility, mouse, (len(row_labels), len(col_labels)), (len(row_positions), len(col_positions)))
+    guessed = np.zeros(utility.shape, dtype=bool) if estimated is None else estimated
     clip = clip_value(utility)
     heatmap = go.Heatmap(
         z=utility.astype(np.float32),
@@ -107,11 +91,11 @@ def utility_heatmap(
     )
     if mouse == "pick":
         heatmap.update(hoverinfo="skip")
-        overlay = _cell_markers(utility, np.asarray(row_positions), np.asarray(col_positions))
+        overlay = _cell_markers(utility, guessed, np.asarray(row_positions), np.asarray(col_positions))
     else:
         heatmap.update(hovertemplate=_HOVER.format("%{z:+.3f}"), hoverongaps=False)
         overlay = _box_anchor()
-    figure = go.Figure([heatmap, overlay])
+    figure = go.Figure([heatmap, *([_crosses(guessed)] if guessed.any() else []), overlay])
     axis = {"showgrid": False, "zeroline": False, "tick0": 0, "ticks": ""}
     rows, columns = utility.shape
     figure.update_xaxes(title="helper (column j)", range=[-0.5, columns - 0.5], **_ticks(col_labels), **axis)
@@ -140,63 +124,6 @@ def alt_heatmap(utility: np.ndarray) -> str:
         f"pairs help, the mean utility is {scored.mean():+.3f} and the largest {scored.max():+.3f}; colours are "
         f"clipped at plus or minus {clip_value(utility):.3g}."
     )
-
-
-def downsample(utility: np.ndarray, size: int = MAX_CELLS_PER_SIDE) -> Downsampled:
-    """Cuts a matrix into at most `size` by `size` blocks of nearly equal sides, reading one band of rows at a time.
-
-    Args:
-        utility: (r, c) float with NaN = not scored; may be memory-mapped.
-        size: largest number of blocks per side, 1 to 256.
-
-    Raises:
-        DeliftError: `size` is out of range or the matrix is empty.
-    """
-    if not 1 <= size <= MAX_CELLS_PER_SIDE:
-        raise DeliftError(f"block count {size} is outside 1 to {MAX_CELLS_PER_SIDE}; choose a size in that range")
-    if utility.ndim != 2 or 0 in utility.shape:
-        raise DeliftError(f"a matrix of shape {utility.shape} has no blocks; score some pairs first")
-    row_edges, col_edges = (_edges(side, size) for side in utility.shape)
-    shape = (row_edges.size - 1, col_edges.size - 1)
-    mean, largest = np.full(shape, np.nan), np.full(shape, np.nan)
-    for band in range(shape[0]):
-        rows = np.asarray(utility[row_edges[band] : row_edges[band + 1]], dtype=np.float64)
-        scored = ~np.isnan(rows)
-        counts = np.add.reduceat(scored.sum(axis=0), col_edges[:-1])
-        sums = np.add.reduceat(np.where(scored, rows, 0.0).sum(axis=0), col_edges[:-1])
-        tops = np.maximum.reduceat(np.where(scored, rows, -np.inf).max(axis=0), col_edges[:-1])
-        filled = counts > 0
-        mean[band, filled] = sums[filled] / counts[filled]
-        largest[band, filled] = tops[filled]
-    return Downsampled(mean, largest, row_edges, col_edges)
-
-
-def order_rows(utility: np.ndarray, by: RowOrder, gains: np.ndarray | None = None) -> np.ndarray:
-    """Orders the rows of a matrix for display; for a square matrix the same order suits its columns.
-
-    Args:
-        utility: (n, c) float with NaN = not scored.
-        by: "file" keeps the order, "gain" puts the largest gain first, "mean" the most-helped row first, "cluster"
-            puts alike rows side by side: leaf order of average-linkage clustering over rows (and columns, when the
-            matrix is square), or beyond 2,000 rows the order along the first principal component.
-        gains: (n,) float, needed by "gain"; NaN comes last.
-
-    Returns:
-        (n,) int64, a permutation of 0 to n - 1; equal inputs give equal orders, ties keep file order.
-
-    Raises:
-        DeliftError: `by` is "gain" and `gains` is missing or has another length.
-    """
-    count = utility.shape[0]
-    if by == "gain":
-        if gains is None or gains.shape != (count,):
-            raise DeliftError(f"ordering {count} rows by gain needs {count} gains; make a selection on this run first")
-        return _descending(gains)
-    if by == "mean":
-        return _descending(_row_means(utility))
-    if by == "cluster" and count > 2:
-        return _leaf_order(utility) if count <= _CLUSTER_LIMIT else _principal_order(utility)
-    return np.arange(count, dtype=np.int64)
 
 
 def picked_cell(event: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -237,18 +164,41 @@ def picked_box(event: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
     return (*sides[0], *sides[1])
 
 
-def _check_drawable(utility: np.ndarray, *sizes: tuple[int, int]) -> None:
-    if utility.ndim != 2 or max(utility.shape) > MAX_CELLS_PER_SIDE:
+def _check_drawable(utility: np.ndarray, mouse: Mouse, *sizes: tuple[int, int]) -> None:
+    most = CELLS_PER_SIDE[mouse]
+    if utility.ndim != 2 or max(utility.shape) > most:
         raise DeliftError(
-            f"a matrix of shape {utility.shape} cannot be drawn cell by cell; cut it to {MAX_CELLS_PER_SIDE} blocks "
-            "per side first"
+            f"a matrix of shape {utility.shape} cannot be drawn cell by cell; cut it to {most} blocks per side first"
         )
     for size in sizes:
         if size != utility.shape:
             raise DeliftError(f"labels or positions for {size} cells do not fit a matrix of shape {utility.shape}")
 
 
-def _cell_markers(utility: np.ndarray, row_positions: np.ndarray, col_positions: np.ndarray) -> "go.Scattergl":
+def _crosses(estimated: np.ndarray) -> "go.Scattergl":
+    """A small cross on each estimated cell, which tells it from a measured one without colour."""
+    import plotly.graph_objects as go
+
+    at_row, at_column = np.nonzero(estimated)
+    return go.Scattergl(
+        x=at_column.astype(np.int16),
+        y=at_row.astype(np.int16),
+        mode="markers",
+        hoverinfo="skip",
+        marker={
+            "symbol": "x-thin-open",
+            "size": min(9, max(3, 240 // max(estimated.shape))),
+            "color": "rgba(110,120,128,0.9)",
+            "line": {"width": 1},
+        },
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
+    )
+
+
+def _cell_markers(
+    utility: np.ndarray, estimated: np.ndarray, row_positions: np.ndarray, col_positions: np.ndarray
+) -> "go.Scattergl":
     """One invisible marker per cell, with the two positions in the pool as custom data."""
     import plotly.graph_objects as go
 
@@ -259,7 +209,10 @@ def _cell_markers(utility: np.ndarray, row_positions: np.ndarray, col_positions:
         y=at_row,
         mode="markers",
         customdata=np.column_stack([row_positions[at_row], col_positions[at_column]]).astype(np.int32),
-        text=[f"{value:+.3f}" if isfinite(value) else "not scored" for value in utility.ravel().tolist()],
+        text=[
+            (f"{value:+.3f}{', estimated' if guess else ''}" if isfinite(value) else "not scored")
+            for value, guess in zip(utility.ravel().tolist(), estimated.ravel().tolist(), strict=True)
+        ],
         hovertemplate=_HOVER.format("%{text}"),
         marker={"symbol": "square", "size": max(3, 480 // max(rows, columns, 1)), "color": _CLEAR},
         selected={"marker": {"opacity": 0}},
@@ -313,56 +266,6 @@ def _literal(label: str) -> str:
     line = " ".join(label.split())
     cut = line if len(line) <= _LABEL_LENGTH else line[: _LABEL_LENGTH - 1] + "…"
     return html.escape(cut, quote=False)
-
-
-def _edges(side: int, size: int) -> np.ndarray:
-    return np.asarray(np.linspace(0, side, min(side, size) + 1).round(), dtype=np.int64)
-
-
-def _descending(values: np.ndarray) -> np.ndarray:
-    return np.argsort(-np.nan_to_num(values.astype(np.float64), nan=-np.inf), kind="stable").astype(np.int64)
-
-
-def _row_means(utility: np.ndarray) -> np.ndarray:
-    scored = ~np.isnan(utility)
-    counts = scored.sum(axis=1)
-    sums = np.where(scored, utility, 0.0).sum(axis=1, dtype=np.float64)
-    means: np.ndarray = np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-    return means
-
-
-def _profiles(utility: np.ndarray, most: int | None = None) -> np.ndarray:
-    """What makes rows alike: how they are helped and, for a square matrix, how they help; unscored counts as 0."""
-    rows, columns = utility.shape
-    take = np.arange(columns) if most is None or columns <= most else np.linspace(0, columns - 1, most).astype(int)
-    parts = [utility[:, take], utility[take].T] if rows == columns else [utility[:, take]]
-    return np.nan_to_num(np.concatenate(parts, axis=1).astype(np.float64))
-
-
-def _leaf_order(utility: np.ndarray) -> np.ndarray:
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    profiles = _profiles(utility)
-    norms = np.einsum("ij,ij->i", profiles, profiles)
-    squared = norms[:, None] + norms[None, :] - 2 * profiles @ profiles.T
-    distances = np.sqrt(np.maximum(squared, 0.0))
-    np.fill_diagonal(distances, 0.0)
-    tree = linkage(squareform(distances, checks=False), method="average")
-    return np.asarray(leaves_list(tree), dtype=np.int64)
-
-
-def _principal_order(utility: np.ndarray, columns: int = 256, rounds: int = 30) -> np.ndarray:
-    profiles = _profiles(utility, columns)
-    profiles = profiles - profiles.mean(axis=0)
-    axis = np.ones(profiles.shape[1]) + np.linspace(0, 1, profiles.shape[1])
-    for _ in range(rounds):
-        axis = profiles.T @ (profiles @ axis)
-        length = float(np.linalg.norm(axis))
-        if length == 0.0:
-            break
-        axis = axis / length
-    return np.argsort(profiles @ axis, kind="stable").astype(np.int64)
 
 
 def _boxes(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from delift_core.errors import DeliftError, ScoringError
 from delift_core.jobs.backends import HERE, Placement
@@ -36,17 +37,21 @@ _STATUS: dict[ObservedState, RunStatus] = {
 class Utilities:
     """What selection needs of a finished run, in one metric; row i is helped, column j helps.
 
+    A matrix of which not every pair was scored is a csr_array; its stored entries are the scored ones.
+
     Attributes:
-        pool: (n, n) float32, NaN on the diagonal.
+        pool: (n, n) float32, NaN on the diagonal of a dense one.
         diagonal: (n,) float32, each sample with itself as example.
         target: (t, n) float32, target rows helped by pool columns; None without a target.
         existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
+        estimated: (n, n) float32, values of pool pairs that were not scored; None without estimates.
     """
 
-    pool: np.ndarray
+    pool: np.ndarray | csr_array
     diagonal: np.ndarray
-    target: np.ndarray | None
-    existing: np.ndarray | None
+    target: np.ndarray | csr_array | None
+    existing: np.ndarray | csr_array | None
+    estimated: csr_array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,59 +1,75 @@
-"""The utility matrix to look at: ordered, zoomed by box, and one picked pair of rows in full.
-
-The pair is kept as two lines of the pool under one key of the session; a click on the matrix and the two line
-fields both write it.
-"""
+"""The utility matrix to look at: ordered, in blocks where it is large, zoomed by box, with one picked pair in full."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
+from scipy.sparse import csr_array
 
+from delift_core.composition import Facet
 from delift_core.curation import SelectionProblem
 from delift_core.figures.matrix import (
-    MAX_CELLS_PER_SIDE,
+    CELLS_PER_SIDE,
     Mouse,
-    RowOrder,
     alt_heatmap,
     clip_value,
-    downsample,
-    order_rows,
     picked_box,
     picked_cell,
     utility_heatmap,
 )
+from delift_core.figures.matrix_parts import Matrix, RowOrder, blocks, order_by_label, order_rows, window
 from delift_core.samples import Sample
 from delift_core.selection.types import GreedyOrder
-from delift_core.utility.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
-from pages.ui.blocks import clear_errors
-from pages.ui.pair_tokens import tokens_view
-from pages.ui.sample_view import ROLE_ICONS
+from delift_core.utility.metrics import METRIC_UNITS
+from pages.ui.blocks import plain
+from pages.ui.composition_view import facets_of
+from pages.ui.pair_view import pair_view, set_pair, settle_pair
 
-ROW_LINE, COLUMN_LINE = "row_line", "column_line"
-_PAIR, _PAIR_RUN = "pair", "pair_run"
 ORDERS: dict[RowOrder, str] = {
-    "cluster": "Alike rows together",
+    "similarity": "Alike rows together",
     "file": "File order",
     "gain": "Gain, largest first",
     "mean": "Most helped first",
 }
 MOUSE: dict[Mouse, str] = {"pick": "Pick a cell", "box": "Zoom to a box"}
+SHOWN = {"mean": "Mean", "max": "Largest"}
 Window = tuple[int, int, int, int]
 """Rows lo to hi and columns lo to hi of the ordered matrix, half open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A window of the ordered matrix as it is drawn; an edge is a place in the ordered matrix."""
+    """A window of the ordered matrix as it is drawn; an edge is a place in the ordered matrix.
+
+    Attributes:
+        estimated: which cells are estimates; of blocks none is marked.
+        guesses: how many pairs of the window are estimated, and how many are scored or estimated.
+    """
 
     values: np.ndarray
     row_edges: np.ndarray
     col_edges: np.ndarray
+    estimated: np.ndarray
+    guesses: tuple[int, int] = (0, 0)
 
     @property
     def is_blocks(self) -> bool:
         """Whether a cell stands for more than one pair."""
         return any(len(edges) - 1 < int(edges[-1] - edges[0]) for edges in (self.row_edges, self.col_edges))
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the tools above the matrix say: how rows are ordered, what the mouse does, what a block shows."""
+
+    order: RowOrder | Facet
+    mouse: Mouse
+    shown: str
+
+    @property
+    def order_in_words(self) -> str:
+        """For the line above the matrix."""
+        return f"By {self.order.name.lower()}" if isinstance(self.order, Facet) else ORDERS[self.order]
 
 
 def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
@@ -63,31 +79,32 @@ def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
         problem: run and metric; its objective does not matter here.
         greedy: order and gains of the current selection, if there is one.
     """
-    utility = problem.utilities.pool
-    _settle_pair(problem)
+    settle_pair(problem)
     left, right = st.columns([2, 1], gap="large")
     with left:
-        by, mouse = _tools(greedy is not None)
-        record = problem.run.record
-        identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, by)
-        gains = None
-        if by == "gain" and greedy is not None:
-            gains = np.full(len(utility), np.nan)
-            gains[greedy.order] = greedy.gains
-            identity = (*identity, greedy.order.tobytes())
-        zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
-        window = zooms[-1] if zooms else (0, len(utility), 0, len(utility))
-        with st.container():  # for the spinners
-            order = _order(identity, by, utility, gains)
-            picture = _picture(identity, window, utility, order)
-        _zoom_line(zooms, len(utility))
-        _draw(problem, picture, order, mouse, zooms)
+        _heatmap(problem, greedy)
     with right:
         pair_view(problem)
 
 
-def _tools(has_gains: bool) -> tuple[RowOrder, Mouse]:
-    """What the mouse does, and the order of the rows; a new order starts from the whole matrix."""
+def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
+    record, n = problem.run.record, len(problem.run.pool)
+    wishes = _tools(n, greedy is not None, facets_of(problem.run))
+    zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
+    view = zooms[-1] if zooms else (0, n, 0, n)
+    identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, wishes.order_in_words)
+    if wishes.order == "gain" and greedy is not None:
+        identity = (*identity, greedy.order.tobytes())
+    with st.container():  # for the spinners
+        order = _order(identity, wishes.order, problem.utilities.pool, greedy)
+        picture = _picture(identity, view, wishes.shown, CELLS_PER_SIDE[wishes.mouse], problem, order)
+    _zoom_line(zooms, n, wishes.order_in_words)
+    _draw(problem, picture, order, wishes, zooms)
+
+
+def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
+    """What the mouse does, what is shown, and the order of the rows; a new order starts from the whole matrix."""
+    by_name = {facet.name: facet for facet in labels}
     with st.container(horizontal=True, vertical_alignment="center"):
         mouse: Mouse = st.segmented_control(
             "Mouse",
@@ -98,18 +115,31 @@ def _tools(has_gains: bool) -> tuple[RowOrder, Mouse]:
             key="mouse",
             label_visibility="collapsed",
         )
+        shown = "mean"
+        if n > CELLS_PER_SIDE[mouse]:
+            shown = st.segmented_control(
+                "A block shows",
+                list(SHOWN),
+                default="mean",
+                required=True,
+                format_func=SHOWN.__getitem__,
+                key="block_shows",
+                label_visibility="collapsed",
+                help="Of the pairs in a block: their mean, or the largest of them",
+            )
         with st.popover("Order", icon=":material/sort:", help="The order of the rows; columns follow it"):
-            by: RowOrder = st.radio(
+            name = st.radio(
                 "Order rows and columns by",
-                list(ORDERS),
-                format_func=ORDERS.__getitem__,
+                [*ORDERS, *by_name],
+                format_func=lambda name: ORDERS.get(name, name),
                 key="row_order",
                 on_change=_zoom_out_all,
             )
-            if by == "gain" and not has_gains:
+            order: RowOrder | Facet = by_name.get(name) or next((by for by in ORDERS if by == name), "file")
+            if order == "gain" and not has_gains:
                 st.caption("There is no selection yet, so there are no gains: rows are in file order.")
-                by = "file"
-    return by, mouse
+                order = "file"
+    return Wishes(order, mouse, shown)
 
 
 def _zoom_out(zooms: list[Window]) -> None:
@@ -122,28 +152,26 @@ def _zoom_out_all() -> None:
             st.session_state[key] = []
 
 
-def _zoom_line(zooms: list[Window], n: int) -> None:
-    """Where we are in the matrix, and the way back."""
+def _zoom_line(zooms: list[Window], n: int, order: str) -> None:
+    """Where we are in the matrix, how it is ordered, and the way back."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if not zooms:
-            st.caption(f"All {n:,} rows by {n:,} columns", width="content")
+            st.caption(plain(f"All {n:,} rows by {n:,} columns. {order}."), width="content")
             return
         top, bottom, first, last = zooms[-1]
-        st.caption(
-            f"Places {top + 1:,}–{bottom:,} of the rows by {first + 1:,}–{last:,} of the columns", width="content"
-        )
+        where = f"Places {top + 1:,} to {bottom:,} of the rows by {first + 1:,} to {last:,} of the columns"
+        st.caption(plain(f"{where}. {order}."), width="content")
         st.button(
             "Back", icon=":material/arrow_back:", type="tertiary", on_click=_zoom_out, args=(zooms,), key="zoom_back"
         )
         st.button("Whole matrix", icon=":material/zoom_out_map:", type="tertiary", on_click=zooms.clear, key="zoom_all")
 
 
-def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, mouse: Mouse, zooms: list[Window]) -> None:
-    blocks = picture.is_blocks
+def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, wishes: Wishes, zooms: list[Window]) -> None:
     pool = problem.run.pool
     shown = [order[edges[:-1]] for edges in (picture.row_edges, picture.col_edges)]
     labels = [_labels(edges, order, pool) for edges in (picture.row_edges, picture.col_edges)]
-    if blocks:  # a click then means the block, by its place in the picture
+    if picture.is_blocks:  # a click then means the block, by its place in the picture
         shown = [np.arange(len(edges) - 1) for edges in (picture.row_edges, picture.col_edges)]
     unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
     figure = utility_heatmap(
@@ -152,10 +180,11 @@ def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, mouse:
         col_labels=labels[1],
         row_positions=shown[0],
         col_positions=shown[1],
-        mouse=mouse,
+        mouse=wishes.mouse,
         unit=unit,
+        estimated=picture.estimated,
     )
-    key = "matrix_" + "_".join(str(edge) for edge in (*zooms[-1], mouse)) if zooms else f"matrix_{mouse}"
+    key = "_".join(str(part) for part in ("matrix", *(zooms[-1] if zooms else ()), wishes.mouse, wishes.shown))
     st.plotly_chart(
         figure.update_layout(template="streamlit"),
         theme="streamlit",
@@ -164,15 +193,28 @@ def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, mouse:
         on_select=lambda: _on_mouse(key, picture, pool, zooms),
         selection_mode=("points", "box"),
     )
-    if blocks:
-        st.caption(
-            f"More than {MAX_CELLS_PER_SIDE} rows: each cell is the mean of a block of pairs. Click a block, or drag a "
-            "box, to zoom into it."
+    for sentence in _legend(picture, wishes, unit):
+        st.caption(sentence)
+
+
+def _legend(picture: Picture, wishes: Wishes, unit: str) -> list[str]:
+    """What the picture cannot say itself."""
+    said = []
+    if picture.is_blocks:
+        what = "the mean" if wishes.shown == "mean" else "the largest"
+        said.append(
+            f"More than {CELLS_PER_SIDE[wishes.mouse]} rows or columns: each cell is {what} of a block of pairs. Click "
+            "a block, or drag a box, to zoom into it, down to single pairs."
         )
-    st.caption(
+    guessed, known = picture.guesses
+    if guessed:
+        crosses = "" if picture.is_blocks else "Crosses are estimates. "
+        said.append(f"{crosses}{guessed:,} of the {known:,} values here are estimated, not measured.")
+    said.append(
         f"Row i is helped, column j helps. Colours are clipped at ±{clip_value(picture.values):.3g}"
         f"{f' {unit}' if unit else ''}, the 98th percentile; cells without colour are not scored."
     )
+    return said
 
 
 def _on_mouse(key: str, picture: Picture, pool: tuple[Sample, ...], zooms: list[Window]) -> None:
@@ -180,13 +222,13 @@ def _on_mouse(key: str, picture: Picture, pool: tuple[Sample, ...], zooms: list[
     event = st.session_state[key]
     cell, box = picked_cell(event), picked_box(event)
     if cell is not None and not picture.is_blocks:
-        st.session_state[_PAIR] = pool[cell[0]].line, pool[cell[1]].line
+        set_pair(pool[cell[0]].line, pool[cell[1]].line)
         return
     if cell is not None:
         box = (cell[0], cell[0] + 1, cell[1], cell[1] + 1)
-    window = box_window(picture, box) if box is not None else None
-    if window is not None:
-        zooms.append(window)
+    view = box_window(picture, box) if box is not None else None
+    if view is not None:
+        zooms.append(view)
 
 
 def box_window(picture: Picture, box: tuple[int, int, int, int]) -> Window | None:
@@ -208,89 +250,58 @@ def _labels(edges: np.ndarray, order: np.ndarray, pool: tuple[Sample, ...]) -> l
 
 
 @st.cache_data(max_entries=16, show_spinner="Ordering the rows…")
-def _order(identity: tuple[object, ...], by: RowOrder, _utility: np.ndarray, _gains: np.ndarray | None) -> np.ndarray:
-    return order_rows(_utility, by, _gains)
+def _order(
+    identity: tuple[object, ...], _by: RowOrder | Facet, _utility: Matrix, _greedy: GreedyOrder | None
+) -> np.ndarray:
+    if isinstance(_by, Facet):
+        return order_by_label(_by.codes)
+    gains = None
+    if _greedy is not None:
+        gains = np.full(_utility.shape[0], np.nan)
+        gains[_greedy.order] = _greedy.gains
+    return order_rows(_utility, _by, gains)
 
 
 @st.cache_data(max_entries=32, show_spinner="Drawing the matrix…")
-def _picture(identity: tuple[object, ...], window: Window, _utility: np.ndarray, _order: np.ndarray) -> Picture:
-    top, bottom, first, last = window
-    part = _utility[np.ix_(_order[top:bottom], _order[first:last])]
-    if max(part.shape) <= MAX_CELLS_PER_SIDE:
-        return Picture(part, np.arange(top, bottom + 1), np.arange(first, last + 1))
-    blocks = downsample(part)
-    return Picture(blocks.mean, blocks.row_edges + top, blocks.col_edges + first)
+def _picture(
+    identity: tuple[object, ...], view: Window, shown: str, most: int, _problem: SelectionProblem, _order: np.ndarray
+) -> Picture:
+    return picture_of(_problem.utilities.pool, _problem.utilities.estimated, _order, view, shown, most)
 
 
-def _settle_pair(problem: SelectionProblem) -> None:
-    """Starts with the pair that helps most, and leaves a pair of another run behind."""
-    run_id, pool = problem.run.record.id, problem.run.pool
-    if st.session_state.get(_PAIR_RUN) != run_id:
-        utility = problem.utilities.pool
-        best = int(np.nanargmax(utility)) if np.isfinite(utility).any() else 0
-        row, column = divmod(best, len(pool))
-        st.session_state[_PAIR_RUN], st.session_state[_PAIR] = run_id, (pool[row].line, pool[column].line)
+def picture_of(
+    utility: Matrix, estimated: csr_array | None, order: np.ndarray, view: Window, shown: str, most: int
+) -> Picture:
+    """A window of the ordered matrix, in full or, with more than `most` rows or columns, in blocks.
 
-
-def _take_typed_pair() -> None:
-    st.session_state[_PAIR] = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE]
-
-
-def pair_view(problem: SelectionProblem) -> None:
-    """The picked pair: who is helped, who helps, by how much, and both texts in full."""
-    pool = problem.run.pool
-    st.subheader("Pair")
-    highest = max(sample.line for sample in pool)
-    row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
-    with st.grid(2, min_column_width=110):
-        for label, key, what in (("Helped (row)", ROW_LINE, "row i"), ("Helper (column)", COLUMN_LINE, "column j")):
-            st.number_input(
-                label, 1, highest, step=1, key=key, required=True, on_change=_take_typed_pair, help=f"Line of {what}"
-            )
-    positions = {sample.line: position for position, sample in enumerate(pool)}
-    for line in (row_line, column_line):
-        if line not in positions:
-            st.info(f"Line {line} is not among the scored rows of the pool.", icon=":material/info:")
-            return
-    row, column = positions[row_line], positions[column_line]
-    with clear_errors():
-        _pair_numbers(problem, row, column)
-        tokens_view(problem.run, pool[row], pool[column])
-    _text_of("Helped", pool[row])
-    _text_of("Helper", pool[column])
-
-
-def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
-    """U, and the two numbers that it is the difference of."""
-    run, metric = problem.run, problem.metric
-    helped, helper = run.pool[row], run.pool[column]
-    value = float(problem.utilities.diagonal[row] if row == column else problem.utilities.pool[row, column])
-    alone = run.store.alone([helped.content_hash])
-    with_example = run.store.pair_statistics([helped.content_hash], helper.content_hash)
-    if metric == "euclidean":
-        name, before, after = "d", distance(alone.statistics, alone.tokens), distance(with_example, alone.tokens)
-    else:
-        length = alone.tokens if metric == "pmi-per-token" else 1
-        name, before, after = "log p", *(part[:, LOG_PROBABILITY] / length for part in (alone.statistics, with_example))
-    verb = "helps" if value > 0 else "harms" if value < 0 else "does not change"
-    if row == column:
-        st.caption("A row as its own example carries its answer along: this is no gain and is left out of the matrix.")
-    else:
-        st.markdown(f"Line {helper.line} **{verb}** the model on line {helped.line}.")
-    st.table(
-        {
-            f"Utility U ({METRIC_UNITS[metric]})": f"{value:+.3f}",
-            f"{name} of line {helped.line} alone": f"{float(before[0]):.3f}",
-            f"{name} with line {helper.line} as example": f"{float(after[0]):.3f}",
-        },
-        border="horizontal",
+    Args:
+        estimated: values of pairs that `utility` lacks, in the same places.
+        shown: "mean" or "max" of the pairs in a block.
+    """
+    top, bottom, first, last = view
+    rows, columns = order[top:bottom], order[first:last]
+    if max(rows.size, columns.size) <= most:
+        values = window(utility, rows, columns)
+        scored = int(np.isfinite(values).sum())
+        guess = np.full_like(values, np.nan) if estimated is None else window(estimated, rows, columns)
+        guessed = np.isnan(values) & np.isfinite(guess)
+        values = np.where(guessed, guess, values)
+        n_guessed = int(guessed.sum())
+        edges = np.arange(top, bottom + 1), np.arange(first, last + 1)
+        return Picture(values, *edges, guessed, (n_guessed, scored + n_guessed))
+    part = blocks(utility, rows, columns, most)
+    values, counts, n_guessed = getattr(part, shown), part.scored, 0
+    if estimated is not None:
+        guess = blocks(estimated, rows, columns, most)
+        n_guessed = int(guess.scored.sum())
+        both = np.stack([np.nan_to_num(values), np.nan_to_num(getattr(guess, shown))])
+        weights = np.stack([counts, guess.scored])
+        if shown == "max":
+            merged = np.where(weights > 0, both, -np.inf).max(axis=0)
+        else:
+            merged = (both * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1)
+        values = np.where(weights.sum(axis=0) > 0, merged, np.nan)
+    none = np.zeros(values.shape, dtype=bool)
+    return Picture(
+        values, part.row_edges + top, part.col_edges + first, none, (n_guessed, int(counts.sum()) + n_guessed)
     )
-
-
-def _text_of(part: str, sample: Sample) -> None:
-    """One row's conversation, literally."""
-    st.markdown(f"**{part}** · line {sample.line}")
-    with st.container(border=True, height="content"):
-        for message in sample.messages:
-            st.caption(f"{ROLE_ICONS[message.role]} {message.role}")
-            st.text(message.content)

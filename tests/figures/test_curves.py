@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delift_core.errors import DeliftError
-from delift_core.figures.curves import alt_gain_curve, alt_histogram, gain_curve, knee, utility_histogram
+from delift_core.figures.curves import (
+    alt_gain_curve,
+    alt_histogram,
+    alt_means,
+    gain_curve,
+    knee,
+    means_histogram,
+    utility_histogram,
+)
 
 GAINS = np.array([8.0, 4.0, 1.0, 0.5, 0.5])
 
@@ -124,6 +132,16 @@ def test_odd_spreads_still_make_a_histogram(values: list[float]) -> None:
     counted = sum(int(trace.y.sum()) for trace in utility_histogram(utility).data)
     assert counted == np.count_nonzero(~np.isnan(utility))
     assert alt_histogram(utility).endswith(".")
+
+
+def test_means_of_rows_and_columns_are_outlines_told_apart_by_their_dashes() -> None:
+    helped, helps = np.array([0.1, 0.2, np.nan, -0.1]), np.array([0.0, 0.4])
+    rows, columns = means_histogram(helped, helps).data
+    assert (rows.line.dash, columns.line.dash) == ("solid", "dash")
+    assert rows.y[::2].sum() == 3 and columns.y[::2].sum() == 2 and len(rows.x) == len(rows.y)
+    assert named_colours(without_template(means_histogram(helped, helps))) == []
+    assert "is helped by +0.100" in alt_means(helped, helps) and "helps by +0.200" in alt_means(helped, helps)
+    assert "no pair scored" in alt_means(np.array([np.nan]), helps)
 
 
 def test_the_alternative_texts_state_the_findings() -> None:

@@ -1,4 +1,4 @@
-"""The utility heat map: colours left to the theme, positions handed back, blocks and orders against plain loops."""
+"""The utility heat map: colours left to the theme, positions handed back, estimates marked, mouse events read."""
 
 from typing import Any
 
@@ -6,21 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from delift_core.errors import DeliftError
 from delift_core.figures.matrix import (
-    RowOrder,
     alt_heatmap,
     clip_value,
-    downsample,
-    order_rows,
     picked_box,
     picked_cell,
     utility_heatmap,
 )
-
-ORDERS: tuple[RowOrder, ...] = ("file", "gain", "cluster", "mean")
 
 # Events as a browser sent them (streamlit 1.67): a typed array of custom data arrives as a mapping.
 CLICK = {
@@ -50,12 +44,6 @@ BOX = {
     }
 }
 EMPTY: dict[str, Any] = {"selection": {"points": [], "point_indices": [], "box": [], "lasso": []}}
-
-matrices = hnp.arrays(
-    np.float64,
-    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9),
-    elements=st.one_of(st.just(np.nan), st.floats(-3, 3)),
-)
 
 
 def square(n: int = 12, seed: int = 0) -> np.ndarray:
@@ -106,6 +94,17 @@ def test_a_click_needs_a_drag_tool_that_does_not_select_and_a_box_sends_no_cells
     assert len(boxing.data[1].x) == 1 and boxing.data[1].customdata is None
 
 
+def test_estimated_cells_have_a_cross_and_say_so() -> None:
+    utility = square(4)
+    estimated = np.zeros((4, 4), dtype=bool)
+    estimated[0, 3] = estimated[2, 1] = True
+    _, crosses, overlay = heatmap(utility, estimated=estimated).data
+    assert list(zip(crosses.y, crosses.x, strict=True)) == [(0, 3), (2, 1)] and "x" in crosses.marker.symbol
+    said = np.array(["estimated" in text for text in overlay.text]).reshape(4, 4)
+    np.testing.assert_array_equal(said, estimated)
+    assert crosses.hoverinfo == "skip" and len(heatmap(utility).data) == 2
+
+
 def test_row_zero_stands_on_top_and_the_axes_say_who_helps_whom() -> None:
     layout = heatmap(square(5)).layout
     assert tuple(layout.yaxis.range) == (4.5, -0.5) and tuple(layout.xaxis.range) == (-0.5, 4.5)
@@ -133,7 +132,12 @@ def test_labels_are_shown_literally_short_and_on_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "changes"),
-    [((257, 2), {}), ((3, 3), {"row_labels": ["only one"]}), ((3, 3), {"col_positions": [1, 2]})],
+    [
+        ((257, 2), {}),
+        ((2, 513), {"mouse": "box"}),
+        ((3, 3), {"row_labels": ["only one"]}),
+        ((3, 3), {"col_positions": [1, 2]}),
+    ],
 )
 def test_what_cannot_be_drawn_is_refused(shape: tuple[int, int], changes: dict[str, Any]) -> None:
     with pytest.raises(DeliftError):
@@ -152,72 +156,6 @@ def test_the_clip_is_positive_even_without_contrast() -> None:
     assert clip_value(np.full((2, 2), np.nan)) == 1.0
     assert clip_value(np.zeros((4, 4))) == 1.0
     assert clip_value(np.r_[np.zeros(200), -0.3]) == pytest.approx(0.3)
-
-
-@given(matrices, st.integers(1, 9))
-def test_blocks_agree_with_plain_loops(utility: np.ndarray, size: int) -> None:
-    blocks = downsample(utility, size)
-    assert blocks.mean.shape == tuple(min(side, size) for side in utility.shape)
-    for edges, side in ((blocks.row_edges, utility.shape[0]), (blocks.col_edges, utility.shape[1])):
-        assert edges[0] == 0 and edges[-1] == side
-        widths = np.diff(edges)
-        assert widths.min() >= 1 and widths.max() - widths.min() <= 1
-    for a in range(blocks.mean.shape[0]):
-        for b in range(blocks.mean.shape[1]):
-            scored = [
-                utility[i, j]
-                for i in range(blocks.row_edges[a], blocks.row_edges[a + 1])
-                for j in range(blocks.col_edges[b], blocks.col_edges[b + 1])
-                if not np.isnan(utility[i, j])
-            ]
-            expected = (sum(scored) / len(scored), max(scored)) if scored else (np.nan, np.nan)
-            np.testing.assert_allclose((blocks.mean[a, b], blocks.max[a, b]), expected, atol=1e-12)
-
-
-def test_a_small_matrix_is_its_own_blocks() -> None:
-    utility = square(6)
-    blocks = downsample(utility)
-    np.testing.assert_array_equal(blocks.mean, utility)
-    np.testing.assert_array_equal(blocks.max, utility)
-    assert blocks.row_edges.tolist() == list(range(7))
-
-
-@pytest.mark.parametrize(("utility", "size"), [(np.zeros((3, 3)), 0), (np.zeros((3, 3)), 257), (np.zeros((0, 3)), 4)])
-def test_blocks_that_cannot_be_are_refused(utility: np.ndarray, size: int) -> None:
-    with pytest.raises(DeliftError):
-        downsample(utility, size)
-
-
-@given(matrices, st.sampled_from(ORDERS))
-def test_every_order_is_a_permutation_and_repeats_itself(utility: np.ndarray, by: RowOrder) -> None:
-    gains = np.nan_to_num(utility[:, 0])
-    order = order_rows(utility, by, gains)
-    assert sorted(order.tolist()) == list(range(len(utility)))
-    np.testing.assert_array_equal(order, order_rows(utility.copy(), by, gains.copy()))
-
-
-def test_orders_by_gain_and_mean_put_the_largest_first_with_ties_in_file_order() -> None:
-    utility = np.array([[np.nan, 0.1, 0.3], [0.4, np.nan, 0.6], [np.nan] * 3, [0.5, 0.5, 0.5]])
-    assert order_rows(utility, "mean").tolist() == [1, 3, 0, 2]
-    assert order_rows(utility, "gain", np.array([1.0, np.nan, 3.0, 1.0])).tolist() == [2, 0, 3, 1]
-    assert order_rows(utility, "file").tolist() == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("limit", [2_000, 5])
-def test_clusters_put_alike_rows_side_by_side(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delift_core.figures.matrix._CLUSTER_LIMIT", limit)
-    rng = np.random.default_rng(3)
-    group = rng.permutation(np.repeat([0, 1], 10))
-    utility = np.where(group[:, None] == group[None, :], 0.5, -0.5) + rng.normal(0, 0.01, (20, 20))
-    np.fill_diagonal(utility, np.nan)
-    ordered = group[order_rows(utility, "cluster")]
-    assert np.count_nonzero(np.diff(ordered)) == 1
-
-
-@pytest.mark.parametrize("gains", [None, np.zeros(3)])
-def test_an_order_by_gain_needs_one_gain_per_row(gains: np.ndarray | None) -> None:
-    with pytest.raises(DeliftError, match="12 gains"):
-        order_rows(square(), "gain", gains)
 
 
 def test_a_recorded_click_names_the_positions_of_the_cell() -> None:

@@ -8,17 +8,18 @@ import pytest
 import streamlit as st
 from hypothesis import given
 from hypothesis import strategies as strategy
+from scipy.sparse import coo_array
 from streamlit.testing.v1 import AppTest
 
 from delift_core.errors import DeliftError
-from delift_core.figures.matrix import downsample
+from delift_core.figures.matrix_parts import blocks
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.reading import ResponsePiece
 from delift_core.samples import Message, Sample
 from delift_core.workspace import Edit, Workspace
 from pages.ui import map_view
 from pages.ui.map_view import positions_of_lines
-from pages.ui.matrix_view import Picture, box_window
+from pages.ui.matrix_view import Picture, box_window, picture_of
 from pages.ui.pair_tokens import marked
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -143,19 +144,36 @@ def test_an_unscored_workspace_links_to_score(workspace_dir: Path) -> None:
 
 @given(strategy.integers(1, 40), strategy.integers(1, 40), strategy.integers(1, 12), strategy.data())
 def test_a_box_covers_the_pairs_of_its_blocks(rows: int, columns: int, size: int, data: strategy.DataObject) -> None:
-    blocks = downsample(np.zeros((rows, columns)), size)
-    picture = Picture(blocks.mean, blocks.row_edges + 7, blocks.col_edges + 3)
-    top, first = (data.draw(strategy.integers(0, len(edges) - 2)) for edges in (blocks.row_edges, blocks.col_edges))
+    cut = blocks(np.zeros((rows, columns)), np.arange(rows), np.arange(columns), size)
+    picture = Picture(cut.mean, cut.row_edges + 7, cut.col_edges + 3, np.zeros(cut.mean.shape, dtype=bool))
+    top, first = (data.draw(strategy.integers(0, len(edges) - 2)) for edges in (cut.row_edges, cut.col_edges))
     height, width = data.draw(strategy.integers(1, 60)), data.draw(strategy.integers(1, 60))
     window = box_window(picture, (top, top + height, first, first + width))
-    row_blocks = np.searchsorted(blocks.row_edges, np.arange(rows), side="right") - 1
-    column_blocks = np.searchsorted(blocks.col_edges, np.arange(columns), side="right") - 1
+    row_blocks = np.searchsorted(cut.row_edges, np.arange(rows), side="right") - 1
+    column_blocks = np.searchsorted(cut.col_edges, np.arange(columns), side="right") - 1
     wanted_rows = np.flatnonzero((row_blocks >= top) & (row_blocks < top + height)) + 7
     wanted_columns = np.flatnonzero((column_blocks >= first) & (column_blocks < first + width)) + 3
     assert window is not None
     assert list(range(*window[:2])) == wanted_rows.tolist() and list(range(*window[2:])) == wanted_columns.tolist()
     assert picture.is_blocks == (rows > size or columns > size)
     assert box_window(picture, (len(picture.row_edges), len(picture.row_edges) + 1, 0, 1)) is None
+
+
+@given(strategy.integers(1, 12), strategy.sampled_from(["mean", "max"]), strategy.integers(0, 1000))
+def test_estimates_fill_what_was_not_scored_and_are_counted(most: int, shown: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    full = rng.normal(size=(9, 9)).astype(np.float32)
+    kind = rng.integers(0, 3, (9, 9))  # scored, estimated, neither
+    scored, guessed = (coo_array((full[kind == k], np.nonzero(kind == k)), shape=(9, 9)).tocsr() for k in (0, 1))
+    order, view = rng.permutation(9), (1, 9, 0, 7)
+    picture = picture_of(scored, guessed, order, view, shown, most)
+    known = np.where(kind < 2, full, np.nan)
+    expected = blocks(known, order[1:9], order[0:7], most)
+    np.testing.assert_allclose(picture.values, getattr(expected, shown), atol=1e-5)
+    window_kinds = kind[np.ix_(order[1:9], order[0:7])]
+    assert picture.guesses == (int((window_kinds == 1).sum()), int((window_kinds < 2).sum()))
+    if most >= 8:
+        np.testing.assert_array_equal(picture.estimated, window_kinds == 1)
 
 
 @given(strategy.lists(strategy.tuples(strategy.integers(1, 30), strategy.integers(0, 6)), min_size=1, max_size=5))
