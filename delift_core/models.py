@@ -141,9 +141,9 @@ def _load(name: str, place: str, precision: Precision) -> LoadedModel:
     kept = "auto" if precision == "mixed" else getattr(torch, precision)  # auto: as the file has it, so rounded once
     model, tokenizer = _from_pretrained(folder, name, kept)
     parameters = model.num_parameters()
+    model = model.to(place).eval().requires_grad_(False)
     if precision == "mixed":
         mix_precision(model)
-    model = model.to(place).eval().requires_grad_(False)
     return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, parameters))
 
 

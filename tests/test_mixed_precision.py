@@ -25,6 +25,14 @@ def test_a_product_rounds_its_inputs_and_its_result_and_nothing_else() -> None:
     assert error.max() > 0
 
 
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_packed_weights_give_the_bits_of_plain_ones(rows: int) -> None:
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(72, 40, bias=False), torch.randn(2, rows, 72)
+    plain = nn.functional.linear(inputs.bfloat16(), layer.weight.bfloat16()).float()
+    assert torch.equal(RoundedProduct(layer.weight, None)(inputs), plain)
+
+
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_only_products_are_rounded(family: str) -> None:
     model = random_model(family)

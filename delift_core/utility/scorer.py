@@ -3,8 +3,8 @@
 An example is prefilled once and its key/value cache serves every query (no query depends on another); what queries
 begin with in common joins that cache (see leads). Queries are padded on the right, longest first, under a token budget;
 causal attention keeps padding from touching real tokens, so no attention mask is needed. The output layer runs on
-response positions only, in chunks, and log-sum-exp in float32. This module knows nothing of samples, templates' texts,
-files or metrics.
+response positions only, in chunks, and the log-softmax in float32. This module knows nothing of samples, templates'
+texts, files or metrics.
 
     suffix       q0 q1 q2 r0 r1 r2 <pad>
     hidden        .  . h2 h3 h4  .   .     h_t predicts the token after it: h2 -> r0, h3 -> r1, h4 -> r2
@@ -29,9 +29,8 @@ from delift_core.utility.leads import share
 if TYPE_CHECKING:
     from delift_core.prompts import Tokens
 
-_HEAD_CHUNK = (
-    256  # response positions per pass through the output layer: (256, vocabulary) float32 stays near the cache
-)
+_HEAD_CHUNK = 256  # response positions per pass through the output layer
+_LOGITS_AT_ONCE = {"cpu": 1 << 21}  # in float32, to stay in the cache: a whole chunk takes six times longer
 _TOKENS_PER_BATCH = {"cpu": 256, "cuda": 32768, "mps": 8192}
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
@@ -215,9 +214,7 @@ class Scorer:
         """Log probability (nats) of each response token of one suffix after a prefix: (T,) float64."""
         (batch,) = self.pack([suffix])
         scored = self._hidden(prefix, batch)[0, batch.positions]
-        logits = self._logits(scored)
-        log_p = logits.gather(1, batch.targets[:, None])[:, 0] - torch.logsumexp(logits, dim=1)
-        return log_p.double().cpu().numpy()
+        return self._log_p(scored, batch.targets).double().cpu().numpy()
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         try:
@@ -247,16 +244,21 @@ class Scorer:
         sums = torch.zeros(batch.ids.shape[0], 2, dtype=torch.float64, device=hidden.device)
         for start in range(0, scored.shape[0], _HEAD_CHUNK):
             part = slice(start, start + _HEAD_CHUNK)
-            logits = self._logits(scored[part])  # (c, V) float32
-            log_p = logits.gather(1, batch.targets[part, None])[:, 0] - torch.logsumexp(logits, dim=1)
+            log_p = self._log_p(scored[part], batch.targets[part])
             miss = torch.expm1(log_p)  # p - 1, without the rounding of 1 - exp near p = 1
             sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).double())
         return sums
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Output layer with the scalings that some families put after it, as float32."""
+    def _log_p(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(m,) float32 log probabilities of the tokens that (m, d) hidden states are to predict."""
+        logits: Any = self._head(hidden)
+        rows = max(1, _LOGITS_AT_ONCE.get(logits.device.type, logits.numel()) // logits.shape[1])
+        parts = zip(logits.split(rows), cast(Any, targets[:, None]).split(rows), strict=True)
+        return torch.cat([self._scaled(some.float()).log_softmax(1).gather(1, of) for some, of in parts])[:, 0]
+
+    def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits, float32, with the scalings that some families put after the output layer."""
         config = self.loaded.model.config
-        logits = cast(torch.Tensor, self._head(hidden)).float()
         if getattr(config, "logits_scaling", None):  # Granite
             logits = logits / config.logits_scaling
         if getattr(config, "logit_scale", None):  # Cohere
@@ -281,7 +283,7 @@ class Scorer:
         expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
         prefix = self.prefill(ids[0, :9].tolist())
         rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
-        got = self._logits(rest)
+        got = self._scaled(self._head(rest).float())
         tolerance = 1e-3 if self.loaded.identity.dtype == "float32" else 0.1
         if not torch.allclose(got, expected[9:], rtol=tolerance, atol=tolerance * float(expected.abs().max())):
             raise ScoringError(

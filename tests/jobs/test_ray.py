@@ -1,5 +1,6 @@
 """Scoring on a real Ray cluster of two workers on this machine, beside the same run in this process."""
 
+import io
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 import ray
@@ -24,7 +26,7 @@ from delift_core.jobs.ray_backend import _in_words
 from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
 from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
 from delift_core.jobs.scoring import JobProgress, ScoringRequest, carry_out
-from delift_core.models import ModelIdentity, outline_model
+from delift_core.models import DtypeName, ModelIdentity, outline_model
 from delift_core.samples import Message, hash_messages
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility.blocks import Material
@@ -84,7 +86,7 @@ class Job:
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 
     def pairs(self) -> int:
-        return sum((len(data) - 128) // 8 for name, data in self.files().items() if "/pairs/" in name)
+        return sum(len(np.load(io.BytesIO(data))) for name, data in self.files().items() if "/pairs/" in name)
 
 
 @pytest.fixture
@@ -131,6 +133,16 @@ def test_two_workers_write_the_same_files_as_this_process(job: Job, local: dict[
     wait_until(lambda: not scoring_workers())
     assert job.run(after=lambda: counted.append(-len(scoring_workers()))).pairs_done == PAIRS
     assert min(counted) == 0  # nothing was left to score, and nobody was started for it
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
+def test_in_every_precision_the_files_are_those_of_this_process(job: Job, dtype: DtypeName, tmp_path: Path) -> None:
+    here = Job(Path(job.request.model), tmp_path / "here")
+    job.request = replace(job.request, dtype=dtype, samples=RunSamples(HASHES[:10]))
+    here.request = replace(job.request, utility_folder=str(here.folder))
+    assert here.run(HERE).dtype == job.run().dtype == dtype
+    assert job.files() == here.files()
 
 
 @pytest.mark.usefixtures("cluster")

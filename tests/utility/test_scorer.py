@@ -175,6 +175,16 @@ def test_batches_are_cut_where_padding_and_passes_cost_least(lengths: list[int],
     assert cost(scorer_module._cuts(lengths, budget, pass_cost)) == min(map(cost, every))
 
 
+@pytest.mark.parametrize("at_once", [1, 3000])
+def test_logits_in_small_parts_give_the_same_numbers(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded()
+    suffixes = [Suffix((1, 2, 3), tuple(range(5, 45))), Suffix((4,), (9, 8, 7))]
+    whole = run(Scorer(model), (11, 12, 13), suffixes)
+    monkeypatch.setitem(scorer_module._LOGITS_AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr(scorer_module, "_HEAD_CHUNK", 7)
+    np.testing.assert_allclose(run(Scorer(model), (11, 12, 13), suffixes), whole, rtol=1e-6)
+
+
 def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded()
     template = make_template(model.tokenizer)
