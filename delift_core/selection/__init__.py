@@ -1,6 +1,7 @@
 """Selection: from measured utilities and a budget to an ordered, certified and explained choice of samples.
 
 Reading order: `kernels` (dense and sparse), `coverage` (what a subset is worth), `objectives` (utilities to represented
-kernel), `greedy` (kernel to order; `grid` and `loops` are its arithmetic), `budget` (order to choice), `certificate` and
-`baseline` (how good it is), `engine` (all of it), `explain`, `words` and `diagnose` (why). This package knows nothing of texts, models, files or pages.
+kernel), `greedy` (kernel to order; `grid` and `loops` are its arithmetic), `budget` (order to choice), `certificate`
+and `baseline` (how good it is), `engine` (all of it), `fixed` (around a curator's decisions), `explain`, `words` and
+`diagnose` (why). This package knows nothing of texts, models, files or pages.
 """

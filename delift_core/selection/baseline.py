@@ -9,7 +9,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.budget import fill
 from delift_core.selection.coverage import value
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import RandomBaseline
+from delift_core.selection.types import NOTHING_FIXED, Fixed, RandomBaseline
 
 
 def random_baseline(
@@ -20,6 +20,7 @@ def random_baseline(
     seed: int = 0,
     token_counts: np.ndarray | None = None,
     token_budget: float | None = None,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> RandomBaseline:
     """Evaluates random subsets of the kernel's columns.
 
@@ -30,6 +31,7 @@ def random_baseline(
         seed: of the generator; the same seed gives the same values.
         token_counts: (n,) tokens per sample; together with `token_budget`.
         token_budget: each draw then takes samples in random order, passing over those that no longer fit.
+        fixed: rows decided by hand: every subset has the kept ones, and counts them, and none of the dropped.
 
     Raises:
         SelectionError: draws or k out of range, or only one of token_counts and token_budget given.
@@ -39,13 +41,15 @@ def random_baseline(
         raise SelectionError(f"Cannot draw {draws} random subsets of {k} from {n} samples: use 1 to {n}, and 1 draw.")
     if (token_counts is None) != (token_budget is None):
         raise SelectionError("A random baseline within a token budget needs both the token counts and the budget.")
+    kept, dropped = (np.array(part, dtype=np.int64) for part in (fixed.kept, fixed.dropped))
+    free = np.setdiff1d(np.arange(n), np.concatenate([kept, dropped]))
     generator = np.random.default_rng(seed)
     values = []
     for _ in range(draws):
-        order = generator.permutation(n)
+        order = free[generator.permutation(len(free))]
         if token_counts is not None and token_budget is not None:
-            subset = fill(order, token_counts, token_budget)
+            subset = fill(order, token_counts, token_budget - token_counts[kept].sum())
         else:
-            subset = order[:k]
-        values.append(value(kernel, subset))
+            subset = order[: k - len(kept)]
+        values.append(value(kernel, np.concatenate([kept, subset])))
     return RandomBaseline(values=tuple(values))

@@ -3,16 +3,16 @@
 This module knows nothing of objectives beyond a represented kernel, and nothing of tokenizers: token counts come in.
 """
 
-import heapq
 import math
 import re
 
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import gains_along, value
-from delift_core.selection.kernels import Kernel, by_columns, column_sums
-from delift_core.selection.types import Budget, BudgetUnit, GreedyOrder
+from delift_core.selection.coverage import gains_along, residual_gains, value
+from delift_core.selection.greedy import pick_per_weight
+from delift_core.selection.kernels import Kernel
+from delift_core.selection.types import NOTHING_FIXED, Budget, BudgetUnit, Fixed, GreedyOrder
 
 _FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
 _PATTERN = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
@@ -61,7 +61,12 @@ def rows_of_budget(budget: Budget, n: int) -> int:
 
 
 def cut(
-    kernel: Kernel, greedy: GreedyOrder, budget: Budget, token_counts: np.ndarray | None = None
+    kernel: Kernel,
+    greedy: GreedyOrder,
+    budget: Budget,
+    token_counts: np.ndarray | None = None,
+    *,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a greedy order to a budget.
 
@@ -71,9 +76,10 @@ def cut(
 
     Args:
         kernel: (r, n), as from `represented_kernel`.
-        greedy: the whole order over its columns.
-        budget: what is allowed.
+        greedy: the whole order over its columns; around fixed rows it begins with the kept and ends with the dropped.
+        budget: what is allowed, the kept rows included.
         token_counts: (n,) whole numbers >= 1, tokens per sample; needed by a token budget, not read otherwise.
+        fixed: rows decided by hand; the guarantees are then about the others.
 
     Returns:
         (chosen, gains): (k,) int64 positions in the order picked, and (k,) float64 gain of each when it was picked.
@@ -81,21 +87,35 @@ def cut(
     Raises:
         SelectionError: a budget that cannot be met, or token counts that are missing or wrong.
     """
-    n = kernel.shape[1]
+    n, kept = kernel.shape[1], len(fixed.kept)
     if len(greedy.order) != n:
         raise SelectionError(f"The greedy order has {len(greedy.order)} samples and the kernel {n}: order it again.")
+    allowed = greedy.order[: n - len(fixed.dropped)]
     if budget.unit != "tokens":
         rows = rows_of_budget(budget, n)
+        if rows < kept:
+            raise SelectionError(f"{kept} rows are kept and the budget is {rows}: raise it, or keep fewer.")
+        rows = min(rows, len(allowed))
         return greedy.order[:rows].copy(), greedy.gains[:rows].copy()
     _ensure_sensible(budget)
     counts = _checked_counts(token_counts, n)
-    if counts.min() > budget.amount:
+    room = budget.amount - tokens_used(allowed[:kept], counts)
+    if room < 0:
         raise SelectionError(
-            f"The budget of {int(budget.amount)} tokens is below the shortest sample, which has {counts.min()}: "
-            f"give at least {counts.min()} tokens."
+            f"The {kept} kept rows have {budget.amount - room:,.0f} tokens and the budget is {budget.amount:,.0f}: "
+            f"give at least {budget.amount - room:,.0f} tokens, or keep fewer."
         )
-    candidates = (_fill_in_order(kernel, greedy, counts, budget.amount), _fill_per_token(kernel, counts, budget.amount))
-    chosen = max(candidates, key=lambda positions: value(kernel, positions))
+    if not kept and counts[allowed].min() > room:
+        raise SelectionError(
+            f"The budget of {int(room)} tokens is below the shortest sample, which has {counts[allowed].min()}: "
+            f"give at least {counts[allowed].min()} tokens."
+        )
+    first, others = allowed[:kept], allowed[kept:]
+    fillings = (
+        _fill_in_order(kernel, first, others, counts, room),
+        _fill_per_token(kernel, first, others, counts, room),
+    )
+    chosen = max((np.concatenate([first, filling]) for filling in fillings), key=lambda picks: value(kernel, picks))
     return chosen, gains_along(kernel, chosen)
 
 
@@ -104,51 +124,36 @@ def tokens_used(chosen: np.ndarray, token_counts: np.ndarray) -> int:
     return int(token_counts[chosen].sum())
 
 
-def _fill_in_order(kernel: Kernel, greedy: GreedyOrder, counts: np.ndarray, limit: float) -> np.ndarray:
-    order = greedy.order
-    if counts[order[0]] > limit:
+def _fill_in_order(
+    kernel: Kernel, first: np.ndarray, others: np.ndarray, counts: np.ndarray, room: float
+) -> np.ndarray:
+    if len(others) and counts[others[0]] > room:
         # The guarantee rests on the best single sample that fits; when the order's head does not, that one leads.
-        alone = np.where(counts <= limit, column_sums(kernel), -1.0)
-        best = int(alone.argmax())
-        order = np.concatenate(([best], order[order != best]))
-    return fill(order, counts, limit)
+        alone = residual_gains(kernel, first)[others]
+        best = others[np.where(counts[others] <= room, alone, -1.0).argmax()]
+        others = np.concatenate(([best], others[others != best]))
+    return fill(others, counts, room)
 
 
 def fill(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarray:
     """Takes samples in the given order, passing over those that no longer fit into `limit` tokens: (k,) int64."""
-    taken, room = [], limit
+    taken, room, least = [], limit, token_counts[order].min(initial=np.iinfo(np.int64).max)
     for position, tokens in zip(order.tolist(), token_counts[order].tolist(), strict=True):
+        if room < least:
+            break
         if tokens <= room:
             taken.append(position)
             room -= tokens
     return np.array(taken, dtype=np.int64)
 
 
-def _fill_per_token(kernel: Kernel, counts: np.ndarray, limit: float) -> np.ndarray:
-    """Greedy by gain per token, with lazy evaluation: an old ratio bounds the new one from above because gains only
-    shrink, so only the top of the heap is ever computed again (CELF, Leskovec et al. 2007)."""
-    columns = by_columns(kernel)
-    cover = np.zeros(kernel.shape[0], dtype=np.float32)
-    ratios = column_sums(kernel) / counts
-    # Entries are (-ratio, -position, picks when computed): the largest position wins a tie, as in `greedy_order`.
-    heap = [(-ratio, -position, 0) for position, ratio in enumerate(ratios.tolist())]
-    heapq.heapify(heap)
-    taken: list[int] = []
-    room = limit
-    while heap:
-        _, negative, computed_at = heap[0]
-        position = -negative
-        if counts[position] > room:
-            heapq.heappop(heap)
-        elif computed_at == len(taken):
-            heapq.heappop(heap)
-            taken.append(position)
-            room -= int(counts[position])
-            columns.lift(position, cover)
-        else:
-            gain = columns.gain(position, cover)
-            heapq.heapreplace(heap, (-gain / float(counts[position]), negative, len(taken)))
-    return np.array(taken, dtype=np.int64)
+def _fill_per_token(
+    kernel: Kernel, first: np.ndarray, others: np.ndarray, counts: np.ndarray, room: float
+) -> np.ndarray:
+    """Greedy by gain per token; what room is left when nothing adds anything is filled from the last position down."""
+    picks = pick_per_weight(kernel, counts, room, first=first, others=others)
+    rest = np.setdiff1d(others, picks)[::-1]
+    return np.concatenate([picks, fill(rest, counts, room - tokens_used(picks, counts))])
 
 
 def _ensure_sensible(budget: Budget) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import Certificate
+from delift_core.selection.types import NOTHING_FIXED, Certificate, Fixed
 
 
 def certify(
@@ -19,14 +19,16 @@ def certify(
     *,
     token_counts: np.ndarray | None = None,
     token_budget: float | None = None,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> Certificate:
-    """Bounds the best objective that any subset within the same budget can reach.
+    """Bounds the best objective that any subset within the same budget, and with the same fixed rows, can reach.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
         chosen: (k,) positions; without a token budget the bound is over all subsets of k samples.
         token_counts: (n,) tokens per sample; together with `token_budget`.
         token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
+        fixed: rows decided by hand; the kept ones are among the chosen, and count against the budget.
 
     Raises:
         SelectionError: only one of token_counts and token_budget is given.
@@ -34,12 +36,27 @@ def certify(
     if (token_counts is None) != (token_budget is None):
         raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
     cover = covered(kernel, chosen)
-    reached, residual = float(cover.sum()), gains_above(kernel, cover)
+    residual = gains_above(kernel, cover)
+    return bound(float(cover.sum()), residual, len(chosen), token_counts, token_budget, fixed)
+
+
+def bound(
+    reached: float,
+    residual: np.ndarray,
+    k: int,
+    token_counts: np.ndarray | None,
+    token_budget: float | None,
+    fixed: Fixed,
+) -> Certificate:
+    """The certificate of k chosen samples that reached an objective, from what each sample (n,) would still add."""
+    free = residual.copy()
+    free[np.array(fixed.dropped, dtype=np.int64)] = 0.0
     if token_counts is not None and token_budget is not None:
-        reachable = _fractional_knapsack(residual, token_counts, token_budget)
+        room = token_budget - token_counts[np.array(fixed.kept, dtype=np.int64)].sum()
+        reachable = _fractional_knapsack(free, token_counts, room)
     else:
-        k = len(chosen)
-        reachable = float(np.sort(residual)[len(residual) - k :].sum())
+        picks = k - len(fixed.kept)
+        reachable = float(np.partition(free, len(free) - picks)[len(free) - picks :].sum()) if picks else 0.0
     return Certificate(value=reached, upper_bound=reached + reachable)
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 from delift_core.selection.baseline import random_baseline
 from delift_core.selection.budget import cut
-from delift_core.selection.certificate import certify
-from delift_core.selection.coverage import residual_gains
+from delift_core.selection.certificate import bound
+from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import Budget, GreedyOrder, ObjectiveConfig, Selection
+from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection
 
 
 def select(
@@ -50,6 +50,7 @@ def select_from_kernel(
     *,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
+    fixed: Fixed = NOTHING_FIXED,
 ) -> Selection:
     """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
 
@@ -57,23 +58,27 @@ def select_from_kernel(
         config: what `kernel` was made with; kept in the result.
         budget: rows, percent or tokens.
         kernel: (r, n), from `objectives.represented_kernel`.
-        greedy: from `greedy.greedy_order(kernel)`.
+        greedy: from `greedy.greedy_order(kernel)`, or around fixed rows from `fixed.order_around(kernel, fixed)`.
         token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
         seed: of the random baseline.
+        fixed: rows decided by hand, which the budget includes.
 
     Raises:
         SelectionError: the budget cannot be met.
     """
-    chosen, gains = cut(kernel, greedy, budget, token_counts)
+    chosen, gains = cut(kernel, greedy, budget, token_counts, fixed=fixed)
     by_tokens = budget.unit == "tokens"
     counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
+    cover = covered(kernel, chosen)
+    residual = gains_above(kernel, cover)
     return Selection(
         config=config,
         budget=budget,
         chosen=chosen,
         chosen_gains=gains,
         greedy=greedy,
-        residual_gains=residual_gains(kernel, chosen),
-        certificate=certify(kernel, chosen, token_counts=counts, token_budget=limit),
-        random=random_baseline(kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit),
+        residual_gains=residual,
+        certificate=bound(float(cover.sum()), residual, len(chosen), counts, limit, fixed),
+        random=random_baseline(kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed),
+        fixed=fixed,
     )

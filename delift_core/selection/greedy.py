@@ -10,7 +10,7 @@ gains are within rounding of each other, and worth the same everywhere.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -22,7 +22,6 @@ from delift_core.selection.memory import ensure_fits
 from delift_core.selection.types import GreedyOrder
 
 Engine = Literal["auto", "dense", "sparse", "submodlib"]
-_Extend: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 _DENSE_BYTES = 4
 
@@ -45,58 +44,94 @@ def greedy_order(kernel: Kernel, *, engine: Engine = "auto", phases: Sequence[np
         SelectionError: the kernel is not such a matrix, or the engine's copy of it does not fit into memory.
     """
     form = as_kernel(kernel)
-    if engine == "auto":
-        engine = "dense" if isinstance(form, np.ndarray) else "sparse"
-    extend = _ENGINES[engine](form)
-    parts = [extend(phase) for phase in (phases or [np.arange(form.shape[1])]) if len(phase)]
-    return GreedyOrder(np.concatenate([order for order, _ in parts]), np.concatenate([gains for _, gains in parts]))
+    n = form.shape[1]
+    picker = _PICKERS[_fitting(engine, form)](form)
+    order, gains = np.empty(n, dtype=np.int64), np.zeros(n)
+    start = 0
+    for phase in phases or (np.arange(n),):
+        picks, added = picker.pick(phase, np.ones(n), np.inf)
+        order[start : start + len(picks)], gains[start : start + len(picks)] = picks, added
+        order[start + len(picks) : start + len(phase)] = np.setdiff1d(phase, picks)[::-1]
+        start += len(phase)
+    return GreedyOrder(order, gains)
 
 
-def _dense_engine(kernel: Kernel) -> _Extend:
+def pick_per_weight(
+    kernel: Kernel, weights: np.ndarray, room: float, *, first: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Picks by gain per weight, passing over what no longer fits, until nothing that fits adds anything.
+
+    Args:
+        kernel: (r, n) as for `greedy_order`.
+        weights: (n,) above 0.
+        room: what the picks may weigh together.
+        first: positions that are in already; they take no room.
+        others: positions to pick from.
+
+    Returns:
+        (k,) int64 positions of `others` in the order picked.
+    """
+    form = as_kernel(kernel)
+    picker = _PICKERS[_fitting("auto", form)](form)
+    picker.pick(first, np.ones(form.shape[1]), np.inf)
+    return picker.pick(others, weights.astype(np.float64), room)[0]
+
+
+class _Picker(Protocol):
+    """An engine at work on one kernel: what was picked before stays covered."""
+
+    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+        """Picks what adds anything: (k,) positions, and their gains."""
+        ...
+
+
+class _DensePicker:
     """Keeps every gain up to date: a pick changes the gains only through the rows that it covers better."""
-    from delift_core.selection.loops import order_dense
 
-    dense, magic, cover = _as_dense(kernel), magic_number(kernel), np.zeros(kernel.shape[0])
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel, self._magic, self._cover = _as_dense(kernel), magic_number(kernel), np.zeros(kernel.shape[0])
 
-    def extend(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        order, gains = np.empty(len(candidates), dtype=np.int64), np.zeros(len(candidates))
-        useful = order_dense(dense, candidates, magic, cover, order, gains)
-        order[useful:] = np.setdiff1d(candidates, order[:useful])[::-1]
-        return order, gains
+    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+        from delift_core.selection.loops import order_dense
 
-    return extend
+        order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
+        useful = order_dense(self._kernel, candidates, weights, room, self._magic, self._cover, order, gains)
+        return order[:useful], gains[:useful]
 
 
-def _sparse_engine(kernel: Kernel) -> _Extend:
+class _SparsePicker:
     """Lazy greedy by columns: most picks share no row with most columns, whose gains then need no second look."""
-    from delift_core.selection.loops import order_sparse
 
-    columns = by_columns(csr_array(kernel) if isinstance(kernel, np.ndarray) else kernel)
-    assert isinstance(columns, SparseColumns)
-    magic, cover = magic_number(kernel), np.zeros(kernel.shape[0])
+    def __init__(self, kernel: Kernel) -> None:
+        columns = by_columns(csr_array(kernel) if isinstance(kernel, np.ndarray) else kernel)
+        assert isinstance(columns, SparseColumns)
+        self._columns, self._magic, self._cover = columns, magic_number(kernel), np.zeros(kernel.shape[0])
 
-    def extend(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        order, gains, heap = np.empty(len(candidates), dtype=np.int64), np.zeros(len(candidates)), candidates.copy()
-        useful = order_sparse(columns.starts, columns.rows, columns.entries, heap, magic, cover, order, gains)
-        order[useful:] = np.sort(heap[: len(heap) - useful])[::-1]
-        return order, gains
+    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+        from delift_core.selection.loops import order_sparse
 
-    return extend
+        order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
+        starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
+        heap = candidates.astype(np.int64)
+        useful = order_sparse(starts, rows, entries, heap, weights, room, self._magic, self._cover, order, gains)
+        return order[:useful], gains[:useful]
 
 
-def _submodlib_engine(kernel: Kernel) -> _Extend:
-    """submodlib's lazy greedy, on a copy of what the candidates have above the phases before."""
-    dense, taken = _as_dense(kernel), [np.empty(0, dtype=np.int64)]
+class _SubmodlibPicker:
+    """submodlib's lazy greedy, on a copy of what the candidates have above the phases before; it knows no weights."""
 
-    def extend(candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        part = above(dense, candidates, covered(dense, np.concatenate(taken)))
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel, self._cover = _as_dense(kernel), np.zeros(kernel.shape[0])
+
+    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+        if not len(candidates):
+            return candidates, np.empty(0)
+        part = above(self._kernel, candidates, self._cover)
         assert isinstance(part, np.ndarray)
         picks = _by_submodlib(np.ascontiguousarray(part))
-        taken.append(candidates[picks])
+        self._cover = np.maximum(self._cover, covered(self._kernel, candidates))
         # submodlib's own gains are sums of float32 differences; these are exact for the kernel as stored.
         return candidates[picks], gains_along(part, picks)
-
-    return extend
 
 
 def _by_submodlib(dense: np.ndarray) -> np.ndarray:
@@ -120,8 +155,14 @@ def _as_dense(kernel: Kernel) -> np.ndarray:
     return dense
 
 
-_ENGINES: dict[Engine, Callable[[Kernel], _Extend]] = {
-    "dense": _dense_engine,
-    "sparse": _sparse_engine,
-    "submodlib": _submodlib_engine,
+def _fitting(engine: Engine, kernel: Kernel) -> Engine:
+    if engine != "auto":
+        return engine
+    return "dense" if isinstance(kernel, np.ndarray) else "sparse"
+
+
+_PICKERS: dict[Engine, Callable[[Kernel], _Picker]] = {
+    "dense": _DensePicker,
+    "sparse": _SparsePicker,
+    "submodlib": _SubmodlibPicker,
 }

@@ -117,7 +117,14 @@ def find_stand_ins(
 
 @_compiled
 def order_dense(
-    kernel: np.ndarray, candidates: np.ndarray, magic: float, cover: np.ndarray, order: np.ndarray, gains: np.ndarray
+    kernel: np.ndarray,
+    candidates: np.ndarray,
+    weights: np.ndarray,
+    room: float,
+    magic: float,
+    cover: np.ndarray,
+    order: np.ndarray,
+    gains: np.ndarray,
 ) -> int:
     """Greedy over the candidate columns with every gain kept up to date. A pick lowers another column's gain only
     through the rows that it covers better, and a row is covered better only a few times in all.
@@ -125,6 +132,8 @@ def order_dense(
     Args:
         kernel: (r, n) float32.
         candidates: (c,) positions.
+        weights: (n,) the largest gain per weight is picked next.
+        room: what the picks may weigh together; one that no longer fits is passed over.
         magic: see `grid.magic_number`.
         cover: (r,) float64 on the grid, raised by every pick.
         order, gains: (c,) filled from the start.
@@ -139,23 +148,26 @@ def order_dense(
         before = cover[row]
         for column in range(n):
             gain[column] += max((np.float64(kernel[row, column]) + magic) - magic - before, 0.0)
-    for picked in range(len(candidates)):
-        best = 0
-        for column in range(1, n):
-            if gain[column] >= gain[best]:
-                best = column
-        if gain[best] <= 0:
+    picked = 0
+    while True:
+        best, most = -1, 0.0
+        for column in range(n):
+            if gain[column] > 0 and gain[column] / weights[column] >= most:
+                best, most = column, gain[column] / weights[column]
+        if best < 0:
             return picked
-        order[picked], gains[picked] = best, gain[best]
+        if weights[best] <= room:
+            order[picked], gains[picked] = best, gain[best]
+            picked += 1
+            room -= weights[best]
+            for row in range(rows):
+                before, after = cover[row], (np.float64(kernel[row, best]) + magic) - magic
+                if after > before:
+                    cover[row] = after
+                    for column in range(n):
+                        entry = (np.float64(kernel[row, column]) + magic) - magic
+                        gain[column] -= min(max(entry, before), after) - before
         gain[best] = -np.inf
-        for row in range(rows):
-            before, after = cover[row], (np.float64(kernel[row, best]) + magic) - magic
-            if after > before:
-                cover[row] = after
-                for column in range(n):
-                    entry = (np.float64(kernel[row, column]) + magic) - magic
-                    gain[column] -= min(max(entry, before), after) - before
-    return len(candidates)
 
 
 @_compiled
@@ -164,6 +176,8 @@ def order_sparse(
     rows: np.ndarray,
     entries: np.ndarray,
     candidates: np.ndarray,
+    weights: np.ndarray,
+    room: float,
     magic: float,
     cover: np.ndarray,
     order: np.ndarray,
@@ -175,6 +189,8 @@ def order_sparse(
     Args:
         starts, rows, entries: the kernel by columns.
         candidates: (c,) positions; reordered here.
+        weights: (n,) the largest gain per weight is picked next.
+        room: what the picks may weigh together; one that no longer fits is passed over.
         magic: see `grid.magic_number`.
         cover: (r,) float64 on the grid, raised by every pick.
         order, gains: (c,) filled from the start.
@@ -186,23 +202,26 @@ def order_sparse(
     bound = np.zeros(len(starts) - 1)
     for index in range(size):
         column = candidates[index]
-        bound[column] = _gain(starts, rows, entries, column, magic, cover)
+        bound[column] = _gain(starts, rows, entries, column, magic, cover) / weights[column]
     for at in range(size // 2 - 1, -1, -1):
         _sink(candidates, size, at, bound)
     picked = 0
     while size > 0 and bound[candidates[0]] > 0:
         column = candidates[0]
+        fits = weights[column] <= room
         gain = _gain(starts, rows, entries, column, magic, cover)
-        if gain == bound[column]:
-            order[picked], gains[picked] = column, gain
-            picked += 1
-            for at in range(starts[column], starts[column + 1]):
-                entry = (np.float64(entries[at]) + magic) - magic
-                cover[rows[at]] = max(cover[rows[at]], entry)
+        if fits and gain / weights[column] < bound[column]:
+            bound[column] = gain / weights[column]
+        else:
             size -= 1
             candidates[0] = candidates[size]
-            candidates[size] = column
-        bound[column] = gain
+            if fits:
+                order[picked], gains[picked] = column, gain
+                picked += 1
+                room -= weights[column]
+                for at in range(starts[column], starts[column + 1]):
+                    entry = (np.float64(entries[at]) + magic) - magic
+                    cover[rows[at]] = max(cover[rows[at]], entry)
         _sink(candidates, size, 0, bound)
     return picked
 
