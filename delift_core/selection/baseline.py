@@ -7,7 +7,7 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.budget import fill
-from delift_core.selection.coverage import value
+from delift_core.selection.coverage import values
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.types import NOTHING_FIXED, Fixed, RandomBaseline
 
@@ -44,12 +44,12 @@ def random_baseline(
     kept, dropped = (np.array(part, dtype=np.int64) for part in (fixed.kept, fixed.dropped))
     free = np.setdiff1d(np.arange(n), np.concatenate([kept, dropped]))
     generator = np.random.default_rng(seed)
-    values = []
+    subsets = []
     for _ in range(draws):
         order = free[generator.permutation(len(free))]
         if token_counts is not None and token_budget is not None:
             subset = fill(order, token_counts, token_budget - token_counts[kept].sum())
         else:
             subset = order[: k - len(kept)]
-        values.append(value(kernel, np.concatenate([kept, subset])))
-    return RandomBaseline(values=tuple(values))
+        subsets.append(np.concatenate([kept, subset]))
+    return RandomBaseline(values=tuple(values(kernel, subsets).tolist()))

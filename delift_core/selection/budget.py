@@ -137,14 +137,13 @@ def _fill_in_order(
 
 def fill(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarray:
     """Takes samples in the given order, passing over those that no longer fit into `limit` tokens: (k,) int64."""
-    taken, room, least = [], limit, token_counts[order].min(initial=np.iinfo(np.int64).max)
-    for position, tokens in zip(order.tolist(), token_counts[order].tolist(), strict=True):
-        if room < least:
-            break
-        if tokens <= room:
-            taken.append(position)
-            room -= tokens
-    return np.array(taken, dtype=np.int64)
+    if not len(order):
+        return np.empty(0, dtype=np.int64)
+    from delift_core.selection.loops import fill_up
+
+    taken = np.empty(len(order), dtype=np.int64)
+    count = fill_up(order, token_counts, float(limit), float(token_counts[order].min()), taken)
+    return taken[:count]
 
 
 def _fill_per_token(

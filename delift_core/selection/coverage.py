@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.kernels import Kernel, SparseColumns, by_columns, row_blocks
+from delift_core.selection.kernels import Kernel, SparseColumns, by_columns
 
 
 def as_positions(positions: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
@@ -36,21 +36,19 @@ def best_chosen(kernel: Kernel, chosen: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
-        chosen: (k,) positions, at least one.
+        chosen: (k,) int64 positions.
 
     Returns:
         (index, cover): (r,) int64 indices into `chosen`, 0 where nothing covers the row, and (r,) float64.
     """
+    from delift_core.selection.loops import best_of_dense, best_of_sparse
+
+    chosen = np.asarray(chosen, dtype=np.int64)
     index, cover = np.zeros(kernel.shape[0], dtype=np.int64), np.zeros(kernel.shape[0])
     if isinstance(kernel, np.ndarray):
-        for block in row_blocks(kernel.shape[0], len(chosen)):
-            part = kernel[block][:, chosen]
-            index[block], cover[block] = part.argmax(axis=1), part.max(axis=1)
-        return index, cover
-    from delift_core.selection.loops import best_of_rows
-
-    rank = ranks(chosen, kernel.shape[1])
-    best_of_rows(kernel.indptr, kernel.indices, kernel.data, rank, index, cover)
+        best_of_dense(np.ascontiguousarray(kernel), chosen, index, cover)
+    else:
+        best_of_sparse(kernel.indptr, kernel.indices, kernel.data, ranks(chosen, kernel.shape[1]), index, cover)
     return index, cover
 
 
@@ -63,14 +61,7 @@ def ranks(chosen: np.ndarray, n: int) -> np.ndarray:
 
 def covered(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
     """How well each represented row is covered: (r,) float64, max over chosen columns, 0 when nothing is chosen."""
-    if not len(chosen):
-        return np.zeros(kernel.shape[0])
-    if not isinstance(kernel, np.ndarray):
-        return best_chosen(kernel, chosen)[1]
-    cover = np.zeros(kernel.shape[0])
-    for block in row_blocks(kernel.shape[0], len(chosen)):
-        cover[block] = kernel[block][:, chosen].max(axis=1)
-    return cover
+    return best_chosen(kernel, chosen)[1]
 
 
 def value(kernel: Kernel, chosen: np.ndarray) -> float:
@@ -80,20 +71,31 @@ def value(kernel: Kernel, chosen: np.ndarray) -> float:
 
 def gains_along(kernel: Kernel, order: np.ndarray) -> np.ndarray:
     """What each sample adds to those before it in `order`: (k,) float64; the first m gains sum to f(order[:m])."""
-    gains = np.zeros(len(order))
-    if not len(order):
-        return gains
-    if isinstance(kernel, np.ndarray):
-        for block in row_blocks(kernel.shape[0], len(order)):
-            best_so_far = np.maximum.accumulate(kernel[block][:, order].astype(np.float64), axis=1)
-            gains += np.diff(best_so_far, axis=1, prepend=0.0).sum(axis=0)
-        return gains
-    from delift_core.selection.loops import walk
+    from delift_core.selection.loops import walk_dense, walk_sparse
 
+    order, gains = np.asarray(order, dtype=np.int64), np.zeros(len(order))
+    if isinstance(kernel, np.ndarray):
+        walk_dense(np.ascontiguousarray(kernel), order, gains)
+        return gains
     columns = by_columns(kernel)
     assert isinstance(columns, SparseColumns)
-    walk(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), gains)
+    walk_sparse(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), gains)
     return gains
+
+
+def values(kernel: Kernel, subsets: Sequence[np.ndarray]) -> np.ndarray:
+    """The objectives of several subsets in one pass over the kernel: (len(subsets),) float64."""
+    from delift_core.selection.loops import values_dense, values_sparse
+
+    inside = np.zeros((kernel.shape[1], len(subsets)), dtype=np.float32)
+    for draw, subset in enumerate(subsets):
+        inside[subset, draw] = 1
+    totals = np.zeros(len(subsets))
+    if isinstance(kernel, np.ndarray):
+        values_dense(np.ascontiguousarray(kernel), inside, totals)
+    else:
+        values_sparse(kernel.indptr, kernel.indices, kernel.data, inside, totals)
+    return totals
 
 
 def residual_gains(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
@@ -108,12 +110,11 @@ def residual_gains(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
 
 def gains_above(kernel: Kernel, cover: np.ndarray) -> np.ndarray:
     """What each sample would add where the rows are covered by `cover` (r,) already: (n,) float64."""
+    from delift_core.selection.loops import add_gains_dense, add_gains_sparse
+
     gains = np.zeros(kernel.shape[1])
     if isinstance(kernel, np.ndarray):
-        for block in row_blocks(*kernel.shape):
-            gains += np.maximum(kernel[block] - cover[block, None], 0).sum(axis=0)
-        return gains
-    from delift_core.selection.loops import add_gains
-
-    add_gains(kernel.indptr, kernel.indices, kernel.data, cover, gains)
+        add_gains_dense(np.ascontiguousarray(kernel), cover, gains)
+    else:
+        add_gains_sparse(kernel.indptr, kernel.indices, kernel.data, cover, gains)
     return gains

@@ -26,48 +26,118 @@ def _compiled(loop: _Loop) -> _Loop:
 
 
 @_compiled
-def best_of_rows(
-    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, rank: np.ndarray, best: np.ndarray, most: np.ndarray
-) -> None:
-    """For each row the largest entry among the columns of rank >= 0 into `most`, and its rank into `best` (the smaller
-    rank wins a tie); both are left as they are where no entry is above 0."""
-    for row in range(len(starts) - 1):
-        for at in range(starts[row], starts[row + 1]):
-            place = rank[columns[at]]
-            if place >= 0 and entries[at] > 0:
-                entry = entries[at]
-                if entry > most[row] or (entry == most[row] and place < best[row]):
-                    most[row], best[row] = entry, place
+def best_of_dense(kernel: np.ndarray, chosen: np.ndarray, best: np.ndarray, most: np.ndarray) -> None:
+    """For each row the largest entry among the chosen columns into `most`, and its index among them into `best` (the
+    smaller index wins a tie); both are left as they are where no entry is above `most`."""
+    for row in range(kernel.shape[0]):
+        for index in range(len(chosen)):
+            if kernel[row, chosen[index]] > most[row]:
+                most[row], best[row] = kernel[row, chosen[index]], index
 
 
 @_compiled
-def add_gains(
+def best_of_sparse(
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, rank: np.ndarray, best: np.ndarray, most: np.ndarray
+) -> None:
+    """As `best_of_dense`, the chosen columns being those of rank >= 0: their indices."""
+    for row in range(len(starts) - 1):
+        for at in range(starts[row], starts[row + 1]):
+            place, entry = rank[columns[at]], entries[at]
+            if place >= 0 and (entry > most[row] or (entry == most[row] and entry > 0 and place < best[row])):
+                most[row], best[row] = entry, place
+
+
+@_compiled
+def add_gains_dense(kernel: np.ndarray, cover: np.ndarray, gains: np.ndarray) -> None:
+    """Adds to `gains` what each column has above `cover`."""
+    for row in range(kernel.shape[0]):
+        for column in range(kernel.shape[1]):
+            gains[column] += max(np.float64(kernel[row, column]) - cover[row], 0.0)
+
+
+@_compiled
+def add_gains_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
     """Adds to `gains` what each column has above `cover`."""
     for row in range(len(starts) - 1):
         for at in range(starts[row], starts[row + 1]):
-            above = entries[at] - cover[row]
-            if above > 0:
-                gains[columns[at]] += above
+            gains[columns[at]] += max(np.float64(entries[at]) - cover[row], 0.0)
 
 
 @_compiled
-def walk(
-    starts: np.ndarray,
-    rows: np.ndarray,
-    entries: np.ndarray,
-    order: np.ndarray,
-    cover: np.ndarray,
-    gains: np.ndarray,
+def walk_dense(kernel: np.ndarray, order: np.ndarray, gains: np.ndarray) -> None:
+    """Adds to `gains` what each column adds to those before it in the order."""
+    for row in range(kernel.shape[0]):
+        cover = 0.0
+        for place in range(len(order)):
+            entry = np.float64(kernel[row, order[place]])
+            if entry > cover:
+                gains[place] += entry - cover
+                cover = entry
+
+
+@_compiled
+def walk_sparse(
+    starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, order: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
-    """Takes the columns in order: what each adds to `cover` into `gains`, and `cover` raised by it."""
+    """As `walk_dense`, on a kernel by columns; raises `cover` (r,)."""
     for place in range(len(order)):
         for at in range(starts[order[place]], starts[order[place] + 1]):
-            above = entries[at] - cover[rows[at]]
+            above = np.float64(entries[at]) - cover[rows[at]]
             if above > 0:
                 gains[place] += above
                 cover[rows[at]] = entries[at]
+
+
+@_compiled
+def values_dense(kernel: np.ndarray, inside: np.ndarray, totals: np.ndarray) -> None:
+    """Adds to `totals` (d,) the objectives of d subsets at once: `inside` is (n, d) float32, 1 for members, else 0."""
+    draws = inside.shape[1]
+    cover = np.zeros(draws, dtype=np.float32)
+    for row in range(kernel.shape[0]):
+        cover[:] = 0
+        for column in range(kernel.shape[1]):
+            entry = np.float32(kernel[row, column])
+            if entry > 0:
+                for draw in range(draws):
+                    cover[draw] = max(cover[draw], entry * inside[column, draw])
+        for draw in range(draws):
+            totals[draw] += np.float64(cover[draw])
+
+
+@_compiled
+def values_sparse(
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, inside: np.ndarray, totals: np.ndarray
+) -> None:
+    """As `values_dense`, on a kernel by rows."""
+    draws = inside.shape[1]
+    cover = np.zeros(draws, dtype=np.float32)
+    for row in range(len(starts) - 1):
+        cover[:] = 0
+        for at in range(starts[row], starts[row + 1]):
+            for draw in range(draws):
+                cover[draw] = max(cover[draw], np.float32(entries[at]) * inside[columns[at], draw])
+        for draw in range(draws):
+            totals[draw] += np.float64(cover[draw])
+
+
+@_compiled
+def fill_up(order: np.ndarray, weights: np.ndarray, room: float, least: float, taken: np.ndarray) -> int:
+    """Takes positions in order into `taken`, passing over what does not fit; ends when not even `least` does.
+
+    Returns:
+        How many were taken.
+    """
+    count = 0
+    for index in range(len(order)):
+        if room < least:
+            break
+        if weights[order[index]] <= room:
+            taken[count] = order[index]
+            room -= weights[order[index]]
+            count += 1
+    return count
 
 
 @_compiled

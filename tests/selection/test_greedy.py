@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from delift_core.errors import SelectionError
 from delift_core.selection import memory
 from delift_core.selection.certificate import certify
-from delift_core.selection.coverage import covered, gains_along, residual_gains, value
+from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.memory import available_bytes, ensure_fits
 
@@ -149,16 +149,6 @@ def test_gains_along_any_order_add_up_to_the_value(seed: int, order: list[int], 
     kernel = random_kernel(seed, 5, 6)
     gains = gains_along(kernel, np.array(order))
     assert gains[:length].sum() == pytest.approx(value(kernel, np.array(order[:length], dtype=int)), abs=1e-9)
-
-
-def test_walking_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel, chosen = random_kernel(2, 23, 9), np.array([4, 1, 7])
-    whole = [covered(kernel, chosen), residual_gains(kernel, chosen), gains_along(kernel, chosen)]
-    monkeypatch.setattr("delift_core.selection.kernels._BLOCK_ENTRIES", 10)
-    for expected, got in zip(
-        whole, [covered(kernel, chosen), residual_gains(kernel, chosen), gains_along(kernel, chosen)], strict=True
-    ):
-        np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -204,3 +204,11 @@ def test_what_does_not_fit_is_refused(config: ObjectiveConfig, inputs: dict[str,
 def test_a_subset_outside_the_pool_is_refused(subset: list[int]) -> None:
     with pytest.raises(SelectionError):
         evaluate(FL, subset, POOL)
+
+
+def test_walking_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, diagonal, _, existing = random_case(6)
+    config = ObjectiveConfig("continual", self_coverage=0.5)
+    whole = represented_kernel(config, pool, diagonal=diagonal, existing=existing)
+    monkeypatch.setattr("delift_core.selection.kernels._BLOCK_ENTRIES", 10)
+    np.testing.assert_array_equal(represented_kernel(config, pool, diagonal=diagonal, existing=existing), whole)
