@@ -88,8 +88,8 @@ def shape_of(record: object) -> Shape:
         if isinstance(record.get(key), list):
             return _turns_shape(key, record[key])
     if "prompt" in record and "completion" in record:
-        both_text = isinstance(record["prompt"], str) or isinstance(record["completion"], str)
-        return Shape("prompt-completion" if both_text else "prompt-completion-turns")
+        both_turns = isinstance(record["prompt"], list) and isinstance(record["completion"], list)
+        return Shape("prompt-completion-turns" if both_turns else "prompt-completion")
     if "instruction" in record and ("output" in record or "response" in record):
         return Shape("alpaca", response="output" if "output" in record else "response")
     mapping = detect_columns(record)

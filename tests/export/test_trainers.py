@@ -154,6 +154,13 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.parametrize("record", [{"prompt": None, "completion": None}, {"prompt": [], "completion": None}])
+def test_a_prompt_or_completion_that_is_neither_text_nor_turns_stops_trl(record: dict[str, object]) -> None:
+    check = check_table([record], limit=10)[0]
+    assert (check.trainer, check.kept) == ("TRL", 0)
+    assert [risk.effect for risk in check.risks] == ["stops the load"]
+
+
 @given(st.lists(json_values, max_size=5))
 def test_any_file_gets_an_account_that_adds_up(records: list[object]) -> None:
     for check in check_table(records, limit=10):
