@@ -249,6 +249,7 @@ def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace)
         template=arguments.template,
         device=arguments.device,
         dtype=arguments.dtype,
+        pairs=arguments.pairs,
     )
     return open_run(workspace, score_here(workspace, spec, inputs.placement).id)
 

@@ -21,6 +21,7 @@ from delift_core.selection.budget import parse_budget
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
+from delift_core.utility.pairs import parse_pairs
 
 _FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or hub:owner/name[:split]"
 
@@ -143,7 +144,8 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{role}", metavar="F", help=f"file of {role} rows")
         parser.add_argument(f"--{role}-map", type=parse_mapping, metavar="COLUMNS", help=f"as --map, for {role} rows")
     parser.add_argument("--model", default=BUNDLED, help="hub id, folder, or bundled (the default)")
-    parser.add_argument("--pairs", default="all", type=_pairs, help="only all in this version")
+    words = "pairs to score: all (the default), 12%% of them, or k=32 for each row"
+    parser.add_argument("--pairs", default="all", type=parse_pairs, metavar="PAIRS", help=words)
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
     parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
@@ -196,14 +198,6 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
     words = f"default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
     parser.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
-
-
-def _pairs(text: str) -> str:
-    if text == "all":
-        return text
-    if re.fullmatch(r"\d+(\.\d+)?%|k=\d+", text):
-        raise UsageError(f"--pairs {text} is not in this version, which scores every pair; use --pairs all")
-    raise UsageError(f"--pairs {text!r} is not understood; use --pairs all")
 
 
 def _weight(text: str) -> float:

@@ -38,6 +38,7 @@ from delift_core.export.writers import ensure_writable, render_lines, write_line
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Sample
 from delift_core.selection.coverage import value
+from delift_core.utility.pairs import format_pairs
 from delift_core.utility.store import ScoringContext
 from delift_core.workspace import DatasetRecord, Edit, Workspace
 from delift_core.workspace.workspace import utc_now
@@ -166,7 +167,7 @@ def _model(curated: CuratedSelection) -> ModelEntry:
         template=context.template,
         template_version=context.template_version,
         context_key=context.key,
-        pairs="all",
+        pairs=format_pairs(run.record.spec.pairs),
     )
 
 

@@ -65,7 +65,7 @@ class ModelEntry:
         revision: hub commit, or a hash of the weights' folder.
         dtype: precision of the forward passes.
         context_length: in tokens.
-        pairs: which pairs were scored.
+        pairs: how many pairs were to be scored, in the form of `--pairs`.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ModelEntry:
     template: str
     template_version: int
     context_key: str
-    pairs: Literal["all"]
+    pairs: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from delift_core.jobs.backends import Placement
 from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
 from delift_core.samples import Message
 from delift_core.settings import LIBRARY_ENVIRONMENT
+from delift_core.utility.pairs import PairBudget
 from delift_core.utility.plan import Forecast, RunSamples
 
 _CLOCK_SLACK = 2.0  # seconds by which a process's age may seem to change when the system clock is set
@@ -120,12 +121,13 @@ class JobFolder:
         fields = json.loads((self.folder / "request.json").read_text())
         samples = RunSamples(**{name: tuple(rows) for name, rows in fields.pop("samples").items()})
         placement = Placement(**fields.pop("placement"))
+        pairs = PairBudget(**fields.pop("pairs"))
         conversations = {}
         with (self.folder / "samples.jsonl").open(encoding="utf-8") as stream:
             for line in stream:
                 record = json.loads(line)
                 conversations[record["hash"]] = tuple(Message(role, text) for role, text in record["messages"])
-        return ScoringRequest(samples=samples, placement=placement, **fields), conversations
+        return ScoringRequest(samples=samples, placement=placement, pairs=pairs, **fields), conversations
 
     def _refuse_if_active(self) -> None:
         if self.status().active:

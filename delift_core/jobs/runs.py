@@ -15,8 +15,13 @@ from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
 from delift_core.samples import Message, Sample
+from delift_core.selection.kernels import Kernel
+from delift_core.utility.budgeted import Texts, parts_to_plan
 from delift_core.utility.metrics import Metric
+from delift_core.utility.partial import PartialMatrix, read_partial, spread_out
 from delift_core.utility.plan import RunSamples
+from delift_core.utility.planned import PartName, PlanFile, UniqueSamples
+from delift_core.utility.reading import chosen_utilities
 from delift_core.utility.store import Alone, PairStore
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
 
@@ -37,20 +42,22 @@ _STATUS: dict[ObservedState, RunStatus] = {
 class Utilities:
     """What selection needs of a finished run, in one metric; row i is helped, column j helps.
 
-    A matrix of which not every pair was scored is a csr_array; its stored entries are the scored ones.
+    Matrices are dense when every pair was scored, and else csr_arrays that hold the scored pairs (sorted; an entry is a
+    value, also when it is 0). Measured and estimated values are never in one matrix.
 
     Attributes:
-        pool: (n, n) float32, NaN on the diagonal of a dense one.
+        pool: (n, n) float32; dense, NaN on the diagonal, or sparse, without it.
         diagonal: (n,) float32, each sample with itself as example.
         target: (t, n) float32, target rows helped by pool columns; None without a target.
         existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
-        estimated: (n, n) float32, values of pool pairs that were not scored; None without estimates.
+        estimated: (n, n) float32, estimates of pool pairs that were not scored: all of them, or of a large pool the
+            largest of each row; None when every pair was scored.
     """
 
-    pool: np.ndarray | csr_array
+    pool: Kernel
     diagonal: np.ndarray
-    target: np.ndarray | csr_array | None
-    existing: np.ndarray | csr_array | None
+    target: Kernel | None
+    existing: Kernel | None
     estimated: csr_array | None = None
 
 
@@ -71,6 +78,9 @@ class ScoredRun:
         Raises:
             ScoringError: a block is missing or damaged; the run has to be continued.
         """
+        parts = self.partial(metric)
+        if parts is not None and not all(part.complete for part in parts.values()):
+            return self._from_parts(parts, metric)
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
         matrix = self.store.utility_matrix(pool, pool, metric)
         of_target = self.store.utility_matrix(target, pool, metric) if target else None
@@ -84,6 +94,48 @@ class ScoredRun:
         diagonal = matrix.diagonal().copy()
         np.fill_diagonal(matrix, np.nan)
         return Utilities(matrix, diagonal, of_target, of_existing)
+
+    def partial(self, metric: Metric) -> dict[PartName, PartialMatrix] | None:
+        """The matrices of a run on a budget, of its samples without repeats; None of a run of all pairs.
+
+        Raises:
+            ScoringError: the plan or a block is missing; the run has to be continued.
+        """
+        budget = self.record.spec.pairs
+        if budget.unit == "all":
+            return None
+        samples = self._unique()
+        rounds = PlanFile(self.store.folder, samples, budget).read()
+        texts = {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
+        parts = parts_to_plan(samples, budget, texts, self.store)
+        if set(rounds) != set(parts):
+            raise ScoringError(
+                f"run {self.record.id}: its plan of pairs is missing or damaged on disk; continue the run"
+            )
+        return {
+            name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
+        }
+
+    def _from_parts(self, parts: dict[PartName, PartialMatrix], metric: Metric) -> Utilities:
+        samples, store = self._unique(), self.store
+        pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
+        own = np.arange(len(samples.pool))
+        diagonal = chosen_utilities(store, samples.pool, samples.pool, own, own, metric)
+        if np.isnan(diagonal).any():
+            raise ScoringError(f"run {self.record.id}: pairs are missing or damaged on disk; continue the run")
+        at_pool, at_target, at_existing = (
+            _places(*names) for names in ((pool, samples.pool), (target, samples.target), (existing, samples.existing))
+        )
+        return Utilities(
+            spread_out(parts["pool"].measured(), at_pool, at_pool, diagonal),
+            diagonal[at_pool],
+            spread_out(parts["target"].measured(), at_target, at_pool) if "target" in parts else None,
+            spread_out(parts["existing"].measured(), at_pool, at_existing) if "existing" in parts else None,
+            spread_out(parts["pool"].estimated(), at_pool, at_pool),
+        )
+
+    def _unique(self) -> UniqueSamples:
+        return UniqueSamples.of(RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing))))
 
     def alone(self) -> Alone:
         """The pool samples' own numbers."""
@@ -218,8 +270,14 @@ def _request(
         utility_folder=str(workspace.utility_folder),
         samples=RunSamples(*parts),
         placement=placement,
+        pairs=spec.pairs,
     )
     return request, conversations
+
+
+def _places(names: tuple[str, ...], unique: tuple[str, ...]) -> np.ndarray:
+    place = {name: position for position, name in enumerate(unique)}
+    return np.asarray([place[name] for name in names], dtype=np.int64)
 
 
 def _hashes(samples: tuple[Sample, ...]) -> tuple[str, ...]:

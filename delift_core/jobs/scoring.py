@@ -18,11 +18,10 @@ from delift_core.jobs.watch import ResourceWatch
 from delift_core.models import DeviceName, DtypeName, ModelIdentity
 from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
+from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 from delift_core.utility.plan import (
     Forecast,
-    PairPlan,
     RunSamples,
-    disk_needed,
     memory_needed,
     memory_to_select,
     plan_pairs,
@@ -30,6 +29,7 @@ from delift_core.utility.plan import (
 from delift_core.utility.store import PairStore, ScoringContext
 
 if TYPE_CHECKING:
+    from delift_core.utility.budgeted import BudgetedRun
     from delift_core.utility.run import ScoringProgress, ScoringRun
 
 JobMode = Literal["forecast", "score"]
@@ -53,6 +53,7 @@ class ScoringRequest:
     utility_folder: str
     samples: RunSamples
     placement: Placement = HERE
+    pairs: PairBudget = ALL_PAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +133,6 @@ def _carry_out(
     reporter: "_Reporter",
     stop: Callable[[], bool],
 ) -> JobProgress:
-    from delift_core.utility.run import ScoringRun
-
     template = make_template(ready.tokenizer, request.template)
     encoded, refused = encode_samples(template, conversations, ready.identity.context_length)
     samples = request.samples.only(encoded)
@@ -153,10 +152,9 @@ def _carry_out(
         truncated=sum(sample.truncated > 0 for sample in encoded.values()),
         damaged=damaged,
     )
-    plan = plan_pairs(store, samples)
-    run = ScoringRun(ready.backend, template, encoded, store, plan)
+    run = _run(request, conversations, ready, template, encoded, store, samples)
     reporter.cached_pairs = run.progress.pairs_done
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, ready, store.folder))
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, request.pairs, samples, ready, store.folder))
     if reporter.facts.forecast and reporter.facts.forecast.refusal:
         raise ScoringError(reporter.facts.forecast.refusal)
     if request.mode == "score":
@@ -166,8 +164,27 @@ def _carry_out(
     complete = run.work(
         lambda progress: reporter.tick("calibrating", progress), lambda: stop() or time.monotonic() > deadline
     )
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, plan, samples, ready, store.folder))
+    reporter.facts = replace(reporter.facts, forecast=_forecast(run, request.pairs, samples, ready, store.folder))
     return reporter.finish("done" if complete else "cancelled" if stop() else "forecast", run.progress)
+
+
+def _run(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    ready: ReadyBackend,
+    template: Template,
+    encoded: Mapping[str, EncodedSample],
+    store: PairStore,
+    samples: RunSamples,
+) -> "ScoringRun | BudgetedRun":
+    """A run of all pairs, or of a budget of them."""
+    from delift_core.utility.budgeted import BudgetedRun, Texts
+    from delift_core.utility.run import ScoringRun
+
+    if request.pairs.unit == "all":
+        return ScoringRun(ready.backend, template, encoded, store, plan_pairs(store, samples))
+    texts = {name: Texts.of(conversations[name]) for name in samples.all}
+    return BudgetedRun(ready.backend, template, encoded, store, samples, request.pairs, texts)
 
 
 def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
@@ -191,20 +208,22 @@ def encode_samples(
     return encoded, tuple(refused)
 
 
-def _forecast(run: "ScoringRun", plan: PairPlan, samples: RunSamples, ready: ReadyBackend, folder: Path) -> Forecast:
+def _forecast(
+    run: "ScoringRun | BudgetedRun", pairs: PairBudget, samples: RunSamples, ready: ReadyBackend, folder: Path
+) -> Forecast:
     """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
     progress = run.progress
-    rate = progress.tokens_per_second
+    rate, cost = progress.tokens_per_second, run.cost
     return Forecast(
-        pairs_total=plan.pairs_total,
-        pairs_missing=plan.pairs_missing,
+        pairs_total=cost.pairs_total,
+        pairs_missing=cost.pairs_missing,
         seconds=progress.work_total / rate if rate else None,
         tokens_per_second=rate,
-        memory_bytes=memory_needed(ready.weights_here),
-        disk_bytes=disk_needed(plan, run.rows_per_block),
+        memory_bytes=memory_needed(ready.weights_here) + cost.planning_bytes,
+        disk_bytes=cost.disk_bytes,
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,
-        selection_bytes=memory_to_select(samples),
+        selection_bytes=memory_to_select(samples, None if pairs.unit == "all" else cost.pairs_total),
     )
 
 

@@ -8,6 +8,7 @@ from delift_core.utility.store import PairStore
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128
+_SPARSE_BYTES = 40  # a chosen pair in the utilities, the kernel, and what it takes to make it
 _MATRIX_COPIES = 4  # utilities, kernel, the optimiser's copy, and one temporary, float32 each
 
 
@@ -68,12 +69,13 @@ def plan_pairs(store: PairStore, samples: RunSamples) -> PairPlan:
         wanted.setdefault(helper, pool_rows)
     return PairPlan(
         alone=store.missing_alone(samples.all),
-        groups=_group(store, wanted),
+        groups=group_missing(store, wanted),
         pairs_total=sum(len(rows) for rows in wanted.values()),
     )
 
 
-def _group(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[ColumnGroup, ...]:
+def group_missing(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[ColumnGroup, ...]:
+    """Those of the wanted rows of each helper that are not on disk, helpers of equal rows together."""
     missing: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
     helpers: dict[tuple[str, ...], list[str]] = {}
     for helper, rows in wanted.items():
@@ -83,6 +85,17 @@ def _group(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[Col
         if missing[key]:
             helpers.setdefault(missing[key], []).append(helper)
     return tuple(ColumnGroup(tuple(members), rows) for rows, members in helpers.items())
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What a run has to do: pairs in all and those not on disk yet, the bytes that these will take there, and the
+    bytes of memory that planning takes beside the model."""
+
+    pairs_total: int
+    pairs_missing: int
+    disk_bytes: int
+    planning_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +155,11 @@ def memory_needed(weights: int) -> int:
     return weights + max(weights, 512 << 20)
 
 
-def memory_to_select(samples: RunSamples) -> int:
-    """Bytes while selecting from every pair at once."""
+def memory_to_select(samples: RunSamples, pairs: int | None = None) -> int:
+    """Bytes while selecting from every pair at once, or from a number of chosen pairs."""
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
+    if pairs is not None:
+        return pairs * _SPARSE_BYTES
     return (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
 
 

@@ -19,7 +19,7 @@ from delift_core.utility.blocks import (
     blocks_of,
     cut_chunks,
 )
-from delift_core.utility.plan import PairPlan, work_tokens
+from delift_core.utility.plan import PairPlan, RunCost, disk_needed, work_tokens
 from delift_core.utility.scorer import Scorer
 from delift_core.utility.store import PairStore
 
@@ -107,6 +107,12 @@ class ScoringRun:
         self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
         self._work_done = 0
         self._work_total = work_tokens(plan, encoded, len(template.head))
+
+    @property
+    def cost(self) -> RunCost:
+        """What the run had to do when it was made."""
+        disk = disk_needed(self._plan, self.rows_per_block)
+        return RunCost(self._plan.pairs_total, self._plan.pairs_missing, disk)
 
     @property
     def progress(self) -> ScoringProgress:

@@ -1,0 +1,213 @@
+"""A scoring run on a budget of pairs: rounds of choosing and scoring, each on the numbers of those before it.
+
+It stops and goes on like a run of all pairs: what was chosen is in the plan file before it is scored, what was scored
+is in the store, and the same samples and budget lead to the same pairs.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from delift_core.prompts import EncodedSample, Template
+from delift_core.samples import Message
+from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds
+from delift_core.utility.cues import Known, cue_vectors
+from delift_core.utility.metrics import Metric
+from delift_core.utility.pairs import PairBudget
+from delift_core.utility.plan import PairPlan, RunCost, RunSamples, group_missing
+from delift_core.utility.planned import PartName, PlanFile, Rounds, UniqueSamples
+from delift_core.utility.reading import chosen_utilities
+from delift_core.utility.run import Backend, Report, ScoringProgress, ScoringRun, Stop
+from delift_core.utility.store import PairStore
+
+PLANNED_BY: Metric = "euclidean"
+"""The metric whose large entries are looked for; the pairs serve every metric."""
+
+_PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
+_DISK_BYTES_PER_PAIR = 8 + 68 + 200 // _PAIRS_PER_VISIT  # its numbers, its row's name, and its part of two files
+_PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 14  # cues, and as many numbers again for each posterior draw
+_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What the planner reads of a sample."""
+
+    prompt: str
+    response: str
+
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> "Texts":
+        """The last user turn and the response."""
+        turns = [message.content for message in messages[:-1] if message.role == "user"]
+        return cls(turns[-1] if turns else "", messages[-1].content)
+
+
+def parts_to_plan(
+    samples: UniqueSamples, budget: PairBudget, texts: Mapping[str, Texts], store: PairStore
+) -> dict[PartName, Part]:
+    """The matrices of a run with the cues of their samples, which have all been scored alone."""
+    names = tuple(dict.fromkeys(samples.pool + samples.target + samples.existing))
+    known = Known(
+        tuple(texts[name].prompt for name in names), tuple(texts[name].response for name in names), store.alone(names)
+    )
+    vectors = cue_vectors(known, _SEED)
+    place = {name: position for position, name in enumerate(names)}
+
+    def cues(part: tuple[str, ...]) -> np.ndarray:
+        return vectors[[place[name] for name in part]]
+
+    return {
+        name: Part(
+            cues(samples.rows(name)),
+            cues(samples.columns(name)),
+            pairs_allowed(samples, name, budget),
+            per_column=name == "target",
+            same=name == "pool",
+        )
+        for name in samples.parts
+    }
+
+
+def pairs_allowed(samples: UniqueSamples, part: PartName, budget: PairBudget) -> int:
+    """How many pairs of one matrix may be scored; those of the pool's samples with themselves come besides."""
+    rows, columns = len(samples.rows(part)), len(samples.columns(part))
+    seekers, options = (columns, rows) if part == "target" else (rows, columns - (part == "pool"))
+    return round(seekers * budget.per_row(options))
+
+
+def read_measured(store: PairStore, samples: UniqueSamples, part: PartName, rounds: tuple[Round, ...]) -> Measured:
+    """The scored pairs of some rounds, in the planner's metric."""
+    rows = np.concatenate([one.rows for one in rounds])
+    columns = np.concatenate([one.columns for one in rounds])
+    values = chosen_utilities(store, samples.rows(part), samples.columns(part), rows, columns, PLANNED_BY)
+    return Measured(rows, columns, values.astype(np.float64))
+
+
+class BudgetedRun:
+    """A budget, who works it off, and how far it has come; the counterpart of `ScoringRun`."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        template: Template,
+        encoded: Mapping[str, EncodedSample],
+        store: PairStore,
+        samples: RunSamples,
+        budget: PairBudget,
+        texts: Mapping[str, Texts],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        encoded, texts: every sample of the run, by content hash.
+        """
+        self._backend, self._template, self._encoded, self._store = backend, template, encoded, store
+        self._samples, self._budget, self._texts = UniqueSamples.of(samples), budget, texts
+        self._all = samples.all
+        self._file = PlanFile(store.folder, self._samples, budget)
+        self._rounds: Rounds = self._file.read()
+        self._clock, self._started = clock, clock()
+        self._total = len(self._samples.pool) + sum(
+            pairs_allowed(self._samples, part, budget) for part in self._samples.parts
+        )
+        self._done = self._total - self._missing_of_known()
+        self._work_done = 0
+        self._to_score = self._total - self._done
+
+    @property
+    def progress(self) -> ScoringProgress:
+        """Where the run stands now; work that is not chosen yet is counted at a typical pair's tokens."""
+        missing = self._total - self._done
+        ahead = missing * self._tokens_per_pair
+        return ScoringProgress(
+            self._done, self._total, self._work_done, self._work_done + round(ahead), self._clock() - self._started
+        )
+
+    @property
+    def cost(self) -> RunCost:
+        """What the run had to do when it was made."""
+        disk = self._to_score * _DISK_BYTES_PER_PAIR
+        return RunCost(self._total, self._to_score, disk, len(self._all) * _PLANNING_BYTES_PER_SAMPLE)
+
+    def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
+        """As `ScoringRun.work`, over all rounds."""
+        alone = PairPlan(self._store.missing_alone(self._all), (), 0)
+        if not self._score(alone, report, stop):
+            return False
+        number = 0
+        while True:
+            if not any(len(made) > number for made in self._rounds.values()) and not self._choose(number):
+                return True
+            if not self._score(self._plan_of(number), report, stop):
+                return False
+            number += 1
+
+    @cached_property
+    def _parts(self) -> dict[PartName, Part]:
+        return parts_to_plan(self._samples, self._budget, self._texts, self._store)
+
+    def _choose(self, number: int) -> bool:
+        """Adds a round to every matrix that has budget left, and says whether there was any."""
+        added: Rounds = dict(self._rounds)
+        for name, part in self._parts.items():
+            made = self._rounds.get(name, ())
+            if not made:
+                added[name] = opening_rounds(part, _SEED)
+                continue
+            fitted = tuple(one for one in made if one.kind != "held-out")
+            chosen = next_round(
+                part, read_measured(self._store, self._samples, name, fitted), keys_of(part, made), _SEED
+            )
+            if chosen is not None:
+                added[name] = (*made, chosen)
+        if added == self._rounds:
+            return False
+        self._file.write(added)
+        self._rounds = added
+        return True
+
+    def _plan_of(self, number: int) -> PairPlan:
+        """What is missing of the rounds of one number; the diagonal belongs to the first."""
+        wanted: dict[str, list[str]] = {}
+        if number == 0:
+            for name in self._samples.pool:
+                wanted[name] = [name]
+        for name, made in self._rounds.items():
+            if len(made) > number:
+                rows, columns = self._samples.rows(name), self._samples.columns(name)
+                for row, column in zip(made[number].rows.tolist(), made[number].columns.tolist(), strict=True):
+                    wanted.setdefault(columns[column], []).append(rows[row])
+        groups = group_missing(self._store, {helper: tuple(rows) for helper, rows in wanted.items()})
+        missing = sum(group.pairs for group in groups)
+        return PairPlan((), groups, missing)
+
+    def _missing_of_known(self) -> int:
+        """Pairs that are not on disk, as far as they are chosen; those that are not chosen yet count as missing."""
+        numbers = range(max((len(made) for made in self._rounds.values()), default=0))
+        chosen = sum(len(one.rows) for made in self._rounds.values() for one in made)
+        missing = sum(self._plan_of(number).pairs_total for number in numbers)
+        diagonal = 0 if numbers else len(self._samples.pool)
+        return self._total - len(self._samples.pool) - chosen + missing + diagonal
+
+    def _score(self, plan: PairPlan, report: Report, stop: Stop) -> bool:
+        before, work_before = self._done, self._work_done
+        run = ScoringRun(self._backend, self._template, self._encoded, self._store, plan, clock=self._clock)
+
+        def follow(progress: ScoringProgress) -> None:
+            self._done = before + progress.pairs_done
+            self._work_done = work_before + progress.work_done
+            report(self.progress)
+
+        finished = run.work(follow, stop)
+        self._done = before + run.progress.pairs_done
+        return finished
+
+    @cached_property
+    def _tokens_per_pair(self) -> float:
+        suffix = np.mean([len(one.query) + len(one.response) for one in self._encoded.values()])
+        prefix = np.mean([len(one.example) for one in self._encoded.values()]) + len(self._template.head)
+        return float(suffix + prefix / _PAIRS_PER_VISIT)

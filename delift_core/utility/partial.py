@@ -1,0 +1,179 @@
+"""A matrix that was scored in part: what was measured, what the rest is estimated to be, and how good that is.
+
+Measured and estimated values are never in one array. Knows nothing of objectives.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from delift_core.errors import ScoringError
+from delift_core.utility.choice import Measured, Part, Round, among, keys_of
+from delift_core.utility.completion import Completion
+from delift_core.utility.metrics import Metric
+from delift_core.utility.nearest import ProductSearch
+from delift_core.utility.planned import PartName, UniqueSamples
+from delift_core.utility.reading import chosen_utilities
+from delift_core.utility.store import PairStore
+
+EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
+LARGEST_OF_ROW = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutCheck:
+    """How good estimates are where they can be checked: on random pairs that were measured and not fitted.
+
+    Attributes:
+        pairs: how many there are.
+        r2: 1 - (mean squared error) / (that of the fitted pairs' mean); 1 is perfect, 0 no better than the mean.
+        spearman: mean rank correlation of estimate and measurement within a row; NaN where no row has three pairs.
+        inflation: by what to multiply the model's standard deviations for them to be those that were found.
+    """
+
+    pairs: int
+    r2: float
+    spearman: float
+    inflation: float
+
+
+@dataclass(frozen=True)
+class PartialMatrix:
+    """One matrix of a run on a budget: (r, c), row i is helped, column j helps.
+
+    Attributes:
+        part: what was planned, with the samples' cues.
+        rounds: the pairs that were chosen.
+        held, fitted: the measured pairs, those held out of the fitting and all others.
+    """
+
+    part: Part
+    rounds: tuple[Round, ...]
+    held: Measured
+    fitted: Measured
+
+    @property
+    def complete(self) -> bool:
+        """Whether no pair is missing."""
+        return len(self.fitted.values) + len(self.held.values) == self.part.options
+
+    @cached_property
+    def completion(self) -> Completion:
+        """The model that was fitted to the measured pairs, without the held-out ones."""
+        fitted = self.fitted
+        return Completion(self.part.row_cues, self.part.column_cues, fitted.rows, fitted.columns, fitted.values)
+
+    def measured(self) -> csr_array:
+        """(r, c) float32: an entry for every scored pair, also where it is 0; sorted."""
+        rows = np.concatenate([self.fitted.rows, self.held.rows])
+        columns = np.concatenate([self.fitted.columns, self.held.columns])
+        values = np.concatenate([self.fitted.values, self.held.values])
+        return _sorted_csr(rows, columns, values, self.part.shape)
+
+    def estimated(self) -> csr_array:
+        """(r, c) float32 estimates of pairs that were not scored: all of them, or the largest of each row."""
+        rows, columns = self.part.shape
+        mean, taken = self.completion.mean(), keys_of(self.part, self.rounds)
+        if rows * columns <= EVERY_ESTIMATE:
+            keys = np.arange(rows * columns)
+        else:
+            found = ProductSearch(mean.right).largest(mean.left, LARGEST_OF_ROW)
+            keys = (np.arange(rows)[:, None] * columns + found)[found >= 0]
+        keys = keys[~among(keys, taken)]
+        if self.part.same:
+            keys = keys[keys // columns != keys % columns]
+        at = keys // columns, keys % columns
+        return _sorted_csr(*at, mean.at(*at), self.part.shape)
+
+    def check(self) -> HeldOutCheck | None:
+        """The held-out pairs against their estimates; None where there are too few to say anything."""
+        held = self.held
+        if len(held.values) < 3:
+            return None
+        estimate = self.completion.mean().at(held.rows, held.columns).astype(np.float64)
+        error, about_mean = held.values - estimate, held.values - self.fitted.values.mean()
+        spread = self.completion.noise[held.rows]
+        about = float((about_mean**2).mean())
+        return HeldOutCheck(
+            pairs=len(held.values),
+            r2=1 - float((error**2).mean()) / about if about > 0 else 0.0,
+            spearman=_spearman_within(held.rows, held.values, estimate),
+            inflation=float(np.sqrt(np.mean((error / spread) ** 2))),
+        )
+
+
+def read_partial(
+    store: PairStore, samples: UniqueSamples, name: PartName, part: Part, rounds: tuple[Round, ...], metric: Metric
+) -> PartialMatrix:
+    """One matrix of a run as it lies on disk.
+
+    Raises:
+        ScoringError: chosen pairs are missing on disk.
+    """
+    everything = np.concatenate([one.rows for one in rounds]), np.concatenate([one.columns for one in rounds])
+    values = chosen_utilities(store, samples.rows(name), samples.columns(name), *everything, metric).astype(np.float64)
+    if np.isnan(values).any():
+        raise ScoringError(
+            f"{int(np.isnan(values).sum()):,} pairs are missing or damaged on disk; "
+            "continue the run on the Score page (or call score again), only those are scored"
+        )
+    held = np.repeat([one.kind == "held-out" for one in rounds], [len(one.rows) for one in rounds])
+    split = [Measured(*(array[which] for array in (*everything, values))) for which in (held, ~held)]
+    return PartialMatrix(part, rounds, *split)
+
+
+def spread_out(
+    matrix: csr_array, rows: np.ndarray, columns: np.ndarray, diagonal: np.ndarray | None = None
+) -> csr_array:
+    """A matrix of samples without repeats as one with them.
+
+    Args:
+        matrix: (r, c).
+        rows, columns: (n,) and (m,) row and column of `matrix` that each position stands for.
+        diagonal: (r,) what a sample does for itself, which is what repeats of it do for each other; the diagonal of
+            the result stays without an entry.
+    """
+    if len(rows) == matrix.shape[0] and len(columns) == matrix.shape[1]:
+        return matrix  # positions are in the order of first occurrence, so that without repeats nothing moves
+    entries = matrix.tocoo()
+    helped, helping, values = entries.row, entries.col, entries.data
+    if diagonal is not None:
+        own = np.arange(len(diagonal))
+        helped, helping = np.concatenate([helped, own]), np.concatenate([helping, own])
+        values = np.concatenate([values, diagonal])
+    at_rows, at_columns = _positions_of(rows, matrix.shape[0]), _positions_of(columns, matrix.shape[1])
+    spread = [
+        (row, column, value)
+        for i, j, value in zip(helped.tolist(), helping.tolist(), values.tolist(), strict=True)
+        for row in at_rows[i]
+        for column in at_columns[j]
+        if diagonal is None or row != column
+    ]
+    row, column, value = (np.asarray(part) for part in zip(*spread, strict=True)) if spread else (np.empty(0),) * 3
+    return _sorted_csr(row.astype(np.int64), column.astype(np.int64), value, (len(rows), len(columns)))
+
+
+def _positions_of(places: np.ndarray, count: int) -> list[list[int]]:
+    found: list[list[int]] = [[] for _ in range(count)]
+    for position, place in enumerate(places.tolist()):
+        found[place].append(position)
+    return found
+
+
+def _spearman_within(rows: np.ndarray, values: np.ndarray, estimates: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    found = []
+    for row in np.unique(rows):
+        here = rows == row
+        if here.sum() >= 3 and np.ptp(values[here]) > 0 and np.ptp(estimates[here]) > 0:
+            found.append(float(spearmanr(values[here], estimates[here]).statistic))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _sorted_csr(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    matrix = csr_array((values.astype(np.float32), (rows, columns)), shape=shape)
+    matrix.sort_indices()
+    return matrix

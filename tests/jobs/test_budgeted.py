@@ -1,0 +1,182 @@
+"""Runs on a budget of pairs: what is scored, found again, stopped, continued and grown."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from delift_core.curation import pose
+from delift_core.errors import ScoringError
+from delift_core.jobs.runs import ScoredRun, Utilities, open_run, run_here
+from delift_core.jobs.scoring import JobProgress
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.utility import blocks as blocks_module
+from delift_core.utility.pairs import parse_pairs
+from delift_core.workspace import DatasetRole, RunSpec, Workspace
+
+WORDS = (
+    "red",
+    "blue",
+    "green",
+    "ten",
+    "two",
+    "cat",
+    "dog",
+    "sun",
+    "sea",
+    "sky",
+    "tea",
+    "ice",
+    "oak",
+    "elm",
+    "fir",
+    "ash",
+)
+POOL = tuple((f"Say {word}" + "?" * (i % 3), f"{word} {i}") for i, word in enumerate(WORDS))
+REPEATED = (*POOL, POOL[3])
+TARGET, EXISTING = (("Say owl", "owl 7"), ("Say hen?", "hen")), (("Say bee", "bee 9"), ("Say ant?", "ant"), ("Hm", "x"))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(tmp_path / "workspace") as opened:
+        yield opened
+
+
+def add(workspace: Workspace, rows: tuple[tuple[str, str], ...], role: DatasetRole) -> str:
+    records = [
+        ParsedRecord((Message("user", prompt), Message("assistant", response)), "{}", f"{role}.jsonl", line)
+        for line, (prompt, response) in enumerate(rows, start=1)
+    ]
+    return workspace.datasets.add(Dataset(role, "alpaca", None, with_ids(records)), role=role, origin="test").id
+
+
+def make_spec(workspace: Workspace, model: Path, pairs: str, *, sets: bool = False) -> RunSpec:
+    target, existing = (
+        (add(workspace, TARGET, "target"), add(workspace, EXISTING, "existing")) if sets else (None, None)
+    )
+    pool = add(workspace, REPEATED, "pool")
+    return RunSpec(pool, target, existing, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
+
+
+def score(workspace: Workspace, spec: RunSpec) -> ScoredRun:
+    record = run_here(workspace, spec, publish=lambda progress: None)
+    assert record.status == "done"
+    return open_run(workspace, record.id)
+
+
+def blocks(workspace: Workspace) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in workspace.utility_folder.glob("*/pairs/*.npy")}
+
+
+def entries(matrix: csr_array) -> dict[tuple[int, int], float]:
+    found = matrix.tocoo()
+    return dict(zip(zip(found.row.tolist(), found.col.tolist(), strict=True), found.data.tolist(), strict=True))
+
+
+def assert_same(one: Utilities, other: Utilities) -> None:
+    assert entries(one.pool) == entries(other.pool)
+    assert one.diagonal.tobytes() == other.diagonal.tobytes()
+
+
+def test_only_the_planned_pairs_are_scored_and_they_are_those_of_a_run_of_all(
+    workspace: Workspace, model_folder: Path
+) -> None:
+    spec = make_spec(workspace, model_folder, "40%", sets=True)
+    said: list[JobProgress] = []
+    record = run_here(workspace, spec, publish=said.append)
+    run = open_run(workspace, record.id)
+    some = run.utilities("euclidean")
+    n = len(POOL)
+    pool_pairs, target_pairs, existing_pairs = round(n * 0.4 * (n - 1)), n, round(n * 1.2)
+    planned = n + pool_pairs + target_pairs + existing_pairs
+    assert record.n_pairs == planned == said[-1].pairs_total
+    counts = [progress.pairs_done for progress in said]
+    assert counts == sorted(counts) and counts[-1] == planned
+    on_disk = sum((path.stat().st_size - 128) // 8 for path in workspace.utility_folder.glob("*/pairs/*.npy"))
+    assert on_disk == planned + len(blocks(workspace))  # a checksum of 8 bytes in each file
+
+    everything = score(workspace, replace(spec, pairs=parse_pairs("all"))).utilities("euclidean")
+    assert isinstance(some.pool, csr_array) and isinstance(everything.pool, np.ndarray)
+    for part, whole in (
+        (some.pool, everything.pool),
+        (some.target, everything.target),
+        (some.existing, everything.existing),
+    ):
+        assert isinstance(part, csr_array) and part.has_sorted_indices and part.dtype == np.float32
+        assert part.shape == whole.shape
+        for (i, j), value in entries(part).items():
+            assert value == whole[i, j]
+    assert some.diagonal.tobytes() == everything.diagonal.tobytes()
+    # Row 16 repeats row 3: what is known of one is known of the other, and each helps the other like itself.
+    twins = entries(some.pool)
+    assert twins[3, 16] == twins[16, 3] == some.diagonal[3]
+    assert {j for i, j in twins if i == 3} - {16} == {j for i, j in twins if i == 16} - {3}
+    assert (3, 3) not in twins
+    estimated = entries(some.estimated)
+    assert not estimated.keys() & twins.keys()
+    assert len(estimated) + len(twins) == 17 * 16
+
+
+def test_more_pairs_never_score_one_twice_and_the_whole_is_dense(workspace: Workspace, model_folder: Path) -> None:
+    spec = make_spec(workspace, model_folder, "k=3")
+    few = entries(score(workspace, spec).utilities("pmi").pool)
+    kept = blocks(workspace)
+    more = score(workspace, replace(spec, pairs=parse_pairs("60%")))
+    assert {name: blocks(workspace)[name] for name in kept} == kept
+    found = [path.stem.split(".")[0] for path in workspace.utility_folder.glob("*/pairs/*.npy")]
+    assert len(found) > len(kept)
+    store = more.store
+    for helper in set(found):
+        rows = [row for name in store.signature(helper) for row in store._row_set(name)]
+        assert len(rows) == len(set(rows))
+    again = score(workspace, spec)
+    assert entries(again.utilities("pmi").pool) == few
+    whole = score(workspace, replace(spec, pairs=parse_pairs("99.9%"))).utilities("pmi")
+    assert isinstance(whole.pool, np.ndarray) and whole.estimated is None
+
+
+@pytest.mark.parametrize("looks", [5, 30, 55])
+def test_stopped_anywhere_and_continued_the_run_is_the_same(
+    workspace: Workspace, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 2)
+    spec = make_spec(workspace, model_folder, "40%")
+    left = iter(range(looks))
+    record = run_here(workspace, spec, publish=lambda progress: None, stop=lambda: next(left, None) is None)
+    assert record.status == "cancelled"
+    with pytest.raises(ScoringError, match="is cancelled, not done"):
+        open_run(workspace, record.id)
+    kept = blocks(workspace)
+    stopped = score(workspace, spec)
+    assert stopped.record.id == record.id
+    assert {name: blocks(workspace)[name] for name in kept} == kept
+    with Workspace.open(tmp_path / "other") as other:
+        whole = score(other, make_spec(other, model_folder, "40%"))
+        assert_same(stopped.utilities("euclidean"), whole.utilities("euclidean"))
+
+
+def test_a_done_run_has_nothing_to_score_and_a_lost_plan_is_made_again(
+    workspace: Workspace, model_folder: Path
+) -> None:
+    spec = make_spec(workspace, model_folder, "40%")
+    run = score(workspace, spec)
+    first, kept = run.utilities("euclidean"), blocks(workspace)
+    (plan,) = workspace.utility_folder.glob("*/plans/*.npz")
+    plan.write_bytes(b"torn")
+    with pytest.raises(ScoringError, match="its plan of pairs is missing or damaged on disk; continue"):
+        run.utilities("euclidean")
+    assert_same(score(workspace, spec).utilities("euclidean"), first)
+    assert blocks(workspace) == kept
+
+
+@pytest.mark.parametrize("stage", ["instruction", "task", "continual"])
+def test_every_stage_selects_from_a_part_of_the_pairs(workspace: Workspace, model_folder: Path, stage: str) -> None:
+    run = score(workspace, make_spec(workspace, model_folder, "40%", sets=True))
+    problem = pose(workspace, run.record.id, "euclidean", ObjectiveConfig(stage, self_coverage=0.5))
+    selection = problem.select(Budget("percent", 30))
+    assert len(selection.chosen) == 5
