@@ -289,11 +289,50 @@ def order_sparse(
                 order[picked], gains[picked] = column, gain
                 picked += 1
                 room -= weights[column]
-                for at in range(starts[column], starts[column + 1]):
-                    entry = (np.float64(entries[at]) + magic) - magic
-                    cover[rows[at]] = max(cover[rows[at]], entry)
+                _lift(starts, rows, entries, column, magic, cover)
         _sink(candidates, size, 0, bound)
     return picked
+
+
+@_compiled
+def order_by_samples(
+    starts: np.ndarray,
+    rows: np.ndarray,
+    entries: np.ndarray,
+    left: np.ndarray,
+    log: float,
+    seed: int,
+    magic: float,
+    cover: np.ndarray,
+    order: np.ndarray,
+    gains: np.ndarray,
+) -> None:
+    """Stochastic greedy: the t-th pick is the best of n / t * log columns drawn from what is left.
+
+    Args:
+        starts, rows, entries: the kernel by columns.
+        left: (c,) positions; used up here.
+        log: ln(1 / epsilon).
+        seed: of the samples, below 2**32.
+        magic: see `grid.magic_number`.
+        cover: (r,) float64 on the grid, raised by every pick.
+        order, gains: (c,) filled.
+    """
+    np.random.seed(seed)
+    size = len(left)
+    for picked in range(len(left)):
+        drawn = int(min(np.ceil(len(left) / (picked + 1) * log), 1.0 * size))
+        best, most = -1, -1.0
+        for index in range(drawn):
+            at = index if drawn == size else np.random.randint(size)
+            gain = _gain(starts, rows, entries, left[at], magic, cover)
+            if gain > most or (gain == most and left[at] > left[best]):
+                best, most = at, gain
+        column = left[best]
+        order[picked], gains[picked] = column, most
+        _lift(starts, rows, entries, column, magic, cover)
+        size -= 1
+        left[best] = left[size]
 
 
 @_compiled
@@ -304,6 +343,14 @@ def _gain(
     for at in range(starts[column], starts[column + 1]):
         gain += max((np.float64(entries[at]) + magic) - magic - cover[rows[at]], 0.0)
     return gain
+
+
+@_compiled
+def _lift(
+    starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, column: int, magic: float, cover: np.ndarray
+) -> None:
+    for at in range(starts[column], starts[column + 1]):
+        cover[rows[at]] = max(cover[rows[at]], (np.float64(entries[at]) + magic) - magic)
 
 
 @_compiled

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -24,10 +25,12 @@ from delift_core.jobs import scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.ray_backend import _in_words
 from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
+from delift_core.jobs.ray_map import RayMap
 from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
 from delift_core.jobs.scoring import JobProgress, ScoringRequest, carry_out
 from delift_core.models import DtypeName, ModelIdentity, outline_model
 from delift_core.samples import Message, hash_messages
+from delift_core.selection.partitioned import choose_in_parts
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility.blocks import Material
 from delift_core.utility.plan import RunSamples
@@ -267,3 +270,12 @@ def test_gpus_are_taken_where_there_are_some() -> None:
         choose_device("cuda", nodes[1:2])
     with pytest.raises(ScoringError, match="has 16 cores \\(the largest has 8\\); ask for fewer"):
         form_team("cpu", nodes, IDENTITY, 16)
+
+
+def test_greedy_in_parts_chooses_on_the_cluster_what_it_chooses_here(cluster: None) -> None:
+    kernel = np.random.default_rng(0).random((40, 40), dtype=np.float32)
+    read = partial(np.take, kernel, axis=1)
+    here = choose_in_parts(read, 40, 8, parts=4, per_part=4, seed=1)
+    there = choose_in_parts(read, 40, 8, parts=4, per_part=4, seed=1, map_parts=RayMap())
+    np.testing.assert_array_equal(there.chosen, here.chosen)
+    assert there.certificate == here.certificate
