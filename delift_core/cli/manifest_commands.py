@@ -49,7 +49,8 @@ def verify(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Fine-tunes on the subset and on others, and measures the loss on held-out rows."""
     from delift_core.evaluation.from_manifest import evaluate_manifest
-    from delift_core.evaluation.request import EvaluationStopped
+    from delift_core.evaluation.keeping import FolderKeeper
+    from delift_core.evaluation.request import EvaluationStopped, FineTuning
 
     against = tuple(name.strip() for name in arguments.against.split(",") if name.strip())
     try:
@@ -60,8 +61,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 arguments.heldout,
                 against=against,
                 seeds=arguments.seeds,
-                epochs=arguments.epochs,
+                tuning=FineTuning(epochs=arguments.epochs, weights=arguments.tuning),
+                examples=arguments.examples,
+                generate=arguments.answers,
                 device=arguments.device,
+                keeper=FolderKeeper(arguments.keep) if arguments.keep else None,
+                adapter=arguments.save_adapter,
                 publish=note,
                 stop=stop,
             )

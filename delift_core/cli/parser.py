@@ -10,6 +10,7 @@ from delift_core import __version__
 from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
 from delift_core.cli.inputs import parse_mapping
 from delift_core.cli.terminal import UsageError
+from delift_core.evaluation.request import BASELINES, Weights
 from delift_core.export.containers import Formulas
 from delift_core.export.manifest import ExportFormat
 from delift_core.export.side_files import DEFAULT_LIMIT
@@ -104,9 +105,20 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", manifest_commands.evaluate)
     evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")
-    evaluate.add_argument("--against", default="random,full", help="names with commas; default: %(default)s")
+    words = f"names with commas, of: {', '.join(BASELINES)}; default: %(default)s"
+    evaluate.add_argument("--against", default="random,full", metavar="ARMS", help=words)
     evaluate.add_argument("--seeds", default=3, type=_positive, help="fine-tunings of each; default: %(default)s")
     evaluate.add_argument("--epochs", default=3, type=_positive, help="passes over the rows; default: %(default)s")
+    words = "train all weights, LoRA layers, or (auto) LoRA layers from half a billion weights on"
+    evaluate.add_argument("--tuning", default="auto", choices=get_args(Weights), help=words)
+    words = "also measure without training, with so many nearest chosen rows as examples"
+    evaluate.add_argument("--examples", default=0, type=_whole, metavar="K", help=words)
+    words = "also let each arm answer so many held-out rows, scored by ROUGE, BLEU, exact and numeric match"
+    evaluate.add_argument("--answers", default=0, type=_whole, metavar="N", help=words)
+    words = "new folder for the LoRA layers of the first run on the subset"
+    evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)
+    words = "folder in which runs are kept, so that an interrupted evaluation goes on where it was"
+    evaluate.add_argument("--keep", type=Path, metavar="DIR", help=words)
     _add_device(evaluate)
 
 

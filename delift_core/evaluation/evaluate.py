@@ -2,30 +2,30 @@
 
 One loaded model serves every arm: fine-tune, measure the held-out rows, put the weights back. Every arm has the same
 recipe and as many epochs, so arms of as many rows make as many steps, and the full pool makes more. Held-out rows that
-the selection has seen (exactly; near-duplicates are not looked for) are left out and named. This module knows nothing
-of manifests and writes no files.
+the selection has seen are left out and named; those whose prompt it has seen, with another answer, are measured and
+named. This module knows nothing of manifests and writes no files, but for an adapter that it is asked to save.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from delift_core.errors import DataError, ScoringError
-from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
-from delift_core.evaluation.request import ArmName, EvaluationRequest
+from delift_core.evaluation.arms import Arm, plan_arms
+from delift_core.evaluation.bench import ANSWERS, MEASURED, Bench
+from delift_core.evaluation.heldout import CORRECT, LOSS
+from delift_core.evaluation.keeping import Keeper, NoKeeper
+from delift_core.evaluation.report import AnswerScore, ArmResult, EvaluationReport, LeftOutRow
+from delift_core.evaluation.request import SUBSET, EvaluationRequest
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
-from delift_core.jobs.scoring import encode_samples
-from delift_core.models import LoadedModel, load_model
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.models import load_model
 from delift_core.samples import Sample
 
-if TYPE_CHECKING:
-    from delift_core.utility.scorer import Scorer
-
 Publish = Callable[[str], None]
+Advance = Callable[[float, float | None], None]
 Stop = Callable[[], bool]
 Clock = Callable[[], float]
 
@@ -33,27 +33,13 @@ _REPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """One fine-tuning: the positions of its rows in the pool, and the seed of their order."""
-
-    rows: tuple[int, ...]
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Arm:
-    """An arm with its runs; the untouched model has one without rows."""
-
-    name: ArmName
-    runs: tuple[_Run, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Measured:
-    """(s, n) summed losses in nats of an arm's s runs over the n held-out rows, and what they took."""
+    """(s, n) losses in nats and right guesses of an arm's s runs over n held-out rows, and what they took."""
 
-    arm: _Arm
+    arm: Arm
     losses: np.ndarray
+    correct: np.ndarray
+    answers: np.ndarray | None
     seconds: float
 
 
@@ -61,47 +47,68 @@ def evaluate(
     request: EvaluationRequest,
     *,
     publish: Publish = lambda line: None,
+    advance: Advance = lambda share, seconds_left: None,
     stop: Stop = lambda: False,
     clock: Clock = time.monotonic,
+    keeper: Keeper | None = None,
+    adapter: Path | None = None,
 ) -> EvaluationReport:
     """Fine-tunes on the subset and on what it is compared with, and measures each on the held-out rows.
 
     Args:
         publish: called with a line of text whenever there is something to say, every few seconds at most.
+        advance: called with the share of the fine-tuning steps that is done and the seconds that are left.
         stop: asked before every step and batch.
         clock: gives seconds.
+        keeper: where runs that were measured before are found, and new ones kept.
+        adapter: a folder that does not exist yet, for the LoRA layers of the subset's first run.
 
     Raises:
         DataError: no held-out row is left that the selection has not seen, or none can be scored.
         ModelError: the model cannot be loaded.
         EvaluationStopped: `stop` answered True.
-        ScoringError: the subset has no row that can be trained on, or fine-tuning does not fit this machine.
+        ScoringError: the subset has no row that can be trained on, fine-tuning does not fit this machine, LoRA does not
+            fit this model, or there is nothing to save as an adapter.
     """
     from delift_core.evaluation.finetune import check_trainable
-    from delift_core.utility.scorer import Scorer
 
     start = clock()
     heldout, seen = unseen_rows(request)
     publish(f"loading {request.model}")
     loaded = load_model(request.model, device=request.device, dtype="float32")
-    bench = _Bench(request, loaded, Scorer(loaded), heldout, publish, stop, clock)
-    arms = _plan(request, bench.pool)
+    _ensure_savable(request, adapter, loaded.identity.parameters)
+    bench = Bench(request, loaded, heldout, keeper or NoKeeper(), stop)
     check_trainable(loaded, bench.template.head_alone, tuple(bench.pool.values()), request.tuning)
-    bench.steps_planned = sum(request.tuning.steps(len(run.rows)) for arm in arms for run in arm.runs)
-    measured = [bench.measure(arm) for arm in arms]
+    costs: dict[str, float] = {}
+
+    def order_of(method: str) -> np.ndarray:
+        publish(f"{method}: ordering {len(bench.pool):,} rows")
+        began = clock()
+        order = bench.order_of(method)
+        costs[method] = clock() - began
+        return order
+
+    arms = plan_arms(request, bench.subset, {at: len(row.response) for at, row in bench.pool.items()}, order_of)
+    teller = _Teller(request, arms, publish, advance, clock)
+    measured = [_measure(bench, arm, teller, adapter, clock) for arm in arms]
+    in_context = [_measure_in_context(bench, arm, teller, clock) for arm in arms] if request.examples else []
     return EvaluationReport(
         model=loaded.identity.name,
         revision=loaded.identity.revision,
         device=str(loaded.device),
         template=bench.template.name,
         tuning=request.tuning,
+        lora=request.tuning.with_layers(loaded.identity.parameters),
         seeds=tuple(range(request.first_seed, request.first_seed + request.seeds)),
         pool_rows=len(bench.pool),
-        subset_rows=len(measured[1].arm.runs[0].rows),
+        subset_rows=len(bench.subset),
         heldout_rows=len(bench.tokens),
         heldout_tokens=int(bench.tokens.sum()),
-        arms=_compare(request, measured, bench.tokens),
+        arms=_compare(request, bench, measured, costs),
+        in_context=_compare(request, bench, in_context, {}),
+        examples=request.examples,
         left_out=seen + bench.refused,
+        same_prompt=rows_with_a_known_prompt(request, heldout),
         seconds=clock() - start,
     )
 
@@ -129,128 +136,136 @@ def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[L
     return fresh, known
 
 
-class _Bench:
-    """The loaded model and the encoded rows that all arms share."""
-
-    def __init__(
-        self,
-        request: EvaluationRequest,
-        loaded: LoadedModel,
-        scorer: "Scorer",
-        heldout: Sequence[Sample],
-        publish: Publish,
-        stop: Stop,
-        clock: Clock,
-    ) -> None:
-        self._request, self._loaded, self._scorer = request, loaded, scorer
-        self._publish, self._stop, self._clock = publish, stop, clock
-        self._last_line = self._training_seconds = 0.0
-        self._steps_done = 0
-        self.steps_planned = 0
-        self.template: Template = make_template(loaded.tokenizer, request.template)
-        pool, refused_pool = self._encode(request.pool)
-        self.pool: dict[int, EncodedSample] = pool
-        measured, refused_heldout = self._encode(heldout)
-        if not measured:
-            raise DataError(f"no held-out row can be scored; {refused_heldout[0]}")
-        self._heldout = tuple(measured.values())
-        self.tokens = np.array([len(sample.response) for sample in self._heldout])
-        self.refused = refused_heldout + refused_pool
-
-    def measure(self, arm: _Arm) -> _Measured:
-        """Runs an arm: (s, n) losses of its runs on the held-out rows."""
-        start = self._clock()
-        losses = []
-        for number, run in enumerate(arm.runs, start=1):
-            title = arm.name if len(arm.runs) == 1 else f"{arm.name}, run {number} of {len(arm.runs)}"
-            losses.append(self._run(title, run))
-            loss = losses[-1].sum() / self.tokens.sum()
-            self._publish(f"{title}: loss {loss:.4f} nats per token on {len(self.tokens):,} held-out rows")
-        return _Measured(arm, np.stack(losses), self._clock() - start)
-
-    def _run(self, title: str, run: _Run) -> np.ndarray:
-        from delift_core.evaluation.finetune import fine_tuned
-
-        if not run.rows:
-            return self._loss()
-        rows = [self.pool[position] for position in run.rows]
-        tuning, head = self._request.tuning, self.template.head_alone
-        start, before = self._clock(), self._training_seconds
-
-        def on_step(step: int) -> None:
-            self._steps_done += 1
-            self._training_seconds = before + self._clock() - start
-            self._report(f"{title}: step {step:,} of {tuning.steps(len(rows)):,}")
-
-        with fine_tuned(self._loaded, head, rows, tuning, seed=run.seed, stop=self._stop, on_step=on_step):
-            return self._loss()
-
-    def _loss(self) -> np.ndarray:
-        from delift_core.evaluation.heldout import response_loss
-
-        loss: np.ndarray = response_loss(self._scorer, self.template.head_alone, self._heldout, stop=self._stop)[:, 0]
-        return loss
-
-    def _report(self, line: str) -> None:
-        if self._clock() - self._last_line < _REPORT_SECONDS:
-            return
-        self._last_line = self._clock()
-        left = self._training_seconds / self._steps_done * (self.steps_planned - self._steps_done)
-        self._publish(f"{line}, about {left:,.0f} s of fine-tuning left in all")
-
-    def _encode(self, samples: Sequence[Sample]) -> tuple[dict[int, EncodedSample], tuple[LeftOutRow, ...]]:
-        """Token ids by position, and the rows that do not fit this model."""
-        conversations = {sample.content_hash: sample.messages for sample in samples}
-        encoded, refusals = encode_samples(self.template, conversations, self._loaded.identity.context_length)
-        reasons = {refusal.content_hash: refusal.reason for refusal in refusals}
-        usable = {
-            at: encoded[sample.content_hash] for at, sample in enumerate(samples) if sample.content_hash in encoded
-        }
-        refused = [sample for sample in samples if sample.content_hash in reasons]
-        return usable, tuple(LeftOutRow(s.source, s.line, reasons[s.content_hash]) for s in refused)
-
-
-def _plan(request: EvaluationRequest, pool: dict[int, EncodedSample]) -> tuple[_Arm, ...]:
-    """The untouched model, the subset, and the arms asked for, all from the rows that can be trained on."""
-    subset = tuple(position for position in dict.fromkeys(request.subset_positions) if position in pool)
-    if not subset:
-        raise ScoringError("no row of the subset fits this model's context; take a model with a longer one")
-    positions, k = np.array(sorted(pool)), len(subset)
-    by_length = sorted(pool, key=lambda position: (-len(pool[position].response), position))
-    seeds = range(request.first_seed, request.first_seed + request.seeds)
-
-    def draw(seed: int) -> tuple[int, ...]:
-        return tuple(np.random.default_rng((seed, k)).choice(positions, size=k, replace=False).tolist())
-
-    arms: dict[str, _Arm] = {
-        "random": _Arm("random", tuple(_Run(draw(seed), seed) for seed in seeds)),
-        "full": _Arm("full", (_Run(tuple(positions.tolist()), request.first_seed),)),
-        "longest": _Arm("longest", (_Run(tuple(by_length[:k]), request.first_seed),)),
-    }
-    return (
-        _Arm("untouched", (_Run((), request.first_seed),)),
-        _Arm("subset", tuple(_Run(subset, seed) for seed in seeds)),
-        *(arms[name] for name in dict.fromkeys(request.against)),
+def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sample]) -> tuple[LeftOutRow, ...]:
+    """Held-out rows whose prompt, case and spaces aside, is a pool row's: measured, but less of a test."""
+    prompts = {" ".join(sample.prompt.casefold().split()): sample.line for sample in reversed(request.pool)}
+    keys = [(sample, " ".join(sample.prompt.casefold().split())) for sample in heldout]
+    return tuple(
+        LeftOutRow(sample.source, sample.line, f"line {prompts[key]} of the pool has the same prompt")
+        for sample, key in keys
+        if key in prompts
     )
 
 
-def _compare(request: EvaluationRequest, measured: Sequence[_Measured], tokens: np.ndarray) -> tuple[ArmResult, ...]:
-    subset = next(item.losses for item in measured if item.arm.name == "subset")
+def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters: int) -> None:
+    if adapter is None:
+        return
+    if not request.tuning.with_layers(parameters):
+        raise ScoringError("only LoRA layers can be saved, and all weights are fine-tuned here; ask for LoRA")
+    if adapter.exists():
+        raise ScoringError(f"{adapter} is there already; name a new folder for the adapter")
+
+
+class _Teller:
+    """Says how far an evaluation is, now and then."""
+
+    def __init__(
+        self, request: EvaluationRequest, arms: Sequence[Arm], publish: Publish, advance: Advance, clock: Clock
+    ) -> None:
+        self.publish = publish
+        self._advance, self._clock, self._tuning = advance, clock, request.tuning
+        self._planned = sum(self._tuning.steps(len(run.rows)) for arm in arms for run in arm.runs)
+        self._done, self._trained = 0, 0
+        self._seconds, self._last_line, self._last_step = 0.0, 0.0, clock()
+
+    def begin(self) -> None:
+        """A run begins: the time until its first step is its own."""
+        self._last_step = self._clock()
+
+    def step(self, title: str, step: int, steps: int) -> None:
+        """A step of the optimiser is done."""
+        now = self._clock()
+        self._done += 1
+        self._trained += 1
+        self._seconds += now - self._last_step
+        self._last_step = now
+        left = self._seconds / self._trained * (self._planned - self._done)
+        self._advance(self._done / self._planned, left)
+        if now - self._last_line >= _REPORT_SECONDS:
+            self._last_line = now
+            self.publish(f"{title}: step {step:,} of {steps:,}, about {left:,.0f} s of fine-tuning left in all")
+
+    def known(self, steps: int) -> None:
+        """A run was found among those kept: its steps need no time."""
+        self._done += steps
+        self._advance(self._done / self._planned, None)
+
+
+def _measure(bench: Bench, arm: Arm, teller: _Teller, adapter: Path | None, clock: Clock) -> _Measured:
+    start = clock()
+    found = []
+    for number, run in enumerate(arm.runs, start=1):
+        title = arm.name if len(arm.runs) == 1 else f"{arm.name}, run {number} of {len(arm.runs)}"
+        steps = bench.request.tuning.steps(len(run.rows))
+        made: list[int] = []
+
+        def on_step(step: int, title: str = title, steps: int = steps, made: list[int] = made) -> None:
+            made.append(step)
+            teller.step(title, step, steps)
+
+        teller.begin()
+        saved = adapter if arm.name == SUBSET and number == 1 else None
+        found.append(bench.fine_tune(run, on_step, adapter=saved))
+        if not made:
+            teller.known(steps)
+        loss = found[-1][MEASURED][LOSS].sum() / bench.tokens.sum()
+        teller.publish(f"{title}: loss {loss:.4f} nats per token on {len(bench.tokens):,} held-out rows")
+    both = np.stack([one[MEASURED] for one in found])
+    answers = np.stack([one[ANSWERS] for one in found]) if bench.answered else None
+    return _Measured(arm, both[:, LOSS], both[:, CORRECT], answers, clock() - start)
+
+
+def _measure_in_context(bench: Bench, arm: Arm, teller: _Teller, clock: Clock) -> _Measured:
+    start = clock()
+    runs = tuple({run.rows: run for run in arm.runs}.values())  # the order of the rows plays no part here
+    both = np.stack([bench.in_context(run)[MEASURED] for run in runs])
+    loss = both[:, LOSS].sum() / (len(runs) * bench.tokens.sum())
+    teller.publish(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
+    return _Measured(Arm(arm.name, runs), both[:, LOSS], both[:, CORRECT], None, clock() - start)
+
+
+def _compare(
+    request: EvaluationRequest, bench: Bench, measured: Sequence[_Measured], costs: dict[str, float]
+) -> tuple[ArmResult, ...]:
+    if not measured:
+        return ()
+    tokens, seed = bench.tokens, request.first_seed
+    subset = next(item for item in measured if item.arm.name == SUBSET)
     results = []
     for item in measured:
-        losses, rows = item.losses, len(item.arm.runs[0].rows)
+        rows = item.arm.runs[0].rows
         result = ArmResult(
             name=item.arm.name,
-            rows=rows,
-            steps=request.tuning.steps(rows),
-            runs=tuple(mean_loss(run[None], tokens) for run in losses),
-            loss=loss_estimate(losses, tokens, seed=request.first_seed),
+            rows=len(rows),
+            tokens=sum(len(bench.pool[position].response) for position in rows),
+            steps=request.tuning.steps(len(rows)),
+            runs=tuple(mean_loss(run[None], tokens) for run in item.losses),
+            loss=loss_estimate(item.losses, tokens, seed=seed),
+            accuracy=loss_estimate(item.correct, tokens, seed=seed),
             gap=None,
             verdict="",
             seconds=item.seconds,
+            ordering_seconds=costs.get(item.arm.name, 0.0),
+            positions=item.arm.runs[0].rows,
+            answers=_answer_scores(item.answers, subset.answers, seed),
         )
-        if item.arm.name != "subset":
-            gap = difference(subset, losses, tokens, seed=request.first_seed)
+        if item is not subset:
+            gap = difference(subset.losses, item.losses, tokens, seed=seed)
             result = replace(result, gap=gap, verdict=verdict(gap, len(tokens)))
         results.append(result)
     return tuple(results)
+
+
+def _answer_scores(answers: np.ndarray | None, subset: np.ndarray | None, seed: int) -> tuple[AnswerScore, ...]:
+    """Each score with its interval, and the subset's minus it; (s, 5, g) of an arm and of the subset."""
+    if answers is None or subset is None:
+        return ()
+    from delift_core.evaluation.answers import SCORES
+
+    rows = np.ones(answers.shape[2])
+    found = []
+    for column, name in enumerate(SCORES):
+        own, best = answers[:, column], subset[:, column]
+        gap = None if answers is subset else difference(best, own, rows, seed=seed)
+        found.append(AnswerScore(name, loss_estimate(own, rows, seed=seed), gap))
+    return tuple(found)

@@ -1,4 +1,6 @@
-"""Full fine-tuning of a loaded model for the length of a `with` block, after which its weights are as they were.
+"""Fine-tuning of a loaded model for the length of a `with` block, after which its weights are as they were.
+
+All weights, or LoRA layers beside them; the recipe is the same.
 
 Short and plain on purpose: AdamW (Loshchilov and Hutter, arXiv 1711.05101) without weight decay, a rate that falls
 linearly to 0, gradients clipped to norm 1, and the mean cross-entropy over response tokens as the loss. Dropout stays
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from delift_core.adapters import trainable, with_lora
 from delift_core.errors import ScoringError
 from delift_core.evaluation.request import EvaluationStopped, FineTuning
 from delift_core.models import LoadedModel
@@ -21,6 +24,8 @@ from delift_core.selection.memory import available_bytes
 from delift_core.utility.scorer import Scorer, Suffix
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from delift_core.utility.scorer import Batch
 
 CLIP_NORM = 1.0
@@ -31,9 +36,15 @@ _BYTES_A_HIDDEN = 80  # per layer and hidden unit: about 20 float32 numbers are 
 
 @dataclass(frozen=True, slots=True)
 class TrainingLog:
-    """What happened: the mean loss (nats per response token) of each step, measured before its update."""
+    """What happened.
+
+    Attributes:
+        losses: mean loss (nats per response token) of each step, measured before its update.
+        adapted: the model with its LoRA layers, for the length of the block; None where all weights were trained.
+    """
 
     losses: tuple[float, ...]
+    adapted: "PeftModel | None" = None
 
 
 @contextmanager
@@ -62,14 +73,30 @@ def fine_tuned(
         ScoringError: no rows, weights that are not float32, too little memory, or a loss that is no longer finite.
     """
     check_trainable(loaded, head, samples, settings)
-    weights = list(loaded.model.parameters())
-    kept = [weight.detach().clone() for weight in weights]
     try:
-        yield _train(loaded, head, samples, settings, seed, stop, on_step)
+        with _weights(loaded, settings, seed) as (weights, adapted):
+            losses = _train(loaded, weights, head, samples, settings, seed, stop, on_step)
+            yield TrainingLog(losses, adapted)
     except torch.OutOfMemoryError as error:
         raise ScoringError(
             "the device ran out of memory in fine-tuning; close other programs, or evaluate with a smaller model"
         ) from error
+
+
+@contextmanager
+def _weights(
+    loaded: LoadedModel, settings: FineTuning, seed: int
+) -> "Iterator[tuple[Sequence[torch.nn.Parameter], PeftModel | None]]":
+    """What is to be trained, put back or taken off at the end; the model with its LoRA layers, where it has them."""
+    if settings.with_layers(loaded.identity.parameters):
+        with with_lora(loaded, settings.lora, seed=seed) as adapted:
+            yield trainable(adapted), adapted
+        return
+    weights = list(loaded.model.parameters())
+    kept = [weight.detach().clone() for weight in weights]
+    loaded.model.requires_grad_(True)
+    try:
+        yield weights, None
     finally:
         loaded.model.requires_grad_(False)
         with torch.no_grad():
@@ -97,7 +124,9 @@ def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[Encoded
     hidden = config.num_hidden_layers * config.hidden_size * _BYTES_A_HIDDEN
     longest = max(len(head) + len(sample.query_alone) + len(sample.response) for sample in samples)
     activations = max(settings.batch_tokens, longest) * (config.vocab_size * _BYTES_A_LOGIT + hidden)
-    needed = sum(weight.numel() for weight in loaded.model.parameters()) * _BYTES_A_WEIGHT + activations
+    layers = settings.with_layers(loaded.identity.parameters)
+    weights = 0 if layers else sum(weight.numel() for weight in loaded.model.parameters())
+    needed = weights * _BYTES_A_WEIGHT + activations  # LoRA layers are small beside their activations
     available = _memory_left(loaded.device)
     if available is not None and needed > available:
         raise ScoringError(
@@ -118,17 +147,17 @@ def response_loss_sum(model: Any, batch: "Batch") -> torch.Tensor:
 
 def _train(
     loaded: LoadedModel,
+    weights: Sequence[torch.nn.Parameter],
     head: Tokens,
     samples: Sequence[EncodedSample],
     settings: FineTuning,
     seed: int,
     stop: Callable[[], bool],
     on_step: Callable[[int], None],
-) -> TrainingLog:
+) -> tuple[float, ...]:
     rows = [Suffix(head + sample.query_alone, sample.response) for sample in samples]
     packer = Scorer(loaded, tokens_per_batch=settings.batch_tokens)
-    loaded.model.requires_grad_(True)
-    optimiser = torch.optim.AdamW(loaded.model.parameters(), lr=settings.learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
     total = settings.steps(len(rows))
     losses: list[float] = []
     for chosen in _steps(len(rows), settings, np.random.default_rng(seed)):
@@ -138,10 +167,10 @@ def _train(
             )
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - len(losses) / total)
-        losses.append(_step(loaded, optimiser, packer.pack([rows[row] for row in chosen])))
+        losses.append(_step(loaded, weights, optimiser, packer.pack([rows[row] for row in chosen])))
         on_step(len(losses))
     optimiser.zero_grad(set_to_none=True)
-    return TrainingLog(tuple(losses))
+    return tuple(losses)
 
 
 def _steps(rows: int, settings: FineTuning, generator: np.random.Generator) -> Iterator[np.ndarray]:
@@ -152,7 +181,12 @@ def _steps(rows: int, settings: FineTuning, generator: np.random.Generator) -> I
             yield order[start : start + settings.rows_per_step]
 
 
-def _step(loaded: LoadedModel, optimiser: torch.optim.Optimizer, batches: Sequence["Batch"]) -> float:
+def _step(
+    loaded: LoadedModel,
+    weights: Sequence[torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+    batches: Sequence["Batch"],
+) -> float:
     """One update from the mean over all response tokens of the batches; returns that mean."""
     tokens = sum(len(batch.targets) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
@@ -162,7 +196,7 @@ def _step(loaded: LoadedModel, optimiser: torch.optim.Optimizer, batches: Sequen
             part = response_loss_sum(loaded.model, batch) / tokens
             cast(Any, part).backward()
             loss += part.item()
-    norm = torch.nn.utils.clip_grad_norm_(loaded.model.parameters(), CLIP_NORM)
+    norm = torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM)
     if not (np.isfinite(loss) and bool(torch.isfinite(norm))):
         raise ScoringError("the loss is no longer a finite number in fine-tuning; take a lower learning rate")
     optimiser.step()

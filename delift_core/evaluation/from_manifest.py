@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import evaluate
+from delift_core.evaluation.keeping import Keeper
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.request import EvaluationRequest, FineTuning
 from delift_core.export.inputs import reload_input
@@ -26,8 +27,12 @@ def evaluate_manifest(
     *,
     against: tuple[str, ...] = ("random", "full"),
     seeds: int = 3,
-    epochs: int = 3,
+    tuning: FineTuning | None = None,
+    examples: int = 0,
+    generate: int = 0,
     device: DeviceName = "auto",
+    keeper: Keeper | None = None,
+    adapter: Path | None = None,
     publish: Callable[[str], None] = lambda line: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationReport:
@@ -36,9 +41,8 @@ def evaluate_manifest(
     Args:
         manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
         heldout: file of held-out rows, in any format that is read here.
-        against, seeds: see `EvaluationRequest`.
-        epochs: see `FineTuning`.
-        publish, stop: see `evaluate`.
+        against, seeds, tuning, examples, generate: see `EvaluationRequest`.
+        keeper, adapter, publish, stop: see `evaluate`.
 
     Raises:
         ExportError: the manifest cannot be read.
@@ -57,9 +61,11 @@ def evaluate_manifest(
         template=_template(manifest, manifest_path.name),
         against=against,
         seeds=seeds,
-        tuning=FineTuning(epochs=epochs),
+        tuning=tuning or FineTuning(),
+        examples=examples,
+        generate=generate,
     )
-    report = evaluate(request, publish=publish, stop=stop)
+    report = evaluate(request, publish=publish, stop=stop, keeper=keeper, adapter=adapter)
     if report.revision != manifest.model.revision:
         publish(
             f"note: {manifest.model.name} is not the revision that chose the subset "

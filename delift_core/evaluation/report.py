@@ -1,10 +1,12 @@
 """What an evaluation found, as values, as a plain table and as JSON. Knows nothing of how the losses came about."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from delift_core.evaluation.request import ArmName, FineTuning
+from delift_core.baselines.catalogue import METHODS
+from delift_core.evaluation.request import UNTOUCHED, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
 
 _HEADINGS = (
@@ -15,6 +17,7 @@ _HEADINGS = (
     "loss",
     "95 % interval",
     "perplexity",
+    "accuracy",
     "subset minus arm",
     "95 % interval",
     "the subset has",
@@ -25,27 +28,46 @@ _LISTED = 5  # rows left out that the table names; the JSON names all
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """How near an arm's answers come to the references: the mean over rows, and the subset's minus it (paired)."""
+
+    name: str
+    value: Estimate
+    gap: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class ArmResult:
     """One way to fine-tune (or not), measured on the held-out rows.
 
     Attributes:
         rows: rows it was fine-tuned on (0: not at all).
+        tokens: response tokens in the rows of its first run.
         steps: steps of the optimiser in each run.
         runs: loss per token of each run, in nats.
         loss: their mean, with its interval.
+        accuracy: share of the response tokens that the model finds likeliest, with its interval.
         gap: loss of the subset minus loss of this arm, paired by row (None for the subset itself).
         verdict: `gap` in words ("" for the subset itself).
-        seconds: of all its runs, held-out rows included.
+        seconds: of all its runs, held-out rows included; nearly 0 where they were known.
+        ordering_seconds: what a method took to order the pool.
+        positions: in the pool, of the rows of its first run.
+        answers: scores of what it writes, where that was asked for.
     """
 
-    name: ArmName
+    name: str
     rows: int
+    tokens: int
     steps: int
     runs: tuple[float, ...]
     loss: Estimate
+    accuracy: Estimate
     gap: Estimate | None
     verdict: str
     seconds: float
+    ordering_seconds: float = 0.0
+    positions: tuple[int, ...] = ()
+    answers: tuple[AnswerScore, ...] = ()
 
     @property
     def perplexity(self) -> float:
@@ -75,8 +97,11 @@ class EvaluationReport:
         subset_rows: rows of the subset among them.
         heldout_rows: rows the losses are measured on.
         heldout_tokens: response tokens in them.
+        lora: whether LoRA layers were trained, and not all weights.
         arms: the untouched model, the subset, then what it was compared with.
+        in_context: the same without training, with so many nearest rows of each arm as `examples`.
         left_out: held-out and pool rows that take no part.
+        same_prompt: held-out rows whose prompt a pool row has too; they are measured.
     """
 
     model: str
@@ -84,27 +109,25 @@ class EvaluationReport:
     device: str
     template: str
     tuning: FineTuning
+    lora: bool
     seeds: tuple[int, ...]
     pool_rows: int
     subset_rows: int
     heldout_rows: int
     heldout_tokens: int
     arms: tuple[ArmResult, ...]
+    in_context: tuple[ArmResult, ...]
+    examples: int
     left_out: tuple[LeftOutRow, ...]
+    same_prompt: tuple[LeftOutRow, ...]
     seconds: float
 
-    def arm(self, name: ArmName) -> ArmResult | None:
+    def arm(self, name: str) -> ArmResult | None:
         """The result of an arm, or None where it was not asked for."""
         return next((arm for arm in self.arms if arm.name == name), None)
 
     def conclusion(self) -> str:
         """The result in one sentence."""
-        against = {
-            "untouched": "the untouched model",
-            "random": f"random subsets of {self.subset_rows:,} rows",
-            "full": f"all {self.pool_rows:,} rows",
-            "longest": f"the {self.subset_rows:,} longest responses",
-        }
         start = (
             f"Fine-tuned on the subset ({self.subset_rows:,} of {self.pool_rows:,} rows) and measured on "
             f"{self.heldout_rows:,} held-out rows"
@@ -112,41 +135,79 @@ class EvaluationReport:
         compared = [arm for arm in self.arms if arm.gap is not None]
         if any(arm.verdict == TOO_FEW_ROWS for arm in compared):
             return f"{start}: {TOO_FEW_ROWS}."
-        parts = [f"against {against[arm.name]}, {_with_unit(arm.verdict)}" for arm in compared]
+        parts = [f"against {self.against(arm)}, {_with_unit(arm.verdict)}" for arm in compared]
         return f"{start}: {'; '.join(parts)}."
 
+    def against(self, arm: ArmResult) -> str:
+        """What an arm is, for a sentence."""
+        words = {
+            UNTOUCHED: "the untouched model",
+            "random": f"random subsets of {self.subset_rows:,} rows",
+            "random-tokens": "random subsets of as many response tokens",
+            "full": f"all {self.pool_rows:,} rows",
+            "longest": f"the {self.subset_rows:,} longest responses",
+        }
+        titles: dict[str, str] = {name: f"{arm.rows:,} rows by {entry.title}" for name, entry in METHODS.items()}
+        return words.get(arm.name) or titles.get(arm.name) or arm.name
+
     def lines(self) -> tuple[str, ...]:
-        """An aligned plain-text table, what was left out, and one sentence at the end."""
-        table = [_HEADINGS, *(_cells(arm) for arm in self.arms)]
-        widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
-        aligned = [
-            "  ".join(
-                cell.ljust(width) if heading in _WORDS else cell.rjust(width)
-                for cell, width, heading in zip(row, widths, _HEADINGS, strict=True)
-            ).rstrip()
-            for row in table
-        ]
+        """Aligned plain-text tables, what was left out, and one sentence at the end."""
         tuning = self.tuning
         recipe = (
             f"Loss in nats per response token. {self.model} on {self.device}, template {self.template}, "
-            f"{tuning.epochs} epochs, learning rate {tuning.learning_rate:g}, {tuning.rows_per_step} rows a step, "
-            f"{self.seconds:,.0f} s."
+            f"{'LoRA layers' if self.lora else 'all weights'}, {tuning.epochs} epochs, learning rate "
+            f"{tuning.learning_rate:g}, {tuning.rows_per_step} rows a step, {self.seconds:,.0f} s."
         )
-        left_out = [f"Left out: {row}" for row in self.left_out[:_LISTED]]
-        if len(self.left_out) > _LISTED:
-            left_out.append(f"Left out: {len(self.left_out) - _LISTED:,} more rows (all are in the JSON report)")
-        return (*aligned, "", recipe, *left_out, self.conclusion())
+        tables = [*_table(self.arms)]
+        if self.in_context:
+            tables += ["", f"Without training, the {self.examples:,} nearest rows of each as examples:"]
+            tables += _table(self.in_context)
+        if any(arm.answers for arm in self.arms):
+            tables += ["", "Answers, mean over the rows answered:", *_answer_lines(self.arms)]
+        notes = [*_listed("Left out", self.left_out), *_listed("Note", self.same_prompt)]
+        return (*tables, "", recipe, *notes, self.conclusion())
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         result: dict[str, Any] = asdict(self)
-        result["arms"] = [asdict(arm) | {"perplexity": arm.perplexity} for arm in self.arms]
+        for name in ("arms", "in_context"):
+            result[name] = [asdict(arm) | {"perplexity": arm.perplexity} for arm in getattr(self, name)]
         result["conclusion"] = self.conclusion()
         return result
 
 
 def _with_unit(verdict: str) -> str:
     return verdict if verdict == NO_DIFFERENCE else f"{verdict} nats per token"
+
+
+def _table(arms: Sequence[ArmResult]) -> list[str]:
+    return _aligned([_HEADINGS, *(_cells(arm) for arm in arms)], _WORDS)
+
+
+def _answer_lines(arms: Sequence[ArmResult]) -> list[str]:
+    answered = [arm for arm in arms if arm.answers]
+    names = tuple(score.name for score in answered[0].answers)
+    cells = [(arm.name, *(f"{score.value.value:.3f}" for score in arm.answers)) for arm in answered]
+    return _aligned([("arm", *names), *cells], {"arm"})
+
+
+def _aligned(table: Sequence[tuple[str, ...]], words: set[str]) -> list[str]:
+    headings = table[0]
+    widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
+    return [
+        "  ".join(
+            cell.ljust(width) if heading in words else cell.rjust(width)
+            for cell, width, heading in zip(row, widths, headings, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def _listed(word: str, rows: Sequence[LeftOutRow]) -> list[str]:
+    listed = [f"{word}: {row}" for row in rows[:_LISTED]]
+    if len(rows) > _LISTED:
+        listed.append(f"{word}: {len(rows) - _LISTED:,} more rows (all are in the JSON report)")
+    return listed
 
 
 def _cells(arm: ArmResult) -> tuple[str, ...]:
@@ -159,6 +220,7 @@ def _cells(arm: ArmResult) -> tuple[str, ...]:
         f"{arm.loss.value:.4f}",
         f"{arm.loss.low:.4f} to {arm.loss.high:.4f}",
         f"{arm.perplexity:,.2f}",
+        f"{arm.accuracy.value:.1%}",
         *gap,
         arm.verdict,
         f"{arm.seconds:,.1f}",

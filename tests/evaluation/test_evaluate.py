@@ -154,8 +154,10 @@ def test_requests_that_make_no_sense_are_refused(request_: EvaluationRequest) ->
         ({"heldout": ()}, "no held-out rows"),
         ({"subset_positions": ()}, "the subset is empty"),
         ({"subset_positions": (3, 24)}, "position 24 and the pool has 24 rows"),
-        ({"against": ("random", "best")}, "no arm 'best'.*random, full, longest"),
+        ({"against": ("random", "best")}, "no arm 'best'.*random, random-tokens, full, longest"),
         ({"seeds": 0}, "0 seeds"),
+        ({"against": ("column-mean",)}, "column-mean needs the utilities"),
+        ({"examples": -1}, "counted from 0"),
     ]:
         with pytest.raises(DataError, match=words):
             changed(request_, **changes)

@@ -40,6 +40,14 @@ def by_hand(model: LoadedModel, head: tuple[int, ...], sample: EncodedSample) ->
     return -sum(float(log_p[len(query) - 1 + t, token]) for t, token in enumerate(sample.response))
 
 
+def right_by_hand(model: LoadedModel, head: tuple[int, ...], sample: EncodedSample) -> int:
+    """How many response tokens are the likeliest at their place."""
+    query = head + sample.query_alone
+    with torch.inference_mode():
+        guessed = model.model(input_ids=torch.tensor([query + sample.response])).logits[0].argmax(dim=-1)
+    return sum(int(guessed[len(query) - 1 + t]) == token for t, token in enumerate(sample.response))
+
+
 def weights_of(model: LoadedModel) -> list[torch.Tensor]:
     return [weight.detach().clone() for weight in model.model.parameters()]
 
@@ -111,16 +119,16 @@ def test_rows_like_the_held_out_ones_help_more_than_others() -> None:
     alike = [(f"Count to {n}.", "one two three four five six"[: 8 + n]) for n in range(12)]
     exchanged = [(response, prompt) for prompt, response in alike]
     heldout = encode(template, [(f"Count to {n}.", "one two three four five six"[: 8 + n]) for n in range(12, 18)])
-    scorer = Scorer(model)
+    scorer, tokens = Scorer(model), sum(len(sample.response) for sample in heldout)
     settings = FineTuning(epochs=4, learning_rate=3e-3, rows_per_step=4)
 
     def loss(rows: list[tuple[str, str]]) -> float:
         with fine_tuned(model, template.head_alone, encode(template, rows), settings, seed=0):
             measured = response_loss(scorer, template.head_alone, heldout)
-            return float(measured[:, 0].sum() / measured[:, 1].sum())
+            return float(measured[0].sum() / tokens)
 
     untouched = response_loss(scorer, template.head_alone, heldout)
-    before = float(untouched[:, 0].sum() / untouched[:, 1].sum())
+    before = float(untouched[0].sum() / tokens)
     assert before - loss(alike) > 2 * max(0.0, before - loss(exchanged))
     assert before - loss(alike) > 0.5
 
@@ -232,8 +240,8 @@ def test_held_out_loss_equals_the_sum_by_hand(name: str) -> None:
     samples = encode(template, ROWS)
     measured = response_loss(Scorer(model, tokens_per_batch=150), template.head_alone, samples)
     expected = [by_hand(model, template.head_alone, sample) for sample in samples]
-    assert measured[:, 0] == pytest.approx(expected, rel=1e-5)
-    assert measured[:, 1].tolist() == [len(sample.response) for sample in samples]
+    assert measured[0] == pytest.approx(expected, rel=1e-5)
+    assert measured[1].tolist() == [right_by_hand(model, template.head_alone, sample) for sample in samples]
 
 
 def test_measuring_stops_between_batches() -> None:
@@ -241,3 +249,23 @@ def test_measuring_stops_between_batches() -> None:
     template = make_template(model.tokenizer)
     with pytest.raises(EvaluationStopped):
         response_loss(Scorer(model), template.head_alone, encode(template, ROWS), stop=lambda: True)
+
+
+def test_lora_layers_learn_and_leave_no_trace() -> None:
+    model = loaded()
+    before = weights_of(model)
+    settings = FineTuning(epochs=6, learning_rate=3e-2, rows_per_step=5, weights="lora")
+    template = make_template(model.tokenizer)
+    with fine_tuned(model, template.head_alone, encode(template, ROWS), settings, seed=0) as log:
+        assert log.adapted is not None
+    assert log.losses[-1] < log.losses[0] - 0.1
+    assert same(before, weights_of(model))
+    first, again = (train(model, settings)[0].losses for _ in range(2))
+    assert first == again
+
+
+def test_the_size_of_a_model_decides_where_nothing_else_does() -> None:
+    assert not FineTuning().with_layers(135_000_000)
+    assert FineTuning().with_layers(1_000_000_000)
+    assert not FineTuning(weights="full").with_layers(1_000_000_000)
+    assert FineTuning(weights="lora").with_layers(1_000)

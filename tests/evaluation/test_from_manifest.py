@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.errors import DataError, ExportError
+from delift_core.evaluation import FineTuning
 from delift_core.evaluation.from_manifest import evaluate_manifest
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
@@ -26,6 +27,8 @@ from delift_core.sources import load_file
 from tests.tiny_models import save_model
 
 WRITTEN = {1: "chosen", 3: "kept-by-hand", 4: "chosen"}
+
+ONCE = FineTuning(epochs=1)
 
 
 def write(path: Path, pairs: list[tuple[str, str]]) -> Path:
@@ -89,7 +92,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
     lines: list[str] = []
     path = saved(tmp_path, manifest)
     report = evaluate_manifest(
-        path, heldout, against=("longest",), seeds=1, epochs=2, device="cpu", publish=lines.append
+        path, heldout, against=("longest",), seeds=1, tuning=FineTuning(epochs=2), device="cpu", publish=lines.append
     )
     assert (report.pool_rows, report.subset_rows, report.heldout_rows) == (6, 3, 9)
     assert report.template == "plain"
@@ -101,7 +104,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
 def test_which_rows_were_written_decides_the_numbers(tmp_path: Path, manifest: Manifest, heldout: Path) -> None:
     def subset_loss(rows: tuple[RowEntry, ...]) -> float:
         path = saved(tmp_path, replace(manifest, rows=rows))
-        report = evaluate_manifest(path, heldout, against=(), seeds=1, epochs=1, device="cpu")
+        report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu")
         return report.arms[1].loss.value
 
     first = manifest.rows
@@ -118,7 +121,7 @@ def test_a_pool_that_is_gone_is_found_beside_the_manifest_or_refused(
     away.mkdir()
     path = saved(away, manifest)
     (tmp_path / "pool.jsonl").rename(away / "pool.jsonl")
-    assert evaluate_manifest(path, heldout, against=(), seeds=1, epochs=1, device="cpu").pool_rows == 6
+    assert evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu").pool_rows == 6
     write(away / "pool.jsonl", [("Other?", "Yes.")])
     with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json is gone or has changed"):
         evaluate_manifest(path, heldout)
@@ -128,7 +131,7 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path, manifest: Manifest, held
     (tmp_path / "target.jsonl").unlink()
     path = saved(tmp_path, replace(manifest, model=replace(manifest.model, revision="another")))
     lines: list[str] = []
-    report = evaluate_manifest(path, heldout, against=(), seeds=1, epochs=1, device="cpu", publish=lines.append)
+    report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu", publish=lines.append)
     assert report.heldout_rows == 10
     notes = [line for line in lines if line.startswith("note")]
     assert ["target" in note for note in notes] == [True, False]

@@ -1,0 +1,167 @@
+"""Arms beyond the plain ones: equal tokens, methods, others, examples, answers, LoRA, and runs that are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delift_core.errors import ScoringError
+from delift_core.evaluation import EvaluationRequest, EvaluationStopped, FineTuning, evaluate
+from delift_core.evaluation.answers import bleu, rouge_1, rouge_l, score_answers
+from delift_core.evaluation.arms import plan_arms
+from delift_core.evaluation.evaluate import rows_with_a_known_prompt
+from delift_core.evaluation.incontext import nearest, with_examples
+from delift_core.evaluation.keeping import FolderKeeper
+from delift_core.evaluation.request import Other
+from delift_core.prompts import make_template
+from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed, rows
+from tests.tiny_models import loaded, save_model
+
+QUICK = FineTuning(epochs=1, learning_rate=3e-3, rows_per_step=4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def quick(model: str) -> EvaluationRequest:
+    return EvaluationRequest(POOL, SUBSET, HELDOUT, model=model, device="cpu", tuning=QUICK, seeds=1, against=())
+
+
+def test_random_rows_of_as_many_tokens(quick: EvaluationRequest) -> None:
+    tokens = {at: len(sample.response) for at, sample in enumerate(POOL)}
+    request = changed(quick, seeds=5, against=("random-tokens", "random"))
+    arms = plan_arms(request, SUBSET, tokens, lambda name: np.arange(len(POOL)))
+    limit, shortest = sum(tokens[at] for at in SUBSET), min(tokens.values())
+    for run in arms[2].runs:
+        used = sum(tokens[at] for at in run.rows)
+        left = [tokens[at] for at in tokens if at not in run.rows]
+        assert used <= limit < used + min(left, default=shortest)
+    assert {len(run.rows) for run in arms[3].runs} == {len(SUBSET)}
+    assert len({run.rows for run in arms[2].runs}) == 5
+
+
+def test_methods_and_others_take_as_many_rows_as_the_subset(quick: EvaluationRequest) -> None:
+    request = changed(
+        quick,
+        against=("longest", "k-center", "ifd"),
+        others=(Other("column-mean", tuple(range(23, -1, -1))), Other("mine", (0, 1))),
+        method_runs=2,
+    )
+    report = evaluate(request)
+    found = {arm.name: arm for arm in report.arms}
+    assert list(found) == ["untouched", "subset", "longest", "k-center", "ifd", "column-mean", "mine"]
+    assert found["column-mean"].positions == tuple(range(23, 17, -1))
+    assert [found[name].rows for name in ("longest", "k-center", "ifd", "mine")] == [6, 6, 6, 2]
+    assert len(found["ifd"].runs) == 2
+    assert found["subset"].accuracy.low <= found["subset"].accuracy.value <= found["subset"].accuracy.high <= 1
+
+
+def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path: Path) -> None:
+    request = changed(quick, against=("random", "loss-high"), seeds=2)
+    keeper = FolderKeeper(tmp_path / "runs")
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 9
+
+    with pytest.raises(EvaluationStopped):
+        evaluate(request, keeper=keeper, stop=stop)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert kept
+    assert not any(path.name.startswith(".") for path in kept)  # nothing half-written
+    first = evaluate(request, keeper=keeper)
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+    shares: list[float] = []
+    again = evaluate(request, keeper=keeper, advance=lambda share, left: shares.append(share))
+    plain = evaluate(request)
+    for report in (again, plain):
+        assert [(arm.runs, arm.gap) for arm in report.arms] == [(arm.runs, arm.gap) for arm in first.arms]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+def test_a_damaged_run_is_made_again(quick: EvaluationRequest, tmp_path: Path) -> None:
+    keeper = FolderKeeper(tmp_path)
+    first = evaluate(quick, keeper=keeper)
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:50])
+    assert [arm.runs for arm in evaluate(quick, keeper=keeper).arms] == [arm.runs for arm in first.arms]
+
+
+def test_lora_adapters_are_saved_whole_and_never_over_another(quick: EvaluationRequest, tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    with pytest.raises(ScoringError, match="only LoRA layers can be saved"):
+        evaluate(quick, adapter=folder)
+    lora = changed(quick, tuning=FineTuning(epochs=1, learning_rate=1e-2, weights="lora"))
+    report = evaluate(lora, adapter=folder)
+    assert report.lora
+    assert json.loads((folder / "adapter_config.json").read_text())["r"] == 8
+    assert (folder / "adapter_model.safetensors").stat().st_size > 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+    with pytest.raises(ScoringError, match="is there already"):
+        evaluate(lora, adapter=folder)
+    assert "LoRA layers" in "\n".join(report.lines())
+
+
+def test_a_model_without_the_layers_that_lora_wants_is_refused_by_name(quick: EvaluationRequest) -> None:
+    from delift_core.adapters import LoraSettings
+
+    tuning = FineTuning(weights="lora", lora=LoraSettings(layers=("no_such_layer",)))
+    with pytest.raises(ScoringError, match="wants the layers no_such_layer and this model has q_proj"):
+        evaluate(changed(quick, tuning=tuning))
+
+
+def test_examples_in_context_stand_before_the_query_nearest_last() -> None:
+    chosen = np.array([[1.0, 0.0], [0.0, 1.0], [0.7, 0.7]])
+    assert nearest(chosen, np.array([[1.0, 0.1]]), 2).tolist() == [[2, 0]]
+    tiny = loaded()
+    template = make_template(tiny.tokenizer)
+    one, two, three = (template.encode(sample.messages) for sample in POOL[:3])
+    row = with_examples(template, one, [two, three], 512)
+    assert row.query == template.head + two.example + three.example + one.query
+    room = len(template.head + three.example + one.query) + len(one.response)
+    assert with_examples(template, one, [two, three], room).query == template.head + three.example + one.query
+    assert with_examples(template, one, [two, three], 20).query == template.head_alone + one.query_alone
+
+
+def test_the_subset_as_examples_is_measured_without_training(quick: EvaluationRequest) -> None:
+    report = evaluate(changed(quick, examples=2, against=("random", "full"), seeds=3))
+    found = {arm.name: arm for arm in report.in_context}
+    assert list(found) == ["untouched", "subset", "random", "full"]
+    assert found["untouched"].runs == pytest.approx(report.arms[0].runs)
+    assert len(found["subset"].runs) == 1  # an order of rows plays no part
+    assert len(found["random"].runs) == 3
+    assert len({*found["random"].runs, *found["subset"].runs, *found["untouched"].runs}) == 5
+    assert any("nearest rows of each as examples" in line for line in report.lines())
+
+
+def test_answers_are_written_and_scored(quick: EvaluationRequest) -> None:
+    report = evaluate(changed(quick, generate=3, answer_tokens=4, against=("full",)))
+    scores = {arm.name: {score.name: score for score in arm.answers} for arm in report.arms}
+    assert set(scores["subset"]) == {"ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric"}
+    assert scores["subset"]["ROUGE-1"].gap is None
+    assert scores["full"]["ROUGE-1"].gap is not None
+    json.dumps(report.as_json(), allow_nan=False)
+
+
+def test_answer_scores_by_hand() -> None:
+    assert rouge_1("the cat sat", "The cat lay down") == pytest.approx(2 * 2 / 7)
+    assert rouge_l("sat the cat", "the cat sat") == pytest.approx(2 * 2 / 6)
+    assert bleu("a b c d e", "a b c d e") == pytest.approx(1.0)
+    assert bleu("x", "a b c d e") < 0.1
+    found = score_answers(["It is 1,200.", "Blue!"], ["#### 1200", "blue"])
+    assert found[4].tolist() == [1.0, 0.0]
+    assert found[3].tolist() == [0.0, 1.0]
+    assert rouge_1("", "") == 1.0
+
+
+def test_a_prompt_that_the_pool_has_too_is_named(quick: EvaluationRequest) -> None:
+    heldout = (*HELDOUT, *rows([(" count TO  3. ", "three")], "extra.jsonl"))
+    (found,) = rows_with_a_known_prompt(changed(quick, heldout=heldout), heldout)
+    assert (found.source, found.line, found.reason) == ("extra.jsonl", 1, "line 13 of the pool has the same prompt")
+    assert f"Note: {found}" in evaluate(changed(quick, heldout=heldout)).lines()
