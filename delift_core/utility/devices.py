@@ -13,6 +13,7 @@ from contextlib import suppress
 import torch
 
 from delift_core.utility.blocks import ROWS_PER_BLOCK, Block, BlockScorer, Material, Step
+from delift_core.utility.budget import free_bytes
 from delift_core.utility.run import Backend, LocalBackend
 from delift_core.utility.scorer import Scorer
 
@@ -79,11 +80,9 @@ def backend_on(scorers: Sequence[Scorer]) -> Backend:
 def cores_at_work(scorer: Scorer) -> int:
     """How many cores can score blocks of their own with one model on the CPU: all that torch may use, unless their
     batches would fill half of the free memory, or the model changes its own state as it runs."""
-    import psutil
-
     if scorer.changes_as_it_runs:
         return 1
-    room: int = psutil.virtual_memory().available // 2
+    room = free_bytes(scorer.loaded.device) // 2
     return max(1, min(torch.get_num_threads(), room // scorer.bytes_in_flight))
 
 

@@ -24,6 +24,7 @@ from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
+from delift_core.utility.budget import bytes_per_token, tokens_that_fit
 from delift_core.utility.leads import share
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _LOGITS_AT_ONCE = {"cpu": 1 << 21}  # in float32, to stay in the cache: a whole chunk takes six times longer
-_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 32768, "mps": 8192}
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
@@ -126,23 +126,28 @@ class Scorer:
     def __init__(self, loaded: LoadedModel, *, tokens_per_batch: int | None = None) -> None:
         """Args:
             loaded: the model; its family must have attention layers only.
-            tokens_per_batch: most tokens in a forward pass; the default suits the device.
+            tokens_per_batch: most tokens in a forward pass; the default suits the device and its free memory.
 
         Raises:
             ScoringError: the model's family cannot be scored exactly with a shared prefix.
         """
         self.loaded = loaded
-        self.tokens_per_batch = tokens_per_batch or _TOKENS_PER_BATCH.get(loaded.device.type, 512)
         self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
+        self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
+        self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
         self._check_family()
 
     @property
     def bytes_in_flight(self) -> int:
-        """What a batch takes while it is scored, roughly: a chunk's logits, thrice, and the outputs of two layers."""
-        vocabulary, width = self._head.weight.shape
-        return int(4 * (3 * _HEAD_CHUNK * vocabulary + 32 * self.tokens_per_batch * width))
+        """What a batch takes while it is scored, roughly."""
+        return self._logit_bytes + self.tokens_per_batch * bytes_per_token(self.loaded)
+
+    @property
+    def _logit_bytes(self) -> int:
+        """A chunk's logits, as they come, in float32, and their log-softmax."""
+        return int(4 * 3 * _HEAD_CHUNK * self._head.weight.shape[0])
 
     @property
     def changes_as_it_runs(self) -> bool:
@@ -217,19 +222,23 @@ class Scorer:
         return self._log_p(scored, batch.targets).double().cpu().numpy()
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        try:
-            hidden = self._hidden(prefix, batch)
-            return self._statistics(hidden, batch), hidden
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            if batch.ids.shape[0] == 1:
-                raise ScoringError(
-                    f"out of memory with a single sequence of {prefix.length + batch.ids.shape[1]:,} tokens; "
-                    "close other programs, take a smaller model, or leave out the longest rows"
-                ) from error
-        if self.loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
+        rows, width = batch.ids.shape
+        positions = rows * (prefix.length + width)
+        if positions < self._too_many or rows == 1:
+            try:
+                hidden = self._hidden(prefix, batch)
+                return self._statistics(hidden, batch), hidden
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if rows == 1:
+                    raise ScoringError(
+                        f"out of memory with a single sequence of {positions:,} tokens; "
+                        "close other programs, take a smaller model, or leave out the longest rows"
+                    ) from error
+            self._too_many = positions  # the next one is not tried whole
+            if self.loaded.device.type == "cuda":
+                torch.cuda.empty_cache()
         left, right = (self._score(prefix, half) for half in batch.halves())
         return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1]])
 

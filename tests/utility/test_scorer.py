@@ -14,6 +14,7 @@ from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Template, fit, make_template
 from delift_core.samples import Message
+from delift_core.utility import budget
 from delift_core.utility import scorer as scorer_module
 from delift_core.utility.metrics import utility
 from delift_core.utility.scorer import Scorer, Suffix
@@ -195,8 +196,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypa
     (batch,) = subject.pack(suffixes)
     whole_statistics, whole_vectors = subject.score_and_embed(prefix, batch)
     real = Scorer._hidden
+    tried: list[int] = []
 
     def cramped(self: Scorer, prefix: scorer_module.Prefix, batch: scorer_module.Batch) -> torch.Tensor:
+        tried.append(batch.ids.shape[0])
         if batch.ids.shape[0] > 2:
             raise torch.OutOfMemoryError("out of memory")
         return real(self, prefix, batch)
@@ -205,6 +208,22 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypa
     statistics, vectors = subject.score_and_embed(prefix, batch)
     torch.testing.assert_close(statistics, whole_statistics, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(vectors, whole_vectors, rtol=1e-5, atol=1e-6)
+    assert tried == [5, 2, 3, 1, 2]
+    tried.clear()
+    subject.score(prefix, batch)
+    assert tried == [2, 1, 2]  # what did not fit is not tried again
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_scarce_memory_makes_batches_smaller_and_never_empty(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(family)
+    subject = Scorer(model)
+    assert subject.tokens_per_batch == 256
+    fixed = subject.bytes_in_flight - 256 * budget.bytes_per_token(model)
+    monkeypatch.setattr(budget, "free_bytes", lambda device: fixed + 2 * 100 * budget.bytes_per_token(model))
+    assert Scorer(model).tokens_per_batch == 100
+    monkeypatch.setattr(budget, "free_bytes", lambda device: 1)
+    assert Scorer(model).tokens_per_batch == 64
 
 
 def test_one_row_that_does_not_fit_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
