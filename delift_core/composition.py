@@ -127,6 +127,23 @@ def _lengths(tokens: np.ndarray) -> Facet:
     return Facet("Response length", tuple(labels), dense.astype(np.int64))
 
 
+def by_fifths(name: str, values: np.ndarray) -> Facet:
+    """Fifths of the pool by a number, lowest first; equal numbers stay together, so fifths can differ in size.
+
+    Args:
+        name: what the numbers are.
+        values: (n,) float, finite.
+    """
+    edges = np.unique(np.quantile(values, [0.2, 0.4, 0.6, 0.8], method="lower")) if len(values) else np.empty(0)
+    found, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
+    labels = []
+    for code in range(len(found)):
+        low, high = float(values[codes == code].min()), float(values[codes == code].max())
+        span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+        labels.append(f"{code + 1} of {len(found)}: {span}")  # the number keeps labels of close numbers apart
+    return Facet(name, tuple(labels), codes.astype(np.int64))
+
+
 def _turns_in_words(sample: Sample) -> str:
     answers = sum(message.role == "assistant" for message in sample.messages)
     return "1 answer" if answers == 1 else f"{answers} answers"

@@ -10,15 +10,22 @@ import numpy as np
 
 from delift_core.errors import DeliftError
 
+MOST_BY_UMAP = 10_000
 _FEWEST_FOR_UMAP = 4
 _FEWEST_FOR_SPECTRAL_START = 12
-_MOST_FOR_EXACT = 30_000
+_COMPONENTS = 50
+_NEAREST = 5
+_SCATTER = 0.3
+_BLOCK_ROWS = 4_000
 
 
 def map_coordinates(embeddings: np.ndarray, *, seed: int = 0, neighbours: int = 15) -> np.ndarray:
     """Lays embeddings out in the plane with UMAP under cosine distance (McInnes, Healy and Melville 2018).
 
-    Fewer than four points have no neighbourhood structure to keep: they get their principal coordinates.
+    Fewer than four points have no neighbourhood structure to keep: they get their principal coordinates. Of more than
+    `MOST_BY_UMAP` points, UMAP lays out that many, evenly spaced in their order; each other point stands among the five
+    of these that are nearest to it by cosine in the first 50 principal components, weighted by their nearness, a
+    little beside their mean so that points do not hide each other.
 
     Args:
         embeddings: (m, d) float32, finite.
@@ -42,8 +49,12 @@ def map_coordinates(embeddings: np.ndarray, *, seed: int = 0, neighbours: int = 
             "embed these samples again or leave them out"
         )
     points = np.ascontiguousarray(embeddings, dtype=np.float32)
-    few = len(points) < _FEWEST_FOR_UMAP
-    coordinates = _principal(points) if few else _umap(points, seed, min(neighbours, len(points) - 1))
+    if len(points) < _FEWEST_FOR_UMAP:
+        coordinates = _principal(points)
+    elif len(points) <= MOST_BY_UMAP:
+        coordinates = _umap(points, seed, min(neighbours, len(points) - 1))
+    else:
+        coordinates = _by_landmarks(points, seed, neighbours)
     return np.asarray(coordinates - coordinates.mean(axis=0) if len(coordinates) else coordinates, dtype=np.float32)
 
 
@@ -81,6 +92,56 @@ def _umap(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
             return np.asarray(reducer.fit_transform(points))
 
 
+def _by_landmarks(points: np.ndarray, seed: int, neighbours: int) -> np.ndarray:
+    """UMAP of some points, and the others among those that they are most alike."""
+    landmarks = np.unique(np.linspace(0, len(points) - 1, MOST_BY_UMAP).round().astype(np.int64))
+    plane = _umap(points[landmarks], seed, neighbours)
+    reduced = _unit(_components(_unit(points), _COMPONENTS))
+    known = reduced[landmarks].T.copy()
+    placed = np.empty((len(points), 2), dtype=np.float32)
+    jitter = np.random.default_rng(seed).normal(size=(len(points), 2))
+    for start in range(0, len(points), _BLOCK_ROWS):
+        likeness = reduced[start : start + _BLOCK_ROWS] @ known
+        near = np.argpartition(-likeness, _NEAREST, axis=1)[:, :_NEAREST]
+        weights = np.maximum(np.take_along_axis(likeness, near, axis=1), 1e-6).astype(np.float64) ** 4
+        weights /= weights.sum(axis=1, keepdims=True)
+        around = plane[near]  # (block, 5, 2)
+        middle = np.einsum("bk,bkd->bd", weights, around)
+        spread = np.sqrt(np.einsum("bk,bkd->bd", weights, (around - middle[:, None]) ** 2))
+        placed[start : start + _BLOCK_ROWS] = middle + _SCATTER * spread * jitter[start : start + _BLOCK_ROWS]
+    placed[landmarks] = plane
+    return placed
+
+
+def principal_coordinates(embeddings: np.ndarray) -> np.ndarray:
+    """(m, 2) float32, the first two principal components under cosine distance, centred: a map without waiting.
+
+    Args:
+        embeddings: (m, d) float32, finite.
+    """
+    return _components(_unit(np.asarray(embeddings, dtype=np.float32)), 2)
+
+
+def _unit(points: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    scaled: np.ndarray = points / np.where(lengths > 0, lengths, 1)
+    return scaled
+
+
+def _components(points: np.ndarray, count: int) -> np.ndarray:
+    """(m, count) float32 principal components, found from at most `MOST_BY_UMAP` points; 0 where there are fewer."""
+    found = np.zeros((len(points), count), dtype=np.float32)
+    if len(points):
+        some = points[:: max(1, len(points) // MOST_BY_UMAP)]
+        middle = some.mean(axis=0)
+        _, axes = np.linalg.eigh(((some - middle).T @ (some - middle)).astype(np.float64))
+        axes = axes[:, ::-1][:, :count].astype(np.float32)
+        axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])] < 0, -1, 1)
+        scores = (points - middle) @ axes
+        found[:, : scores.shape[1]] = scores - scores.mean(axis=0)
+    return found
+
+
 def _exact_neighbours(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, np.ndarray, None]:
     """Neighbours by matrix products: exact, and spares the approximate search, whose compilation takes a minute."""
     from sklearn.neighbors import NearestNeighbors
@@ -91,8 +152,8 @@ def _exact_neighbours(points: np.ndarray, neighbours: int) -> tuple[np.ndarray, 
 
 
 def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray | None, ...]:
-    """The exact neighbours where that is cheap, on one thread for the same reason as above; else UMAP's own search."""
+    """The exact neighbours, on one thread for the same reason as above."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
-        return _exact_neighbours(points, neighbours) if len(points) <= _MOST_FOR_EXACT else (None, None, None)
+        return _exact_neighbours(points, neighbours)

@@ -85,7 +85,7 @@ with clear_errors():
         curated = state.curated(selection) if selection else None
         problem = curated.problem if curated else state.problem(run, "euclidean", ObjectiveConfig("instruction"))
     if view == "Map":
-        map_view(current.workspace, scored, curated)
+        map_view(current.workspace, scored, selection)
     else:
         matrix_view(problem, curated.record.selection.greedy if curated else None)
         distribution(problem)

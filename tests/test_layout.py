@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from delift_core.errors import DeliftError
-from delift_core.layout import map_coordinates
+from delift_core.layout import map_coordinates, principal_coordinates
 
 
 def clusters(each: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +68,27 @@ def test_other_shapes_and_neighbours_are_refused() -> None:
         map_coordinates(np.ones(4, dtype=np.float32))
     with pytest.raises(DeliftError, match="at least 2"):
         map_coordinates(np.ones((6, 3), dtype=np.float32), neighbours=1)
+
+
+def test_many_points_stand_among_those_that_umap_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delift_core.layout.MOST_BY_UMAP", 60)
+    points, group = clusters(each=100)
+    found = map_coordinates(points)
+    assert found.shape == (300, 2) and np.isfinite(found).all() and len(np.unique(found, axis=0)) == 300
+    distance = np.linalg.norm(found[:, None] - found[None, :], axis=-1) + 1e9 * np.eye(300)
+    assert np.mean(group[distance.argmin(axis=1)] == group) >= 0.95
+    np.testing.assert_array_equal(found, map_coordinates(points))
+
+
+def test_the_first_map_is_the_two_widest_directions_whatever_the_lengths() -> None:
+    points, group = clusters(each=30)
+    first = principal_coordinates(points)
+    assert first.shape == (90, 2) and first.dtype == np.float32
+    np.testing.assert_allclose(first.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(first, principal_coordinates(points * np.float32(8)), atol=1e-4)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    lengths = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False)
+    np.testing.assert_allclose(np.linalg.norm(first, axis=0), lengths[:2], rtol=1e-3)
+    for few in (0, 1, 2):
+        assert principal_coordinates(points[:few]).shape == (few, 2)
+    assert principal_coordinates(points[:, :1]).shape == (90, 2)

@@ -68,8 +68,27 @@ _LABEL_COLOURS = (
 )
 
 
+# From low to high; light and dark as the theme's sequential colours, and larger, so that more also looks like more.
+_GRADE_COLOURS = (
+    ("#86C0D2", "#1F6788"),
+    ("#5CA8C2", "#2B7FA6"),
+    ("#1F769B", "#4398C0"),
+    ("#125E84", "#8BC7E3"),
+    ("#07324E", "#DBF0F9"),
+)
+_GRADE_SIZES = (4, 5, 6, 7, 9)
+
+View = tuple[float, float, float, float]
+"""What part of the plane is shown: left, right, bottom, top."""
+
+
 def map_spec(
-    coords: np.ndarray, status: Sequence[MapStatus], *, theme: Theme, labels: Sequence[str] | None = None
+    coords: np.ndarray,
+    status: Sequence[MapStatus],
+    *,
+    theme: Theme,
+    labels: Sequence[str] | None = None,
+    view: View | None = None,
 ) -> dict[str, Any]:
     """Builds the ECharts option of the map: a box and a lasso to choose with, and a legend with counts.
 
@@ -78,6 +97,7 @@ def map_spec(
         status: m statuses, one per point.
         theme: which of the app's two themes the colours must suit.
         labels: m short texts for the hover text, shown literally; positions when left out.
+        view: the part of the plane to show; all points when left out.
 
     Returns:
         An option for a chart of the page; `dataset.source` is a pandas DataFrame with one row per point.
@@ -88,14 +108,19 @@ def map_spec(
     unknown = sorted(set(status) - set(_LOOKS))
     if unknown:
         raise DeliftError(f"unknown map status {unknown[0]!r}; use one of {', '.join(_LOOKS)}")
-    return _option(coords, status, {str(name): look for name, look in _LOOKS.items()}, theme, labels)
+    return _option(coords, status, {str(name): look for name, look in _LOOKS.items()}, theme, labels, view)
 
 
 def sides_map_spec(
-    coords: np.ndarray, sides: Sequence[Side], *, theme: Theme, labels: Sequence[str] | None = None
+    coords: np.ndarray,
+    sides: Sequence[Side],
+    *,
+    theme: Theme,
+    labels: Sequence[str] | None = None,
+    view: View | None = None,
 ) -> dict[str, Any]:
     """As `map_spec`, for two subsets of a pool: one side a point."""
-    return _option(coords, sides, {str(side): look for side, look in _SIDE_LOOKS.items()}, theme, labels)
+    return _option(coords, sides, {str(side): look for side, look in _SIDE_LOOKS.items()}, theme, labels, view)
 
 
 def labelled_map_spec(
@@ -105,12 +130,15 @@ def labelled_map_spec(
     *,
     theme: Theme,
     labels: Sequence[str] | None = None,
+    view: View | None = None,
+    graded: int = 0,
 ) -> dict[str, Any]:
     """As `map_spec`, coloured by labels of the rows' own instead of by status.
 
     Args:
         groups: one label a point.
-        order: the different labels in the order of the legend; those beyond ten look alike.
+        order: the different labels in the order of the legend; those beyond nine look alike.
+        graded: so many labels, the first ones, are grades from low to high (5 at most): darker or lighter, and larger.
 
     Raises:
         DeliftError: the lengths do not agree, or a label is not in `order`.
@@ -118,11 +146,20 @@ def labelled_map_spec(
     unknown = sorted(set(groups) - set(order))
     if unknown:
         raise DeliftError(f"the label {unknown[0]!r} is not in the order of labels; name every label there")
-    return _option(coords, groups, {label: _look_of(label, place) for place, label in enumerate(order)}, theme, labels)
+    looks = {
+        label: _grade_look(label, place, graded) if place < graded else _look_of(label, place)
+        for place, label in enumerate(order)
+    }
+    return _option(coords, groups, looks, theme, labels, view)
 
 
 def _option(
-    coords: np.ndarray, groups: Sequence[str], looks: Mapping[str, _Look], theme: Theme, labels: Sequence[str] | None
+    coords: np.ndarray,
+    groups: Sequence[str],
+    looks: Mapping[str, _Look],
+    theme: Theme,
+    labels: Sequence[str] | None,
+    view: View | None,
 ) -> dict[str, Any]:
     """The option of a map whose points look as their group does."""
     import pandas as pd
@@ -130,7 +167,7 @@ def _option(
     coords = np.asarray(coords, dtype=np.float32)
     _check(coords, groups, labels)
     names = np.asarray(groups, dtype=object)
-    counts = Counter(groups)
+    counts = Counter(names.tolist())
     present = [name for name in looks if counts[name]]
     titles = {name: f"{looks[name].word} ({counts[name]:,})" for name in present}
     table = {"x": coords[:, 0]}
@@ -141,8 +178,8 @@ def _option(
         "animation": False,
         "dataset": {"source": pd.DataFrame({**table, "label": texts})},
         "grid": {"left": 8, "right": 8, "top": 44, "bottom": 48},
-        "xAxis": _axis(coords[:, 0]),
-        "yAxis": _axis(coords[:, 1]),
+        "xAxis": _axis(coords[:, 0]) if view is None else _axis_of(view[0], view[1]),
+        "yAxis": _axis(coords[:, 1]) if view is None else _axis_of(view[2], view[3]),
         "tooltip": {"trigger": "item", "confine": True},
         "legend": {
             "show": True,
@@ -220,6 +257,25 @@ def _look_of(label: str, place: int) -> _Look:
     return _Look(label, _LABEL_SYMBOLS[place % len(_LABEL_SYMBOLS)], 7, 0.85, light, dark)
 
 
+def _grade_look(label: str, place: int, grades: int) -> _Look:
+    step = round(place * (len(_GRADE_COLOURS) - 1) / max(1, grades - 1))
+    return _Look(label, "circle", _GRADE_SIZES[step], 0.85, *_GRADE_COLOURS[step])
+
+
+def view_around(coords: np.ndarray) -> View | None:
+    """The part of the plane that shows some points with room around them; None for no points.
+
+    Args:
+        coords: (k, 2) float.
+    """
+    if not len(coords):
+        return None
+    low, high = coords.min(axis=0), coords.max(axis=0)
+    margin = np.maximum(0.15 * (high - low), 1e-3 + 0.05 * np.abs(high))
+    low, high = low - margin, high + margin
+    return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+
+
 def _inert(text: str) -> str:
     """A text from data for a formatter, which reads HTML and fills in what stands in braces."""
     return escape(text).replace("{", "&#123;").replace("}", "&#125;")
@@ -229,7 +285,11 @@ def _axis(values: np.ndarray) -> dict[str, Any]:
     """An axis without marks (the coordinates mean nothing), a little wider than its values."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
-    return {"type": "value", "show": False, "min": low - margin, "max": high + margin}
+    return _axis_of(low - margin, high + margin)
+
+
+def _axis_of(low: float, high: float) -> dict[str, Any]:
+    return {"type": "value", "show": False, "min": low, "max": high}
 
 
 def _scale(points: int) -> float:

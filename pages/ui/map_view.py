@@ -1,59 +1,67 @@
-"""The map of pool, target and existing rows: pick an area, read what is in it, keep or drop it.
+"""The map of pool, target and existing rows: colour it, pick an area of it, see where the picked rows lie.
 
-Points are numbered pool first, then target, then existing, as the run's embeddings are.
+Points are numbered pool first, then target, then existing, as the run's embeddings are. Map and panel are one fragment
+of the page: picking does not run the rest of it.
 """
 
-import re
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from delift_core.comparison import Comparison
-from delift_core.composition import Facet
 from delift_core.curation import CuratedSelection
-from delift_core.errors import DeliftError
 from delift_core.figures.coverage_map import (
     MapStatus,
     Theme,
+    View,
     alt_map,
     labelled_map_spec,
     map_spec,
     picked_points,
     sides_map_spec,
+    view_around,
 )
+from delift_core.jobs.map_layout import kept_layout, start_layout
 from delift_core.jobs.runs import ScoredRun
-from delift_core.layout import map_coordinates
-from delift_core.samples import Sample
-from delift_core.workspace import Workspace
+from delift_core.layout import MOST_BY_UMAP, principal_coordinates
+from delift_core.workspace import SelectionSummary, Workspace
+from pages.ui import state
 from pages.ui.blocks import clear_errors, shorten
-from pages.ui.composition_view import facets_of
-from pages.ui.edit_actions import edit_rows, rows_in_words, undo_edit
-from pages.ui.navigation import page_path
+from pages.ui.map_colours import Colouring, ask_colouring, sides_of
+from pages.ui.modifier_keys import way_of_keys
+from pages.ui.picked_view import picked_view
+from pages.ui.picks import Way, clear_picks, pick, picks
 
-LISTED = 200
-_STATE = "State of the rows"
-SPELT_OUT = 12
 LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
+WAITED_FOR = 2_000
+"""Up to this many points the page waits for the layout instead of showing a first map."""
+_PATIENCE_SECONDS = 180
+_POLL_SECONDS = 3.0
+WAYS: dict[Way, str] = {"only": "New", "add": "Add", "remove": "Remove"}
+_WAY, _KEYS, _CHART = "picking_way", "picking_keys", "map_chart"
 
-_RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
-
-def map_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
+@st.fragment
+def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary | None) -> None:
     """The map at the left, the picked rows at the right."""
+    curated = None
+    with clear_errors():
+        curated = state.curated(selection) if selection else None
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        coords = _coordinates(run)
-        drawn = _draw(run, coords, statuses(run, curated), _ask_colour(run))
-        st.caption(
-            "▭ box or ⬠ lasso at the top left, then Keep or Drop; the third tool adds a second area, ✕ clears. "
-            "The wheel zooms. Alike rows lie close together, but a distance on the map has no exact meaning."
-        )
-        if curated is None:
-            st.caption("There is no selection yet, so nothing is decided.")
+        coords, is_final = coordinates(run)
+        colouring = _tools(run, curated)
+        _draw(run, coords, curated, colouring)
+        _legend(run, curated, is_final)
+        way_of_keys(_CHART, key=_KEYS)
     with right:
-        picked_view(workspace, run, curated, drawn)
+        picked_view(workspace, run, curated)
+    if not is_final:
+        _swap_when_ready(run)
 
 
 def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus]:
@@ -65,60 +73,181 @@ def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus
     return pool + target + existing
 
 
-def _coordinates(run: ScoredRun) -> np.ndarray:
+def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
+    """Where the points stand, and whether that is their layout; of a large map, principal components until it is."""
+    found = _kept(run)
+    if found is not None:
+        return found, True
     with st.skeleton(height=560):
-        return _laid_out(run.record.id, str(run.record.finished_at), run)
+        job = _layout_job(run.record.id, str(run.record.finished_at), run)
+        if len(run.pool) + len(run.target) + len(run.existing) <= WAITED_FOR:
+            with suppress(subprocess.TimeoutExpired):  # the first map will do meanwhile
+                job.wait(_PATIENCE_SECONDS)
+            found = _kept(run)
+            if found is not None:
+                return found, True
+        return _first_map(run.record.id, str(run.record.finished_at), run), False
+
+
+def _kept(run: ScoredRun) -> np.ndarray | None:
+    record = run.record
+    known: dict[tuple[str, str], np.ndarray] = _known_layouts()
+    identity = record.id, str(record.finished_at)
+    if identity not in known:
+        found = kept_layout(run)
+        if found is None:
+            return None
+        known[identity] = found
+    return known[identity]
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _known_layouts() -> dict[tuple[str, str], np.ndarray]:
+    """Layouts that this server has read; each is small, and never changes."""
+    return {}
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _laid_out(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
-    return map_coordinates(_run.embeddings())
+def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> "subprocess.Popen[bytes]":
+    return start_layout(_run)
 
 
-def _ask_colour(run: ScoredRun) -> Facet | None:
-    """What the colours say: the state of the rows (None), or a facet of theirs."""
-    by_name = {facet.name: facet for facet in facets_of(run)}
-    name = st.selectbox(
-        "Colours", [_STATE, *by_name], key="map_colours", bind="query-params", label_visibility="collapsed", width=220
-    )
-    return by_name.get(name)
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
+    return principal_coordinates(_run.embeddings())
 
 
-def _groups(run: ScoredRun, facet: Facet) -> tuple[list[str], list[str]]:
-    """The label of every point, and all labels in order; target and existing rows are labels of their own."""
-    pool = [facet.labels[code] for code in facet.codes]
-    extra = (("target rows", len(run.target)), ("existing rows", len(run.existing)))
-    return pool + [word for word, count in extra for _ in range(count)], [*facet.labels, *(word for word, _ in extra)]
+@st.fragment(run_every=_POLL_SECONDS)
+def _swap_when_ready(run: ScoredRun) -> None:
+    if kept_layout(run) is not None:
+        st.rerun()
 
 
-def _draw(run: ScoredRun, coords: np.ndarray, status: list[MapStatus], facet: Facet | None) -> tuple[int, ...]:
-    """Draws the map and returns the points inside the drawn areas."""
-    few = len(coords) <= LABELLED
-    labels = [
+def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
+    """Colours, what drawing an area does, and the way to and from a closer view."""
+    view_key = _view_key(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        colouring = ask_colouring(run, curated)
+        st.segmented_control(
+            "An area picks",
+            list(WAYS),
+            default="only",
+            required=True,
+            format_func=WAYS.__getitem__,
+            key=_WAY,
+            label_visibility="collapsed",
+            help="What drawing an area does to the rows picked before: replaces them, adds to them, or takes from "
+            "them. With the mouse: Shift adds, Ctrl removes.",
+        )
+        if st.session_state.get(view_key) is None:
+            st.button(
+                "Closer",
+                icon=":material/zoom_in:",
+                help="Show the part of the map where the picked rows are",
+                disabled=not picks(run.record.id),
+                key="map_closer",
+                on_click=_look_closer,
+                args=(run,),
+            )
+        else:
+            st.button("Whole map", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
+    return colouring
+
+
+def _view_key(run: ScoredRun) -> str:
+    return f"map_view_{run.record.id}"
+
+
+def _look_closer(run: ScoredRun) -> None:
+    wanted = set(picks(run.record.id))
+    at = [position for position, sample in enumerate(run.pool) if sample.id in wanted]
+    found = _kept(run)
+    coords = found if found is not None else _first_map(run.record.id, str(run.record.finished_at), run)
+    st.session_state[_view_key(run)] = view_around(coords[at])
+
+
+def _look_at_all(run: ScoredRun) -> None:
+    st.session_state[_view_key(run)] = None
+
+
+def _draw(run: ScoredRun, coords: np.ndarray, curated: CuratedSelection | None, colouring: Colouring) -> None:
+    """Draws the map; what is picked on it goes to the picks of the visitor."""
+    status = statuses(run, curated)
+    view: View | None = st.session_state.get(_view_key(run))
+    theme, labels = _theme(), _labels(run)
+    if colouring.facet is not None:
+        facet = colouring.facet
+        groups, order = _groups(run, [facet.labels[code] for code in facet.codes], facet.labels)
+        graded = len(facet.labels) if colouring.graded else 0
+        spec = labelled_map_spec(coords, groups, order, theme=theme, labels=labels, view=view, graded=graded)
+    elif colouring.against is not None and curated is not None:
+        sides = sides_of(curated, colouring.against)
+        spec = sides_map_spec(coords[: len(run.pool)], sides, theme=theme, labels=labels[: len(run.pool)], view=view)
+    else:
+        spec = map_spec(coords, status, theme=theme, labels=labels, view=view)
+    key = f"map_{run.record.id}"
+    with st.container(key=_CHART):
+        st.echarts_chart(
+            spec,
+            key=key,
+            height=560,
+            on_select=lambda: take_area(run, st.session_state[key]),
+            alt=alt_map(status),
+        )
+
+
+def take_area(run: ScoredRun, event: object) -> None:
+    """Picks the pool rows in the drawn areas, in the way that the keys or the tool above the map say."""
+    held: Way = (st.session_state.get(_KEYS) or {}).get("way", "only")
+    way: Way = held if held != "only" else st.session_state.get(_WAY, "only")
+    ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
+    if ids:
+        pick(run.record.id, ids, way)
+    elif way == "only":  # the areas were cleared; while adding or removing, an empty area says nothing
+        clear_picks(run.record.id)
+
+
+def _labels(run: ScoredRun) -> list[str]:
+    few = len(run.pool) + len(run.target) + len(run.existing) <= LABELLED
+    return [
         f"{part} {sample.line}: {shorten(sample.prompt, 60)}" if few else f"{part} {sample.line}"
         for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
         for sample in samples
     ]
-    spec = map_spec(coords, status, theme=_theme(), labels=labels)
-    if facet is not None:
-        groups, order = _groups(run, facet)
-        spec = labelled_map_spec(coords, groups, order, theme=_theme(), labels=labels)
-    event = st.echarts_chart(
-        spec,
-        key=f"map_{run.record.id}",
-        height=560,
-        on_select="rerun",
-        alt=alt_map(status),
+
+
+def _groups(run: ScoredRun, pool: list[str], labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The label of every point, and all labels in order; target and existing rows are labels of their own."""
+    extra = (("target rows", len(run.target)), ("existing rows", len(run.existing)))
+    return pool + [word for word, count in extra for _ in range(count)], [*labels, *(word for word, _ in extra)]
+
+
+def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) -> None:
+    """What the picture cannot say itself."""
+    count = len(run.pool) + len(run.target) + len(run.existing)
+    if not is_final:
+        st.caption(
+            ":material/hourglass_top: A first map by two principal components. The UMAP layout is being made and takes "
+            "its place when it is done; of 100,000 rows that takes a minute or two, once."
+        )
+    elif count > MOST_BY_UMAP:
+        st.caption(
+            f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; each other row stands among those most like it."
+        )
+    st.caption(
+        "▭ box or ⬠ lasso at the top left picks the rows inside. Shift adds, Ctrl removes, a double click clears. The "
+        "wheel zooms. Alike rows lie close together, but a distance on the map has no exact meaning."
     )
-    return picked_points(event, len(coords))
+    if curated is None:
+        st.caption("There is no selection yet, so nothing is decided.")
 
 
 def sides_map(run: ScoredRun, compared: Comparison) -> None:
     """The pool with what is in both of two subsets, in one of them, and in neither."""
-    coords = _coordinates(run)[: len(run.pool)]
-    labels = [f"line {sample.line}: {shorten(sample.prompt, 60)}" for sample in run.pool]
+    coords = coordinates(run)[0][: len(run.pool)]
+    labels = _labels(run)[: len(run.pool)]
     st.echarts_chart(
-        sides_map_spec(coords, compared.sides, theme=_theme(), labels=labels if len(labels) <= LABELLED else None),
+        sides_map_spec(coords, compared.sides, theme=_theme(), labels=labels),
         key=f"sides_{run.record.id}",
         height=430,
         alt=alt_map(compared.sides),
@@ -127,124 +256,3 @@ def sides_map(run: ScoredRun, compared: Comparison) -> None:
 
 def _theme() -> Theme:
     return "dark" if st.context.theme.type == "dark" else "light"
-
-
-def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None, drawn: tuple[int, ...]) -> None:
-    """What was picked on the map or by line, and what to do with it."""
-    st.subheader("Picked rows")
-    typed = st.text_input(
-        "Pick by line",
-        placeholder="Pool lines: 3, 8-12",
-        key="picked_lines",
-        help="The same choice without the mouse: lines and ranges of lines of the pool, added to the drawn areas.",
-    )
-    points = set(drawn)
-    with clear_errors():
-        points |= set(positions_of_lines(typed, run.pool))
-    picked = sorted(points)
-    in_pool = [point for point in picked if point < len(run.pool)]
-    with st.container(key="picked_rows"):
-        st.markdown(_count_in_words(len(picked), len(in_pool)))
-        if picked:
-            lines = [_line_of(run, point) for point in picked[:SPELT_OUT]]
-            rest = f" and {len(picked) - SPELT_OUT:,} more" if len(picked) > SPELT_OUT else ""
-            st.text(f"Lines {', '.join(lines)}{rest}")
-            _list(run, picked[:LISTED], statuses(run, curated))
-    if curated is not None:
-        _buttons(workspace, curated, [run.pool[point].id for point in in_pool])
-    else:
-        st.page_link(page_path("select"), label="Select first, then keep or drop", icon=":material/arrow_forward:")
-
-
-def _count_in_words(picked: int, in_pool: int) -> str:
-    if not picked:
-        return "Nothing is picked: draw a box or a lasso on the map."
-    other = picked - in_pool
-    return f"**{rows_in_words(in_pool)}** of the pool" + (f", {other:,} of target or existing" if other else "")
-
-
-def _sample_at(run: ScoredRun, point: int) -> tuple[str, Sample]:
-    """A point's sample and the set that it is from."""
-    for part, samples in (("", run.pool), ("target", run.target)):
-        if point < len(samples):
-            return part, samples[point]
-        point -= len(samples)
-    return "existing", run.existing[point]
-
-
-def _line_of(run: ScoredRun, point: int) -> str:
-    part, sample = _sample_at(run, point)
-    return f"{part} {sample.line}".strip()
-
-
-def _list(run: ScoredRun, points: list[int], status: list[MapStatus]) -> None:
-    samples = [_sample_at(run, point)[1] for point in points]
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Line": [sample.line for sample in samples],
-                "State": [status[point].replace("-", " ") for point in points],
-                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
-            }
-        ),
-        column_config={
-            "Line": st.column_config.NumberColumn(width=50),
-            "State": st.column_config.TextColumn(width=105),
-        },
-        hide_index=True,
-        height=min(360, 33 * (len(points) + 1) + 4),
-        alt=f"The first {len(points)} picked rows, with state and prompt",
-    )
-
-
-def _buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
-    selection_id = curated.record.id
-    undoable = workspace.edits.can_undo(selection_id)
-    with st.container(horizontal=True):
-        st.button(
-            "Keep",
-            shortcut="K",
-            disabled=not ids,
-            key="map_keep",
-            help="Put the picked rows of the pool into the subset",
-            on_click=edit_rows,
-            args=(workspace, selection_id, "keep", ids),
-        )
-        st.button(
-            "Drop",
-            shortcut="D",
-            disabled=not ids,
-            key="map_drop",
-            help="Take the picked rows of the pool out of the subset",
-            on_click=edit_rows,
-            args=(workspace, selection_id, "drop", ids),
-        )
-        st.button(
-            "Undo",
-            shortcut="U",
-            disabled=not undoable,
-            key="map_undo",
-            help="Take back the last edit of this selection",
-            on_click=undo_edit,
-            args=(workspace, selection_id),
-        )
-    st.caption(f"{len(curated.subset.positions):,} rows are in the subset of “{shorten(curated.record.name, 40)}”.")
-
-
-def positions_of_lines(text: str, pool: tuple[Sample, ...]) -> tuple[int, ...]:
-    """Positions of the pool rows on some lines, written as in "3, 8-12"; lines that the pool lacks are left out.
-
-    Raises:
-        DeliftError: the text is no list of lines.
-    """
-    if not text.strip():
-        return ()
-    if not _RANGES.fullmatch(text):
-        raise DeliftError(f"{shorten(text, 40)!r} is no list of lines; write it as in 3, 8-12")
-    spans = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        low, _, high = part.partition("-")
-        spans.append((int(low), int(high or low)))
-    return tuple(
-        position for position, sample in enumerate(pool) if any(low <= sample.line <= high for low, high in spans)
-    )

@@ -17,7 +17,7 @@ APP = Path(__file__).parents[2] / "app.py"
 @pytest.fixture(autouse=True)
 def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
-    monkeypatch.setattr(map_view, "map_coordinates", lambda embeddings: embeddings[:, :2])
+    monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
 
 
 def opened(page: str) -> AppTest:

@@ -1,6 +1,7 @@
 """The Explore page: the picked pair, the windows of the matrix, and picking rows on the map."""
 
 import getpass
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,18 @@ from hypothesis import strategies as strategy
 from scipy.sparse import coo_array
 from streamlit.testing.v1 import AppTest
 
+from delift_core.curation import keep_selection, pose
 from delift_core.errors import DeliftError
 from delift_core.figures.matrix_parts import blocks
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.reading import ResponsePiece
 from delift_core.samples import Message, Sample
+from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, Workspace
 from pages.ui import map_view
-from pages.ui.map_view import positions_of_lines
 from pages.ui.matrix_view import Picture, box_window, picture_of
 from pages.ui.pair_tokens import marked
+from pages.ui.picked_view import positions_of_lines, records_of
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -28,7 +31,7 @@ APP = Path(__file__).parents[2] / "app.py"
 @pytest.fixture(autouse=True)
 def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
-    monkeypatch.setattr(map_view, "map_coordinates", lambda embeddings: embeddings[:, :2])
+    monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
 
 
 def explore(view: str = "Matrix") -> AppTest:
@@ -98,26 +101,110 @@ def test_lines_pick_rows_of_the_map_which_are_dropped_and_brought_back(scored_wo
     at = explore("Map")
     at.text_input(key="picked_lines").set_value("2-5, 13").run()
     assert [text.value for text in at.text] == ["Lines 2, 3, 5, 13"]
+    assert at.text_input(key="picked_lines").value == ""
+    at.text_input(key="picked_lines").set_value("1").run()
+    assert [text.value for text in at.text] == ["Lines 1, 2, 3, 5, 13"]
     at.button(key="map_drop").click().run()
     at.button(key="map_undo").click().run()
     assert not at.exception
     (edit,) = stored_edits(scored_workspace)
     run = stored_run(scored_workspace)
-    assert [sample.line for sample in run.pool if sample.id in edit.sample_ids] == [2, 3, 5, 13]
+    assert [sample.line for sample in run.pool if sample.id in edit.sample_ids] == [1, 2, 3, 5, 13]
     assert (edit.action, edit.author, edit.state) == ("drop", getpass.getuser(), "undone")
 
 
-def test_an_area_drawn_on_the_map_edits_only_rows_of_the_pool(scored_workspace: Path) -> None:
-    at = explore("Map")
-    run_points = 12 + 2 + 2
-    event = {"selection": {"selected": [{"series_index": 0, "data_indices": [0, 3, 11, 12, run_points - 1, 99]}]}}
-    at.session_state["map_r1"] = event
-    at.run()
-    assert [text.value for text in at.text] == ["Lines 1, 5, 13, target 1, existing 2"]
-    at.button(key="map_keep").click().run()
-    (edit,) = stored_edits(scored_workspace)
+def area(indices: list[int]) -> dict[str, object]:
+    return {"selection": {"selected": [{"series_index": 0, "data_indices": indices}]}}
+
+
+@pytest.mark.parametrize(
+    ("held", "tool", "expected"),
+    [
+        ("only", "only", [0, 11]),
+        ("add", "only", [3, 4, 0, 11]),
+        ("only", "add", [3, 4, 0, 11]),
+        ("remove", "add", [3, 4]),
+    ],
+)
+def test_an_area_of_the_map_picks_only_rows_of_the_pool_in_the_way_that_is_said(
+    scored_workspace: Path, held: str, tool: str, expected: list[int]
+) -> None:
     run = stored_run(scored_workspace)
-    assert edit.sample_ids == tuple(run.pool[position].id for position in (0, 3, 11)) and edit.action == "keep"
+    ids = [sample.id for sample in run.pool]
+    assert len(ids) == 12  # points 12 to 15 are target and existing rows
+    at = AppTest.from_function(_draw_an_area)
+    at.session_state["run"], at.session_state["event"] = run, area([0, 11, 12, 15, 99])
+    at.session_state["picks"] = {"r1": (ids[3], ids[4])}
+    at.session_state["picking_keys"], at.session_state["picking_way"] = {"way": held}, tool
+    at.run()
+    assert not at.exception
+    assert at.session_state["picks"] == {"r1": tuple(ids[position] for position in expected)}
+
+
+def _draw_an_area() -> None:
+    import streamlit as st
+
+    from pages.ui.map_view import take_area
+
+    take_area(st.session_state["run"], st.session_state["event"])
+
+
+def test_picked_rows_are_kept_tagged_and_listed_with_what_they_say(scored_workspace: Path) -> None:
+    at = explore("Map")
+    at.text_input(key="picked_lines").set_value("1, 9").run()
+    (table,) = [frame.value for frame in at.dataframe if "Prompt" in frame.value]
+    assert table["Line"].tolist() == [1, 9] and table["Prompt"].tolist() == ["Add 2 and 3.", "Is water wet?"]
+    at.text_input(key="picked_tag").set_value("to check").run()
+    at.button(key="map_tag").click().run()
+    at.button(key="map_keep").click().run()
+    at.button(key="map_clear").click().run()
+    assert not at.exception and at.button(key="map_keep").disabled
+    tag, keep = stored_edits(scored_workspace)
+    run = stored_run(scored_workspace)
+    picked = tuple(sample.id for sample in run.pool if sample.line in (1, 9))
+    assert (tag.action, tag.detail, tag.sample_ids) == ("tag", "to check", picked)
+    assert (keep.action, keep.sample_ids) == ("keep", picked)
+
+
+def test_the_file_of_picked_rows_holds_their_records_as_found(scored_workspace: Path) -> None:
+    run = stored_run(scored_workspace)
+    assert records_of(run, None, [0, 2]) == f"{run.pool[0].raw}\n{run.pool[2].raw}\n".encode()
+
+
+@pytest.mark.parametrize("colours", ["Response length", "Cluster", "Gain", "Coverage"])
+def test_the_map_takes_its_colours_from_labels_and_numbers(scored_workspace: Path, colours: str) -> None:
+    at = explore("Map")
+    at.selectbox(key="map_colours").set_value(colours).run()
+    assert not at.exception and not at.error
+    spec = json.loads(at.get("echarts_chart")[0].proto.spec)
+    assert len(spec["series"]) > 1 and all("(" in series["name"] for series in spec["series"])
+
+
+def test_another_selection_is_shown_beside_the_current_one(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
+        keep_selection(workspace, problem, problem.select(Budget("rows", 7)), name="larger")
+    at = explore("Map")
+    at.selectbox(key="map_colours").set_value("Beside another: first (s1)").run()
+    assert not at.exception and not at.error
+    spec = json.loads(at.get("echarts_chart")[0].proto.spec)
+    assert [series["name"] for series in spec["series"]] == ["in neither (5)", "in both (4)", "only in A (3)"]
+
+
+def test_a_closer_view_is_around_the_picked_rows_and_stays_until_the_whole_map_is_asked_for(
+    scored_workspace: Path,
+) -> None:
+    at = explore("Map")
+    whole = json.loads(at.get("echarts_chart")[0].proto.spec)["xAxis"]
+    at.text_input(key="picked_lines").set_value("1, 9").run()
+    at.button(key="map_closer").click().run()
+    at.button(key="map_drop").click().run()
+    closer = json.loads(at.get("echarts_chart")[0].proto.spec)["xAxis"]
+    run = stored_run(scored_workspace)
+    across = run.embeddings()[[position for position in range(12) if run.pool[position].line in (1, 9)], 0]
+    assert closer["min"] < across.min() and closer["max"] > across.max() and closer != whole
+    at.button(key="map_whole").click().run()
+    assert json.loads(at.get("echarts_chart")[0].proto.spec)["xAxis"] == whole
 
 
 def test_an_unreadable_list_of_lines_is_refused_in_one_line(scored_workspace: Path) -> None:
@@ -130,7 +217,8 @@ def test_without_a_selection_there_is_a_map_but_nothing_to_edit(scored_workspace
     with Workspace.open(scored_workspace) as workspace:
         workspace.selections.delete("s1")
     at = explore("Map")
-    assert "select" in [link.proto.page for link in at.get("page_link")] and not at.button
+    assert "select" in [link.proto.page for link in at.get("page_link")]
+    assert not {"map_keep", "map_drop", "map_tag"} & {button.key for button in at.button}
     assert any("There is no selection yet" in caption.value for caption in at.caption)
     assert pair_numbers(explore())
 

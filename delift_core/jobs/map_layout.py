@@ -1,0 +1,75 @@
+"""Where a run's samples stand on the map: laid out once, by a process of its own, and kept beside the run's numbers.
+
+UMAP takes from twenty seconds (most of them to compile itself) to minutes, in which the server must answer others.
+
+    python -m delift_core.jobs.map_layout EMBEDDINGS.npy OUT.npy
+"""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from delift_core.files import write_whole
+from delift_core.jobs.runs import ScoredRun
+from delift_core.layout import map_coordinates
+
+_VERSION = 1
+_NICENESS = 10
+
+
+def kept_layout(run: ScoredRun) -> np.ndarray | None:
+    """(n + t + e, 2) float32 coordinates of pool, target and existing samples, in this order; None where not made."""
+    path = layout_path(run)
+    try:
+        found: np.ndarray = np.load(path)
+        return found
+    except (OSError, ValueError, EOFError):  # not there, or not what was written: it is made again
+        return None
+
+
+def start_layout(run: ScoredRun) -> subprocess.Popen[bytes]:
+    """Begins to lay out a run's map; `kept_layout` has it once the process has ended well.
+
+    Raises:
+        OSError: the process or its input cannot be made.
+    """
+    out = layout_path(run)
+    out.parent.mkdir(exist_ok=True)
+    handle, embeddings = tempfile.mkstemp(prefix=".", suffix=".npy", dir=out.parent)
+    with os.fdopen(handle, "wb") as stream:
+        np.save(stream, run.embeddings())
+    return subprocess.Popen(  # noqa: S603  # this Python, this package, files that we made
+        [sys.executable, "-m", "delift_core.jobs.map_layout", embeddings, str(out)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def layout_path(run: ScoredRun) -> Path:
+    """Where a run's layout lies once it is made; other rows, another file."""
+    digest = hashlib.sha256(f"layout {_VERSION}".encode())
+    for part in (run.pool, run.target, run.existing):
+        digest.update(f"\n{len(part)}\n".encode())
+        digest.update("\n".join(sample.content_hash for sample in part).encode())
+    return run.store.folder / "maps" / f"{digest.hexdigest()[:16]}.npy"
+
+
+def main(embeddings: Path, out: Path) -> None:
+    """Reads embeddings, removes their file, and writes the coordinates."""
+    points = np.load(embeddings)
+    embeddings.unlink()
+    buffer = io.BytesIO()
+    np.save(buffer, map_coordinates(points))
+    write_whole(out, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    os.nice(_NICENESS)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,184 @@
+"""The panel of the picked rows: which they are, what they say, and what to do with them."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from delift_core.curation import CuratedSelection
+from delift_core.errors import DeliftError
+from delift_core.jobs.runs import ScoredRun
+from delift_core.samples import Sample
+from delift_core.workspace import Workspace
+from pages.ui.blocks import clear_errors, shorten
+from pages.ui.edit_actions import curator, edit_rows, rows_in_words, undo_edit
+from pages.ui.navigation import page_path
+from pages.ui.picks import clear_picks, pick, picks
+from pages.ui.sample_view import turns
+
+LISTED = 500
+SPELT_OUT = 12
+_LINES, _TAG = "picked_lines", "picked_tag"
+_RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
+
+
+def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
+    """What was picked on the map or by line, and what to do with it."""
+    st.subheader("Picked rows")
+    st.text_input(
+        "Pick by line",
+        placeholder="Pool lines: 3, 8-12",
+        key=_LINES,
+        help="The same choice without the mouse: lines and ranges of lines of the pool are added to the picked rows.",
+        on_change=_pick_lines,
+        args=(run,),
+    )
+    wanted = set(picks(run.record.id))
+    positions = [position for position, sample in enumerate(run.pool) if sample.id in wanted]
+    with st.container(key="picked_rows"):
+        st.markdown(
+            f"**{rows_in_words(len(positions))}** of the pool"
+            if positions
+            else "Nothing is picked: draw a box or a lasso on the map."
+        )
+        if positions:
+            lines = ", ".join(str(run.pool[position].line) for position in positions[:SPELT_OUT])
+            rest = f" and {len(positions) - SPELT_OUT:,} more" if len(positions) > SPELT_OUT else ""
+            st.text(f"Lines {lines}{rest}")
+            _table(run, curated, positions)
+    if curated is not None:
+        _edit_buttons(workspace, curated, [run.pool[position].id for position in positions])
+    else:
+        st.page_link(page_path("select"), label="Select first, then keep or drop", icon=":material/arrow_forward:")
+    if positions:
+        _other_buttons(run, curated, positions)
+
+
+def _pick_lines(run: ScoredRun) -> None:
+    """Adds the typed lines and empties the field."""
+    with clear_errors():
+        positions = positions_of_lines(st.session_state[_LINES] or "", run.pool)
+        pick(run.record.id, [run.pool[position].id for position in positions], "add")
+        st.session_state[_LINES] = ""
+
+
+def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:
+    """The first picked rows; a selected one opens below the table."""
+    listed = positions[:LISTED]
+    samples = [_as_it_reads(run, curated, position) for position in listed]
+    state = np.array(curated.statuses)[listed] if curated is not None else np.full(len(listed), "not decided yet")
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [sample.line for sample in samples],
+                "State": [str(word).replace("-", " ") for word in state],
+                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
+            }
+        ),
+        column_config={
+            "Line": st.column_config.NumberColumn(width=60),
+            "State": st.column_config.TextColumn(width=105),
+        },
+        hide_index=True,
+        height=min(330, 33 * (len(listed) + 1) + 4),
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"picked_table_{hash(tuple(listed))}",
+        alt=f"The first {len(listed)} picked rows, with state and prompt; select one to read it",
+    )
+    if len(positions) > LISTED:
+        st.caption(f"The first {LISTED:,} are listed; the buttons below are for all {len(positions):,}.")
+    chosen = event["selection"]["rows"]
+    if chosen and chosen[0] < len(samples):
+        with st.container(border=True):
+            turns(samples[chosen[0]])
+
+
+def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int) -> Sample:
+    return run.pool[position] if curated is None else curated.samples[position]
+
+
+def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
+    selection_id = curated.record.id
+    undoable = workspace.edits.can_undo(selection_id)
+    with st.container(horizontal=True):
+        st.button(
+            "Keep",
+            shortcut="K",
+            disabled=not ids,
+            key="map_keep",
+            help="Put the picked rows of the pool into the subset",
+            on_click=edit_rows,
+            args=(workspace, selection_id, "keep", ids),
+        )
+        st.button(
+            "Drop",
+            shortcut="D",
+            disabled=not ids,
+            key="map_drop",
+            help="Take the picked rows of the pool out of the subset",
+            on_click=edit_rows,
+            args=(workspace, selection_id, "drop", ids),
+        )
+        st.button(
+            "Undo",
+            shortcut="U",
+            disabled=not undoable,
+            key="map_undo",
+            help="Take back the last edit of this selection",
+            on_click=undo_edit,
+            args=(workspace, selection_id),
+        )
+        with st.popover("Tag", icon=":material/sell:", disabled=not ids, help="Put a tag on the picked rows"):
+            st.text_input("Tag", key=_TAG, placeholder="to check", max_chars=60)
+            st.button("Put on", key="map_tag", on_click=_tag, args=(workspace, selection_id, ids))
+    st.caption(f"{len(curated.subset.positions):,} rows are in the subset of “{shorten(curated.record.name, 40)}”.")
+
+
+def _tag(workspace: Workspace, selection_id: str, ids: list[str]) -> None:
+    with clear_errors():
+        tag = (st.session_state[_TAG] or "").strip()
+        workspace.edits.apply(selection_id, "tag", ids, author=curator(), detail=tag)
+        st.session_state[_TAG] = ""
+        st.toast(f"Tagged: {rows_in_words(len(ids))}", icon=":material/sell:")
+
+
+def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:
+    """The file of the picked rows, and the way back to none."""
+    with st.container(horizontal=True):
+        st.download_button(
+            f"Export {rows_in_words(len(positions))}",
+            data=lambda: records_of(run, curated, positions),
+            file_name=f"picked-{run.record.id}.jsonl",
+            mime="application/x-ndjson",
+            icon=":material/download:",
+            on_click="ignore",
+            key="map_export",
+            help="The records of the picked rows as they were found, with your changes of text, as JSON lines",
+        )
+        st.button("Clear", key="map_clear", help="Pick nothing", on_click=clear_picks, args=(run.record.id,))
+
+
+def records_of(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> bytes:
+    """The records of some pool rows, one a line, as they now read."""
+    return "".join(f"{_as_it_reads(run, curated, position).raw}\n" for position in positions).encode()
+
+
+def positions_of_lines(text: str, pool: tuple[Sample, ...]) -> tuple[int, ...]:
+    """Positions of the pool rows on some lines, written as in "3, 8-12"; lines that the pool lacks are left out.
+
+    Raises:
+        DeliftError: the text is no list of lines.
+    """
+    if not text.strip():
+        return ()
+    if not _RANGES.fullmatch(text):
+        raise DeliftError(f"{shorten(text, 40)!r} is no list of lines; write it as in 3, 8-12")
+    spans = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        low, _, high = part.partition("-")
+        spans.append((int(low), int(high or low)))
+    return tuple(
+        position for position, sample in enumerate(pool) if any(low <= sample.line <= high for low, high in spans)
+    )
