@@ -1,5 +1,6 @@
 """Score: measure the utilities of a pool with a model, in the background."""
 
+import numpy as np
 import streamlit as st
 
 from delift_core.figures.curves import alt_histogram, utility_histogram
@@ -7,6 +8,7 @@ from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import refresh, start
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
+from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
@@ -41,7 +43,8 @@ def result_view(run: RunRecord) -> None:
     """What the utilities look like, and the way on."""
     utilities = state.problem(run, "euclidean", ObjectiveConfig("instruction")).utilities.pool
     st.markdown(plain(diagnose(utilities).sentence))
-    chart(utility_histogram(utilities), key="histogram", alt=alt_histogram(utilities))
+    scored = utilities if isinstance(utilities, np.ndarray) else utilities.data
+    chart(utility_histogram(scored), key="histogram", alt=alt_histogram(scored))
     st.page_link(page_path("select"), label="Go on to Select", icon=":material/arrow_forward:")
 
 
@@ -97,7 +100,8 @@ with clear_errors():
             if status.active:
                 progress_view(workspace, run.id)
             elif run.status == "done":
-                st.success(f"All {run.n_pairs:,} pairs are scored.", icon=":material/check_circle:")
+                which = "All" if run.spec.pairs == ALL_PAIRS else "The chosen"
+                st.success(f"{which} {run.n_pairs:,} pairs are scored.", icon=":material/check_circle:")
                 result_view(run)
             elif run.status == "queued":
                 cost_view(status)

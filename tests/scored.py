@@ -6,6 +6,7 @@ from delift_core.curation import keep_selection, pose
 from delift_core.jobs.runs import run_here
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 
@@ -30,7 +31,7 @@ TARGET = (("Add 4 and 4.", "8"), ("Add 11 and 6.", "17"))
 EXISTING = (("What is the capital of Chile?", "Santiago."), ("Translate 'cow' into German.", "Kuh."))
 
 
-def make_scored_workspace(folder: Path, model_folder: Path) -> None:
+def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") -> None:
     """Makes a closed workspace in `folder` with run r1 and its selection "first" (s1)."""
     model = save_model(model_folder)
     with Workspace.open(folder) as workspace:
@@ -38,7 +39,7 @@ def make_scored_workspace(folder: Path, model_folder: Path) -> None:
         pool = add(_dataset("pool", POOL), role="pool", origin="test")
         target = add(_dataset("target", TARGET), role="target", origin="test")
         existing = add(_dataset("existing", EXISTING), role="existing", origin="test")
-        spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32")
+        spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
         run = run_here(workspace, spec, publish=lambda progress: None)
         problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")

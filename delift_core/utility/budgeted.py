@@ -16,7 +16,7 @@ from delift_core.samples import Message
 from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds
 from delift_core.utility.cues import Known, cue_vectors
 from delift_core.utility.metrics import Metric
-from delift_core.utility.pairs import PairBudget
+from delift_core.utility.pairs import PairBudget, count_pairs
 from delift_core.utility.plan import PairPlan, RunCost, RunSamples, group_missing
 from delift_core.utility.planned import PartName, PlanFile, Rounds, UniqueSamples
 from delift_core.utility.reading import chosen_utilities
@@ -111,9 +111,7 @@ class BudgetedRun:
         self._file = PlanFile(store.folder, self._samples, budget)
         self._rounds: Rounds = self._file.read()
         self._clock, self._started = clock, clock()
-        self._total = len(self._samples.pool) + sum(
-            pairs_allowed(self._samples, part, budget) for part in self._samples.parts
-        )
+        self._total = count_pairs(budget, *map(len, (self._samples.pool, self._samples.target, self._samples.existing)))
         self._done = self._total - self._missing_of_known()
         self._work_done = 0
         self._to_score = self._total - self._done

@@ -33,6 +33,14 @@ class PairBudget:
 ALL_PAIRS = PairBudget()
 
 
+def count_pairs(budget: PairBudget, pool: int, target: int, existing: int) -> int:
+    """How many pairs a run of so many samples scores, those of pool samples with themselves among them."""
+    if not pool:
+        return 0
+    of_each = ((pool, pool - 1), (pool, target), (pool, existing))  # for the target: for each pool sample its best row
+    return pool + sum(round(seekers * budget.per_row(options)) for seekers, options in of_each if options)
+
+
 def parse_pairs(text: str) -> PairBudget:
     """Reads "all", "12%" or "k=32"; 100 % is all.
 

@@ -7,10 +7,12 @@ import streamlit as st
 from delift_core.jobs.backends import HERE, Placement, ray_installed
 from delift_core.models import BUNDLED, BUNDLED_TITLE, DeviceName, DtypeName, bundled_available, install_bundled
 from delift_core.prompts import TemplateChoice
+from delift_core.utility.pairs import ALL_PAIRS, PairBudget, PairUnit, count_pairs
 from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace
 from pages.ui.blocks import clear_errors
 
 NONE = "(none)"
+PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "A share", "per-row": "Per row"}
 
 Option = TypeVar("Option", bound=str)
 
@@ -22,6 +24,7 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     target_id = ask_set(workspace, "target", spec.target_id if spec else None)
     existing_id = ask_set(workspace, "existing", spec.existing_id if spec else None)
     model = ask_model(spec.model if spec else BUNDLED)
+    pairs = ask_pairs(spec.pairs if spec else ALL_PAIRS)
     with st.popover("Options", icon=":material/tune:"):
         device = ask_option(
             "Device", get_args(DeviceName), spec and spec.device, "device", "auto takes a GPU if there is one."
@@ -41,7 +44,29 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
             "template",
             "auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
         )
-    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype)
+    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs)
+
+
+def ask_pairs(current: PairBudget) -> PairBudget:
+    """All pairs, a share of them, or a number for each row."""
+    unit = st.segmented_control(
+        "Pairs",
+        list(PAIR_WORDS),
+        default=current.unit,
+        required=True,
+        format_func=PAIR_WORDS.__getitem__,
+        key="pairs_unit",
+        help="A part is chosen in rounds, where it is likely to change the selection; the rest is estimated and marked "
+        "so. A larger part later scores only what is new.",
+    )
+    if unit == "percent":
+        amount = current.amount if current.unit == unit else 12.0
+        share = st.number_input("Share of the pairs, %", 0.1, 99.9, amount, 1.0, format="%.1f", key="pairs_share")
+        return PairBudget("percent", round(share, 1))
+    if unit == "per-row":
+        count = int(current.amount) if current.unit == unit else 32
+        return PairBudget("per-row", float(st.number_input("Pairs of each row", 1, None, count, key="pairs_count")))
+    return ALL_PAIRS
 
 
 def ask_option(label: str, options: tuple[Option, ...], current: Option | None, key: str, words: str) -> Option:
@@ -82,7 +107,7 @@ def pairs_of(workspace: Workspace, spec: RunSpec) -> int:
     """How many pairs a run has, repeated rows counted as often as they occur."""
     ids = (spec.pool_id, spec.target_id, spec.existing_id)
     pool, target, existing = (workspace.datasets.record(i).n_samples if i else 0 for i in ids)
-    return pool * (pool + target) + pool * existing
+    return count_pairs(spec.pairs, pool, target, existing)
 
 
 def ask_set(workspace: Workspace, role: DatasetRole, default: str | None) -> str | None:
