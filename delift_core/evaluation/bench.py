@@ -97,12 +97,11 @@ class Bench:
 
     def in_context(self, run: Run) -> Arrays:
         """As `fine_tune`, without training: each held-out row after its nearest examples among the run's rows."""
-        from delift_core.evaluation.heldout import measure
         from delift_core.evaluation.incontext import nearest, with_examples
 
         k, length = self.request.examples, self.loaded.identity.context_length
         chosen = sorted(run.rows)  # in whatever order a run takes its rows, here it makes no difference
-        rows = self._plain_rows
+        rows = self.plain_rows
         if chosen:
             place = {position: at for at, position in enumerate(self.pool)}
             near = nearest(self._pool_queries[[place[at] for at in chosen]], self._heldout_queries, k)
@@ -110,7 +109,7 @@ class Bench:
                 with_examples(self.template, sample, [self.pool[chosen[at]] for at in beside], length)
                 for sample, beside in zip(self.heldout, near, strict=True)
             ]
-        return {MEASURED: measure(self.scorer, rows, stop=self.stop)}
+        return {MEASURED: self.look(rows)}
 
     def order_of(self, method: str) -> np.ndarray:
         """Positions of the pool in a method's order; (n,) int64 over the rows that fit the model."""
@@ -131,8 +130,15 @@ class Bench:
         samples = [self.request.pool[position] for position in self.pool]
         return MethodBench(self.scorer, self.template, samples, tuple(self.pool.values()), target, stop=self.stop)
 
+    def look(self, rows: Sequence[Suffix]) -> np.ndarray:
+        """(2, n) of `heldout.measure` with the weights as they are now."""
+        from delift_core.evaluation.heldout import measure
+
+        return measure(self.scorer, rows, stop=self.stop)
+
     @cached_property
-    def _plain_rows(self) -> list[Suffix]:
+    def plain_rows(self) -> list[Suffix]:
+        """The held-out rows without examples before them."""
         head = self.template.head_alone
         return [Suffix(head + sample.query_alone, sample.response) for sample in self.heldout]
 
@@ -149,9 +155,7 @@ class Bench:
         return query_embeddings(self.scorer, self.template.head_alone, self.heldout, stop=self.stop)
 
     def _measure(self) -> dict[str, np.ndarray]:
-        from delift_core.evaluation.heldout import measure
-
-        found = {MEASURED: measure(self.scorer, self._plain_rows, stop=self.stop)}
+        found = {MEASURED: self.look(self.plain_rows)}
         if self.answered:
             found[ANSWERS] = self._answers()
         return found
@@ -160,7 +164,7 @@ class Bench:
         """(5, g): what the model writes now, against the references."""
         from delift_core.evaluation.answers import answer, score_answers
 
-        rows = self._plain_rows[: self.answered]
+        rows = self.plain_rows[: self.answered]
         written = answer(self.loaded, rows, self.request.answer_tokens, stop=self.stop)
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
         return score_answers(written, references)

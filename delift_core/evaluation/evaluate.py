@@ -70,15 +70,10 @@ def evaluate(
         ScoringError: the subset has no row that can be trained on, fine-tuning does not fit this machine, LoRA does not
             fit this model, or there is nothing to save as an adapter.
     """
-    from delift_core.evaluation.finetune import check_trainable
-
     start = clock()
-    heldout, seen = unseen_rows(request)
     publish(f"loading {request.model}")
-    loaded = load_model(request.model, device=request.device, dtype="float32")
-    _ensure_savable(request, adapter, loaded.identity.parameters)
-    bench = Bench(request, loaded, heldout, keeper or NoKeeper(), stop)
-    check_trainable(loaded, bench.template.head_alone, tuple(bench.pool.values()), request.tuning)
+    bench, seen = ready_bench(request, stop=stop, keeper=keeper, adapter=adapter)
+    loaded = bench.loaded
     costs: dict[str, float] = {}
 
     def order_of(method: str) -> np.ndarray:
@@ -108,9 +103,27 @@ def evaluate(
         in_context=_compare(request, bench, in_context, {}),
         examples=request.examples,
         left_out=seen + bench.refused,
-        same_prompt=rows_with_a_known_prompt(request, heldout),
+        same_prompt=rows_with_a_known_prompt(request, unseen_rows(request)[0]),
         seconds=clock() - start,
     )
+
+
+def ready_bench(
+    request: EvaluationRequest, *, stop: Stop, keeper: Keeper | None = None, adapter: Path | None = None
+) -> tuple[Bench, tuple[LeftOutRow, ...]]:
+    """The loaded model with everything checked that can be before time is spent, and held-out rows that were seen.
+
+    Raises:
+        DeliftError: as `evaluate`.
+    """
+    from delift_core.evaluation.finetune import check_trainable
+
+    heldout, seen = unseen_rows(request)
+    loaded = load_model(request.model, device=request.device, dtype="float32")
+    _ensure_savable(request, adapter, loaded.identity.parameters)
+    bench = Bench(request, loaded, heldout, keeper or NoKeeper(), stop)
+    check_trainable(loaded, bench.template.head_alone, tuple(bench.pool.values()), request.tuning)
+    return bench, seen
 
 
 def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:

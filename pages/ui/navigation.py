@@ -33,6 +33,7 @@ PAGES = (
     PageEntry("explore", "Explore", ":material/scatter_plot:", "The utility matrix and the map of the pool"),
     PageEntry("curate", "Curate", ":material/checklist:", "Read rows, see why, keep or drop by hand"),
     PageEntry("compare", "Compare", ":material/compare:", "Two selections side by side"),
+    PageEntry("evaluate", "Evaluate", ":material/science:", "Does the subset train better than others of its size?"),
     PageEntry("export", "Export", ":material/download:", "Write the subset for your trainer"),
 )
 

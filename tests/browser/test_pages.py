@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "export")
+PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export")
 Settled = Callable[[Page], None]
 
 

@@ -16,7 +16,7 @@ from delift_core.workspace import RunRecord, RunSpec, Workspace
 from tests.tiny_models import save_model
 
 APP = Path(__file__).parents[2] / "app.py"
-PAGES = ("home", "data", "score", "select", "explore", "curate", "export")
+PAGES = ("home", "data", "score", "select", "explore", "curate", "evaluate", "export")
 NEEDED = {"score": "pool", "select": "utilities", "explore": "", "curate": "", "export": "selection"}
 
 

@@ -1,0 +1,124 @@
+"""Evaluate: fine-tune on the subset and on what it is compared with, and measure rows that none of them has seen."""
+
+import streamlit as st
+
+from delift_core.curation import CuratedSelection, keep_selection
+from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus, Mode
+from delift_core.evaluation.of_selection import Plan, evaluations, folder_of, select_rows, start
+from delift_core.evaluation.report import EvaluationReport
+from delift_core.evaluation.request import SUBSET
+from pages.ui import state
+from pages.ui.blocks import clear_errors, empty_state, plain, title
+from pages.ui.evaluation_form import arm_title, ask_plan
+from pages.ui.evaluation_view import cost_view, progress_view, report_view
+from pages.ui.navigation import page_path
+from pages.ui.setup import page_setup
+
+BADGES = {
+    "starting": ("Starting", "blue"),
+    "measuring": ("Measuring the cost", "blue"),
+    "evaluating": ("Running", "blue"),
+    "estimated": ("Cost measured", "blue"),
+    "done": ("Done", "green"),
+    "cancelled": ("Cancelled", "orange"),
+    "interrupted": ("Interrupted", "orange"),
+    "failed": ("Failed", "red"),
+}
+
+
+def begin(curated: CuratedSelection, plan: Plan, mode: Mode) -> None:
+    """Starts the worker."""
+    with clear_errors():
+        start(current.workspace, curated, plan, mode)
+        st.rerun()
+
+
+def actions(curated: CuratedSelection, plan: Plan, status: EvaluationStatus | None) -> None:
+    """The one button that makes sense now."""
+    if status is None:
+        if st.button(
+            "Measure the cost",
+            type="primary",
+            icon=":material/timer:",
+            help="Loads the model and makes one step of fine-tuning, which is forgotten.",
+        ):
+            begin(curated, plan, "forecast")
+    elif status.state == "estimated":
+        if st.button("Start", type="primary", icon=":material/play_arrow:"):
+            begin(curated, plan, "evaluate")
+    elif status.state in ("cancelled", "interrupted", "failed"):
+        if st.button("Continue", type="primary", icon=":material/resume:", help="Finished runs are not made again."):
+            begin(curated, plan, "evaluate")
+    elif status.state == "done" and st.button(
+        "Run again", icon=":material/refresh:", help="With the subset as it stands now; what did not change is known."
+    ):
+        begin(curated, plan, "evaluate")
+
+
+def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
+    """An arm's rows as a selection of their own, to read, compare and export."""
+    names = [arm.name for arm in report.arms if arm.positions and arm.name != SUBSET]
+    if not names:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox("Rows of", names, format_func=arm_title, key="evaluate_keep_arm")
+        if st.button("Keep as a selection", icon=":material/bookmark_add:"):
+            found = report.arm(name)
+            assert found is not None
+            with clear_errors():
+                chosen = select_rows(curated.problem, found.positions)
+                kept = keep_selection(current.workspace, curated.problem, chosen, name=arm_title(name))
+                state.want_selection(kept.id)
+                st.switch_page(page_path("curate"))
+
+
+def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationStatus) -> None:
+    """The right-hand side of a started evaluation."""
+    if status.state == "failed":
+        st.error(plain(status.message), icon=":material/error:")
+    elif status.active:
+        progress_view(job)
+    elif status.state == "estimated":
+        cost_view(status)
+    elif status.state in ("cancelled", "interrupted"):
+        st.warning("Stopped; continuing makes only the runs that are missing.", icon=":material/pause_circle:")
+    report = job.report()
+    if report is not None:
+        report_view(report)
+        if (job.folder / "adapter").exists():
+            st.caption(f"The adapter lies in `{job.folder / 'adapter'}`")
+        keep_arm(curated, report)
+
+
+current = page_setup("evaluate")
+if current.run is None or current.selection is None:
+    title("Evaluate", ":material/science:")
+    empty_state(":material/filter_alt:", "There is no selection to evaluate yet.", "select", "Make a selection")
+assert current.selection is not None
+with clear_errors():
+    heading = st.container()
+    left, right = st.columns([1, 2], gap="large")
+    curated = state.curated(current.selection)
+    with left:
+        plan = ask_plan(current.workspace, current.selection)
+        if plan is not None:
+            job = folder_of(current.workspace, current.selection.id, plan)
+            known = (job.folder / "request.json").exists()
+            status = job.status() if known else None
+            actions(curated, plan, status)
+    with heading:
+        title("Evaluate", ":material/science:", BADGES[status.state] if plan is not None and status else None)
+    with right:
+        if plan is None:
+            empty_state(":material/database:", "Held-out rows are needed to measure on.", "data", "Load held-out rows")
+        elif status is not None:
+            result(curated, job, status)
+        else:
+            st.info(
+                "Does this subset train better than others of its size? Measure the cost first.",
+                icon=":material/science:",
+            )
+            before = [one for one in evaluations(current.workspace, current.selection.id) if one.report() is not None]
+            if before and (last := before[0].report()) is not None:
+                st.caption("The last evaluation of this selection, with other settings:")
+                report_view(last)

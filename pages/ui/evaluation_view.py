@@ -1,0 +1,93 @@
+"""An evaluation as the curator sees it: what it will cost, how far it is, what it found."""
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
+from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
+from delift_core.figures.evaluation import alt_loss_chart, loss_chart
+from pages.ui.blocks import chart, duration, plain
+from pages.ui.evaluation_form import arm_title
+
+SHOWN = 20
+
+
+def cost_view(status: EvaluationStatus) -> None:
+    """What it will take, as measured."""
+    if status.cost is None:
+        return
+    with st.grid(3, min_column_width=130):
+        st.metric("Time, at most", duration(status.cost.seconds), border=True)
+        st.metric("Fine-tunings", f"{status.cost.runs:,}", border=True)
+        st.metric("Tokens trained on", f"{status.cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
+
+
+@st.fragment(run_every=2.0)
+def progress_view(job: EvaluationFolder) -> None:
+    """The bar, the last word, the time left, and Cancel; the whole page follows once it has ended."""
+    status = job.status()
+    if not status.active:
+        st.rerun()
+    left = f" · about {duration(status.seconds_left)} of fine-tuning left" if status.seconds_left is not None else ""
+    st.progress(min(status.share, 1.0), text=f"{plain(status.message) or 'Starting'}{left}")
+    st.caption("It goes on when you leave this page or close the browser.")
+    if st.button("Cancel", icon=":material/stop_circle:", help="Runs that are finished are kept."):
+        job.cancel()
+        st.toast("Stopping; finished runs are kept.", icon=":material/stop_circle:")
+
+
+def report_view(report: EvaluationReport) -> None:
+    """The sentence, the chart, the table, and what to know of the rows."""
+    st.markdown(plain(report.conclusion()))
+    titles = {arm.name: arm_title(arm.name) for arm in report.arms}
+    chart(loss_chart(report.arms, titles), key="losses", alt=alt_loss_chart(report.arms, titles))
+    weights = "LoRA layers" if report.lora else "all weights"
+    st.caption(
+        f"Means over {len(report.seeds)} seeds for the subset and random rows; 95 % intervals by bootstrap, paired by "
+        f"row, on {report.heldout_rows:,} held-out rows ({report.heldout_tokens:,} tokens). {weights}, "
+        f"{report.tuning.epochs} epochs, learning rate {report.tuning.learning_rate:g}."
+    )
+    _table(report.arms, "arms")
+    if report.in_context:
+        st.subheader("Without training")
+        st.caption(f"The {report.examples} nearest rows of each as examples before the question.")
+        _table(report.in_context, "context")
+    if any(arm.answers for arm in report.arms):
+        st.subheader("Answers")
+        rows = [
+            {"Arm": arm_title(arm.name)} | {score.name: score.value.value for score in arm.answers}
+            for arm in report.arms
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Scores of the answers of each arm")
+    _rows("held-out or pool rows take no part", report.left_out)
+    _rows("held-out rows have a prompt that the pool has too", report.same_prompt)
+
+
+def _table(arms: tuple[ArmResult, ...], key: str) -> None:
+    frame = pd.DataFrame(
+        {
+            "Arm": [arm_title(arm.name) for arm in arms],
+            "Rows": [arm.rows or None for arm in arms],
+            "Tokens": [arm.tokens or None for arm in arms],
+            "Loss": [arm.loss.value for arm in arms],
+            "Perplexity": [arm.perplexity for arm in arms],
+            "Accuracy": [arm.accuracy.value for arm in arms],
+            "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
+            "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
+            "The subset has": [arm.verdict for arm in arms],
+            "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
+        }
+    )
+    formats = {"Loss": "%.4f", "Perplexity": "%.2f", "Accuracy": "percent", "Subset minus arm": "%+.4f"}
+    config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
+    config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Nearly 0 where a run was known already.")
+    st.dataframe(frame, hide_index=True, column_config=config, key=f"table_{key}", alt="One line for each arm")
+
+
+def _rows(words: str, rows: tuple[LeftOutRow, ...]) -> None:
+    if rows:
+        with st.expander(f"{len(rows):,} {words}", icon=":material/report:", expanded=True):
+            for row in rows[:SHOWN]:
+                st.text(str(row))
+            if len(rows) > SHOWN:
+                st.caption(f"and {len(rows) - SHOWN:,} more")

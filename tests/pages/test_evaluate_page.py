@@ -1,0 +1,98 @@
+"""The Evaluate page: what it needs, what it starts, what it shows, and rows kept as a selection."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from delift_core.curation import open_selection
+from delift_core.evaluation.job import EvaluationFolder, carry_out
+from delift_core.evaluation.of_selection import select_rows
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.workspace import Workspace
+
+APP = Path(__file__).parents[2] / "app.py"
+HELDOUT = [(f"Add {n} and {n}.", str(2 * n)) for n in range(21, 31)]
+
+
+@pytest.fixture
+def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The scored workspace with held-out rows, of which the last is in the pool; workers run in this process."""
+    pairs = [*HELDOUT, ("Add 2 and 3.", "5")]
+    records = [
+        ParsedRecord((Message("user", prompt), Message("assistant", answer)), "{}", "heldout.jsonl", line)
+        for line, (prompt, answer) in enumerate(pairs, start=1)
+    ]
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.datasets.add(Dataset("held", "alpaca", None, with_ids(records)), role="heldout", origin="test")
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: False))
+    return scored_workspace
+
+
+def opened() -> AppTest:
+    at = AppTest.from_file(APP, default_timeout=120).run().switch_page("pages/evaluate.py").run()
+    assert not at.exception
+    return at
+
+
+def press(at: AppTest, label: str) -> AppTest:
+    next(button for button in at.button if button.label == label).click().run()
+    assert not at.exception
+    return at
+
+
+def test_without_held_out_rows_the_page_says_where_to_load_them(scored_workspace: Path) -> None:
+    at = opened()
+    assert any("Held-out rows are needed" in block.value for block in at.markdown)
+    assert not any(button.label == "Measure the cost" for button in at.button)
+
+
+def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: Path) -> None:
+    at = opened()
+    at.multiselect(key="evaluate_against").set_value(["random", "k-center", "column-mean"])
+    at.slider(key="evaluate_seeds").set_value(1)
+    at.slider(key="evaluate_epochs").set_value(1).run()
+    at = press(at, "Measure the cost")
+    assert {metric.label for metric in at.metric} >= {"Time, at most", "Fine-tunings", "Tokens trained on"}
+    at = press(at, "Start")
+    assert not at.error
+    assert any("Fine\\-tuned on the subset" in block.value for block in at.markdown)
+    assert any("heldout.jsonl, line 11: the same row is in the pool" in text.value for text in at.text)
+    arms = list(at.dataframe[0].value["Arm"])
+    assert arms == ["Untouched model", "The subset", "Random, as many rows", "k-center", "Mean utility"]
+    at.selectbox(key="evaluate_keep_arm").set_value("k-center").run()
+    press(at, "Keep as a selection")
+    _close()
+    with Workspace.open(with_heldout) as workspace:
+        names = {record.name: record.id for record in workspace.selections.records()}
+        kept = open_selection(workspace, names["k-center"])
+        assert len(kept.subset.positions) == 4
+        assert kept.record.selection.certificate.ratio <= 1
+
+
+def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = opened()
+    at.slider(key="evaluate_seeds").set_value(1).run()
+    at = press(at, "Measure the cost")
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: True))
+    at = press(at, "Start")
+    assert any("continuing makes only the runs that are missing" in box.value for box in at.warning)
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: False))
+    at = press(at, "Continue")
+    assert any(button.label == "Run again" for button in at.button)
+
+
+def test_rows_chosen_elsewhere_make_a_selection_with_the_greedy_rest(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        problem = open_selection(workspace, "s1").problem
+        chosen = select_rows(problem, [3, 0])
+    assert chosen.chosen.tolist() == [3, 0]
+    assert sorted(chosen.greedy.order.tolist()) == list(range(len(problem.run.pool)))
+    assert chosen.chosen_gains.sum() == pytest.approx(chosen.certificate.value)
+
+
+def _close() -> None:
+    import streamlit as st
+
+    st.cache_resource.clear()
+    st.cache_data.clear()
