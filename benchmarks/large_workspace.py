@@ -16,7 +16,10 @@ import numpy as np
 
 from delift_core.models import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
+from delift_core.utility.choice import HELD_OUT_SHARE, Round
 from delift_core.utility.pairs import PairBudget
+from delift_core.utility.plan import RunSamples
+from delift_core.utility.planned import PlanFile, UniqueSamples
 from delift_core.utility.store import Alone, PairStore, ScoringContext
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 
@@ -72,6 +75,17 @@ def synthetic_pool(rows: int, rng: np.random.Generator) -> Dataset:
     return Dataset(f"{rows:,} synthetic rows", "alpaca", None, with_ids(records))
 
 
+def write_plan(store: PairStore, hashes: tuple[str, ...], pairs: PairBudget, rng: np.random.Generator) -> None:
+    """Says that the pairs within a topic were chosen, one in twenty of them to check estimates by."""
+    rows = np.repeat(np.arange(len(hashes)), TOPIC)
+    columns = rows // TOPIC * TOPIC + np.tile(np.arange(TOPIC), len(hashes))
+    inside = (columns < len(hashes)) & (columns != rows)
+    rows, columns = rows[inside], columns[inside]
+    held = rng.random(rows.size) < HELD_OUT_SHARE
+    rounds = (Round("first", rows[~held], columns[~held]), Round("held-out", rows[held], columns[held]))
+    PlanFile(store.folder, UniqueSamples.of(RunSamples(hashes, (), ())), pairs).write({"pool": rounds})
+
+
 def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.random.Generator) -> int:
     """Numbers of every row, and of every pair within a topic; returns how many pairs."""
     hashes = [sample.content_hash for sample in samples]
@@ -104,6 +118,7 @@ def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
         context = ScoringContext(BUNDLED, "synthetic", "float32", "plain", 1, 8192)
         store = PairStore.open(workspace.utility_folder, context)
         n_pairs = write_utilities(store, dataset.samples, rng)
+        write_plan(store, tuple(sample.content_hash for sample in dataset.samples), pairs, rng)
         return workspace.runs.set_status(run.id, "done", context_key=context.key, n_pairs=n_pairs)
 
 
