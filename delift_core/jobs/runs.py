@@ -5,12 +5,14 @@ module keeps the three in step.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import DeliftError, ScoringError
+from delift_core.jobs.assembled import AssembledFile
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
@@ -78,9 +80,17 @@ class ScoredRun:
         Raises:
             ScoringError: a block is missing or damaged; the run has to be continued.
         """
+        kept = self._assembled(metric)
+        found = kept.read() if kept is not None else None
+        if found is not None:
+            return Utilities(*found)
         parts = self.partial(metric)
         if parts is not None and not all(part.complete for part in parts.values()):
-            return self._from_parts(parts, metric)
+            made = self._from_parts(parts, metric)
+            if kept is not None:
+                with suppress(OSError):  # no room to keep them: they are put together again the next time
+                    kept.write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+            return made
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
         matrix = self.store.utility_matrix(pool, pool, metric)
         of_target = self.store.utility_matrix(target, pool, metric) if target else None
@@ -115,6 +125,13 @@ class ScoredRun:
         return {
             name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
         }
+
+    def _assembled(self, metric: Metric) -> AssembledFile | None:
+        """Where the utilities of a run on a budget are kept; a run of all pairs has no need of it."""
+        if self.record.spec.pairs.unit == "all":
+            return None
+        plan = PlanFile(self.store.folder, self._unique(), self.record.spec.pairs)
+        return AssembledFile(self.store.folder, plan.path, _hashes(self.pool), metric)
 
     def _from_parts(self, parts: dict[PartName, PartialMatrix], metric: Metric) -> Utilities:
         samples, store = self._unique(), self.store

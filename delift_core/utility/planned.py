@@ -64,13 +64,13 @@ class PlanFile:
 
     def __init__(self, store_folder: Path, samples: UniqueSamples, budget: PairBudget) -> None:
         facts = [PLANNER_VERSION, format_pairs(budget), samples.pool, samples.target, samples.existing]
-        self._path = store_folder / "plans" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.npz"
+        self.path = store_folder / "plans" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.npz"
 
     def read(self) -> Rounds:
         """The rounds of every matrix so far; none when nothing was planned, or the file is damaged."""
         found: Rounds = {}
         try:
-            with np.load(self._path) as arrays:
+            with np.load(self.path) as arrays:
                 for name in sorted(arrays.files):
                     part, _, kind = name.split(".")
                     rows, columns = arrays[name].astype(np.int64)
@@ -89,5 +89,5 @@ class PlanFile:
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        self._path.parent.mkdir(exist_ok=True)
-        write_whole(self._path, buffer.getvalue())
+        self.path.parent.mkdir(exist_ok=True)
+        write_whole(self.path, buffer.getvalue())

@@ -138,6 +138,9 @@ def test_more_pairs_never_score_one_twice_and_the_whole_is_dense(workspace: Work
     assert entries(again.utilities("pmi").pool) == few
     whole = score(workspace, replace(spec, pairs=parse_pairs("99.9%"))).utilities("pmi")
     assert isinstance(whole.pool, np.ndarray) and whole.estimated is None
+    for path in again.store.folder.glob("pairs/*.npy"):  # once put together, the blocks are not needed
+        path.unlink()
+    assert entries(open_run(workspace, again.record.id).utilities("pmi").pool) == few
 
 
 @pytest.mark.parametrize("looks", [5, 30, 55])
