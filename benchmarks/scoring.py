@@ -1,13 +1,14 @@
 """Our scorer against the published loop, re-implemented plainly, in one process on the same rows.
 
     python -m benchmarks.scoring FILE [--rows 24] [--model bundled | --random-shape qwen2.5-0.5b] [--repeats 3]
-                                      [--devices cuda:0,cuda:1] [--dtype float32,bfloat16]
+                                      [--devices cuda:0,cuda:1] [--dtype float32,bfloat16] [--sizes 64,128,256]
 
 The published loop runs one full sequence per pair: batches of 32, padded, logits of every position, float32. Ours
 prefills each example once, shares its cache, and computes logits on response positions only. Both get the same token
 ids, so the largest difference of the utilities is the error of our short cuts. Times are medians over the repeats, all
 sides in turn; memory is the process's most while a side ran, every side's model included, or the GPU's. The share of
 the peak counts what is of use (no padding) against the best large matrix product of the precision in the same run.
+With --sizes a second table has the time of ours for that many rows, at each precision.
 """
 
 import argparse
@@ -275,36 +276,65 @@ def peaks_of(device: torch.device, names: set[Precision]) -> dict[Precision, flo
     return {name: rates[kinds[name]] for name in names}
 
 
-def sides_for(options: argparse.Namespace) -> list[Side]:
-    """The published loop, and ours at each precision."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every side shares: a model at each precision, the rows as token ids, and what the machine can do."""
+
+    models: dict[Precision, LoadedModel]
+    reference: LoadedModel
+    template: Template
+    encoded: list[EncodedSample]
+    peaks: dict[Precision, float]
+
+
+def setting_of(options: argparse.Namespace) -> Setting:
+    """Loads the models and reads as many rows as any table needs."""
     models = {dtype: model_for(options, dtype) for dtype in precisions(options)}
     reference = models.get("float32") or model_for(options, "float32")
     template = make_template(reference.tokenizer)
-    samples = load_file(options.file).samples[: options.rows]
+    samples = load_file(options.file).samples[: max(options.rows, *options.sizes, 0)]
     conversations = {sample.content_hash: sample.messages for sample in samples}
     encoded = list(encode_samples(template, conversations, reference.identity.context_length)[0].values())
     peaks = peaks_of(reference.device, {"float32", *models})
+    return Setting(models, reference, template, encoded, peaks)
+
+
+def sides_of(setting: Setting, options: argparse.Namespace) -> list[Side]:
+    """The published loop, and ours at each precision."""
+    encoded = setting.encoded[: options.rows]
     few = encoded[: options.published_rows or len(encoded)]
-    published = published_side(reference, template, few, peaks["float32"])
-    return [
-        published,
-        *(
-            side
-            for name, loaded in models.items()
-            for side in our_sides(loaded, template, encoded, options.devices, peaks[name])
-        ),
-    ]
+    sides = [published_side(setting.reference, setting.template, few, setting.peaks["float32"])]
+    for name, loaded in setting.models.items():
+        sides += our_sides(loaded, setting.template, encoded, options.devices, setting.peaks[name])
+    return sides
+
+
+def print_sizes(setting: Setting, options: argparse.Namespace) -> None:
+    """A table of the rows against the time that ours takes for every pair of them."""
+    print("\n| rows | pairs | precision | seconds | pairs/s | of peak |\n" + "| --- " * 6 + "|")
+    for size in options.sizes:
+        encoded = setting.encoded[:size]
+        for name, loaded in setting.models.items():
+            side = our_sides(loaded, setting.template, encoded, options.devices, setting.peaks[name])[0]
+            side.measure()
+            (seconds,) = side.seconds
+            share = side.operations / seconds / side.peak
+            pairs = side.rows**2
+            print(f"| {side.rows:,} | {pairs:,} | {name} | {seconds:,.1f} | {pairs / seconds:,.1f} | {share:.0%} |")
 
 
 def main() -> None:
     """Prints one table."""
     options = _options()
     print(f"Machine: {machine()}\n{options.file.name}, {options.random_shape or options.model}\n")
-    sides = sides_for(options)
+    setting = setting_of(options)
+    sides = sides_of(setting, options)
     results = [side.measure() for _ in range(options.repeats) for side in sides][-len(sides) :]
     print("\n" + _HEADER + "\n" + "| --- " * 11 + "|")
     for side, result in zip(sides, results, strict=True):
         print(side.line(sides[0], compared(result, results[0])))
+    if options.sizes:
+        print_sizes(setting, options)
 
 
 def _options() -> argparse.Namespace:
@@ -317,6 +347,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
         "--dtype", type=lambda text: text.split(","), help="such as float32,bfloat16; default: see above"
+    )
+    parser.add_argument(
+        "--sizes", type=lambda text: [int(size) for size in text.split(",")], default=[], help="such as 64,128,256"
     )
     default = ["cuda:0" if torch.cuda.is_available() else "cpu"]
     words = "such as cuda:0,cuda:1; default: the GPU, else the CPU"
