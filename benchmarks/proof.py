@@ -3,10 +3,10 @@
     python -m benchmarks.proof WORKSPACE POOL --heldout FILE [--rows 60] [--stage instruction] [--methods a,b]
         [--epochs 3] [--rate 5e-5] [--seeds 3] [--out FOLDER]
 
-WORKSPACE holds a scored run (`python -m delift_core score POOL --workspace WORKSPACE`), POOL the rows it scored, of
-which the first ROWS are taken. DELIFT chooses 30 % by several metrics, self-coverages and scalings; every published method
-orders the same rows; all are fine-tuned by one recipe and measured on the same held-out rows, paired by row. Runs are
-kept under FOLDER, so a benchmark that is stopped goes on where it was.
+WORKSPACE holds a scored run (`python -m delift_core score POOL --workspace WORKSPACE`), POOL the rows it scored; the
+first ROWS of them are taken. DELIFT chooses 30 % by several metrics, self-coverages and scalings; every published
+method orders the same rows; all are fine-tuned by one recipe and measured on the same held-out rows, paired by row.
+Runs are kept under FOLDER, so a benchmark that is stopped goes on where it was.
 
 Seconds are measured. FLOPs count 2 per weight and token of a forward pass and 6 of a forward and backward pass, the
 output layer on scored tokens only, attention left out.

@@ -1,43 +1,48 @@
-"""Losses of the arms of an evaluation, with their intervals; figures from values, without colours of their own."""
+"""What the arms of an evaluation lose against the subset, with intervals; figures from values, without colours of
+their own."""
 
 from typing import TYPE_CHECKING
 
 from delift_core.evaluation.report import ArmResult
-from delift_core.evaluation.request import SUBSET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import plotly.graph_objects as go
 
+    from delift_core.evaluation.statistics import Estimate
 
-def loss_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.Figure":
-    """One line an arm, the best on top: loss per token with its 95 % interval; the subset's mark is a diamond.
+
+def gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.Figure":
+    """One line an arm, the best on top: its loss minus the subset's, paired by row, with the 95 % interval.
+
+    Right of 0 the subset is better; an interval across 0 is no difference found.
 
     Args:
         titles: what to call each arm; escaping is the page's.
     """
     import plotly.graph_objects as go
 
-    ordered = sorted(arms, key=lambda arm: -arm.loss.value)
+    ordered = _compared(arms)[::-1]
     figure = go.Figure(
         go.Scatter(
-            x=[arm.loss.value for arm in ordered],
-            y=[titles[arm.name] for arm in ordered],
+            x=[-gap.value for _, gap in ordered],
+            y=[titles[arm.name] for arm, _ in ordered],
             error_x={
                 "type": "data",
                 "symmetric": False,
-                "array": [arm.loss.high - arm.loss.value for arm in ordered],
-                "arrayminus": [arm.loss.value - arm.loss.low for arm in ordered],
+                "array": [gap.value - gap.low for _, gap in ordered],
+                "arrayminus": [gap.high - gap.value for _, gap in ordered],
             },
             mode="markers",
-            marker={"size": 11, "symbol": ["diamond" if arm.name == SUBSET else "circle" for arm in ordered]},
-            customdata=[arm.verdict or "the subset itself" for arm in ordered],
-            hovertemplate="%{y}: %{x:.4f} nats per token<br>%{customdata}<extra></extra>",
+            marker={"size": 11},
+            customdata=[f"loss {arm.loss.value:.4f}; the subset has: {arm.verdict}" for arm, _ in ordered],
+            hovertemplate="%{y}: %{x:+.4f} nats per token<br>%{customdata}<extra></extra>",
         )
     )
+    figure.add_vline(x=0, line_dash="dash", line_width=1)
     figure.update_layout(
-        xaxis_title="held-out loss, nats per response token (less is better)",
+        xaxis_title="loss minus the subset's",
         height=110 + 34 * len(ordered),
         margin={"l": 10, "r": 10, "t": 10, "b": 50},
         showlegend=False,
@@ -46,8 +51,12 @@ def loss_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.
     return figure
 
 
-def alt_loss_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> str:
+def alt_gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> str:
     """The figure in words."""
-    ordered = sorted(arms, key=lambda arm: arm.loss.value)
-    parts = [f"{titles[arm.name]} {arm.loss.value:.4f}" for arm in ordered]
-    return f"Held-out loss, least first: {', '.join(parts)}"
+    parts = [f"{titles[arm.name]} {-gap.value:+.4f}" for arm, gap in _compared(arms)]
+    return f"Loss of each arm minus the subset's, in nats per token, least first: {', '.join(parts)}"
+
+
+def _compared(arms: "Sequence[ArmResult]") -> "list[tuple[ArmResult, Estimate]]":
+    found = [(arm, arm.gap) for arm in arms if arm.gap is not None]
+    return sorted(found, key=lambda pair: -pair[1].value)

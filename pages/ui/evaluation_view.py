@@ -5,7 +5,7 @@ import streamlit as st
 
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
-from delift_core.figures.evaluation import alt_loss_chart, loss_chart
+from delift_core.figures.evaluation import alt_gap_chart, gap_chart
 from pages.ui.blocks import chart, duration, plain
 from pages.ui.evaluation_form import arm_title
 
@@ -40,9 +40,10 @@ def report_view(report: EvaluationReport) -> None:
     """The sentence, the chart, the table, and what to know of the rows."""
     st.markdown(plain(report.conclusion()))
     titles = {arm.name: arm_title(arm.name) for arm in report.arms}
-    chart(loss_chart(report.arms, titles), key="losses", alt=alt_loss_chart(report.arms, titles))
-    weights = "LoRA layers" if report.lora else "all weights"
+    chart(gap_chart(report.arms, titles), key="gaps", alt=alt_gap_chart(report.arms, titles))
+    weights = "LoRA layers" if report.lora else "All weights"
     st.caption(
+        "In nats per response token; right of 0 the subset is better, an interval across 0 is no difference found. "
         f"Means over {len(report.seeds)} seeds for the subset and random rows; 95 % intervals by bootstrap, paired by "
         f"row, on {report.heldout_rows:,} held-out rows ({report.heldout_tokens:,} tokens). {weights}, "
         f"{report.tuning.epochs} epochs, learning rate {report.tuning.learning_rate:g}."
@@ -59,22 +60,22 @@ def report_view(report: EvaluationReport) -> None:
             for arm in report.arms
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Scores of the answers of each arm")
-    _rows("held-out or pool rows take no part", report.left_out)
-    _rows("held-out rows have a prompt that the pool has too", report.same_prompt)
+    _rows("Held-out and pool rows that take no part", report.left_out)
+    _rows("Held-out rows whose prompt the pool has too", report.same_prompt)
 
 
 def _table(arms: tuple[ArmResult, ...], key: str) -> None:
     frame = pd.DataFrame(
         {
             "Arm": [arm_title(arm.name) for arm in arms],
-            "Rows": [arm.rows or None for arm in arms],
-            "Tokens": [arm.tokens or None for arm in arms],
             "Loss": [arm.loss.value for arm in arms],
+            "The subset has": [arm.verdict for arm in arms],
+            "Rows": [arm.rows for arm in arms],
+            "Tokens": [arm.tokens for arm in arms],
             "Perplexity": [arm.perplexity for arm in arms],
             "Accuracy": [arm.accuracy.value for arm in arms],
             "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
             "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
-            "The subset has": [arm.verdict for arm in arms],
             "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
         }
     )
@@ -86,7 +87,7 @@ def _table(arms: tuple[ArmResult, ...], key: str) -> None:
 
 def _rows(words: str, rows: tuple[LeftOutRow, ...]) -> None:
     if rows:
-        with st.expander(f"{len(rows):,} {words}", icon=":material/report:", expanded=True):
+        with st.expander(f"{words}: {len(rows):,}", icon=":material/report:", expanded=True):
             for row in rows[:SHOWN]:
                 st.text(str(row))
             if len(rows) > SHOWN:
