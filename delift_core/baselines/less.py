@@ -62,13 +62,46 @@ def less_scores(
     """
     generator = np.random.default_rng(seed)
     aims = target or [pool[row] for row in generator.permutation(len(pool))[: settings.targets]]
+    return influence(*_features(loaded, head, pool, aims, settings, generator, seed, stop))
+
+
+def less_matrix(
+    loaded: LoadedModel,
+    head: Tokens,
+    pool: Sequence[EncodedSample],
+    settings: LessSettings,
+    *,
+    seed: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """LESS's score of every row for every other: (n, n) float64, row i is the target and column j trains.
+
+    Raises:
+        MethodStopped, ScoringError: as `less_scores`.
+    """
+    generator = np.random.default_rng(seed)
+    train, target, weights = _features(loaded, head, pool, pool, settings, generator, seed, stop)
+    return np.stack([influence(train, target[:, [row]], weights) for row in range(len(pool))])
+
+
+def _features(
+    loaded: LoadedModel,
+    head: Tokens,
+    pool: Sequence[EncodedSample],
+    target: Sequence[EncodedSample],
+    settings: LessSettings,
+    generator: np.random.Generator,
+    seed: int,
+    stop: Callable[[], bool],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(c, n, d) of the pool, (c, t, d) of the target and (c,) mean learning rates, over c checkpoints."""
     size = min(len(pool), max(settings.fewest_rows, round(settings.warmup_share * len(pool))))
     warmup = generator.permutation(len(pool))[:size]
     with with_lora(loaded, _fitting(loaded, settings.lora), seed=seed) as adapted:
         bench = _Bench(adapted, loaded, head, settings.projection, seed, stop)
-        found = list(_checkpoints(bench, [pool[row] for row in warmup], pool, aims, settings, generator))
+        found = list(_checkpoints(bench, [pool[row] for row in warmup], pool, target, settings, generator))
     train, aim = (np.stack([getattr(point, name) for point in found]) for name in ("train", "target"))
-    return influence(train, aim, np.array([point.rate for point in found]))
+    return train, aim, np.array([point.rate for point in found])
 
 
 def _fitting(loaded: LoadedModel, lora: LoraSettings) -> LoraSettings:

@@ -9,7 +9,7 @@ import torch
 from delift_core.adapters import LoraSettings, linear_layers, with_lora
 from delift_core.baselines import METHODS, MethodConfig
 from delift_core.baselines.catalogue import LessSettings
-from delift_core.baselines.less import adam_direction, less_scores, project
+from delift_core.baselines.less import adam_direction, less_matrix, less_scores, project
 from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, losses_alone, pool_facts, ratings
 from delift_core.baselines.ordering import MethodBench
 from delift_core.errors import ScoringError
@@ -140,3 +140,14 @@ def test_a_model_without_the_layers_lora_wants_says_which_it_has() -> None:
         pytest.fail("there is no such layer")
     with pytest.raises(ScoringError, match="rank 0"):
         LoraSettings(rank=0)
+
+
+def test_the_matrix_of_less_has_a_row_for_every_target() -> None:
+    model = loaded()
+    template = make_template(model.tokenizer)
+    rows = encoded(template)[:4]
+    matrix = less_matrix(model, template.head_alone, rows, QUICK, seed=1)
+    for target in range(4):
+        alone = less_scores(model, template.head_alone, rows, [rows[target]], QUICK, seed=1)
+        assert matrix[target] == pytest.approx(alone, abs=1e-6)
+    assert (matrix.argmax(axis=1) == np.arange(4)).all()

@@ -1,0 +1,232 @@
+"""Planted truth: does a method leave out what was planted to be left out, and does U say what a gradient step does?
+
+    python -m benchmarks.planted [--influence ROWS] [--workspace FOLDER]
+
+44 short rows are made: five clusters of five clean rows, a near-copy of one row of each, ten rows whose answers belong
+to another cluster, and four that belong nowhere. The best 30 % (13 rows) hold none of the last fourteen, at most one of
+each near-copy pair, and some of every cluster. All rows are scored with the bundled model, and every method orders
+them. With --influence, one small step of gradient descent is made on each of the first ROWS rows, and what it does to
+the loss of the others is ranked beside U, LESS and embeddings.
+"""
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from benchmarks.machine import machine
+from benchmarks.proof import PRESETS, Scored, open_scored
+from delift_core.baselines import METHODS, MethodConfig
+from delift_core.baselines.catalogue import LessSettings
+from delift_core.baselines.less import less_matrix
+from delift_core.baselines.ordering import MethodBench
+from delift_core.baselines.orders import unit
+from delift_core.evaluation.finetune import response_loss_sum
+from delift_core.evaluation.heldout import LOSS, response_loss
+from delift_core.jobs.runs import run_here
+from delift_core.models import LoadedModel, load_model
+from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.workspace import RunSpec, Workspace
+
+CLEAN: dict[str, tuple[tuple[str, str], ...]] = {
+    "sums": (
+        ("What is 12 + 7?", "12 + 7 = 19"),
+        ("What is 30 + 45?", "30 + 45 = 75"),
+        ("What is 8 + 64?", "8 + 64 = 72"),
+        ("What is 51 + 9?", "51 + 9 = 60"),
+        ("What is 27 + 14?", "27 + 14 = 41"),
+    ),
+    "capitals": (
+        ("Name the capital of Peru.", "The capital of Peru is Lima."),
+        ("Name the capital of Kenya.", "The capital of Kenya is Nairobi."),
+        ("Name the capital of Norway.", "The capital of Norway is Oslo."),
+        ("Name the capital of Japan.", "The capital of Japan is Tokyo."),
+        ("Name the capital of Greece.", "The capital of Greece is Athens."),
+    ),
+    "polite": (
+        ("Make it polite: Close the door.", "Could you please close the door?"),
+        ("Make it polite: Send the file.", "Could you please send the file?"),
+        ("Make it polite: Wait outside.", "Could you please wait outside?"),
+        ("Make it polite: Speak louder.", "Could you please speak louder?"),
+        ("Make it polite: Sign the form.", "Could you please sign the form?"),
+    ),
+    "units": (
+        ("Convert 3 km to metres.", "3 km = 3000 m"),
+        ("Convert 2 hours to minutes.", "2 h = 120 min"),
+        ("Convert 5 kg to grams.", "5 kg = 5000 g"),
+        ("Convert 7 litres to millilitres.", "7 L = 7000 mL"),
+        ("Convert 4 metres to centimetres.", "4 m = 400 cm"),
+    ),
+    "plurals": (
+        ("Plural of mouse?", "one mouse, two mice"),
+        ("Plural of child?", "one child, two children"),
+        ("Plural of leaf?", "one leaf, two leaves"),
+        ("Plural of foot?", "one foot, two feet"),
+        ("Plural of knife?", "one knife, two knives"),
+    ),
+}
+COPIES = (
+    ("sums", "What's 12 + 7?", "12 + 7 = 19"),
+    ("capitals", "What is the capital of Peru?", "The capital of Peru is Lima."),
+    ("polite", "Make this polite: Close the door.", "Could you please close the door?"),
+    ("units", "How many metres are 3 km?", "3 km = 3000 m"),
+    ("plurals", "The plural of mouse?", "one mouse, two mice"),
+)
+SHUFFLED = (
+    ("What is 33 + 6?", "The capital of Chile is Santiago."),
+    ("What is 70 + 21?", "one ox, two oxen"),
+    ("Name the capital of Cuba.", "9 L = 9000 mL"),
+    ("Name the capital of Egypt.", "Could you please sit down?"),
+    ("Make it polite: Turn left.", "44 + 17 = 61"),
+    ("Make it polite: Pay now.", "one goose, two geese"),
+    ("Convert 6 km to metres.", "The capital of Spain is Madrid."),
+    ("Convert 9 kg to grams.", "Could you please help me?"),
+    ("Plural of tooth?", "8 h = 480 min"),
+    ("Plural of wolf?", "15 + 15 = 30"),
+)
+NOWHERE = (
+    ("asdf qwer", "ok lol"),
+    ("hey you", "BUY NOW 70% off!!!"),
+    ("...", "I dunno, whatever."),
+    ("test test", "zxcv zxcv zxcv"),
+)
+BUDGET = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """The rows in a fixed mixed order, with what each is: (n,) cluster names, "" for those in none, and kinds."""
+
+    dataset: Dataset
+    clusters: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def plant(seed: int = 0) -> Planted:
+    """Makes the pool."""
+    rows = [(cluster, "clean", *pair) for cluster, pairs in CLEAN.items() for pair in pairs]
+    rows += [(cluster, "copy", prompt, answer) for cluster, prompt, answer in COPIES]
+    rows += [("", "shuffled", *pair) for pair in SHUFFLED] + [("", "nowhere", *pair) for pair in NOWHERE]
+    mixed = [rows[place] for place in np.random.default_rng(seed).permutation(len(rows))]
+    records = (
+        ParsedRecord((Message("user", prompt), Message("assistant", answer)), "{}", "planted", line)
+        for line, (_, _, prompt, answer) in enumerate(mixed, start=1)
+    )
+    dataset = Dataset("planted", "messages", None, with_ids(records))
+    return Planted(dataset, tuple(row[0] for row in mixed), tuple(row[1] for row in mixed))
+
+
+def judged(planted: Planted, chosen: np.ndarray) -> tuple[int, int, int, int, float]:
+    """Shuffled rows kept, rows of nowhere kept, second copies kept, clusters present, and the share of good rows."""
+    kinds = [planted.kinds[row] for row in chosen]
+    answers = [planted.dataset.samples[row].response for row in chosen if planted.kinds[row] in ("clean", "copy")]
+    second = len(answers) - len(set(answers))
+    bad = kinds.count("shuffled") + kinds.count("nowhere") + second
+    clusters = {planted.clusters[row] for row in chosen} - {""}
+    return kinds.count("shuffled"), kinds.count("nowhere"), second, len(clusters), 1 - bad / len(chosen)
+
+
+def line(name: str, planted: Planted, order: np.ndarray, seconds: float | None) -> str:
+    """One line of the table."""
+    k = round(BUDGET * len(planted.kinds))
+    shuffled, nowhere, second, clusters, precision = judged(planted, order[:k])
+    took = f"{seconds:.1f}" if seconds is not None else ""
+    return f"| {name} | {shuffled} | {nowhere} | {second} | {clusters} of {len(CLEAN)} | {precision:.0%} | {took} |"
+
+
+def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], rate: float) -> np.ndarray:
+    """(n, n) float64: how much less row i loses, in nats per token, after one plain gradient step on row j alone."""
+    scorer = Scorer(loaded)
+    counts = np.array([len(row.response) for row in rows])
+    before = response_loss(scorer, template.head_alone, rows)[LOSS] / counts
+    weights = list(loaded.model.parameters())
+    kept = [weight.detach().clone() for weight in weights]
+    found = np.empty((len(rows), len(rows)))
+    for column, row in enumerate(rows):
+        loaded.model.requires_grad_(True)
+        (batch,) = scorer.pack([Suffix(template.head_alone + row.query_alone, row.response)])
+        with torch.enable_grad():
+            (response_loss_sum(loaded.model, batch) / len(row.response)).backward()
+        loaded.model.requires_grad_(False)
+        with torch.no_grad():
+            for weight in weights:
+                weight.sub_(rate * weight.grad)
+                weight.grad = None
+        found[:, column] = before - response_loss(scorer, template.head_alone, rows)[LOSS] / counts
+        with torch.no_grad():
+            for weight, old in zip(weights, kept, strict=True):
+                weight.copy_(old)
+    return found
+
+
+def agreement(measured: np.ndarray, said: np.ndarray) -> str:
+    """Spearman's correlation over columns, mean over rows, and over all pairs; the diagonal is left out."""
+    off = ~np.eye(len(measured), dtype=bool)
+    by_row = [spearmanr(measured[i][off[i]], said[i][off[i]]).statistic for i in range(len(measured))]
+    return f"{np.nanmean(by_row):+.2f} | {spearmanr(measured[off], said[off]).statistic:+.2f}"
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--influence", type=int, default=0, metavar="ROWS")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of the one step")
+    parser.add_argument("--workspace", type=Path, help="where scored pairs are kept; default: nowhere")
+    asked = parser.parse_args()
+    planted = plant()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.workspace or Path(temporary)
+        began = time.monotonic()
+        with Workspace.open(folder) as workspace:
+            pool = workspace.datasets.add(planted.dataset, role="pool", origin="planted")
+            spec = RunSpec(pool.id, None, None, "bundled", "auto", "cpu", "float32")
+            run_here(workspace, spec, publish=lambda progress: None)
+        scoring = time.monotonic() - began
+        scored = open_scored(folder, planted.dataset.samples)
+        report(planted, scored, scoring, asked.influence, asked.rate)
+
+
+def report(planted: Planted, scored: Scored, scoring: float, influence: int, rate: float) -> None:
+    """Orders by all methods and prints what became of the planted rows."""
+    loaded = load_model("bundled", device="cpu", dtype="float32")
+    template = make_template(loaded.tokenizer)
+    rows = [template.encode(sample.messages) for sample in scored.rows]
+    utilities, _ = scored.utilities("euclidean")
+    bench = MethodBench(Scorer(loaded), template, scored.rows, rows, utilities=utilities)
+    k = round(BUDGET * len(rows))
+    print(f"Machine: {machine()}\n\n{len(rows)} rows, {k} kept; scoring every pair took {scoring:.0f} s.\n", flush=True)
+    print("| method | shuffled kept, of 10 | nowhere kept, of 4 | second copies | clusters | good rows | seconds |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, metric, own, scaling in PRESETS:
+        print(line(f"DELIFT, {name}", planted, scored.order(metric, own, scaling), None), flush=True)
+    for method, entry in METHODS.items():
+        began = time.monotonic()
+        order = bench.order(MethodConfig(method))
+        print(line(entry.title, planted, order, time.monotonic() - began), flush=True)
+    draws = [judged(planted, np.random.default_rng(seed).permutation(len(rows))[:k]) for seed in range(1000)]
+    means = np.mean(draws, axis=0)
+    shown = " | ".join(f"{value:.1f}" for value in means[:4])
+    print(f"| Random, mean of 1,000 | {shown} | {means[4]:.0%} | |")
+    if influence:
+        few = rows[:influence]
+        print(f"\nOne step at rate {rate:g} on each of {influence} rows, what it does to the others, beside\n")
+        print("| says | Spearman, mean over rows | over all pairs |\n| --- | --- | --- |")
+        measured = steps(loaded, template, few, rate)
+        for metric in ("euclidean", "pmi-per-token", "pmi"):
+            part = scored.utilities(metric)[0][:influence, :influence]
+            print(f"| U, {metric} | {agreement(measured, part)} |", flush=True)
+        near = unit(bench.facts.embeddings[:influence])
+        print(f"| embeddings, cosine | {agreement(measured, near @ near.T)} |", flush=True)
+        less = less_matrix(loaded, template.head_alone, few, LessSettings(), seed=0)
+        print(f"| LESS | {agreement(measured, less)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
