@@ -9,13 +9,13 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from datasketch import MinHash, MinHashLSH
 
-from delift_core.samples import Sample
+from delift_core.samples import Sample, by_record
 
 CopyKind = Literal["exact", "near"]
 Side = Literal["row", "prompt"]
@@ -58,11 +58,24 @@ class Overlap:
 def copy_groups(samples: Sequence[Sample], near: float = NEAR) -> tuple[CopyGroup, ...]:
     """Groups of copies, each row in one group at most, in the order of the rows that are kept.
 
-    A copy is alike to the row that is kept, not only to another copy, so that no chain of small changes is lost.
+    A copy is alike to the row that is kept, not only to another copy, so that no chain of small changes is lost. Where
+    each turn is a row, whole records are compared.
 
     Args:
         near: least similarity of a near copy, above 0; 1 finds exact copies only.
     """
+    rows_of = by_record(samples)
+    whole = [samples[rows[-1]] for rows in rows_of]
+    groups = _whole_groups(whole, near)
+    return tuple(
+        replace(
+            group, kept=rows_of[group.kept][-1], copies=tuple(sorted(row for at in group.copies for row in rows_of[at]))
+        )
+        for group in groups
+    )
+
+
+def _whole_groups(samples: Sequence[Sample], near: float) -> tuple[CopyGroup, ...]:
     texts = [_normal(_text(sample, "row")) for sample in samples]
     firsts: dict[str, list[int]] = {}
     for position, text in enumerate(texts):

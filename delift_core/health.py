@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from delift_core.formats import detect_format
-from delift_core.samples import Dataset, FormatName, Problem, Sample
+from delift_core.samples import Dataset, FormatName, Problem, Sample, by_record
 from delift_core.sources.json_records import DECODER
 
 HealthKind = Literal[
@@ -119,11 +119,13 @@ class Health:
 
 
 def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -> Health:
-    """Looks at every row.
+    """Looks at every row; where each turn is one, at whole records, and names all rows of a record.
 
     Args:
         max_characters: rows whose conversation is longer are too long.
     """
+    rows_of = by_record(samples)
+    samples = [samples[rows[-1]] for rows in rows_of]  # the whole conversation stands for each of its turns
     records = [DECODER.decode(sample.raw) for sample in samples]
     by_text: dict[HealthKind, Callable[[Sample], bool]] = {
         "template-residue": lambda one: any(RESIDUE.search(message.content) for message in one.messages),
@@ -141,12 +143,16 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -
     found["repeated-id"] = _shared([_record_id(record) for record in records])
     found["trailing-turns"] = [at for at, record in enumerate(records) if _trails(record, samples[at])]
     found["tools"] = [at for at, record in enumerate(records) if _has_tools(record, samples[at])]
-    findings = (Finding(kind, tuple(positions)) for kind, positions in found.items())
+    findings = (Finding(kind, _rows_at(positions, rows_of)) for kind, positions in found.items())
     formats = Counter(detect_format(record) for record in records)
     return Health(
         tuple(sorted((one for one in findings if one.positions), key=lambda one: -len(one.positions))),
         tuple(FormatCount(name, rows) for name, rows in formats.most_common()),
     )
+
+
+def _rows_at(records: Iterable[int], rows_of: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(sorted(row for record in records for row in rows_of[record]))
 
 
 def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Dataset:

@@ -22,7 +22,10 @@ FormatName = Literal[
     "preference",
     "preference-chosen",
     "preference-rejected",
+    "text",
 ]
+# Which assistant turns of a conversation are scored: the last, or each as a sample of its own, given all before it.
+Turns = Literal["last", "every"]
 ProblemKind = Literal[
     "not-json",
     "not-an-object",
@@ -107,13 +110,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in file order, with the records that were left out and why."""
+    """Samples in file order, with the records that were left out and why.
+
+    Attributes:
+        turns: whether a record is one sample, or as many as it has assistant turns; the last of these is the whole
+            conversation.
+    """
 
     name: str
     format: FormatName
     mapping: ColumnMapping | None
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
+    turns: Turns = "last"
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -132,6 +141,14 @@ class ParsedRecord:
     raw: str
     source: str
     line: int
+
+
+def by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
+    """Positions of the samples of each record, in order; several where every assistant turn is a sample."""
+    found: dict[tuple[str, int], list[int]] = {}
+    for position, sample in enumerate(samples):
+        found.setdefault((sample.source, sample.line), []).append(position)
+    return tuple(map(tuple, found.values()))
 
 
 def with_ids(records: Iterable[ParsedRecord]) -> tuple[Sample, ...]:

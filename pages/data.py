@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.curation import add_sample_project
-from delift_core.samples import Problem
+from delift_core.samples import Problem, Turns
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
 from pages.ui.health_view import copies_view, health_view
@@ -15,6 +15,7 @@ from pages.ui.sample_view import samples_table
 from pages.ui.setup import page_setup
 
 PAGE_SIZE = 25
+TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 
 
 def loader(workspace: Workspace) -> None:
@@ -42,6 +43,7 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
             "Rows": [record.n_samples for record in records],
             "Left out": [record.n_problems for record in records],
             "Format": [record.format for record in records],
+            "Scored": [TURN_WORDS[record.turns] for record in records],
             "From": [record.origin for record in records],
         }
     )

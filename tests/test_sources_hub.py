@@ -2,6 +2,8 @@
 
 import pytest
 
+from delift_core.cli.inputs import load_source
+from delift_core.cli.terminal import UsageError
 from delift_core.errors import DataError
 from delift_core.sources import load_hub, read_columns_of_hub
 
@@ -91,3 +93,11 @@ def test_hub_probe_tells_unknown_ids_from_unknown_revisions(hub):
 def test_offline_mode_is_refused_by_the_real_probe():
     with pytest.raises(DataError, match="cannot be reached"):
         load_hub("owner/surely-not-cached-here")
+
+
+def test_the_command_line_names_everything_a_hub_set_needs(hub):
+    data = load_source("hub:o/n:test,config=c,revision=r,limit=2", None).dataset
+    assert hub["calls"] == [("o/n", "c", "test", "r", True)] and len(data) == 2
+    for wrong in ("hub:o/n,limit=0", "hub:o/n,limit=2,limit=3", "hub:o/n,size=2", "hub:o/n,config=", "hub:o/n,x"):
+        with pytest.raises(UsageError, match="write hub:owner/name"):
+            load_source(wrong, None)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from delift_core.cli.inputs import (
@@ -228,11 +229,12 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
+    load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
     return _Inputs(
         _placement(arguments),
-        load_source(arguments.pool, arguments.map, arguments.answer),
-        load_source(arguments.target, arguments.target_map, arguments.answer) if arguments.target else None,
-        load_source(arguments.existing, arguments.existing_map, arguments.answer) if arguments.existing else None,
+        load(arguments.pool, arguments.map),
+        load(arguments.target, arguments.target_map) if arguments.target else None,
+        load(arguments.existing, arguments.existing_map) if arguments.existing else None,
     )
 
 

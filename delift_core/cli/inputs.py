@@ -7,10 +7,11 @@ from pathlib import Path
 
 from delift_core.cli.terminal import UsageError
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset, Problem
+from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.sources import load_file, load_hub
 
 HUB_PREFIX = "hub:"
+HUB_FORM = "hub:owner/name[:split][,config=C][,revision=R][,limit=N]"
 _FORM = "write prompt=COL,response=COL and, where there is one, system=COL"
 
 
@@ -54,11 +55,15 @@ def named_path(name: str) -> Path | None:
     return None if name.startswith(HUB_PREFIX) else Path(name)
 
 
-def load_source(name: str, mapping: ColumnMapping | None, answer: Answer | None = None) -> Source:
+def load_source(
+    name: str, mapping: ColumnMapping | None, answer: Answer | None = None, turns: Turns = "last"
+) -> Source:
     """Loads a file, a folder of files, or a data set of the hub.
 
     Args:
+        name: a path, or hub:owner/name[:split][,config=C][,revision=R][,limit=N].
         answer: which answer of a preference record is to be learnt.
+        turns: which assistant turns of a conversation are samples.
 
     Raises:
         UsageError: a hub name of another form.
@@ -66,12 +71,35 @@ def load_source(name: str, mapping: ColumnMapping | None, answer: Answer | None 
     """
     path = named_path(name)
     if path is not None:
-        return Source(load_file(path, mapping=mapping, answer=answer), str(path.resolve()), path)
-    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", name)
+        return Source(load_file(path, mapping=mapping, answer=answer, turns=turns), str(path.resolve()), path)
+    place, _, rest = name.partition(",")
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
     if match is None:
-        raise UsageError(f"{name!r} is not understood; write hub:owner/name or hub:owner/name:split")
-    dataset = load_hub(match[1], split=match[2] or "train", mapping=mapping, answer=answer)
+        raise UsageError(f"{name!r} is not understood; write {HUB_FORM}")
+    options = _hub_options(name, rest)
+    dataset = load_hub(
+        match[1],
+        config=options.get("config"),
+        split=match[2] or "train",
+        revision=options.get("revision"),
+        limit=int(options["limit"]) if "limit" in options else None,
+        mapping=mapping,
+        answer=answer,
+        turns=turns,
+    )
     return Source(dataset, name, None)
+
+
+def _hub_options(name: str, rest: str) -> dict[str, str]:
+    """What stands behind the commas of a hub name."""
+    options: dict[str, str] = {}
+    for part in rest.split(",") if rest else ():
+        key, _, value = part.partition("=")
+        fits = re.fullmatch(r"[1-9]\d{0,9}", value) if key == "limit" else key in ("config", "revision") and value
+        if not fits or key in options:
+            raise UsageError(f"{part!r} in {name!r} is not understood; write {HUB_FORM}")
+        options[key] = value
+    return options
 
 
 def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:

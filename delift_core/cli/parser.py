@@ -8,7 +8,7 @@ from typing import NoReturn, get_args
 
 from delift_core import __version__
 from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
-from delift_core.cli.inputs import parse_mapping
+from delift_core.cli.inputs import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.evaluation.request import BASELINES, Weights
 from delift_core.export.containers import Formulas
@@ -18,13 +18,14 @@ from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import BackendName
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
+from delift_core.samples import Turns
 from delift_core.selection.budget import parse_budget
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import parse_pairs
 
-_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or hub:owner/name[:split]"
+_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or " + HUB_FORM
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,6 +153,7 @@ def _command(
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help=_FILE)
     _add_mapping(parser, "POOL")
+    _add_turns(parser)
     for role in ("target", "existing"):
         parser.add_argument(f"--{role}", metavar="F", help=f"file of {role} rows")
         parser.add_argument(f"--{role}-map", type=parse_mapping, metavar="COLUMNS", help=f"as --map, for {role} rows")
@@ -170,6 +172,11 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
     words = "which answer is to be learnt where rows hold a preferred and a rejected one"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
+
+
+def _add_turns(parser: argparse.ArgumentParser) -> None:
+    words = "which answers of a conversation are scored: the last (the default), or every one as a row of its own"
+    parser.add_argument("--turns", default="last", choices=get_args(Turns), help=words)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

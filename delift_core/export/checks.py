@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from delift_core.curation import CuratedSelection
 from delift_core.export.trainers import Length, TrainerCheck, check_table
 from delift_core.export.writers import ExportFormat, render_lines, unwritable
-from delift_core.samples import Sample
+from delift_core.samples import Sample, by_record
 from delift_core.sources.json_records import DECODER
 
 
@@ -24,8 +24,17 @@ class Check:
 
 
 def subset_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
-    """The samples of the subset in pool file order, the order in which they are written."""
-    return tuple(curated.samples[position] for position in sorted(curated.subset.positions.tolist()))
+    """The samples that are written, in pool file order; a record whole, also when its last answer was not scored."""
+    longer = {(one.source, one.line, one.raw): one for one in curated.problem.run.left_out}
+    found = (curated.samples[position] for position in written_positions(curated))
+    both = ((one, longer.get((one.source, one.line, one.raw), one)) for one in found)
+    return tuple(max(pair, key=lambda one: len(one.messages)) for pair in both)
+
+
+def written_positions(curated: CuratedSelection) -> tuple[int, ...]:
+    """Positions of what is written, ascending: a record once, by its whole conversation, if one of its turns is in."""
+    subset = set(curated.subset.positions.tolist())
+    return tuple(sorted(turns[-1] for turns in by_record(curated.samples) if subset.intersection(turns)))
 
 
 def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]:
@@ -37,7 +46,7 @@ def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]
     """
     samples = subset_samples(curated)
     return (
-        Check("Rows in the subset", bool(samples), f"{len(samples):,} of {len(curated.problem.run.pool):,}"),
+        Check("Rows in the subset", bool(samples), _rows_in_words(curated, len(samples))),
         _writable(samples, format),
         _nothing_left_behind(samples, format),
         _budget_used(curated),
@@ -67,9 +76,16 @@ def trainer_checks(curated: CuratedSelection, format: ExportFormat, limit: int) 
         ExportError: the format cannot hold one of the rows.
     """
     alone = curated.problem.run.alone()
-    positions = sorted(curated.subset.positions.tolist())
+    positions = written_positions(curated)
     lengths = [Length(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in positions]
     return check_table(subset_records(curated, format), limit=limit, lengths=lengths)
+
+
+def _rows_in_words(curated: CuratedSelection, written: int) -> str:
+    chosen, pool = len(curated.subset.positions), len(curated.problem.run.pool)
+    if chosen == written:
+        return f"{written:,} of {pool:,}"
+    return f"{chosen:,} answers of {pool:,}, in {written:,} records, each written whole and once"
 
 
 def _writable(samples: tuple[Sample, ...], format: ExportFormat) -> Check:
@@ -124,7 +140,7 @@ def _all_scored(curated: CuratedSelection) -> Check:
 
 def _texts_as_scored(curated: CuratedSelection) -> Check:
     scored = curated.problem.run.pool
-    changed = sum(scored[at].raw != curated.samples[at].raw for at in curated.subset.positions.tolist())
+    changed = sum(scored[at].raw != curated.samples[at].raw for at in written_positions(curated))
     detail = f"{changed:,} rows were changed after scoring; their utilities are of the old texts" if changed else "all"
     return Check("Texts are as scored", not changed, detail)
 

@@ -136,7 +136,7 @@ def _inputs(workspace: Workspace, curated: CuratedSelection) -> tuple[DatasetRec
 
 def _input_entry(record: DatasetRecord) -> InputEntry:
     path = find_input(record.origin)
-    unchanged = path is not None and reload(path, record.content_hash, record.mapping) is not None
+    unchanged = path is not None and reload(path, record.content_hash, record.mapping, record.turns) is not None
     return InputEntry(
         role=record.role,
         name=record.name,
@@ -147,6 +147,7 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
         problems=record.n_problems,
         content_hash=record.content_hash,
         sha256=file_hash(path) if path is not None and unchanged else None,
+        turns=record.turns,
     )
 
 

@@ -4,33 +4,45 @@ It knows inputs as a manifest names them; it knows nothing of the workspace.
 """
 
 import hashlib
+import json
 from pathlib import Path
 
 from delift_core.errors import DataError
 from delift_core.export.manifest import InputEntry
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset
+from delift_core.samples import ColumnMapping, Dataset, Turns
 from delift_core.sources import load_file
+from delift_core.sources.inputs import inputs_of
 
 
 def find_input(origin: str, beside: Path | None = None) -> Path | None:
-    """The file that an origin names: at its path, else of the same name in the folder `beside`; None when neither."""
+    """The file or folder that an origin names: at its path, else of the same name beside the manifest; else None."""
     candidates = [Path(origin)] if origin else []
     if beside is not None and Path(origin).name:
         candidates.append(beside / Path(origin).name)
     try:
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if path.is_file() or (path.is_dir() and path.is_absolute())), None)
     except OSError:  # a name too long or with odd bytes is no file of ours
         return None
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """SHA-256 (hex) of a file's bytes; of a folder, of the names and hashes of the data files in it, in their order.
+
+    Raises:
+        OSError: it cannot be read.
+        DataError: it is a folder without data files.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for source in inputs_of(path):
+            digest.update(json.dumps([source.name, file_hash(path / source.name)]).encode())
+        return digest.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def reload(path: Path, content_hash: str, mapping: ColumnMapping | None) -> Dataset | None:
+def reload(path: Path, content_hash: str, mapping: ColumnMapping | None, turns: Turns = "last") -> Dataset | None:
     """Reads a file again; None unless it still holds the same conversations in the same order.
 
     Args:
@@ -41,7 +53,7 @@ def reload(path: Path, content_hash: str, mapping: ColumnMapping | None) -> Data
     tries: list[tuple[ColumnMapping | None, Answer | None]] = [(None, None), (None, "chosen"), (None, "rejected")]
     for columns, answer in [*tries, (mapping, None)] if mapping else tries:
         try:
-            dataset = load_file(path, mapping=columns, answer=answer)
+            dataset = load_file(path, mapping=columns, answer=answer, turns=turns)
         except DataError:
             continue
         if dataset.content_hash == content_hash:
@@ -52,4 +64,4 @@ def reload(path: Path, content_hash: str, mapping: ColumnMapping | None) -> Data
 def reload_input(entry: InputEntry, beside: Path) -> Dataset | None:
     """The data set of an input, from its file as it is now; None when the file is gone or changed."""
     path = find_input(entry.origin, beside)
-    return reload(path, entry.content_hash, entry.mapping) if path else None
+    return reload(path, entry.content_hash, entry.mapping, entry.turns) if path else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from delift_core.errors import ExportError
-from delift_core.samples import ColumnMapping, FormatName
+from delift_core.samples import ColumnMapping, FormatName, Turns
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, EditAction, EditState
@@ -33,7 +33,9 @@ class InputEntry:
         mapping: the columns, for the format "columns".
         rows: samples that could be read; `problems` records could not.
         content_hash: SHA-256 (hex) of the conversations in order.
-        sha256: SHA-256 (hex) of the file's bytes; None when the origin is not a file, or no longer holds these samples.
+        sha256: SHA-256 (hex) of the file's bytes (of a folder see `inputs.file_hash`); None when the origin is not at
+            hand as a file or folder, or no longer holds these samples.
+        turns: which assistant turns of a conversation are samples, each a row of its own.
     """
 
     role: DatasetRole
@@ -45,6 +47,7 @@ class InputEntry:
     problems: int
     content_hash: str
     sha256: str | None
+    turns: Turns = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +194,16 @@ class Manifest:
 
     @property
     def written(self) -> tuple[RowEntry, ...]:
-        """The rows of the output file, in its order."""
-        return tuple(row for row in self.rows if row.status in WRITTEN)
+        """The rows of the output file, in its order.
+
+        Where every assistant turn is a row, a record is written once, whole, if any of its turns was chosen: its last
+        row stands for it.
+        """
+        if self.pool.turns == "last":
+            return tuple(row for row in self.rows if row.status in WRITTEN)
+        last = {(row.source, row.line): row for row in self.rows}
+        chosen = {(row.source, row.line) for row in self.rows if row.status in WRITTEN}
+        return tuple(row for record, row in last.items() if record in chosen)
 
     @property
     def pool(self) -> InputEntry:

@@ -120,6 +120,8 @@ def _check_input(entry: InputEntry, folder: Path) -> Check:
         return Check(label, False, f"{entry.origin} is gone; put the file back, or beside the manifest")
     try:
         same = file_hash(path) == entry.sha256
+    except DataError as error:
+        return Check(label, False, str(error))
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}); change its rights") from error
     return Check(label, same, f"{path}, SHA-256 as read" if same else f"{path} was changed after the export")

@@ -2,13 +2,13 @@
 
 Knows the names of the formats and one record at a time; knows nothing of files. Detection order, first match wins:
 preference (no other reader may take a rejected answer for one to learn), messages, sharegpt, prompt-completion, alpaca,
-columns. The chat formats stand before the flat ones because data sets often repeat the first question beside the
+columns, text. The chat formats stand before the flat ones because data sets often repeat the first question beside the
 conversation; the whole conversation is then the better reading.
 """
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats import alpaca, columns, messages, preference, prompt_completion, sharegpt
+from delift_core.formats import alpaca, columns, messages, preference, prompt_completion, sharegpt, text
 from delift_core.formats.base import RecordError, describe, name_list
 from delift_core.samples import ColumnMapping, FormatName, Message
 
@@ -38,7 +38,9 @@ def detect_format(record: object) -> FormatName | None:
         return "prompt-completion"
     if alpaca.detect(record):
         return "alpaca"
-    return "columns" if columns.detect(record) is not None else None
+    if columns.detect(record) is not None:
+        return "columns"
+    return "text" if text.detect(record) else None
 
 
 def detect_columns(record: object) -> ColumnMapping | None:
@@ -75,6 +77,8 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
         raise preference.no_choice()
     if fmt == "preference-chosen" or fmt == "preference-rejected":
         return preference.parse(record, "chosen" if fmt == "preference-chosen" else "rejected", _parse_detected)
+    if fmt == "text":
+        return text.parse(record)
     found = mapping if mapping is not None else columns.detect(record)
     if found is None:
         raise unknown_format(record)
@@ -105,7 +109,7 @@ def render_record(
     if fmt == "prompt-completion":
         return prompt_completion.render(conversation)
     if fmt != "columns":
-        what = "one conversation is not a pair of preferences"
+        what = f"one conversation is not a record of the format {fmt}"
         raise RecordError("unknown-format", "", what, "Export to messages, or as the records came in.")
     if mapping is None:
         what = "writing to columns needs a mapping"

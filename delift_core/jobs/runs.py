@@ -6,7 +6,7 @@ module keeps the three in step.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -20,6 +20,7 @@ from delift_core.samples import Message, Sample
 from delift_core.selection.kernels import Kernel
 from delift_core.utility.budgeted import Texts, parts_to_plan
 from delift_core.utility.metrics import Metric
+from delift_core.utility.own_turns import records_of, without_own_turns
 from delift_core.utility.partial import PartialMatrix, read_partial, spread_out
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.planned import PartName, PlanFile, UniqueSamples
@@ -75,11 +76,18 @@ class ScoredRun:
     store: PairStore
 
     def utilities(self, metric: Metric) -> Utilities:
-        """The utility matrices of this run.
+        """The utility matrices of this run; turns of one record have no help for each other.
 
         Raises:
             ScoringError: a block is missing or damaged; the run has to be continued.
         """
+        found, records = self._as_scored(metric), records_of(self.pool)
+        if records is None:
+            return found
+        estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
+        return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
+
+    def _as_scored(self, metric: Metric) -> Utilities:
         kept = self._assembled(metric)
         found = kept.read() if kept is not None else None
         if found is not None:

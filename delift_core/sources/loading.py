@@ -5,7 +5,7 @@ Knows sources and formats; knows nothing of the workspace, tokenizers or models.
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
@@ -14,7 +14,16 @@ from delift_core.errors import DataError
 from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
 from delift_core.formats.base import name_list
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import (
+    ColumnMapping,
+    Dataset,
+    FormatName,
+    Message,
+    ParsedRecord,
+    Problem,
+    Turns,
+    with_ids,
+)
 from delift_core.sources.hub import read_hub
 from delift_core.sources.inputs import ARROW_SUFFIXES, CSV_SUFFIXES, JSON_SUFFIXES, SUFFIXES, Input, inputs_of
 from delift_core.sources.json_records import read_json
@@ -84,6 +93,7 @@ def load_file(
     format: FormatChoice = "auto",
     mapping: ColumnMapping | None = None,
     answer: Answer | None = None,
+    turns: Turns = "last",
 ) -> Dataset:
     """Loads a file, or a folder of files.
 
@@ -94,6 +104,8 @@ def load_file(
             a record of another known format as what it is.
         mapping: the columns of the prompt and the response; implies the format "columns".
         answer: which answer of a preference record is to be learnt; without it such a record is a problem.
+        turns: "every" makes a sample of each assistant turn of a conversation, given all before it; prompts of
+            prompt/completion and preference records are not learnt, so that these stay one sample.
 
     Returns:
         The usable records as samples in file order, and a problem for each of the others.
@@ -103,7 +115,7 @@ def load_file(
     """
     inputs = inputs_of(path)
     stem = path.name if path.is_dir() else inputs[0].stem
-    return _build(_read(inputs), path.name, name or stem, _Wanted(format, mapping, answer))
+    return _build(_read(inputs), path.name, name or stem, _Wanted(format, mapping, answer, turns))
 
 
 def load_bytes(
@@ -114,10 +126,11 @@ def load_bytes(
     format: FormatChoice = "auto",
     mapping: ColumnMapping | None = None,
     answer: Answer | None = None,
+    turns: Turns = "last",
 ) -> Dataset:
     """Loads the bytes of an uploaded file; `filename` gives the suffix and the source, the rest is as `load_file`."""
     source = Input(Path(filename).name, data)
-    return _build(_read((source,)), source.name, name or source.stem, _Wanted(format, mapping, answer))
+    return _build(_read((source,)), source.name, name or source.stem, _Wanted(format, mapping, answer, turns))
 
 
 def load_hub(
@@ -130,6 +143,7 @@ def load_hub(
     mapping: ColumnMapping | None = None,
     format: FormatChoice = "auto",
     answer: Answer | None = None,
+    turns: Turns = "last",
 ) -> Dataset:
     """Loads one split of a data set on the Hugging Face hub; its name and source are the id.
 
@@ -140,13 +154,13 @@ def load_hub(
         revision: a branch, tag or commit; the default branch if None.
         limit: read only this many rows from the start (they are streamed); all if None.
         mapping: see `load_file`.
-        format, answer: see `load_file`.
+        format, answer, turns: see `load_file`.
 
     Raises:
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
     records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
-    return _build(records, repo_id, repo_id, _Wanted(format, mapping, answer))
+    return _build(records, repo_id, repo_id, _Wanted(format, mapping, answer, turns))
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
@@ -245,6 +259,7 @@ class _Wanted:
     format: FormatChoice
     mapping: ColumnMapping | None
     answer: Answer | None
+    turns: Turns = "last"
 
 
 def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wanted: _Wanted) -> Dataset:
@@ -260,14 +275,14 @@ def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wante
     for item in chain(head, items):
         outcome = _parse(item, reading) if isinstance(item, RawRecord) else item
         if isinstance(outcome, ParsedRecord):
-            parsed.append(outcome)
+            parsed.extend(_answers(outcome) if wanted.turns == "every" and _is_talk(item, reading) else [outcome])
             continue
         problems.append(outcome)
         if isinstance(item, RawRecord):
             columns.update(dict.fromkeys(_names(item.value)))
     if not parsed or reading.format is None:
         raise DataError(_nothing_usable(source, problems, columns))
-    return Dataset(name, reading.format, reading.mapping, with_ids(parsed), tuple(problems))
+    return Dataset(name, reading.format, reading.mapping, with_ids(parsed), tuple(problems), wanted.turns)
 
 
 def _reading(records: Iterable[RawRecord | Problem], wanted: _Wanted) -> _Reading:
@@ -326,6 +341,24 @@ def _parse(record: RawRecord, reading: _Reading) -> ParsedRecord | Problem:
     except RecordError as error:
         return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
     return ParsedRecord(messages, record.raw, record.source, record.line)
+
+
+def _is_talk(item: RawRecord | Problem, reading: _Reading) -> bool:
+    """Whether all assistant turns of a record are to be learnt."""
+    return isinstance(item, RawRecord) and _format_of(item.value, reading) in ("messages", "sharegpt", "alpaca")
+
+
+def _answers(record: ParsedRecord) -> list[ParsedRecord]:
+    """A record for each assistant turn that says something, given all before it; the last is the record itself."""
+    turns = record.messages
+    ends = [
+        end
+        for end in range(1, len(turns) + 1)
+        if turns[end - 1].role == "assistant"
+        and turns[end - 1].content.strip()
+        and any(turn.role == "user" and turn.content.strip() for turn in turns[: end - 1])
+    ]
+    return [replace(record, messages=turns[:end]) for end in ends]
 
 
 def _names(value: object) -> list[str]:

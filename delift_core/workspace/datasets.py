@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
-    "n_samples, n_problems, created_at"
+    "n_samples, n_problems, created_at, turns"
 )
 _SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
 _PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt"
@@ -117,6 +117,7 @@ class DatasetStore:
             mapping=record.mapping,
             samples=tuple(_sample_row(row).sample for row in samples),
             problems=tuple(Problem(*row) for row in problems),
+            turns=record.turns,
         )
 
     def find(self, dataset_id: str, search: str) -> np.ndarray:
@@ -200,6 +201,8 @@ def _digest(dataset: Dataset) -> str:
     mapping = dataset.mapping
     columns = [mapping.prompt, mapping.response, mapping.system] if mapping else None
     digest = hashlib.sha256(json.dumps([dataset.format, columns]).encode())
+    if dataset.turns != "last":
+        digest.update(dataset.turns.encode())
     for sample in dataset.samples:
         digest.update(json.dumps([sample.id, sample.content_hash, sample.line, sample.raw]).encode())
     for problem in dataset.problems:
@@ -219,7 +222,7 @@ def _insert_dataset(
     mapping = dataset.mapping
     columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
     cursor.execute(
-        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             number,
             dataset_id,
@@ -232,6 +235,7 @@ def _insert_dataset(
             len(dataset.samples),
             len(dataset.problems),
             database.now(),
+            dataset.turns,
         ],
     )
 
@@ -312,7 +316,7 @@ def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[Sam
 
 def _record(row: Row) -> DatasetRecord:
     dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
-    content_hash, n_samples, n_problems, created_at = rest
+    content_hash, n_samples, n_problems, created_at, turns = rest
     return DatasetRecord(
         id=dataset_id,
         role=role,
@@ -324,6 +328,7 @@ def _record(row: Row) -> DatasetRecord:
         n_samples=n_samples,
         n_problems=n_problems,
         created_at=with_zone(created_at),
+        turns=turns,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
-from delift_core.samples import ColumnMapping, FormatName, Sample
+from delift_core.samples import ColumnMapping, FormatName, Sample, Turns
 from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Selection
 from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 
@@ -30,6 +30,7 @@ class DatasetRecord:
         origin: where it came from, as the curator gave it (path, hub id, "upload").
         content_hash: `Dataset.content_hash`, SHA-256 (hex) of the conversations in order.
         created_at: when it was first added, UTC.
+        turns: which assistant turns of a conversation are samples.
     """
 
     id: str
@@ -42,6 +43,7 @@ class DatasetRecord:
     n_samples: int
     n_problems: int
     created_at: datetime
+    turns: Turns = "last"
 
 
 @dataclass(frozen=True, slots=True)

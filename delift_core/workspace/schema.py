@@ -202,6 +202,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(4, "runs on a budget of pairs", ("ALTER TABLE runs ADD COLUMN pairs VARCHAR DEFAULT 'all'",)),
+    Migration(5, "which turns are scored", ("ALTER TABLE datasets ADD COLUMN turns VARCHAR DEFAULT 'last'",)),
 )
 
 _LOG = """

@@ -9,7 +9,7 @@ import streamlit as st
 from delift_core.errors import DataError
 from delift_core.formats import detect_format
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset, Problem
+from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.sources import (
     TablePreview,
     load_bytes,
@@ -47,12 +47,12 @@ class Source:
             return read_columns(Path(self.name).expanduser())
         return read_columns_of_hub(self.name, config=self.config, split=self.split, revision=self.revision)
 
-    def load(self, mapping: ColumnMapping | None, answer: Answer | None) -> Dataset:
+    def load(self, mapping: ColumnMapping | None, answer: Answer | None, turns: Turns) -> Dataset:
         """Every record."""
         if self.kind == "Upload":
-            return load_bytes(self.data, self.name, mapping=mapping, answer=answer)
+            return load_bytes(self.data, self.name, mapping=mapping, answer=answer, turns=turns)
         if self.kind == "Path":
-            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer)
+            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer, turns=turns)
         return load_hub(
             self.name,
             config=self.config,
@@ -61,6 +61,7 @@ class Source:
             limit=self.limit,
             mapping=mapping,
             answer=answer,
+            turns=turns,
         )
 
 
@@ -74,6 +75,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
             preview = source.preview()
         answer = ask_answer(preview)
         mapping = ask_mapping(preview)
+        turns = ask_turns(preview, mapping, answer)
         show_preview(preview, mapping, answer)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             role: DatasetRole | None = st.segmented_control(
@@ -87,7 +89,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
             )
             pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
         if pressed:
-            load(workspace, source, role or "pool", mapping, answer)
+            load(workspace, source, role or "pool", mapping, answer, turns)
     if notice := st.session_state.pop("loaded_notice", None):
         st.success(notice, icon=":material/check_circle:")
 
@@ -140,6 +142,28 @@ def ask_answer(preview: TablePreview) -> Answer | None:
     return choice
 
 
+def ask_turns(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> Turns:
+    """Where conversations have several answers, which of them are scored; the choice is kept with the data set."""
+    several = (
+        sum(message.role == "assistant" for message in outcome) > 1
+        for outcome in map_preview(preview, mapping, answer)
+        if not isinstance(outcome, Problem)
+    )
+    if mapping is not None or not any(several):
+        return "last"
+    choice: Turns = st.segmented_control(
+        "Which answers of a conversation are scored?",
+        list(get_args(Turns)),
+        default="last",
+        required=True,
+        format_func=lambda turns: {"last": "The last", "every": "Every one, as a row of its own"}[turns],
+        key="scored_turns",
+        help="Each is given all that stands before it. A record is written whole and once if one of its answers is "
+        "chosen.",
+    )
+    return choice
+
+
 def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
     """Recognised formats need nothing; anything else can be mapped by hand from any two columns."""
     if preview.detected and preview.detected != "columns":
@@ -171,11 +195,16 @@ def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: A
 
 
 def load(
-    workspace: Workspace, source: Source, role: DatasetRole, mapping: ColumnMapping | None, answer: Answer | None
+    workspace: Workspace,
+    source: Source,
+    role: DatasetRole,
+    mapping: ColumnMapping | None,
+    answer: Answer | None,
+    turns: Turns,
 ) -> None:
     """Reads everything and keeps it."""
     with st.spinner("Loading…"):
-        dataset = source.load(mapping, answer)
+        dataset = source.load(mapping, answer, turns)
         origin = str(Path(source.name).expanduser().resolve()) if source.kind == "Path" else source.name
         record = workspace.datasets.add(dataset, role=role, origin=origin if source.kind != "Upload" else "upload")
     left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""

@@ -11,6 +11,7 @@ import numpy as np
 from delift_core.curation import keep_selection, pose
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring import JobProgress, Refusal
+from delift_core.samples import Turns
 from delift_core.selection.budget import parse_budget
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.sources import load_file
@@ -48,15 +49,22 @@ class Scored:
 
 
 def scored(
-    workspace: Workspace, pool_file: Path, lines: Sequence[str], *, budget: str = "3", refuse: Sequence[int] = ()
+    workspace: Workspace,
+    pool_file: Path,
+    lines: Sequence[str],
+    *,
+    budget: str = "3",
+    refuse: Sequence[int] = (),
+    turns: Turns = "last",
 ) -> Scored:
-    """Loads lines as a pool, draws utilities for them, and keeps a selection.
+    """Loads lines as a pool (without any, the file or folder as it is), draws utilities, and keeps a selection.
 
     Args:
         refuse: positions of pool rows that the run could not score.
     """
-    pool_file.write_bytes(b"".join(line.encode() + b"\n" for line in lines))
-    dataset = load_file(pool_file)
+    if lines:
+        pool_file.write_bytes(b"".join(line.encode() + b"\n" for line in lines))
+    dataset = load_file(pool_file, turns=turns)
     pool = workspace.datasets.add(dataset, role="pool", origin=str(pool_file))
     hashes = [sample.content_hash for sample in dataset.samples]
     refusals = tuple(Refusal(hashes[position], REFUSED) for position in refuse)

@@ -90,3 +90,16 @@ def test_mapped_columns_verify_from_csv(workspace: Workspace, tmp_path: Path) ->
     )
     export_selection(workspace, made.selection_id, tmp_path / "out.jsonl")
     assert failed(tmp_path / "out.manifest.json") == []
+
+
+def test_a_folder_has_a_hash_of_all_its_files(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    rows = [json.dumps({"instruction": f"Question {row}?", "output": f"answer {row}"}) for row in range(6)]
+    (folder / "b.jsonl").write_text("\n".join(rows[3:]) + "\n")
+    (folder / "a.jsonl").write_text("\n".join(rows[:3]) + "\n")
+    made = scored(workspace, folder, ())
+    export_selection(workspace, made.selection_id, tmp_path / "out.jsonl")
+    assert all(check.ok for check in verify(tmp_path / "out.manifest.json"))
+    (folder / "c.jsonl").write_text(rows[0] + "\n")
+    assert [check.label for check in failed(tmp_path / "out.manifest.json")] == ["Input pool 'parts'"]

@@ -1,0 +1,43 @@
+"""Turns of one record that are samples of their own: none counts as help for another.
+
+A later turn's prompt holds the answers to the earlier ones word for word, so that its help on them is no in-context
+gain, just as a row's help on itself is none.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from delift_core.samples import Sample, by_record
+
+
+def records_of(pool: Sequence[Sample]) -> np.ndarray | None:
+    """(n,) int64, which record each sample is of; None where every sample is a record."""
+    groups = by_record(pool)
+    if len(groups) == len(pool):
+        return None
+    codes = np.empty(len(pool), dtype=np.int64)
+    for code, positions in enumerate(groups):
+        codes[list(positions)] = code
+    return codes
+
+
+def without_own_turns(matrix: np.ndarray | csr_array, records: np.ndarray) -> np.ndarray | csr_array:
+    """A pool matrix (n, n) with 0 for different turns of one record; the diagonal and which entries there are stay.
+
+    Args:
+        records: from `records_of`.
+    """
+    if isinstance(matrix, csr_array):
+        rows = np.repeat(np.arange(len(records)), np.diff(matrix.indptr))
+        columns = matrix.indices
+        data = np.where((records[rows] == records[columns]) & (rows != columns), np.float32(0), matrix.data)
+        return csr_array((data, columns, matrix.indptr), shape=matrix.shape)
+    result = matrix.copy()
+    order = np.argsort(records, kind="stable")
+    for turns in np.split(order, np.flatnonzero(np.diff(records[order])) + 1):
+        if len(turns) > 1:
+            result[np.ix_(turns, turns)] = 0.0
+            result[turns, turns] = matrix[turns, turns]
+    return result
