@@ -36,6 +36,7 @@ ProblemKind = Literal[
     "not-text",
     "no-assistant-turn",
     "bad-encoding",
+    "cut-short",
     "no-choice",
     "other-answer",
     "left-out-by-choice",

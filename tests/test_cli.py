@@ -445,3 +445,25 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run: Run, model: Path, tmp_
             (record,) = workspace.runs.records()
             matrices.append(open_run(workspace, record.id).utilities("euclidean").pool)
     np.testing.assert_allclose(matrices[0], matrices[1], rtol=0, atol=1e-6)
+
+
+def test_an_export_is_made_again_bit_for_bit(run: Run, studio: Studio, tmp_path: Path) -> None:
+    out, again = tmp_path / "by-hand.csv", tmp_path / "again.csv"
+    with Workspace.open(studio.workspace) as workspace:
+        ids = [row.id for row in read_manifest(studio.manifest).rows]
+        workspace.edits.apply("s1", "keep", ids[:2], author="me", why="liked")
+        workspace.edits.apply("s1", "drop", ids[2:3], author="me")
+        workspace.edits.undo("s1", author="me")
+    exported = run("export", "s1", "--out", out, "--formulas", "quote", "--workspace", studio.workspace)
+    assert exported[0] == 0
+    manifest = tmp_path / "by-hand.csv.manifest.json"
+    code, printed, _ = run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh")
+    assert code == 0 and "bit for bit" in printed and again.read_bytes() == out.read_bytes()
+    refused(run("rerun", manifest, "--out", out, "--workspace", tmp_path / "fresh"), "overwrite")
+    document = json.loads(manifest.read_text("utf-8"))
+    document["output"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(document), "utf-8")
+    assert run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh")[0] == 1
+    document["inputs"][0]["content_hash"] = "0" * 64
+    manifest.write_text(json.dumps(document), "utf-8")
+    refused(run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh"), "is gone or holds other rows")

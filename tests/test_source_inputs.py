@@ -1,6 +1,7 @@
 """Compressed files, Arrow files and folders of files."""
 
 import gzip
+import io
 import json
 
 import pyarrow as pa
@@ -100,3 +101,17 @@ def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "readme.md").touch()
     with pytest.raises(DataError, match="no data file"):
         load_file(tmp_path)
+
+
+def test_an_arrow_stream_that_was_cut_between_batches_is_reported() -> None:
+    table = pa.table({"instruction": [f"q{row}" for row in range(6)], "output": ["a"] * 6})
+    out, ends = io.BytesIO(), []
+    with pa.ipc.new_stream(out, table.schema) as writer:
+        for batch in table.to_batches(max_chunksize=3):
+            writer.write_batch(batch)
+            ends.append(out.tell())
+    data = out.getvalue()
+    assert not load_bytes(data, "x.arrow").problems
+    for end, rows in zip(ends, (3, 6), strict=True):
+        cut = load_bytes(data[:end], "x.arrow")
+        assert len(cut) == rows and [(one.kind, one.line) for one in cut.problems] == [("cut-short", rows + 1)]

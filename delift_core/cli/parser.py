@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.cli import curate_commands, data_commands, manifest_commands, upkeep_commands
+from delift_core.cli import curate_commands, data_commands, manifest_commands, rerun_command, upkeep_commands
 from delift_core.cli.inputs import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.evaluation.request import BASELINES, Weights
-from delift_core.export.containers import Formulas
-from delift_core.export.manifest import ExportFormat
+from delift_core.export.manifest import ExportFormat, Formulas
 from delift_core.export.side_files import DEFAULT_LIMIT
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import BackendName
@@ -103,6 +102,11 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     explain.add_argument("row", metavar="ROW", help="id of a pool row, or its line number in the pool file")
     verify = _command(commands, "verify", "check an export against its manifest", manifest_commands.verify)
     verify.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
+    words = "make an export again from its inputs, and say whether it is the same file"
+    rerun = _command(commands, "rerun", words, rerun_command.rerun)
+    rerun.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
+    rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")
+    _add_workspace(rerun)
     evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", manifest_commands.evaluate)
     evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")

@@ -17,13 +17,14 @@ from delift_core import __version__
 from delift_core.curation import CuratedSelection, SelectionProblem, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
-from delift_core.export.containers import Formulas, write_rows
+from delift_core.export.containers import write_rows
 from delift_core.export.inputs import file_hash, find_input, reload
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
     EditEntry,
     ExportFormat,
     FixedEntry,
+    Formulas,
     InputEntry,
     Manifest,
     ModelEntry,
@@ -89,7 +90,7 @@ def export_selection(
         selection_id=selection_id,
         selection_name=curated.record.name,
         seed=curated.record.seed,
-        output=OutputEntry(out.name, format, written, digest),
+        output=OutputEntry(out.name, format, written, digest, formulas),
         inputs=inputs,
         model=_model(curated),
         metric=curated.problem.metric,

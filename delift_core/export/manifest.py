@@ -19,6 +19,7 @@ from delift_core.workspace import DatasetRole, EditAction, EditState
 MANIFEST_VERSION = 1
 ManifestStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "not-scored"]
 WRITTEN: frozenset[ManifestStatus] = frozenset({"chosen", "kept-by-hand"})
+Formulas = Literal["keep", "quote"]
 ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
 
 Value = TypeVar("Value")
@@ -52,12 +53,17 @@ class InputEntry:
 
 @dataclass(frozen=True, slots=True)
 class OutputEntry:
-    """The file that was written: its name (it lies beside the manifest), rows and SHA-256 (hex)."""
+    """The file that was written: its name (it lies beside the manifest), rows and SHA-256 (hex).
+
+    Attributes:
+        formulas: what became of CSV cells that begin like a spreadsheet's formula.
+    """
 
     file: str
     format: ExportFormat
     rows: int
     sha256: str
+    formulas: Formulas = "keep"
 
 
 @dataclass(frozen=True, slots=True)

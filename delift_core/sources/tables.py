@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_CELL_CHARACTERS = 2**31 - 1
 PARQUET_BATCH_ROWS = 1024
 ARROW_FILE_MARK = b"ARROW1"
+ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord | Problem]:
@@ -60,14 +61,17 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
 def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
     """Yields the rows of an Arrow file or stream (which `datasets` saves), nested values included.
 
+    A stream that was cut between two batches reads as if it were whole; one that lacks the mark of its end is reported.
+
     Raises:
         DataError: the file is neither, is damaged, or names a column twice.
     """
     import pyarrow as pa
 
+    is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
+    stream.seek(0)
+
     def batches() -> Iterator["pa.RecordBatch"]:
-        is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
-        stream.seek(0)
         if not is_file:
             with pa.ipc.open_stream(stream) as reader:
                 _refuse_repeats(reader.schema.names, source)
@@ -77,7 +81,12 @@ def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
             _refuse_repeats(reader.schema.names, source)
             yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
 
-    return _batch_rows(batches(), source, "Arrow")
+    number, whole = 0, is_file or _ends_with(stream, ARROW_STREAM_END)
+    for number, row in enumerate(_batch_rows(batches(), source, "Arrow"), start=1):  # noqa: B007  # counted on purpose
+        yield row
+    if not whole:
+        what, remedy = "the stream has no mark of its end, so that rows may be missing", "Check it against its source."
+        yield problem("cut-short", source, number + 1, "", what, remedy, "")
 
 
 def _batch_rows(batches: Iterator["pa.RecordBatch"], source: str, kind: str) -> Iterator[RawRecord | Problem]:
@@ -131,6 +140,15 @@ def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: 
     padded = [*row, *([None] * (len(header) - len(row)))]
     value = dict(zip(header, padded, strict=True))
     return checked(RawRecord(source, number, dump(value), value))
+
+
+def _ends_with(stream: BinaryIO, mark: bytes) -> bool:
+    """Whether a stream ends with these bytes; leaves it at its start."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - len(mark)))
+    found = stream.read() == mark
+    stream.seek(0)
+    return found
 
 
 def _delimiter(stream: BinaryIO) -> str:

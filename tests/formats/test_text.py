@@ -14,7 +14,7 @@ from delift_core.sources import load_bytes
 @pytest.mark.parametrize(
     ("text", "opening"),
     [
-        ("The sky is blue.", "The sky "),
+        ("The sky is blue.", "The sky is "),
         ("one\ntwo", "one\n"),
         ("  a  antidisestablishmentarianism", "  a  "),
         ("a bb ccc antidisestablishmentarianism", "a bb ccc "),

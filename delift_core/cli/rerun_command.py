@@ -1,0 +1,106 @@
+"""`rerun`: the way from a manifest's inputs to its file once more, to see that the same comes out, bit for bit."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+from delift_core.cli.inputs import HUB_PREFIX, load_source
+from delift_core.cli.scoring import score_here
+from delift_core.cli.terminal import Output
+from delift_core.curation import keep_selection, pose
+from delift_core.errors import ExportError
+from delift_core.export import Check, Manifest, export_selection, read_manifest
+from delift_core.export.inputs import reload_input
+from delift_core.export.manifest import InputEntry
+from delift_core.export.writers import ensure_writable
+from delift_core.formats.preference import Answer
+from delift_core.jobs.backends import HERE
+from delift_core.jobs.runs import open_run
+from delift_core.models import DeviceName, DtypeName
+from delift_core.prompts import TemplateChoice
+from delift_core.samples import Dataset, FormatName
+from delift_core.selection.types import Fixed
+from delift_core.utility.pairs import parse_pairs
+from delift_core.workspace import DatasetRole, RunSpec, Workspace
+
+_ANSWERS: dict[FormatName, Answer] = {"preference-chosen": "chosen", "preference-rejected": "rejected"}
+
+
+def rerun(arguments: argparse.Namespace) -> int:
+    """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
+    manifest = read_manifest(arguments.manifest)
+    ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
+    inputs = {entry.role: _load(entry, arguments.manifest.parent) for entry in manifest.inputs}
+    with Workspace.open(arguments.workspace) as workspace:
+        again = _again(workspace, manifest, inputs, arguments.out)
+    same = again.output.sha256 == manifest.output.sha256
+    found = (
+        Check("Inputs", True, "the same conversations as then"),
+        _same("Model", manifest.model.context_key, again.model.context_key, "weights, template or precision"),
+        _same("Chosen rows", _rows(manifest), _rows(again), "rows or their order"),
+        Check("Output", same, f"{arguments.out}: " + ("bit for bit as then" if same else "not the file of then")),
+    )
+    ok = all(check.ok for check in found)
+    Output(arguments.json).show(map(str, found), {"ok": ok, "checks": [asdict(check) for check in found]})
+    return 0 if ok else 1
+
+
+def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, Dataset], out: Path) -> Manifest:
+    ids = {
+        entry.role: workspace.datasets.add(inputs[entry.role], role=entry.role, origin=entry.origin).id
+        for entry in manifest.inputs
+    }
+    model = manifest.model
+    spec = RunSpec(
+        pool_id=ids["pool"],
+        target_id=ids.get("target"),
+        existing_id=ids.get("existing"),
+        model=model.name,
+        template=cast(TemplateChoice, model.template),
+        device=cast(DeviceName, model.device),
+        dtype=cast(DtypeName, model.dtype),
+        pairs=parse_pairs(model.pairs),
+    )
+    run = open_run(workspace, score_here(workspace, spec, HERE).id)
+    problem = pose(workspace, run.record.id, manifest.metric, manifest.objective)
+    place = {sample.id: position for position, sample in enumerate(run.pool)}
+    kept, dropped = (
+        tuple(sorted(place[name] for name in names)) for names in (manifest.fixed.kept, manifest.fixed.dropped)
+    )
+    selection = problem.select(manifest.budget, seed=manifest.seed, fixed=Fixed(kept, dropped))
+    record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
+    for edit in manifest.edits:
+        if edit.state == "applied":
+            workspace.edits.apply(
+                record.id, edit.action, edit.sample_ids, author=edit.author, why=edit.why, detail=edit.detail
+            )
+    output = manifest.output
+    return export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
+
+
+def _load(entry: InputEntry, folder: Path) -> Dataset:
+    """An input with the contents of then.
+
+    Raises:
+        ExportError: it is gone or changed.
+    """
+    if entry.origin.startswith(HUB_PREFIX):
+        found = load_source(entry.origin, entry.mapping, _ANSWERS.get(entry.format), entry.turns).dataset
+        dataset = found if found.content_hash == entry.content_hash else None
+    else:
+        dataset = reload_input(entry, folder)
+    if dataset is None:
+        raise ExportError(
+            f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or holds other rows now; put the file of then "
+            "back, or beside the manifest"
+        )
+    return dataset
+
+
+def _rows(manifest: Manifest) -> list[tuple[str, str, int | None]]:
+    return [(row.id, row.status, row.rank) for row in manifest.rows]
+
+
+def _same(label: str, before: object, after: object, what: str) -> Check:
+    return Check(label, before == after, "as then" if before == after else f"other {what} than then")
