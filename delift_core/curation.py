@@ -15,6 +15,7 @@ from delift_core.jobs.runs import ScoredRun, Utilities, open_run
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
+from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.fixed import select_around
@@ -85,6 +86,14 @@ class SelectionProblem:
     def greedy(self) -> GreedyOrder:
         """The whole greedy order."""
         return greedy_order(self.kernel)
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What a curator must know of the utilities before trusting a selection from them, a sentence each."""
+        diagnosis = diagnose(self.utilities.pool)
+        of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
+        found = (of_pool, caution_of_second_set(self.config, self.kernel))
+        return tuple(sentence for sentence in found if sentence)
 
     def select(self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.

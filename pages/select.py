@@ -5,7 +5,6 @@ import streamlit as st
 
 from delift_core.curation import STAGES, SelectionProblem, keep_selection
 from delift_core.figures.curves import alt_gain_curve, gain_curve
-from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import Selection
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui import state
@@ -42,9 +41,8 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
 
 def warnings(problem: SelectionProblem, selection: Selection) -> None:
     """What a curator must know before trusting the numbers."""
-    diagnosis = diagnose(problem.utilities.pool)
-    if diagnosis.verdict != "useful":
-        st.warning(plain(diagnosis.sentence), icon=":material/warning:")
+    for caution in problem.cautions:
+        st.warning(plain(caution), icon=":material/warning:")
     if len(selection.chosen) > selection.greedy.useful:
         st.warning(
             f"After {selection.greedy.useful:,} rows nothing more is covered: the rest of the budget is filled with "

@@ -168,7 +168,7 @@ class _CurateReport:
             f"pool: {len(pool) + len(pool.problems):,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
             *problem_lines(self.inputs.problems),
             *([refused] if refused else []),
-            *([f"note: {self.diagnosis.sentence}"] if self.diagnosis.verdict != "useful" else []),
+            *(f"note: {caution}" for caution in self.curated.problem.cautions),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
@@ -198,6 +198,7 @@ class _CurateReport:
             "metric": manifest.metric,
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
+            "cautions": list(self.curated.problem.cautions),
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
             "trainers": kit_documents(self.kit, subset_samples(self.curated)),

@@ -1,4 +1,4 @@
-"""Whether measured utilities say enough to select by, before anything is selected. Knows nothing of objectives."""
+"""Whether measured utilities say enough to select by, before anything is selected."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.kernels import Kernel, row_best, row_blocks
+from delift_core.selection.kernels import Kernel, diagonal_below, row_best, row_blocks
+from delift_core.selection.types import ObjectiveConfig
 
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
 
@@ -60,6 +61,26 @@ def diagnose(pool_utility: Kernel) -> Diagnosis:
     verdict = _verdict(tally.nonzero, tally.positive, typical)
     median = float(np.median(np.abs(tally.some))) if tally.some.size else 0.0
     return Diagnosis(scored, share, median, typical, verdict, _sentence(verdict, scored, share, typical))
+
+
+def caution_of_second_set(config: ObjectiveConfig, kernel: Kernel) -> str | None:
+    """Where the target or existing rows leave the objective nothing to tell samples by, one sentence; else None.
+
+    Args:
+        config: what the kernel was made with.
+        kernel: (r, n), from `objectives.represented_kernel`.
+    """
+    if config.stage == "task" and config.eta > 0 and not diagonal_below(kernel, kernel.shape[1]).any():
+        return (
+            "No pool sample helps the model with any target row, so the target changes nothing here: use a target "
+            "nearer to the pool, or a larger model."
+        )
+    if config.stage == "continual" and config.nu > 0 and kernel.max() == 0:
+        return (
+            "The existing rows help every pool sample as much as any other pool sample does, so nothing is left to "
+            "gain: use a smaller nu, or a pool of other data."
+        )
+    return None
 
 
 @dataclass(frozen=True, slots=True)

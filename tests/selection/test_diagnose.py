@@ -1,11 +1,18 @@
 """Diagnosis of utilities that do and do not say something."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection import diagnose as module
-from delift_core.selection.diagnose import diagnose
+from delift_core.selection.diagnose import caution_of_second_set, diagnose
+from delift_core.selection.kernels import Kernel
+from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.types import ObjectiveConfig
 
 NAN = np.nan
 
@@ -62,3 +69,22 @@ def test_what_is_no_square_matrix_is_refused() -> None:
     for shape in ((2, 3), (0, 0), (4,)):
         with pytest.raises(SelectionError, match="square"):
             diagnose(np.zeros(shape))
+
+
+@pytest.mark.parametrize("form", [np.array, csr_array])
+def test_a_second_set_that_tells_nothing_is_said_in_words(form: Callable[[np.ndarray], Kernel]) -> None:
+    pool = form(np.array([[0.0, 0.5, 0.1], [0.2, 0.0, 0.0], [0.0, 0.3, 0.0]]))
+    task, continual = ObjectiveConfig("task"), ObjectiveConfig("continual")
+
+    def caution(config: ObjectiveConfig, **second: np.ndarray) -> str | None:
+        forms = {name: form(matrix) for name, matrix in second.items()}
+        return caution_of_second_set(config, represented_kernel(config, pool, **forms))
+
+    apart = caution(task, target=-np.ones((2, 3)))
+    assert apart is not None and apart.startswith("No pool sample helps the model with any target row")
+    assert caution(task, target=np.eye(2, 3)) is None
+    assert caution(replace(task, eta=0), target=-np.ones((2, 3))) is None
+    covered = caution(continual, existing=np.ones((3, 1)))
+    assert covered is not None and covered.startswith("The existing rows help every pool sample as much")
+    assert caution(continual, existing=np.zeros((3, 1))) is None
+    assert caution_of_second_set(ObjectiveConfig("instruction"), np.zeros((3, 3))) is None
