@@ -166,13 +166,17 @@ class ScoredRun:
         """The pool samples' own numbers."""
         return self.store.alone(_hashes(self.pool))
 
+    def response_tokens(self) -> np.ndarray:
+        """(n,) int64 tokens of each pool sample's response."""
+        return self.store.measures(_hashes(self.pool)).tokens
+
     def embeddings(self) -> np.ndarray:
         """(n + t + e, d) float32 model embeddings of pool, target and existing samples, in this order."""
         return self.store.alone(_hashes(self.pool + self.target + self.existing)).embeddings
 
     def token_counts(self) -> np.ndarray:
         """(n,) int64 tokens of each pool sample, prompt and response."""
-        alone = self.alone()
+        alone = self.store.measures(_hashes(self.pool))
         total: np.ndarray = alone.prompt_tokens + alone.tokens
         return total
 
@@ -263,7 +267,7 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
     left_out: list[Sample] = []
     for dataset_id in (record.spec.pool_id, record.spec.target_id, record.spec.existing_id):
         samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
-        scored = store.alone(_hashes(samples)).scored
+        scored = store.measures(_hashes(samples)).scored
         parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
         left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
     if not parts[0]:

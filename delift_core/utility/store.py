@@ -79,9 +79,8 @@ class PairStore:
         for name in ("rows", "alone", "pairs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._positions: dict[str, dict[str, int]] = {}
-        self._blocks: dict[str, list[str]] = {}
-        self._alone: list[str] = []
-        self._scan()
+        self._found: dict[str, list[str]] | None = None
+        self._alone: list[str] = self._scan_alone()
 
     @classmethod
     def open(cls, utility_folder: Path, context: ScoringContext) -> "PairStore":
@@ -102,8 +101,7 @@ class PairStore:
         for path in broken:
             path.unlink()
         if broken:
-            self._alone, self._blocks = [], {}
-            self._scan()
+            self._alone, self._found = self._scan_alone(), None
         return len(broken)
 
     def damaged(self) -> Iterator[Path]:
@@ -154,8 +152,22 @@ class PairStore:
         table = np.full((len(rows), width), np.nan, dtype=np.float32)
         for here, block in found:
             table[here] = block
-        counts = np.nan_to_num(table[:, _STATISTICS : _STATISTICS + _COUNTS]).astype(np.int64)
-        return Alone(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
+        return _as_alone(table)
+
+    def measures(self, rows: Sequence[str]) -> Alone:
+        """As `alone`, without the embeddings (0 of them a row), which are nearly all of it; read in place, and so
+        without the check that every byte is as it was written.
+        """
+        table = np.full((len(rows), _STATISTICS + _COUNTS), np.nan, dtype=np.float32)
+        for name in self._alone:
+            here, there = self._match(rows, name)
+            if here.size:
+                path, count = self.folder / "alone" / f"{name}.npy", len(self._row_set(name))
+                try:
+                    table[here] = np.load(path, mmap_mode="r")[there, : _STATISTICS + _COUNTS]
+                except (OSError, ValueError, IndexError):  # cut short, or gone: say so as `alone` does
+                    table[here] = _required_block(path, count)[there, : _STATISTICS + _COUNTS]
+        return _as_alone(table)
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
         """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
@@ -181,13 +193,23 @@ class PairStore:
             table[here] = _required_block(path, len(self._row_set(name)), _STATISTICS)[there]
         return table
 
-    def _scan(self) -> None:
-        """Lists the finished blocks; one of the wrong size, or of rows unknown, is none, and will be scored again."""
-        self._alone = [
+    @property
+    def _blocks(self) -> dict[str, list[str]]:
+        """Names of the row sets of each helper's finished blocks, listed when first asked for: there may be 100,000."""
+        if self._found is None:
+            self._found = self._scan_pairs()
+        return self._found
+
+    def _scan_alone(self) -> list[str]:
+        return [
             path.stem
             for path in sorted((self.folder / "alone").glob("[!.]*.npy"))
             if self._known_rows(path.stem) is not None
         ]
+
+    def _scan_pairs(self) -> dict[str, list[str]]:
+        """Finished blocks; one of the wrong size, or of rows unknown, is none, and will be scored again."""
+        found: dict[str, list[str]] = {}
         with os.scandir(self.folder / "pairs") as entries:
             for entry in sorted(entries, key=lambda item: item.name):
                 helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
@@ -196,7 +218,8 @@ class PairStore:
                     continue
                 expected = _NPY_HEADER + len(rows) * _STATISTICS * 4
                 if entry.stat().st_size in (expected, expected + SEAL_BYTES):
-                    self._blocks.setdefault(helper, []).append(name)
+                    found.setdefault(helper, []).append(name)
+        return found
 
     def _known_rows(self, name: str) -> dict[str, int] | None:
         """A row set, or None where its file is gone or is not what was written: its name is a hash of what it says."""
@@ -226,6 +249,11 @@ class PairStore:
         found = [(here, known[row]) for here, row in enumerate(rows) if row in known]
         here, there = zip(*found, strict=True) if found else ((), ())
         return np.asarray(here, dtype=np.int64), np.asarray(there, dtype=np.int64)
+
+
+def _as_alone(table: np.ndarray) -> Alone:
+    counts = np.nan_to_num(table[:, _STATISTICS : _STATISTICS + _COUNTS]).astype(np.int64)
+    return Alone(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
 
 
 def read_context(folder: Path) -> ScoringContext | None:

@@ -105,17 +105,20 @@ class DatasetStore:
         """
         with self._database.read() as cursor:
             record = _get(cursor, dataset_id)
-            samples = cursor.execute(
-                f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position", [dataset_id]
-            ).fetchall()
             problems = cursor.execute(
                 f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE dataset_id = ? ORDER BY position", [dataset_id]
             ).fetchall()
+            samples = _samples(
+                cursor.sql(
+                    f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
+                    params=[dataset_id],
+                ).to_arrow_table()
+            )
         return Dataset(
             name=record.name,
             format=record.format,
             mapping=record.mapping,
-            samples=tuple(_sample_row(row).sample for row in samples),
+            samples=samples,
             problems=tuple(Problem(*row) for row in problems),
             turns=record.turns,
         )
@@ -267,6 +270,21 @@ def _sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.T
                 "raw": pa.array([sample.raw for sample in chunk], pa.string()),
             }
         )
+
+
+def _samples(table: "pa.Table") -> tuple[Sample, ...]:
+    """The samples of a table with the columns of `samples`; by columns, since 100,000 rows one by one take seconds."""
+    turns = table.column("messages").combine_chunks()
+    flat = turns.flatten()
+    roles, contents = flat.field("role").to_pylist(), flat.field("content").to_pylist()
+    messages = [Message(role, content) for role, content in zip(roles, contents, strict=True)]
+    ends = np.cumsum(turns.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+    columns = [table.column(name).to_pylist() for name in ("sample_id", "raw", "source", "line", "content_hash")]
+    found, start = [], 0
+    for end, (sample_id, raw, source, line, content_hash) in zip(ends, zip(*columns, strict=True), strict=True):
+        found.append(Sample(sample_id, tuple(messages[start:end]), raw, source, line, content_hash))
+        start = end
+    return tuple(found)
 
 
 def _problem_table(dataset_id: str, problems: Sequence[Problem]) -> "pa.Table":

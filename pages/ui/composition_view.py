@@ -58,4 +58,4 @@ def facets_of(run: ScoredRun) -> tuple[Facet, ...]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _facets(run_id: str, finished_at: str, _run: ScoredRun) -> tuple[Facet, ...]:
-    return facets(_run.pool, _run.alone().tokens)
+    return facets(_run.pool, _run.response_tokens())
