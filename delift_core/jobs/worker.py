@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -25,7 +26,7 @@ def main(folder: Path) -> int:
 
     signal.signal(signal.SIGTERM, ask)
     job.claim(os.getpid())
-    os.nice(_NICENESS)
+    _yield_to_pages()
     request, conversations = job.read_request()
     try:
         carry_out(
@@ -48,6 +49,14 @@ def _fail(job: JobFolder, reason: str) -> None:
         job.write_progress(replace(job.status().progress, state="failed", message=reason))
     except OSError as error:
         print(f"{reason} (and this could not be noted: {error})", file=sys.stderr)
+
+
+def _yield_to_pages() -> None:
+    """Lets other programs go first. Linux weighs sessions before processes, and a worker is a session of its own: there
+    its own niceness counts for nothing, and the session's does."""
+    niceness = os.nice(_NICENESS)
+    with suppress(OSError):  # not on other systems, nor where sessions are not weighed
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 if __name__ == "__main__":

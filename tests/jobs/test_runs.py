@@ -140,7 +140,10 @@ def test_cancelling_ends_a_run_in_seconds_and_a_second_run_has_to_wait_for_that(
             start(workspace, refused, mode="forecast")
     assert [record.id for record in workspace.runs.records()] == [run.id]
     wait_until(lambda: len(blocks(workspace)) >= 3)
-    assert psutil.Process(worker_pid(workspace, run.id)).nice() > 0  # the pages come first
+    pid = worker_pid(workspace, run.id)
+    assert psutil.Process(pid).nice() > 0  # the pages come first
+    session = Path(f"/proc/{pid}/autogroup")  # where Linux has it
+    assert not session.exists() or int(session.read_text().split()[-1]) > 0
     cancel(workspace, run.id)
     asked = time.monotonic()
     wait_until(lambda: not refresh(workspace, run.id)[1].active, seconds=10)
