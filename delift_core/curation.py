@@ -9,9 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun, Utilities, open_run
+from delift_core.reliability import ErrorBar, error_bar
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
@@ -26,6 +29,7 @@ from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrde
 from delift_core.selection.words import in_words
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
+from delift_core.utility.partial import PartialMatrix
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
@@ -94,6 +98,23 @@ class SelectionProblem:
         of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
         found = (of_pool, caution_of_second_set(self.config, self.kernel))
         return tuple(sentence for sentence in found if sentence)
+
+    @cached_property
+    def partial(self) -> PartialMatrix | None:
+        """The pool's matrix as it was scored in part; None of a run of all pairs."""
+        parts = self.run.partial(self.metric)
+        return parts["pool"] if parts else None
+
+    def error_bar(self, chosen: np.ndarray, *, seed: int = 0) -> ErrorBar | None:
+        """How far a selection can be trusted that was made from some of the pairs; None when all were scored.
+
+        Args:
+            chosen: (k,) positions in the pool.
+            seed: the same selection and seed give the same answer.
+        """
+        if self.partial is None:
+            return None
+        return error_bar(self.partial, self.kernel, self.run.places, chosen, seed=seed)
 
     def select(self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.

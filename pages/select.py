@@ -5,6 +5,7 @@ import streamlit as st
 
 from delift_core.curation import STAGES, SelectionProblem, keep_selection
 from delift_core.figures.curves import alt_gain_curve, gain_curve
+from delift_core.reliability import ErrorBar
 from delift_core.selection.types import Selection
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui import state
@@ -15,6 +16,10 @@ from pages.ui.selection_form import ask_budget, ask_objective
 from pages.ui.setup import page_setup
 
 SHOWN = 200
+BY_CONTENT = {
+    SelectionProblem: lambda problem: (problem.run.record, problem.metric, problem.config),
+    Selection: lambda selection: selection.chosen.tobytes(),
+}
 
 
 def numbers(problem: SelectionProblem, selection: Selection) -> None:
@@ -39,10 +44,19 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
     )
 
 
+@st.cache_data(show_spinner="Checking what the unscored pairs could change…", hash_funcs=BY_CONTENT)
+def error_bar(problem: SelectionProblem, selection: Selection) -> ErrorBar | None:
+    """How far a selection from some of the pairs can be trusted; it takes a second, and is kept."""
+    return problem.error_bar(selection.chosen)
+
+
 def warnings(problem: SelectionProblem, selection: Selection) -> None:
     """What a curator must know before trusting the numbers."""
     for caution in problem.cautions:
         st.warning(plain(caution), icon=":material/warning:")
+    bar = error_bar(problem, selection)
+    if bar is not None:
+        (st.caption if bar.enough else st.warning)(plain(bar.sentence))
     if len(selection.chosen) > selection.greedy.useful:
         st.warning(
             f"After {selection.greedy.useful:,} rows nothing more is covered: the rest of the budget is filled with "

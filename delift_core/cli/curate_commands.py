@@ -28,6 +28,7 @@ from delift_core.export.writers import ensure_writable, unwritable
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
+from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import format_budget, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig
@@ -111,7 +112,16 @@ def curate(arguments: argparse.Namespace) -> int:
         kit = trainer_kit(curated, manifest, arguments.max_tokens)
         files = write_kit(kit, arguments.out) if arguments.recipes else ()
         report = _CurateReport(
-            arguments.out, workspace.folder, inputs, curated, manifest, diagnosis, warnings, kit, files
+            arguments.out,
+            workspace.folder,
+            inputs,
+            curated,
+            manifest,
+            diagnosis,
+            warnings,
+            kit,
+            files,
+            problem.error_bar(selection.chosen, seed=arguments.seed),
         )
     Output(arguments.json).show(report.lines(), report.document())
     return 0
@@ -159,6 +169,7 @@ class _CurateReport:
     warnings: tuple[Check, ...]
     kit: TrainerKit
     files: tuple[Path, ...]
+    error_bar: ErrorBar | None
 
     def lines(self) -> list[str]:
         pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
@@ -172,6 +183,7 @@ class _CurateReport:
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
+            *([self.error_bar.sentence] if self.error_bar else []),
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
             *kit_lines(self.kit, subset_samples(self.curated), self.files),
@@ -199,6 +211,7 @@ class _CurateReport:
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
             "cautions": list(self.curated.problem.cautions),
+            "error_bar": None if manifest.error_bar is None else asdict(manifest.error_bar),
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
             "trainers": kit_documents(self.kit, subset_samples(self.curated)),

@@ -22,6 +22,7 @@ from delift_core.export.inputs import file_hash, find_input, reload
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
     EditEntry,
+    ErrorBarEntry,
     ExportFormat,
     FixedEntry,
     Formulas,
@@ -101,6 +102,7 @@ def export_selection(
         edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
         rows=rows,
         fixed=_fixed_entry(curated),
+        error_bar=_error_bar(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
@@ -184,6 +186,25 @@ def _result(curated: CuratedSelection) -> ResultEntry:
         random_std=selection.random.std,
         random_draws=len(selection.random.values),
         truncated=problem.run.record.truncated,
+    )
+
+
+def _error_bar(curated: CuratedSelection) -> ErrorBarEntry | None:
+    """Of what the optimiser chose; None when every pair was scored."""
+    bar = curated.problem.error_bar(curated.record.selection.chosen, seed=curated.record.seed)
+    if bar is None:
+        return None
+    return ErrorBarEntry(
+        pairs=bar.pairs,
+        share=bar.share,
+        ratio=bar.ratio,
+        low=bar.low,
+        high=bar.high,
+        bound=bar.bound,
+        tested_pairs=bar.check.pairs,
+        r2=bar.check.r2,
+        spearman=None if np.isnan(bar.check.spearman) else bar.check.spearman,
+        share_needed=bar.share_needed,
     )
 
 

@@ -111,6 +111,31 @@ class ResultEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorBarEntry:
+    """How far a selection from some of the pairs can be trusted, see `reliability`.
+
+    Attributes:
+        pairs, share: off-diagonal pool pairs that were scored, and their share of all.
+        ratio, low, high: estimate of f(A) / f(A from all pairs), and its range over imagined complete matrices.
+        bound: the ratio is to an upper bound, and so too low rather than too high.
+        tested_pairs, r2, spearman: estimates of pairs against random measured ones that they did not know; the rank
+            correlation within a row is None where there is none.
+        share_needed: share of the pairs that should be enough; equal to `share` when it is.
+    """
+
+    pairs: int
+    share: float
+    ratio: float
+    low: float
+    high: float
+    bound: bool
+    tested_pairs: int
+    r2: float
+    spearman: float | None
+    share_needed: float
+
+
+@dataclass(frozen=True, slots=True)
 class PackageVersion:
     """A package and its version."""
 
@@ -197,6 +222,7 @@ class Manifest:
     edits: tuple[EditEntry, ...]
     rows: tuple[RowEntry, ...]
     fixed: FixedEntry = NOTHING_FIXED
+    error_bar: ErrorBarEntry | None = None
 
     @property
     def written(self) -> tuple[RowEntry, ...]:

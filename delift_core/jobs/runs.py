@@ -141,6 +141,12 @@ class ScoredRun:
         plan = PlanFile(self.store.folder, self._unique(), self.record.spec.pairs)
         return AssembledFile(self.store.folder, plan.path, _hashes(self.pool), metric)
 
+    @property
+    def places(self) -> np.ndarray:
+        """(n,) int64: which of the pool's samples without repeats each pool position is."""
+        pool = _hashes(self.pool)
+        return _places(pool, tuple(dict.fromkeys(pool)))
+
     def _from_parts(self, parts: dict[PartName, PartialMatrix], metric: Metric) -> Utilities:
         samples, store = self._unique(), self.store
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))

@@ -18,7 +18,8 @@ from scipy.special import ndtr
 from delift_core.utility.completion import Completion, Surface
 from delift_core.utility.nearest import ProductSearch
 
-FIRST_PER_ROW = 4  # random pairs of each row before anything is estimated
+FIRST_PER_ROW = 2  # random pairs of each row before anything is estimated
+ALIKE_PER_ROW = 3  # pairs of each row with the samples most like it, scored with those
 GROWTH = 1.5
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PER_ROW = 10
@@ -28,7 +29,7 @@ LIKELIEST = 256
 _BLOCK_ENTRIES = 2_000_000
 _HURDLE = 0.5  # of a row's best measured help, which a pair has to exceed to be of use
 
-Kind = Literal["first", "chosen", "held-out"]
+Kind = Literal["random", "alike", "chosen", "held-out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ class Measured:
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
-def opening_rounds(part: Part, seed: int) -> tuple[Round, Round]:
-    """The rounds that need no estimates: held-out random pairs, and a balanced random start."""
+def opening_rounds(part: Part, seed: int) -> tuple[Round, ...]:
+    """The rounds that need no estimates: held-out random pairs, a balanced random start, and pairs of like samples."""
     generator = np.random.default_rng(seed)
     everything = part.total >= part.options
     held = np.empty(0, np.int64) if everything else _held_out(part, generator)
@@ -87,7 +88,9 @@ def opening_rounds(part: Part, seed: int) -> tuple[Round, Round]:
     seekers, _ = (columns, rows) if part.per_column else (rows, columns)
     number = part.options if everything else min(part.total - len(held), FIRST_PER_ROW * seekers)
     first = np.setdiff1d(_balanced(part, number, generator), held)
-    return _round("held-out", held, columns), _round("first", first, columns)
+    alike = _alike(part, min(part.total - len(held) - len(first), ALIKE_PER_ROW * seekers), np.union1d(held, first))
+    kinds: tuple[tuple[Kind, np.ndarray], ...] = (("held-out", held), ("random", first), ("alike", alike))
+    return tuple(_round(kind, keys, columns) for kind, keys in kinds)
 
 
 def next_round(part: Part, fitted: Measured, taken: np.ndarray, seed: int) -> Round | None:
@@ -158,6 +161,22 @@ def _balanced(part: Part, number: int, generator: np.random.Generator) -> np.nda
     return np.concatenate(keys)[:number] if keys else np.empty(0, np.int64)
 
 
+def _alike(part: Part, number: int, taken: np.ndarray) -> np.ndarray:
+    """Keys of the pairs of each seeker with the samples whose cues are most like its own, at most `number`."""
+    if number <= 0:
+        return np.empty(0, np.int64)
+    columns = part.shape[1]
+    seekers, options = (part.column_cues, part.row_cues) if part.per_column else (part.row_cues, part.column_cues)
+    found = ProductSearch(options).largest(seekers, min(len(options), 2 * ALIKE_PER_ROW + FIRST_PER_ROW + 1))
+    place = np.broadcast_to(np.arange(len(seekers))[:, None], found.shape)
+    keys = np.where(found < 0, -1, found * columns + place if part.per_column else place * columns + found)
+    free = (keys >= 0) & ~among(keys, taken)
+    if part.same:
+        free &= found != place
+    free &= np.cumsum(free, axis=1) <= ALIKE_PER_ROW
+    return np.sort(keys[free][:number])
+
+
 def _random_others(part: Part, number: int, taken: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Keys of random pairs that are not taken."""
     rows, columns = part.shape
@@ -179,7 +198,12 @@ def _promising(
     kept_keys, kept_scores = np.empty(0, np.int64), np.empty(0)
     for seekers, options in _candidates(mean):
         scores: np.ndarray = np.zeros(options.shape)
-        noise = completion.noise[options if part.per_column else seekers[:, None]]
+        if part.per_column:
+            noise = completion.noise(options, seekers[:, None])
+        elif _all_are_options(mean):
+            noise = completion.noise_block(seekers)
+        else:
+            noise = completion.noise(seekers[:, None], options)
         hurdle = _HURDLE * best[seekers, None]
         for draw in turned:
             entries = draw.block(seekers) if _all_are_options(mean) else draw.at(seekers[:, None], options)

@@ -2,13 +2,16 @@
 
 The utility of row i helped by column j is modelled, in units of the row's own spread, as
 
-    U_ij / spread_i = mean + row_i + column_j + r_i' W c_j + p_i' c_j + noise
+    U_ij / spread_i = mean + row_i + column_j + a r_i' c_j + r_i' W c_j + p_i' c_j + noise_ij
 
-with the samples' cues r_i and c_j (see `cues`), W a matrix common to all rows and p_i a row's own taste for helpers,
-all Gaussian. This is the product-kernel process for pairs of Bonilla et al. (2007, "Kernel multi-task learning using
-task-specific features"), in its weight-space form: the posterior mean and exact posterior draws (Matheron's rule) need
-products with sparse matrices only, so that nothing of rows x columns is ever held. A posterior is itself such a sum, so
-that its largest entries are a search for largest inner products. Knows nothing of where pairs come from.
+with the samples' cues r_i and c_j (see `cues`), a likeness r_i' c_j that counts by itself, W a matrix common to all
+rows and p_i a row's own taste for helpers, all Gaussian. Pairs that are alike are noisier: among them are the few that
+help far more than any smooth model expects. This is the product-kernel process for pairs of Bonilla et al. (2007,
+"Kernel multi-task learning using task-specific features"), in its weight-space form: the posterior mean and exact
+posterior draws (Matheron's rule) need products with sparse matrices only, so that nothing of rows x columns is ever
+held. A posterior is itself such a sum, so that its largest entries are a search for largest inner products.
+
+Knows nothing of where pairs come from.
 """
 
 from dataclasses import dataclass
@@ -23,13 +26,15 @@ _PRIOR_ROWS = 5.0  # pairs that the common spread counts as, beside a row's own
 
 @dataclass(frozen=True, slots=True)
 class Variances:
-    """Shares of each term's variance; measured on three data sets, and flat around these values."""
+    """Shares of each term's variance, set where error and retention were best (see benchmarks), and flat there."""
 
     row: float = 0.35
+    likeness: float = 1.0
     column: float = 0.02
     common: float = 0.5
     taste: float = 0.2
     noise: float = 0.15
+    noise_likeness: float = 3.0  # by how much the logarithm of the noise variance grows with likeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +86,34 @@ class Completion:
         self._mean = float(scaled.mean())
         self._unit = max(float(scaled.std()), np.finfo(np.float32).tiny)
         self._data = (scaled - self._mean) / self._unit
+        self._likeness = self.likeness(rows, columns)
+        self._noise = self._variances.noise * np.exp(self._variances.noise_likeness * self._likeness)
         self._weights = self._solve(self._data)
 
-    @property
-    def noise(self) -> np.ndarray:
-        """(r,) standard deviation of what is peculiar to each single pair of a row, in units of the metric."""
-        sigma: np.ndarray = np.sqrt(self._variances.noise) * self._unit * self.spread
+    def likeness(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(m,) inner products of the cues of pairs."""
+        alike: np.ndarray = np.einsum("kd,kd->k", self._row_cues[rows], self._column_cues[columns])
+        return alike
+
+    def likeness_block(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(b, c) the same for all pairs of some rows."""
+        alike: np.ndarray = self._row_cues[rows] @ self._column_cues.T
+        return alike
+
+    def noise(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Standard deviation of what is peculiar to single pairs, in units of the metric, as `Surface.at`."""
+        likeness = np.einsum("...d,...d->...", self._row_cues[rows], self._column_cues[columns])
+        return self._deviation(rows, likeness)
+
+    def noise_block(self, rows: np.ndarray | slice) -> np.ndarray:
+        """(b, c) the same for all pairs of some rows."""
+        return self._deviation(rows, self.likeness_block(rows))
+
+    def _deviation(self, rows: np.ndarray | slice, likeness: np.ndarray) -> np.ndarray:
+        v = self._variances
+        spread = self.spread[rows]
+        spread = spread[:, None] if spread.ndim < likeness.ndim else spread
+        sigma: np.ndarray = self._unit * spread * np.sqrt(v.noise * np.exp(v.noise_likeness * likeness))
         return sigma
 
     def mean(self) -> Surface:
@@ -102,8 +129,9 @@ class Completion:
         left = (
             np.sqrt(v.common) * self._row_cues @ normal((d, d), dtype=np.float32)
             + np.sqrt(v.taste) * normal((r, d), dtype=np.float32)
+            + np.sqrt(v.likeness) * normal() * self._row_cues
         ).astype(np.float32)
-        imagined = self._at(row, column, left) + np.sqrt(v.noise) * normal(len(self._data))
+        imagined = self._at(row, column, left) + np.sqrt(self._noise) * normal(len(self._data))
         correction = self._explained(self._solve(self._data - imagined))
         return self._surface(row + correction[0], column + correction[1], left + correction[2])
 
@@ -120,6 +148,7 @@ class Completion:
         tastes = sparse @ self._column_cues
         v = self._variances
         left = v.common * (self._row_cues @ (self._row_cues.T @ tastes)) + v.taste * tastes
+        left = left + v.likeness * float(weights @ self._likeness) * self._row_cues
         return v.row * sparse.sum(axis=1), v.column * sparse.sum(axis=0), left
 
     def _at(self, row: np.ndarray, column: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -135,7 +164,7 @@ class Completion:
         for _ in range(_ITERATIONS):
             if size <= limit:
                 break
-            image = self._at(*self._explained(direction)) + self._variances.noise * direction
+            image = self._at(*self._explained(direction)) + self._noise * direction
             step = size / float(direction @ image)
             solution += step * direction
             residual -= step * image

@@ -20,23 +20,28 @@ from delift_core.utility.store import PairStore
 
 EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
 LARGEST_OF_ROW = 64
+FOLDS = 4
+FEWEST_TESTED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class HeldOutCheck:
-    """How good estimates are where they can be checked: on random pairs that were measured and not fitted.
+class EstimateCheck:
+    """How good estimates are on random pairs that were measured, each estimated by a fit that did not know it.
 
     Attributes:
-        pairs: how many there are.
-        r2: 1 - (mean squared error) / (that of the fitted pairs' mean); 1 is perfect, 0 no better than the mean.
-        spearman: mean rank correlation of estimate and measurement within a row; NaN where no row has three pairs.
-        inflation: by what to multiply the model's standard deviations for them to be those that were found.
+        pairs: how many: those held out of all fitting, and those of the random start, a fold at a time.
+        r2: 1 - (mean squared error) / (that of the pairs' mean); 1 is perfect, 0 no better than the mean.
+        spearman: mean rank correlation of estimate and measurement within a row, over the rows of held-out pairs; NaN
+            where there is none.
+        errors: (pairs,) measured less estimated, in units of the row's spread (`Completion.spread`).
+        likeness: (pairs,) inner products of the samples' cues.
     """
 
     pairs: int
     r2: float
     spearman: float
-    inflation: float
+    errors: np.ndarray
+    likeness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,14 @@ class PartialMatrix:
         part: what was planned, with the samples' cues.
         rounds: the pairs that were chosen.
         held, fitted: the measured pairs, those held out of the fitting and all others.
+        random: which of the fitted pairs belong to the random start, (m,) bool.
     """
 
     part: Part
     rounds: tuple[Round, ...]
     held: Measured
     fitted: Measured
+    random: np.ndarray
 
     @property
     def complete(self) -> bool:
@@ -62,8 +69,10 @@ class PartialMatrix:
     @cached_property
     def completion(self) -> Completion:
         """The model that was fitted to the measured pairs, without the held-out ones."""
-        fitted = self.fitted
-        return Completion(self.part.row_cues, self.part.column_cues, fitted.rows, fitted.columns, fitted.values)
+        return self._fit(self.fitted)
+
+    def _fit(self, pairs: Measured) -> Completion:
+        return Completion(self.part.row_cues, self.part.column_cues, pairs.rows, pairs.columns, pairs.values)
 
     def measured(self) -> csr_array:
         """(r, c) float32: an entry for every scored pair, also where it is 0; sorted."""
@@ -87,21 +96,37 @@ class PartialMatrix:
         at = keys // columns, keys % columns
         return _sorted_csr(*at, mean.at(*at), self.part.shape)
 
-    def check(self) -> HeldOutCheck | None:
-        """The held-out pairs against their estimates; None where there are too few to say anything."""
-        held = self.held
-        if len(held.values) < 3:
+    @cached_property
+    def check(self) -> EstimateCheck | None:
+        """Random pairs against their estimates; None where there are too few to say anything."""
+        tested = [(self.completion, self.held)] if len(self.held.values) else []
+        places = np.flatnonzero(self.random)
+        if len(places) >= 2 * FOLDS:
+            for fold in range(FOLDS):
+                out = np.zeros(len(self.random), dtype=bool)
+                out[places[fold::FOLDS]] = True
+                tested.append((self._fit(_some(self.fitted, ~out)), _some(self.fitted, out)))
+        values = np.concatenate([pairs.values for _, pairs in tested]) if tested else np.empty(0)
+        if len(values) < FEWEST_TESTED:
             return None
-        estimate = self.completion.mean().at(held.rows, held.columns).astype(np.float64)
-        error, about_mean = held.values - estimate, held.values - self.fitted.values.mean()
-        spread = self.completion.noise[held.rows]
-        about = float((about_mean**2).mean())
-        return HeldOutCheck(
-            pairs=len(held.values),
-            r2=1 - float((error**2).mean()) / about if about > 0 else 0.0,
-            spearman=_spearman_within(held.rows, held.values, estimate),
-            inflation=float(np.sqrt(np.mean((error / spread) ** 2))),
+        errors = np.concatenate([pairs.values - _estimates(model, pairs) for model, pairs in tested])
+        spreads = np.concatenate([model.spread[pairs.rows] for model, pairs in tested])
+        variance = float(values.var())
+        return EstimateCheck(
+            pairs=len(values),
+            r2=1 - float((errors**2).mean()) / variance if variance > 0 else 0.0,
+            spearman=_spearman_within(self.held.rows, self.held.values, _estimates(self.completion, self.held)),
+            errors=errors / spreads,
+            likeness=np.concatenate([model.likeness(pairs.rows, pairs.columns) for model, pairs in tested]),
         )
+
+
+def _some(pairs: Measured, which: np.ndarray) -> Measured:
+    return Measured(pairs.rows[which], pairs.columns[which], pairs.values[which])
+
+
+def _estimates(completion: Completion, pairs: Measured) -> np.ndarray:
+    return completion.mean().at(pairs.rows, pairs.columns).astype(np.float64)
 
 
 def read_partial(
@@ -119,9 +144,9 @@ def read_partial(
             f"{int(np.isnan(values).sum()):,} pairs are missing or damaged on disk; "
             "continue the run on the Score page (or call score again), only those are scored"
         )
-    held = np.repeat([one.kind == "held-out" for one in rounds], [len(one.rows) for one in rounds])
-    split = [Measured(*(array[which] for array in (*everything, values))) for which in (held, ~held)]
-    return PartialMatrix(part, rounds, *split)
+    kinds = np.repeat([one.kind for one in rounds], [len(one.rows) for one in rounds])
+    measured, held = Measured(*everything, values), kinds == "held-out"
+    return PartialMatrix(part, rounds, _some(measured, held), _some(measured, ~held), (kinds == "random")[~held])
 
 
 def spread_out(

@@ -1,0 +1,146 @@
+"""How far a selection from some of the pairs can be trusted.
+
+What it would be worth, and what the greedy selection from all pairs would be worth, if every pair were scored, is not
+known; it is imagined. Each unscored pair is given its estimate plus an error, drawn from those of random pairs, about
+as alike, that the fit did not know (a bootstrap of residuals); a number of times over. Measured pairs keep what was
+measured.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
+from delift_core.utility.partial import EstimateCheck, PartialMatrix
+
+IMAGINED = 8
+ENOUGH = 0.97
+"""Share of what all pairs would allow, from which a selection passes as good."""
+
+_WHOLE_ROWS = 1_500  # rows up to which the whole matrix is imagined
+_SAMPLED_ROWS = 500
+_KINDS, _KIND_PAIRS = 5, 30  # of tested pairs by likeness, and the fewest of each
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBar:
+    """What a selection from some of the pairs is worth, of what the greedy selection from all of them would be.
+
+    Attributes:
+        pairs: scored pairs; `share` of all, without those of a sample with itself.
+        check: the estimates on random pairs.
+        ratio: estimate of f(A) / f(A_exact), the mean over the imagined matrices.
+        low, high: smallest and largest of them.
+        bound: the ratio is to what no selection can exceed, and so too low rather than too high (large pools).
+    """
+
+    pairs: int
+    share: float
+    check: EstimateCheck
+    ratio: float
+    low: float
+    high: float
+    bound: bool
+
+    @property
+    def enough(self) -> bool:
+        """Whether the budget of pairs was large enough."""
+        return self.ratio >= ENOUGH
+
+    @property
+    def share_needed(self) -> float:
+        """Share of the pairs that should be enough: what is lost is taken to shrink as pairs are added, in proportion
+        to those that are not scored yet."""
+        if self.enough:
+            return self.share
+        allowed = (1 - ENOUGH) / (1 - self.ratio)
+        return min(1.0, 1 - (1 - self.share) * allowed)
+
+    @property
+    def sentence(self) -> str:
+        """The same for the curator."""
+        check = self.check
+        order = "" if np.isnan(check.spearman) else f", order within a row (Spearman) {check.spearman:.2f}"
+        least = " at least" if self.bound else ""
+        found = (
+            f"{self.share:.0%} of the pairs are scored. The selection reaches an estimated {self.ratio:.0%}{least} "
+            f"({self.low:.0%} to {self.high:.0%}) of what scoring every pair would. Estimates of pairs, checked on "
+            f"{check.pairs:,} random ones that they did not know: R² {check.r2:.2f}{order}."
+        )
+        if self.enough:
+            return found
+        return f"{found} More pairs would help: score about {self.share_needed:.0%} of them."
+
+
+def error_bar(
+    matrix: PartialMatrix, kernel: Kernel, places: np.ndarray, chosen: np.ndarray, *, seed: int = 0
+) -> ErrorBar | None:
+    """The error bar of a selection; None where every pair was scored, or too few were held out to say anything.
+
+    Args:
+        matrix: the pool's, of its samples without repeats, in the metric of the kernel.
+        kernel: (r, n) represented kernel of the measured pairs, pool rows first.
+        places: (n,) row of `matrix` that each pool position stands for.
+        chosen: (k,) positions in the pool.
+        seed: the same input and seed give the same answer.
+    """
+    check = matrix.check
+    if matrix.complete or check is None:
+        return None
+    generator = np.random.default_rng(seed)
+    whole = len(places) <= _WHOLE_ROWS
+    rows = np.arange(len(places)) if whole else np.sort(generator.permutation(len(places))[:_SAMPLED_ROWS])
+    ratios = []
+    for imagined in _imagined(matrix, check, kernel, places, rows, generator):
+        reached = float(imagined[:, chosen].max(axis=1).sum())
+        best = _best(imagined, len(chosen)) if whole else float(imagined.max(axis=1).sum())
+        ratios.append(min(1.0, reached / best) if best > 0 else 1.0)
+    scored = len(matrix.held.values) + len(matrix.fitted.values)
+    share = scored / matrix.part.options
+    return ErrorBar(scored, share, check, float(np.mean(ratios)), min(ratios), max(ratios), bound=not whole)
+
+
+def _imagined(
+    matrix: PartialMatrix,
+    check: EstimateCheck,
+    kernel: Kernel,
+    places: np.ndarray,
+    rows: np.ndarray,
+    generator: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    """Complete kernels of some pool rows, and of any rows beyond the pool's: (m, n) float32 each."""
+    n = len(places)
+    measured = csr_array(kernel)
+    known = measured[rows].toarray()
+    rest = measured[n:].toarray() if measured.shape[0] > n and len(rows) == n else np.empty((0, n), dtype=np.float32)
+    scored = matrix.measured()[places[rows]][:, places].toarray() != 0
+    scored |= known > 0
+    scored[np.arange(len(rows)), rows] = True
+    mean, completion = matrix.completion.mean(), matrix.completion
+    estimate = mean.block(places[rows])[:, places]
+    spread = completion.spread[places[rows], None]
+    edges = _edges(check)
+    kind = np.digitize(completion.likeness_block(places[rows])[:, places], edges)
+    of_kind = [check.errors[np.digitize(check.likeness, edges) == one] for one in range(len(edges) + 1)]
+    for _ in range(IMAGINED):
+        error = np.empty(estimate.shape)
+        for one, errors in enumerate(of_kind):
+            here = kind == one
+            error[here] = generator.choice(errors, int(here.sum()))
+        drawn = np.maximum(estimate + spread * error, 0)
+        yield np.concatenate([np.where(scored, known, drawn).astype(np.float32), rest])
+
+
+def _edges(check: EstimateCheck) -> np.ndarray:
+    """Degrees of likeness that part the tested pairs evenly: like pairs err more than unlike ones."""
+    kinds = max(1, min(_KINDS, check.pairs // _KIND_PAIRS))
+    edges = np.unique(np.quantile(check.likeness, np.arange(1, kinds) / kinds))
+    above: np.ndarray = edges[edges > check.likeness.min()]
+    return above
+
+
+def _best(kernel: np.ndarray, count: int) -> float:
+    return float(greedy_order(kernel).gains[:count].sum())

@@ -1,0 +1,86 @@
+"""The error bar of a selection from some of the pairs, against matrices that are known in full."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from delift_core.reliability import ErrorBar, error_bar
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.objectives import clamp
+from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds
+from delift_core.utility.partial import EstimateCheck, PartialMatrix
+
+N = 60
+
+
+def world(seed: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """Cues (N, 6) and the utilities (N, N) that follow from them, but for noise."""
+    generator = np.random.default_rng(seed)
+    cues = generator.normal(size=(N, 6))
+    cues /= np.linalg.norm(cues, axis=1, keepdims=True)
+    bilinear = cues @ generator.normal(size=(6, 6)) @ cues.T
+    rows = generator.normal(size=(N, 1))
+    return cues.astype(np.float32), 0.02 * (bilinear + 0.5 * rows + noise * generator.normal(size=(N, N)))
+
+
+def scored_in_part(cues: np.ndarray, utilities: np.ndarray, share: float) -> PartialMatrix:
+    part = Part(cues, cues, round(share * N * (N - 1)), same=True)
+    rounds = opening_rounds(part, 0)
+    while True:
+        fit = [one for one in rounds if one.kind != "held-out"]
+        rows, columns = (np.concatenate([getattr(one, name) for one in fit]) for name in ("rows", "columns"))
+        fitted = Measured(rows, columns, utilities[rows, columns])
+        more = next_round(part, fitted, keys_of(part, rounds), 0)
+        if more is None:
+            break
+        rounds = (*rounds, more)
+    held = Measured(rounds[0].rows, rounds[0].columns, utilities[rounds[0].rows, rounds[0].columns])
+    kinds = np.repeat([one.kind for one in fit], [len(one.rows) for one in fit])
+    return PartialMatrix(part, rounds, held, fitted, kinds == "random")
+
+
+def reached(matrix: PartialMatrix, utilities: np.ndarray) -> tuple[float, ErrorBar | None]:
+    """What a selection of 30 % from the measured pairs truly reaches, of that from all, and what is said of it."""
+    measured = matrix.measured()
+    kernel = csr_array((clamp(measured.data), measured.indices, measured.indptr), shape=measured.shape)
+    exact = clamp(utilities).astype(np.float32)
+    np.fill_diagonal(exact, 0)
+    chosen, best = (greedy_order(one).order[: N * 3 // 10] for one in (kernel, exact))
+    truth = exact[:, chosen].max(axis=1).sum() / exact[:, best].max(axis=1).sum()
+    return float(truth), error_bar(matrix, kernel, np.arange(N), chosen)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.6])
+def test_the_estimated_ratio_is_near_the_truth_on_smooth_worlds(noise: float) -> None:
+    found = [reached(scored_in_part(*world(seed, noise), 0.25), world(seed, noise)[1]) for seed in range(4)]
+    truths, bars = zip(*found, strict=True)
+    assert min(truths) > 0.9
+    assert all(bar is not None and bar.low <= bar.ratio <= bar.high <= 1 for bar in bars)
+    assert np.mean([bar.ratio for bar in bars]) == pytest.approx(np.mean(truths), abs=0.05)
+    assert all(bar.check.r2 > 0.3 for bar in bars)
+
+
+def test_a_world_without_order_has_no_explained_variance_and_asks_for_more_pairs() -> None:
+    generator = np.random.default_rng(0)
+    cues, _ = world(0, 0)
+    utilities = 0.02 * generator.normal(size=(N, N))
+    truth, bar = reached(scored_in_part(cues, utilities, 0.1), utilities)
+    assert bar is not None and bar.check.r2 < 0.1 and not bar.enough
+    assert bar.ratio == pytest.approx(truth, abs=0.1)
+    assert bar.share < bar.share_needed <= 1
+    assert f"score about {bar.share_needed:.0%} of them" in bar.sentence
+
+
+def test_all_pairs_need_no_error_bar() -> None:
+    cues, utilities = world(1, 0.1)
+    matrix = scored_in_part(cues, utilities, 1.0)
+    assert matrix.complete
+    assert reached(matrix, utilities)[1] is None
+
+
+def test_what_is_enough_is_not_asked_to_grow() -> None:
+    check = EstimateCheck(100, 0.5, float("nan"), np.zeros(100), np.zeros(100))
+    good, poor = ErrorBar(10, 0.2, check, 0.98, 0.97, 0.99, False), ErrorBar(10, 0.2, check, 0.94, 0.9, 0.95, True)
+    assert good.enough and good.share_needed == 0.2 and "Spearman" not in good.sentence
+    assert not poor.enough and poor.share_needed == pytest.approx(0.6)
+    assert "an estimated 94% at least" in poor.sentence
