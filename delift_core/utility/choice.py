@@ -27,6 +27,7 @@ DRAWS = 8
 ALL_OPTIONS = 2_048  # columns up to which every pair is considered; above, the likeliest of each row
 LIKELIEST = 256
 _BLOCK_ENTRIES = 2_000_000
+_GATHERED = 16  # an entry that is picked out takes the room of a whole vector
 _HURDLE = 0.5  # of a row's best measured help, which a pair has to exceed to be of use
 
 Kind = Literal["random", "alike", "chosen", "held-out"]
@@ -229,7 +230,7 @@ def _candidates(mean: Surface) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of seekers (b,) with the options (b, m) that are considered for them; -1 stands for none."""
     seekers, options = len(mean.left), len(mean.right)
     width = options if _all_are_options(mean) else LIKELIEST
-    step = max(1, _BLOCK_ENTRIES // width)
+    step = max(1, _BLOCK_ENTRIES // (width if _all_are_options(mean) else _GATHERED * width))
     search = None if _all_are_options(mean) else ProductSearch(mean.right)
     for start in range(0, seekers, step):
         block = np.arange(start, min(start + step, seekers))

@@ -1,0 +1,260 @@
+"""How much of the objective a selection keeps when only some pairs are scored: f(A) / f(A_exact) at equal budgets.
+
+    python -m benchmarks.retention                         # the stored matrices, in minutes
+    python -m benchmarks.retention --score FILE --rows 200 # scores every pair of FILE's first rows anew, in hours
+
+A is the greedy FL selection of 30 % of the rows from what a method knows; f is always taken on the exact kernel. The
+stored matrices (benchmarks/retention-*.npz) hold the statistics of every pair, float32, and what is known of each row
+before a pair is scored, as vectors, without any text; `--score` makes such a file with the bundled model. Methods at
+the same number of scored pairs:
+
+    ours              the app's own plan: rounds with a completion model
+    alike             each row with the samples of the nearest cues (our cues, no rounds)
+    embedding-nearest each row with the nearest by the model's embedding
+    tf-idf-nearest    each row with the nearest by TF-IDF over prompt and response
+    random pairs      as many for each row
+    landmark rows     all pairs of some random rows
+    landmark columns  all pairs of some random columns
+    MLP on embeddings NN-CIFT's regressor (arXiv 2502.09969: a hidden layer of 100) on random pairs; A from estimates
+    embedding FL      no pair scored: FL on cosine similarity
+    random subset     no pair scored
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from delift_core.reliability import error_bar
+from delift_core.selection.greedy import greedy_order
+from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds
+from delift_core.utility.cues import Known, cue_vectors
+from delift_core.utility.metrics import utility
+from delift_core.utility.partial import PartialMatrix
+
+HERE = Path(__file__).parent
+SHARES = (0.05, 0.10, 0.25)
+BUDGET = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A pool of which every pair was scored.
+
+    Attributes:
+        cues: (n, d) as `utility.cues` makes them; embeddings: (n, e); tf_idf: (n, n) cosine similarity of the texts.
+        utilities: (n, n) float32 with NaN on the diagonal.
+    """
+
+    name: str
+    cues: np.ndarray
+    embeddings: np.ndarray
+    tf_idf: np.ndarray
+    utilities: np.ndarray
+
+    @property
+    def kernel(self) -> np.ndarray:
+        """(n, n) float32, 0 on the diagonal."""
+        kernel: np.ndarray = np.nan_to_num(np.maximum(self.utilities, 0))
+        return kernel
+
+
+def read_truth(path: Path) -> Truth:
+    """A stored matrix."""
+    with np.load(path) as stored:
+        alone, tokens, pairs = stored["alone"], stored["tokens"], stored["pairs"]
+        columns = [utility(alone, pairs[:, j], tokens, "euclidean") for j in range(len(pairs))]
+        vectors = [stored[name].astype(np.float32) for name in ("cues", "embeddings", "tf_idf")]
+    matrix = np.column_stack(columns)
+    np.fill_diagonal(matrix, np.nan)
+    return Truth(path.stem.removeprefix("retention-"), *vectors, matrix)
+
+
+def score(file: Path, rows: int, workspace_folder: Path) -> Path:
+    """Scores every pair of a file's first rows with the bundled model, and stores them beside this script."""
+    from delift_core.jobs.runs import open_run, run_here
+    from delift_core.samples import Dataset
+    from delift_core.sources import load_file
+    from delift_core.workspace import RunSpec, Workspace
+
+    whole = load_file(file, name=file.stem)
+    pool = Dataset(whole.name, whole.format, whole.mapping, tuple(whole.samples[:rows]))
+    with Workspace.open(workspace_folder) as workspace:
+        added = workspace.datasets.add(pool, role="pool", origin=str(file))
+        spec = RunSpec(added.id, None, None, "bundled", "auto", "cpu", "mixed")
+        run = open_run(workspace, run_here(workspace, spec, publish=lambda progress: None).id)
+        names = [sample.content_hash for sample in run.pool]
+        pairs = np.stack([run.store.pair_statistics(names, name) for name in names], axis=1)
+        texts = [(sample.prompt, sample.response) for sample in run.pool]
+        known = Known(*zip(*texts, strict=True), run.alone())
+        return store(HERE / f"retention-{file.stem}-{len(names)}.npz", known, pairs)
+
+
+def store(path: Path, known: Known, pairs: np.ndarray) -> Path:
+    """Writes a matrix: (n, n, 2) statistics, [helped, helper]; vectors in half precision."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [f"{prompt} {response}" for prompt, response in zip(known.prompts, known.responses, strict=True)]
+    matrix = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
+    np.savez_compressed(
+        path,
+        pairs=pairs.astype(np.float32),
+        alone=known.alone.statistics,
+        tokens=known.alone.tokens,
+        cues=cue_vectors(known).astype(np.float16),
+        embeddings=known.alone.embeddings.astype(np.float16),
+        tf_idf=(matrix @ matrix.T).toarray().astype(np.float16),
+    )
+    return path
+
+
+def order(kernel: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` columns of the greedy order."""
+    return greedy_order(np.ascontiguousarray(kernel, dtype=np.float32)).order[:count]
+
+
+class Pool:
+    """One truth, and every method's selection from it."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.truth, self.kernel, self.n = truth, truth.kernel, len(truth.utilities)
+        self.count = round(BUDGET * self.n)
+        self.exact = order(self.kernel, self.count)
+        self.best = self.value(self.exact)
+        self.cues = truth.cues
+        self.embeddings = truth.embeddings - truth.embeddings.mean(axis=0)
+        self.embeddings /= np.linalg.norm(self.embeddings, axis=1, keepdims=True)
+
+    def value(self, chosen: np.ndarray) -> float:
+        """f on the exact kernel."""
+        return float(self.kernel[:, chosen].max(axis=1).sum())
+
+    def from_mask(self, scored: np.ndarray) -> np.ndarray:
+        """The selection from the pairs that a mask says were scored."""
+        return order(np.where(scored, self.kernel, 0), self.count)
+
+    def nearest(self, similarity: np.ndarray, each: int) -> np.ndarray:
+        """Mask of each row's most similar others."""
+        similarity = similarity.copy()
+        np.fill_diagonal(similarity, -np.inf)
+        scored = np.zeros((self.n, self.n), dtype=bool)
+        scored[np.arange(self.n)[:, None], np.argsort(-similarity, axis=1)[:, :each]] = True
+        return scored
+
+    def random_pairs(self, each: int, generator: np.random.Generator) -> np.ndarray:
+        """Mask of as many random others of each row."""
+        return self.nearest(generator.random((self.n, self.n)), each)
+
+    def regressor(self, scored: np.ndarray, seed: int) -> np.ndarray:
+        """The selection from an MLP's estimates of all pairs, trained on the scored ones."""
+        from sklearn.neural_network import MLPRegressor
+
+        rows, columns = np.nonzero(scored)
+        values = self.truth.utilities[rows, columns]
+        scale = float(values.std())
+        model = MLPRegressor(hidden_layer_sizes=(100,), max_iter=200, early_stopping=True, random_state=seed)
+        model.fit(np.hstack([self.embeddings[rows], self.embeddings[columns]]), values / scale)
+        every = np.indices((self.n, self.n)).reshape(2, -1)
+        estimate = model.predict(np.hstack([self.embeddings[every[0]], self.embeddings[every[1]]]))
+        kernel = np.maximum(estimate.reshape(self.n, self.n), 0)
+        np.fill_diagonal(kernel, 0)
+        return order(kernel, self.count)
+
+    def ours(self, share: float, seed: int) -> tuple[np.ndarray, float]:
+        """The app's plan: the selection, and its own estimate of f(A) / f(A_exact)."""
+        part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), same=True)
+        rounds = opening_rounds(part, seed)
+        while True:
+            fit = tuple(one for one in rounds if one.kind != "held-out")
+            more = next_round(part, self.measured(fit), keys_of(part, rounds), seed)
+            if more is None:
+                break
+            rounds = (*rounds, more)
+        kinds = np.repeat([one.kind for one in fit], [len(one.rows) for one in fit])
+        matrix = PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit), kinds == "random")
+        kernel = matrix.measured()
+        kernel.data = np.maximum(kernel.data, 0)
+        chosen = order(kernel.toarray(), self.count)
+        bar = error_bar(matrix, csr_array(kernel), np.arange(self.n), chosen, seed=seed)
+        return chosen, bar.ratio if bar else 1.0
+
+    def measured(self, rounds: tuple[object, ...]) -> Measured:
+        """The utilities of the pairs of some rounds."""
+        rows, columns = (np.concatenate([getattr(one, name) for one in rounds]) for name in ("rows", "columns"))
+        return Measured(rows, columns, self.truth.utilities[rows, columns].astype(np.float64))
+
+
+def methods(pool: Pool, share: float) -> dict[str, Callable[[int], np.ndarray]]:
+    """Every method but ours, by name: from a seed to a selection."""
+    each = round(share * (pool.n - 1))
+    some = round(share * pool.n)
+
+    def rows(seed: int) -> np.ndarray:
+        return order(pool.kernel[np.random.default_rng(seed).permutation(pool.n)[:some]], pool.count)
+
+    def columns(seed: int) -> np.ndarray:
+        mask = np.zeros((pool.n, pool.n), dtype=bool)
+        mask[:, np.random.default_rng(seed).permutation(pool.n)[:some]] = True
+        return pool.from_mask(mask)
+
+    cosine = (1 + pool.embeddings @ pool.embeddings.T) / 2
+    np.fill_diagonal(cosine, 0)
+    return {
+        "alike": lambda seed: pool.from_mask(pool.nearest(pool.cues @ pool.cues.T, each)),
+        "embedding-nearest": lambda seed: pool.from_mask(pool.nearest(pool.embeddings @ pool.embeddings.T, each)),
+        "tf-idf-nearest": lambda seed: pool.from_mask(pool.nearest(pool.truth.tf_idf, each)),
+        "random pairs": lambda seed: pool.from_mask(pool.random_pairs(each, np.random.default_rng(seed))),
+        "landmark rows": rows,
+        "landmark columns": columns,
+        "MLP on embeddings": lambda seed: pool.regressor(pool.random_pairs(each, np.random.default_rng(seed)), seed),
+        "embedding FL": lambda seed: order(cosine, pool.count),
+        "random subset": lambda seed: np.random.default_rng(seed).permutation(pool.n)[: pool.count],
+    }
+
+
+def report(truth: Truth, seeds: int) -> None:
+    """Prints the table of one data set."""
+    pool = Pool(truth)
+    print(f"\n### {truth.name}: {pool.n} rows, {pool.count} chosen, mean of {seeds} seeds\n")
+    print("| method | pairs | f(A)/f(A_exact) | least | overlap | own estimate | its largest error |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for share in SHARES:
+        found = [pool.ours(share, seed) for seed in range(seeds)]
+        errors = [estimate - pool.value(chosen) / pool.best for chosen, estimate in found]
+        mean = np.mean([estimate for _, estimate in found])
+        line(pool, "**ours**", share, [chosen for chosen, _ in found], f"{mean:.3f} | {np.abs(errors).max():.3f}")
+        for name, select in methods(pool, share).items():
+            line(pool, name, share, [select(seed) for seed in range(seeds)], "")
+
+
+def line(pool: Pool, name: str, share: float, selections: list[np.ndarray], rest: str) -> None:
+    """Prints one line of the table."""
+    ratios = [pool.value(chosen) / pool.best for chosen in selections]
+    overlap = np.mean([len(np.intersect1d(chosen, pool.exact)) / pool.count for chosen in selections])
+    print(
+        f"| {name} | {share:.0%} | {np.mean(ratios):.3f} | {min(ratios):.3f} | {overlap:.0%} | {rest or ' | '} |",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--score", type=Path, metavar="FILE", help="score every pair of this file's first rows anew")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument(
+        "--workspace", type=Path, default=Path("retention-workspace"), help="where scored pairs are kept"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.score:
+        print(f"stored as {score(arguments.score, arguments.rows, arguments.workspace)}")
+    for path in sorted(HERE.glob("retention-*.npz")):
+        report(read_truth(path), arguments.seeds)
+
+
+if __name__ == "__main__":
+    main()

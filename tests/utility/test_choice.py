@@ -1,0 +1,151 @@
+"""Choosing pairs: budgets kept to the pair, no pair twice, better than chance, the same each time."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delift_core.utility import choice
+from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds
+from delift_core.utility.completion import Completion, Variances
+from delift_core.utility.nearest import ProductSearch
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def world(rows: int, columns: int, seed: int = 0, noise: float = 0.2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cues of both sides, and utilities that follow from them, but for noise."""
+    generator = np.random.default_rng(seed)
+    row_cues, column_cues = (unit(generator.normal(size=(count, 5))) for count in (rows, columns))
+    smooth = row_cues @ generator.normal(size=(5, 5)) @ column_cues.T + 0.5 * generator.normal(size=(rows, 1))
+    return row_cues, column_cues, 0.02 * (smooth + noise * generator.normal(size=(rows, columns)))
+
+
+def planned(part: Part, utilities: np.ndarray, seed: int = 0) -> tuple[Round, ...]:
+    rounds = opening_rounds(part, seed)
+    while True:
+        fit = [one for one in rounds if one.kind != "held-out"]
+        rows, columns = (np.concatenate([getattr(one, name) for one in fit]) for name in ("rows", "columns"))
+        more = next_round(part, Measured(rows, columns, utilities[rows, columns]), keys_of(part, rounds), seed)
+        if more is None:
+            return rounds
+        rounds = (*rounds, more)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(2, 14),
+    st.integers(2, 14),
+    st.floats(0.05, 1.0),
+    st.booleans(),
+    st.sampled_from(["row", "column", "same"]),
+)
+def test_a_plan_spends_its_budget_to_the_pair_and_no_pair_twice(
+    rows: int, columns: int, share: float, repeated: bool, kind: str
+) -> None:
+    row_cues, column_cues, utilities = world(rows, rows if kind == "same" else columns)
+    if repeated:
+        row_cues[:] = row_cues[0]  # nothing tells the rows apart
+    if kind == "same":
+        column_cues = row_cues
+    whole = utilities.size - (rows if kind == "same" else 0)
+    part = Part(row_cues, column_cues, max(2, round(share * whole)), per_column=kind == "column", same=kind == "same")
+    rounds = planned(part, utilities)
+    keys = keys_of(part, rounds)
+    assert len(keys) == len(np.unique(keys)) == min(part.total, whole)
+    assert keys.min() >= 0 and keys.max() < utilities.size
+    if kind == "same":
+        assert (keys // part.shape[1] != keys % part.shape[1]).all()
+
+
+def test_the_same_input_gives_the_same_pairs_and_a_larger_budget_begins_with_a_smaller_ones_random_start() -> None:
+    cues, _, utilities = world(40, 40)
+    plans = [planned(Part(cues, cues, total, same=True), utilities) for total in (400, 400, 700)]
+    for one, other in zip(plans[0], plans[1], strict=True):
+        assert one.kind == other.kind
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.columns, other.columns)
+    assert plans[0][0].kind == "held-out" and len(plans[0][0].rows) == 20
+
+
+@pytest.mark.parametrize("per_column", [False, True])
+def test_chosen_pairs_hold_more_of_the_large_utilities_than_chance(per_column: bool) -> None:
+    for seed in range(3):
+        row_cues, column_cues, utilities = world(40, 30, seed)
+        part = Part(row_cues, column_cues, round(0.25 * utilities.size), per_column=per_column)
+        scored = np.zeros(utilities.shape, dtype=bool)
+        for one in planned(part, utilities, seed):
+            scored[one.rows, one.columns] = True
+        axis = 0 if per_column else 1
+        best = scored[utilities == utilities.max(axis=axis, keepdims=True)].mean()
+        assert best > 0.45  # a quarter by chance
+
+
+def test_many_columns_are_searched_instead_of_walked_with_nearly_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cues, _, utilities = world(80, 80)
+    part = Part(cues, cues, 1600, same=True)
+    walked = keys_of(part, planned(part, utilities))
+    monkeypatch.setattr(choice, "ALL_OPTIONS", 10)
+    monkeypatch.setattr(choice, "LIKELIEST", 60)
+    searched = keys_of(part, planned(part, utilities))
+    assert len(searched) == len(walked) == 1600
+    assert len(np.intersect1d(walked, searched)) > 1100
+
+
+def test_the_posterior_is_that_of_the_dense_formula_and_draws_scatter_about_it() -> None:
+    row_cues, column_cues, utilities = world(9, 7)
+    generator = np.random.default_rng(1)
+    keys = np.sort(generator.permutation(63)[:30])
+    rows, columns = keys // 7, keys % 7
+    model = Completion(row_cues, column_cues, rows, columns, utilities[rows, columns])
+    v, every = Variances(), np.indices((9, 7)).reshape(2, -1)
+
+    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        same_row, same_column = a[0][:, None] == b[0], a[1][:, None] == b[1]
+        alike_rows, alike_columns = (
+            (row_cues @ row_cues.T)[np.ix_(a[0], b[0])],
+            (column_cues @ column_cues.T)[np.ix_(a[1], b[1])],
+        )
+        likeness = row_cues @ column_cues.T
+        return (
+            v.row * same_row
+            + v.column * same_column
+            + v.likeness * np.outer(likeness[a[0], a[1]], likeness[b[0], b[1]])
+            + v.common * alike_rows * alike_columns
+            + v.taste * same_row * alike_columns
+        )
+
+    seen = np.stack([rows, columns])
+    noise = v.noise * np.exp(v.noise_likeness * (row_cues @ column_cues.T)[rows, columns])
+    scaled = utilities[rows, columns] / model.spread[rows]
+    data = (scaled - scaled.mean()) / scaled.std()
+    expected = covariance(every, seen) @ np.linalg.solve(covariance(seen, seen) + np.diag(noise), data)
+    expected = model.spread[every[0]] * (scaled.mean() + scaled.std() * expected)
+    found = model.mean().at(*every)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(model.mean().block(slice(None)).ravel(), found, rtol=1e-4, atol=1e-7)
+    draws = np.stack([model.draw(np.random.default_rng(seed)).at(*every) for seed in range(300)])
+    spread = draws.std(axis=0)
+    assert (np.abs(draws.mean(axis=0) - expected) < 4.5 * spread / np.sqrt(300) + 1e-6).all()
+
+
+def test_utilities_that_are_all_equal_are_completed_with_that_value() -> None:
+    cues, _, _ = world(6, 6)
+    rows = np.arange(6)
+    model = Completion(cues, cues, rows, (rows + 1) % 6, np.full(6, 0.25))
+    np.testing.assert_allclose(model.mean().block(slice(None)), 0.25, rtol=1e-5)
+
+
+def test_search_by_cells_finds_nearly_what_the_exact_one_does() -> None:
+    generator = np.random.default_rng(0)
+    items, queries = generator.normal(size=(4000, 8)), generator.normal(size=(50, 8))
+    exact = ProductSearch(items).largest(queries, 10)
+    np.testing.assert_array_equal(
+        exact, np.argsort(-(queries.astype(np.float32) @ items.T.astype(np.float32)), axis=1)[:, :10]
+    )
+    cells = ProductSearch(items, exact_items=100).largest(queries, 10)
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(exact, cells, strict=True)]) > 8
