@@ -37,8 +37,9 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
         st.metric("Random", f"{random.mean:,.3g}", f"± {random.std:,.2g}, 20 draws", border=True, **chip)
         st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
     ratio = selection.certificate.ratio
+    scored = "" if problem.partial is None else ", by the scored pairs,"
     st.caption(
-        f"Certificate: no subset of this size can cover more than {1 / ratio:.2f} times as much."
+        f"Certificate: no subset of this size can{scored} cover more than {1 / ratio:.2f} times as much."
         if ratio > 0
         else "Certificate: nothing is covered, so nothing can be certified."
     )
@@ -56,7 +57,10 @@ def warnings(problem: SelectionProblem, selection: Selection) -> None:
         st.warning(plain(caution), icon=":material/warning:")
     bar = error_bar(problem, selection)
     if bar is not None:
-        (st.caption if bar.enough else st.warning)(plain(bar.sentence))
+        if bar.enough:
+            st.caption(plain(bar.sentence))
+        else:
+            st.warning(plain(bar.sentence), icon=":material/percent:")
     if len(selection.chosen) > selection.greedy.useful:
         st.warning(
             f"After {selection.greedy.useful:,} rows nothing more is covered: the rest of the budget is filled with "

@@ -90,7 +90,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResultEntry:
-    """How good the selection is, in units of the metric.
+    """How good the selection is by the pairs that were scored, in units of the metric.
 
     Attributes:
         value: objective of what the optimiser chose.
