@@ -13,10 +13,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from delift_core.curation import keep_selection, pose
+from delift_core.jobs.map_layout import layout_path
+from delift_core.jobs.runs import Utilities, open_run
 from delift_core.models import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
+from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility.choice import HELD_OUT_SHARE, Round
+from delift_core.utility.metrics import utility
 from delift_core.utility.pairs import PairBudget
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.planned import PlanFile, UniqueSamples
@@ -107,6 +113,48 @@ def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.rando
     return pairs
 
 
+def assemble(workspace: Workspace, run_id: str) -> None:
+    """Puts the utilities together from the blocks, without estimates, and keeps them where the app looks for them."""
+    run = open_run(workspace, run_id)
+    hashes = [sample.content_hash for sample in run.pool]
+    own, parts = run.measures(), []
+    for first in range(0, len(hashes), TOPIC):
+        names = hashes[first : first + TOPIC]
+        rows = slice(first, first + len(names))
+        for column, name in enumerate(names):
+            values = utility(
+                own.statistics[rows], run.store.pair_statistics(names, name), own.tokens[rows], "euclidean"
+            )
+            parts.append((np.arange(first, first + len(names)), np.full(len(names), first + column), values))
+    rows_, columns, values = (np.concatenate(part) for part in zip(*parts, strict=True))
+    itself = rows_ == columns
+    diagonal = np.zeros(len(hashes), dtype=np.float32)
+    diagonal[rows_[itself]] = values[itself]
+    pool = csr_array((values[~itself], (rows_[~itself], columns[~itself])), shape=(len(hashes), len(hashes)))
+    pool.sort_indices()
+    run.keep_utilities(Utilities(pool, diagonal, None, None), "euclidean")
+
+
+def select(folder: Path) -> None:
+    """A selection of 10 % of the rows."""
+    with Workspace.open(folder) as workspace:
+        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
+        keep_selection(workspace, problem, problem.select(Budget("percent", 10)), name="a tenth")
+
+
+def keep_layout(folder: Path) -> None:
+    """A map, as a grid of topics: how UMAP takes its time is measured elsewhere."""
+    with Workspace.open(folder) as workspace:
+        run = open_run(workspace, "r1")
+        rng = np.random.default_rng(0)
+        topics = np.arange(len(run.pool)) // TOPIC
+        side = int(np.ceil((topics.max() + 1) ** 0.5))
+        places = np.stack([topics % side, topics // side], axis=1) + rng.normal(0, 0.3, (len(run.pool), 2))
+        path = layout_path(run)
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, places.astype(np.float32))
+
+
 def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
     """Makes the workspace with its finished run r1, which has no selection yet."""
     rng = np.random.default_rng(seed)
@@ -119,7 +167,9 @@ def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
         store = PairStore.open(workspace.utility_folder, context)
         n_pairs = write_utilities(store, dataset.samples, rng)
         write_plan(store, tuple(sample.content_hash for sample in dataset.samples), pairs, rng)
-        return workspace.runs.set_status(run.id, "done", context_key=context.key, n_pairs=n_pairs)
+        done = workspace.runs.set_status(run.id, "done", context_key=context.key, n_pairs=n_pairs)
+        assemble(workspace, run.id)
+        return done
 
 
 def main() -> None:

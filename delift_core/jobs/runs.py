@@ -95,9 +95,8 @@ class ScoredRun:
         parts = self.partial(metric)
         if parts is not None and not all(part.complete for part in parts.values()):
             made = self._from_parts(parts, metric)
-            if kept is not None:
-                with suppress(OSError):  # no room to keep them: they are put together again the next time
-                    kept.write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+            with suppress(OSError):  # no room to keep them: they are put together again the next time
+                self.keep_utilities(made, metric)
             return made
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
         matrix = self.store.utility_matrix(pool, pool, metric)
@@ -133,6 +132,20 @@ class ScoredRun:
         return {
             name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
         }
+
+    def keep_utilities(self, made: Utilities, metric: Metric) -> None:
+        """Keeps the utilities of a run on a budget, so that they are read the next time.
+
+        Raises:
+            OSError: the disk is full or the folder may not be written to.
+        """
+        kept = self._assembled(metric)
+        if kept is not None:
+            kept.write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+
+    def measures(self) -> Alone:
+        """The pool samples' own numbers, without embeddings."""
+        return self.store.measures(_hashes(self.pool))
 
     def _assembled(self, metric: Metric) -> AssembledFile | None:
         """Where the utilities of a run on a budget are kept; a run of all pairs has no need of it."""
@@ -174,7 +187,7 @@ class ScoredRun:
 
     def response_tokens(self) -> np.ndarray:
         """(n,) int64 tokens of each pool sample's response."""
-        return self.store.measures(_hashes(self.pool)).tokens
+        return self.measures().tokens
 
     def embeddings(self) -> np.ndarray:
         """(n + t + e, d) float32 model embeddings of pool, target and existing samples, in this order."""
@@ -182,7 +195,7 @@ class ScoredRun:
 
     def token_counts(self) -> np.ndarray:
         """(n,) int64 tokens of each pool sample, prompt and response."""
-        alone = self.store.measures(_hashes(self.pool))
+        alone = self.measures()
         total: np.ndarray = alone.prompt_tokens + alone.tokens
         return total
 

@@ -1,7 +1,7 @@
 """Which key was held while the mouse drew on a chart: the chart itself does not say.
 
-A piece of JavaScript of our own listens to the mouse over one container. It says the way of picking when the button is
-released, before the chart, which waits for calm, says what was picked.
+A piece of JavaScript of our own listens to the mouse over one container. It says the way of picking when the button goes
+down, since the chart may say what is inside as soon as the mouse rests, before the button is released.
 """
 
 from typing import cast
@@ -14,21 +14,14 @@ from pages.ui.picks import Way
 _SCRIPT = """
 export default function ({ data, setStateValue }) {
     const chart = () => document.querySelector(".st-key-" + data.container);
-    let held = null, said = data.way;
+    let said = data.way;
     const down = (event) => {
         if (!chart()?.contains(event.target)) return;
-        held = event.shiftKey ? "add" : event.ctrlKey || event.metaKey ? "remove" : "only";
-    };
-    const up = () => {
-        if (held !== null && held !== said) { said = held; setStateValue("way", held); }
-        held = null;
+        const held = event.shiftKey ? "add" : event.ctrlKey || event.metaKey ? "remove" : "only";
+        if (held !== said) { said = held; setStateValue("way", held); }
     };
     document.addEventListener("pointerdown", down, true);
-    document.addEventListener("pointerup", up, true);
-    return () => {
-        document.removeEventListener("pointerdown", down, true);
-        document.removeEventListener("pointerup", up, true);
-    };
+    return () => document.removeEventListener("pointerdown", down, true);
 }
 """
 
