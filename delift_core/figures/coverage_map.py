@@ -196,7 +196,7 @@ def _option(
             "yAxisIndex": "all",
             "throttleType": "debounce",
             "throttleDelay": 300,
-            "outOfBrush": {"opacity": 0.12},
+            "outOfBrush": {"opacity": 0.3},
         },
         "dataZoom": [
             {"type": "inside", "xAxisIndex": 0, "filterMode": "none"},

@@ -1,7 +1,7 @@
 """Which key was held while the mouse drew on a chart: the chart itself does not say.
 
-A piece of JavaScript of our own listens to the mouse over one container. It says the way of picking when the button goes
-down, since the chart may say what is inside as soon as the mouse rests, before the button is released.
+A piece of JavaScript of our own listens to the mouse over one container. It says the way of picking when the button
+goes down, since the chart may say what is inside as soon as the mouse rests, before the button is released.
 """
 
 from typing import cast
