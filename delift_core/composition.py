@@ -60,11 +60,11 @@ def facets(pool: Sequence[Sample], response_tokens: np.ndarray) -> tuple[Facet, 
         response_tokens: (n,) whole numbers.
     """
     found = [
-        _by_label("Source", [sample.source for sample in pool]),
+        by_label("Source", [sample.source for sample in pool]),
         *_categories(pool),
         _lengths(response_tokens),
-        _by_label("Turns", [_turns_in_words(sample) for sample in pool]),
-        _by_label("Repeats", _repeats(pool)),
+        by_label("Turns", [_turns_in_words(sample) for sample in pool]),
+        by_label("Repeats", _repeats(pool)),
     ]
     return tuple(facet for facet in found if len(facet.labels) > 1)
 
@@ -80,8 +80,8 @@ def leans(found: Sequence[Facet], positions: np.ndarray) -> tuple[Lean, ...]:
     return tuple(sorted(noted, key=lambda lean: -round(abs(lean.subset - lean.pool), 9)))
 
 
-def _by_label(name: str, values: Sequence[str]) -> Facet:
-    """The most frequent labels first; those beyond a bearable number share one."""
+def by_label(name: str, values: Sequence[str]) -> Facet:
+    """A facet of one label a row: the most frequent first; those beyond a bearable number share one."""
     counts = Counter(values)
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
     shown = ranked if len(ranked) <= _MOST_LABELS else [*ranked[: _MOST_LABELS - 1], _REST]
@@ -101,7 +101,7 @@ def _categories(pool: Sequence[Sample]) -> list[Facet]:
         distinct = set(labels)
         few = 1 < len(distinct) <= min(_MOST_LABELS, max(2, len(pool) // 3))
         if few and max(map(len, distinct)) <= _LONGEST_LABEL:
-            found.append(_by_label(f"“{key}”", labels))
+            found.append(by_label(f"“{key}”", labels))
     return found
 
 

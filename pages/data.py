@@ -11,10 +11,9 @@ from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
 from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
-from pages.ui.sample_view import samples_table
+from pages.ui.rows_view import rows_view
 from pages.ui.setup import page_setup
 
-PAGE_SIZE = 25
 TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 
 
@@ -57,20 +56,6 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
     )
     picked = event["selection"]["rows"]
     return records[picked[0]] if picked and picked[0] < len(records) else records[0]
-
-
-def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
-    """One page of a data set's rows, with search; a selected row opens in a drawer."""
-    search = st.text_input("Search", placeholder="Search prompts and responses", label_visibility="collapsed")
-    page = st.session_state.get("data_page", 1)
-    found = workspace.datasets.page(record.id, search=search, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
-    if not found.total:
-        st.caption("No row matches." if search else "This data set has no rows.")
-        return
-    samples = [row.sample for row in found.rows]
-    samples_table(samples, key=f"rows_{record.id}_{page}_{search}", alt=f"Rows of {record.name}")
-    if found.total > PAGE_SIZE:
-        st.pagination(-(-found.total // PAGE_SIZE), key="data_page")
 
 
 def problems_view(problems: tuple[Problem, ...]) -> None:

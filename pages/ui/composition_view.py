@@ -8,9 +8,11 @@ import streamlit as st
 from delift_core.composition import Facet, facets, leans
 from delift_core.figures.composition import alt_composition, composition_bars
 from delift_core.jobs.runs import ScoredRun
+from delift_core.signals import signal_facets
 from pages.ui.blocks import chart, plain
 
 _TOLD = 3
+SIGNAL_ROWS = 20_000  # beyond, reading the language and the health of every row would hold a page up
 
 
 def composition_view(run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: str) -> None:
@@ -58,4 +60,5 @@ def facets_of(run: ScoredRun) -> tuple[Facet, ...]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _facets(run_id: str, finished_at: str, _run: ScoredRun) -> tuple[Facet, ...]:
-    return facets(_run.pool, _run.response_tokens())
+    found = facets(_run.pool, _run.response_tokens())
+    return (*found, *signal_facets(_run.pool)) if len(_run.pool) <= SIGNAL_ROWS else found

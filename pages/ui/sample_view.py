@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -16,12 +17,18 @@ ROLE_ICONS = {
 }
 
 
-def samples_table(samples: Sequence[Sample], *, key: str, alt: str) -> None:
-    """Samples as rows; a selected one opens in a drawer."""
+def samples_table(samples: Sequence[Sample], *, key: str, alt: str, tokens: np.ndarray | None = None) -> None:
+    """Samples as rows; a selected one opens in a drawer.
+
+    Args:
+        tokens: (m, 2) of prompt and response; None shows none.
+    """
+    counted = {} if tokens is None else {"Prompt tokens": tokens[:, 0], "Response tokens": tokens[:, 1]}
     event = st.dataframe(
         pd.DataFrame(
             {
                 "Line": [sample.line for sample in samples],
+                **counted,
                 "Prompt": [shorten(sample.prompt, 160) for sample in samples],
                 "Response": [shorten(sample.response, 160) for sample in samples],
             }

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.sources import RawRecord
 from tests.pages.test_way import assert_calm, open_app, press
+from tests.tiny_models import save_model
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
 ROWS = [
@@ -88,3 +89,16 @@ def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pyt
     assert_calm(app)
     expected = {"config": "main", "split": "train", "revision": "v1", "limit": 5}
     assert ("owner/name", expected) in asked
+
+
+def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: Path, tmp_path: Path) -> None:
+    app = open_app("data")
+    load(app, ROWS, "mine.jsonl")
+    (residue,) = (one for one in app.multiselect if one.label == "Left over from a template")
+    residue.set_value(["yes"]).run()
+    assert len(frame(app, "Line", "Prompt", "Response")) == 1
+    app.text_input(key="tokens_name").set_value(str(save_model(tmp_path / "tiny"))).run()
+    press(app, "Count tokens")
+    assert_calm(app)
+    assert (frame(app, "Line", "Prompt tokens")["Response tokens"] > 0).all()
+    assert any("tokens in prompts" in caption.value for caption in app.caption)

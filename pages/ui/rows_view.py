@@ -1,0 +1,108 @@
+"""The rows of a data set: search, filters by signals, and how many tokens a model makes of each."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from delift_core.composition import Facet, facets
+from delift_core.models import BUNDLED
+from delift_core.samples import Sample
+from delift_core.signals import signal_facets
+from delift_core.tokens import TokenCounts, count_tokens_of
+from delift_core.workspace import DatasetRecord, SamplePage, Workspace
+from pages.ui.blocks import clear_errors, plain
+from pages.ui.composition_view import SIGNAL_ROWS
+from pages.ui.sample_view import samples_table
+
+PAGE_SIZE = 25
+
+
+def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
+    """One page of the rows that pass; a selected row opens in a drawer."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        search = st.text_input(
+            "Search", placeholder="Search prompts and responses", label_visibility="collapsed", width="stretch"
+        )
+        counts = _ask_tokens(workspace, record)
+        positions = _ask_filters(workspace, record, counts)
+    page = int(st.session_state.get("data_page", 1))
+    found = _page(workspace, record, search, positions, page)
+    if found.total and not found.rows:  # fewer rows pass now than when this page was turned to
+        page = 1
+        found = _page(workspace, record, search, positions, page)
+    if not found.total:
+        st.caption("No row matches." if search or positions is not None else "This data set has no rows.")
+        return
+    if counts is not None:
+        words = f"{counts.prompt.sum():,} tokens in prompts and {counts.response.sum():,} in responses, of all rows"
+        st.caption(plain(f"{words}, with the tokenizer of {_tokens_model(record)}."))
+    rows = np.array([row.position for row in found.rows], dtype=np.int64)
+    samples_table(
+        [row.sample for row in found.rows],
+        key=f"rows_{record.id}_{page}_{search}_{found.total}",
+        alt=f"Rows of {record.name}",
+        tokens=None if counts is None else np.stack([counts.prompt[rows], counts.response[rows]], axis=1),
+    )
+    if found.total > PAGE_SIZE:
+        st.pagination(-(-found.total // PAGE_SIZE), key="data_page")
+
+
+def _page(
+    workspace: Workspace, record: DatasetRecord, search: str, positions: np.ndarray | None, page: int
+) -> SamplePage:
+    offset = (page - 1) * PAGE_SIZE
+    return workspace.datasets.page(record.id, search=search, positions=positions, limit=PAGE_SIZE, offset=offset)
+
+
+def _ask_tokens(workspace: Workspace, record: DatasetRecord) -> TokenCounts | None:
+    """The counts once they were asked for, with the model that was named."""
+    with st.popover("Tokens", icon=":material/numbers:", help="Count tokens with the model that you will fine-tune"):
+        name = st.text_input("Hub id or folder", placeholder="bundled", key="tokens_name")
+        if st.button("Count tokens", key="count_tokens"):
+            st.session_state[f"tokens_{record.id}"] = name.strip() or BUNDLED
+    if not _tokens_model(record):
+        return None
+    with clear_errors():
+        return _counts(record.id, _tokens_model(record), workspace)
+    return None
+
+
+def _tokens_model(record: DatasetRecord) -> str:
+    return str(st.session_state.get(f"tokens_{record.id}", ""))
+
+
+def _ask_filters(workspace: Workspace, record: DatasetRecord, counts: TokenCounts | None) -> np.ndarray | None:
+    """Positions of the rows with one of the labels of every filter; None without any."""
+    if record.n_samples > SIGNAL_ROWS:
+        return None
+    passing = np.ones(record.n_samples, dtype=bool)
+    found = _facets(record.id, workspace)
+    if counts is not None:
+        found = (*found, *facets(_samples(record.id, workspace), counts.response))
+    with st.popover("Filter", icon=":material/filter_list:", help="By language, length, and what the health tab finds"):
+        for facet in {facet.name: facet for facet in found}.values():
+            passing &= _passing(facet, f"data_filter_{record.id}_{facet.name}")
+    return None if passing.all() else np.flatnonzero(passing)
+
+
+def _passing(facet: Facet, key: str) -> np.ndarray:
+    wanted = st.multiselect(facet.name, facet.labels, key=key)
+    if not wanted:
+        return np.ones(len(facet.codes), dtype=bool)
+    return np.isin(facet.codes, [facet.labels.index(label) for label in wanted])
+
+
+def _samples(dataset_id: str, workspace: Workspace) -> Sequence[Sample]:
+    return workspace.datasets.load(dataset_id).samples
+
+
+# Contents of a data set never change under an id.
+@st.cache_resource(max_entries=8, show_spinner="Reading languages and signals…")
+def _facets(dataset_id: str, _workspace: Workspace) -> tuple[Facet, ...]:
+    return signal_facets(_samples(dataset_id, _workspace))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting tokens…")
+def _counts(dataset_id: str, model: str, _workspace: Workspace) -> TokenCounts:
+    return count_tokens_of(_samples(dataset_id, _workspace), model)
