@@ -13,6 +13,7 @@ from delift_core.export.manifest import manifest_path
 from delift_core.export.writers import ExportFormat
 from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title
+from pages.ui.publish_view import publish_view
 from pages.ui.setup import page_setup
 from pages.ui.state import curated
 from pages.ui.trainer_view import earlier_view, recipes_view, trainers_view
@@ -124,6 +125,8 @@ with clear_errors():
             st.rerun()
         if latest:
             downloads(latest)
+            if Path(latest.path).exists():
+                publish_view(Path(latest.path))
         st.subheader("Checks")
         checks_list(selection, format)
     with right:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.cli import curate_commands, data_commands, manifest_commands, rerun_command, upkeep_commands
+from delift_core.cli import (
+    curate_commands,
+    data_commands,
+    manifest_commands,
+    publish_command,
+    rerun_command,
+    upkeep_commands,
+)
 from delift_core.cli.inputs import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.evaluation.request import BASELINES, Weights
@@ -107,6 +114,14 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     rerun.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")
     _add_workspace(rerun)
+    words = "put an exported file into a folder for `datasets`, or on the hub"
+    publish = _command(commands, "publish", words, publish_command.publish)
+    publish.add_argument("file", metavar="OUT", type=Path, help="an exported file, its manifest beside it")
+    publish.add_argument("--folder", type=Path, metavar="DIR", help="folder to make, for datasets.load_from_disk")
+    publish.add_argument(
+        "--hub", metavar="OWNER/NAME", help="data set to make or add to; the token is read from HF_TOKEN"
+    )
+    publish.add_argument("--public", action="store_true", help="make a new repository public; default: private")
     evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", manifest_commands.evaluate)
     evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")

@@ -1,0 +1,102 @@
+"""An exported file as a folder that `datasets` loads from disk, and as a data set on the Hugging Face hub.
+
+Both hold exactly the rows of the file and are made from it alone. A token is taken as an argument, used for the one
+upload and kept nowhere.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from delift_core.errors import ExportError
+from delift_core.export.card import card
+from delift_core.export.manifest import Manifest, manifest_path, read_manifest
+from delift_core.hub import first_line
+from delift_core.sources import RawRecord, read_records
+
+
+def save_to_disk(out: Path, folder: Path) -> int:
+    """Writes the rows of an exported file as a folder for `datasets.load_from_disk`, and returns how many there are.
+
+    Args:
+        out: the file, JSON lines, Parquet or CSV.
+        folder: to be made; it must not exist, or be empty.
+
+    Raises:
+        ExportError: the folder holds something, the rows do not fit a table, or a file cannot be read or written.
+    """
+    from datasets import Dataset
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ExportError(f"{folder} exists and holds something; give the name of a new folder")
+    records = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
+    if not all(isinstance(record, dict) for record in records):
+        raise ExportError(f"{out} holds rows that are not objects, which a table cannot hold; export as messages")
+    try:
+        made = Dataset.from_list(records)
+    except Exception as error:  # datasets passes on whatever Arrow raises for values of several types
+        raise ExportError(f"the rows of {out} do not fit a table ({first_line(error)}); export as messages") from error
+    try:
+        made.save_to_disk(str(folder))
+    except OSError as error:
+        raise ExportError(f"{folder} cannot be written ({error.strerror or error})") from error
+    return len(made)
+
+
+def push_to_hub(out: Path, repo_id: str, token: str, *, private: bool = True) -> str:
+    """Uploads an exported file with its manifest and a card that names it, and returns the address of the commit.
+
+    The upload makes the repository where there is none. Paths of this machine are taken out of the manifest.
+
+    Args:
+        repo_id: as owner/name.
+        token: with the right to write; sent to the hub and to nothing else.
+        private: for a repository that is made now.
+
+    Raises:
+        ExportError: no token, the file has no manifest, or the hub refuses or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
+
+    if not token.strip():
+        raise ExportError("a token with the right to write is needed; make one in the hub's settings")
+    manifest = read_manifest(manifest_path(out))
+    api = HfApi(token=token.strip())
+    with tempfile.TemporaryDirectory() as name:
+        _fill(Path(name), out, manifest)
+        try:
+            api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=name,
+                repo_type="dataset",
+                commit_message=f"{manifest.output.rows:,} rows chosen by DELIFT Studio",
+            )
+        except HFValidationError as error:
+            raise ExportError(f"{repo_id!r} is not a hub id; write it as owner/name") from error
+        except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+            reason = first_line(error).replace(token.strip(), "…")
+            raise ExportError(
+                f"{repo_id} was not uploaded ({reason}); check the token's rights and the network"
+            ) from None
+    return str(done.commit_url)
+
+
+def _fill(folder: Path, out: Path, manifest: Manifest) -> None:
+    """The files of the repository: the data, its manifest and the card as README.md."""
+    try:
+        shutil.copyfile(out, folder / out.name)
+    except OSError as error:
+        raise ExportError(f"{out} cannot be read ({error.strerror}); export again") from error
+    document = json.loads(manifest_path(out).read_text(encoding="utf-8"))
+    for entry in document["inputs"]:
+        if Path(entry["origin"]).is_absolute():
+            entry["origin"] = Path(entry["origin"]).name
+    if Path(document["model"]["name"]).is_absolute():
+        document["model"]["name"] = Path(document["model"]["name"]).name
+    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    (folder / manifest_path(out).name).write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(card(manifest), encoding="utf-8")

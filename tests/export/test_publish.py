@@ -1,0 +1,119 @@
+"""A folder that `datasets` loads, and an upload to a stand-in for the hub that answers over HTTP."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from delift_core.errors import ExportError
+from delift_core.export import export_selection
+from delift_core.export.publish import push_to_hub, save_to_disk
+from tests.export.scored import Scored
+
+TOKEN = "hf_" + "x" * 20
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers what an upload asks of the hub, and remembers it."""
+
+    seen: list[tuple[str, str, str]] = []
+    refuse = False
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.seen.append((self.path, self.headers.get("authorization", ""), body))
+        if self.refuse:
+            self._answer(403, {"error": f"no right to write with {TOKEN}"})
+        elif "preupload" in self.path:
+            files = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(body)["files"]
+            ]
+            self._answer(200, {"files": files})
+        elif "commit" in self.path:
+            self._answer(200, {"commitUrl": f"{self._place()}/commit/1", "commitOid": "1", "success": True})
+        else:
+            self._answer(200, {"url": self._place(), "name": "o/n", "id": "o/n"})
+
+    def do_GET(self) -> None:
+        self._answer(200, {"id": "o/n", "sha": "0" * 40, "siblings": []})
+
+    def _place(self) -> str:
+        return f"http://{self.headers['Host']}/datasets/o/n"
+
+    def _answer(self, code: int, document: object) -> None:
+        data = json.dumps(document).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+    from huggingface_hub import constants, hf_api
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", place)
+    monkeypatch.setattr(hf_api.constants, "ENDPOINT", place)
+    Hub.seen, Hub.refuse = [], False
+    yield Hub
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "format"), [("out.jsonl", "same"), ("out.parquet", "messages"), ("out.csv", "alpaca")]
+)
+def test_a_folder_is_loaded_with_every_row(eight: Scored, tmp_path: Path, name: str, format: str) -> None:
+    from datasets import load_from_disk
+
+    out, folder = tmp_path / name, tmp_path / "saved"
+    export_selection(eight.workspace, eight.selection_id, out, format=format)
+    assert save_to_disk(out, folder) == 3 == len(load_from_disk(str(folder)))
+    with pytest.raises(ExportError, match="holds something"):
+        save_to_disk(out, folder)
+
+
+def test_rows_of_several_types_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text('[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]\n')
+    with pytest.raises(ExportError, match="not objects"):
+        save_to_disk(out, tmp_path / "saved")
+
+
+def test_an_upload_sends_file_manifest_and_card(eight: Scored, tmp_path: Path, hub: type[Hub]) -> None:
+    import base64
+
+    out = tmp_path / "out.jsonl"
+    export_selection(eight.workspace, eight.selection_id, out)
+    assert push_to_hub(out, "o/n", f" {TOKEN} ").endswith("/commit/1")
+    assert all(authorization == f"Bearer {TOKEN}" for _, authorization, _ in hub.seen)
+    (commit,) = [body for path, _, body in hub.seen if "commit" in path]
+    values = [json.loads(line)["value"] for line in commit.splitlines() if '"file"' in line]
+    sent = {one["path"]: base64.b64decode(one["content"]) for one in values}
+    assert set(sent) == {"out.jsonl", "out.manifest.json", "README.md"} and sent["out.jsonl"] == out.read_bytes()
+    assert str(tmp_path).encode() not in b"".join(sent.values()) and TOKEN not in commit
+    assert not any(TOKEN.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_refusal_names_no_token(eight: Scored, tmp_path: Path, hub: type[Hub]) -> None:
+    out = tmp_path / "out.jsonl"
+    export_selection(eight.workspace, eight.selection_id, out)
+    hub.refuse = True
+    with pytest.raises(ExportError, match="o/n was not uploaded") as refused:
+        push_to_hub(out, "o/n", TOKEN)
+    assert TOKEN not in str(refused.value)
+    for repo, token, words in (("o/n", " ", "token"), ("a/b/c", TOKEN, "not a hub id")):
+        with pytest.raises(ExportError, match=words):
+            push_to_hub(out, repo, token)
