@@ -8,8 +8,8 @@ from delift_core.utility.store import PairStore
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128
-_SPARSE_BYTES = 40  # a chosen pair in the utilities, the kernel, and what it takes to make it
-_MATRIX_COPIES = 4  # utilities, kernel, the optimiser's copy, and one temporary, float32 each
+_SPARSE_BYTES = 48  # a chosen pair in the utilities, the kernel, and its copies by column
+_FLOAT32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,9 @@ def memory_to_select(samples: RunSamples, pairs: int | None = None) -> int:
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
     if pairs is not None:
         return pairs * _SPARSE_BYTES
-    return (n * n + t * n + n * e) * 4 * _MATRIX_COPIES
+    kernel = (2 * n if t else n) * n  # with a target, as many rows again for the target term
+    by_columns = kernel  # where the rows of a selection are explained
+    return (n * n + t * n + n * e + kernel + by_columns) * _FLOAT32_BYTES
 
 
 def disk_needed(plan: PairPlan, rows_per_block: int) -> int:

@@ -237,12 +237,12 @@ def test_what_fits_exactly_is_not_refused(forecast: Forecast, expected: str | No
 
 
 def test_a_matrix_larger_than_the_memory_is_scored_and_cautioned_of() -> None:
-    """50,000 x 50,000 pairs: 37 GiB to select from, and no more to score than a single pair."""
+    """50,000 x 50,000 pairs: 28 GiB to select from, and no more to score than a single pair."""
     samples = RunSamples(tuple(map(str, range(50_000))))
     forecast = replace(ROOMY, memory_bytes=memory_needed(1 << 30), selection_bytes=memory_to_select(samples))
     assert forecast.refusal is None
     assert forecast.caution == (
-        "scoring fits, but selecting from these pairs takes about 37.3 GiB of memory and 3.0 GiB are free: "
+        "scoring fits, but selecting from these pairs takes about 27.9 GiB of memory and 3.0 GiB are free: "
         "select on a larger machine, or take a smaller pool"
     )
     assert ROOMY.caution is None
