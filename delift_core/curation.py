@@ -165,17 +165,19 @@ class CuratedSelection:
     samples: tuple[Sample, ...]
     marks: Marks = NO_MARKS
 
+    @cached_property
+    def status(self) -> np.ndarray:
+        """(n,) str, the `RowStatus` of each pool sample."""
+        status = np.full(len(self.problem.run.pool), "dropped", dtype="<U15")
+        status[self.record.selection.chosen] = "chosen"
+        status[self.subset.by_hand] = "kept-by-hand"
+        status[self.subset.dropped] = "dropped-by-hand"
+        return status
+
     @property
     def statuses(self) -> tuple[RowStatus, ...]:
         """(n,) what became of each pool sample."""
-        status: list[RowStatus] = ["dropped"] * len(self.problem.run.pool)
-        for position in self.record.selection.chosen:
-            status[position] = "chosen"
-        for position in self.subset.by_hand:
-            status[position] = "kept-by-hand"
-        for position in self.subset.dropped:
-            status[position] = "dropped-by-hand"
-        return tuple(status)
+        return tuple(self.status.tolist())
 
     def why(self, position: int) -> str:
         """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""

@@ -1,7 +1,5 @@
 """Curate: read rows, see why, keep or drop by hand."""
 
-import zlib
-
 import numpy as np
 import streamlit as st
 
@@ -11,8 +9,9 @@ from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.composition_view import facets_of
 from pages.ui.edit_actions import curator, edit_bar, history_view
-from pages.ui.row_drawer import ROW, position_in_address, row_drawer
-from pages.ui.row_table import arranged, ask_rows, matching_rows, paged_table, row_facts
+from pages.ui.row_drawer import position_in_address, row_drawer
+from pages.ui.row_filter import ask_view
+from pages.ui.row_table import paged_table, row_facts
 from pages.ui.setup import page_setup
 
 
@@ -59,23 +58,17 @@ with clear_errors():
         curated = state.curated(selection)
     run, facts = curated.problem.run, row_facts(curated)
     numbers(curated)
-    search, show, sort, passing = ask_rows(facts, facets_of(run))
-    found = matching_rows(current.workspace, run, search)
-    matching = found if passing is None else passing if found is None else found & passing
-    positions = arranged(facts, show, sort, matching)
-    picked: list[int] = []
-    if len(positions):
+    view = ask_view(current.workspace, curated, facts, facets_of(run))
+    chosen: list[int] = []
+    if len(view.positions):
         version = current.workspace.edits.can_undo(selection.id)
-        view = f"{selection.id}_{show}_{sort}_{search}_{0 if passing is None else zlib.crc32(passing.tobytes())}"
-        picked = paged_table(run, facts, positions, view=view, version=version)
+        chosen = paged_table(curated, facts, view.positions, view=view.key, version=version)
     else:
-        nothing = "No row is in this state and passes the filters."
-        st.caption(plain(f"No row matches {search!r}." if search else nothing))
+        st.caption(plain(view.nothing))
     history_view(current.workspace, selection.id)
-    asked = edit_bar(current.workspace, selection.id, [run.pool[position].id for position in picked])
-    if asked == "open":
-        st.query_params[ROW] = run.pool[picked[0]].id
-    if (position := position_in_address(run.pool)) is not None:
-        row_drawer(current.workspace, curated, facts, position)
-    if asked == "reoptimise":
+    opened = position_in_address(run) is not None
+    ids, tags = [run.pool[position].id for position in chosen], state.known_tags(curated)
+    if edit_bar(current.workspace, selection.id, ids, tags, quiet=opened):
         choose_again(current.workspace, curated)
+    if opened:
+        row_drawer(current.workspace, selection, view.positions)

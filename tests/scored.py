@@ -1,5 +1,6 @@
 """A workspace with a finished run and a kept selection, made with a random model."""
 
+import json
 from pathlib import Path
 
 from delift_core.curation import keep_selection, pose
@@ -45,11 +46,16 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
         keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
 
 
+def _record(prompt: str, response: str) -> str:
+    """A record that holds its texts, as a curator edits them."""
+    return json.dumps({"instruction": prompt, "output": response})
+
+
 def _dataset(name: str, pairs: tuple[tuple[str, str], ...]) -> Dataset:
     records = [
         ParsedRecord(
             (Message("user", prompt), Message("assistant", response)),
-            f'{{"instruction":"row {line} of {name}"}}',
+            _record(prompt, response) if line == 13 else f'{{"instruction":"row {line} of {name}"}}',
             f"{name}.jsonl",
             line,
         )

@@ -174,6 +174,14 @@ class Marks:
     records: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class NamedFilter:
+    """Which rows of a pool to show, under a name; `query` is the part of a page's address that says it."""
+
+    name: str
+    query: str
+
+
 NO_MARKS = Marks({}, {}, {})
 
 

@@ -163,6 +163,15 @@ CREATE TABLE edits (
     PRIMARY KEY (selection_id, number)
 )"""
 
+_FILTERS = """
+CREATE TABLE filters (
+    dataset_id VARCHAR NOT NULL,
+    name VARCHAR NOT NULL,
+    query VARCHAR NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (dataset_id, name)
+)"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         1,
@@ -203,6 +212,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(4, "runs on a budget of pairs", ("ALTER TABLE runs ADD COLUMN pairs VARCHAR DEFAULT 'all'",)),
     Migration(5, "which turns are scored", ("ALTER TABLE datasets ADD COLUMN turns VARCHAR DEFAULT 'last'",)),
+    Migration(6, "named filters", (_FILTERS,)),
 )
 
 _LOG = """

@@ -17,6 +17,7 @@ from delift_core.workspace.database import Database, connect
 from delift_core.workspace.datasets import DatasetStore
 from delift_core.workspace.edits import EditLog
 from delift_core.workspace.exports import ExportLog
+from delift_core.workspace.filters import FilterStore
 from delift_core.workspace.runs import RunStore
 from delift_core.workspace.selections import SelectionStore
 from delift_core.workspace.settings import SettingStore
@@ -39,7 +40,7 @@ class Workspace:
         jobs_folder: files of background runs.
         exports_folder: written subsets.
         uploads_folder: files that came through the browser.
-        datasets, runs, selections, edits, exports, settings: the stores.
+        datasets, runs, selections, edits, exports, filters, settings: the stores.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -53,6 +54,7 @@ class Workspace:
         self.selections = SelectionStore(database)
         self.edits = EditLog(database)
         self.exports = ExportLog(database)
+        self.filters = FilterStore(database)
         self.settings = SettingStore(database)
         self._database = database
 

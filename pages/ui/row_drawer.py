@@ -1,16 +1,19 @@
-"""One row of a curated selection in full: its fate and why, its edits, the conversation, the raw record."""
+"""One row of a curated selection in full: its fate and why, its marks and edits, its text, and the row beside it."""
 
 import numpy as np
 import streamlit as st
 
 from delift_core.curation import CuratedSelection, RowStatus
-from delift_core.samples import Sample
+from delift_core.jobs.runs import ScoredRun
 from delift_core.utility.metrics import METRIC_UNITS
-from delift_core.workspace import Edit, EditAction, Workspace
+from delift_core.workspace import Edit, SelectionSummary, Workspace
+from pages.ui import state
 from pages.ui.blocks import clear_errors, plain
-from pages.ui.edit_actions import edit_rows
-from pages.ui.row_table import STATE_WORDS, RowFacts
+from pages.ui.edit_actions import EDITS, ROW, ask_marks, edit_rows, open_row, state_of, step_buttons
+from pages.ui.row_filter import show_similar
+from pages.ui.row_table import STATE_WORDS
 from pages.ui.sample_view import turns
+from pages.ui.text_editor import changed_view, editing, text_editor, want_editor
 
 _COLOURS: dict[RowStatus, str] = {
     "chosen": "blue",
@@ -18,16 +21,17 @@ _COLOURS: dict[RowStatus, str] = {
     "kept-by-hand": "green",
     "dropped-by-hand": "orange",
 }
+_MEANS: dict[RowStatus, str] = {
+    "chosen": "The optimiser chose it. Keep pins it, so that choosing again leaves it in.",
+    "dropped": "The optimiser left it out. Keep puts it in and pins it; Drop bans it, so that it stays out.",
+    "kept-by-hand": "Pinned: it stays in, and Re-optimise chooses the others around it.",
+    "dropped-by-hand": "Banned: it stays out, and Re-optimise puts another in its place.",
+}
 
 
-ROW = "row"
-"""Name of the open row's id in the address."""
-
-
-def position_in_address(pool: tuple[Sample, ...]) -> int | None:
+def position_in_address(run: ScoredRun) -> int | None:
     """The row that the address asks for; an id that is not in the pool is taken off it."""
-    wanted = st.query_params.get(ROW)
-    found = next((position for position, sample in enumerate(pool) if sample.id == wanted), None)
+    found = state.place_of(run).get(st.query_params.get(ROW, ""))
     if found is None:
         close_row()
     return found
@@ -39,32 +43,93 @@ def close_row() -> None:
 
 
 @st.dialog("Row", position="right", width="large", on_dismiss=close_row)
-def row_drawer(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, position: int) -> None:
-    """A drawer at the right; Escape closes it, Keep and Drop close it as well."""
-    sample = curated.problem.run.pool[position]
-    status: RowStatus = curated.statuses[position]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.badge(STATE_WORDS[status], color=_COLOURS[status])  # type: ignore[arg-type]
-        st.caption(plain(f"{sample.source}, line {sample.line} · id {sample.id}"), width="stretch")
-        actions: tuple[EditAction, ...] = ("keep", "drop")
-        with st.container(horizontal=True, width="content", gap="xsmall"):
-            for action in actions:
-                if st.button(action.capitalize(), key=f"drawer_{action}"):
-                    edit_rows(workspace, curated.record.id, action, [sample.id])
-                    close_row()
-                    st.rerun()
-    named: tuple[int, ...] = ()
+def row_drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray) -> None:
+    """A drawer at the right with the row of the address; Escape closes it.
+
+    It stays open over edits and goes from row to row, so what it shows is read anew each time.
+
+    Args:
+        positions: of the rows to go through, in their order.
+    """
     with clear_errors():
+        curated = state.curated(selection)
+        position = position_in_address(curated.problem.run)
+        if position is None:
+            return
+        sample, status = curated.samples[position], curated.statuses[position]
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(STATE_WORDS[status], color=_COLOURS[status])  # type: ignore[arg-type]
+            for tag in curated.marks.tags.get(sample.id, ()):
+                st.badge(plain(tag), icon=":material/sell:", color="violet")
+            st.caption(plain(f"{sample.source}, line {sample.line} · id {sample.id}"), width="stretch")
+        _steps(curated, position, positions)
+        _actions(workspace, curated, position)
+        if editing(sample.id):
+            text_editor(workspace, curated, position)
+            return
         why, named = curated.why_naming(position)
         st.markdown(plain(why))
-        st.caption(_numbers(curated, facts, position))
-        _own_edits(workspace.edits.history(curated.record.id), sample.id)
-    _beside(curated, position, named)
+        st.caption(f"{_numbers(curated, position)} · {_MEANS[status]}")
+        if note := curated.marks.notes.get(sample.id):
+            st.text(f"Note: {note}")
+        with st.expander("Tag, note, why", type="compact", icon=":material/sell:"):
+            ask_marks(workspace, selection.id, [sample.id], state.known_tags(curated), "drawer")
+        _own_edits(workspace.edits.history(selection.id), sample.id)
+        changed_view(curated.problem.run.pool[position], sample)
+        _beside(curated, position, named)
+
+
+def _steps(curated: CuratedSelection, position: int, positions: np.ndarray) -> None:
+    """To the row before and the one after, in the order of the table."""
+    (found,) = np.nonzero(positions == position)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        at = int(found[0]) if len(found) else -1
+        for label, key, to in (("Previous", "P", at - 1), ("Next", "N", at + 1)):
+            there = at >= 0 and 0 <= to < len(positions)
+            st.button(
+                label,
+                key=f"drawer_{label.lower()}",
+                shortcut=key,
+                disabled=not there,
+                on_click=open_row,
+                args=(curated.problem.run.pool[positions[to]].id,) if there else ("",),
+            )
+        where = f"{at + 1:,} of {len(positions):,} rows shown" if at >= 0 else "not among the rows shown"
+        st.caption(where, width="stretch")
+
+
+def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> None:
+    """Keep, drop, give back, undo, edit the text, look for similar rows."""
+    sample_id = curated.problem.run.pool[position].id
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, action, shortcut, help in EDITS:
+            st.button(
+                label,
+                key=f"drawer_{action}",
+                shortcut=shortcut,
+                help=help,
+                on_click=edit_rows,
+                args=(workspace, curated.record.id, action, [sample_id], "drawer"),
+            )
+        step_buttons(workspace, curated.record.id, "drawer")
+        st.button(
+            "Edit text",
+            key="drawer_edit",
+            shortcut="E",
+            icon=":material/edit:",
+            disabled=editing(sample_id),
+            on_click=want_editor,
+            args=(sample_id,),
+        )
+        if st.button("Similar rows", key="drawer_similar", icon=":material/hub:"):
+            show_similar(sample_id)
+            close_row()
+            st.rerun()
 
 
 def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) -> None:
     """The row, and next to it one of the rows that the reason names."""
-    pool = curated.problem.run.pool
+    pool = curated.samples
     others = [other for other in dict.fromkeys(named) if other != position]
     if not others:
         turns(pool[position])
@@ -87,12 +152,14 @@ def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) ->
             turns(pool[others[0] if other is None else other])
 
 
-def _numbers(curated: CuratedSelection, facts: RowFacts, position: int) -> str:
+def _numbers(curated: CuratedSelection, position: int) -> str:
     """Rank and gain, in words."""
-    gain, unit = facts.gain[position], METRIC_UNITS[curated.problem.metric]
-    if np.isnan(facts.place[position]):
-        return f"Not picked · would still add {gain:.3g} ({unit})"
-    return f"Rank {int(facts.place[position])} of {len(curated.record.selection.chosen)} · gain {gain:.3g} ({unit})"
+    selection, unit = curated.record.selection, METRIC_UNITS[curated.problem.metric]
+    (picked,) = np.nonzero(selection.chosen == position)
+    if not len(picked):
+        return f"Not picked, would still add {selection.residual_gains[position]:.3g} ({unit})"
+    rank = int(picked[0])
+    return f"Rank {rank + 1} of {len(selection.chosen)}, gain {selection.chosen_gains[rank]:.3g} ({unit})"
 
 
 def _own_edits(history: tuple[Edit, ...], sample_id: str) -> None:
@@ -101,5 +168,7 @@ def _own_edits(history: tuple[Edit, ...], sample_id: str) -> None:
         return
     with st.expander(f"Edits of this row ({len(own)})", type="compact"):
         for edit in reversed(own):
-            state = "" if edit.state == "applied" else f" ({edit.state})"
-            st.text(f"{edit.created_at:%Y-%m-%d %H:%M} UTC  {edit.action} by {edit.author}{state}")
+            said = f": {edit.detail}" if edit.detail and edit.action != "text" else ""
+            why = f", because {edit.why}" if edit.why else ""
+            when = f"{edit.created_at:%Y-%m-%d %H:%M} UTC"
+            st.text(f"{when}  {edit.action}{said} by {edit.author}{why} ({state_of(edit)})")

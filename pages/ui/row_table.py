@@ -3,9 +3,7 @@
 Only the rows of the page in view are sent to the browser, whatever the size of the pool.
 """
 
-import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,16 +12,21 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from delift_core.composition import Facet
 from delift_core.curation import CuratedSelection, RowStatus
-from delift_core.jobs.runs import ScoredRun
-from delift_core.workspace import Workspace
+from pages.ui import state
 from pages.ui.blocks import shorten
+from pages.ui.picks import picks
 
-Show = Literal["all", "chosen", "dropped", "by-hand"]
+Show = Literal["all", "chosen", "dropped", "edited", "picked"]
 Sort = Literal["picked", "file", "gain"]
 
-SHOWS: dict[Show, str] = {"all": "All", "chosen": "Chosen", "dropped": "Dropped", "by-hand": "By hand"}
+SHOWS: dict[Show, str] = {
+    "all": "All",
+    "chosen": "Chosen",
+    "dropped": "Dropped",
+    "edited": "Edited",
+    "picked": "Picked",
+}
 SORTS: dict[Sort, str] = {"picked": "Pick order", "file": "File order", "gain": "Gain, largest first"}
 STATE_WORDS: dict[RowStatus, str] = {
     "chosen": "Chosen",
@@ -32,15 +35,9 @@ STATE_WORDS: dict[RowStatus, str] = {
     "dropped-by-hand": "Dropped by hand",
 }
 _STATE_COLOURS = ["blue", "gray", "green", "orange"]
-_SHOWN_STATES: dict[Show, tuple[RowStatus, ...]] = {
-    "all": ("chosen", "dropped", "kept-by-hand", "dropped-by-hand"),
-    "chosen": ("chosen", "kept-by-hand"),
-    "dropped": ("dropped", "dropped-by-hand"),
-    "by-hand": ("kept-by-hand", "dropped-by-hand"),
-}
 _TEXT_LENGTH = 200
 PAGE_SIZES = (25, 50, 100)
-_PAGE_SIZE, _SHOW = "curate_page_size", "curate_show"
+_PAGE_SIZE = "curate_page_size"
 _ROW_HEIGHT, _TALLEST = 33, 640
 
 
@@ -53,27 +50,38 @@ class RowFacts:
         place: float64, 1 for the first pick; NaN for what the optimiser left out.
         order: int64 place in the whole greedy order, 0 first.
         gain: float64; of chosen rows what they added when picked, of others what they would still add.
+        edited: bool, kept or dropped by hand, tagged, noted, or with a text of its own.
+        picked: bool, picked on the map.
     """
 
     status: np.ndarray
     place: np.ndarray
     order: np.ndarray
     gain: np.ndarray
+    edited: np.ndarray
+    picked: np.ndarray
 
     def shown(self, show: Show) -> np.ndarray:
-        """(n,) bool, the rows in one of the states to show."""
-        return np.isin(self.status, _SHOWN_STATES[show])
+        """(n,) bool, the rows of a tab."""
+        if show == "all":
+            return np.ones(len(self.status), dtype=bool)
+        if show in ("edited", "picked"):
+            return self.edited if show == "edited" else self.picked
+        inside: np.ndarray = (self.status == "chosen") | (self.status == "kept-by-hand")
+        return inside if show == "chosen" else ~inside
 
 
 def row_facts(curated: CuratedSelection) -> RowFacts:
-    """Gathers the facts from the selection and its edits."""
-    selection = curated.record.selection
+    """Gathers the facts from the selection, its edits and the visitor's picks."""
+    selection, run, marks = curated.record.selection, curated.problem.run, curated.marks
     n = len(selection.residual_gains)
     place, order, gain = np.full(n, np.nan), np.zeros(n, dtype=np.int64), selection.residual_gains.copy()
     order[selection.greedy.order] = np.arange(n)
     place[selection.chosen] = np.arange(1, len(selection.chosen) + 1)
     gain[selection.chosen] = selection.chosen_gains
-    return RowFacts(np.array(curated.statuses), place, order, gain)
+    edited = state.rows_named(run, [*marks.tags, *marks.notes, *marks.records])
+    edited |= (curated.status == "kept-by-hand") | (curated.status == "dropped-by-hand")
+    return RowFacts(curated.status, place, order, gain, edited, state.rows_named(run, picks(run.record.id)))
 
 
 def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | None) -> np.ndarray:
@@ -92,90 +100,9 @@ def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | Non
     return positions
 
 
-def matching_rows(workspace: Workspace, run: ScoredRun, search: str) -> np.ndarray | None:
-    """(n,) bool, the pool rows whose prompt or response contains a text; None for an empty text."""
-    if not search:
-        return None
-    pool_id = run.record.spec.pool_id
-    found = workspace.datasets.find(pool_id, search)
-    return np.isin(_places_in_dataset(run.record.id, str(run.record.finished_at), workspace, run), found)
-
-
-@st.cache_data(max_entries=4, show_spinner="Preparing the search…")
-def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _run: ScoredRun) -> np.ndarray:
-    """Position in the data set of each row of the run; they differ where rows could not be scored."""
-    pool_id = _run.record.spec.pool_id
-    if _workspace.datasets.record(pool_id).n_samples == len(_run.pool):
-        return np.arange(len(_run.pool))
-    places = {sample.id: place for place, sample in enumerate(_workspace.datasets.load(pool_id).samples)}
-    return np.array([places[sample.id] for sample in _run.pool])
-
-
-def ask_rows(facts: RowFacts, facets: Sequence[Facet]) -> tuple[str, Show, Sort, np.ndarray | None]:
-    """The toolbar: what to search for, which rows to show, in what order, and (n,) bool which rows pass the filters
-    (None without any). All of it is in the address, so that a view is a link."""
-    # By hand, since a bound widget writes its label into the address, and these labels hold counts that change.
-    if _SHOW not in st.session_state and st.query_params.get("show") in SHOWS:
-        st.session_state[_SHOW] = st.query_params["show"]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        search = st.text_input(
-            "Search",
-            type="search",
-            placeholder="Search the texts",
-            key="curate_search",
-            bind="query-params",
-            label_visibility="collapsed",
-            width=190,
-        )
-        show: Show = st.pills(
-            "Show",
-            list(SHOWS),
-            default="all",
-            required=True,
-            key=_SHOW,
-            label_visibility="collapsed",
-            format_func=lambda name: f"{SHOWS[name]} ({int(facts.shown(name).sum()):,})",
-        )
-        sort: Sort = st.selectbox(
-            "Order",
-            list(SORTS),
-            format_func=SORTS.__getitem__,
-            key="curate_sort",
-            bind="query-params",
-            label_visibility="collapsed",
-            width=165,
-        )
-        passing = _ask_filters(facets)
-    if show == "all":  # what is usual stays out of the address
-        st.query_params.pop("show", None)
-    else:
-        st.query_params["show"] = show
-    return search or "", show, sort, passing
-
-
-def _ask_filters(facets: Sequence[Facet]) -> np.ndarray | None:
-    """Labels to keep, of one facet or several together."""
-    if not facets:
-        return None
-    set_already = sum(bool(st.session_state.get(_filter_key(facet))) for facet in facets)
-    label = f"Filter ({set_already})" if set_already else "Filter"
-    passing: np.ndarray | None = None
-    with st.popover(label, icon=":material/filter_list:", help="Rows must have one of the labels of every filter"):
-        for facet in facets:
-            wanted = st.multiselect(facet.name, facet.labels, key=_filter_key(facet), bind="query-params")
-            if wanted:
-                codes = [facet.labels.index(name) for name in wanted]
-                matching = np.isin(facet.codes, codes)
-                passing = matching if passing is None else passing & matching
-    return passing
-
-
-def _filter_key(facet: Facet) -> str:
-    """A name for the address: letters, digits and underscores."""
-    return "filter_" + re.sub(r"\W+", "_", facet.name).strip("_").lower()
-
-
-def paged_table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, *, view: str, version: int) -> list[int]:
+def paged_table(
+    curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, *, view: str, version: int
+) -> list[int]:
     """Draws one page of the rows with its controls, and returns the positions of the selected rows.
 
     Args:
@@ -186,7 +113,7 @@ def paged_table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, *, view:
     size: int = st.session_state.get(_PAGE_SIZE, PAGE_SIZES[0])
     pages = -(-len(positions) // size)
     page = min(st.session_state.get(f"page_{view}", 1), pages)
-    picked = _table(run, facts, positions[(page - 1) * size : page * size], view)
+    picked = _table(curated, facts, positions[(page - 1) * size : page * size], view)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         everything = st.checkbox(
             f"Select all {len(positions):,} rows",
@@ -207,9 +134,10 @@ def paged_table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, *, view:
     return positions.tolist() if everything else picked
 
 
-def _table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, view: str) -> list[int]:
+def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, view: str) -> list[int]:
     """The table; the key holds the rows shown, since a selection must never pass on to other rows."""
-    samples = [run.pool[position] for position in positions]
+    samples = [curated.samples[position] for position in positions]
+    marks = curated.marks
     event = st.dataframe(
         pd.DataFrame(
             {
@@ -221,6 +149,15 @@ def _table(run: ScoredRun, facts: RowFacts, positions: np.ndarray, view: str) ->
                 "Gain": facts.gain[positions],
                 "Prompt": [shorten(sample.prompt, _TEXT_LENGTH) for sample in samples],
                 "Response": [shorten(sample.response, _TEXT_LENGTH) for sample in samples],
+                **(
+                    {
+                        "Tags": [[*marks.tags.get(sample.id, ())] for sample in samples],
+                        "Note": [shorten(marks.notes.get(sample.id, ""), 80) for sample in samples],
+                        "Text": ["changed" if sample.id in marks.records else "" for sample in samples],
+                    }
+                    if marks.tags or marks.notes or marks.records
+                    else {}
+                ),
             }
         ),
         column_config=_columns(float(facts.gain.max(initial=0.0))),
@@ -252,4 +189,7 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
         ),
         "Prompt": column.TextColumn(width=280),
         "Response": column.TextColumn(),
+        "Tags": column.ListColumn(width=120, help="What you called the row"),
+        "Note": column.TextColumn(width=140, help="What you wrote of the row"),
+        "Text": column.TextColumn(width=80, help="Whether you changed the text of the row"),
     }

@@ -1,5 +1,6 @@
 """The one workspace of the server, and what the visitor has chosen in it (ids only)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,29 @@ def scored_run(run: RunRecord) -> ScoredRun:
 @st.cache_resource(max_entries=4, show_spinner="Opening the run…")
 def _scored_run(run_id: str, finished_at: str) -> ScoredRun:
     return open_run(workspace(), run_id)
+
+
+def place_of(run: ScoredRun) -> dict[str, int]:
+    """Sample id to position in a run's pool."""
+    return _place_of(run.record.id, str(run.record.finished_at), run)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _place_of(run_id: str, finished_at: str, _run: ScoredRun) -> dict[str, int]:
+    return {sample.id: position for position, sample in enumerate(_run.pool)}
+
+
+def rows_named(run: ScoredRun, sample_ids: Iterable[str]) -> np.ndarray:
+    """(n,) bool, which pool rows have one of these ids; ids that are not in the pool are passed over."""
+    place = place_of(run)
+    named = np.zeros(len(run.pool), dtype=bool)
+    named[[place[sample_id] for sample_id in sample_ids if sample_id in place]] = True
+    return named
+
+
+def known_tags(curated: CuratedSelection) -> list[str]:
+    """The tags that some row of a selection bears, by name."""
+    return sorted({tag for borne in curated.marks.tags.values() for tag in borne})
 
 
 def pair_reader(run: ScoredRun) -> PairReader:

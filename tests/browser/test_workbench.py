@@ -32,7 +32,10 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     expect(drawer.get_by_text("Left out")).to_be_visible()
     drawer.get_by_role("button", name="Keep").click()
     settled(page)
+    expect(drawer.get_by_text("Pinned")).to_be_visible()  # it stays open over an edit
+    page.keyboard.press("Escape")
     expect(drawer).to_have_count(0)
+    settled(page)
     page.keyboard.press("a")
     expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
     settled(page)

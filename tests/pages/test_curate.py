@@ -176,9 +176,10 @@ def test_arranged_shows_each_row_of_a_state_once_in_order(data: strategy.DataObj
     status = np.array([data.draw(strategy.sampled_from(sorted(STATE_WORDS))) for _ in range(n)])
     gain = np.array(data.draw(strategy.lists(strategy.floats(0, 9), min_size=n, max_size=n)))
     matching = np.array(data.draw(strategy.lists(strategy.booleans(), min_size=n, max_size=n)))
-    facts = RowFacts(status, place, greedy, gain)
-    by_hand = arranged(facts, "by-hand", "file", matching).tolist()
-    assert by_hand == [row for row in range(n) if status[row].endswith("by-hand") and matching[row]]
+    picked = np.array(data.draw(strategy.lists(strategy.booleans(), min_size=n, max_size=n)))
+    facts = RowFacts(status, place, greedy, gain, ~picked, picked)
+    for show, wanted in (("picked", picked), ("edited", ~picked)):
+        assert arranged(facts, show, "file", matching).tolist() == np.flatnonzero(wanted & matching).tolist()
     assert arranged(facts, "all", "picked", None).tolist() == order.tolist()
     by_gain = arranged(facts, "all", "gain", None)
     assert sorted(by_gain.tolist()) == list(range(n)) and (np.diff(gain[by_gain]) <= 0).all()
@@ -217,3 +218,111 @@ def test_a_row_in_the_address_that_is_not_in_the_pool_is_taken_off(scored_worksp
     at.query_params["row"] = "stranger"
     at.run()
     assert not at.exception and "row" not in at.query_params
+
+
+def open_first(at: AppTest, shown: str) -> AppTest:
+    return press(select(search(at, shown), 0), "Open")
+
+
+def test_the_text_of_a_row_is_changed_in_place_found_and_shown_beside_the_original(scored_workspace: Path) -> None:
+    at = press(open_first(curate(), "dog"), "Edit text")
+    press(at, "Cancel")
+    assert not at.text_area
+    press(at, "Edit text")
+    assert [area.value for area in at.text_area] == ["Translate 'dog' into German.", "Hund."]
+    at.text_area[1].set_value("  ")
+    press(at, "Save text")
+    assert len(at.error) == 1 and len(at.text_area) == 2 and at.text_area[1].value == "  "
+    at.text_area[1].set_value("Der Hund.")
+    press(at, "Save text")
+    assert not at.error and not at.text_area
+    shown = "".join(element.proto.body for element in at.get("html"))
+    assert "Hund." in shown and "Der " in shown and "text-decoration:underline" in shown
+    restart()
+    assert lines(search(curate(), "der hund")) == [13]
+    curated = stored(scored_workspace)
+    assert [sample.response for sample in curated.samples if sample.line == 13] == ["Der Hund."]
+    assert [sample.response for sample in curated.problem.run.pool if sample.line == 13] == ["Hund."]
+
+
+def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        pool = workspace.datasets.load(workspace.runs.record("r1").spec.pool_id).samples
+        workspace.edits.apply("s1", "tag", [pool[2].id], author="Ann", detail="to check")
+    at = select(curate(), 0, 2)
+    press(at, "Undo")  # Ann's
+    assert at.dataframe[-1].value["State"].tolist()[0].startswith("undone by ")
+    press(at, "Redo")
+    marked = [lines(at)[0], lines(at)[2]]
+    select(at, 0, 2)
+    at.text_input(key="bar_why").set_value("two of a kind").run()
+    at.selectbox(key="bar_tag").set_value("to check").run()
+    press(at, "Put on")
+    assert not at.error, [error.value for error in at.error]
+    assert [list(tags) for tags in at.dataframe[0].value["Tags"][:3]] == [["to check"], [], ["to check"]]
+    assert at.dataframe[-1].value["Why"].tolist() == ["two of a kind", ""] and not at.text_input(key="bar_why").value
+    at.multiselect(key="filter_tags").set_value(["to check"]).run()
+    assert set(lines(at)) == {*marked, pool[2].line} and at.query_params["filter_tags"] in ("to check", ["to check"])
+    at.pills(key="curate_show").set_value("edited").run()
+    assert lines(at)[0] == marked[0] and set(lines(at)) == {*marked, pool[2].line}
+    select(at, 0)
+    at.text_input(key="bar_note").set_value("ask Ann").run()
+    press(at, "Note")
+    assert stored(scored_workspace).marks.notes == {
+        sample.id: "ask Ann" for sample in stored(scored_workspace).problem.run.pool if sample.line == marked[0]
+    }
+
+
+def test_picked_rows_have_a_tab(scored_workspace: Path) -> None:
+    pool = stored(scored_workspace).problem.run.pool
+    restart()
+    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    at.session_state["picks"] = {"r1": (pool[3].id, pool[1].id)}
+    at = at.switch_page("pages/curate.py").run()
+    at.pills(key="curate_show").set_value("picked").run()
+    assert sorted(lines(at)) == sorted([pool[1].line, pool[3].line])
+
+
+def test_a_filter_is_saved_under_a_name_chosen_again_and_deleted(scored_workspace: Path) -> None:
+    at = curate()
+    at.pills(key="curate_show").set_value("dropped").run()
+    at.multiselect(key="filter_response_length").set_value(
+        [at.multiselect(key="filter_response_length").options[0]]
+    ).run()
+    wanted = lines(search(at, "a"))
+    at.text_input(key="filter_name").set_value("short and dropped").run()
+    at.button(key="save_filter").click().run()
+    restart()
+    at = curate()
+    assert len(lines(at)) == 12
+    at.button(key="use_filter_0").click().run()
+    assert not at.exception and lines(at) == wanted and at.query_params["show"] == "dropped"
+    at.button(key="delete_filter_0").click().run()
+    assert lines(at) == wanted and "delete_filter_0" not in [button.key for button in at.button]
+
+
+def test_rows_similar_to_one_come_first(scored_workspace: Path) -> None:
+    at = open_first(curate(), "water wet")
+    press(at, "Similar rows")
+    search(at, "")
+    run = stored(scored_workspace).problem.run
+    embeddings = run.embeddings()[: len(run.pool)]
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    own = next(place for place, sample in enumerate(run.pool) if sample.line == 9)
+    nearest = np.argsort(-(unit @ unit[own]))
+    assert lines(at)[:2] == [run.pool[place].line for place in nearest[:2]] and lines(at)[0] == 9
+    assert "similar" in at.query_params
+    press(at, "Usual order")
+    assert "similar" not in at.query_params
+
+
+def test_the_drawer_goes_on_to_the_next_row_and_stays_open_over_an_edit(scored_workspace: Path) -> None:
+    at = press(select(curate(), 0), "Open")
+    order = lines(at)
+    at.button(key="drawer_next").click().run()
+    assert any(f"line {order[1]} " in caption.value.replace("\\", "") for caption in at.caption)
+    at.button(key="drawer_drop").click().run()
+    assert any("Banned" in caption.value for caption in at.caption)
+    at.button(key="drawer_undo").click().run()
+    assert not any("Banned" in caption.value for caption in at.caption)
+    assert at.button(key="drawer_previous").disabled is False
