@@ -28,6 +28,8 @@ _MEANS: dict[RowStatus, str] = {
     "dropped-by-hand": "Banned: it stays out, and Re-optimise puts another in its place.",
 }
 
+_DRAWN = "drawer_drawn"
+
 
 def position_in_address(run: ScoredRun) -> int | None:
     """The row that the address asks for; an id that is not in the pool is taken off it."""
@@ -42,15 +44,22 @@ def close_row() -> None:
     st.query_params.pop(ROW, None)
 
 
-@st.dialog("Row", position="right", width="large", on_dismiss=close_row)
 def row_drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray) -> None:
     """A drawer at the right with the row of the address; Escape closes it.
 
-    It stays open over edits and goes from row to row, so what it shows is read anew each time.
+    It stays open over edits and goes from row to row, and the page behind it follows.
 
     Args:
         positions: of the rows to go through, in their order.
     """
+    _drawer(workspace, selection, positions, object())
+
+
+@st.dialog("Row", position="right", width="large", on_dismiss=close_row)
+def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray, run: object) -> None:
+    if st.session_state.get(_DRAWN) is run:  # something in the drawer was used: the whole page is drawn anew with it
+        st.rerun()
+    st.session_state[_DRAWN] = run
     with clear_errors():
         curated = state.curated(selection)
         position = position_in_address(curated.problem.run)
