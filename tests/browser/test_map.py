@@ -1,0 +1,76 @@
+"""Picking on the map with the mouse, in a real Chromium: an area replaces, Shift adds, Ctrl removes."""
+
+from collections.abc import Callable
+
+import numpy as np
+from playwright.sync_api import Locator, Page, expect
+
+from delift_core.jobs.map_layout import layout_path
+from delift_core.jobs.runs import open_run
+from delift_core.workspace import Workspace
+from tests.browser.conftest import AppServer
+from tests.scored import make_scored_workspace
+
+Settled = Callable[[Page], None]
+LEFT, TOP, BOTTOM, MARGIN = 8, 44, 48, 0.04  # the chart's grid, and the room around its points
+COLUMNS = 4
+
+
+def test_an_area_picks_what_is_inside_shift_adds_and_ctrl_removes(
+    page: Page, app_server: AppServer, settled: Settled, external_requests: list[str]
+) -> None:
+    make_scored_workspace(app_server.workspace, app_server.workspace.parent / "model")
+    lines = lay_out_as_a_grid(app_server)
+    page.set_viewport_size({"width": 1500, "height": 950})  # below 520 px the chart has another margin
+    page.goto("/explore?view=Map")
+    canvas = page.locator(".st-key-map_chart canvas").first
+    expect(canvas).to_be_visible(timeout=60_000)
+    settled(page)
+    box = canvas.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 25, box["y"] + 25)
+    picked = page.locator(".st-key-picked_rows")
+    drag(page, canvas, 0, 1)
+    expect(picked).to_contain_text(f"Lines {lines[0]}, {lines[1]}")
+    settled(page)
+    page.keyboard.down("Shift")
+    drag(page, canvas, 4, 5)
+    page.keyboard.up("Shift")
+    expect(picked).to_contain_text(f"Lines {lines[0]}, {lines[1]}, {lines[4]}, {lines[5]}")
+    settled(page)
+    page.keyboard.down("Control")
+    drag(page, canvas, 0, 0)  # not inside the area drawn last, which the mouse would move
+    page.keyboard.up("Control")
+    expect(picked).to_contain_text(f"Lines {lines[1]}, {lines[4]}, {lines[5]}")
+    settled(page)
+    drag(page, canvas, 2, 3)
+    expect(picked).to_contain_text(f"Lines {lines[2]}, {lines[3]}")
+    assert external_requests == []
+
+
+def lay_out_as_a_grid(server: AppServer) -> list[int]:
+    """Puts point k at column k % 4 and row k // 4 of the map; returns the line of each pool point."""
+    with Workspace.open(server.workspace) as workspace:
+        run = open_run(workspace, "r1")
+    count = np.arange(len(run.pool) + len(run.target) + len(run.existing))
+    path = layout_path(run)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, np.stack([count % COLUMNS, count // COLUMNS], axis=1).astype(np.float32))
+    return [sample.line for sample in run.pool]
+
+
+def drag(page: Page, canvas: Locator, first: int, last: int) -> None:
+    """Draws a box around two neighbouring points of the grid, which has 4 columns and 4 rows."""
+    box = canvas.bounding_box()
+    assert box
+
+    def at(point: int) -> tuple[float, float]:
+        across, up = ((part + 3 * MARGIN) / (3 * (1 + 2 * MARGIN)) for part in (point % COLUMNS, point // COLUMNS))
+        width, height = box["width"] - 2 * LEFT, box["height"] - TOP - BOTTOM
+        return box["x"] + LEFT + across * width, box["y"] + TOP + (1 - up) * height
+
+    (x0, y0), (x1, y1) = at(first), at(last)
+    page.mouse.move(x0 - 15, y0 - 15)
+    page.mouse.down()
+    page.mouse.move(x1 + 15, y1 + 15, steps=8)
+    page.mouse.up()
