@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from delift_core.cli import main
 from delift_core.errors import ExportError
 from delift_core.export import export_selection
 from delift_core.export.publish import push_to_hub, save_to_disk
@@ -117,3 +118,15 @@ def test_a_refusal_names_no_token(eight: Scored, tmp_path: Path, hub: type[Hub])
     for repo, token, words in (("o/n", " ", "token"), ("a/b/c", TOKEN, "not a hub id")):
         with pytest.raises(ExportError, match=words):
             push_to_hub(out, repo, token)
+
+
+def test_the_command_needs_a_place_and_a_token(
+    eight: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jsonl"
+    export_selection(eight.workspace, eight.selection_id, out)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["publish", str(out)]) == 2 and "say where to" in capsys.readouterr().err
+    assert main(["publish", str(out), "--hub", "o/n"]) == 2 and "HF_TOKEN" in capsys.readouterr().err
+    assert main(["publish", str(out), "--folder", str(tmp_path / "saved")]) == 0
+    assert "3 rows for datasets.load_from_disk" in capsys.readouterr().out
