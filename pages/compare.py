@@ -12,6 +12,7 @@ from delift_core.workspace import SelectionSummary
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, shorten, title
 from pages.ui.composition_view import composition_view
+from pages.ui.map_colours import clusters_of
 from pages.ui.map_view import sides_map
 from pages.ui.setup import page_setup
 
@@ -138,4 +139,4 @@ with clear_errors():
         with tab:
             row_list(one, positions, letter)
     subsets = {"A": first.subset.positions, "B": second.subset.positions}
-    composition_view(first.problem.run, subsets, key="compare")
+    composition_view(first.problem.run, subsets, key="compare", more=(clusters_of(first.problem.run),))

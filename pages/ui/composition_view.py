@@ -15,14 +15,17 @@ _TOLD = 3
 SIGNAL_ROWS = 20_000  # beyond, reading the language and the health of every row would hold a page up
 
 
-def composition_view(run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: str) -> None:
+def composition_view(
+    run: ScoredRun, subsets: Mapping[str, np.ndarray], *, key: str, more: tuple[Facet, ...] = ()
+) -> None:
     """The facets of the pool with the shares of each subset.
 
     Args:
         subsets: name of a subset to its positions in the pool; what leans is said of the first.
         key: of the widgets, one a place.
+        more: facets beside those of the pool's records.
     """
-    found = facets_of(run)
+    found = (*facets_of(run), *(facet for facet in more if len(facet.labels) > 1))
     st.subheader("Composition")
     if not found:
         st.caption("Nothing tells the rows of this pool apart: one source, one length, one turn each.")

@@ -47,6 +47,7 @@ def test_two_selections_are_compared_row_by_row(scored_workspace: Path) -> None:
     assert (shown["Only in A"], shown["Only in B"]) == (str(len(first - second)), str(len(second - first)))
     table = at.table[0].value
     assert list(table.loc["Rows"]) == ["4", "6"]
+    assert {"Response length", "Cluster"} <= set(at.pills(key="compare_facet").options)
     at.selectbox(key="compare_b").set_value("s1").run()
     assert metrics(at)["Overlap"] == "100%"
     assert not at.exception
