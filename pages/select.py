@@ -13,6 +13,7 @@ from pages.ui.blocks import chart, clear_errors, empty_state, plain, shorten, ti
 from pages.ui.composition_view import composition_view
 from pages.ui.navigation import page_path
 from pages.ui.selection_form import ask_budget, ask_objective
+from pages.ui.selection_list import selection_list
 from pages.ui.setup import page_setup
 
 SHOWN = 200
@@ -124,6 +125,7 @@ with clear_errors():
     composition_view(problem.run, {"the subset": selection.chosen}, key="select")
     st.subheader("Chosen rows")
     chosen_table(problem, selection)
+    selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):
         suggestion = f"{config.stage} {budget.amount:g} {budget.unit}"
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")

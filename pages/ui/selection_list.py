@@ -1,0 +1,45 @@
+"""The selections that were kept from a run: renamed, and deleted."""
+
+import streamlit as st
+
+from delift_core.workspace import Workspace
+from pages.ui.blocks import clear_errors, plain
+
+
+def selection_list(workspace: Workspace, run_id: str) -> None:
+    """One line for each kept selection, with its name to change and a button that deletes it with its edits."""
+    kept = workspace.selections.records(run_id)
+    if not kept:
+        return
+    with st.expander(f"Kept selections ({len(kept):,})", icon=":material/bookmarks:"):
+        for selection in kept:
+            key = f"selection_name_{selection.id}"
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                st.text_input(
+                    f"{selection.id} · {selection.config.stage}, {selection.n_chosen:,} rows",
+                    selection.name,
+                    key=key,
+                    on_change=_rename,
+                    args=(workspace, selection.id, key),
+                    width="stretch",
+                )
+                with st.popover("Delete", icon=":material/delete:", key=f"delete_{selection.id}"):
+                    st.markdown(f"{plain(selection.name)} and all edits of it go; files that were written stay.")
+                    st.button(
+                        "Delete for good",
+                        key=f"delete_selection_{selection.id}",
+                        on_click=_delete,
+                        args=(workspace, selection.id),
+                    )
+
+
+def _rename(workspace: Workspace, selection_id: str, key: str) -> None:
+    with clear_errors():
+        workspace.selections.rename(selection_id, st.session_state[key] or "")
+        st.toast("Renamed", icon=":material/edit:")
+
+
+def _delete(workspace: Workspace, selection_id: str) -> None:
+    with clear_errors():
+        workspace.selections.delete(selection_id)
+        st.toast("Deleted", icon=":material/delete:")
