@@ -102,6 +102,7 @@ def curate(page: Page, settled: Settled, screenshot: Screenshot) -> int:
     line = int(re.search(r"[Ll]ine (\d+)", drawer.inner_text()).group(1))  # type: ignore[union-attr]
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
+    settled(page)  # the keys are the page's again
     for key, count in (("d", 1), ("u", 0), ("y", 1)):
         page.keyboard.press(key)
         expect(metric(page, "Dropped by hand")).to_contain_text(str(count))
