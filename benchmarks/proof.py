@@ -1,35 +1,37 @@
 """Does the subset train better than others of its size, and at what price? One table per pool, quality beside cost.
 
-    python -m benchmarks.proof WORKSPACE POOL --heldout FILE [--rows 60] [--stage instruction] [--methods a,b]
-        [--epochs 3] [--rate 5e-5] [--seeds 3] [--out FOLDER]
+    python -m benchmarks.proof WORKSPACE POOL --heldout FILE [--rows 60] [--target F | --existing F] [--methods a,b]
+        [--epochs 3] [--rate 5e-5] [--seeds 3] [--examples K] [--out FOLDER]
 
-WORKSPACE holds a scored run (`python -m delift_core score POOL --workspace WORKSPACE`), POOL the rows it scored; the
-first ROWS of them are taken. DELIFT chooses 30 % by several metrics, self-coverages and scalings; every published
-method orders the same rows; all are fine-tuned by one recipe and measured on the same held-out rows, paired by row.
-Runs are kept under FOLDER, so a benchmark that is stopped goes on where it was.
+WORKSPACE holds a scored run (`python -m delift_core score POOL [--target F] [--existing F] --workspace WORKSPACE`),
+POOL the rows it scored; the first ROWS of them are taken. A target makes it FLMI, existing rows FLCG, else it is
+Facility Location. DELIFT chooses 30 % by several metrics, self-coverages and scalings; every published method orders
+the same rows; all are fine-tuned by one recipe and measured on the same held-out rows, paired by row. Runs are kept
+under FOLDER, so a benchmark that is stopped goes on where it was.
 
-Seconds are measured. FLOPs count 2 per weight and token of a forward pass and 6 of a forward and backward pass, the
-output layer on scored tokens only, attention left out.
+Seconds are measured. FLOPs are counted for ordering the pool: 2 per weight and token of a forward pass, 6 of a forward
+and backward pass, embeddings and attention left out.
 """
 
 import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from benchmarks.machine import machine
 from delift_core.baselines import METHODS, scores
+from delift_core.baselines.catalogue import LessSettings
 from delift_core.baselines.orders import by_score
 from delift_core.evaluation import EvaluationReport, EvaluationRequest, FineTuning, evaluate
 from delift_core.evaluation.keeping import FolderKeeper
 from delift_core.evaluation.request import Other
+from delift_core.models import BUNDLED, load_model
 from delift_core.samples import Sample
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import ObjectiveConfig
+from delift_core.selection.types import ObjectiveConfig, Stage
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
 from delift_core.utility.store import PairStore
@@ -51,6 +53,13 @@ class Scored:
 
     rows: tuple[Sample, ...]
     store: PairStore
+    target: tuple[Sample, ...] = ()
+    existing: tuple[Sample, ...] = ()
+
+    @property
+    def stage(self) -> Stage:
+        """What the sets make of it."""
+        return "task" if self.target else "continual" if self.existing else "instruction"
 
     def utilities(self, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
         """(n, n) with NaN on the diagonal, and the (n,) diagonal."""
@@ -65,21 +74,28 @@ class Scored:
     def order(self, metric: Metric, self_coverage: float, scaling: str) -> np.ndarray:
         """The greedy order of Facility Location; "min-max" scales all of U to [0, 1] as the published code does."""
         matrix, diagonal = self.utilities(metric)
-        if scaling == "min-max":  # the published code leaves the diagonal in, and scales over it
+        if (
+            scaling == "min-max" and self.stage == "instruction"
+        ):  # the published code leaves the diagonal in, and scales over it
             whole = matrix.copy()
             np.fill_diagonal(whole, diagonal)
             whole = (whole - whole.min()) / (whole.max() - whole.min())
             return greedy_order(whole.astype(np.float32)).order
-        config = ObjectiveConfig("instruction", self_coverage=self_coverage)
-        return greedy_order(represented_kernel(config, matrix, diagonal=diagonal)).order
+        hashes, sets = [row.content_hash for row in self.rows], {}
+        if self.target:
+            sets["target"] = self.store.utility_matrix([row.content_hash for row in self.target], hashes, metric)
+        elif self.existing:
+            sets["existing"] = self.store.utility_matrix(hashes, [row.content_hash for row in self.existing], metric)
+        config = ObjectiveConfig(self.stage, self_coverage=self_coverage)
+        return greedy_order(represented_kernel(config, matrix, diagonal=diagonal, **sets)).order
 
 
-def open_scored(workspace: Path, rows: tuple[Sample, ...]) -> Scored:
-    """The newest scoring context of a workspace."""
+def open_scored(workspace: Path, rows: tuple[Sample, ...], **sets: tuple[Sample, ...]) -> Scored:
+    """The newest scoring context of a workspace, for these rows and sets ("target", "existing")."""
     contexts = sorted(workspace.glob("utility/*/context.json"), key=lambda path: path.stat().st_mtime)
     if not contexts:
         raise SystemExit(f"{workspace} holds no scored pairs")
-    return Scored(rows, PairStore(contexts[-1].parent))
+    return Scored(rows, PairStore(contexts[-1].parent), **sets)
 
 
 def others(scored: Scored, k: int) -> tuple[Other, ...]:
@@ -92,20 +108,35 @@ def others(scored: Scored, k: int) -> tuple[Other, ...]:
     return (*found, Other("column-mean", tuple(mean[:k].tolist())))
 
 
-def table(report: EvaluationReport) -> list[str]:
+def flops(name: str, scored: Scored, weights: int) -> float:
+    """What ordering the pool takes, counted; 0 where only lengths or luck decide."""
+    alone = scored.store.alone([row.content_hash for row in scored.rows])
+    n, tokens = len(scored.rows), float((alone.prompt_tokens + alone.tokens).sum())
+    passes = {"ifd": tokens + float(alone.tokens.sum()), "selectit": 5 * (tokens + 60 * n)}
+    if name in ("random", "random-tokens", "full", "untouched", "longest"):
+        return 0.0
+    if name in ("subset", "column-mean") or name.startswith("DELIFT"):
+        helped = tokens * (1 + len(scored.target) / n)  # each row, and each target row, after each example
+        return 2 * weights * (n + len(scored.existing)) * helped + 2 * weights * tokens
+    if name == "less":
+        less = LessSettings()
+        return 6 * weights * less.epochs * tokens * (1 + (len(scored.target) or min(n, less.targets)) / n)
+    return 2 * weights * passes.get(name, tokens)
+
+
+def table(report: EvaluationReport, scored: Scored, weights: int) -> list[str]:
     """Markdown: one line an arm, best loss first."""
     lines = [
-        "| arm | rows | tokens | loss (95 %) | perplexity | accuracy | published minus arm | verdict | order, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| arm | rows | tokens | loss | perplexity | accuracy | subset minus arm | verdict | order, s | TFLOP |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for arm in sorted(report.arms, key=lambda arm: arm.loss.value):
         gap = f"{arm.gap.value:+.4f} ({arm.gap.low:+.4f} to {arm.gap.high:+.4f})" if arm.gap else ""
         name = "**DELIFT, published**" if arm.name == "subset" else arm.name
         loss = f"{arm.loss.value:.4f} ({arm.loss.low:.4f} to {arm.loss.high:.4f})"
         cells = (name, arm.rows, arm.tokens, loss, f"{arm.perplexity:.2f}", f"{arm.accuracy.value:.1%}", gap)
-        lines.append(
-            "| " + " | ".join(str(cell) for cell in (*cells, arm.verdict, f"{arm.ordering_seconds:.0f}")) + " |"
-        )
+        price = (arm.verdict, f"{arm.ordering_seconds:.0f}", f"{flops(arm.name, scored, weights) / 1e12:.1f}")
+        lines.append("| " + " | ".join(str(cell) for cell in (*cells, *price)) + " |")
     return lines
 
 
@@ -115,6 +146,9 @@ def main() -> None:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("pool", type=Path)
     parser.add_argument("--heldout", type=Path, required=True)
+    parser.add_argument("--target", type=Path)
+    parser.add_argument("--existing", type=Path)
+    parser.add_argument("--model", default=BUNDLED)
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--heldout-rows", type=int, default=60)
     parser.add_argument(
@@ -130,14 +164,16 @@ def main() -> None:
     rows = load_file(asked.pool).samples[: asked.rows]
     known = {row.content_hash for row in rows}
     heldout = [row for row in load_file(asked.heldout).samples if row.content_hash not in known][: asked.heldout_rows]
-    scored = open_scored(asked.workspace, rows)
+    sets = {name: load_file(getattr(asked, name)).samples for name in ("target", "existing") if getattr(asked, name)}
+    scored = open_scored(asked.workspace, rows, **sets)
     k = round(BUDGET * len(rows))
     _, metric, own, scaling = PRESETS[0]
-    assert metric in get_args(Metric)
     request = EvaluationRequest(
         pool=rows,
         subset_positions=tuple(scored.order(metric, own, scaling)[:k].tolist()),
         heldout=tuple(heldout),
+        target=scored.target,
+        model=asked.model,
         against=tuple(name for name in asked.methods.split(",") if name and name != "column-mean"),
         others=others(scored, k),
         seeds=asked.seeds,
@@ -151,7 +187,9 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "report.json").write_text(json.dumps(report.as_json(), indent=1))
     print(f"Machine: {machine()}\n\n{report.heldout_rows} held-out rows, {report.pool_rows} pool rows, {k} kept.\n")
-    print("\n".join(table(report)))
+    loaded = load_model(asked.model, device="cpu", dtype="float32")
+    weights = loaded.identity.parameters - loaded.model.get_input_embeddings().weight.numel()
+    print("\n".join(table(report, scored, weights)))
     if report.in_context:
         print(f"\nWithout training, the {report.examples} nearest rows as examples:\n")
         print(
