@@ -24,7 +24,7 @@ from delift_core.prompts import EncodedSample, Tokens
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _WARMUP = 0.03  # share of the steps in which the rate rises to its first value
 _CHUNK = 1 << 16  # gradient entries projected at a time
-_ROWS = 32  # gradients held at a time, so that signs are drawn once for all of them
+_ROWS = 128  # gradients held at a time, so that signs are drawn once for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +203,9 @@ def project(vectors: torch.Tensor, dimensions: int, seed: int) -> torch.Tensor:
     out = torch.zeros(len(vectors), dimensions)
     for start in range(0, vectors.shape[1], _CHUNK):
         part = vectors[:, start : start + _CHUNK].cpu()
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + start)
-        signs = torch.randint(0, 2, (part.shape[1], dimensions), generator=generator, dtype=torch.int8)
+        entries = part.shape[1] * dimensions
+        drawn = np.frombuffer(np.random.default_rng((seed, start)).bytes(-(-entries // 8)), dtype=np.uint8)
+        signs = torch.from_numpy(np.unpackbits(drawn, count=entries)).view(part.shape[1], dimensions)
         out += part @ signs.float().mul_(2).sub_(1)
     scaled: torch.Tensor = out / dimensions**0.5
     return scaled
