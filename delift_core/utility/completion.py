@@ -26,7 +26,7 @@ _PRIOR_ROWS = 5.0  # pairs that the common spread counts as, beside a row's own
 
 @dataclass(frozen=True, slots=True)
 class Variances:
-    """Shares of each term's variance, set where error and retention were best (see benchmarks), and flat there."""
+    """Shares of each term's variance, set where error and retention were best on the rows of benchmarks/retention."""
 
     row: float = 0.35
     likeness: float = 1.0
