@@ -1,0 +1,391 @@
+"""Kills the app at random points, restarts it, and looks whether anything was lost or taken for whole that was not.
+
+    python -m benchmarks.faults [--kills 60] [--seed 0]
+
+Every round starts real processes on a workspace (the Streamlit server with a visitor, a scoring worker, commands that
+edit, select, export, migrate and back up), kills them with SIGKILL after a random time, opens the workspace again and
+checks: every edit, selection and block that was confirmed is there, unchanged; at most the one that was under way is
+there besides, whole; every export's file is whole, and `verify` passes none that was not; no schema is half migrated.
+At the end the pool that was killed at is scored to its end, and its matrix compared with one scored in one go.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import duckdb
+import numpy as np
+
+from benchmarks.machine import machine
+from benchmarks.sessions import ServerGone, Session, session_server
+from delift_core.backup import backup, restore
+from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.errors import WorkspaceError
+from delift_core.export import export_selection, verify
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.runs import open_run, refresh, run_here, start
+from delift_core.repair import check_workspace
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.workspace import Edit, RunSpec, Workspace
+from delift_core.workspace.schema import MIGRATIONS, migrate
+from delift_core.workspace.workspace import DATABASE_NAME, utc_now
+from tests.tiny_models import save_model
+
+ROWS, MORE_ROWS = 12, 100
+SELECTION, OBJECTIVE = "s1", ObjectiveConfig("instruction")
+
+
+class Lost(AssertionError):
+    """Something that was confirmed is gone, or something half was taken for whole."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where the faults happen: a workspace with a finished run and a selection, and a larger pool yet to score."""
+
+    folder: Path
+    more_rows: int = MORE_ROWS
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace that is killed at."""
+        return self.folder / "work"
+
+    @property
+    def model(self) -> Path:
+        """A tiny random model."""
+        return self.folder / "model"
+
+    def larger(self, workspace: Workspace) -> RunSpec:
+        """What is scored under fire."""
+        pool = workspace.datasets.add(_dataset("larger", self.more_rows), role="pool", origin="faults")
+        return RunSpec(pool.id, None, None, str(self.model), "auto", "cpu", "float32")
+
+
+def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
+    """Makes a site in a folder; `more_rows` are scored under fire."""
+    site = Site(folder, more_rows)
+    save_model(site.model)
+    with Workspace.open(site.workspace) as workspace:
+        pool = workspace.datasets.add(_dataset("small", ROWS), role="pool", origin="faults")
+        spec = RunSpec(pool.id, None, None, str(site.model), "auto", "cpu", "float32")
+        run = run_here(workspace, spec, publish=lambda progress: None)
+        problem = pose(workspace, run.id, "euclidean", OBJECTIVE)
+        keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
+        ids = [sample.id for sample in problem.run.pool]
+        for number in range(6):
+            workspace.edits.apply(SELECTION, "keep", [ids[number]], author="before")
+    return site
+
+
+def _dataset(name: str, rows: int) -> Dataset:
+    records = []
+    for row in range(rows):
+        prompt, response = f"Add {row} to {row + 1}.", f"{row} + {row + 1} = {2 * row + 1}"
+        raw = json.dumps({"instruction": prompt, "input": "", "output": response})
+        messages = (Message("user", prompt), Message("assistant", response))
+        records.append(ParsedRecord(messages, raw, f"{name}.jsonl", row + 1))
+    return Dataset(name, "alpaca", None, with_ids(records))
+
+
+# What the killed processes do: each line that they print says that something is confirmed.
+
+
+def act_edit(folder: Path) -> None:
+    """Edits without end."""
+    with Workspace.open(folder) as workspace:
+        ids = [sample.id for sample in open_selection(workspace, SELECTION).samples]
+        print("ready", flush=True)
+        for count in range(1_000_000):
+            action = ("keep", "drop", "reset")[count % 3]
+            number = workspace.edits.apply(SELECTION, action, [ids[count % len(ids)]], author="act")  # type: ignore[arg-type]
+            print(number, flush=True)
+
+
+def act_select(folder: Path) -> None:
+    """Selects and keeps without end."""
+    with Workspace.open(folder) as workspace:
+        problem = pose(workspace, "r1", "euclidean", OBJECTIVE)
+        print("ready", flush=True)
+        for count in range(1_000_000):
+            selection = problem.select(Budget("rows", 1 + count % ROWS))
+            print(keep_selection(workspace, problem, selection, name=f"number {count}").id, flush=True)
+
+
+def act_export(folder: Path) -> None:
+    """Edits and exports over the same file without end."""
+    with Workspace.open(folder) as workspace:
+        problem = pose(workspace, "r1", "euclidean", OBJECTIVE)
+        ids = [sample.id for sample in problem.run.pool]
+        print("ready", flush=True)
+        for count in range(1_000_000):
+            workspace.edits.apply(SELECTION, "drop" if count % 2 else "keep", [ids[-1]], author="act")
+            out = workspace.exports_folder / "out.jsonl"
+            print(export_selection(workspace, SELECTION, out, problem=problem).output.sha256, flush=True)
+
+
+def act_migrate(folder: Path) -> None:
+    """Opens a workspace of the first version."""
+    print("ready", flush=True)
+    Workspace.open(folder).close()
+    print("opened", flush=True)
+
+
+def act_backup(folder: Path) -> None:
+    """Backs up without end."""
+    print("ready", flush=True)
+    for count in range(1_000_000):
+        out = folder.parent / f"copy{count}.tar"
+        backup(folder, out)
+        print(out, flush=True)
+
+
+ACTS = {"edit": act_edit, "select": act_select, "export": act_export, "migrate": act_migrate, "backup": act_backup}
+
+
+class Victim:
+    """A process that acts until it is killed, and what it confirmed."""
+
+    def __init__(self, act: str, folder: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.faults", "--act", act, str(folder)]
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the victim
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._errors, text=True)
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            self._errors.seek(0)
+            raise Lost(f"{act} could not begin after a kill:\n{self._errors.read().decode()}")
+
+    def kill_after(self, seconds: float) -> list[str]:
+        """Kills it, and returns the lines that were whole."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self._process.kill()
+        said = self._process.communicate()[0]
+        self._errors.close()
+        return said.split("\n")[:-1]
+
+
+def kill_edit(site: Site, chance: random.Random) -> str:
+    """Kills an editor."""
+    before = _history(site)
+    confirmed = Victim("edit", site.workspace).kill_after(chance.uniform(0.0, 1.0))
+    after = _history(site)
+    _same(after[: len(before)], before, "earlier edits")
+    new = after[len(before) :]
+    _same([str(edit.number) for edit in new][: len(confirmed)], confirmed, "confirmed edits")
+    _at_most_one_more(len(new), len(confirmed), "edits")
+    return f"{len(confirmed)} edits confirmed"
+
+
+def kill_select(site: Site, chance: random.Random) -> str:
+    """Kills one who selects."""
+    with Workspace.open(site.workspace) as workspace:
+        before = [summary.id for summary in workspace.selections.records()]
+    confirmed = Victim("select", site.workspace).kill_after(chance.uniform(0.0, 4.0))
+    with Workspace.open(site.workspace) as workspace:
+        new = [summary.id for summary in workspace.selections.records() if summary.id not in before]
+        _same(sorted(set(confirmed) - set(new)), [], "confirmed selections")
+        _at_most_one_more(len(new), len(confirmed), "selections")
+        for name in new:
+            record = workspace.selections.load(name)
+            _same(len(record.selection.chosen), int(record.selection.budget.amount), f"rows of {name}")
+            workspace.selections.delete(name)
+    return f"{len(confirmed)} selections confirmed"
+
+
+def kill_export(site: Site, chance: random.Random) -> str:
+    """Kills one who exports."""
+    confirmed = Victim("export", site.workspace).kill_after(chance.uniform(0.0, 1.0))
+    out = site.workspace / "exports" / "out.jsonl"
+    if not out.exists():
+        _same(confirmed, [], "confirmed exports")
+        return "0 exports confirmed"
+    rows = [json.loads(line) for line in out.read_bytes().decode().splitlines()]
+    if not rows or not out.read_bytes().endswith(b"\n"):
+        raise Lost("the exported file is cut short")
+    manifest = out.with_name("out.manifest.json")
+    passed = manifest.exists() and all(check.ok for check in verify(manifest))
+    if passed:
+        _same(len(rows), json.loads(manifest.read_text())["output"]["rows"], "rows of a file that verifies")
+    return f"{len(confirmed)} exports confirmed, the last {'verifies' if passed else 'is told from its manifest'}"
+
+
+def kill_migrate(site: Site, chance: random.Random) -> str:
+    """Kills one who brings a workspace of the first version up to date."""
+    folder = site.folder / "old"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with duckdb.connect(str(folder / DATABASE_NAME)) as connection:
+        migrate(connection, folder, utc_now().replace(tzinfo=None), MIGRATIONS[:1])
+        connection.execute("INSERT INTO settings SELECT 'key' || i, repeat('x', 500) FROM range(2000) AS t(i)")
+    said = Victim("migrate", folder).kill_after(chance.uniform(0.0, 0.25))
+    with Workspace.open(folder) as workspace:
+        _same(workspace.settings.get("key1999"), "x" * 500, "a row from before the migration")
+        broken = [check.label for check in check_workspace(workspace) if not check.ok]
+        _same(broken, [], "checks after the migration")
+    return "migrated before the kill" if said else "killed while migrating"
+
+
+def kill_backup(site: Site, chance: random.Random) -> str:
+    """Kills one who backs up."""
+    for old in site.folder.glob("copy*.tar"):
+        old.unlink()
+    confirmed = Victim("backup", site.workspace).kill_after(chance.uniform(0.0, 1.0))
+    found = sorted(str(path) for path in site.folder.glob("copy*.tar"))
+    _same(sorted(set(confirmed) - set(found)), [], "confirmed backups")
+    for number, name in enumerate(found[-2:]):
+        folder = site.folder / f"restored{number}"
+        restore(Path(name), folder)
+        shutil.rmtree(folder)
+    return f"{len(confirmed)} backups confirmed"
+
+
+def kill_score(site: Site, chance: random.Random) -> str:
+    """Kills a scoring worker; its blocks of then are there afterwards, byte for byte."""
+    with Workspace.open(site.workspace) as workspace:
+        run = start(workspace, site.larger(workspace), mode="score")
+        job = JobFolder(workspace.jobs_folder / run.id)
+    _kill_worker(job, chance.uniform(2.0, 12.0))
+    return _check_blocks(site, run.id)
+
+
+def kill_server(site: Site, chance: random.Random) -> str:
+    """Kills the server under a visitor who undoes and redoes, and the worker beside it."""
+    before = _history(site)
+    undone = sum(edit.state == "undone" for edit in before)
+    with Workspace.open(site.workspace) as workspace:
+        run = start(workspace, site.larger(workspace), mode="score")
+        job = JobFolder(workspace.jobs_folder / run.id)
+    moved = 0
+    with session_server(site.workspace, site.folder / "server.log") as (address, process):
+        visitor = Session(address)
+        visitor.open("curate", run="r1", selection=SELECTION)
+        deadline = time.monotonic() + chance.uniform(0.0, 1.0)
+        subprocess.Popen(["/bin/sh", "-c", f"sleep {max(0.0, deadline - time.monotonic()):.3f}; kill -9 {process.pid}"])
+        with suppress(ServerGone):
+            while process.poll() is None:
+                visitor.press("Redo" if (undone + moved) % 2 else "Undo")
+                moved += 1
+        process.wait()
+    _kill_worker(job, 0.0)
+    after = _history(site)
+    _same([edit.number for edit in after], [edit.number for edit in before], "edits")
+    now = sum(edit.state == "undone" for edit in after)
+    allowed = {(undone + moved) % 2, (undone + moved + 1) % 2}  # the press under way may count or not
+    if undone > 1 or now not in allowed:
+        raise Lost(f"{now} edits are undone after {moved} presses from {undone}")
+    with Workspace.open(site.workspace) as workspace:
+        while workspace.edits.redo(SELECTION):
+            pass
+    return f"{moved} presses confirmed; {_check_blocks(site, run.id)}"
+
+
+KINDS: dict[str, Callable[[Site, random.Random], str]] = {
+    "edit": kill_edit,
+    "select": kill_select,
+    "export": kill_export,
+    "migrate": kill_migrate,
+    "backup": kill_backup,
+    "score": kill_score,
+    "server": kill_server,
+}
+
+
+def finish(site: Site) -> int:
+    """Scores the pool that was killed at to its end, and compares its matrix; returns its pairs.
+
+    Raises:
+        Lost: the matrix differs from one scored in one go.
+    """
+    matrices = []
+    for folder in (site.workspace, site.folder / "whole"):
+        with Workspace.open(folder) as workspace:
+            run = run_here(workspace, site.larger(workspace), publish=lambda progress: None)
+            matrices.append(open_run(workspace, run.id).utilities("euclidean").pool)
+    killed, whole = matrices
+    if not np.array_equal(killed, whole, equal_nan=True):
+        raise Lost(f"the matrix differs by up to {np.nanmax(np.abs(killed - whole)):.1e}")
+    return int(killed.size)
+
+
+def _kill_worker(job: JobFolder, seconds: float) -> None:
+    time.sleep(seconds)
+    pid = int(json.loads((job.folder / "worker.json").read_text())["pid"])
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    while job.status().alive:
+        time.sleep(0.02)
+
+
+def _check_blocks(site: Site, run_id: str) -> str:
+    """What is in the blocks' folders now is whole, and stays as it is."""
+    with Workspace.open(site.workspace) as workspace:
+        record, status = refresh(workspace, run_id)
+        if record.status not in ("interrupted", "done"):
+            raise Lost(f"run {run_id} is {record.status} with its worker killed")
+        broken = [f"{check.label}: {check.detail}" for check in check_workspace(workspace) if not check.ok]
+        _same([words for words in broken if not words.startswith("Leftovers")], [], "checks")
+        found = len(list(workspace.utility_folder.glob("*/pairs/[!.]*.npy")))
+    return f"{found} blocks whole, run {record.status} at {status.progress.pairs_done} pairs"
+
+
+def _history(site: Site) -> tuple[Edit, ...]:
+    with Workspace.open(site.workspace) as workspace:
+        return workspace.edits.history(SELECTION)
+
+
+def _same(found: object, wanted: object, what: str) -> None:
+    if found != wanted:
+        raise Lost(f"{what}: found {str(found)[:200]}, not {str(wanted)[:200]}")
+
+
+def _at_most_one_more(found: int, confirmed: int, what: str) -> None:
+    if not confirmed <= found <= confirmed + 1:
+        raise Lost(f"{found} {what} where {confirmed} were confirmed")
+
+
+def main() -> None:
+    """Prints a line a kill, and how many of each kind there were."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--act", nargs=2, metavar=("ACT", "WORKSPACE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.act:
+        ACTS[options.act[0]](Path(options.act[1]))
+        return
+    chance, counts, lost = random.Random(options.seed), Counter[str](), 0
+    print(f"Machine: {machine()}\n")
+    with tempfile.TemporaryDirectory() as name:
+        site = prepare(Path(name))
+        for number in range(options.kills):
+            kind = list(KINDS)[number % len(KINDS)]
+            try:
+                print(f"{number + 1:3} {kind:8} {KINDS[kind](site, chance)}", flush=True)
+            except (Lost, WorkspaceError) as error:
+                lost += 1
+                print(f"{number + 1:3} {kind:8} LOST: {error}", flush=True)
+            counts[kind] += 1
+        pairs = finish(site)
+    kinds = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+    print(f"\n{sum(counts.values())} kills ({kinds}), {lost} lost;")
+    print(f"the matrix of {pairs:,} pairs is identical to one scored in one go")
+    sys.exit(1 if lost else 0)
+
+
+if __name__ == "__main__":
+    main()
