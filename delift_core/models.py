@@ -255,6 +255,7 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=local_only,
+            adapter_kwargs={"local_files_only": local_only},  # with peft installed it looks for one, and asks the hub
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, in words
         )

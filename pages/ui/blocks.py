@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from delift_core.display import inert
 from delift_core.errors import DeliftError
 from delift_core.jobs.scoring import JobProgress
 from delift_core.workspace import DatasetRole
@@ -22,12 +23,12 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&])")
 
 def plain(text: str) -> str:
     """Text from data or files, made safe for places that read Markdown (labels, messages, toasts)."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\1", " ".join(inert(text).split()))
 
 
 def shorten(text: str, length: int = 60) -> str:
     """The start of a text on one line."""
-    flat = " ".join(text.split())
+    flat = " ".join(inert(text).split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from delift_core.display import inert
 from delift_core.samples import Sample
 from pages.ui.blocks import plain, shorten
 
@@ -56,6 +57,6 @@ def turns(sample: Sample) -> None:
     for message in sample.messages:
         st.markdown(f"{ROLE_ICONS[message.role]} **{message.role}**")
         with st.container(border=True):
-            st.text(message.content)
+            st.text(inert(message.content))
     with st.expander("Record as found", type="compact"):
-        st.code(sample.raw, language="json", wrap_lines=True)
+        st.code(inert(sample.raw), language="json", wrap_lines=True)

@@ -62,20 +62,26 @@ class AppServer:
 
 
 @pytest.fixture(scope="module")
-def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
-    """`streamlit run app.py` on a free port with an empty workspace, shared by the tests of one module."""
-    folder = tmp_path_factory.mktemp("app")
+def server_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server's workspace lies: empty, unless a module fills it before the server starts."""
+    return tmp_path_factory.mktemp("app") / "workspace"
+
+
+@pytest.fixture(scope="module")
+def app_server(server_workspace: Path) -> Iterator[AppServer]:
+    """`streamlit run app.py` on a free port with a workspace, shared by the tests of one module."""
+    folder = server_workspace.parent
     port = _free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
-    environment = {**os.environ, "DELIFT_WORKSPACE": str(folder / "workspace"), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "DELIFT_WORKSPACE": str(server_workspace), "PYTHONUNBUFFERED": "1"}
     environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
     log = folder / "server.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
         )
-    server = AppServer(f"http://127.0.0.1:{port}", folder / "workspace", log, process)
+    server = AppServer(f"http://127.0.0.1:{port}", server_workspace, log, process)
     try:
         _wait_until_healthy(server)
         yield server
