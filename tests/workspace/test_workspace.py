@@ -1,6 +1,6 @@
 """Opening, sharing, closing and surviving: the folder and the one connection."""
 
-import re
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from delift_core.errors import WorkspaceError
+from delift_core.processes import describe_process
 from delift_core.workspace import Workspace, database
 
 CORE = str(Path(__file__).parents[2])
@@ -82,7 +83,8 @@ except WorkspaceError as error:
 """
     answer = run_python(code, str(workspace.folder)).stdout
     parent, message = answer.strip().split(" ", 1)
-    assert re.search(rf"in use by another process \(pid {parent}, .*pytest.*\): close", message)
+    assert int(parent) == os.getpid()
+    assert f"in use by another process ({describe_process(os.getpid())}): close" in message
     assert "\n" not in message
 
 
