@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 ROLE_WORDS: dict[DatasetRole, str] = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&])")
+# Markdown makes links of bare addresses once it has undone the escapes; a word joiner, which shows nothing, parts them.
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+_JOINER = "\u2060"
 
 
 def plain(text: str) -> str:
     """Text from data or files, made safe for places that read Markdown (labels, messages, toasts)."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(inert(text).split()))
+    flat = " ".join(inert(text).split())
+    return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub(_JOINER, flat))
 
 
 def shorten(text: str, length: int = 60) -> str:

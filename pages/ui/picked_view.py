@@ -11,7 +11,7 @@ from delift_core.errors import DeliftError
 from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
-from pages.ui.blocks import clear_errors, shorten
+from pages.ui.blocks import clear_errors, plain, shorten
 from pages.ui.edit_actions import curator, edit_rows, rows_in_words, undo_edit
 from pages.ui.navigation import page_path
 from pages.ui.picks import clear_picks, pick, picks
@@ -133,7 +133,9 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
         with st.popover("Tag", icon=":material/sell:", disabled=not ids, help="Put a tag on the picked rows"):
             st.text_input("Tag", key=_TAG, placeholder="to check", max_chars=60)
             st.button("Put on", key="map_tag", on_click=_tag, args=(workspace, selection_id, ids))
-    st.caption(f"{len(curated.subset.positions):,} rows are in the subset of “{shorten(curated.record.name, 40)}”.")
+    st.caption(
+        f"{len(curated.subset.positions):,} rows are in the subset of “{plain(shorten(curated.record.name, 40))}”."
+    )
 
 
 def _tag(workspace: Workspace, selection_id: str, ids: list[str]) -> None:

@@ -1,0 +1,96 @@
+"""Hostile rows, names, tags and notes on every page, in a real Chromium: shown, and never obeyed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from delift_core.sources import load_file
+from tests.browser.hostile_rows import EVIL, make_hostile_workspace
+
+Settled = Callable[[Page], None]
+# What must not be in the page: anything that leads to the attacker or runs what he wrote. Text of his is no element.
+LEADS_OUT = """evil => {
+    const found = [];
+    for (const element of document.querySelectorAll('*')) {
+        for (const attribute of element.attributes) {
+            const value = attribute.value.toLowerCase();
+            const leads = ['src', 'href', 'srcset', 'action', 'data', 'poster', 'xlink:href', 'style'];
+            if (attribute.name.startsWith('on')) found.push(element.outerHTML.slice(0, 200));
+            else if (leads.includes(attribute.name) && (value.includes(evil) || value.startsWith('javascript:')))
+                found.push(element.outerHTML.slice(0, 200));
+        }
+    }
+    for (const script of document.querySelectorAll('script')) {
+        if (script.textContent.includes('alert(')) found.push(script.outerHTML.slice(0, 200));
+    }
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def server_workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace full of hostile rows, made before the server opens it."""
+    folder = tmp_path_factory.mktemp("hostile") / "workspace"
+    make_hostile_workspace(folder)
+    yield folder
+
+
+@pytest.fixture
+def dialogs(page: Page) -> list[str]:
+    """What the browser was made to ask or say."""
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    return said
+
+
+def harmless(page: Page, name: str) -> None:
+    """Fails where the page holds an element of the attacker's, an error of ours, or is wider than the window."""
+    assert page.evaluate(LEADS_OUT, EVIL) == [], name
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, name
+    assert page.title().endswith("DELIFT Studio"), name
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_every_page_shows_hostile_rows_as_text(
+    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    for name in ("", "data", "score", "select", "explore", "curate", "compare", "export"):
+        page.goto(f"/{name}?run=r1&selection=s1")
+        settled(page)
+        harmless(page, name)
+        for tab in page.get_by_role("tab").all():
+            tab.click()
+            settled(page)
+            harmless(page, f"{name}, {tab.inner_text()}")
+    assert dialogs == [] and external_requests == []
+
+
+def test_rows_read_in_full_are_text(
+    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], server_workspace: Path
+) -> None:
+    (pool,) = server_workspace.parent.glob("*hostile.jsonl")
+    for name in [sample.id for sample in load_file(pool).samples][::5]:
+        page.goto(f"/curate?run=r1&selection=s1&row={name}")
+        settled(page)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        harmless(page, name)
+    assert dialogs == [] and external_requests == []
+
+
+def test_hovering_hostile_points_runs_nothing(
+    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str]
+) -> None:
+    page.goto("/explore?run=r1&selection=s1")
+    settled(page)
+    for plot in page.locator(".js-plotly-plot").all():
+        box = plot.bounding_box()
+        if box is None:
+            continue
+        for step in range(1, 10):
+            page.mouse.move(box["x"] + box["width"] * step / 10, box["y"] + box["height"] * step / 10)
+            harmless(page, "explore")
+    assert dialogs == [] and external_requests == []
