@@ -95,23 +95,23 @@ if current.run is None or current.selection is None:
     title("Evaluate", ":material/science:")
     empty_state(":material/filter_alt:", "There is no selection to evaluate yet.", "select", "Make a selection")
 assert current.selection is not None
+if not current.workspace.datasets.records("heldout"):
+    title("Evaluate", ":material/science:")
+    empty_state(":material/database:", "Held-out rows are needed to measure on.", "data", "Load held-out rows")
 with clear_errors():
     heading = st.container()
     left, right = st.columns([1, 2], gap="large")
     curated = state.curated(current.selection)
     with left:
         plan = ask_plan(current.workspace, current.selection)
-        if plan is not None:
-            job = folder_of(current.workspace, current.selection.id, plan)
-            known = (job.folder / "request.json").exists()
-            status = job.status() if known else None
-            actions(curated, plan, status)
+        job = folder_of(current.workspace, current.selection.id, plan)
+        known = (job.folder / "request.json").exists()
+        status = job.status() if known else None
+        actions(curated, plan, status)
     with heading:
-        title("Evaluate", ":material/science:", BADGES[status.state] if plan is not None and status else None)
+        title("Evaluate", ":material/science:", BADGES[status.state] if status else None)
     with right:
-        if plan is None:
-            empty_state(":material/database:", "Held-out rows are needed to measure on.", "data", "Load held-out rows")
-        elif status is not None:
+        if status is not None:
             result(curated, job, status)
         else:
             st.info(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CURVE_POINTS = 2_000
-_BINS = 80
+_BINS = 80  # at most
 
 
 def gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float, *, unit: str = "") -> "go.Figure":
@@ -188,9 +188,11 @@ def _objective(gains: np.ndarray, k: int) -> np.ndarray:
 
 
 def _edges_around_zero(values: np.ndarray) -> np.ndarray:
-    """Equal bins over the values with 0 on an edge, so that no bar mixes helping and harming pairs."""
+    """Equal bins over the values with 0 on an edge, so that no bar mixes helping and harming pairs; few for few values
+    (twice the cube root of their number, Rice's rule)."""
+    count = min(_BINS, max(8, round(2 * float(np.cbrt(values.size)))))
     low, high = (min(float(values.min()), 0.0), max(float(values.max()), 0.0)) if values.size else (-1.0, 1.0)
-    width = (high - low) / _BINS or 1.0 / _BINS
+    width = (high - low) / count or 1.0 / count
     below, over = int(np.ceil(-low / width)), int(np.ceil(high / width))
     return np.arange(-max(below, 1), max(over, 1) + 1) * width
 

@@ -22,11 +22,9 @@ def arm_title(name: str) -> str:
     return ARM_WORDS.get(name, name)
 
 
-def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan | None:
-    """The widgets; None where there are no held-out rows to choose."""
+def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
+    """The widgets; there are held-out rows to choose."""
     heldout = {record.id: record for record in workspace.datasets.records("heldout")}
-    if not heldout:
-        return None
     heldout_id = st.selectbox(
         "Held-out rows",
         list(heldout),
