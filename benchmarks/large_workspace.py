@@ -3,7 +3,8 @@
     python -m benchmarks.large_workspace FOLDER [--rows 100000]
 
 Rows come in topics of 50, which share words, a place on the map and most of what helps: within a topic every pair is
-scored. All goes through the stores that the app itself writes with, so what the app then reads is what it would find.
+scored, and 64 pairs a row of other topics are estimated. All goes through the stores that the app itself writes with,
+so what the app then reads is what it would find.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility.choice import HELD_OUT_SHARE, Round
 from delift_core.utility.metrics import utility
 from delift_core.utility.pairs import PairBudget
+from delift_core.utility.partial import LARGEST_OF_ROW
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.planned import PlanFile, UniqueSamples
 from delift_core.utility.store import Alone, PairStore, ScoringContext
@@ -114,7 +116,7 @@ def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.rando
 
 
 def assemble(workspace: Workspace, run_id: str) -> None:
-    """Puts the utilities together from the blocks, without estimates, and keeps them where the app looks for them."""
+    """Puts the utilities together from the blocks, and keeps them, with estimates, where the app looks for them."""
     run = open_run(workspace, run_id)
     hashes = [sample.content_hash for sample in run.pool]
     own, parts = run.measures(), []
@@ -132,20 +134,33 @@ def assemble(workspace: Workspace, run_id: str) -> None:
     diagonal[rows_[itself]] = values[itself]
     pool = csr_array((values[~itself], (rows_[~itself], columns[~itself])), shape=(len(hashes), len(hashes)))
     pool.sort_indices()
-    run.keep_utilities(Utilities(pool, diagonal, None, None), "euclidean")
+    run.keep_utilities(Utilities(pool, diagonal, None, None, estimates(len(hashes))), "euclidean")
 
 
-def select(folder: Path) -> None:
-    """A selection of 10 % of the rows."""
+def estimates(rows: int) -> csr_array:
+    """(rows, rows) estimates of as many pairs a row as a large run keeps, none of them within its topic."""
+    rng = np.random.default_rng(0)
+    count = min(LARGEST_OF_ROW, rows - 2 * TOPIC)
+    step = (rows - 2 * TOPIC) // count
+    ahead = 2 * TOPIC + step * np.arange(count) + rng.integers(0, step, (rows, count))
+    columns = (np.arange(rows)[:, None] + ahead - TOPIC) % rows
+    values = rng.normal(0.0, 0.02, rows * count).astype(np.float32)
+    found = csr_array((values, columns.ravel(), np.arange(rows + 1) * count), shape=(rows, rows))
+    found.sort_indices()
+    return found
+
+
+def select(folder: Path, run_id: str) -> str:
+    """A selection of 10 % of the rows; returns its id."""
     with Workspace.open(folder) as workspace:
-        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
-        keep_selection(workspace, problem, problem.select(Budget("percent", 10)), name="a tenth")
+        problem = pose(workspace, run_id, "euclidean", ObjectiveConfig("instruction"))
+        return keep_selection(workspace, problem, problem.select(Budget("percent", 10)), name="a tenth").id
 
 
-def keep_layout(folder: Path) -> None:
+def keep_layout(folder: Path, run_id: str) -> None:
     """A map, as a grid of topics: how UMAP takes its time is measured elsewhere."""
     with Workspace.open(folder) as workspace:
-        run = open_run(workspace, "r1")
+        run = open_run(workspace, run_id)
         rng = np.random.default_rng(0)
         topics = np.arange(len(run.pool)) // TOPIC
         side = int(np.ceil((topics.max() + 1) ** 0.5))
@@ -156,7 +171,7 @@ def keep_layout(folder: Path) -> None:
 
 
 def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
-    """Makes the workspace with its finished run r1, which has no selection yet."""
+    """Adds a finished run to a workspace, which is made where there is none; the run has no selection yet."""
     rng = np.random.default_rng(seed)
     with Workspace.open(folder) as workspace, patch("os.fsync"):  # nothing here has to survive a power cut
         dataset = synthetic_pool(rows, rng)

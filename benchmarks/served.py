@@ -64,11 +64,16 @@ def visitor(address: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=find_browser())
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(address)
-        page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=_PATIENCE_MS)
-        page.wait_for_timeout(_CALM_MS)
-        page.evaluate(_WATCH)
+        watch(page)
         yield page
         browser.close()
+
+
+def watch(page: Page) -> None:
+    """Waits until a page that was just opened is calm, and from then on notes when its script ends."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=_PATIENCE_MS)
+    page.wait_for_timeout(_CALM_MS)
+    page.evaluate(_WATCH)
 
 
 def answer_seconds(page: Page, act: Callable[[], object]) -> float:

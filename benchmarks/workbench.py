@@ -2,15 +2,22 @@
 
     python -m benchmarks.workbench [--rows 100000] [--folder FOLDER]
 
-A workspace is made without a model (see `large_workspace`), with its utilities put together and a selection of 10 %, as
-a finished run and one visit to Select leave them; it holds no estimates. Then a server starts, and a visitor opens
-pages for the first time: "first view" is from the address to the end of the page's script and the first table or chart.
+A workspace is made without a model (see `large_workspace`), with its utilities put together, its map laid out and a
+selection of 10 %, as a finished run and a visit to Select and to the map leave them.
+
+"First view": a new server has shown the same page for another run, of 200 rows, so that libraries are loaded and
+nothing of the large run is; then the time from the address to the end of the page's script and the first table or
+chart on the screen. Every other time is from the visitor's click or key to the end of the script in the browser (of an
+area on the map: until the panel lists the rows), median and slowest of some.
 """
 
 import argparse
 import re
+import statistics
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,7 +25,15 @@ from playwright.sync_api import Page
 
 from benchmarks.large_workspace import build, keep_layout, select
 from benchmarks.machine import machine
-from benchmarks.served import served, visitor
+from benchmarks.served import answer_seconds, served, visitor, watch
+
+SMALL_ROWS = 200
+ROUNDS = 5
+TABLE = '[data-testid="stDataFrame"] canvas'
+MAP = ".st-key-map_chart canvas"
+_LEFT, _RIGHT, _TOP, _BOTTOM, _MARGIN = 8, 8, 44, 48, 0.04  # of the map's grid, and the room around its points
+
+Line = tuple[str, str]
 
 
 def first_view(page: Page, address: str, drawn: str) -> float:
@@ -27,49 +42,147 @@ def first_view(page: Page, address: str, drawn: str) -> float:
     page.goto(address)
     page.locator(drawn).first.wait_for(timeout=120_000)
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=120_000)
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    watch(page)
+    return seconds
 
 
-def lasso(page: Page, wanted: int) -> tuple[float, int]:
-    """Seconds from the end of a drag on the map until the panel lists the rows inside, and how many these are."""
-    canvas = page.locator(".st-key-map_chart canvas").first
+@contextmanager
+def opened(workspace: Path, log: Path, view: str, drawn: str, lines: list[Line]) -> Iterator[Page]:
+    """A server of its own, and a page of it at its first view of the large run, which is noted with the memory."""
+    path, _, query = view.partition("?")
+    with served(workspace, log) as (address, process), visitor(f"{address}/{path}?run=r1&selection=s1&{query}") as page:
+        page.locator(drawn).first.wait_for(timeout=120_000)
+        seconds = first_view(page, f"{address}/{path}?run=r2&selection=s2&{query}", drawn)
+        lines.append((f"{view.replace('?view=', ', ').capitalize()}: first view", f"{seconds:.2f} s"))
+        yield page
+        memory = psutil.Process(process).memory_info().rss / (1 << 30)
+        lines.append(("memory of the server after this", f"{memory:.2f} GiB"))
+
+
+def timed(page: Page, what: str, acts: list[Callable[[], object]], lines: list[Line]) -> None:
+    """Notes how long some actions of one kind take to be answered."""
+    seconds = [answer_seconds(page, act) for act in acts]
+    lines.append((what, f"{statistics.median(seconds):.2f} s (slowest of {len(seconds)}: {max(seconds):.2f} s)"))
+
+
+def curate(page: Page, lines: list[Line]) -> None:
+    """States, filter, page turns, search and order; then a row's drawer."""
+    pills = page.locator(".st-key-curate_show")
+    states = ["Dropped", "Chosen", "All", "Dropped", "All"]
+    timed(page, "state", [lambda s=s: pills.get_by_text(s).first.click() for s in states], lines)  # type: ignore[misc]
+    pages = page.get_by_test_id("stPagination")
+    turns = [lambda n=n: pages.get_by_text(str(n), exact=True).first.click() for n in (2, 3, 2, 3, 2)]  # type: ignore[misc]
+    timed(page, "page turn", turns, lines)
+    page.get_by_role("button", name="Filter", exact=False).first.click()
+    wanted = page.get_by_role("combobox", name="category").first
+    wanted.wait_for()
+    timed(page, "filter", [lambda n=n: _choose(page, f"category {n}") for n in range(1, 4)], lines)  # type: ignore[misc]
+    timed(page, "filter taken back", [lambda: _clear(page)], lines)
+    page.keyboard.press("Escape")
+    field = page.get_by_role("searchbox").or_(page.get_by_placeholder("Search the texts")).first
+    words = ("garden and the river", "question 4711", "zebra of a willow", "winter", "")
+    timed(page, "search", [lambda w=w: _search(field, w) for w in words], lines)  # type: ignore[misc]
+    drawer(page, lines)
+
+
+def _choose(page: Page, label: str) -> None:
+    field = page.get_by_role("combobox", name="category").first
+    field.click()
+    field.fill(label)
+    page.get_by_role("option", name=label).first.click()
+
+
+def _clear(page: Page) -> None:
+    page.get_by_test_id("stMultiSelect").filter(has_text="category").get_by_role("button", name="Clear all").click()
+
+
+def _search(field: object, words: str) -> None:
+    field.fill(words)  # type: ignore[attr-defined]
+    field.press("Enter")  # type: ignore[attr-defined]
+
+
+def drawer(page: Page, lines: list[Line]) -> None:
+    """Opens a row, goes on to the next, drops it, and takes that back."""
+    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
+    page.get_by_text("1 row selected").wait_for()
+    page.wait_for_timeout(1_000)
+    timed(page, "row opened for the first time", [lambda: page.keyboard.press("o")], lines)
+    page.get_by_role("dialog").wait_for()
+    keys = {"next row": "n", "previous row": "p", "drop in the drawer": "d", "undo in the drawer": "u"}
+    for what, key in keys.items():
+        rounds = ROUNDS if key in "np" else 2
+        timed(page, what, [lambda key=key: page.keyboard.press(key)] * rounds, lines)  # type: ignore[misc]
+
+
+def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:
+    """Seconds from the end of a drag on the map until the panel lists the rows inside, and how many these are.
+
+    Args:
+        tool: 0 is the box, 1 the lasso, which is drawn as a lozenge.
+    """
+    canvas = page.locator(MAP).first
     box = canvas.bounding_box()
     assert box
-    page.mouse.click(box["x"] + 25, box["y"] + 25)  # the box tool
-    across = (box["width"] - 16) * (wanted / 100_000) ** 0.5
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - across / 2, y - across / 2)
+    page.mouse.click(box["x"] + 25 + 29.5 * tool, box["y"] + 25)
+    share = (wanted / rows * (2 if tool else 1)) ** 0.5 / (1 + 2 * _MARGIN) / 2
+    half_width = (box["width"] - _LEFT - _RIGHT) * share
+    half_height = (box["height"] - _TOP - _BOTTOM) * share
+    x, y = box["x"] + box["width"] / 2, box["y"] + _TOP + (box["height"] - _TOP - _BOTTOM) / 2
+    corners = [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, 0)] if tool else [(-1, -1), (1, 1)]
+    path = [(x + across * half_width, y + down * half_height) for across, down in corners]
+    before = page.locator(".st-key-picked_rows").inner_text()
+    page.mouse.move(*path[0])
     page.mouse.down()
-    page.mouse.move(x + across / 2, y + across / 2, steps=4)
+    for place in path[1:]:
+        page.mouse.move(*place, steps=4)
     began = time.monotonic()
     page.mouse.up()
     picked = page.locator(".st-key-picked_rows")
-    picked.get_by_text(re.compile(r"^[\d,]+ rows")).wait_for(timeout=120_000)
+    picked.filter(has_not_text=before).get_by_text(re.compile(r"^[\d,]+ rows")).wait_for(timeout=120_000)
     picked.locator("canvas").first.wait_for(timeout=120_000)
     seconds = time.monotonic() - began
     found = re.search(r"([\d,]+) rows", picked.inner_text())
+    page.wait_for_timeout(2_000)
     return seconds, int(found.group(1).replace(",", "")) if found else 0
 
 
-def measure(workspace: Path, log: Path) -> list[tuple[str, str]]:
-    """What is measured, and the figure, in the order of the visit."""
-    with served(workspace, log) as (address, process), visitor(address) as page:
-        rows = [("Curate, first view", f"{first_view(page, f'{address}/curate', CURATE_TABLE):.2f} s")]
-        page.evaluate("() => { window.ends = [] }")
-        rows.append(
-            ("Explore (matrix), first view", f"{first_view(page, f'{address}/explore', '.js-plotly-plot'):.2f} s")
-        )
-        seconds = first_view(page, f"{address}/explore?view=Map", ".st-key-map_chart canvas")
-        rows.append(("Explore (map), first view", f"{seconds:.2f} s"))
-        seconds, found = lasso(page, 5_000)
-        rows.append((f"a box around {found:,} points, to the table", f"{seconds:.2f} s"))
-        rows.append(("Curate, again", f"{first_view(page, f'{address}/curate', CURATE_TABLE):.2f} s"))
-        memory = psutil.Process(process).memory_info().rss / (1 << 30)
-        rows.append(("memory of the server", f"{memory:.1f} GiB"))
-    return rows
+def explore_map(page: Page, rows: int, lines: list[Line]) -> None:
+    """A box and a lasso of 5 % of the points, and a change of colours."""
+    for tool, name in enumerate(("box", "lasso")):
+        seconds, found = area(page, tool, rows // 20, rows)
+        lines.append((f"a {name} around {found:,} points, to the table", f"{seconds:.2f} s"))
+    page.get_by_role("combobox", name="Colours").click()
+    timed(page, "other colours", [lambda: page.get_by_role("option", name="Source").first.click()], lines)
+    timed(page, "picked rows dropped", [lambda: page.keyboard.press("d")], lines)
+    timed(page, "and undone", [lambda: page.keyboard.press("u")], lines)
 
 
-CURATE_TABLE = '[data-testid="stDataFrame"] canvas'
+def explore_matrix(page: Page, lines: list[Line]) -> None:
+    """Another order of the rows."""
+    page.get_by_role("button", name="Order").first.click()
+    orders = ("Most helped first", "File order", "Alike rows together")
+    timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders], lines)  # type: ignore[misc]
+
+
+def measure(workspace: Path, log: Path, rows: int) -> list[Line]:
+    """What is measured, and the figure, in the order of three visits."""
+    lines: list[Line] = []
+    with opened(workspace, log, "curate", TABLE, lines) as page:
+        curate(page, lines)
+    with opened(workspace, log, "explore?view=Matrix", ".js-plotly-plot", lines) as page:
+        explore_matrix(page, lines)
+    with opened(workspace, log, "explore?view=Map", MAP, lines) as page:
+        explore_map(page, rows, lines)
+    return lines
+
+
+def make(folder: Path, rows: int) -> None:
+    """A workspace with a small run r1 and a large run r2, a selection of each, s1 and s2, and their maps."""
+    for count in (SMALL_ROWS, rows):
+        run = build(folder, count)
+        select(folder, run.id)
+        keep_layout(folder, run.id)
 
 
 def main() -> None:
@@ -81,11 +194,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name) / "workspace"
         if not (folder / "delift.duckdb").exists():
-            build(folder, options.rows)
-            select(folder)
-            keep_layout(folder)
+            make(folder, options.rows)
         print(f"Machine: {machine()}\n\n| {options.rows:,} rows | |\n| --- | --- |")
-        for what, figure in measure(folder, Path(name) / "server.log"):
+        for what, figure in measure(folder, Path(name) / "server.log", options.rows):
             print(f"| {what} | {figure} |")
 
 

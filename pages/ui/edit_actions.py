@@ -1,7 +1,7 @@
 """The curator's edits: the buttons that make them, and their history.
 
 The buttons write to the log of a selection in callbacks, which run before the page does, so the page that follows
-shows the result.
+shows the result, and says at its end what was done.
 """
 
 import getpass
@@ -28,6 +28,7 @@ EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
     ("Reset", "reset", None, "Give the decision back to the optimiser"),
 )
 HISTORY_SHOWN = 200
+_DONE_NOW = "done_now"
 _NOUNS: dict[EditAction, str] = {
     "keep": "keeping",
     "drop": "dropping",
@@ -50,6 +51,21 @@ def curator() -> str:
 def rows_in_words(count: int) -> str:
     """A number of rows as people say it."""
     return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def announce(words: str, icon: str) -> None:
+    """Leaves word of what was done for the end of the page that follows.
+
+    A callback does not say it itself: in a drawer its message would take the drawer's own place in the browser.
+    """
+    st.session_state[_DONE_NOW] = words, icon
+
+
+def say_what_was_done() -> None:
+    """Shows what was announced, once; for the end of a page, after its drawer."""
+    if (said := st.session_state.pop(_DONE_NOW, None)) is not None:
+        words, icon = said
+        st.toast(words, icon=icon)
 
 
 def edit_rows(
@@ -81,7 +97,7 @@ def edit_rows(
         for key in keys:
             st.session_state[key] = None if key == f"{place}_tag" else ""
         done, icon = _DONE[action]
-        st.toast(f"{done}: {rows_in_words(len(set(sample_ids)))}", icon=icon)
+        announce(f"{done}: {rows_in_words(len(set(sample_ids)))}", icon)
 
 
 def ask_marks(
@@ -133,7 +149,7 @@ def redo_edit(workspace: Workspace, selection_id: str) -> None:
 
 def _say(done: str, edit: Edit | None, icon: str) -> None:
     if edit is not None:
-        st.toast(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon=icon)
+        announce(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon)
 
 
 def edit_bar(

@@ -30,6 +30,7 @@ from delift_core.layout import MOST_BY_UMAP, principal_coordinates
 from delift_core.workspace import SelectionSummary, Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, shorten
+from pages.ui.edit_actions import say_what_was_done
 from pages.ui.map_colours import Colouring, ask_colouring, sides_of
 from pages.ui.modifier_keys import way_of_keys
 from pages.ui.picked_view import picked_view
@@ -60,6 +61,7 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
         way_of_keys(_CHART, key=_KEYS)
     with right:
         picked_view(workspace, run, curated)
+    say_what_was_done()
     if not is_final:
         _swap_when_ready(run)
 

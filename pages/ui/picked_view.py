@@ -12,7 +12,7 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
-from pages.ui.edit_actions import curator, edit_rows, rows_in_words, undo_edit
+from pages.ui.edit_actions import announce, curator, edit_rows, rows_in_words, undo_edit
 from pages.ui.navigation import page_path
 from pages.ui.picks import clear_picks, pick, picks
 from pages.ui.sample_view import turns
@@ -143,7 +143,7 @@ def _tag(workspace: Workspace, selection_id: str, ids: list[str]) -> None:
         tag = (st.session_state[_TAG] or "").strip()
         workspace.edits.apply(selection_id, "tag", ids, author=curator(), detail=tag)
         st.session_state[_TAG] = ""
-        st.toast(f"Tagged: {rows_in_words(len(ids))}", icon=":material/sell:")
+        announce(f"Tagged: {rows_in_words(len(ids))}", ":material/sell:")
 
 
 def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:

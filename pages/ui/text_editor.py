@@ -11,7 +11,7 @@ from delift_core.rewriting import record_texts
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import plain
-from pages.ui.edit_actions import curator
+from pages.ui.edit_actions import announce, curator
 
 _EDITING = "editing_row"
 _STYLES = {
@@ -58,7 +58,7 @@ def _save(workspace: Workspace, curated: CuratedSelection, position: int, keys: 
         st.session_state["text_refused"] = str(error)  # shown by the page that follows, beside the fields
         return
     want_editor(None)
-    st.toast("Text changed" if changed else "Nothing was changed", icon=":material/edit:")
+    announce("Text changed" if changed else "Nothing was changed", ":material/edit:")
 
 
 def changed_view(scored: Sample, now: Sample) -> None:

@@ -33,6 +33,12 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     drawer.get_by_role("button", name="Keep").click()
     settled(page)
     expect(drawer.get_by_text("Pinned")).to_be_visible()  # it stays open over an edit
+    for key, said in (("u", "Took back"), ("d", "Dropped"), ("u", "Took back"), ("k", "Kept")):
+        page.keyboard.press(key)
+        expect(page.get_by_text(f"{said}: ").first).to_be_visible()  # a message beside the drawer, not in its place
+        settled(page)
+        expect(drawer.get_by_text("This row", exact=True)).to_be_visible()
+    expect(drawer.get_by_text("Pinned")).to_be_visible()
     page.keyboard.press("Escape")
     expect(drawer).to_have_count(0)
     settled(page)
@@ -40,7 +46,9 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 rows")
-    expect(page.get_by_text("History of edits (1)")).to_be_visible()
+    expect(
+        page.get_by_text("History of edits (1)")
+    ).to_be_visible()  # of four edits, the one that counts is carried over
     page.goto("/compare")
     settled(page)
     expect(page.get_by_text("Only in A (1)")).to_be_visible()  # five rows, with the pinned one, against four

@@ -88,6 +88,7 @@ def test_an_edit_counts_at_once_and_survives_a_restart(scored_workspace: Path) -
     select(at, 0, 2)
     press(at, "Keep")
     assert metrics(at)["Rows in the subset"] == "6" and metrics(at)["Kept by hand"] == "2"
+    assert [toast.value for toast in at.toast] == ["Kept: 2 rows"]
     assert lines(at) == [dropped[1], *dropped[3:]]
     curated = stored(scored_workspace)
     kept = [curated.problem.run.pool[position].line for position in curated.subset.by_hand]
