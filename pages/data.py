@@ -91,7 +91,7 @@ with clear_errors():
     records = tuple(record for part in by_role for record in part)
     if records:
         shown = sets_table(records)
-        st.subheader(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
+        st.header(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
         labels = [f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})", "Health", "Copies"]
         # Only the open tab is worked out: the others read every row of the set.
         rows_tab, problems_tab, health_tab, copies_tab = st.tabs(labels, key="data_tab", on_change="rerun")

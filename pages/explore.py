@@ -51,7 +51,7 @@ def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -
 def distribution(problem: SelectionProblem) -> None:
     """How the utilities are spread, and what that says."""
     record = problem.run.record
-    st.subheader("Distribution")
+    st.header("Distribution")
     spread = spread_of(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.metric("Pairs that help", f"{spread.found.positive_share:.0%}", width="content")

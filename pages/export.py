@@ -127,12 +127,12 @@ with clear_errors():
             downloads(latest)
             if Path(latest.path).exists():
                 publish_view(Path(latest.path))
-        st.subheader("Checks")
+        st.header("Checks")
         checks_list(selection, format)
     with right:
-        st.subheader("First rows")
+        st.header("First rows")
         for line in preview(selection, format):
-            st.code(line, language="json", wrap_lines=True)
+            st.code(line, language=None, wrap_lines=True)
         if written:
             earlier_view(written)
     trainers_view(selection, format)

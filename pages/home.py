@@ -83,17 +83,17 @@ def overview(current: Current) -> None:
         st.metric("Share of the optimum", ratio, border=True, help=help_text)
     left, right = st.columns([2, 1], gap="large")
     with left:
-        st.subheader("Selections")
+        st.header("Selections")
         selections_table(current.workspace)
-        st.subheader("Runs")
+        st.header("Runs")
         runs_table(current.workspace)
     with right:
         name = next_step(current)
         page = next(entry for entry in PAGES if entry.name == name)
-        st.subheader("Next")
+        st.header("Next")
         st.markdown(STEPS[name])
         st.page_link(page_path(name), label=f"Go to {page.title}", icon=page.icon)
-        st.subheader("Model")
+        st.header("Model")
         model_card()
 
 

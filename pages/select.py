@@ -123,7 +123,7 @@ with clear_errors():
         alt=alt_gain_curve(selection.greedy.gains, k, random.mean, random.std),
     )
     composition_view(problem.run, {"the subset": selection.chosen}, key="select")
-    st.subheader("Chosen rows")
+    st.header("Chosen rows")
     chosen_table(problem, selection)
     selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):

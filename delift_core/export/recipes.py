@@ -6,7 +6,6 @@ Made from the shape of the file alone; the check table of `trainers` holds for f
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from delift_core.export.shapes import Shape
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
@@ -21,7 +20,6 @@ class Recipe:
 
     trainer: Trainer
     file: str
-    language: Literal["python", "json", "yaml"]
     text: str
 
 
@@ -34,11 +32,9 @@ def recipes(shape: Shape, data_file: str, limit: int) -> tuple[Recipe, ...]:
     """
     stem = Path(data_file).stem
     made: dict[Trainer, Recipe] = {
-        "TRL": Recipe("TRL", f"{stem}.trl.py", "python", _trl(shape, data_file, limit)),
-        "LLaMA-Factory": Recipe(
-            "LLaMA-Factory", f"{stem}.dataset_info.json", "json", _llama_factory(shape, stem, data_file)
-        ),
-        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", "yaml", _axolotl(shape, data_file, limit)),
+        "TRL": Recipe("TRL", f"{stem}.trl.py", _trl(shape, data_file, limit)),
+        "LLaMA-Factory": Recipe("LLaMA-Factory", f"{stem}.dataset_info.json", _llama_factory(shape, stem, data_file)),
+        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", _axolotl(shape, data_file, limit)),
     }
     return tuple(made[trainer] for trainer in TRAINERS if not refusal(trainer, shape))
 

@@ -50,11 +50,11 @@ def report_view(report: EvaluationReport) -> None:
     )
     _table(report.arms, "arms")
     if report.in_context:
-        st.subheader("Without training")
+        st.header("Without training")
         st.caption(f"The {report.examples} nearest rows of each as examples before the question.")
         _table(report.in_context, "context")
     if any(arm.answers for arm in report.arms):
-        st.subheader("Answers")
+        st.header("Answers")
         rows = [
             {"Arm": arm_title(arm.name)} | {score.name: score.value.value for score in arm.answers}
             for arm in report.arms

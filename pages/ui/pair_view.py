@@ -40,7 +40,7 @@ def _take_typed_pair() -> None:
 def pair_view(problem: SelectionProblem) -> None:
     """The panel of the picked pair, with two fields to pick it without the mouse."""
     pool = problem.run.pool
-    st.subheader("Pair")
+    st.header("Pair")
     highest = max(sample.line for sample in pool)
     row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
     with st.grid(2, min_column_width=110):

@@ -12,7 +12,7 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
-from pages.ui.edit_actions import announce, curator, edit_rows, rows_in_words, undo_edit
+from pages.ui.edit_actions import announce, curator, edit_rows, rows_in_words, step_buttons
 from pages.ui.navigation import page_path
 from pages.ui.picks import clear_picks, pick, picks
 from pages.ui.sample_view import turns
@@ -25,7 +25,7 @@ _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
 def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
     """What was picked on the map or by line, and what to do with it."""
-    st.subheader("Picked rows")
+    st.header("Picked rows")
     st.text_input(
         "Pick by line",
         placeholder="Pool lines: 3, 8-12",
@@ -101,7 +101,6 @@ def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int
 
 def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
     selection_id = curated.record.id
-    undoable = workspace.edits.can_undo(selection_id)
     with st.container(horizontal=True):
         st.button(
             "Keep",
@@ -121,15 +120,7 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
             on_click=edit_rows,
             args=(workspace, selection_id, "drop", ids),
         )
-        st.button(
-            "Undo",
-            shortcut="U",
-            disabled=not undoable,
-            key="map_undo",
-            help="Take back the last edit of this selection",
-            on_click=undo_edit,
-            args=(workspace, selection_id),
-        )
+        step_buttons(workspace, selection_id, "map")
         with st.popover("Tag", icon=":material/sell:", disabled=not ids, help="Put a tag on the picked rows"):
             st.text_input("Tag", key=_TAG, placeholder="to check", max_chars=60)
             st.button("Put on", key="map_tag", on_click=_tag, args=(workspace, selection_id, ids))

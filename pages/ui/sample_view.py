@@ -59,4 +59,4 @@ def turns(sample: Sample) -> None:
         with st.container(border=True):
             st.text(inert(message.content))
     with st.expander("Record as found", type="compact"):
-        st.code(inert(sample.raw), language="json", wrap_lines=True)
+        st.code(inert(sample.raw), language=None, wrap_lines=True)

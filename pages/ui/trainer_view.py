@@ -22,7 +22,7 @@ SHOWN_RISKS = 500
 def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
     """How many rows each trainer would keep, and which are at risk."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
-        st.subheader("What trainers keep", width="content")
+        st.header("What trainers keep", width="content")
         st.number_input(
             "Longest row (tokens)",
             min_value=64,
@@ -60,13 +60,12 @@ def recipes_view(selection: CuratedSelection, out: Path) -> None:
     if not (out.exists() and path.exists()):
         return
     kit = trainer_kit(selection, read_manifest(path), _limit())
-    st.subheader("How to train on it")
+    st.header("How to train on it")
     names = [*(recipe.trainer for recipe in kit.recipes), "Data set card"]
-    files = [*((recipe.file, recipe.language, recipe.text) for recipe in kit.recipes)]
-    files.append((f"{out.stem}.card.md", "markdown", kit.card))
-    for tab, (file, language, text) in zip(st.tabs(names), files, strict=True):
+    files = [*((recipe.file, recipe.text) for recipe in kit.recipes), (f"{out.stem}.card.md", kit.card)]
+    for tab, (file, text) in zip(st.tabs(names), files, strict=True):
         with tab:
-            st.code(text, language=language, wrap_lines=True)
+            st.code(text, language=None, wrap_lines=True)
             st.download_button(
                 f"Download {plain(file)}", data=text, file_name=file, icon=":material/download:", on_click="ignore"
             )

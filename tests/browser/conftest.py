@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from tests.setup_browser import find_browser
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "docs" / "screenshots"
-WITH_PATHS = {"data", "export"}  # these show paths of the machine that made them, which docs/ should not
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -42,22 +42,55 @@ IS_CALM = """calm => {
 }"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppServer:
-    """A running app: where it answers, where its workspace lies, and what it printed."""
+    """The app on a port of its own: `streamlit run app.py` over a workspace, which can be ended and begun again."""
 
-    url: str
     workspace: Path
-    log: Path
-    process: subprocess.Popen[bytes]
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints goes."""
+        return self.workspace.parent / "server.log"
+
+    def start(self) -> None:
+        """Begins it, and waits until it answers."""
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
+        command += ["--server.address", "127.0.0.1", "--server.port", str(self.port)]
+        environment = {**os.environ, "DELIFT_WORKSPACE": str(self.workspace), "PYTHONUNBUFFERED": "1"}
+        environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
+        with self.log.open("ab") as sink:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+            )
+        _wait_until_healthy(self)
+
+    def stop(self) -> None:
+        """Ends it; its workspace is closed afterwards."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
 
     def output(self) -> str:
         """Everything the server printed so far."""
         return self.log.read_text(errors="replace")
 
     def fail_if_dead(self) -> None:
-        """Fails the test, with the server's output, where the server has ended."""
-        if self.process.poll() is not None:
+        """Fails the test, with the server's output, where the server has ended by itself."""
+        if self.process is not None and self.process.poll() is not None:
             pytest.fail(f"The app server ended with status {self.process.returncode}:\n{self.output()}", pytrace=False)
 
 
@@ -69,29 +102,13 @@ def server_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app_server(server_workspace: Path) -> Iterator[AppServer]:
-    """`streamlit run app.py` on a free port with a workspace, shared by the tests of one module."""
-    folder = server_workspace.parent
-    port = _free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
-    environment = {**os.environ, "DELIFT_WORKSPACE": str(server_workspace), "PYTHONUNBUFFERED": "1"}
-    environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
-    log = folder / "server.log"
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
-        )
-    server = AppServer(f"http://127.0.0.1:{port}", server_workspace, log, process)
+    """The app on a free port with a workspace, shared by the tests of one module."""
+    server = AppServer(server_workspace, _free_port())
     try:
-        _wait_until_healthy(server)
+        server.start()
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -146,16 +163,20 @@ def settled() -> Callable[[Page], None]:
 
 
 @pytest.fixture
-def screenshot(tmp_path: Path) -> Callable[[Page, str], Path]:
-    """`screenshot(page, name)` writes a PNG: into docs/ with UPDATE_SCREENSHOTS=1, else into the test's own folder."""
-    folder = SCREENSHOTS if os.environ.get("UPDATE_SCREENSHOTS") == "1" else tmp_path
+def screenshot(tmp_path: Path, settled: Callable[[Page], None]) -> Callable[[Page, str], None]:
+    """`screenshot(page, name)` writes a PNG into the test's own folder; with UPDATE_SCREENSHOTS=1 into docs/, light and
+    dark."""
+    for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
 
-    def take(page: Page, name: str) -> Path:
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        path = (tmp_path if stem in WITH_PATHS else folder) / f"{stem}.png"
+    def take(page: Page, name: str) -> None:
         page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=SETTLE_MS)
-        page.screenshot(path=path, animations="disabled")
-        return path
+        if not for_docs:
+            page.screenshot(path=tmp_path / f"{name}.png", animations="disabled")
+            return
+        for scheme, path in (("dark", f"{name}-dark.png"), ("light", f"{name}.png")):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            settled(page)
+            page.screenshot(path=SCREENSHOTS / path, animations="disabled")
 
     return take
 
@@ -176,8 +197,7 @@ def _wait_until_healthy(server: AppServer) -> None:
                     return
         except OSError:
             pass
-        try:
+        assert server.process
+        with suppress(subprocess.TimeoutExpired):
             server.process.wait(timeout=0.2)
-        except subprocess.TimeoutExpired:
-            continue
     pytest.fail(f"The app server did not answer within {START_SECONDS} s:\n{server.output()}", pytrace=False)

@@ -1,27 +1,41 @@
-"""A curator's way in a real Chromium with the real bundled model: from the sample project to a downloaded JSONL."""
+"""A curator's way in a real Chromium with the real bundled model: from the sample project to a downloaded JSONL.
 
+One test, since scoring takes most of its time: select, read why a row was left out, pin it, choose again, lasso twelve
+points, drop them, undo, redo, restart the server, compare with the first selection, export.
+"""
+
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from delift_core.layout import map_coordinates
+from delift_core.curation import CuratedSelection, open_selection
 from delift_core.sample_project import sample_project_files
-from delift_core.samples import Sample
-from delift_core.sources import load_file
-from delift_core.utility.store import PairStore
+from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer
+from tests.browser.lasso import draw, kept_coordinates, lasso_around
 
 SCORING_MS = 1_200_000
-GRID = {"left": 8, "right": 8, "top": 44, "bottom": 48}  # of the map's option, see figures/coverage_map.py
-BRUSH_LASSO = (25 + 29.5, 25)  # centre of the second tool of the chart's toolbox
+TWELVE = 12
+CARDS = ("Rows in the subset", "Kept by hand", "Dropped by hand", "Coverage")
 
 Settled = Callable[[Page], None]
-Screenshot = Callable[[Page, str], Path]
+Screenshot = Callable[[Page, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """What the workspace holds while no server runs: lines of both subsets, and of what was kept and dropped."""
+
+    first: frozenset[int]
+    second: frozenset[int]
+    pinned: frozenset[int]
+    dropped: frozenset[int]
 
 
 @pytest.mark.timeout(1500)
@@ -39,22 +53,15 @@ def test_from_the_sample_project_to_a_downloaded_file(
     page.get_by_role("button", name="Try the sample project").click()
     score(page, settled, screenshot)
     select(page, settled, screenshot)
-    dropped = curate(page, settled, screenshot)
-    kept = lasso(page, app_server.workspace, settled, screenshot)
-    matrix(page, settled, screenshot)
-    lines = export(page, settled, screenshot, tmp_path)
-    pool = sample_project_files().pool.read_text().splitlines()
-    assert set(lines) <= set(pool)
-    numbers = {pool.index(line) + 1 for line in lines}
-    assert kept <= numbers
-    assert (dropped in numbers) == (dropped in kept)  # the last word counts
+    pinned = pin_a_row_left_out(page, settled, screenshot)
+    choose_again(page, settled)
+    lassoed = lasso_and_drop(page, app_server.workspace, settled, screenshot, tmp_path)
+    found = restart(page, app_server, settled, screenshot)
+    assert found.pinned == {pinned} - lassoed and found.dropped == lassoed
+    look_at_the_rest(page, settled, screenshot)
+    compare(page, found, settled, screenshot)
+    export(page, found, settled, screenshot, tmp_path)
     assert external_requests == []
-    page.goto("/data")  # a deep link, and a screenshot for the README
-    settled(page)
-    screenshot(page, "data")
-    page.goto("/")
-    settled(page)
-    screenshot(page, "home")
 
 
 def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
@@ -86,156 +93,183 @@ def select(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     screenshot(page, "select")
     page.get_by_role("button", name="Keep this selection").click()
     expect(page.get_by_role("heading", name="Curate")).to_be_visible()
-
-
-def curate(page: Page, settled: Settled, screenshot: Screenshot) -> int:
-    """Drops the first pick by keyboard, takes it back, drops it again; returns its line."""
     settled(page)
     screenshot(page, "curate")
-    first_row(page).click()
+
+
+def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> int:
+    """Reads why the first row left out was left out, beside the row that covers it, and pins it; returns its line."""
+    page.get_by_text(re.compile(r"^Dropped \(35\)$")).click()
+    settled(page)
+    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
+    expect(page.get_by_text("1 row selected")).to_be_visible()
     settled(page)
     page.keyboard.press("o")
     drawer = page.get_by_role("dialog")
-    expect(drawer.get_by_text("Picked 1st")).to_be_visible()
+    expect(drawer.get_by_text("Left out")).to_be_visible()
+    expect(drawer.get_by_text("This row")).to_be_visible()
+    expect(drawer.get_by_role("radiogroup")).to_contain_text("line")  # the chosen row that covers it, beside it
     settled(page)
     screenshot(page, "curate-why")
     line = int(re.search(r"[Ll]ine (\d+)", drawer.inner_text()).group(1))  # type: ignore[union-attr]
+    drawer.get_by_role("button", name="Keep").click()
+    settled(page)
+    expect(drawer.get_by_text("Pinned")).to_be_visible()
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     settled(page)  # the keys are the page's again
-    for key, count in (("d", 1), ("u", 0), ("y", 1)):
-        page.keyboard.press(key)
-        expect(metric(page, "Dropped by hand")).to_contain_text(str(count))
-        settled(page)
+    expect(card(page, "Kept by hand")).to_contain_text("1")
     return line
 
 
-def first_row(page: Page) -> "Cell":
-    """The selection box of the first row of the big table (the grid is drawn on a canvas)."""
-    canvas = page.get_by_test_id("stDataFrame").first.locator("canvas").first
-    return Cell(page, canvas, 16, 33 + 17)
+def choose_again(page: Page, settled: Settled) -> None:
+    """Chooses the others anew around the pin, by keyboard."""
+    page.keyboard.press("a")
+    expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
+    settled(page)
+    expect(page.get_by_role("combobox", name="Selection")).to_have_value(re.compile(r" · round 2 · 15 rows$"))
+    expect(card(page, "Kept by hand")).to_contain_text("1")
 
 
-class Cell:
-    """A place on a canvas that can be clicked."""
-
-    def __init__(self, page: Page, canvas: Locator, x: float, y: float) -> None:
-        self.page, self.canvas, self.x, self.y = page, canvas, x, y
-
-    def click(self) -> None:
-        """Clicks there with the mouse."""
-        box = self.canvas.bounding_box()
-        assert box
-        self.page.mouse.click(box["x"] + self.x, box["y"] + self.y)
-
-
-def metric(page: Page, label: str) -> Locator:
-    return page.get_by_test_id("stMetric").filter(has_text=label)
-
-
-def lasso(page: Page, workspace: Path, settled: Settled, screenshot: Screenshot) -> set[int]:
-    """Draws a lasso on the map; the rows that the page names are those whose points lie inside. Keeps them."""
-    page.set_viewport_size({"width": 1440, "height": 900})  # below 520 px the chart has another margin
-    page.goto("/explore?view=Map")
+def lasso_and_drop(
+    page: Page, workspace: Path, settled: Settled, screenshot: Screenshot, folder: Path
+) -> frozenset[int]:
+    """Lassos twelve points; the page names and exports exactly these rows. Drops them, undoes, and redoes."""
+    page.set_viewport_size({"width": 1440, "height": 900})  # the chart is wide enough for its usual margins
+    page.get_by_role("link", name="Explore", exact=True).click()
+    page.get_by_text("Map", exact=True).click()
     chart = page.get_by_role("img", name=re.compile("^Map of 50 samples"))
     expect(chart).to_be_visible(timeout=120_000)
     settled(page)
     box = chart.bounding_box()
     assert box
-    pool = load_file(sample_project_files().pool).samples
-    points = pixels(pool, workspace, box["width"], box["height"])
-    across, down = widest_gap(points[:, 0]), widest_gap(points[:, 1])
-    inside, outline = fullest_corner(points, across, down, box["width"], box["height"])
-    expected = {sample.line for sample, is_inside in zip(pool, inside, strict=True) if is_inside}
-    assert 0 < len(expected) < len(pool)
-    page.mouse.click(box["x"] + BRUSH_LASSO[0], box["y"] + BRUSH_LASSO[1])
-    draw(page, [(box["x"] + x, box["y"] + y) for x, y in outline])
+    lasso = lasso_around(TWELVE, kept_coordinates(workspace), box["width"], box["height"])
+    draw(page, chart, lasso)
     picked = page.locator(".st-key-picked_rows")
-    expect(picked).to_contain_text(f"{len(expected)} row")
+    expect(picked).to_contain_text("12 rows")
     settled(page)
+    lines = {position + 1 for position in lasso.inside}  # every row of the sample pool is scored, in file order
+    assert lines_named(picked) == lines
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Export 12 rows").click()
+    waiting.value.save_as(folder / "picked.jsonl")
+    assert (folder / "picked.jsonl").read_bytes() == records(lines)
     screenshot(page, "explore-map")
-    page.set_viewport_size({"width": 1280, "height": 900})
-    shown = {int(number) for number in re.findall(r"\d+", named_lines(picked))}
-    assert shown == set(sorted(expected)[: len(shown)])
-    assert len(shown) == min(12, len(expected))
-    page.get_by_role("button", name=re.compile("^Keep")).last.click()
+    before = rows_in_the_subset(page)
+    page.keyboard.press("d")
+    expect(page.get_by_text("Dropped: 12 rows")).to_be_visible()
     settled(page)
-    return expected
+    after = rows_in_the_subset(page)
+    assert before - TWELVE <= after < before
+    for key, done, count in (("u", "Took back", before), ("y", "Did again", after)):
+        page.keyboard.press(key)
+        expect(page.get_by_text(f"{done}: dropping 12 rows")).to_be_visible()
+        settled(page)
+        assert rows_in_the_subset(page) == count
+    return frozenset(lines)
 
 
-def widest_gap(values: np.ndarray) -> float:
-    """Where an edge passes no point closely (the mouse moves by whole pixels), with points on both sides of it."""
-    ordered = np.sort(values)[len(values) // 5 : -(len(values) // 5)]
-    gaps = np.diff(ordered)
-    assert gaps.max() >= 4, "no gap that is wide enough for the mouse"
-    return float(ordered[gaps.argmax()] + gaps.max() / 2)
+def restart(page: Page, server: AppServer, settled: Settled, screenshot: Screenshot) -> OnDisk:
+    """Ends the server under the open page; it comes back to the same state, which is what the disk holds meanwhile."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.get_by_role("link", name="Curate", exact=True).click()
+    expect(page.get_by_text("History of edits (2)")).to_be_visible()
+    settled(page)
+    before = [card(page, label).inner_text() for label in CARDS]
+    selection = page.get_by_role("combobox", name="Selection").input_value()
+    server.stop()
+    with Workspace.open(server.workspace) as workspace:
+        first, second = (open_selection(workspace, name) for name in ("s1", "s2"))
+        overrides = workspace.edits.overrides("s2")
+    server.start()
+    page.reload()
+    settled(page)
+    expect(page.get_by_text("History of edits (2)")).to_be_visible()
+    assert [card(page, label).inner_text() for label in CARDS] == before
+    assert page.get_by_role("combobox", name="Selection").input_value() == selection
+    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+    screenshot(page, "curate-edited")
+    line = {sample.id: sample.line for sample in second.samples}
+    kept, dropped = (
+        frozenset(line[name] for name, verdict in overrides.items() if verdict == wanted) for wanted in ("keep", "drop")
+    )
+    found = OnDisk(subset_lines(first), subset_lines(second), kept, dropped)
+    assert number(page, CARDS[0]) == str(len(found.second))
+    return found
 
 
-def fullest_corner(
-    points: np.ndarray, across: float, down: float, width: float, height: float
-) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """Of the four parts of the map, the one with most points: which are inside, and its outline inside the grid."""
-    columns = ((GRID["left"] + 2, across), (across, width - GRID["right"] - 2))
-    rows = ((GRID["top"] + 2, down), (down, height - GRID["bottom"] - 2))
-    parts = []
-    for left, right in columns:
-        for top, bottom in rows:
-            inside = (points > (left, top)).all(axis=1) & (points < (right, bottom)).all(axis=1)
-            parts.append((inside, [(left, top), (right, top), (right, bottom), (left, bottom)]))
-    return max(parts, key=lambda part: int(part[0].sum()))
-
-
-def named_lines(picked: Locator) -> str:
-    """The part of the panel's text that names the lines, without "and n more"."""
-    text = re.search(r"Lines ([\d, ]+)", picked.inner_text())
-    assert text
-    return text.group(1)
-
-
-def pixels(pool: tuple[Sample, ...], workspace: Path, width: float, height: float) -> np.ndarray:
-    """Where each pool row's point lies on the chart, from the scored embeddings themselves."""
-    (context,) = (workspace / "utility").iterdir()
-    embeddings = PairStore(context).alone([sample.content_hash for sample in pool]).embeddings
-    coords = map_coordinates(embeddings).astype(float)
-    low, high = coords.min(axis=0), coords.max(axis=0)
-    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
-    share = (coords - low) / (high - low)
-    inner = np.array([width - GRID["left"] - GRID["right"], height - GRID["top"] - GRID["bottom"]])
-    return np.stack([GRID["left"] + share[:, 0] * inner[0], GRID["top"] + (1 - share[:, 1]) * inner[1]], axis=1)
-
-
-def draw(page: Page, corners: list[tuple[float, float]]) -> None:
-    """Drags the mouse around an outline."""
-    page.mouse.move(*corners[0])
-    page.mouse.down()
-    for x, y in [*corners[1:], corners[0]]:
-        page.mouse.move(x, y, steps=8)
-    page.mouse.up()
-
-
-def matrix(page: Page, settled: Settled, screenshot: Screenshot) -> None:
-    """The heat map is drawn, and says in words what it shows."""
-    page.goto("/explore")
+def look_at_the_rest(page: Page, settled: Settled, screenshot: Screenshot) -> None:
+    """The pages beside the way."""
+    page.goto("/explore?selection=s2")
     expect(page.get_by_role("heading", name="Distribution")).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "explore-matrix")
+    for name in ("data", "evaluate", ""):
+        page.goto(f"/{name}?selection=s2")
+        settled(page)
+        screenshot(page, name or "home")
 
 
-def export(page: Page, settled: Settled, screenshot: Screenshot, folder: Path) -> list[str]:
-    """Writes, downloads, and returns the lines of the file, checked against the manifest."""
+def compare(page: Page, found: OnDisk, settled: Settled, screenshot: Screenshot) -> None:
+    """The first selection beside the second: what the page counts is what the disk holds."""
+    page.goto("/compare?selection=s2")
+    settled(page)
+    for label, count in (
+        ("In both", len(found.first & found.second)),
+        ("Only in A", len(found.first - found.second)),
+        ("Only in B", len(found.second - found.first)),
+    ):
+        assert number(page, label) == str(count), label
+    screenshot(page, "compare")
+
+
+def export(page: Page, found: OnDisk, settled: Settled, screenshot: Screenshot, folder: Path) -> None:
+    """Writes and downloads the file: the records of the subset as they came in, byte for byte."""
     page.get_by_role("link", name="Export", exact=True).click()
     page.get_by_role("button", name="Write the file").click()
     button = page.get_by_role("button", name=re.compile(r"^Download \S+\.jsonl \("))
     expect(button).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "export")
-    with page.expect_download() as waiting:
-        button.click()
-    waiting.value.save_as(folder / "subset.jsonl")
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Manifest").click()
-    waiting.value.save_as(folder / "subset.manifest.json")
-    lines = (folder / "subset.jsonl").read_text().splitlines()
-    manifest = json.loads((folder / "subset.manifest.json").read_text())
-    assert len(lines) == manifest["output"]["rows"]
-    return lines
+    for pressed, name in ((button, "subset.jsonl"), (page.get_by_role("button", name="Manifest"), "manifest.json")):
+        with page.expect_download() as waiting:
+            pressed.click()
+        waiting.value.save_as(folder / name)
+    written = (folder / "subset.jsonl").read_bytes()
+    assert written == records(found.second)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["output"]["rows"] == len(found.second)
+    assert manifest["output"]["sha256"] == hashlib.sha256(written).hexdigest()
+
+
+def card(page: Page, label: str) -> Locator:
+    """A number of the page by its label."""
+    return page.get_by_test_id("stMetric").filter(has_text=label)
+
+
+def number(page: Page, label: str) -> str:
+    """The value on a card."""
+    return card(page, label).get_by_test_id("stMetricValue").inner_text().strip()
+
+
+def rows_in_the_subset(page: Page) -> int:
+    """As the panel beside the map counts them."""
+    return int(page.get_by_text("rows are in the subset of").inner_text().split()[0])
+
+
+def lines_named(picked: Locator) -> set[int]:
+    """The lines that the panel names."""
+    named = re.search(r"Lines ([\d, ]+)", picked.inner_text())
+    assert named
+    return {int(number) for number in named.group(1).split(",")}
+
+
+def records(lines: set[int] | frozenset[int]) -> bytes:
+    """Some lines of the sample pool, in file order, as they stand there."""
+    pool = sample_project_files().pool.read_bytes().splitlines(keepends=True)
+    return b"".join(pool[line - 1] for line in sorted(lines))
+
+
+def subset_lines(curated: CuratedSelection) -> frozenset[int]:
+    """The lines of a selection's subset."""
+    return frozenset(curated.samples[position].line for position in curated.subset.positions)
