@@ -5,13 +5,15 @@ shows the result, and says at its end what was done.
 """
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pandas as pd
 import streamlit as st
 
+from delift_core.errors import DeliftError
 from delift_core.workspace import Edit, EditAction, Workspace
-from pages.ui.blocks import clear_errors, shorten
+from pages.ui.blocks import plain, shorten
 
 _DONE: dict[EditAction, tuple[str, str]] = {
     "keep": ("Kept", ":material/add_circle:"),
@@ -61,6 +63,15 @@ def announce(words: str, icon: str) -> None:
     st.session_state[_DONE_NOW] = words, icon
 
 
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Announces an error of ours; what a callback of a drawer draws itself is gone at once."""
+    try:
+        yield
+    except DeliftError as error:
+        announce(plain(str(error)), ":material/error:")
+
+
 def say_what_was_done() -> None:
     """Shows what was announced, once; for the end of a page, after its drawer."""
     if (said := st.session_state.pop(_DONE_NOW, None)) is not None:
@@ -85,7 +96,7 @@ def edit_rows(
     asked = [f"{place}_why"] * bool(place) + [f"{place}_{field}"] * bool(field)
     keys = [key for key in asked if key in st.session_state]
     said = {key: (st.session_state[key] or "").strip() for key in keys}
-    with clear_errors():
+    with _refusals():
         workspace.edits.apply(
             selection_id,
             action,
@@ -137,13 +148,13 @@ def ask_marks(
 
 def undo_edit(workspace: Workspace, selection_id: str) -> None:
     """Takes back the last edit."""
-    with clear_errors():
+    with _refusals():
         _say("Took back", workspace.edits.undo(selection_id, author=curator()), ":material/undo:")
 
 
 def redo_edit(workspace: Workspace, selection_id: str) -> None:
     """Applies again what was undone last."""
-    with clear_errors():
+    with _refusals():
         _say("Did again", workspace.edits.redo(selection_id, author=curator()), ":material/redo:")
 
 

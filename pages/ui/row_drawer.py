@@ -81,7 +81,7 @@ def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.nda
         st.caption(f"{_numbers(curated, position)} · {_MEANS[status]}")
         if note := curated.marks.notes.get(sample.id):
             st.text(f"Note: {note}")
-        with st.expander("Tag, note, why", type="compact", icon=":material/sell:"):
+        with st.expander("Tag, note, why", type="compact", icon=":material/sell:", key="drawer_marks"):
             ask_marks(workspace, selection.id, [sample.id], state.known_tags(curated), "drawer")
         _own_edits(workspace.edits.history(selection.id), sample.id)
         changed_view(curated.problem.run.pool[position], sample)

@@ -1,10 +1,12 @@
-"""The curator's workbench in a real Chromium: a reason, a pinned row, a second choice, a comparison, two visitors."""
+"""The workbench in a real Chromium: reasons, pins, texts, tags, filters, comparisons, two visitors, a restart."""
 
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from delift_core.curation import open_selection
+from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer
 from tests.scored import make_scored_workspace
 
@@ -12,9 +14,11 @@ Settled = Callable[[Page], None]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def scored(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Fills the workspace before the first visitor makes the server open it."""
+def row(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Fills the workspace before the first visitor makes the server open it; id of the row whose record has texts."""
     make_scored_workspace(app_server.workspace, tmp_path_factory.mktemp("model") / "model")
+    with Workspace.open(app_server.workspace) as workspace:
+        return open_selection(workspace, "s1").samples[-1].id
 
 
 def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(page: Page, settled: Settled) -> None:
@@ -46,9 +50,7 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 rows")
-    expect(
-        page.get_by_text("History of edits (1)")
-    ).to_be_visible()  # of four edits, the one that counts is carried over
+    expect(page.get_by_text("History of edits (1)")).to_be_visible()  # the one edit of four that counts
     page.goto("/compare")
     settled(page)
     expect(page.get_by_text("Only in A (1)")).to_be_visible()  # five rows, with the pinned one, against four
@@ -80,6 +82,93 @@ def test_two_visitors_see_each_others_edits_and_lose_none(
         expect(visitor.get_by_text("History of edits")).to_be_visible()
         assert edits_shown(visitor) == before + 2
     other.context.close()
+
+
+def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
+    page: Page, browser: Browser, app_server: AppServer, settled: Settled
+) -> None:
+    other = browser.new_context(base_url=app_server.url, viewport={"width": 1280, "height": 900}).new_page()
+    page.goto("/curate?selection=s1")
+    settled(page)
+    before = edits_shown(page)
+    for visitor, lines in ((page, "1, 2"), (other, "9")):
+        visitor.goto("/explore?view=Map&selection=s1")
+        settled(visitor)
+        visitor.get_by_role("textbox", name="Pick by line").fill(lines)
+        visitor.keyboard.press("Enter")
+        settled(visitor)
+    expect(page.locator(".st-key-picked_rows")).to_contain_text("Lines 1, 2")
+    expect(other.locator(".st-key-picked_rows")).to_contain_text("Lines 9")
+    page.get_by_role("button", name="Drop Shortcut").click()
+    expect(page.get_by_text("Dropped: 2 rows")).to_be_visible()
+    other.get_by_role("button", name="Keep Shortcut").click()
+    expect(other.get_by_text("Kept: 1 row")).to_be_visible()
+    for visitor, count in ((page, 2), (other, 1)):
+        settled(visitor)
+        visitor.get_by_role("link", name="Curate", exact=True).click()
+        expect(visitor.get_by_text(f"Picked ({count})")).to_be_visible()
+        settled(visitor)
+    assert edits_shown(page) == edits_shown(other) == before + 2
+    other.context.close()
+
+
+def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after_it(
+    page: Page, app_server: AppServer, settled: Settled, row: str
+) -> None:
+    page.goto(f"/curate?selection=s1&row={row}")
+    settled(page)
+    drawer = page.get_by_role("dialog")
+    drawer.get_by_role("button", name="Edit text").click()
+    field = drawer.get_by_role("textbox", name="output")
+    expect(field).to_have_value("Hund.")
+    field.fill("Der Hund.")
+    drawer.get_by_role("button", name="Save text").click()
+    expect(drawer.get_by_text("Original")).to_be_visible()
+    settled(page)
+    expect(drawer.locator("span[style*=underline]")).to_have_text("Der ")  # what was added is marked, and nothing else
+    drawer.get_by_text("Tag, note, why").click()
+    drawer.get_by_role("button", name="Put on").click()
+    expect(page.get_by_text("a tag has 1 to")).to_be_visible()  # a refusal is said, and the row stays open
+    settled(page)
+    drawer.get_by_role("combobox", name="Tag").fill("german")
+    page.keyboard.press("Enter")
+    settled(page)
+    drawer.get_by_role("button", name="Put on").click()
+    expect(page.get_by_text("Tagged: 1 row")).to_be_visible()
+    settled(page)
+    page.keyboard.press("Escape")
+    expect(drawer).to_have_count(0)
+    settled(page)
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_role("combobox", name="Tags").click()
+    page.get_by_role("option", name="german").click()
+    expect(page.get_by_text("Select all 1 rows")).to_be_visible()
+    settled(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Saved").click()
+    page.get_by_role("textbox", name="Name of the view as it is now").fill("my tag")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Saved: my tag")).to_be_visible()
+    settled(page)
+
+    app_server.stop()
+    app_server.start()
+    page.goto("/curate?selection=s1")
+    settled(page)
+    page.get_by_role("button", name="Saved (1)").click()
+    page.get_by_role("button", name="my tag", exact=True).click()
+    expect(page.get_by_text("Select all 1 rows")).to_be_visible()
+    settled(page)
+    assert "filter_tags=german" in page.url
+    page.keyboard.press("Escape")
+    for key, said in (("u", "Took back: tagging"), ("u", "Took back: the text of"), ("y", "Did again: the text of")):
+        page.keyboard.press(key)
+        expect(page.get_by_text(f"{said} 1 row")).to_be_visible()
+        settled(page)
+    page.goto(f"/curate?selection=s1&row={row}")
+    settled(page)
+    expect(drawer.get_by_text("Original")).to_be_visible()
+    expect(drawer.get_by_text("german", exact=True)).to_have_count(0)
 
 
 def pick_first_row(page: Page, settled: Settled) -> None:
