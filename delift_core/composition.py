@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from delift_core.collecting import without_collection
 from delift_core.samples import Sample
 
 _MOST_LABELS = 24
@@ -92,17 +93,27 @@ def by_label(name: str, values: Sequence[str]) -> Facet:
 
 def _categories(pool: Sequence[Sample]) -> list[Facet]:
     """Keys of the raw records whose values are few and short: "topic", "category", "task"…"""
-    records = [_record(sample) for sample in pool]
+    most = min(_MOST_LABELS, max(2, len(pool) // 3))
+    with without_collection():
+        records = [_record(sample) for sample in pool]
     keys = Counter(key for record in records for key, value in record.items() if isinstance(value, str))
-    found = []
-    for key in sorted(keys, key=lambda key: (-keys[key], key)):
-        values = [record.get(key) for record in records]
-        labels = [value if isinstance(value, str) and value else _LACKING for value in values]
-        distinct = set(labels)
-        few = 1 < len(distinct) <= min(_MOST_LABELS, max(2, len(pool) // 3))
-        if few and max(map(len, distinct)) <= _LONGEST_LABEL:
-            found.append(by_label(f"“{key}”", labels))
-    return found
+    few = [key for key in sorted(keys, key=lambda key: (-keys[key], key)) if _has_few_labels(records, key, most)]
+    return [by_label(f"“{key}”", [_label(record, key) for record in records]) for key in few]
+
+
+def _label(record: dict[str, object], key: str) -> str:
+    value = record.get(key)
+    return value if isinstance(value, str) and value else _LACKING
+
+
+def _has_few_labels(records: Sequence[dict[str, object]], key: str, most: int) -> bool:
+    """Whether there are 2 to `most` short labels; most keys are texts, which a few rows tell."""
+    distinct: set[str] = set()
+    for record in records:
+        distinct.add(_label(record, key))
+        if len(distinct) > most:
+            return False
+    return len(distinct) > 1 and max(map(len, distinct)) <= _LONGEST_LABEL
 
 
 def _record(sample: Sample) -> dict[str, object]:

@@ -140,13 +140,22 @@ def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveCon
         SelectionError: the stage needs a set that the run does not have.
     """
     run = open_run(workspace, run_id)
+    return pose_for(run, metric, config, run.utilities(metric))
+
+
+def pose_for(run: ScoredRun, metric: Metric, config: ObjectiveConfig, utilities: Utilities) -> SelectionProblem:
+    """As `pose`, of a run that is open and whose utilities in this metric are read.
+
+    Raises:
+        SelectionError: the stage needs a set that the run does not have.
+    """
     needed = {"task": ("target", run.target), "continual": ("existing", run.existing)}.get(config.stage)
     if needed and not needed[1]:
         raise SelectionError(
-            f"stage {config.stage!r} needs a set of {needed[0]} rows and run {run_id} has none; "
+            f"stage {config.stage!r} needs a set of {needed[0]} rows and run {run.record.id} has none; "
             f"score the pool again with the {needed[0]} set added (only the new pairs are scored)"
         )
-    return SelectionProblem(run, metric, config, run.utilities(metric))
+    return SelectionProblem(run, metric, config, utilities)
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class CuratedSelection:
         samples: (n,) the pool as it now reads: rows whose text was changed have the new one. Utilities, and so ranks,
             gains and reasons, are those of the texts as they were scored.
         marks: tags, notes and changed records, by sample id.
+        version: of the edits, see `EditLog.version`.
     """
 
     record: SelectionRecord
@@ -164,6 +174,7 @@ class CuratedSelection:
     subset: Subset
     samples: tuple[Sample, ...]
     marks: Marks = NO_MARKS
+    version: tuple[int, int] = (0, 0)
 
     @cached_property
     def status(self) -> np.ndarray:
@@ -216,19 +227,15 @@ def open_selection(
     record = workspace.selections.load(selection_id)
     if problem is None:
         problem = pose(workspace, record.run_id, _metric(record), record.selection.config)
-    pool = problem.run.pool
-    subset = subset_after_edits(
-        record.selection, [sample.id for sample in pool], workspace.edits.overrides(selection_id)
-    )
-    marks = workspace.edits.marks(selection_id)
+    edits = workspace.edits.standing(selection_id)
+    position_of, pool, marks = problem.run.position_of, problem.run.pool, edits.marks
+    subset = subset_after_edits(record.selection, position_of, edits.overrides)
     if not marks.records:
-        return CuratedSelection(record, problem, subset, pool, marks)
-    reading = _reading(workspace, problem.run)
-    samples = tuple(
-        read_again(sample, marks.records[sample.id], reading) if sample.id in marks.records else sample
-        for sample in pool
-    )
-    return CuratedSelection(record, problem, subset, samples, marks)
+        return CuratedSelection(record, problem, subset, pool, marks, edits.version)
+    reading, samples = _reading(workspace, problem.run), list(pool)
+    for sample_id, changed in marks.records.items():
+        samples[position_of[sample_id]] = read_again(pool[position_of[sample_id]], changed, reading)
+    return CuratedSelection(record, problem, subset, tuple(samples), marks, edits.version)
 
 
 def edit_text(
@@ -278,8 +285,7 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     by_verdict: dict[Override, list[str]] = {"keep": [], "drop": []}
     for sample_id, verdict in overrides.items():
         by_verdict[verdict].append(sample_id)
-    place = {sample.id: position for position, sample in enumerate(run.pool)}
-    fixed = Fixed(*(tuple(sorted(place[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
+    fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
     selection = curated.problem.select(before.selection.budget, seed=before.seed, fixed=fixed)
     after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"

@@ -3,7 +3,7 @@
 Pure: it knows nothing of who edited, when, or where edits are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ class Subset:
 
 
 def subset_after_edits(
-    selection: Selection, sample_ids: Sequence[str], overrides: Mapping[str, Literal["keep", "drop"]]
+    selection: Selection, position_of: Mapping[str, int], overrides: Mapping[str, Literal["keep", "drop"]]
 ) -> Subset:
     """Applies the curator's overrides to a selection.
 
@@ -38,22 +38,24 @@ def subset_after_edits(
 
     Args:
         selection: made from the pool.
-        sample_ids: ids of the pool's samples, by position.
+        position_of: position of each of the pool's samples, by id.
         overrides: sample id to "keep" or "drop"; ids not in it follow the selection.
 
     Raises:
         SelectionError: the selection was made from a pool of another size, or an overridden id is not in this pool.
     """
-    if len(sample_ids) != len(selection.residual_gains):
+    if len(position_of) != len(selection.residual_gains):
         raise SelectionError(
-            f"the selection was made from {len(selection.residual_gains)} samples, the pool has {len(sample_ids)}: "
+            f"the selection was made from {len(selection.residual_gains)} samples, the pool has {len(position_of)}: "
             "use the pool of its run"
         )
-    kept = _positions(sample_ids, overrides, "keep")
-    dropped = _positions(sample_ids, overrides, "drop")
-    if len(kept) + len(dropped) < len(overrides):
-        stranger = next(iter(overrides.keys() - set(sample_ids)))
+    stranger = next((sample_id for sample_id in overrides if sample_id not in position_of), None)
+    if stranger is not None:
         raise SelectionError(f"edited sample {stranger!r} is not in the pool: use the pool of the selection's run")
+    kept, dropped = (
+        np.array(sorted(position_of[sample_id] for sample_id, said in overrides.items() if said == verdict), np.int64)
+        for verdict in ("keep", "drop")
+    )
     added = np.setdiff1d(kept, selection.chosen)
     remaining = selection.chosen[~np.isin(selection.chosen, dropped)]
     return Subset(
@@ -61,18 +63,3 @@ def subset_after_edits(
         by_hand=np.union1d(added, np.intersect1d(kept, selection.fixed.kept)).astype(np.int64),
         dropped=np.intersect1d(dropped, np.union1d(selection.chosen, selection.fixed.dropped)).astype(np.int64),
     )
-
-
-def subset_positions(
-    selection: Selection, sample_ids: Sequence[str], overrides: Mapping[str, Literal["keep", "drop"]]
-) -> np.ndarray:
-    """The positions of the subset, (m,) int64; see `subset_after_edits`."""
-    return subset_after_edits(selection, sample_ids, overrides).positions
-
-
-def _positions(
-    sample_ids: Sequence[str], overrides: Mapping[str, Literal["keep", "drop"]], verdict: Literal["keep", "drop"]
-) -> np.ndarray:
-    """Positions of the samples with this override, ascending, int64."""
-    found = [position for position, sample_id in enumerate(sample_ids) if overrides.get(sample_id) == verdict]
-    return np.array(found, dtype=np.int64)

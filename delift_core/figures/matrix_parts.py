@@ -194,9 +194,13 @@ def _sparse_blocks(
     utility: csr_array, rows: np.ndarray, columns: np.ndarray, row_edges: np.ndarray, col_edges: np.ndarray
 ) -> Blocks:
     shape = (row_edges.size - 1, col_edges.size - 1)
-    at_row, at_column, values = _entries(utility, rows, columns)
-    block = (np.searchsorted(row_edges, at_row, side="right") - 1) * shape[1]
-    block += np.searchsorted(col_edges, at_column, side="right") - 1
+    row_block = _blocks_of(rows, row_edges, utility.shape[0])
+    column_block = _blocks_of(columns, col_edges, utility.shape[1])
+    values, at_column = utility.data, column_block[utility.indices]
+    block = np.repeat(row_block * shape[1], np.diff(utility.indptr)) + at_column
+    if min(row_block.min(), column_block.min()) < 0:  # only part of the matrix
+        inside = np.repeat(row_block >= 0, np.diff(utility.indptr)) & (at_column >= 0)
+        values, block = values[inside], block[inside]
     counts = np.bincount(block, minlength=shape[0] * shape[1])
     sums = np.bincount(block, weights=values, minlength=shape[0] * shape[1])
     tops = np.full(shape[0] * shape[1], -np.inf)
@@ -205,6 +209,13 @@ def _sparse_blocks(
     mean = np.where(filled, sums / np.maximum(counts, 1), np.nan)
     largest = np.where(filled, tops, np.nan)
     return Blocks(mean.reshape(shape), largest.reshape(shape), counts.reshape(shape), row_edges, col_edges)
+
+
+def _blocks_of(places: np.ndarray, edges: np.ndarray, count: int) -> np.ndarray:
+    """(count,) int32: which block each row (or column) of the matrix lies in; -1 where it is not shown."""
+    block = np.full(count, -1, dtype=np.int32)
+    block[places] = np.repeat(np.arange(edges.size - 1, dtype=np.int32), np.diff(edges))
+    return block
 
 
 def _edges(side: int, size: int) -> np.ndarray:

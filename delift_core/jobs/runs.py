@@ -7,6 +7,7 @@ module keeps the three in step.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -64,7 +65,7 @@ class Utilities:
     estimated: csr_array | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ScoredRun:
     """A finished run: its samples (without those that could not be scored) and where its numbers lie."""
 
@@ -74,6 +75,16 @@ class ScoredRun:
     existing: tuple[Sample, ...]
     left_out: tuple[Sample, ...]
     store: PairStore
+
+    @cached_property
+    def position_of(self) -> dict[str, int]:
+        """Position in the pool by sample id."""
+        return {sample.id: position for position, sample in enumerate(self.pool)}
+
+    @cached_property
+    def position_of_line(self) -> dict[int, int]:
+        """Position in the pool by line; of several samples on one line, the last."""
+        return {sample.line: position for position, sample in enumerate(self.pool)}
 
     def utilities(self, metric: Metric) -> Utilities:
         """The utility matrices of this run; turns of one record have no help for each other.

@@ -9,18 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.samples import Sample, by_record
+from delift_core.collecting import without_collection
+from delift_core.samples import Sample
 
 
 def records_of(pool: Sequence[Sample]) -> np.ndarray | None:
     """(n,) int64, which record each sample is of; None where every sample is a record."""
-    groups = by_record(pool)
-    if len(groups) == len(pool):
-        return None
-    codes = np.empty(len(pool), dtype=np.int64)
-    for code, positions in enumerate(groups):
-        codes[list(positions)] = code
-    return codes
+    code_of: dict[tuple[str, int], int] = {}
+    with without_collection():
+        codes = [code_of.setdefault((sample.source, sample.line), len(code_of)) for sample in pool]
+    return None if len(code_of) == len(pool) else np.array(codes, dtype=np.int64)
 
 
 def without_own_turns(matrix: np.ndarray | csr_array, records: np.ndarray) -> np.ndarray | csr_array:

@@ -171,7 +171,13 @@ class PairStore:
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
         """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
-        return self._gather(len(rows), helper, {name: self._match(rows, name) for name in self.signature(helper)})
+        names = self.signature(helper)
+        return self._gather(len(rows), helper, names, {name: self._match(rows, name) for name in names})
+
+    def one_pair(self, row: str, helper: str) -> np.ndarray:
+        """(1, 2) float32 statistics of one row, as `pair_statistics` of it, without listing every helper's blocks."""
+        names = self.signature(helper) if self._found is not None else self._scan_pairs(helper).get(helper, ())
+        return self._gather(1, helper, names, {name: self._match([row], name) for name in names})
 
     def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
         """Utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
@@ -181,13 +187,15 @@ class PairStore:
         matches = {name: self._match(rows, name) for name in names}  # once a row set, not once a helper
         matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
         for column, helper in enumerate(helpers):
-            statistics = self._gather(len(rows), helper, matches)
+            statistics = self._gather(len(rows), helper, self.signature(helper), matches)
             matrix[:, column] = utility(alone.statistics, statistics, tokens, metric)
         return matrix
 
-    def _gather(self, count: int, helper: str, matches: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    def _gather(
+        self, count: int, helper: str, names: Sequence[str], matches: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    ) -> np.ndarray:
         table = np.full((count, _STATISTICS), np.nan, dtype=np.float32)
-        for name in self.signature(helper):
+        for name in names:
             here, there = matches[name]
             path = self.folder / "pairs" / f"{helper}.{name}.npy"
             table[here] = _required_block(path, len(self._row_set(name)), _STATISTICS)[there]
@@ -207,11 +215,12 @@ class PairStore:
             if self._known_rows(path.stem) is not None
         ]
 
-    def _scan_pairs(self) -> dict[str, list[str]]:
-        """Finished blocks; one of the wrong size, or of rows unknown, is none, and will be scored again."""
+    def _scan_pairs(self, of: str = "") -> dict[str, list[str]]:
+        """Finished blocks (of one helper); one of the wrong size, or of rows unknown, is none, and will be scored
+        again."""
         found: dict[str, list[str]] = {}
         with os.scandir(self.folder / "pairs") as entries:
-            for entry in sorted(entries, key=lambda item: item.name):
+            for entry in sorted((item for item in entries if item.name.startswith(of)), key=lambda item: item.name):
                 helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
                 rows = self._known_rows(name) if suffix == "npy" else None
                 if rows is None:
@@ -246,9 +255,9 @@ class PairStore:
     def _match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
         """Positions in `rows` and in the named row set of the samples that are in both."""
         known = self._row_set(name)
-        found = [(here, known[row]) for here, row in enumerate(rows) if row in known]
-        here, there = zip(*found, strict=True) if found else ((), ())
-        return np.asarray(here, dtype=np.int64), np.asarray(there, dtype=np.int64)
+        there = np.array([known.get(row, -1) for row in rows], dtype=np.int64)
+        here = np.flatnonzero(there >= 0)
+        return here, there[here]
 
 
 def _as_alone(table: np.ndarray) -> Alone:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from delift_core.collecting import without_collection
 from delift_core.errors import WorkspaceError
 from delift_core.samples import ColumnMapping, Dataset, Message, Problem, Sample
 from delift_core.workspace.database import (
@@ -108,12 +109,12 @@ class DatasetStore:
             problems = cursor.execute(
                 f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE dataset_id = ? ORDER BY position", [dataset_id]
             ).fetchall()
-            samples = _samples(
-                cursor.sql(
-                    f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
-                    params=[dataset_id],
-                ).to_arrow_table()
-            )
+            found = cursor.sql(
+                f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
+                params=[dataset_id],
+            ).to_arrow_table()
+        with without_collection():
+            samples = _samples(found)
         return Dataset(
             name=record.name,
             format=record.format,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from delift_core.errors import WorkspaceError
 from delift_core.workspace.database import Cursor, Database, Row, fetch_one, missing, with_zone
-from delift_core.workspace.records import Edit, EditAction, EditState, Marks, Override
+from delift_core.workspace.records import Edit, EditAction, EditState, Marks, Override, Standing
 
 _COLUMNS = "selection_id, number, action, sample_ids, author, why, created_at, state, detail, moved_by"
 _LONGEST_TAG = 60
@@ -101,6 +101,15 @@ class EditLog:
         """
         return self._step(selection_id, "min", "undone", "applied", author)
 
+    def version(self, selection_id: str) -> tuple[int, int]:
+        """Two numbers that change whenever the edits that count do: edits ever made, and edits that count now.
+
+        The log only grows, and those that count are its first, without those overtaken: equal numbers, equal edits.
+        This is a read-only operation.
+        """
+        with self._database.read() as cursor:
+            return _version(cursor, selection_id)
+
     def can_undo(self, selection_id: str) -> int:
         """How many edits can be undone. This is a read-only operation."""
         return self._count(selection_id, "applied")
@@ -117,14 +126,7 @@ class EditLog:
         """
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
-            rows = cursor.execute(
-                """SELECT sample_id, arg_max(action, number) AS verdict
-                   FROM (SELECT unnest(sample_ids) AS sample_id, action, number FROM edits
-                         WHERE selection_id = ? AND state = 'applied' AND action IN ('keep', 'drop', 'reset'))
-                   GROUP BY sample_id HAVING verdict <> 'reset' ORDER BY max(number), sample_id""",
-                [selection_id],
-            ).fetchall()
-        return dict(rows)
+            return _overrides(cursor, selection_id)
 
     def marks(self, selection_id: str) -> Marks:
         """Tags, notes and new texts, as the edits that count say now.
@@ -134,15 +136,18 @@ class EditLog:
         """
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
-            tagged = cursor.execute(_TAGS, [selection_id]).fetchall()
-            said = cursor.execute(_SAID, [selection_id]).fetchall()
-        tags: dict[str, tuple[str, ...]] = {}
-        for sample_id, tag in tagged:
-            tags[sample_id] = (*tags.get(sample_id, ()), tag)
-        by_kind: dict[str, dict[str, str]] = {"note": {}, "text": {}}
-        for sample_id, action, detail in said:
-            by_kind[action][sample_id] = detail
-        return Marks(tags, by_kind["note"], by_kind["text"])
+            return _marks(cursor, selection_id)
+
+    def standing(self, selection_id: str) -> Standing:
+        """What the edits that count come to, all of one moment.
+
+        Raises:
+            WorkspaceError: there is no such selection.
+        """
+        with self._database.read() as cursor:
+            _require_selection(cursor, selection_id)
+            version = _version(cursor, selection_id)
+            return Standing(version, _overrides(cursor, selection_id), _marks(cursor, selection_id))
 
     def history(self, selection_id: str) -> tuple[Edit, ...]:
         """All edits ever made, oldest first, with those undone and discarded.
@@ -183,6 +188,36 @@ class EditLog:
                 cursor, "SELECT count(*) FROM edits WHERE selection_id = ? AND state = ?", [selection_id, state]
             )
         return 0 if row is None else int(row[0])
+
+
+def _version(cursor: Cursor, selection_id: str) -> tuple[int, int]:
+    counts = "SELECT count(*), count(*) FILTER (state = 'applied') FROM edits WHERE selection_id = ?"
+    row = fetch_one(cursor, counts, [selection_id])
+    assert row is not None  # an aggregate without GROUP BY has one row
+    return int(row[0]), int(row[1])
+
+
+def _overrides(cursor: Cursor, selection_id: str) -> dict[str, Override]:
+    rows = cursor.execute(
+        """SELECT sample_id, arg_max(action, number) AS verdict
+           FROM (SELECT unnest(sample_ids) AS sample_id, action, number FROM edits
+                 WHERE selection_id = ? AND state = 'applied' AND action IN ('keep', 'drop', 'reset'))
+           GROUP BY sample_id HAVING verdict <> 'reset' ORDER BY max(number), sample_id""",
+        [selection_id],
+    ).fetchall()
+    return dict(rows)
+
+
+def _marks(cursor: Cursor, selection_id: str) -> Marks:
+    tagged = cursor.execute(_TAGS, [selection_id]).fetchall()
+    said = cursor.execute(_SAID, [selection_id]).fetchall()
+    tags: dict[str, tuple[str, ...]] = {}
+    for sample_id, tag in tagged:
+        tags[sample_id] = (*tags.get(sample_id, ()), tag)
+    by_kind: dict[str, dict[str, str]] = {"note": {}, "text": {}}
+    for sample_id, action, detail in said:
+        by_kind[action][sample_id] = detail
+    return Marks(tags, by_kind["note"], by_kind["text"])
 
 
 def _require_selection(cursor: Cursor, selection_id: str) -> None:

@@ -182,6 +182,20 @@ class NamedFilter:
     query: str
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the edits of a selection that count come to, all of one moment.
+
+    Attributes:
+        version: see `EditLog.version`.
+        overrides: what was decided by hand, by sample id, last edited last.
+    """
+
+    version: tuple[int, int]
+    overrides: Mapping[str, Override]
+    marks: Marks
+
+
 NO_MARKS = Marks({}, {}, {})
 
 

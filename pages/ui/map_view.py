@@ -34,7 +34,7 @@ from pages.ui.edit_actions import say_what_was_done
 from pages.ui.map_colours import Colouring, ask_colouring, sides_of
 from pages.ui.modifier_keys import way_of_keys
 from pages.ui.picked_view import picked_view
-from pages.ui.picks import Way, clear_picks, pick, picks
+from pages.ui.picks import Way, clear_picks, pick, picked_positions, picks
 
 LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
@@ -161,8 +161,7 @@ def _view_key(run: ScoredRun) -> str:
 
 
 def _look_closer(run: ScoredRun) -> None:
-    wanted = set(picks(run.record.id))
-    at = [position for position, sample in enumerate(run.pool) if sample.id in wanted]
+    at = picked_positions(run)
     found = _kept(run)
     coords = found if found is not None else _first_map(run.record.id, str(run.record.finished_at), run)
     st.session_state[_view_key(run)] = view_around(coords[at])

@@ -41,14 +41,14 @@ def pair_view(problem: SelectionProblem) -> None:
     """The panel of the picked pair, with two fields to pick it without the mouse."""
     pool = problem.run.pool
     st.header("Pair")
-    highest = max(sample.line for sample in pool)
+    positions = problem.run.position_of_line
+    highest = max(positions)
     row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
     with st.grid(2, min_column_width=110):
         for label, key, what in (("Helped (row)", ROW_LINE, "row i"), ("Helper (column)", COLUMN_LINE, "column j")):
             st.number_input(
                 label, 1, highest, step=1, key=key, required=True, on_change=_take_typed_pair, help=f"Line of {what}"
             )
-    positions = {sample.line: position for position, sample in enumerate(pool)}
     for line in (row_line, column_line):
         if line not in positions:
             st.info(f"Line {line} is not among the scored rows of the pool.", icon=":material/info:")
@@ -89,7 +89,7 @@ def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[s
     """What the model makes of the helped row without and with the helper, and the name of that number."""
     store = problem.run.store
     alone = store.measures([helped.content_hash])
-    with_example = store.pair_statistics([helped.content_hash], helper.content_hash)
+    with_example = store.one_pair(helped.content_hash, helper.content_hash)
     if problem.metric == "euclidean":
         parts = distance(alone.statistics, alone.tokens), distance(with_example, alone.tokens)
         return "d", float(parts[0][0]), float(parts[1][0])

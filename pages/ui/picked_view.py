@@ -14,7 +14,7 @@ from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
 from pages.ui.edit_actions import announce, curator, edit_rows, rows_in_words, step_buttons
 from pages.ui.navigation import page_path
-from pages.ui.picks import clear_picks, pick, picks
+from pages.ui.picks import clear_picks, pick, picked_positions
 from pages.ui.sample_view import turns
 
 LISTED = 500
@@ -34,8 +34,7 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
         on_change=_pick_lines,
         args=(run,),
     )
-    wanted = set(picks(run.record.id))
-    positions = [position for position, sample in enumerate(run.pool) if sample.id in wanted]
+    positions = picked_positions(run)
     with st.container(key="picked_rows"):
         st.markdown(
             f"**{rows_in_words(len(positions))}** of the pool"
@@ -67,7 +66,7 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
     """The first picked rows; a selected one opens below the table."""
     listed = positions[:LISTED]
     samples = [_as_it_reads(run, curated, position) for position in listed]
-    state = np.array(curated.statuses)[listed] if curated is not None else np.full(len(listed), "not decided yet")
+    state = curated.status[listed] if curated is not None else np.full(len(listed), "not decided yet")
     event = st.dataframe(
         pd.DataFrame(
             {
@@ -172,6 +171,8 @@ def positions_of_lines(text: str, pool: tuple[Sample, ...]) -> tuple[int, ...]:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         low, _, high = part.partition("-")
         spans.append((int(low), int(high or low)))
-    return tuple(
-        position for position, sample in enumerate(pool) if any(low <= sample.line <= high for low, high in spans)
-    )
+    lines = np.array([sample.line for sample in pool])
+    inside = np.zeros(len(pool), dtype=bool)
+    for low, high in spans:
+        inside |= (lines >= low) & (lines <= high)
+    return tuple(np.flatnonzero(inside).tolist())

@@ -9,6 +9,8 @@ from typing import Literal
 
 import streamlit as st
 
+from delift_core.jobs.runs import ScoredRun
+
 _PICKS = "picks"
 
 Way = Literal["only", "add", "remove"]
@@ -19,6 +21,11 @@ def picks(run_id: str) -> tuple[str, ...]:
     """Ids of the picked pool samples of a run, in the order in which they were picked, each once."""
     kept: dict[str, tuple[str, ...]] = st.session_state.get(_PICKS, {})
     return kept.get(run_id, ())
+
+
+def picked_positions(run: ScoredRun) -> list[int]:
+    """Positions of the picked samples in a run's pool, ascending."""
+    return sorted(run.position_of[sample_id] for sample_id in picks(run.record.id) if sample_id in run.position_of)
 
 
 def pick(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:

@@ -33,7 +33,7 @@ _DRAWN = "drawer_drawn"
 
 def position_in_address(run: ScoredRun) -> int | None:
     """The row that the address asks for; an id that is not in the pool is taken off it."""
-    found = state.place_of(run).get(st.query_params.get(ROW, ""))
+    found = run.position_of.get(st.query_params.get(ROW, ""))
     if found is None:
         close_row()
     return found

@@ -44,7 +44,7 @@ class View:
 def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, facets: Sequence[Facet]) -> View:
     """The toolbar, and the rows that it asks for."""
     run, pool_id = curated.problem.run, curated.problem.run.record.spec.pool_id
-    similar = _settle(run)
+    similar, counts = _settle(run), facts.counts()
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search",
@@ -62,7 +62,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
             required=True,
             key=_SHOW,
             label_visibility="collapsed",
-            format_func=lambda name: f"{SHOWS[name]} ({int(facts.shown(name).sum()):,})",
+            format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
         )
         sort: Sort = st.selectbox(
             "Order",
@@ -105,7 +105,7 @@ def _settle(run: ScoredRun) -> int | None:
         st.session_state[_SHOW] = st.query_params["show"]
     if _SIMILAR not in st.session_state:
         st.session_state[_SIMILAR] = st.query_params.get(_SIMILAR)
-    position = state.place_of(run).get(st.session_state[_SIMILAR])
+    position = run.position_of.get(st.session_state[_SIMILAR])
     if position is None:
         st.session_state[_SIMILAR] = None
         st.query_params.pop(_SIMILAR, None)
@@ -147,7 +147,7 @@ def _matching(workspace: Workspace, curated: CuratedSelection, search: str) -> n
         return None
     run = curated.problem.run
     found = _found(run.record.id, str(run.record.finished_at), search, workspace, run).copy()
-    place = state.place_of(run)
+    place = run.position_of
     for sample_id in curated.marks.records:
         sample = curated.samples[place[sample_id]]
         found[place[sample_id]] = search.lower() in sample.prompt.lower() or search.lower() in sample.response.lower()

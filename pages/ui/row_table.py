@@ -4,7 +4,7 @@ Only the rows of the page in view are sent to the browser, whatever the size of 
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -70,18 +70,30 @@ class RowFacts:
         inside: np.ndarray = (self.status == "chosen") | (self.status == "kept-by-hand")
         return inside if show == "chosen" else ~inside
 
+    def counts(self) -> dict[Show, int]:
+        """How many rows each tab has."""
+        return {show: int(self.shown(show).sum()) for show in SHOWS}
+
 
 def row_facts(curated: CuratedSelection) -> RowFacts:
-    """Gathers the facts from the selection, its edits and the visitor's picks."""
-    selection, run, marks = curated.record.selection, curated.problem.run, curated.marks
+    """The facts of the selection and its edits, gathered once for each state of these, and the visitor's picks."""
+    run = curated.problem.run
+    facts = _facts(curated.record.id, str(run.record.finished_at), curated.version, curated)
+    picked = picks(run.record.id)
+    return replace(facts, picked=state.rows_named(run, picked)) if picked else facts
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _facts(selection_id: str, finished_at: str, version: tuple[int, int], _curated: CuratedSelection) -> RowFacts:
+    selection, run, marks = _curated.record.selection, _curated.problem.run, _curated.marks
     n = len(selection.residual_gains)
     place, order, gain = np.full(n, np.nan), np.zeros(n, dtype=np.int64), selection.residual_gains.copy()
     order[selection.greedy.order] = np.arange(n)
     place[selection.chosen] = np.arange(1, len(selection.chosen) + 1)
     gain[selection.chosen] = selection.chosen_gains
     edited = state.rows_named(run, [*marks.tags, *marks.notes, *marks.records])
-    edited |= (curated.status == "kept-by-hand") | (curated.status == "dropped-by-hand")
-    return RowFacts(curated.status, place, order, gain, edited, state.rows_named(run, picks(run.record.id)))
+    edited |= (_curated.status == "kept-by-hand") | (_curated.status == "dropped-by-hand")
+    return RowFacts(_curated.status, place, order, gain, edited, np.zeros(n, dtype=bool))
 
 
 def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | None) -> np.ndarray:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose
-from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose_for
+from delift_core.jobs.runs import ScoredRun, Utilities, open_run
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
 from delift_core.selection.types import ObjectiveConfig, Stage
@@ -70,21 +70,10 @@ def _scored_run(run_id: str, finished_at: str) -> ScoredRun:
     return open_run(workspace(), run_id)
 
 
-def place_of(run: ScoredRun) -> dict[str, int]:
-    """Sample id to position in a run's pool."""
-    return _place_of(run.record.id, str(run.record.finished_at), run)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _place_of(run_id: str, finished_at: str, _run: ScoredRun) -> dict[str, int]:
-    return {sample.id: position for position, sample in enumerate(_run.pool)}
-
-
 def rows_named(run: ScoredRun, sample_ids: Iterable[str]) -> np.ndarray:
     """(n,) bool, which pool rows have one of these ids; ids that are not in the pool are passed over."""
-    place = place_of(run)
-    named = np.zeros(len(run.pool), dtype=bool)
-    named[[place[sample_id] for sample_id in sample_ids if sample_id in place]] = True
+    position_of, named = run.position_of, np.zeros(len(run.pool), dtype=bool)
+    named[[position_of[sample_id] for sample_id in sample_ids if sample_id in position_of]] = True
     return named
 
 
@@ -116,7 +105,14 @@ def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> Selectio
 def _problem(
     run_id: str, finished_at: str, metric: Metric, stage: Stage, eta: float, nu: float, self_coverage: float
 ) -> SelectionProblem:
-    return pose(workspace(), run_id, metric, ObjectiveConfig(stage, eta, nu, self_coverage))
+    run, utilities = _scored_run(run_id, finished_at), _utilities(run_id, finished_at, metric)
+    return pose_for(run, metric, ObjectiveConfig(stage, eta, nu, self_coverage), utilities)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _utilities(run_id: str, finished_at: str, metric: Metric) -> Utilities:
+    """Read once for all objectives over them."""
+    return _scored_run(run_id, finished_at).utilities(metric)
 
 
 def coverage(problem: SelectionProblem, positions: np.ndarray) -> float:
@@ -135,9 +131,21 @@ def _coverage(
 
 
 def curated(selection: SelectionSummary) -> CuratedSelection:
-    """A kept selection with its edits as they stand now."""
+    """A kept selection with its edits as they stand now; opened once for each state of its edits."""
     store = workspace()
-    record = store.selections.load(selection.id)
-    run = store.runs.record(record.run_id)
-    metric: Metric = next(name for name in ("euclidean", "pmi", "pmi-per-token") if name == record.metric)
-    return open_selection(store, selection.id, problem(run, metric, record.selection.config))
+    key = selection.id, selection.name, str(store.runs.record(selection.run_id).finished_at)
+    version = store.edits.version(selection.id)
+    found = _curated(*key, version, selection)
+    if found.version != version:  # edited by another in between: must not be found under this version again
+        _curated.clear(*key, version, selection)
+    return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _curated(
+    selection_id: str, name: str, finished_at: str, version: tuple[int, int], _selection: SelectionSummary
+) -> CuratedSelection:
+    store = workspace()
+    run = store.runs.record(_selection.run_id)
+    metric: Metric = next(name for name in ("euclidean", "pmi", "pmi-per-token") if name == _selection.metric)
+    return open_selection(store, selection_id, problem(run, metric, _selection.config))

@@ -12,8 +12,9 @@ from streamlit.testing.v1 import AppTest
 from delift_core.composition import facets
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.workspace import Workspace
-from pages.ui import row_table
+from pages.ui import row_table, state
 from pages.ui.row_table import STATE_WORDS, RowFacts, arranged
+from pages.ui.state import workspace
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -115,6 +116,44 @@ def test_drop_undo_redo_and_reset(scored_workspace: Path) -> None:
     select(at, 0)
     assert metrics(press(at, "Reset"))["Dropped by hand"] == "0"
     assert at.dataframe[-1].value["Action"].tolist() == ["reset", "drop"]
+
+
+def test_what_another_visitor_edits_or_takes_back_is_seen_at_the_next_look(scored_workspace: Path) -> None:
+    at = curate()
+    state_words, opened = at.dataframe[0].value["State"].tolist(), workspace()
+    pool = opened.datasets.load(opened.runs.record("r1").spec.pool_id).samples
+    first = next(sample for sample in pool if sample.line == lines(at)[0])
+    opened.edits.apply("s1", "drop", [first.id], author="other")
+    assert metrics(at.run())["Dropped by hand"] == "1" and at.dataframe[0].value["State"][0] == ["Dropped by hand"]
+    opened.edits.undo("s1")
+    assert metrics(at.run())["Dropped by hand"] == "0" and at.dataframe[0].value["State"].tolist() == state_words
+    opened.edits.redo("s1")
+    opened.edits.apply("s1", "note", [first.id], author="other", detail="look again")
+    assert metrics(at.run())["Dropped by hand"] == "1" and "look again" in at.dataframe[0].value["Note"].tolist()
+    opened.selections.rename("s1", "renamed")
+    assert not at.run().exception and "renamed" in at.selectbox(key="selection_picker").options[0]
+
+
+def test_edits_made_while_a_selection_is_opened_are_not_kept_under_the_version_before(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = curate()
+    opened = workspace()
+    dropped = lines(at)[0]
+    pool = opened.datasets.load(opened.runs.record("r1").spec.pool_id).samples
+    opened.edits.apply("s1", "drop", [next(one.id for one in pool if one.line == dropped)], author="a")
+    opened.edits.undo("s1")
+    real = state.open_selection
+
+    def meanwhile(*args: object) -> CuratedSelection:
+        opened.edits.redo("s1")
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(state, "open_selection", meanwhile)
+    assert metrics(at.run())["Dropped by hand"] == "1"
+    monkeypatch.setattr(state, "open_selection", real)
+    opened.edits.undo("s1")
+    assert metrics(at.run())["Dropped by hand"] == "0"
 
 
 def test_coverage_is_that_of_the_subset(scored_workspace: Path) -> None:

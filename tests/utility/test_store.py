@@ -156,3 +156,15 @@ def test_a_damaged_description_is_written_again(tmp_path: Path, left: bytes) -> 
     description = PairStore.open(tmp_path, CONTEXT).folder / "context.json"
     description.write_bytes(left)
     assert read_context(PairStore.open(tmp_path, CONTEXT).folder) == CONTEXT
+
+
+def test_one_pair_is_what_the_whole_listing_says_of_it(tmp_path: Path) -> None:
+    names = tuple("abcd")
+    work_off(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=names[:3]))
+    work_off(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=names))
+    listed = PairStore.open(tmp_path, CONTEXT)
+    for row in (*names, "stranger"):
+        for helper in (*names, "stranger"):
+            expected = listed.pair_statistics([row], helper)
+            for store in (PairStore.open(tmp_path, CONTEXT), listed):
+                np.testing.assert_array_equal(store.one_pair(row, helper), expected)

@@ -213,6 +213,7 @@ class EditLogMachine(RuleBasedStateMachine):
         self.undone: list[tuple[int, str, tuple[str, ...]]] = []
         self.discarded: list[int] = []
         self.count = 0
+        self.seen: dict[tuple[int, int], list[tuple[int, str, tuple[str, ...]]]] = {}
 
     @rule(
         action=st.sampled_from(["keep", "drop", "reset"]),
@@ -260,6 +261,9 @@ class EditLogMachine(RuleBasedStateMachine):
                 if action != "reset":
                     expected[sample_id] = action
         assert log.overrides(self.selection) == expected
+        standing = log.standing(self.selection)
+        assert standing.version == log.version(self.selection) and standing.overrides == expected
+        assert self.seen.setdefault(standing.version, list(self.done)) == self.done  # equal versions, equal edits
         assert (log.can_undo(self.selection), log.can_redo(self.selection)) == (len(self.done), len(self.undone))
         states = {number: "applied" for number, _, _ in self.done}
         states |= {number: "undone" for number, _, _ in self.undone}
