@@ -14,10 +14,12 @@ from pages.ui.blocks import clear_errors, empty_state, plain, shorten, title
 from pages.ui.composition_view import composition_view
 from pages.ui.map_colours import clusters_of
 from pages.ui.map_view import sides_map
+from pages.ui.sample_view import sample_drawer
 from pages.ui.setup import page_setup
 
 SHOWN = 500
 _LETTERS = ("A", "B")
+_READ = "compare_read"
 
 
 def ask_two(selections: tuple[SelectionSummary, ...], current: SelectionSummary) -> list[SelectionSummary]:
@@ -87,7 +89,7 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
     selection, pool = curated.record.selection, curated.problem.run.pool
     rank = {int(position): place for place, position in enumerate(selection.chosen, start=1)}
     shown = sorted(positions.tolist(), key=lambda position: rank.get(position, len(pool) + position))[:SHOWN]
-    st.dataframe(
+    event = st.dataframe(
         pd.DataFrame(
             {
                 "Line": [pool[position].line for position in shown],
@@ -99,9 +101,15 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
         column_config={"Rank": st.column_config.NumberColumn(help="Empty for rows kept by hand", width=60)},
         hide_index=True,
         height=min(360, 33 * (len(shown) + 1) + 4),
+        on_select=lambda: st.session_state.update({_READ: letter}),
+        selection_mode="single-row",
         key=f"only_{letter}",
-        alt=f"{len(shown)} rows that are only in selection {letter}",
+        alt=f"{len(shown)} rows that are only in selection {letter}; select one to read it in full",
     )
+    picked = event["selection"]["rows"]
+    if st.session_state.get(_READ) == letter and picked and picked[0] < len(shown):
+        del st.session_state[_READ]  # opened once, and not again by every later change on the page
+        sample_drawer(curated.samples[shown[picked[0]]])
 
 
 current = page_setup("compare")

@@ -34,7 +34,7 @@ def loader(workspace: Workspace) -> None:
 
 
 def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
-    """All data sets; the selected one (else the newest) is shown below."""
+    """All data sets; the selected one, else the one in the address, else the newest, is shown below."""
     table = pd.DataFrame(
         {
             "Role": [ROLE_WORDS[record.role] for record in records],
@@ -55,7 +55,11 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
         alt="Data sets in this workspace; select one to see its rows",
     )
     picked = event["selection"]["rows"]
-    return records[picked[0]] if picked and picked[0] < len(records) else records[0]
+    asked = {record.id: record for record in records}.get(st.query_params.get("set", ""))
+    if not picked or picked[0] >= len(records):
+        return asked or records[0]
+    st.query_params["set"] = records[picked[0]].id
+    return records[picked[0]]
 
 
 def problems_view(problems: tuple[Problem, ...]) -> None:
@@ -94,7 +98,9 @@ with clear_errors():
         st.header(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
         labels = [f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})", "Health", "Copies"]
         # Only the open tab is worked out: the others read every row of the set.
-        rows_tab, problems_tab, health_tab, copies_tab = st.tabs(labels, key="data_tab", on_change="rerun")
+        rows_tab, problems_tab, health_tab, copies_tab = st.tabs(
+            labels, key="data_tab", on_change="rerun", bind="query-params"
+        )
         if rows_tab.open:
             with rows_tab:
                 rows_view(current.workspace, shown)

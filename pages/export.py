@@ -91,7 +91,11 @@ with clear_errors():
     left, right = st.columns([1, 1], gap="large")
     with left:
         format: ExportFormat = st.selectbox(
-            "Format", list(get_args(ExportFormat)), format_func=lambda name: FORMAT_WORDS[name], key="export_format"
+            "Format",
+            list(get_args(ExportFormat)),
+            format_func=lambda name: FORMAT_WORDS[name],
+            key="export_format",
+            bind="query-params",
         )
         st.caption(TRAINER_HINTS[format])
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -103,6 +107,7 @@ with clear_errors():
                 required=True,
                 format_func=FILE_TYPES.get,
                 key="file_type",
+                bind="query-params",
             )
         quote = kind == "csv" and st.toggle(
             "Make spreadsheet formulas harmless",

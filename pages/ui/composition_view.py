@@ -32,7 +32,13 @@ def composition_view(
         return
     by_name = {facet.name: facet for facet in found}
     name = st.pills(
-        "Facet", list(by_name), default=found[0].name, required=True, key=f"{key}_facet", label_visibility="collapsed"
+        "Facet",
+        list(by_name),
+        default=found[0].name,
+        required=True,
+        key=f"{key}_facet",
+        bind="query-params",
+        label_visibility="collapsed",
     )
     facet = by_name[name or found[0].name]
     shares = {"pool": facet.shares(), **{which: facet.shares(positions) for which, positions in subsets.items()}}

@@ -38,6 +38,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
         default=["random", "full"],
         format_func=arm_title,
         key="evaluate_against",
+        bind="query-params",
         help="Each gets as many rows as the subset has, and the same recipe. The untouched model is always measured.",
     )
     for name in against:
@@ -54,7 +55,13 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
             key="evaluate_others",
         )
     seeds = st.slider(
-        "Seeds", 1, 10, 3, key="evaluate_seeds", help="Runs of the subset and of random rows, each with another order."
+        "Seeds",
+        1,
+        10,
+        3,
+        key="evaluate_seeds",
+        bind="query-params",
+        help="Runs of the subset and of random rows, each with another order.",
     )
     tuning, examples, answers, save = _ask_recipe()
     return Plan(str(heldout_id), tuple(against), tuple(chosen), seeds, examples, answers, tuning, save)

@@ -137,6 +137,7 @@ def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
             required=True,
             format_func=WAYS.__getitem__,
             key=_WAY,
+            bind="query-params",
             label_visibility="collapsed",
             help="What drawing an area does to the rows picked before: replaces them, adds to them, or takes from "
             "them. With the mouse: Shift adds, Ctrl removes.",

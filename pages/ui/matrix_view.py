@@ -113,6 +113,7 @@ def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
             required=True,
             format_func=MOUSE.__getitem__,
             key="mouse",
+            bind="query-params",
             label_visibility="collapsed",
         )
         shown = "mean"
@@ -124,6 +125,7 @@ def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
                 required=True,
                 format_func=SHOWN.__getitem__,
                 key="block_shows",
+                bind="query-params",
                 label_visibility="collapsed",
                 help="Of the pairs in a block: their mean, or the largest of them",
             )
@@ -133,6 +135,7 @@ def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
                 [*ORDERS, *by_name],
                 format_func=lambda name: ORDERS.get(name, name),
                 key="row_order",
+                bind="query-params",
                 on_change=_zoom_out_all,
             )
             order: RowOrder | Facet = by_name.get(name) or next((by for by in ORDERS if by == name), "file")

@@ -4,6 +4,8 @@ The pair is kept as two lines of the pool under one key of the session; a click 
 both write it.
 """
 
+import re
+
 import numpy as np
 import streamlit as st
 
@@ -17,6 +19,7 @@ from pages.ui.sample_view import ROLE_ICONS
 
 ROW_LINE, COLUMN_LINE = "row_line", "column_line"
 _PAIR, _PAIR_RUN = "pair", "pair_run"
+_ADDRESS = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
 def set_pair(row_line: int, column_line: int) -> None:
@@ -25,12 +28,18 @@ def set_pair(row_line: int, column_line: int) -> None:
 
 
 def settle_pair(problem: SelectionProblem) -> None:
-    """Starts with the pair that helps most, and leaves a pair of another run behind."""
+    """Starts with the pair in the address, else the one that helps most, and leaves a pair of another run behind."""
     run_id, pool = problem.run.record.id, problem.run.pool
     if st.session_state.get(_PAIR_RUN) != run_id:
-        row, column = best_pair(problem.utilities.pool)
         st.session_state[_PAIR_RUN] = run_id
-        set_pair(pool[row].line, pool[column].line)
+        asked = _ADDRESS.fullmatch(st.query_params.get(_PAIR, ""))
+        if asked:
+            set_pair(*(max(1, min(int(line), max(sample.line for sample in pool))) for line in asked.groups()))
+        else:
+            row, column = best_pair(problem.utilities.pool)
+            set_pair(pool[row].line, pool[column].line)
+    row_line, column_line = st.session_state[_PAIR]
+    st.query_params[_PAIR] = f"{row_line}-{column_line}"
 
 
 def _take_typed_pair() -> None:

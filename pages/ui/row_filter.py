@@ -62,6 +62,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
             required=True,
             key=_SHOW,
             label_visibility="collapsed",
+            wrap=True,
             format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
         )
         sort: Sort = st.selectbox(

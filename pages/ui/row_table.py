@@ -37,7 +37,7 @@ STATE_WORDS: dict[RowStatus, str] = {
 _STATE_COLOURS = ["blue", "gray", "green", "orange"]
 _TEXT_LENGTH = 200
 PAGE_SIZES = (25, 50, 100)
-_PAGE_SIZE = "curate_page_size"
+_PAGE, _PAGE_SIZE, _TAKEN = "page", "curate_page_size", "curate_page_taken"
 _ROW_HEIGHT, _TALLEST = 33, 640
 
 
@@ -122,9 +122,16 @@ def paged_table(
         view: names what is shown and how, so that another view starts on its first page with nothing selected.
         version: of the edits; "all rows" is off again after an edit.
     """
+    key = f"page_{view}"
+    _take_address(key)
     size: int = st.session_state.get(_PAGE_SIZE, PAGE_SIZES[0])
     pages = -(-len(positions) // size)
-    page = min(st.session_state.get(f"page_{view}", 1), pages)
+    page = min(st.session_state.get(key, 1), pages)
+    for name, value, usual in ((_PAGE, page, 1), (_PAGE_SIZE, size, PAGE_SIZES[0])):
+        if value == usual:
+            st.query_params.pop(name, None)
+        else:
+            st.query_params[name] = str(value)
     picked = _table(curated, facts, positions[(page - 1) * size : page * size], view)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         everything = st.checkbox(
@@ -133,7 +140,7 @@ def paged_table(
             help="Of every page, with this search and state",
         )
         if pages > 1:
-            st.pagination(pages, key=f"page_{view}", width=300)
+            st.pagination(pages, key=key, width=300)
         if len(positions) > PAGE_SIZES[0]:
             st.selectbox(
                 "Rows on a page",
@@ -144,6 +151,18 @@ def paged_table(
                 format_func=lambda number: f"{number} a page",
             )
     return positions.tolist() if everything else picked
+
+
+def _take_address(key: str) -> None:
+    """Turns to the page in the address, once a visit: another view later starts on its first page."""
+    if _TAKEN in st.session_state:
+        return
+    st.session_state[_TAKEN] = True
+    page, size = (st.query_params.get(name, "") for name in (_PAGE, _PAGE_SIZE))
+    if size.isdecimal() and int(size) in PAGE_SIZES:
+        st.session_state[_PAGE_SIZE] = int(size)
+    if page.isdecimal() and int(page) > 1:
+        st.session_state[key] = int(page)
 
 
 def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, view: str) -> list[int]:

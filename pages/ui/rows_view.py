@@ -16,17 +16,23 @@ from pages.ui.composition_view import SIGNAL_ROWS
 from pages.ui.sample_view import samples_table
 
 PAGE_SIZE = 25
+_PAGE = "data_page"
 
 
 def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
     """One page of the rows that pass; a selected row opens in a drawer."""
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
-            "Search", placeholder="Search prompts and responses", label_visibility="collapsed", width="stretch"
+            "Search",
+            placeholder="Search prompts and responses",
+            label_visibility="collapsed",
+            width="stretch",
+            key="data_search",
+            bind="query-params",
         )
         counts = _ask_tokens(workspace, record)
         positions = _ask_filters(workspace, record, counts)
-    page = int(st.session_state.get("data_page", 1))
+    page = _page_asked()
     found = _page(workspace, record, search, positions, page)
     if found.total and not found.rows:  # fewer rows pass now than when this page was turned to
         page = 1
@@ -45,7 +51,13 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
         tokens=None if counts is None else np.stack([counts.prompt[rows], counts.response[rows]], axis=1),
     )
     if found.total > PAGE_SIZE:
-        st.pagination(-(-found.total // PAGE_SIZE), key="data_page")
+        st.pagination(-(-found.total // PAGE_SIZE), key=_PAGE, bind="query-params")
+
+
+def _page_asked() -> int:
+    """The page turned to, at first that in the address."""
+    asked = st.query_params.get(_PAGE, "")
+    return int(st.session_state.get(_PAGE, int(asked) if asked.isdecimal() else 1)) or 1
 
 
 def _page(

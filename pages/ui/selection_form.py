@@ -30,6 +30,7 @@ def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
         required=True,
         format_func=lambda stage: STAGE_WORDS[stage],
         key="stage",
+        bind="query-params",
     )
     with st.popover("Objective", icon=":material/tune:"):
         metric = st.selectbox(
@@ -37,10 +38,22 @@ def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
             list(get_args(Metric)),
             format_func=lambda metric: METRIC_WORDS[metric],
             key="metric",
+            bind="query-params",
             help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
         )
-        eta = st.slider("η, weight of the target", 0.0, 5.0, 1.0, 0.1, key="eta", disabled=stage != "task")
-        nu = st.slider("ν, how much existing rows count", 0.0, 2.0, 1.0, 0.1, key="nu", disabled=stage != "continual")
+        eta = st.slider(
+            "η, weight of the target", 0.0, 5.0, 1.0, 0.1, key="eta", bind="query-params", disabled=stage != "task"
+        )
+        nu = st.slider(
+            "ν, how much existing rows count",
+            0.0,
+            2.0,
+            1.0,
+            0.1,
+            key="nu",
+            bind="query-params",
+            disabled=stage != "continual",
+        )
         own = st.slider(
             "Self-coverage",
             0.0,
@@ -48,6 +61,7 @@ def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
             0.0,
             0.1,
             key="self_coverage",
+            bind="query-params",
             help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
         )
         st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
@@ -58,7 +72,12 @@ def ask_budget(rows: int, tokens: int) -> Budget:
     """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit: BudgetUnit | None = st.segmented_control(
-            "Budget in", list(get_args(BudgetUnit)), default="percent", required=True, key="budget_unit"
+            "Budget in",
+            list(get_args(BudgetUnit)),
+            default="percent",
+            required=True,
+            key="budget_unit",
+            bind="query-params",
         )
         if unit == "rows":
             most, start = rows, max(1, rows * DEFAULT_PERCENT // 100)
@@ -66,5 +85,5 @@ def ask_budget(rows: int, tokens: int) -> Budget:
             most, start = tokens, max(1, tokens * DEFAULT_PERCENT // 100)
         else:
             most, start = 100, DEFAULT_PERCENT
-        amount = st.slider("How much to keep", 1, max(2, most), start, key=f"budget_{unit}")
+        amount = st.slider("How much to keep", 1, max(2, most), start, key=f"budget_{unit}", bind="query-params")
     return Budget(unit or "percent", min(float(amount), float(most)))

@@ -36,7 +36,9 @@ CALM_MS = 400
 SETTLE_MS = 60_000
 IS_CALM = """calm => {
     const app = document.querySelector('[data-testid="stApp"]');
-    const idle = app?.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
+    const drawn = !document.querySelector('[data-testid=stSkeleton]');  // parts of the page whose script is on its way
+    const done = app?.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
+    const idle = drawn && done;
     window.idleSince = idle ? (window.idleSince ?? performance.now()) : null;
     return idle && performance.now() - window.idleSince >= calm;
 }"""
@@ -153,7 +155,7 @@ def page(browser: Browser, app_server: AppServer, external_requests: list[str]) 
 
 @pytest.fixture
 def settled() -> Callable[[Page], None]:
-    """`settled(page)` waits until the app has run its script to the end and stays calm."""
+    """`settled(page)` waits until the app has run its script to the end, is drawn, and stays calm."""
 
     def wait(page: Page) -> None:
         page.evaluate("() => { window.idleSince = null; }")
@@ -169,7 +171,7 @@ def screenshot(tmp_path: Path, settled: Callable[[Page], None]) -> Callable[[Pag
     for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
 
     def take(page: Page, name: str) -> None:
-        page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')", timeout=SETTLE_MS)
+        settled(page)
         if not for_docs:
             page.screenshot(path=tmp_path / f"{name}.png", animations="disabled")
             return

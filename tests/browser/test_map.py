@@ -2,25 +2,21 @@
 
 from collections.abc import Callable
 
-import numpy as np
 from playwright.sync_api import Locator, Page, expect
 
-from delift_core.jobs.map_layout import layout_path
-from delift_core.jobs.runs import open_run
-from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer
+from tests.browser.worked import COLUMNS, lay_out_as_a_grid
 from tests.scored import make_scored_workspace
 
 Settled = Callable[[Page], None]
 LEFT, TOP, BOTTOM, MARGIN = 8, 44, 48, 0.04  # the chart's grid, and the room around its points
-COLUMNS = 4
 
 
 def test_an_area_picks_what_is_inside_shift_adds_and_ctrl_removes(
     page: Page, app_server: AppServer, settled: Settled, external_requests: list[str]
 ) -> None:
     make_scored_workspace(app_server.workspace, app_server.workspace.parent / "model")
-    lines = lay_out_as_a_grid(app_server)
+    lines = lay_out_as_a_grid(app_server.workspace)
     page.set_viewport_size({"width": 1500, "height": 950})  # below 520 px the chart has another margin
     page.goto("/explore?view=Map")
     canvas = page.locator(".st-key-map_chart canvas").first
@@ -46,17 +42,6 @@ def test_an_area_picks_what_is_inside_shift_adds_and_ctrl_removes(
     drag(page, canvas, 2, 3)
     expect(picked).to_contain_text(f"Lines {lines[2]}, {lines[3]}")
     assert external_requests == []
-
-
-def lay_out_as_a_grid(server: AppServer) -> list[int]:
-    """Puts point k at column k % 4 and row k // 4 of the map; returns the line of each pool point."""
-    with Workspace.open(server.workspace) as workspace:
-        run = open_run(workspace, "r1")
-    count = np.arange(len(run.pool) + len(run.target) + len(run.existing))
-    path = layout_path(run)
-    path.parent.mkdir(exist_ok=True)
-    np.save(path, np.stack([count % COLUMNS, count // COLUMNS], axis=1).astype(np.float32))
-    return [sample.line for sample in run.pool]
 
 
 def drag(page: Page, canvas: Locator, first: int, last: int) -> None:

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 from delift_core.curation import open_selection
 from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer
+from tests.browser.worked import lay_out_as_a_grid
 from tests.scored import make_scored_workspace
 
 Settled = Callable[[Page], None]
@@ -17,6 +18,7 @@ Settled = Callable[[Page], None]
 def row(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Fills the workspace before the first visitor makes the server open it; id of the row whose record has texts."""
     make_scored_workspace(app_server.workspace, tmp_path_factory.mktemp("model") / "model")
+    lay_out_as_a_grid(app_server.workspace)
     with Workspace.open(app_server.workspace) as workspace:
         return open_selection(workspace, "s1").samples[-1].id
 
