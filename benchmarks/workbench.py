@@ -33,7 +33,10 @@ TABLE = '[data-testid="stDataFrame"] canvas'
 MAP = ".st-key-map_chart canvas"
 _LEFT, _RIGHT, _TOP, _BOTTOM, _MARGIN = 8, 8, 44, 48, 0.04  # of the map's grid, and the room around its points
 
-Line = tuple[str, str]
+
+def note(what: str, figure: str) -> None:
+    """Prints a row of the table."""
+    print(f"| {what} | {figure} |", flush=True)
 
 
 def first_view(page: Page, address: str, drawn: str) -> float:
@@ -48,42 +51,42 @@ def first_view(page: Page, address: str, drawn: str) -> float:
 
 
 @contextmanager
-def opened(workspace: Path, log: Path, view: str, drawn: str, lines: list[Line]) -> Iterator[Page]:
+def opened(workspace: Path, log: Path, view: str, drawn: str) -> Iterator[Page]:
     """A server of its own, and a page of it at its first view of the large run, which is noted with the memory."""
     path, _, query = view.partition("?")
     with served(workspace, log) as (address, process), visitor(f"{address}/{path}?run=r1&selection=s1&{query}") as page:
         page.locator(drawn).first.wait_for(timeout=120_000)
         seconds = first_view(page, f"{address}/{path}?run=r2&selection=s2&{query}", drawn)
-        lines.append((f"{view.replace('?view=', ', ').capitalize()}: first view", f"{seconds:.2f} s"))
+        note(f"{view.replace('?view=', ', ').capitalize()}: first view", f"{seconds:.2f} s")
         yield page
         memory = psutil.Process(process).memory_info().rss / (1 << 30)
-        lines.append(("memory of the server after this", f"{memory:.2f} GiB"))
+        note("memory of the server after this", f"{memory:.2f} GiB")
 
 
-def timed(page: Page, what: str, acts: list[Callable[[], object]], lines: list[Line]) -> None:
+def timed(page: Page, what: str, acts: list[Callable[[], object]]) -> None:
     """Notes how long some actions of one kind take to be answered."""
     seconds = [answer_seconds(page, act) for act in acts]
-    lines.append((what, f"{statistics.median(seconds):.2f} s (slowest of {len(seconds)}: {max(seconds):.2f} s)"))
+    note(what, f"{statistics.median(seconds):.2f} s (slowest of {len(seconds)}: {max(seconds):.2f} s)")
 
 
-def curate(page: Page, lines: list[Line]) -> None:
+def curate(page: Page) -> None:
     """States, filter, page turns, search and order; then a row's drawer."""
     pills = page.locator(".st-key-curate_show")
     states = ["Dropped", "Chosen", "All", "Dropped", "All"]
-    timed(page, "state", [lambda s=s: pills.get_by_text(s).first.click() for s in states], lines)  # type: ignore[misc]
+    timed(page, "state", [lambda s=s: pills.get_by_text(s).first.click() for s in states])  # type: ignore[misc]
     pages = page.get_by_test_id("stPagination")
     turns = [lambda n=n: pages.get_by_text(str(n), exact=True).first.click() for n in (2, 3, 2, 3, 2)]  # type: ignore[misc]
-    timed(page, "page turn", turns, lines)
+    timed(page, "page turn", turns)
     page.get_by_role("button", name="Filter", exact=False).first.click()
     wanted = page.get_by_role("combobox", name="category").first
     wanted.wait_for()
-    timed(page, "filter", [lambda n=n: _choose(page, f"category {n}") for n in range(1, 4)], lines)  # type: ignore[misc]
-    timed(page, "filter taken back", [lambda: _clear(page)], lines)
+    timed(page, "filter", [lambda n=n: _choose(page, f"category {n}") for n in range(1, 4)])  # type: ignore[misc]
+    timed(page, "filter taken back", [lambda: _clear(page)])
     page.keyboard.press("Escape")
     field = page.get_by_role("searchbox").or_(page.get_by_placeholder("Search the texts")).first
     words = ("garden and the river", "question 4711", "zebra of a willow", "winter", "")
-    timed(page, "search", [lambda w=w: _search(field, w) for w in words], lines)  # type: ignore[misc]
-    drawer(page, lines)
+    timed(page, "search", [lambda w=w: _search(field, w) for w in words])  # type: ignore[misc]
+    drawer(page)
 
 
 def _choose(page: Page, label: str) -> None:
@@ -102,17 +105,17 @@ def _search(field: object, words: str) -> None:
     field.press("Enter")  # type: ignore[attr-defined]
 
 
-def drawer(page: Page, lines: list[Line]) -> None:
+def drawer(page: Page) -> None:
     """Opens a row, goes on to the next, drops it, and takes that back."""
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
     page.get_by_text("1 row selected").wait_for()
     page.wait_for_timeout(1_000)
-    timed(page, "row opened for the first time", [lambda: page.keyboard.press("o")], lines)
+    timed(page, "row opened for the first time", [lambda: page.keyboard.press("o")])
     page.get_by_role("dialog").wait_for()
     keys = {"next row": "n", "previous row": "p", "drop in the drawer": "d", "undo in the drawer": "u"}
     for what, key in keys.items():
         rounds = ROUNDS if key in "np" else 2
-        timed(page, what, [lambda key=key: page.keyboard.press(key)] * rounds, lines)  # type: ignore[misc]
+        timed(page, what, [lambda key=key: page.keyboard.press(key)] * rounds)  # type: ignore[misc]
 
 
 def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:
@@ -147,34 +150,35 @@ def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:
     return seconds, int(found.group(1).replace(",", "")) if found else 0
 
 
-def explore_map(page: Page, rows: int, lines: list[Line]) -> None:
+def explore_map(page: Page, rows: int) -> None:
     """A box and a lasso of 5 % of the points, and a change of colours."""
     for tool, name in enumerate(("box", "lasso")):
         seconds, found = area(page, tool, rows // 20, rows)
-        lines.append((f"a {name} around {found:,} points, to the table", f"{seconds:.2f} s"))
+        note(f"a {name} around {found:,} points, to the table", f"{seconds:.2f} s")
     page.get_by_role("combobox", name="Colours").click()
-    timed(page, "other colours", [lambda: page.get_by_role("option", name="Source").first.click()], lines)
-    timed(page, "picked rows dropped", [lambda: page.keyboard.press("d")], lines)
-    timed(page, "and undone", [lambda: page.keyboard.press("u")], lines)
+    timed(page, "other colours", [lambda: page.get_by_role("option", name="Source").first.click()])
+    page.locator(".st-key-picked_rows").get_by_text(
+        re.compile(r"^[\d,]+ rows")
+    ).click()  # out of the field, for the keys
+    timed(page, "picked rows dropped", [lambda: page.keyboard.press("d")])
+    timed(page, "and undone", [lambda: page.keyboard.press("u")])
 
 
-def explore_matrix(page: Page, lines: list[Line]) -> None:
+def explore_matrix(page: Page) -> None:
     """Another order of the rows."""
     page.get_by_role("button", name="Order").first.click()
     orders = ("Most helped first", "File order", "Alike rows together")
-    timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders], lines)  # type: ignore[misc]
+    timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders])  # type: ignore[misc]
 
 
-def measure(workspace: Path, log: Path, rows: int) -> list[Line]:
-    """What is measured, and the figure, in the order of three visits."""
-    lines: list[Line] = []
-    with opened(workspace, log, "curate", TABLE, lines) as page:
-        curate(page, lines)
-    with opened(workspace, log, "explore?view=Matrix", ".js-plotly-plot", lines) as page:
-        explore_matrix(page, lines)
-    with opened(workspace, log, "explore?view=Map", MAP, lines) as page:
-        explore_map(page, rows, lines)
-    return lines
+def measure(workspace: Path, log: Path, rows: int) -> None:
+    """Prints what is measured, in the order of three visits."""
+    with opened(workspace, log, "curate", TABLE) as page:
+        curate(page)
+    with opened(workspace, log, "explore?view=Matrix", ".js-plotly-plot") as page:
+        explore_matrix(page)
+    with opened(workspace, log, "explore?view=Map", MAP) as page:
+        explore_map(page, rows)
 
 
 def make(folder: Path, rows: int) -> None:
@@ -196,8 +200,7 @@ def main() -> None:
         if not (folder / "delift.duckdb").exists():
             make(folder, options.rows)
         print(f"Machine: {machine()}\n\n| {options.rows:,} rows | |\n| --- | --- |")
-        for what, figure in measure(folder, Path(name) / "server.log", options.rows):
-            print(f"| {what} | {figure} |")
+        measure(folder, Path(name) / "server.log", options.rows)
 
 
 if __name__ == "__main__":
