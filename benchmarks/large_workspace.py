@@ -18,7 +18,8 @@ from scipy.sparse import csr_array
 
 from delift_core.curation import keep_selection, pose
 from delift_core.jobs.map_layout import layout_path
-from delift_core.jobs.runs import Utilities, open_run
+from delift_core.jobs.runs import open_run
+from delift_core.jobs.utilities import Utilities
 from delift_core.models import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig

@@ -134,15 +134,17 @@ def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:
     x, y = box["x"] + box["width"] / 2, box["y"] + _TOP + (box["height"] - _TOP - _BOTTOM) / 2
     corners = [(-1, 0), (0, -1), (1, 0), (0, 1), (-1, 0)] if tool else [(-1, -1), (1, 1)]
     path = [(x + across * half_width, y + down * half_height) for across, down in corners]
-    before = page.locator(".st-key-picked_rows").inner_text()
+    picked = page.locator(".st-key-picked_rows")
+    before = picked.inner_text()
     page.mouse.move(*path[0])
     page.mouse.down()
     for place in path[1:]:
         page.mouse.move(*place, steps=4)
     began = time.monotonic()
     page.mouse.up()
-    picked = page.locator(".st-key-picked_rows")
-    picked.filter(has_not_text=before).get_by_text(re.compile(r"^[\d,]+ rows")).wait_for(timeout=120_000)
+    changed = "before => document.querySelector('.st-key-picked_rows')?.innerText !== before"
+    page.wait_for_function(changed, arg=before, timeout=120_000)
+    picked.get_by_text(re.compile(r"^[\d,]+ rows")).wait_for(timeout=120_000)
     picked.locator("canvas").first.wait_for(timeout=120_000)
     seconds = time.monotonic() - began
     found = re.search(r"([\d,]+) rows", picked.inner_text())

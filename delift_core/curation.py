@@ -13,7 +13,8 @@ import numpy as np
 
 from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
-from delift_core.jobs.runs import ScoredRun, Utilities, open_run
+from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.jobs.utilities import Utilities
 from delift_core.reliability import ErrorBar, error_bar
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files

@@ -4,28 +4,25 @@ The database record says what a run is; its job folder says how far it has come;
 module keeps the three in step.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from delift_core.errors import DeliftError, ScoringError
-from delift_core.jobs.assembled import AssembledFile
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
+from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
 from delift_core.samples import Message, Sample
-from delift_core.selection.kernels import Kernel
-from delift_core.utility.budgeted import Texts, parts_to_plan
+from delift_core.utility.budgeted import Texts
 from delift_core.utility.metrics import Metric
 from delift_core.utility.own_turns import records_of, without_own_turns
-from delift_core.utility.partial import PartialMatrix, read_partial, spread_out
+from delift_core.utility.partial import PartialMatrix
 from delift_core.utility.plan import RunSamples
-from delift_core.utility.planned import PartName, PlanFile, UniqueSamples
-from delift_core.utility.reading import chosen_utilities
+from delift_core.utility.planned import PartName
 from delift_core.utility.store import Alone, PairStore
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
 
@@ -40,29 +37,6 @@ _STATUS: dict[ObservedState, RunStatus] = {
     "failed": "failed",
     "interrupted": "interrupted",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Utilities:
-    """What selection needs of a finished run, in one metric; row i is helped, column j helps.
-
-    Matrices are dense when every pair was scored, and else csr_arrays that hold the scored pairs (sorted; an entry is a
-    value, also when it is 0). Measured and estimated values are never in one matrix.
-
-    Attributes:
-        pool: (n, n) float32; dense, NaN on the diagonal, or sparse, without it.
-        diagonal: (n,) float32, each sample with itself as example.
-        target: (t, n) float32, target rows helped by pool columns; None without a target.
-        existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
-        estimated: (n, n) float32, estimates of pool pairs that were not scored: all of them, or of a large pool the
-            largest of each row; None when every pair was scored.
-    """
-
-    pool: Kernel
-    diagonal: np.ndarray
-    target: Kernel | None
-    existing: Kernel | None
-    estimated: csr_array | None = None
 
 
 @dataclass(frozen=True)
@@ -99,16 +73,12 @@ class ScoredRun:
         return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
 
     def _as_scored(self, metric: Metric) -> Utilities:
-        kept = self._assembled(metric)
-        found = kept.read() if kept is not None else None
-        if found is not None:
-            return Utilities(*found)
-        parts = self.partial(metric)
-        if parts is not None and not all(part.complete for part in parts.values()):
-            made = self._from_parts(parts, metric)
-            with suppress(OSError):  # no room to keep them: they are put together again the next time
-                self.keep_utilities(made, metric)
-            return made
+        pairs = self._on_budget
+        if pairs is not None:
+            with self._named():
+                found = pairs.kept(metric) or pairs.put_together(self._texts(), metric)
+            if found is not None:
+                return found
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
         matrix = self.store.utility_matrix(pool, pool, metric)
         of_target = self.store.utility_matrix(target, pool, metric) if target else None
@@ -129,20 +99,11 @@ class ScoredRun:
         Raises:
             ScoringError: the plan or a block is missing; the run has to be continued.
         """
-        budget = self.record.spec.pairs
-        if budget.unit == "all":
+        pairs = self._on_budget
+        if pairs is None:
             return None
-        samples = self._unique()
-        rounds = PlanFile(self.store.folder, samples, budget).read()
-        texts = {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
-        parts = parts_to_plan(samples, budget, texts, self.store)
-        if set(rounds) != set(parts):
-            raise ScoringError(
-                f"run {self.record.id}: its plan of pairs is missing or damaged on disk; continue the run"
-            )
-        return {
-            name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
-        }
+        with self._named():
+            return pairs.parts(self._texts(), metric)
 
     def keep_utilities(self, made: Utilities, metric: Metric) -> None:
         """Keeps the utilities of a run on a budget, so that they are read the next time.
@@ -150,47 +111,38 @@ class ScoredRun:
         Raises:
             OSError: the disk is full or the folder may not be written to.
         """
-        kept = self._assembled(metric)
-        if kept is not None:
-            kept.write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+        pairs = self._on_budget
+        if pairs is not None:
+            pairs.keep(made, metric)
 
     def measures(self) -> Alone:
         """The pool samples' own numbers, without embeddings."""
         return self.store.measures(_hashes(self.pool))
 
-    def _assembled(self, metric: Metric) -> AssembledFile | None:
-        """Where the utilities of a run on a budget are kept; a run of all pairs has no need of it."""
+    @property
+    def _on_budget(self) -> BudgetedPairs | None:
+        """The pairs of a run on a budget; None of a run of all pairs."""
         if self.record.spec.pairs.unit == "all":
             return None
-        plan = PlanFile(self.store.folder, self._unique(), self.record.spec.pairs)
-        return AssembledFile(self.store.folder, plan.path, _hashes(self.pool), metric)
+        names = RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing)))
+        return BudgetedPairs(self.store, names, self.record.spec.pairs)
+
+    def _texts(self) -> dict[str, Texts]:
+        return {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of an error which run it is about."""
+        try:
+            yield
+        except ScoringError as error:
+            raise ScoringError(f"run {self.record.id}: {error}") from error
 
     @property
     def places(self) -> np.ndarray:
         """(n,) int64: which of the pool's samples without repeats each pool position is."""
         pool = _hashes(self.pool)
-        return _places(pool, tuple(dict.fromkeys(pool)))
-
-    def _from_parts(self, parts: dict[PartName, PartialMatrix], metric: Metric) -> Utilities:
-        samples, store = self._unique(), self.store
-        pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
-        own = np.arange(len(samples.pool))
-        diagonal = chosen_utilities(store, samples.pool, samples.pool, own, own, metric)
-        if np.isnan(diagonal).any():
-            raise ScoringError(f"run {self.record.id}: pairs are missing or damaged on disk; continue the run")
-        at_pool, at_target, at_existing = (
-            _places(*names) for names in ((pool, samples.pool), (target, samples.target), (existing, samples.existing))
-        )
-        return Utilities(
-            spread_out(parts["pool"].measured(), at_pool, at_pool, diagonal),
-            diagonal[at_pool],
-            spread_out(parts["target"].measured(), at_target, at_pool) if "target" in parts else None,
-            spread_out(parts["existing"].measured(), at_pool, at_existing) if "existing" in parts else None,
-            spread_out(parts["pool"].estimated(), at_pool, at_pool),
-        )
-
-    def _unique(self) -> UniqueSamples:
-        return UniqueSamples.of(RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing))))
+        return places(pool, tuple(dict.fromkeys(pool)))
 
     def alone(self) -> Alone:
         """The pool samples' own numbers."""
@@ -332,11 +284,6 @@ def _request(
         pairs=spec.pairs,
     )
     return request, conversations
-
-
-def _places(names: tuple[str, ...], unique: tuple[str, ...]) -> np.ndarray:
-    place = {name: position for position, name in enumerate(unique)}
-    return np.asarray([place[name] for name in names], dtype=np.int64)
 
 
 def _hashes(samples: tuple[Sample, ...]) -> tuple[str, ...]:

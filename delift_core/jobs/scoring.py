@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from delift_core.jobs.watch import ResourceWatch
 from delift_core.models import DeviceName, DtypeName, ModelIdentity
 from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
+from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 from delift_core.utility.plan import (
     Forecast,
@@ -37,6 +38,7 @@ JobState = Literal["starting", "loading", "calibrating", "scoring", "forecast", 
 FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
 
 CALIBRATION_SECONDS = 5.0
+_USUAL_METRIC: Metric = "euclidean"
 _REPORT_SECONDS = 0.25
 _MEMORY_RESERVE = 512 << 20
 
@@ -159,6 +161,9 @@ def _carry_out(
         raise ScoringError(reporter.facts.forecast.refusal)
     if request.mode == "score":
         complete = run.work(lambda progress: reporter.tick("scoring", progress), stop)
+        if complete and request.pairs.unit != "all":
+            reporter.say("scoring", "putting the utilities together", run.progress)
+            _keep_utilities(store, samples, request.pairs, conversations)
         return reporter.finish("done" if complete else "cancelled", run.progress)
     deadline = time.monotonic() + CALIBRATION_SECONDS  # on the real plan: its finished blocks are kept
     complete = run.work(
@@ -185,6 +190,19 @@ def _run(
         return ScoringRun(ready.backend, template, encoded, store, plan_pairs(store, samples))
     texts = {name: Texts.of(conversations[name]) for name in samples.all}
     return BudgetedRun(ready.backend, template, encoded, store, samples, request.pairs, texts)
+
+
+def _keep_utilities(
+    store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Mapping[str, Sequence[Message]]
+) -> None:
+    """Puts the utilities together in the usual metric, for whoever looks first; without room or memory, they do."""
+    from delift_core.jobs.utilities import BudgetedPairs
+    from delift_core.utility.budgeted import Texts
+
+    made = BudgetedPairs(store, samples, pairs)
+    if made.kept(_USUAL_METRIC) is None:
+        with suppress(OSError, MemoryError):
+            made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _USUAL_METRIC)
 
 
 def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
@@ -277,6 +295,9 @@ class _Reporter:
         if now - self._last >= _REPORT_SECONDS:
             self._last = now
             self.publish(self._filled(state, progress))
+
+    def say(self, state: JobState, message: str, progress: "ScoringProgress") -> None:
+        self.publish(replace(self._filled(state, progress), message=message))
 
     def finish(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
         return self.publish(self._filled(state, progress))

@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 
 from delift_core.curation import pose
 from delift_core.errors import ScoringError
-from delift_core.jobs.runs import ScoredRun, Utilities, open_run, run_here
+from delift_core.jobs.runs import ScoredRun, open_run, run_here
 from delift_core.jobs.scoring import JobProgress
+from delift_core.jobs.utilities import Utilities
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility import blocks as blocks_module
@@ -141,6 +142,19 @@ def test_more_pairs_never_score_one_twice_and_the_whole_is_dense(workspace: Work
     for path in again.store.folder.glob("pairs/*.npy"):  # once put together, the blocks are not needed
         path.unlink()
     assert entries(open_run(workspace, again.record.id).utilities("pmi").pool) == few
+
+
+def test_the_worker_leaves_the_utilities_put_together_and_a_damaged_file_is_made_again(
+    workspace: Workspace, model_folder: Path
+) -> None:
+    run = score(workspace, make_spec(workspace, model_folder, "40%", sets=True))
+    (kept,) = workspace.utility_folder.glob("*/assembled/*.npz")  # before anybody looked
+    written = kept.read_bytes()
+    first = run.utilities("euclidean")
+    for damage in (lambda: kept.unlink(), lambda: kept.write_bytes(written[: len(written) // 2])):
+        damage()
+        assert_same(run.utilities("euclidean"), first)
+        assert kept.read_bytes()[:4] == written[:4] and len(kept.read_bytes()) == len(written)
 
 
 @pytest.mark.parametrize("looks", [5, 30, 55])
