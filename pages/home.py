@@ -118,9 +118,13 @@ def selections_table(workspace: Workspace) -> None:
         for summary in workspace.selections.records()
     ]
     if rows:
-        when = st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm")
+        when = st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=110)
+        narrow = st.column_config.Column(width=60)
         st.dataframe(
-            pd.DataFrame(rows), hide_index=True, column_config={"Kept at": when}, alt="Kept selections, newest first"
+            pd.DataFrame(rows),
+            hide_index=True,
+            column_config={"Kept at": when, "Run": narrow, "Rows": narrow},
+            alt="Kept selections, newest first",
         )
     else:
         st.caption("Nothing was selected yet: score the pool, then choose a stage and a budget.")
@@ -141,7 +145,7 @@ def runs_table(workspace: Workspace) -> None:
         for run in workspace.runs.records()
     ]
     if rows:
-        when = st.column_config.DatetimeColumn(format="D MMM YYYY, HH:mm")
+        when = st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=110)
         st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"Started": when}, alt="Runs, newest first")
     else:
         st.caption("Nothing was scored yet.")

@@ -38,6 +38,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
         default=["random", "full"],
         format_func=arm_title,
         key="evaluate_against",
+        wrap=True,
         bind="query-params",
         help="Each gets as many rows as the subset has, and the same recipe. The untouched model is always measured.",
     )
@@ -53,6 +54,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
             list(others),
             format_func=lambda i: f"{others[i].name} · {i}",
             key="evaluate_others",
+            wrap=True,
         )
     seeds = st.slider(
         "Seeds",

@@ -31,10 +31,12 @@ def settle_pair(problem: SelectionProblem) -> None:
     """Starts with the pair in the address, else the one that helps most, and leaves a pair of another run behind."""
     run_id, pool = problem.run.record.id, problem.run.pool
     if st.session_state.get(_PAIR_RUN) != run_id:
+        is_new = _PAIR_RUN not in st.session_state  # a visitor who comes with an address
         st.session_state[_PAIR_RUN] = run_id
-        asked = _ADDRESS.fullmatch(st.query_params.get(_PAIR, ""))
+        asked = _ADDRESS.fullmatch(st.query_params.get(_PAIR, "")) if is_new else None
         if asked:
-            set_pair(*(max(1, min(int(line), max(sample.line for sample in pool))) for line in asked.groups()))
+            last = max(sample.line for sample in pool)
+            set_pair(*(max(1, min(int(line), last)) for line in asked.groups()))
         else:
             row, column = best_pair(problem.utilities.pool)
             set_pair(pool[row].line, pool[column].line)
@@ -54,7 +56,7 @@ def pair_view(problem: SelectionProblem) -> None:
     highest = max(positions)
     row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
     with st.grid(2, min_column_width=110):
-        for label, key, what in (("Helped (row)", ROW_LINE, "row i"), ("Helper (column)", COLUMN_LINE, "column j")):
+        for label, key, what in (("Helped", ROW_LINE, "row i"), ("Helper", COLUMN_LINE, "column j")):
             st.number_input(
                 label, 1, highest, step=1, key=key, required=True, on_change=_take_typed_pair, help=f"Line of {what}"
             )

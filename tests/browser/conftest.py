@@ -165,20 +165,28 @@ def settled() -> Callable[[Page], None]:
 
 
 @pytest.fixture
-def screenshot(tmp_path: Path, settled: Callable[[Page], None]) -> Callable[[Page, str], None]:
-    """`screenshot(page, name)` writes a PNG into the test's own folder; with UPDATE_SCREENSHOTS=1 into docs/, light and
-    dark."""
+def screenshot(
+    tmp_path: Path, browser: Browser, app_server: AppServer, settled: Callable[[Page], None]
+) -> Callable[[Page, str], None]:
+    """`screenshot(page, name)` writes a PNG into the test's own folder; with UPDATE_SCREENSHOTS=1 into docs/, and
+    beside it what a visitor whose system is dark sees at the same address: charts take their colours when made.
+
+    Data and Export show where files lie: take these in a checkout, and with a --basetemp, that may be seen.
+    """
     for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
+    folder = SCREENSHOTS if for_docs else tmp_path
 
     def take(page: Page, name: str) -> None:
+        page.mouse.move(0, 0)  # no tooltips
         settled(page)
-        if not for_docs:
-            page.screenshot(path=tmp_path / f"{name}.png", animations="disabled")
-            return
-        for scheme, path in (("dark", f"{name}-dark.png"), ("light", f"{name}.png")):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            settled(page)
-            page.screenshot(path=SCREENSHOTS / path, animations="disabled")
+        page.screenshot(path=folder / f"{name}.png", animations="disabled")
+        if for_docs:
+            context = browser.new_context(viewport=page.viewport_size, color_scheme="dark")
+            dark = context.new_page()
+            dark.goto(page.url)
+            settled(dark)
+            dark.screenshot(path=folder / f"{name}-dark.png", animations="disabled")
+            context.close()
 
     return take
 

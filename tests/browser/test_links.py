@@ -51,7 +51,7 @@ def select(page: Page) -> None:
 
 def explore(page: Page) -> None:
     """Another order, another pair, another use of the mouse."""
-    page.get_by_role("spinbutton", name="Helped (row)").fill("3")
+    page.get_by_role("spinbutton", name="Helped").fill("3")
     page.keyboard.press("Enter")
     page.get_by_role("radio", name="Zoom to a box").click()
 
