@@ -20,6 +20,8 @@ Mouse = Literal["pick", "box"]
 
 CELLS_PER_SIDE: dict[Mouse, int] = {"pick": 256, "box": 512}
 """How many rows and columns are drawn at most: picking needs a marker a cell, which is too much for a browser above."""
+BLOCKS_PER_SIDE: dict[Mouse, int] = {"pick": 128, "box": 512}
+"""How many blocks a larger matrix is drawn in: they are there to be zoomed into, so picking need not be as fine."""
 CLIP_QUANTILE = 0.98
 _LABEL_LENGTH = 14
 _CLEAR = "rgba(0,0,0,0)"

@@ -209,10 +209,11 @@ def take_area(run: ScoredRun, event: object) -> None:
         clear_picks(run.record.id)
 
 
-def _labels(run: ScoredRun) -> list[str]:
-    few = len(run.pool) + len(run.target) + len(run.existing) <= LABELLED
+def _labels(run: ScoredRun) -> list[str] | np.ndarray:
+    if len(run.pool) + len(run.target) + len(run.existing) > LABELLED:
+        return np.array([sample.line for sample in (*run.pool, *run.target, *run.existing)], dtype=np.int32)
     return [
-        f"{part} {sample.line}: {shorten(sample.prompt, 60)}" if few else f"{part} {sample.line}"
+        f"{part} {sample.line}: {shorten(sample.prompt, 60)}"
         for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
         for sample in samples
     ]

@@ -9,6 +9,7 @@ from scipy.sparse import csr_array
 from delift_core.composition import Facet
 from delift_core.curation import SelectionProblem
 from delift_core.figures.matrix import (
+    BLOCKS_PER_SIDE,
     CELLS_PER_SIDE,
     Mouse,
     alt_heatmap,
@@ -18,11 +19,13 @@ from delift_core.figures.matrix import (
     utility_heatmap,
 )
 from delift_core.figures.matrix_parts import Matrix, RowOrder, blocks, order_by_label, order_rows, window
+from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.selection.types import GreedyOrder
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui.blocks import plain
 from pages.ui.composition_view import facets_of
+from pages.ui.map_colours import clusters_of
 from pages.ui.pair_view import pair_view, set_pair, settle_pair
 
 ORDERS: dict[RowOrder, str] = {
@@ -31,6 +34,7 @@ ORDERS: dict[RowOrder, str] = {
     "gain": "Gain, largest first",
     "mean": "Most helped first",
 }
+_CLUSTER = "Cluster"
 MOUSE: dict[Mouse, str] = {"pick": "Pick a cell", "box": "Zoom to a box"}
 SHOWN = {"mean": "Mean", "max": "Largest"}
 Window = tuple[int, int, int, int]
@@ -89,7 +93,7 @@ def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
 
 def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
     record, n = problem.run.record, len(problem.run.pool)
-    wishes = _tools(n, greedy is not None, facets_of(problem.run))
+    wishes = _tools(problem.run, greedy is not None)
     zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
     view = zooms[-1] if zooms else (0, n, 0, n)
     identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, wishes.order_in_words)
@@ -97,14 +101,14 @@ def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
         identity = (*identity, greedy.order.tobytes())
     with st.container():  # for the spinners
         order = _order(identity, wishes.order, problem.utilities.pool, greedy)
-        picture = _picture(identity, view, wishes.shown, CELLS_PER_SIDE[wishes.mouse], problem, order)
+        picture = _picture(identity, view, wishes.shown, wishes.mouse, problem, order)
     _zoom_line(zooms, n, wishes.order_in_words)
     _draw(problem, picture, order, wishes, zooms)
 
 
-def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
+def _tools(run: ScoredRun, has_gains: bool) -> Wishes:
     """What the mouse does, what is shown, and the order of the rows; a new order starts from the whole matrix."""
-    by_name = {facet.name: facet for facet in labels}
+    n, by_name = len(run.pool), {facet.name: facet for facet in facets_of(run)}
     with st.container(horizontal=True, vertical_alignment="center"):
         mouse: Mouse = st.segmented_control(
             "Mouse",
@@ -132,13 +136,15 @@ def _tools(n: int, has_gains: bool, labels: tuple[Facet, ...]) -> Wishes:
         with st.popover("Order", icon=":material/sort:", help="The order of the rows; columns follow it"):
             name = st.radio(
                 "Order rows and columns by",
-                [*ORDERS, *by_name],
-                format_func=lambda name: ORDERS.get(name, name),
+                [*ORDERS, _CLUSTER, *by_name],
+                format_func=lambda name: {**ORDERS, _CLUSTER: "Cluster of alike rows"}.get(name, name),
                 key="row_order",
                 bind="query-params",
                 on_change=_zoom_out_all,
             )
             order: RowOrder | Facet = by_name.get(name) or next((by for by in ORDERS if by == name), "file")
+            if name == _CLUSTER:
+                order = clusters_of(run)
             if order == "gain" and not has_gains:
                 st.caption("There is no selection yet, so there are no gains: rows are in file order.")
                 order = "file"
@@ -267,8 +273,11 @@ def _order(
 
 @st.cache_data(max_entries=32, show_spinner="Drawing the matrix…")
 def _picture(
-    identity: tuple[object, ...], view: Window, shown: str, most: int, _problem: SelectionProblem, _order: np.ndarray
+    identity: tuple[object, ...], view: Window, shown: str, mouse: Mouse, _problem: SelectionProblem, _order: np.ndarray
 ) -> Picture:
+    most = CELLS_PER_SIDE[mouse]
+    if max(view[1] - view[0], view[3] - view[2]) > most:
+        most = BLOCKS_PER_SIDE[mouse]
     return picture_of(_problem.utilities.pool, _problem.utilities.estimated, _order, view, shown, most)
 
 

@@ -220,3 +220,9 @@ def test_a_label_from_data_is_inert_in_the_hover_text() -> None:
     (series,) = labelled_map_spec(POINTS[:1], [label], [label], theme="dark")["series"]
     shown = series["tooltip"]["formatter"].removeprefix("{@label}<br>")
     assert "<" not in shown and "{" not in shown
+
+
+def test_lines_travel_as_numbers_and_are_called_lines() -> None:
+    spec = map_spec(np.zeros((2, 2)), ["chosen", "target"], theme="light", labels=np.array([7, 3], dtype=np.int32))
+    assert spec["dataset"]["source"]["label"].tolist() == [7, 3]
+    assert spec["series"][-1]["tooltip"]["formatter"].startswith("line {@label}<br>")

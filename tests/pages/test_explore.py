@@ -12,6 +12,7 @@ from hypothesis import strategies as strategy
 from scipy.sparse import coo_array
 from streamlit.testing.v1 import AppTest
 
+from delift_core.clusters import cluster_codes
 from delift_core.curation import keep_selection, pose
 from delift_core.errors import DeliftError
 from delift_core.figures.matrix_parts import blocks
@@ -169,6 +170,18 @@ def test_picked_rows_are_kept_tagged_and_listed_with_what_they_say(scored_worksp
 def test_the_file_of_picked_rows_holds_their_records_as_found(scored_workspace: Path) -> None:
     run = stored_run(scored_workspace)
     assert records_of(run, None, [0, 2]) == f"{run.pool[0].raw}\n{run.pool[2].raw}\n".encode()
+
+
+def test_the_matrix_is_ordered_by_clusters_of_the_embeddings(scored_workspace: Path) -> None:
+    at = explore()
+    at.radio(key="row_order").set_value("Cluster").run()
+    assert not at.exception and not at.error
+    assert any("By cluster" in caption.value for caption in at.caption)
+    run = stored_run(scored_workspace)
+    order = np.argsort(cluster_codes(run.embeddings()[: len(run.pool)]), kind="stable")
+    figure = json.loads(at.get("plotly_chart")[0].proto.spec)
+    ticks = figure["layout"]["yaxis"]["labelalias"]
+    assert [ticks[str(place)] for place in range(len(order))] == [f"line {run.pool[row].line}" for row in order]
 
 
 @pytest.mark.parametrize("colours", ["Response length", "Cluster", "Gain", "Coverage"])
