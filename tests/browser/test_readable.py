@@ -18,13 +18,13 @@ from tests.tiny_models import save_model
 
 Settled = Callable[[Page], None]
 TEXTS = {
-    "html": '<b>bold</b> <img src="x" onerror="alert(1)"> <!-- gone? --> &lt;kept&gt;',
-    "arabic": "اكتب جملة عن البحر، ثم عدّ إلى ثلاثة (1، 2، 3) وانتهِ بكلمة end.",
-    "hebrew": "כתוב משפט על הים, ואז ספור עד שלוש: 1, 2, 3.",
-    "chinese": "请用一句话描述大海然后从一数到三并且不要在任何地方使用空格或者换行" * 6,
-    "japanese": "海について一文で書いてください。「はい」と答えてから、三つ数えます。" * 4,
+    "markup": '<b>bold</b> <img src="x" onerror="alert(1)"> &lt;kept&gt;\n# Title\n\n* one\n\n'
+    "| a | b |\n|---|---|\n| `c` | **d** |\n[link](http://evil.invalid) $x^2$",
+    "right to left": "اكتب جملة عن البحر، ثم عدّ إلى ثلاثة (1، 2، 3) وانتهِ بكلمة end.\n"
+    "כתוב משפט על הים, ואז ספור עד שלוש: 1, 2, 3.",
+    "unspaced": "请用一句话描述大海然后从一数到三并且不要在任何地方使用空格或者换行" * 6
+    + "海について一文で書いてください。" * 4,
     "code": "def f(xs):\n\treturn [x * 2 for x in xs if x % 2 == 0 and x > 10 and x < 1_000_000 and x != 42]\n" * 2,
-    "markdown": "# Title\n\n* one\n* two\n\n| a | b |\n|---|---|\n| `c` | **d** |\n\n[link](http://evil.invalid) $x^2$",
     "word": "Donaudampfschifffahrtsgesellschaft" * 60,
     "long": "A sentence of many that say nothing at all. " * 80,
 }
@@ -125,10 +125,11 @@ def reads(page: Page, name: str) -> None:
 
 def fits(page: Page, settled: Settled, where: str) -> None:
     """Neither the window nor a text in it has to be scrolled sideways; nothing became an element, or an error."""
-    for width in (400, 1280):
+    for width in (1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
         settled(page)
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0, (where, width)
         assert page.evaluate(TOO_WIDE) == [], (where, width)
         expect(page.get_by_test_id("stException")).to_have_count(0)
         assert page.locator("[href*='evil.invalid'], [onerror]").count() == 0, where
+    page.set_viewport_size({"width": 1280, "height": 900})
