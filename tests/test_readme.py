@@ -32,6 +32,13 @@ def test_every_picture_and_link_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_every_page_is_shown_light_and_dark() -> None:
+    shown = re.findall(r"\(screenshots/([\w-]+)\.png\)", (ROOT / "docs" / "pages.md").read_text())
+    assert {f"{name}-dark" for name in shown if not name.endswith("-dark")} == {n for n in shown if n.endswith("-dark")}
+    assert {page.name for page in PAGES} <= {name.partition("-")[0] for name in shown}
+    assert all((ROOT / "docs" / "screenshots" / f"{name}.png").exists() for name in shown)
+
+
 def test_every_benchmark_figure_has_its_command() -> None:
     table = (ROOT / "benchmarks" / "README.md").read_text()
     for module in re.findall(r"python -m benchmarks\.(\w+)", table):
