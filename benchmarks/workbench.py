@@ -16,7 +16,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def opened(workspace: Path, log: Path, view: str, drawn: str) -> Iterator[Page]:
         note("memory of the server after this", f"{memory:.2f} GiB")
 
 
-def timed(page: Page, what: str, acts: list[Callable[[], object]]) -> None:
+def timed(page: Page, what: str, acts: Iterable[Callable[[], object]]) -> None:
     """Notes how long some actions of one kind take to be answered."""
     seconds = [answer_seconds(page, act) for act in acts]
     note(what, f"{statistics.median(seconds):.2f} s (slowest of {len(seconds)}: {max(seconds):.2f} s)")
@@ -80,7 +80,7 @@ def curate(page: Page) -> None:
     page.get_by_role("button", name="Filter", exact=False).first.click()
     wanted = page.get_by_role("combobox", name="category").first
     wanted.wait_for()
-    timed(page, "filter", [lambda n=n: _choose(page, f"category {n}") for n in range(1, 4)])  # type: ignore[misc]
+    timed(page, "filter", _choices(page))
     timed(page, "filter taken back", [lambda: _clear(page)])
     page.keyboard.press("Escape")
     field = page.get_by_role("searchbox").or_(page.get_by_placeholder("Search the texts")).first
@@ -89,11 +89,15 @@ def curate(page: Page) -> None:
     drawer(page)
 
 
-def _choose(page: Page, label: str) -> None:
+def _choices(page: Page) -> Iterator[Callable[[], object]]:
+    """Finds one category after the other in the filter's list; what is left to do is to take it."""
     field = page.get_by_role("combobox", name="category").first
-    field.click()
-    field.fill(label)
-    page.get_by_role("option", name=label).first.click()
+    for number in range(1, 4):
+        field.click()
+        field.fill(f"category {number}")
+        option = page.get_by_role("option", name=f"category {number}").first
+        option.wait_for()
+        yield option.click
 
 
 def _clear(page: Page) -> None:

@@ -19,6 +19,7 @@ from delift_core.reliability import ErrorBar, error_bar
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
+from delift_core.selection.coverage import value
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.explain import Explainer, Reason
@@ -186,10 +187,22 @@ class CuratedSelection:
         status[self.subset.dropped] = "dropped-by-hand"
         return status
 
+    def status_of(self, position: int) -> RowStatus:
+        """What became of one pool sample."""
+        status: RowStatus = self.status[position].item()
+        return status
+
     @property
     def statuses(self) -> tuple[RowStatus, ...]:
         """(n,) what became of each pool sample."""
         return tuple(self.status.tolist())
+
+    @cached_property
+    def coverage(self) -> float:
+        """The objective f(A) of the subset; where nothing was edited that of the selection, without another walk."""
+        if np.array_equal(self.subset.positions, self.record.selection.chosen):
+            return self.record.selection.certificate.value
+        return value(self.problem.kernel, self.subset.positions)
 
     def why(self, position: int) -> str:
         """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""

@@ -18,8 +18,7 @@ from pages.ui.setup import page_setup
 def numbers(curated: CuratedSelection) -> None:
     """What the edits made of the selection."""
     subset, selection = curated.subset, curated.record.selection
-    covered = state.coverage(curated.problem, subset.positions)
-    whole = selection.certificate.value
+    covered, whole = curated.coverage, selection.certificate.value
     share = f"{covered / whole:.1%} of {whole:.3g} as chosen" if whole > 0 else "nothing to cover"
     change = len(subset.positions) - len(selection.chosen)
     with st.grid(4, min_column_width=160):

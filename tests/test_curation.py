@@ -9,6 +9,7 @@ from delift_core.curation import keep_selection, open_selection, pose, reoptimis
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import run_here
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.selection.coverage import value
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
@@ -52,6 +53,16 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     assert third.name == "first · round 3"
     assert np.array_equal(third.selection.chosen, again.selection.chosen)
     assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+
+
+def test_coverage_is_the_objective_of_the_subset_edited_or_not(workspace: Workspace) -> None:
+    before = open_selection(workspace, "s1")
+    kernel, chosen = before.problem.kernel, before.record.selection.chosen
+    assert before.coverage == pytest.approx(value(kernel, chosen))
+    workspace.edits.apply("s1", "drop", [before.problem.run.pool[chosen[0]].id], author="ada")
+    after = open_selection(workspace, "s1")
+    assert after.coverage == value(kernel, chosen[1:])
+    assert [after.status_of(position) for position in range(8)] == list(after.statuses)
 
 
 def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace) -> None:

@@ -65,7 +65,7 @@ def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.nda
         position = position_in_address(curated.problem.run)
         if position is None:
             return
-        sample, status = curated.samples[position], curated.statuses[position]
+        sample, status = curated.samples[position], curated.status_of(position)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(STATE_WORDS[status], color=_COLOURS[status])  # type: ignore[arg-type]
             for tag in curated.marks.tags.get(sample.id, ()):

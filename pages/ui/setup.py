@@ -11,6 +11,7 @@ from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Wo
 from pages.ui import state
 from pages.ui.blocks import duration, plain, state_words
 from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
+from pages.ui.reading_ahead import read_ahead
 from pages.ui.state import Current
 
 _POLL_SECONDS = 2.0
@@ -28,6 +29,7 @@ def page_setup(name: str) -> Current:
         st.title(entry.title)
         st.error(plain(str(error)), icon=":material/folder_off:")
         st.stop()
+    read_ahead(workspace)
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
