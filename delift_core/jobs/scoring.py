@@ -166,9 +166,11 @@ def _carry_out(
             _keep_utilities(store, samples, request.pairs, conversations)
         return reporter.finish("done" if complete else "cancelled", run.progress)
     deadline = time.monotonic() + CALIBRATION_SECONDS  # on the real plan: its finished blocks are kept
-    complete = run.work(
-        lambda progress: reporter.tick("calibrating", progress), lambda: stop() or time.monotonic() > deadline
-    )
+
+    def is_enough() -> bool:  # a busy machine may take longer for its first batch, and without one there is no rate
+        return time.monotonic() > deadline and run.progress.tokens_per_second > 0
+
+    complete = run.work(lambda progress: reporter.tick("calibrating", progress), lambda: stop() or is_enough())
     reporter.facts = replace(reporter.facts, forecast=_forecast(run, request.pairs, samples, ready, store.folder))
     return reporter.finish("done" if complete else "cancelled" if stop() else "forecast", run.progress)
 

@@ -127,6 +127,15 @@ def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
     assert first.forecast is not None and first.forecast.pairs_missing == PAIRS - measured.pairs_done
 
 
+def test_a_forecast_says_a_time_even_where_the_first_batch_takes_longer_than_it_is_given(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "CALIBRATION_SECONDS", -1.0)
+    measured = job.run("forecast")
+    assert measured.state == "forecast"
+    assert measured.forecast is not None and measured.forecast.seconds is not None and measured.forecast.seconds > 0
+
+
 def test_a_forecast_of_a_small_run_completes_it(job: Job) -> None:
     assert job.run("forecast").state == "done"
     assert not np.isnan(job.matrices()[:7, :5]).any()
