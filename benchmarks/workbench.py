@@ -5,10 +5,12 @@
 A workspace is made without a model (see `large_workspace`), with its utilities put together, its map laid out and a
 selection of 10 %, as a finished run and a visit to Select and to the map leave them.
 
-"First view": a new server has shown the same page for another run, of 200 rows, so that libraries are loaded and
-nothing of the large run is; then the time from the address to the end of the page's script and the first table or
-chart on the screen. Every other time is from the visitor's click or key to the end of the script in the browser (of an
-area on the map: until the panel lists the rows), median and slowest of some.
+"First view": a new server has shown the same page for another run, of 200 rows, so that libraries are loaded and no
+page of the large run was drawn; then the time from the address to the end of the page's script and the first table or
+chart on the screen. Meanwhile the server has read ahead the newest run, which is the large one. "Cold": the same where
+a newer run lies before the large one, so that nothing of it is in memory. Every other time is from the visitor's click
+or key to the end of the script in the browser (of an area on the map: until the panel lists the rows), median and
+slowest of some.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from playwright.sync_api import Page
 from benchmarks.large_workspace import build, keep_layout, select
 from benchmarks.machine import machine
 from benchmarks.served import answer_seconds, served, visitor, watch
+from delift_core.workspace import Workspace
 
 SMALL_ROWS = 200
 ROUNDS = 5
@@ -51,13 +54,13 @@ def first_view(page: Page, address: str, drawn: str) -> float:
 
 
 @contextmanager
-def opened(workspace: Path, log: Path, view: str, drawn: str) -> Iterator[Page]:
+def opened(workspace: Path, log: Path, view: str, drawn: str, how: str = "first view") -> Iterator[Page]:
     """A server of its own, and a page of it at its first view of the large run, which is noted with the memory."""
     path, _, query = view.partition("?")
     with served(workspace, log) as (address, process), visitor(f"{address}/{path}?run=r1&selection=s1&{query}") as page:
         page.locator(drawn).first.wait_for(timeout=120_000)
         seconds = first_view(page, f"{address}/{path}?run=r2&selection=s2&{query}", drawn)
-        note(f"{view.replace('?view=', ', ').capitalize()}: first view", f"{seconds:.2f} s")
+        note(f"{view.replace('?view=', ', ').capitalize()}: {how}", f"{seconds:.2f} s")
         yield page
         memory = psutil.Process(process).memory_info().rss / (1 << 30)
         note("memory of the server after this", f"{memory:.2f} GiB")
@@ -187,6 +190,17 @@ def measure(workspace: Path, log: Path, rows: int) -> None:
         explore_map(page, rows)
 
 
+def measure_cold(workspace: Path, log: Path) -> None:
+    """Prints the first views of the large run once it is not the newest any more."""
+    with Workspace.open(workspace) as opened_:
+        newest = opened_.runs.records()[0].id
+    if newest == "r2":
+        build(workspace, SMALL_ROWS)
+    for view, drawn in (("curate", TABLE), ("explore?view=Matrix", ".js-plotly-plot"), ("explore?view=Map", MAP)):
+        with opened(workspace, log, view, drawn, "cold"):
+            pass
+
+
 def make(folder: Path, rows: int) -> None:
     """A workspace with a small run r1 and a large run r2, a selection of each, s1 and s2, and their maps."""
     for count in (SMALL_ROWS, rows):
@@ -200,13 +214,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="keep the workspace there, or take the one that is there")
+    parser.add_argument("--cold-only", action="store_true", help="the first views of a run that was not read ahead")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name) / "workspace"
         if not (folder / "delift.duckdb").exists():
             make(folder, options.rows)
         print(f"Machine: {machine()}\n\n| {options.rows:,} rows | |\n| --- | --- |")
-        measure(folder, Path(name) / "server.log", options.rows)
+        log = Path(name) / "server.log"
+        if not options.cold_only:
+            measure(folder, log, options.rows)
+        measure_cold(folder, log)
 
 
 if __name__ == "__main__":
