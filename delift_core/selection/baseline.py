@@ -9,7 +9,8 @@ from delift_core.errors import SelectionError
 from delift_core.selection.budget import fill
 from delift_core.selection.coverage import values
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import NOTHING_FIXED, Fixed, RandomBaseline
+from delift_core.selection.quotas import admitted, places_within
+from delift_core.selection.types import NOTHING_FIXED, Fixed, Quotas, RandomBaseline
 
 
 def random_baseline(
@@ -21,6 +22,7 @@ def random_baseline(
     token_counts: np.ndarray | None = None,
     token_budget: float | None = None,
     fixed: Fixed = NOTHING_FIXED,
+    quotas: Quotas | None = None,
 ) -> RandomBaseline:
     """Evaluates random subsets of the kernel's columns.
 
@@ -32,6 +34,7 @@ def random_baseline(
         token_counts: (n,) tokens per sample; together with `token_budget`.
         token_budget: each draw then takes samples in random order, passing over those that no longer fit.
         fixed: rows decided by hand: every subset has the kept ones, and counts them, and none of the dropped.
+        quotas: each draw then takes samples in random order, passing over those that have no place.
 
     Raises:
         SelectionError: draws or k out of range, or only one of token_counts and token_budget given.
@@ -49,6 +52,10 @@ def random_baseline(
         order = free[generator.permutation(len(free))]
         if token_counts is not None and token_budget is not None:
             subset = fill(order, token_counts, token_budget - token_counts[kept].sum())
+        elif quotas is not None:
+            places = places_within(quotas, k, fixed)
+            admitted(kept, places)
+            subset = admitted(order, places)
         else:
             subset = order[: k - len(kept)]
         subsets.append(np.concatenate([kept, subset]))

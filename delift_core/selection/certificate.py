@@ -10,7 +10,8 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import NOTHING_FIXED, Certificate, Fixed
+from delift_core.selection.quotas import admitted, places_within
+from delift_core.selection.types import NOTHING_FIXED, Certificate, Fixed, Quotas
 
 
 def certify(
@@ -20,6 +21,7 @@ def certify(
     token_counts: np.ndarray | None = None,
     token_budget: float | None = None,
     fixed: Fixed = NOTHING_FIXED,
+    quotas: Quotas | None = None,
 ) -> Certificate:
     """Bounds the best objective that any subset within the same budget, and with the same fixed rows, can reach.
 
@@ -29,15 +31,16 @@ def certify(
         token_counts: (n,) tokens per sample; together with `token_budget`.
         token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
         fixed: rows decided by hand; the kept ones are among the chosen, and count against the budget.
+        quotas: the bound is then over the subsets of k samples that meet them; not together with a token budget.
 
     Raises:
-        SelectionError: only one of token_counts and token_budget is given.
+        SelectionError: only one of token_counts and token_budget is given, or no k samples meet the quotas.
     """
     if (token_counts is None) != (token_budget is None):
         raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
     cover = covered(kernel, chosen)
     residual = gains_above(kernel, cover)
-    return bound(float(cover.sum()), residual, len(chosen), token_counts, token_budget, fixed)
+    return bound(float(cover.sum()), residual, len(chosen), token_counts, token_budget, fixed, quotas)
 
 
 def bound(
@@ -47,6 +50,7 @@ def bound(
     token_counts: np.ndarray | None,
     token_budget: float | None,
     fixed: Fixed,
+    quotas: Quotas | None = None,
 ) -> Certificate:
     """The certificate of k chosen samples that reached an objective, from what each sample (n,) would still add."""
     free = residual.copy()
@@ -54,10 +58,24 @@ def bound(
     if token_counts is not None and token_budget is not None:
         room = token_budget - token_counts[np.array(fixed.kept, dtype=np.int64)].sum()
         reachable = _fractional_knapsack(free, token_counts, room)
+    elif quotas is not None:
+        reachable = _most_within(free, k, fixed, quotas)
     else:
         picks = k - len(fixed.kept)
         reachable = float(np.partition(free, len(free) - picks)[len(free) - picks :].sum()) if picks else 0.0
     return Certificate(value=reached, upper_bound=reached + reachable)
+
+
+def _most_within(gains: np.ndarray, k: int, fixed: Fixed, quotas: Quotas) -> float:
+    """The largest total gain of k samples that meet the quotas, the kept ones among them and the dropped ones not.
+
+    Feasible sets are a matroid (see `quotas`), in which taking the largest first is exact (Edmonds 1971).
+    """
+    places = places_within(quotas, k, fixed)
+    kept = admitted(np.array(fixed.kept, dtype=np.int64), places)
+    free = np.setdiff1d(np.arange(len(gains)), np.array([*fixed.kept, *fixed.dropped], dtype=np.int64))
+    picks = admitted(free[np.argsort(-gains[free], kind="stable")], places)
+    return float(gains[np.concatenate([kept, picks])].sum())
 
 
 def _fractional_knapsack(gains: np.ndarray, token_counts: np.ndarray, token_budget: float) -> float:

@@ -12,7 +12,7 @@ from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection
+from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
 
 
 def select(
@@ -51,6 +51,7 @@ def select_from_kernel(
     token_counts: np.ndarray | None = None,
     seed: int = 0,
     fixed: Fixed = NOTHING_FIXED,
+    quotas: Quotas | None = None,
 ) -> Selection:
     """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
 
@@ -58,10 +59,12 @@ def select_from_kernel(
         config: what `kernel` was made with; kept in the result.
         budget: rows, percent or tokens.
         kernel: (r, n), from `objectives.represented_kernel`.
-        greedy: from `greedy.greedy_order(kernel)`, or around fixed rows from `fixed.order_around(kernel, fixed)`.
+        greedy: from `greedy.greedy_order(kernel)`, or around fixed rows from `fixed.order_around(kernel, fixed)`, or
+            within quotas from `fixed.order_within`.
         token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
         seed: of the random baseline.
         fixed: rows decided by hand, which the budget includes.
+        quotas: what `greedy` keeps to; the budget is then in rows or percent.
 
     Raises:
         SelectionError: the budget cannot be met.
@@ -78,7 +81,10 @@ def select_from_kernel(
         chosen_gains=gains,
         greedy=greedy,
         residual_gains=residual,
-        certificate=bound(float(cover.sum()), residual, len(chosen), counts, limit, fixed),
-        random=random_baseline(kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed),
+        certificate=bound(float(cover.sum()), residual, len(chosen), counts, limit, fixed, quotas),
+        random=random_baseline(
+            kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas
+        ),
         fixed=fixed,
+        quotas=quotas,
     )

@@ -2,16 +2,20 @@
 
 With K kept, the rest A is chosen to maximise f(K + A) - f(K). That is greedy again, begun where the kept rows cover
 what they cover: no second kernel is made, and guarantee and certificate speak of the rows that were free to choose.
+Quotas, where there are any, count the kept rows as well.
 """
 
 import numpy as np
 
 from delift_core.errors import SelectionError
+from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.coverage import as_positions
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection
+from delift_core.selection.pickers import Engine
+from delift_core.selection.quotas import capacity, has_minima, places_within
+from delift_core.selection.types import Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
 
 
 def select_around(
@@ -20,6 +24,7 @@ def select_around(
     kernel: Kernel,
     fixed: Fixed,
     *,
+    quotas: Quotas | None = None,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
 ) -> Selection:
@@ -30,14 +35,53 @@ def select_around(
         budget: rows, percent or tokens, for kept and chosen rows together.
         kernel: (r, n), from `objectives.represented_kernel`.
         fixed: positions that are decided.
+        quotas: what is to be taken of each group; the budget is then in rows or percent.
         token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
         seed: of the random baseline, which draws around the same kept rows.
 
     Raises:
-        SelectionError: the fixed rows contradict each other, leave no choice, or do not fit the budget.
+        SelectionError: the fixed rows contradict each other, leave no choice, or do not fit the budget; or the quotas
+            cannot be met with them within the budget.
     """
-    greedy = order_around(kernel, fixed)
-    return select_from_kernel(config, budget, kernel, greedy, token_counts=token_counts, seed=seed, fixed=fixed)
+    greedy = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
+    return select_from_kernel(
+        config, budget, kernel, greedy, token_counts=token_counts, seed=seed, fixed=fixed, quotas=quotas
+    )
+
+
+def order_within(
+    kernel: Kernel, budget: Budget, quotas: Quotas, fixed: Fixed, *, engine: Engine = "auto"
+) -> GreedyOrder:
+    """As `order_around`, with as many rows of each group as the quotas say; what they leave no place for comes next,
+    greedily and without quotas, before the dropped ones.
+
+    With maxima alone every budget that they allow can be cut from the order. With a minimum, the given budget only.
+
+    Raises:
+        SelectionError: as `order_around`; the budget is in tokens; or the quotas cannot be met within it.
+    """
+    n = kernel.shape[1]
+    if len(quotas.codes) != n:
+        raise SelectionError(
+            f"The quotas are over {len(quotas.codes)} rows and the pool has {n}: group its rows again."
+        )
+    phases = _phases(fixed, n)
+    rows = rows_within(budget, n, fixed)
+    places = places_within(quotas, rows, fixed)
+    if not has_minima(quotas):
+        places = places_within(quotas, capacity(quotas, fixed), fixed)
+    return greedy_order(kernel, engine=engine, phases=phases, places=places)
+
+
+def rows_within(budget: Budget, n: int, fixed: Fixed) -> int:
+    """How many rows a budget under quotas comes to.
+
+    Raises:
+        SelectionError: it is in tokens, or cannot be met.
+    """
+    if budget.unit == "tokens":
+        raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
+    return min(rows_of_budget(budget, n), n - len(fixed.dropped))
 
 
 def order_around(kernel: Kernel, fixed: Fixed) -> GreedyOrder:
@@ -47,11 +91,14 @@ def order_around(kernel: Kernel, fixed: Fixed) -> GreedyOrder:
     Raises:
         SelectionError: the fixed rows contradict each other, or all are dropped.
     """
-    n = kernel.shape[1]
+    return greedy_order(kernel, phases=_phases(fixed, kernel.shape[1]))
+
+
+def _phases(fixed: Fixed, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kept, dropped = as_positions(fixed.kept, n), as_positions(fixed.dropped, n)
     if both := np.intersect1d(kept, dropped).tolist():
         raise SelectionError(f"Position {both[0]} is both kept and dropped: decide for one.")
     if len(dropped) == n:
         raise SelectionError("Every row is dropped: keep some, or give some back to the optimiser.")
     free = np.setdiff1d(np.arange(n), np.concatenate([kept, dropped]))
-    return greedy_order(kernel, phases=(kept, free, dropped))
+    return kept, free, dropped

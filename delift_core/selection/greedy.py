@@ -10,13 +10,18 @@ where no two gains are within rounding of each other, and worth the same everywh
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.kernels import Kernel, as_kernel
-from delift_core.selection.pickers import Engine, picker_for
+from delift_core.selection.pickers import WITHOUT_PLACES, Engine, picker_for
+from delift_core.selection.quotas import admitted, everywhere
 from delift_core.selection.types import GreedyOrder
+
+if TYPE_CHECKING:
+    from delift_core.selection.loops import Places
 
 
 def greedy_order(
@@ -24,6 +29,7 @@ def greedy_order(
     *,
     engine: Engine = "auto",
     phases: Sequence[np.ndarray] | None = None,
+    places: "Places | None" = None,
     epsilon: float = 0.1,
     seed: int = 0,
 ) -> GreedyOrder:
@@ -34,6 +40,7 @@ def greedy_order(
         engine: see `pickers.Engine`.
         phases: positions that come before those of the next phase whatever their gains, (k_1,), (k_2,), ...; together
             all n, each once. None is one phase.
+        places: from `quotas.places_within`, used up here. In each phase, what has a place comes before what has none.
         epsilon: in (0, 1), of the engine "stochastic": every prefix reaches 1 - 1/e - epsilon in expectation.
         seed: of the engine "stochastic".
 
@@ -42,20 +49,27 @@ def greedy_order(
         "submodlib" and "stochastic"); those that add nothing come last in each phase, their positions descending.
 
     Raises:
-        SelectionError: the kernel is not such a matrix, or the engine's copy of it does not fit into memory.
+        SelectionError: the kernel is not such a matrix, the engine's copy of it does not fit into memory, or the engine
+            cannot keep to places.
     """
     if not 0 < epsilon < 1:
         raise SelectionError(f"epsilon is {epsilon}: use a number between 0 and 1.")
+    if places is not None and engine in WITHOUT_PLACES:
+        raise SelectionError(f"The engine {engine!r} knows no quotas: use another one.")
     form = as_kernel(kernel)
     n = form.shape[1]
     picker = picker_for(engine, form, epsilon=epsilon, seed=seed)
     order, gains = np.empty(n, dtype=np.int64), np.zeros(n)
     start = 0
     for phase in phases or (np.arange(n),):
-        picks, added = picker.pick(phase, np.ones(n), np.inf)
-        order[start : start + len(picks)], gains[start : start + len(picks)] = picks, added
-        order[start + len(picks) : start + len(phase)] = np.setdiff1d(phase, picks)[::-1]
-        start += len(phase)
+        left = phase
+        for limits in (everywhere(n),) if places is None else (places, everywhere(n)):
+            picks, added = picker.pick(left, np.ones(n), np.inf, limits)
+            gains[start : start + len(picks)] = added
+            picks = np.concatenate([picks, admitted(np.setdiff1d(left, picks)[::-1], limits)])
+            order[start : start + len(picks)] = picks
+            start += len(picks)
+            left = np.setdiff1d(left, picks)
     return GreedyOrder(order, gains)
 
 
@@ -76,5 +90,6 @@ def pick_per_weight(
     """
     form = as_kernel(kernel)
     picker = picker_for("auto", form)
-    picker.pick(first, np.ones(form.shape[1]), np.inf)
-    return picker.pick(others, weights.astype(np.float64), room)[0]
+    n = form.shape[1]
+    picker.pick(first, np.ones(n), np.inf, everywhere(n))
+    return picker.pick(others, weights.astype(np.float64), room, everywhere(n))[0]

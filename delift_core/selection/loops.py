@@ -7,7 +7,7 @@ folder where that cannot be written.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -23,6 +23,57 @@ def _compiled(loop: _Loop) -> _Loop:
         quick = numba.njit(nogil=True)(loop)
     compiled: _Loop = quick
     return compiled
+
+
+class Places(NamedTuple):
+    """How many columns of each of m groups may still be picked; the picks of a phase use it up.
+
+    Attributes:
+        codes: (n,) int64, the group of each column.
+        least, most: (m,) int64, picks that each group is owed, and that it may have.
+        taken: (m,) int64, picks that it has.
+        spare: (1,) int64, picks that are owed to no group.
+    """
+
+    codes: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    taken: np.ndarray
+    spare: np.ndarray
+
+
+@_compiled
+def has_place(places: Places, column: int) -> bool:
+    """Whether a column may be picked next. Once it may not, it never may again: nothing gives a place back."""
+    group = places.codes[column]
+    taken = places.taken[group]
+    admitted: bool = taken < places.least[group] or (taken < places.most[group] and places.spare[0] > 0)
+    return admitted
+
+
+@_compiled
+def take_place(places: Places, column: int) -> None:
+    """Notes that a column was picked."""
+    group = places.codes[column]
+    if places.taken[group] >= places.least[group]:
+        places.spare[0] -= 1
+    places.taken[group] += 1
+
+
+@_compiled
+def admit(order: np.ndarray, places: Places, taken: np.ndarray) -> int:
+    """Takes positions in order into `taken`, passing over those that have no place.
+
+    Returns:
+        How many were taken.
+    """
+    count = 0
+    for index in range(len(order)):
+        if has_place(places, order[index]):
+            take_place(places, order[index])
+            taken[count] = order[index]
+            count += 1
+    return count
 
 
 @_compiled
@@ -191,6 +242,7 @@ def order_dense(
     candidates: np.ndarray,
     weights: np.ndarray,
     room: float,
+    places: Places,
     magic: float,
     cover: np.ndarray,
     order: np.ndarray,
@@ -204,6 +256,7 @@ def order_dense(
         candidates: (c,) positions.
         weights: (n,) the largest gain per weight is picked next.
         room: what the picks may weigh together; one that no longer fits is passed over.
+        places: as is one that has no place there.
         magic: see `grid.magic_number`.
         cover: (r,) float64 on the grid, raised by every pick.
         order, gains: (c,) filled from the start.
@@ -226,7 +279,8 @@ def order_dense(
                 best, most = column, gain[column] / weights[column]
         if best < 0:
             return picked
-        if weights[best] <= room:
+        if weights[best] <= room and has_place(places, best):
+            take_place(places, best)
             order[picked], gains[picked] = best, gain[best]
             picked += 1
             room -= weights[best]
@@ -248,6 +302,7 @@ def order_sparse(
     candidates: np.ndarray,
     weights: np.ndarray,
     room: float,
+    places: Places,
     magic: float,
     cover: np.ndarray,
     order: np.ndarray,
@@ -261,6 +316,7 @@ def order_sparse(
         candidates: (c,) positions; reordered here.
         weights: (n,) the largest gain per weight is picked next.
         room: what the picks may weigh together; one that no longer fits is passed over.
+        places: as is one that has no place there.
         magic: see `grid.magic_number`.
         cover: (r,) float64 on the grid, raised by every pick.
         order, gains: (c,) filled from the start.
@@ -278,7 +334,7 @@ def order_sparse(
     picked = 0
     while size > 0 and bound[candidates[0]] > 0:
         column = candidates[0]
-        fits = weights[column] <= room
+        fits = weights[column] <= room and has_place(places, column)
         gain = _gain(starts, rows, entries, column, magic, cover)
         if fits and gain / weights[column] < bound[column]:
             bound[column] = gain / weights[column]
@@ -286,6 +342,7 @@ def order_sparse(
             size -= 1
             candidates[0] = candidates[size]
             if fits:
+                take_place(places, column)
                 order[picked], gains[picked] = column, gain
                 picked += 1
                 room -= weights[column]

@@ -1,6 +1,6 @@
 """The greedy engines: each knows one form of a kernel, keeps what is covered, and picks on from there."""
 
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -10,6 +10,9 @@ from delift_core.selection.coverage import covered, gains_along
 from delift_core.selection.grid import magic_number
 from delift_core.selection.kernels import Kernel, SparseColumns, above, by_columns, row_blocks
 from delift_core.selection.memory import ensure_fits
+
+if TYPE_CHECKING:
+    from delift_core.selection.loops import Places
 
 Engine = Literal["auto", "dense", "sparse", "torch", "stochastic", "submodlib"]
 """Any engine takes either form of a kernel, and turns it into its own first.
@@ -21,6 +24,9 @@ Engine = Literal["auto", "dense", "sparse", "torch", "stochastic", "submodlib"]
     stochastic  each pick is the best of a random sample; by columns as sparse
     submodlib   the reference: its lazy greedy, on a copy
 """
+
+WITHOUT_PLACES: frozenset[Engine] = frozenset({"stochastic", "submodlib"})
+"""Engines that pick whatever adds most, and cannot keep to quotas."""
 
 _DENSE_BYTES = 4
 
@@ -49,8 +55,10 @@ def picker_for(engine: Engine, kernel: Kernel, *, epsilon: float = 0.1, seed: in
 class _Picker(Protocol):
     """An engine at work on one kernel: what was picked before stays covered."""
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
-        """Picks what adds anything: (k,) positions, and their gains."""
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Picks what adds anything, fits, and has a place: (k,) positions, and their gains."""
         ...
 
 
@@ -60,11 +68,13 @@ class _DensePicker:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel, self._magic, self._cover = _as_dense(kernel), magic_number(kernel), np.zeros(kernel.shape[0])
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
         from delift_core.selection.loops import order_dense
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
-        useful = order_dense(self._kernel, candidates, weights, room, self._magic, self._cover, order, gains)
+        useful = order_dense(self._kernel, candidates, weights, room, places, self._magic, self._cover, order, gains)
         return order[:useful], gains[:useful]
 
 
@@ -75,13 +85,17 @@ class _SparsePicker:
         self._columns = _as_columns(kernel)
         self._magic, self._cover = magic_number(kernel), np.zeros(kernel.shape[0])
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
         from delift_core.selection.loops import order_sparse
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
         heap = candidates.astype(np.int64)
-        useful = order_sparse(starts, rows, entries, heap, weights, room, self._magic, self._cover, order, gains)
+        useful = order_sparse(
+            starts, rows, entries, heap, weights, room, places, self._magic, self._cover, order, gains
+        )
         return order[:useful], gains[:useful]
 
 
@@ -98,7 +112,9 @@ class _StochasticPicker:
         self._magic, self._cover = magic_number(kernel), np.zeros(kernel.shape[0])
         self._log, self._generator = float(np.log(1 / epsilon)), np.random.default_rng(seed)
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
         from delift_core.selection.loops import order_by_samples
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
@@ -122,10 +138,14 @@ class _TorchPicker:
         self._magic = magic_number(kernel)
         self._cover = torch.zeros(kernel.shape[0], dtype=torch.float64, device=self._device)
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from delift_core.selection.loops import has_place, take_place
+
         torch, n = self._torch, self._kernel.shape[1]
         heavy = torch.as_tensor(weights, dtype=torch.float64, device=self._device)
-        places = torch.arange(n, device=self._device)
+        positions = torch.arange(n, device=self._device)
         gain = torch.full((n,), -torch.inf, dtype=torch.float64, device=self._device)
         gain[torch.as_tensor(candidates, dtype=torch.int64, device=self._device)] = 0.0
         for block in row_blocks(*self._kernel.shape):
@@ -137,8 +157,9 @@ class _TorchPicker:
             most = ratio.max()
             if not most > 0:
                 return np.array(picks, dtype=np.int64), np.array(gains)
-            best = int(torch.where(ratio == most, places, -1).max())
-            if weights[best] <= room:
+            best = int(torch.where(ratio == most, positions, -1).max())
+            if weights[best] <= room and has_place(places, best):
+                take_place(places, best)
                 picks.append(best)
                 gains.append(float(gain[best]))
                 room -= float(weights[best])
@@ -165,7 +186,9 @@ class _SubmodlibPicker:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel, self._cover = _as_dense(kernel), np.zeros(kernel.shape[0])
 
-    def pick(self, candidates: np.ndarray, weights: np.ndarray, room: float) -> tuple[np.ndarray, np.ndarray]:
+    def pick(
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+    ) -> tuple[np.ndarray, np.ndarray]:
         if not len(candidates):
             return candidates, np.empty(0)
         part = above(self._kernel, candidates, self._cover)

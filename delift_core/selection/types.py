@@ -96,6 +96,30 @@ NOTHING_FIXED = Fixed()
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How many rows of one group may be chosen: `least` at least, `most` at most (None: as many as there are)."""
+
+    label: str
+    least: int = 0
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What a selection must take of each group of a pool of n samples, see `quotas`.
+
+    Attributes:
+        column: what the groups are about ("Source").
+        groups: m groups, each once.
+        codes: (n,) int64, the place in `groups` of each pool row's own.
+    """
+
+    column: str
+    groups: tuple[Quota, ...]
+    codes: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """What the optimiser chose from a pool of n samples.
 
@@ -106,6 +130,7 @@ class Selection:
         residual_gains: (n,) float64, what each sample would still add to the chosen set (0 for chosen ones).
         fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
             random baseline are about the others.
+        quotas: what was to be taken of each group, None if nothing was; certificate and random baseline keep to it.
     """
 
     config: ObjectiveConfig
@@ -117,3 +142,4 @@ class Selection:
     certificate: Certificate
     random: RandomBaseline
     fixed: Fixed = NOTHING_FIXED
+    quotas: Quotas | None = None
