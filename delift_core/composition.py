@@ -53,15 +53,18 @@ class Lean:
     subset: float
 
 
-def facets(pool: Sequence[Sample], response_tokens: np.ndarray) -> tuple[Facet, ...]:
+def facets(
+    pool: Sequence[Sample], response_tokens: np.ndarray, *, most_sources: int | None = _MOST_LABELS
+) -> tuple[Facet, ...]:
     """The facets that tell the rows of a pool apart; one that gives every row the same label is left out.
 
     Args:
         pool: n samples.
         response_tokens: (n,) whole numbers.
+        most_sources: labels of "Source", beyond which the rarest share one; None is no limit.
     """
     found = [
-        by_label("Source", [sample.source for sample in pool]),
+        by_label("Source", [sample.source for sample in pool], most_sources),
         *_categories(pool),
         _lengths(response_tokens),
         by_label("Turns", [_turns_in_words(sample) for sample in pool]),
@@ -81,11 +84,11 @@ def leans(found: Sequence[Facet], positions: np.ndarray) -> tuple[Lean, ...]:
     return tuple(sorted(noted, key=lambda lean: -round(abs(lean.subset - lean.pool), 9)))
 
 
-def by_label(name: str, values: Sequence[str]) -> Facet:
-    """A facet of one label a row: the most frequent first; those beyond a bearable number share one."""
+def by_label(name: str, values: Sequence[str], most: int | None = _MOST_LABELS) -> Facet:
+    """A facet of one label a row: the most frequent first; those beyond `most` share one."""
     counts = Counter(values)
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    shown = ranked if len(ranked) <= _MOST_LABELS else [*ranked[: _MOST_LABELS - 1], _REST]
+    shown = ranked if most is None or len(ranked) <= most else [*ranked[: most - 1], _REST]
     place = {label: code for code, label in enumerate(shown)}
     codes = np.array([place.get(value, len(shown) - 1) for value in values], dtype=np.int64)
     return Facet(name, tuple(shown), codes)

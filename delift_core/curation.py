@@ -27,7 +27,16 @@ from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Selection, Stage
+from delift_core.selection.types import (
+    NOTHING_FIXED,
+    Budget,
+    Fixed,
+    GreedyOrder,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+    Stage,
+)
 from delift_core.selection.words import in_words
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
@@ -118,19 +127,22 @@ class SelectionProblem:
             return None
         return error_bar(self.partial, self.kernel, self.run.places, chosen, seed=seed)
 
-    def select(self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED) -> Selection:
+    def select(
+        self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED, quotas: Quotas | None = None
+    ) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
 
         Args:
             seed: of the random baseline.
             fixed: rows decided by hand, around which the others are chosen.
+            quotas: what is to be taken of each group; the budget is then in rows or percent.
 
         Raises:
-            SelectionError: the budget cannot be met, or the utilities do not allow a selection.
+            SelectionError: the budget or the quotas cannot be met, or the utilities do not allow a selection.
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
-        if fixed.kept or fixed.dropped:
-            return select_around(self.config, budget, self.kernel, fixed, token_counts=counts, seed=seed)
+        if fixed.kept or fixed.dropped or quotas is not None:
+            return select_around(self.config, budget, self.kernel, fixed, quotas=quotas, token_counts=counts, seed=seed)
         return select_from_kernel(self.config, budget, self.kernel, self.greedy, token_counts=counts, seed=seed)
 
 
@@ -286,11 +298,11 @@ def keep_selection(
 
 def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) -> SelectionRecord:
     """Selects again around the curator's edits: what is kept by hand stays in, what is dropped stays out, the optimiser
-    chooses the others anew within the same budget. The result is a new selection, to which the edits are carried over,
-    with the same name and the number of the round.
+    chooses the others anew within the same budget and quotas. The result is a new selection, to which the edits are
+    carried over, with the same name and the number of the round.
 
     Raises:
-        SelectionError: nothing was edited, or the kept rows do not fit the budget.
+        SelectionError: nothing was edited, or the kept rows do not fit the budget or the quotas.
     """
     before, run = curated.record, curated.problem.run
     overrides = workspace.edits.overrides(before.id)
@@ -300,7 +312,9 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     for sample_id, verdict in overrides.items():
         by_verdict[verdict].append(sample_id)
     fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
-    selection = curated.problem.select(before.selection.budget, seed=before.seed, fixed=fixed)
+    selection = curated.problem.select(
+        before.selection.budget, seed=before.seed, fixed=fixed, quotas=before.selection.quotas
+    )
     after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"
     for verdict, ids in by_verdict.items():

@@ -19,6 +19,7 @@ from delift_core.cli import main
 from delift_core.cli.terminal import safe
 from delift_core.export import read_manifest
 from delift_core.jobs.runs import open_run
+from delift_core.selection.types import Quota
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -467,3 +468,32 @@ def test_an_export_is_made_again_bit_for_bit(run: Run, studio: Studio, tmp_path:
     document["inputs"][0]["content_hash"] = "0" * 64
     manifest.write_text(json.dumps(document), "utf-8")
     refused(run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh"), "is gone or holds other rows")
+
+
+def test_quotas_are_met_written_down_and_made_again(run: Run, studio: Studio, tmp_path: Path) -> None:
+    pool = write(
+        tmp_path / "pool.jsonl",
+        [
+            json.dumps({"instruction": f"Say {row}", "output": f"It is {row}.", "topic": "xy"[row % 3 == 0]})
+            for row in range(9)
+        ],
+    )
+    out, again = tmp_path / "out.jsonl", tmp_path / "again.jsonl"
+    common = ("curate", pool, "--stage", "instruction", "--model", studio.model, "--workspace", tmp_path / "w")
+    common = (*common, "--out", out)
+    wanted = ("--budget", "4", "--quota", "topic:y=3..", "--quota", "topic:x=..1")
+    code, printed, _ = run(*common, *wanted)
+    assert code == 0 and "quotas by topic: x 1 (..1), y 3 (3..)" in printed
+    assert [json.loads(line)["topic"] for line in out.read_text("utf-8").splitlines()].count("y") == 3
+    manifest = read_manifest(tmp_path / "out.manifest.json")
+    assert manifest.quotas is not None and manifest.quotas.groups == (Quota("x", 0, 1), Quota("y", 3))
+    assert {row.group for row in manifest.rows} == {"x", "y"}
+    code, printed, _ = run("rerun", tmp_path / "out.manifest.json", "--out", again, "--workspace", tmp_path / "fresh")
+    assert code == 0 and again.read_bytes() == out.read_bytes()
+    again_manifest = read_manifest(tmp_path / "again.manifest.json")
+    assert (again_manifest.quotas, again_manifest.rows) == (manifest.quotas, manifest.rows)
+    refused(run(*common, "--budget", "4", "--quota", "topic:y=4.."), "it has 3: ask for at most 3")
+    refused(run(*common, "--budget", "2", "--quota", "topic:y=3.."), "need at least 3 rows and the budget is 2")
+    refused(run(*common, "--budget", "90tok", "--quota", "topic:y=3.."), "rows or percent")
+    refused(run(*common, "--budget", "4", "--quota", "source:a=1.."), "No column 'source'")
+    refused(run(*common, "--budget", "4", "--quota", "topic=1.."), "is not understood")

@@ -10,7 +10,7 @@ from delift_core.errors import SelectionError
 from delift_core.jobs.runs import run_here
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.coverage import value
-from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.selection.types import Budget, ObjectiveConfig, Quota, Quotas
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 
@@ -53,6 +53,26 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     assert third.name == "first · round 3"
     assert np.array_equal(third.selection.chosen, again.selection.chosen)
     assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+
+
+def test_choosing_again_keeps_to_the_quotas(workspace: Workspace) -> None:
+    problem = open_selection(workspace, "s1").problem
+    quotas = Quotas("half", (Quota("first", 2, 2), Quota("second", 1)), np.array([0, 0, 0, 0, 1, 1, 1, 1]))
+    record = keep_selection(workspace, problem, problem.select(Budget("rows", 4), quotas=quotas), name="halves")
+    first, second = (record.selection.chosen[quotas.codes[record.selection.chosen] == code] for code in (0, 1))
+    assert (len(first), len(second)) == (2, 2)
+    pool, other = problem.run.pool, int(np.setdiff1d(np.arange(4), first)[0])
+    workspace.edits.apply(record.id, "keep", [pool[other].id], author="ada")
+    workspace.edits.apply(record.id, "drop", [pool[int(second[0])].id], author="ada")
+    again = reoptimise(workspace, open_selection(workspace, record.id), author="ada")
+    assert np.bincount(quotas.codes[again.selection.chosen]).tolist() == [2, 2]
+    assert other in again.selection.chosen and second[0] not in again.selection.chosen
+    assert again.selection.quotas is not None and again.selection.quotas.groups == quotas.groups
+    reread = open_selection(workspace, again.id)
+    assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+    workspace.edits.apply(again.id, "keep", [row.id for row in pool[:4]], author="ada")
+    with pytest.raises(SelectionError, match="are kept by hand and its quota allows 2"):
+        reoptimise(workspace, open_selection(workspace, again.id), author="ada")
 
 
 def test_coverage_is_the_objective_of_the_subset_edited_or_not(workspace: Workspace) -> None:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from delift_core.cli.inputs import (
     ProblemClass,
     Source,
@@ -25,13 +27,16 @@ from delift_core.export import Check, Manifest, checks, export_selection, manife
 from delift_core.export.checks import subset_samples
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import ensure_writable, unwritable
+from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
 from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import format_budget, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
-from delift_core.selection.types import ObjectiveConfig
+from delift_core.selection.fixed import rows_within
+from delift_core.selection.quotas import format_quota, is_bound, places_within
+from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 _STAGE_NEEDS: dict[str, DatasetRole] = {"task": "target", "continual": "existing"}
@@ -93,7 +98,8 @@ def curate(arguments: argparse.Namespace) -> int:
     with Workspace.open(arguments.workspace) as workspace:
         run = _score(workspace, inputs, arguments)
         problem = pose(workspace, run.record.id, arguments.metric, config)
-        selection = problem.select(arguments.budget, seed=arguments.seed)
+        quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
+        selection = problem.select(arguments.budget, seed=arguments.seed, quotas=quotas)
         pool = inputs.pool.dataset
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
@@ -181,6 +187,7 @@ class _CurateReport:
             *([refused] if refused else []),
             *(f"note: {caution}" for caution in self.curated.problem.cautions),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
+            *self._quota_lines(),
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
             *([self.error_bar.sentence] if self.error_bar else []),
@@ -189,6 +196,18 @@ class _CurateReport:
             *kit_lines(self.kit, subset_samples(self.curated), self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
+
+    def _quota_lines(self) -> list[str]:
+        quotas, chosen = self.curated.record.selection.quotas, self.curated.record.selection.chosen
+        if quotas is None:
+            return []
+        counts = np.bincount(quotas.codes[chosen], minlength=len(quotas.groups)).tolist()
+        told = [
+            f"{group.label} {count:,} ({format_quota(group)})"
+            for group, count in zip(quotas.groups, counts, strict=True)
+            if is_bound(group)
+        ]
+        return [f"quotas by {quotas.column}: {', '.join(told)}"]
 
     def document(self) -> dict[str, object]:
         pool, manifest = self.inputs.pool.dataset, self.manifest
@@ -208,6 +227,7 @@ class _CurateReport:
             "budget": asdict(manifest.budget),
             "objective": asdict(manifest.objective),
             "metric": manifest.metric,
+            "quotas": None if manifest.quotas is None else asdict(manifest.quotas),
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
             "cautions": list(self.curated.problem.cautions),
@@ -233,6 +253,9 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
     samples = inputs.pool.dataset.samples
     if arguments.budget.unit != "tokens":
         rows_of_budget(arguments.budget, len(samples))
+    quotas = quotas_from(arguments.quota, columns(samples)) if arguments.quota else None
+    if quotas is not None:
+        places_within(quotas, rows_within(arguments.budget, len(samples), NOTHING_FIXED))
     refused = unwritable(samples, arguments.format)
     if refused:
         first = refused[0]

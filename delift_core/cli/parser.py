@@ -26,6 +26,7 @@ from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Turns
 from delift_core.selection.budget import parse_budget
+from delift_core.selection.quotas import parse_quota
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
@@ -84,6 +85,8 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     _add_scoring(curate)
     curate.add_argument("--stage", required=True, choices=get_args(Stage), help="what the fine-tuning is for")
     curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
+    words = "rows to take of one group of a column, LEAST..MOST, either may be left out; repeat for more groups"
+    curate.add_argument("--quota", action="append", default=[], type=parse_quota, metavar="COLUMN:GROUP=..", help=words)
     curate.add_argument("--metric", default="euclidean", choices=get_args(Metric), help="default: %(default)s")
     curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
     curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")

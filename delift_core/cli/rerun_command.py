@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from delift_core.cli.inputs import HUB_PREFIX, load_source
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
@@ -16,11 +18,11 @@ from delift_core.export.manifest import InputEntry
 from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
-from delift_core.jobs.runs import open_run
+from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Dataset, FormatName
-from delift_core.selection.types import Fixed
+from delift_core.selection.types import Fixed, Quotas
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -64,11 +66,13 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
     )
     run = open_run(workspace, score_here(workspace, spec, HERE).id)
     problem = pose(workspace, run.record.id, manifest.metric, manifest.objective)
-    place = {sample.id: position for position, sample in enumerate(run.pool)}
     kept, dropped = (
-        tuple(sorted(place[name] for name in names)) for names in (manifest.fixed.kept, manifest.fixed.dropped)
+        tuple(sorted(run.position_of[name] for name in names))
+        for names in (manifest.fixed.kept, manifest.fixed.dropped)
     )
-    selection = problem.select(manifest.budget, seed=manifest.seed, fixed=Fixed(kept, dropped))
+    selection = problem.select(
+        manifest.budget, seed=manifest.seed, fixed=Fixed(kept, dropped), quotas=_quotas(manifest, run)
+    )
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:
         if edit.state == "applied":
@@ -77,6 +81,18 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
             )
     output = manifest.output
     return export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
+
+
+def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:
+    """The quotas of then, over the groups of then: each row's stands with it in the manifest."""
+    if manifest.quotas is None:
+        return None
+    code_of = {group.label: code for code, group in enumerate(manifest.quotas.groups)}
+    codes = np.zeros(len(run.pool), dtype=np.int64)
+    for row in manifest.rows:
+        if row.group is not None and row.id in run.position_of:
+            codes[run.position_of[row.id]] = code_of[row.group]
+    return Quotas(manifest.quotas.column, manifest.quotas.groups, codes)
 
 
 def _load(entry: InputEntry, folder: Path) -> Dataset:

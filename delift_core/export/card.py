@@ -10,6 +10,7 @@ from pathlib import PurePath
 from delift_core.export.manifest import Manifest
 from delift_core.export.trainers import TrainerCheck
 from delift_core.selection.budget import format_budget
+from delift_core.selection.quotas import format_quota, is_bound
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -66,6 +67,7 @@ def _method(manifest: Manifest) -> list[str]:
         "",
         f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
         f"seed {manifest.seed}",
+        *_quotas(manifest),
         f"- measured with {_code(_place(model.name))} at revision {_code(model.revision)} in {model.dtype}, template "
         f"{model.template}",
         f"- objective {result.value:.6g}, at least {result.certificate:.1%} of the best possible; random subsets of "
@@ -75,6 +77,13 @@ def _method(manifest: Manifest) -> list[str]:
         f"Format: {output.format}. SHA-256 of {_code(output.file)}: {_code(output.sha256)}. The manifest beside the "
         "file says why each row of the pool was kept or left out.",
     ]
+
+
+def _quotas(manifest: Manifest) -> list[str]:
+    if manifest.quotas is None:
+        return []
+    told = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if is_bound(group)]
+    return [f"- rows of each {_code(manifest.quotas.column)}: {', '.join(told)}"]
 
 
 def _trainers(table: Iterable[TrainerCheck]) -> list[str]:

@@ -31,6 +31,7 @@ from delift_core.export.manifest import (
     ModelEntry,
     OutputEntry,
     PackageVersion,
+    QuotasEntry,
     ResultEntry,
     RowEntry,
     manifest_path,
@@ -103,6 +104,7 @@ def export_selection(
         rows=rows,
         fixed=_fixed_entry(curated),
         error_bar=_error_bar(curated),
+        quotas=_quotas_entry(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
@@ -157,6 +159,11 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
 def _fixed_entry(curated: CuratedSelection) -> FixedEntry:
     fixed, pool = curated.record.selection.fixed, curated.problem.run.pool
     return FixedEntry(*(tuple(pool[position].id for position in part) for part in (fixed.kept, fixed.dropped)))
+
+
+def _quotas_entry(curated: CuratedSelection) -> QuotasEntry | None:
+    quotas = curated.record.selection.quotas
+    return None if quotas is None else QuotasEntry(quotas.column, quotas.groups)
 
 
 def _model(curated: CuratedSelection) -> ModelEntry:
@@ -286,7 +293,12 @@ class _Table:
             tags=self._curated.marks.tags.get(sample.id, ()),
             note=self._curated.marks.notes.get(sample.id, ""),
             edited_hash=_edited_hash(self._curated, position),
+            group=self._group(position),
         )
+
+    def _group(self, position: int) -> str | None:
+        quotas = self._curated.record.selection.quotas
+        return None if quotas is None else quotas.groups[int(quotas.codes[position])].label
 
 
 def _edited_hash(curated: CuratedSelection, position: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 
 from delift_core.errors import ExportError
 from delift_core.samples import ColumnMapping, FormatName, Turns
-from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.selection.types import Budget, ObjectiveConfig, Quota
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, EditAction, EditState
 
@@ -170,6 +170,14 @@ NOTHING_FIXED = FixedEntry()
 
 
 @dataclass(frozen=True, slots=True)
+class QuotasEntry:
+    """How many rows were to be taken of each group of a column; a row's own is its `group`."""
+
+    column: str
+    groups: tuple[Quota, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RowEntry:
     """What became of one pool row.
 
@@ -183,6 +191,7 @@ class RowEntry:
         named: ids of the rows that the sentence names.
         tags, note: what the curator put on it.
         edited_hash: SHA-256 (hex) of the conversation as written, where its text was changed; else None.
+        group: label of its group, where there were quotas; else None.
     """
 
     id: str
@@ -200,6 +209,7 @@ class RowEntry:
     tags: tuple[str, ...] = ()
     note: str = ""
     edited_hash: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +233,7 @@ class Manifest:
     rows: tuple[RowEntry, ...]
     fixed: FixedEntry = NOTHING_FIXED
     error_bar: ErrorBarEntry | None = None
+    quotas: QuotasEntry | None = None
 
     @property
     def written(self) -> tuple[RowEntry, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import best_chosen, covered, residual_gains
 from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums, diagonal_below
+from delift_core.selection.quotas import Closings, closings
 from delift_core.selection.stand_ins import others_helped, stand_ins
 from delift_core.selection.types import Selection
 
@@ -52,8 +53,9 @@ class ChosenReason:
         covers: number of other pool samples that it helps most of all chosen ones (the earlier pick wins a tie).
         helps: up to five of those, most helped first.
         runner_up: the sample with the largest gain at that rank had this one not been there; None when no other
-            sample would have added anything. For a token budget its length is not considered.
+            sample would have added anything. For a token budget its length is not considered; quotas are.
         by_hand: kept by a curator before the optimiser chose the others.
+        for_minimum: the group that it was picked for, when all places left were owed to groups below their minimum.
     """
 
     rank: int
@@ -64,6 +66,7 @@ class ChosenReason:
     helps: tuple[Help, ...]
     runner_up: int | None
     by_hand: bool = False
+    for_minimum: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class DroppedReason:
         stand_in: the chosen sample that gives most of the help this one could have given, summed over the pool; None
             when no chosen sample gives any of it.
         by_hand: dropped by a curator before the optimiser chose the others.
+        passed_over: the quota that kept it out from some pick on, if one did before the budget was used up.
     """
 
     residual_gain: float
@@ -84,6 +88,21 @@ class DroppedReason:
     would_help: tuple[MissedHelp, ...]
     stand_in: int | None
     by_hand: bool = False
+    passed_over: "PassedOver | None" = None
+
+
+class PassedOver(NamedTuple):
+    """A group that could give no more rows.
+
+    Attributes:
+        group: its label.
+        after: picks made until then.
+        most: its maximum, if it was reached; None if all places left were owed to other groups.
+    """
+
+    group: str
+    after: int
+    most: int | None
 
 
 Reason = ChosenReason | DroppedReason
@@ -118,7 +137,9 @@ class Explainer:
         self._helped_most = _groups(self._best)
         self._own = diagonal_below(kernel, 0)
         self._target = diagonal_below(kernel, n) if rows > n else np.zeros(n)
-        self._barred = np.array(selection.fixed.dropped, dtype=np.int64)
+        self._quotas = selection.quotas
+        self._closings = None if selection.quotas is None else closings(selection)
+        self._closed = _closed(selection, self._closings)
 
     def reason(self, position: int) -> Reason:
         """Says why the optimiser chose a sample, or left it out.
@@ -132,7 +153,7 @@ class Explainer:
         chosen = self._selection.chosen
         if position in self._index_of:
             index = self._index_of[position]
-            return self._chosen(index, _runner_up(self._kernel, chosen, index, self._barred))
+            return self._chosen(index, _runner_up(self._kernel, chosen, index, self._closed))
         (stand_in,) = stand_ins(self._kernel, chosen, np.array([position]))
         return self._dropped(position, column_of(self._kernel, position), stand_in)
 
@@ -144,7 +165,7 @@ class Explainer:
         """
         columns = by_columns(self._kernel)
         chosen = self._selection.chosen
-        runner_ups = _runner_ups(columns, column_sums(self._kernel), chosen, self._barred)
+        runner_ups = _runner_ups(columns, column_sums(self._kernel), chosen, self._closed)
         reasons: dict[int, Reason] = {
             int(chosen[index]): self._chosen(index, runner_up) for index, runner_up in enumerate(runner_ups)
         }
@@ -169,7 +190,13 @@ class Explainer:
             helps=tuple(Help(int(own_rows[at]), float(utility[at])) for at in _largest(utility, _LISTED).tolist()),
             runner_up=None if by_hand else runner_up,
             by_hand=by_hand,
+            for_minimum=None if by_hand else self._for_minimum(index, position),
         )
+
+    def _for_minimum(self, index: int, position: int) -> str | None:
+        if self._quotas is None or self._closings is None or not self._closings.owed[index]:
+            return None
+        return self._quotas.groups[int(self._quotas.codes[position])].label
 
     def _from_itself(self, index: int, position: int) -> float:
         own = float(self._own[position])
@@ -190,8 +217,18 @@ class Explainer:
             from_target=float(self._target[position]),
             would_help=tuple(missed),
             stand_in=stand_in,
-            by_hand=position in self._barred,
+            by_hand=position in self._selection.fixed.dropped,
+            passed_over=self._passed_over(position),
         )
+
+    def _passed_over(self, position: int) -> PassedOver | None:
+        if self._quotas is None or self._closings is None or position in self._selection.fixed.dropped:
+            return None
+        code = int(self._quotas.codes[position])
+        after, group = int(self._closings.after[code]), self._quotas.groups[code]
+        if after >= len(self._selection.chosen):
+            return None
+        return PassedOver(group.label, after, group.most if self._closings.full[code] else None)
 
 
 def explain(selection: Selection, kernel: Kernel, position: int) -> Reason:
@@ -224,15 +261,23 @@ def _largest(numbers: np.ndarray, count: int) -> np.ndarray:
     return at_least[np.argsort(-numbers[at_least], kind="stable")][:count]
 
 
-def _runner_up(kernel: Kernel, chosen: np.ndarray, index: int, barred: np.ndarray) -> int | None:
+def _closed(selection: Selection, found: Closings | None) -> np.ndarray:
+    """(n,) int64, the picks after which each sample could be picked no more; one that always could has n."""
+    n = len(selection.greedy.order)
+    closed = np.full(n, n) if found is None or selection.quotas is None else found.after[selection.quotas.codes]
+    closed[np.array(selection.fixed.dropped, dtype=np.int64)] = 0
+    return closed
+
+
+def _runner_up(kernel: Kernel, chosen: np.ndarray, index: int, closed: np.ndarray) -> int | None:
     """The sample that would have added most in place of the pick at `index` (the smaller position wins a tie)."""
     others = residual_gains(kernel, chosen[:index])
     others[chosen[: index + 1]] = 0.0
-    others[barred] = 0.0
+    others[closed <= index] = 0.0
     return int(others.argmax()) if others.max() > 0 else None
 
 
-def _runner_ups(columns: Columns, sums: np.ndarray, chosen: np.ndarray, barred: np.ndarray) -> Iterator[int | None]:
+def _runner_ups(columns: Columns, sums: np.ndarray, chosen: np.ndarray, closed: np.ndarray) -> Iterator[int | None]:
     """`_runner_up` of every pick, first pick first, in one walk along the picks.
 
     Gains only shrink as picks are added, so one computed at an earlier pick bounds that of now from above, and only
@@ -242,18 +287,18 @@ def _runner_ups(columns: Columns, sums: np.ndarray, chosen: np.ndarray, barred: 
         columns: of the kernel.
         sums: (n,) of the columns.
         chosen: (k,) positions in the order picked.
-        barred: positions that could not be picked.
+        closed: (n,) picks after which each could be picked no more.
     """
     cover = np.zeros(columns.height)
     # Entries are (-gain, position, picks when computed): the smallest position wins a tie.
     heap = [(-gain, position, 0) for position, gain in enumerate(sums.tolist())]
     heapq.heapify(heap)
-    picked: set[int] = set(barred.tolist())
+    picked: set[int] = set()
     for index, pick in enumerate(chosen.tolist()):
         picked.add(pick)
         while heap:
             gain, position, computed_at = heap[0]
-            if gain == 0 or position in picked:  # neither ever comes back
+            if gain == 0 or position in picked or closed[position] <= index:  # none of these ever comes back
                 heapq.heappop(heap)
             elif computed_at == index:
                 break

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.types import NOTHING_FIXED, Fixed, Quota, Quotas
+from delift_core.selection.types import NOTHING_FIXED, Fixed, Quota, Quotas, Selection
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import Places
@@ -52,6 +52,16 @@ def parse_quota(text: str) -> AskedQuota:
     quota = Quota(match[2], int(match[3] or 0), int(match[4]) if match[4] else None)
     _ensure_in_order(quota)
     return AskedQuota(match[1].strip(), quota)
+
+
+def format_quota(quota: Quota) -> str:
+    """The numbers of a quota as `parse_quota` reads them: "10..40", "10.." or "..40"."""
+    return f"{quota.least or ''}..{'' if quota.most is None else quota.most}"
+
+
+def is_bound(quota: Quota) -> bool:
+    """Whether a quota asks for anything."""
+    return quota.least > 0 or quota.most is not None
 
 
 def quotas_over(column: str, labels: Sequence[str], codes: np.ndarray, asked: Sequence[Quota]) -> Quotas:
@@ -139,6 +149,37 @@ def admitted(order: np.ndarray, places: "Places") -> np.ndarray:
     order = np.ascontiguousarray(order, dtype=np.int64)
     taken = np.empty(len(order), dtype=np.int64)
     return taken[: admit(order, places, taken)]
+
+
+@dataclass(frozen=True, slots=True)
+class Closings:
+    """How the quotas bore on a selection of k rows.
+
+    Attributes:
+        after: (m,) int64, the picks made when each group could give no more rows.
+        full: (m,) bool, whether it had its maximum then; else all places left were owed to other groups.
+        owed: (k,) bool, picks made when all places left were owed to groups below their minimum.
+    """
+
+    after: np.ndarray
+    full: np.ndarray
+    owed: np.ndarray
+
+
+def closings(selection: Selection) -> Closings:
+    """Walks along the picks of a selection that has quotas."""
+    quotas, chosen = selection.quotas, selection.chosen
+    assert quotas is not None
+    places = places_within(quotas, len(chosen), selection.fixed)
+    groups = len(quotas.groups)
+    after, owed = np.full(groups, len(chosen)), np.zeros(len(chosen), dtype=bool)
+    for index in range(len(chosen) + 1):
+        closed = (places.taken >= places.least) & ((places.taken >= places.most) | (places.spare[0] == 0))
+        after[closed & (after > index)] = index
+        if index < len(chosen):
+            owed[index] = places.spare[0] == 0
+            admitted(chosen[index : index + 1], places)
+    return Closings(after, places.taken >= places.most, owed)
 
 
 def _counts(quotas: Quotas, fixed: Fixed) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from delift_core.selection.explain import ChosenReason, DroppedReason, Help, MissedHelp, Reason
+from delift_core.selection.explain import ChosenReason, DroppedReason, Help, MissedHelp, PassedOver, Reason
 
 _NAMED = 2
 
@@ -21,6 +21,8 @@ def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
 
 def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
     head = "Kept by hand before the others were chosen" if reason.by_hand else f"Picked {_ordinal(reason.rank)}"
+    if reason.for_minimum is not None:
+        head += f", for the minimum of “{reason.for_minimum}”"
     if reason.gain <= 0 and reason.by_hand:
         return f"{head}: it adds nothing that the other kept samples do not already cover."
     if reason.gain <= 0:
@@ -51,6 +53,8 @@ def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> s
     added = f"{reason.residual_gain:.3g} more coverage{target}" if reason.residual_gain > 0 else "no coverage"
     head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
     parts = [f"{head}: on top of the chosen samples it would add {added}"]
+    if reason.passed_over is not None:
+        parts.append(_passed_over_in_words(reason.passed_over))
     if not reason.would_help:
         parts.append("it helps no other sample in the pool by an amount that counts")
     else:
@@ -58,6 +62,14 @@ def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> s
     if reason.stand_in is not None:
         parts.append(f"{name_of(reason.stand_in)} stands in for it best")
     return "; ".join(parts) + "."
+
+
+def _passed_over_in_words(passed: PassedOver) -> str:
+    if passed.most is not None:
+        return f"“{passed.group}” had all that its quota allows ({passed.most:,}) after pick {passed.after:,}"
+    return (
+        f"after pick {passed.after:,} all places left were owed to groups below their minimum, not to “{passed.group}”"
+    )
 
 
 def _missed_in_words(missed: MissedHelp, name_of: Callable[[int], str]) -> str:

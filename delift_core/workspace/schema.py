@@ -213,6 +213,14 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(4, "runs on a budget of pairs", ("ALTER TABLE runs ADD COLUMN pairs VARCHAR DEFAULT 'all'",)),
     Migration(5, "which turns are scored", ("ALTER TABLE datasets ADD COLUMN turns VARCHAR DEFAULT 'last'",)),
     Migration(6, "named filters", (_FILTERS,)),
+    Migration(
+        7,
+        "quotas",
+        (
+            "ALTER TABLE selections ADD COLUMN quotas VARCHAR",
+            "ALTER TABLE selections ADD COLUMN quota_codes BLOB",
+        ),
+    ),
 )
 
 _LOG = """

@@ -3,6 +3,8 @@
 It knows nothing of how a selection is made, nor of the edits on it, except that they go when it goes.
 """
 
+import json
+
 import numpy as np
 
 from delift_core.selection.types import (
@@ -11,6 +13,8 @@ from delift_core.selection.types import (
     Fixed,
     GreedyOrder,
     ObjectiveConfig,
+    Quota,
+    Quotas,
     RandomBaseline,
     Selection,
 )
@@ -31,6 +35,7 @@ _SUMMARY = (
     "objective_value, upper_bound, n_chosen, n_pool"
 )
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
+_QUOTAS = "quotas, quota_codes"
 _POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
 
 
@@ -59,9 +64,11 @@ class SelectionStore:
                 raise missing("run", run_id)
             number = next_number(cursor, "selection_numbers")
             values = [number, f"s{number}", run_id, name, metric, int(seed), self._database.now()]
-            values += [*_small_values(selection), *_array_values(selection)]
+            values += [*_small_values(selection), *_array_values(selection), *_quota_values(selection.quotas)]
             marks = ", ".join("?" for _ in values)
-            cursor.execute(f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}) VALUES ({marks})", values)
+            cursor.execute(
+                f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}, {_QUOTAS}) VALUES ({marks})", values
+            )
             return _get(cursor, f"s{number}")
 
     def records(self, run_id: str | None = None) -> tuple[SelectionSummary, ...]:
@@ -139,12 +146,29 @@ def _array_values(selection: Selection) -> list[object]:
     return [np.asarray(array, dtype=dtype).tobytes() for array, dtype in arrays]
 
 
+def _quota_values(quotas: Quotas | None) -> list[object]:
+    if quotas is None:
+        return [None, None]
+    groups = [
+        [group.label, int(group.least), None if group.most is None else int(group.most)] for group in quotas.groups
+    ]
+    document = {"column": quotas.column, "groups": groups}
+    return [json.dumps(document, ensure_ascii=False), np.asarray(quotas.codes, dtype=_POSITIONS).tobytes()]
+
+
+def _quotas(document: str | None, codes: bytes | None) -> Quotas | None:
+    if document is None or codes is None:
+        return None
+    read = json.loads(document)
+    return Quotas(read["column"], tuple(Quota(*group) for group in read["groups"]), _array(codes, _POSITIONS))
+
+
 def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
-    row = fetch_one(cursor, f"SELECT {_SUMMARY}, {_ARRAYS} FROM selections WHERE id = ?", [selection_id])
+    row = fetch_one(cursor, f"SELECT {_SUMMARY}, {_ARRAYS}, {_QUOTAS} FROM selections WHERE id = ?", [selection_id])
     if row is None:
         raise missing("selection", selection_id)
     summary = _summary(row[:16])
-    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[16:]
+    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[16:24]
     return SelectionRecord(
         id=summary.id,
         run_id=summary.run_id,
@@ -160,6 +184,7 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
             fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
+            quotas=_quotas(*row[24:]),
         ),
         seed=summary.seed,
         created_at=summary.created_at,

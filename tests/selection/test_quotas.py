@@ -12,12 +12,14 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
+from delift_core.selection.explain import ChosenReason, DroppedReason, Explainer
 from delift_core.selection.fixed import order_around, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import has_minima, parse_quota, places_within, quotas_over
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas, Selection
+from delift_core.selection.words import in_words
 
 CONFIG = ObjectiveConfig("instruction")
 STAGES = ("instruction", "task", "continual")
@@ -253,3 +255,43 @@ def test_quotas_are_over_groups_that_there_are() -> None:
         quotas_over("Source", labels, codes, [Quota("a", 3, 2)])
     with pytest.raises(SelectionError, match="at least 3 and at most 2"):
         parse_quota("source:a=3..2")
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases())
+def test_reasons_know_the_quotas(case: Case) -> None:
+    subsets = [set(subset) for subset in case.feasible]
+    assume(subsets)
+    selection = case.select()
+    explainer = Explainer(selection, case.kernel)
+    chosen = selection.chosen.tolist()
+    for position, reason in enumerate(explainer.reasons()):
+        assert reason == explainer.reason(position)
+        if isinstance(reason, ChosenReason) and not reason.by_hand:
+            before = set(chosen[: reason.rank - 1])
+            possible = {j for subset in subsets if before <= subset for j in subset - before} - {position}
+            gains = {j: value(case.kernel, np.array([*before, j])) - value(case.kernel, list(before)) for j in possible}  # type: ignore[arg-type]
+            if reason.runner_up is not None:
+                assert gains[reason.runner_up] == pytest.approx(max(gains.values()), abs=1e-5)
+            else:
+                assert max(gains.values(), default=0) <= 1e-5
+
+
+def test_reasons_under_quotas_in_words() -> None:
+    kernel = np.zeros((5, 5), dtype=np.float32)
+    kernel[[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]] = [5.0, 4.0, 3.0, 1.0, 2.0]  # columns 1 to 4 and 0 are worth that much
+    quotas = Quotas("Source", (Quota("a", 0, 1), Quota("b", 1), Quota("c")), np.array([1, 0, 0, 2, 1]))
+    selection = select_around(CONFIG, Budget("rows", 3), kernel, Fixed(), quotas=quotas)
+    assert selection.chosen.tolist() == [1, 3, 0]
+    reasons = Explainer(selection, kernel).reasons()
+    words = [in_words(reason, str) for reason in reasons]
+    assert words[0].startswith("Picked 3rd, for the minimum of “b”: it added 2")
+    assert words[0].endswith("in its place, 4 would have come next.")
+    assert "in its place, 2 would have come next" in words[1]
+    assert words[2].startswith(
+        "Left out: on top of the chosen samples it would add 4 more coverage; “a” had all that its quota"
+    )
+    assert isinstance(reasons[4], DroppedReason) and reasons[4].passed_over is None
+    four = select_around(CONFIG, Budget("rows", 2), kernel, Fixed(), quotas=quotas)
+    passed = Explainer(four, kernel).reason(3)
+    assert "after pick 1 all places left were owed to groups below their minimum, not to “c”" in in_words(passed, str)

@@ -52,6 +52,19 @@ def test_later_migrations_build_on_rows_of_earlier_ones() -> None:
     assert connection.execute("SELECT * FROM a").fetchall() == [(1, 7)]
 
 
+def test_selections_of_before_quotas_have_none() -> None:
+    connection = duckdb.connect()
+    migrate(connection, WHERE, NOW, MIGRATIONS[:6])
+    values = ["s1", 1, "r1", "old", "pmi", 0, NOW, "task", 1.0, 1.0, 0.0, "rows", 2.0, 2, 3, 0.5, 0.75]
+    blobs = [b""] * 8
+    marks = ", ".join("?" for _ in (*values, *blobs))
+    connection.execute(f"INSERT INTO selections VALUES ({marks})", [*values, *blobs])
+    assert migrate(connection, WHERE, NOW, MIGRATIONS[:7]) == (7,)
+    assert connection.execute("SELECT id, budget_amount, quotas, quota_codes FROM selections").fetchall() == [
+        ("s1", 2.0, None, None)
+    ]
+
+
 @pytest.mark.parametrize("good_before", [0, 1])
 def test_a_failing_migration_rolls_back_wholly(good_before: int) -> None:
     good = Migration(1, "good", ("CREATE TABLE a (x INTEGER)", "INSERT INTO a VALUES (1)"))

@@ -17,6 +17,8 @@ from delift_core.selection.types import (
     Certificate,
     GreedyOrder,
     ObjectiveConfig,
+    Quota,
+    Quotas,
     RandomBaseline,
     Selection,
 )
@@ -36,6 +38,13 @@ def gains(n: int) -> st.SearchStrategy[np.ndarray]:
     return npst.arrays(np.float64, n, elements=FLOATS)
 
 
+QUOTAS = st.none() | st.builds(
+    Quotas,
+    st.text(),
+    st.lists(st.builds(Quota, st.text(), st.integers(0, 9), st.none() | st.integers(0, 9)), max_size=3).map(tuple),
+    positions(4),
+)
+
 SELECTIONS = st.integers(0, 6).flatmap(
     lambda n: st.builds(
         Selection,
@@ -49,6 +58,7 @@ SELECTIONS = st.integers(0, 6).flatmap(
         residual_gains=gains(n + 3),
         certificate=st.builds(Certificate, FINITE, FINITE),
         random=st.builds(RandomBaseline, st.lists(FLOATS, max_size=4).map(tuple)),
+        quotas=QUOTAS,
     )
 )
 
@@ -62,7 +72,9 @@ def bits(selection: Selection) -> tuple[Any, ...]:
         selection.residual_gains,
         np.array(selection.random.values, dtype=np.float64),
     )
+    quotas = selection.quotas
     return (
+        quotas if quotas is None else (quotas.column, quotas.groups, quotas.codes.dtype, quotas.codes.tobytes()),
         selection.config,
         selection.budget,
         selection.certificate,
