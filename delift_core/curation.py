@@ -19,11 +19,12 @@ from delift_core.reliability import ErrorBar, error_bar
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
+from delift_core.selection.baseline import RandomCurves, random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.explain import Explainer, Reason
-from delift_core.selection.fixed import select_around
+from delift_core.selection.fixed import order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
@@ -103,6 +104,11 @@ class SelectionProblem:
         return greedy_order(self.kernel)
 
     @cached_property
+    def random(self) -> RandomCurves:
+        """Random subsets of every size, so that a change of budget needs no new ones."""
+        return random_curves(self.kernel)
+
+    @cached_property
     def cautions(self) -> tuple[str, ...]:
         """What a curator must know of the utilities before trusting a selection from them, a sentence each."""
         diagnosis = diagnose(self.utilities.pool)
@@ -127,8 +133,23 @@ class SelectionProblem:
             return None
         return error_bar(self.partial, self.kernel, self.run.places, chosen, seed=seed)
 
+    def order_within(self, budget: Budget, quotas: Quotas) -> GreedyOrder:
+        """The whole order that keeps to quotas; see `selection.fixed.order_within` for the budgets that it serves.
+
+        Raises:
+            SelectionError: the quotas cannot be met within the budget.
+        """
+        return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
+
     def select(
-        self, budget: Budget, *, seed: int = 0, fixed: Fixed = NOTHING_FIXED, quotas: Quotas | None = None
+        self,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        fixed: Fixed = NOTHING_FIXED,
+        quotas: Quotas | None = None,
+        greedy: GreedyOrder | None = None,
+        random: RandomCurves | None = None,
     ) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
 
@@ -136,14 +157,26 @@ class SelectionProblem:
             seed: of the random baseline.
             fixed: rows decided by hand, around which the others are chosen.
             quotas: what is to be taken of each group; the budget is then in rows or percent.
+            greedy: the order around these fixed rows and within these quotas, when the caller has it already.
+            random: likewise, random subsets around these fixed rows; `seed` is not read then.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, or the utilities do not allow a selection.
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
-        if fixed.kept or fixed.dropped or quotas is not None:
+        if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
             return select_around(self.config, budget, self.kernel, fixed, quotas=quotas, token_counts=counts, seed=seed)
-        return select_from_kernel(self.config, budget, self.kernel, self.greedy, token_counts=counts, seed=seed)
+        return select_from_kernel(
+            self.config,
+            budget,
+            self.kernel,
+            self.greedy if greedy is None else greedy,
+            token_counts=counts,
+            seed=seed,
+            fixed=fixed,
+            quotas=quotas,
+            random=random,
+        )
 
 
 def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:

@@ -44,13 +44,14 @@ def quotas_from(asked: Sequence[AskedQuota], found: Sequence[Facet]) -> Quotas |
         raise SelectionError(
             f"Quotas are over {' and '.join(map(repr, names))}: groups of one column part the rows, give one column."
         )
-    by_name = {_plain(facet.name).casefold(): facet for facet in found}
+    by_name = {column_name(facet).casefold(): facet for facet in found}
     facet = by_name.get(names[0].casefold())
     if facet is None:
-        known = ", ".join(_plain(facet.name) for facet in found) or "none"
+        known = ", ".join(column_name(facet) for facet in found) or "none"
         raise SelectionError(f"No column {names[0]!r} tells the rows of this pool apart: the columns are {known}.")
-    return quotas_over(_plain(facet.name), facet.labels, facet.codes, [one.quota for one in asked])
+    return quotas_over(column_name(facet), facet.labels, facet.codes, [one.quota for one in asked])
 
 
-def _plain(name: str) -> str:
-    return name.strip("“”")
+def column_name(facet: Facet) -> str:
+    """What a column is called in a quota."""
+    return facet.name.strip("“”")

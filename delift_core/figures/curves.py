@@ -1,7 +1,7 @@
 """Curves of a selection: objective against rows kept, and the spread of the utilities.
 
 No colour is named: traces take the theme's colours in the order they stand, the first for what helps, the second
-for what does not. The module knows arrays only, not objectives, runs or pages.
+for what does not. The module knows arrays only, not runs or pages.
 """
 
 from typing import TYPE_CHECKING
@@ -9,22 +9,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delift_core.errors import DeliftError
+from delift_core.selection.baseline import RandomCurves
+from delift_core.selection.types import RandomBaseline
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _CURVE_POINTS = 2_000
 _BINS = 80  # at most
+_RANDOM = "random rows (mean ± sd)"
 
 
-def gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float, *, unit: str = "") -> "go.Figure":
-    """Draws the objective against the number of rows kept, the budget, the knee, and random subsets at the budget.
+def gain_curve(
+    gains: np.ndarray,
+    k: int,
+    random: RandomBaseline,
+    *,
+    curves: RandomCurves | None = None,
+    bend: int = 0,
+    unit: str = "",
+) -> "go.Figure":
+    """Draws the objective against the number of rows kept, with the budget, the knee, and what luck reaches.
 
     Args:
         gains: (n,) float, marginal gains of the whole greedy order, first pick first.
         k: rows in the budget, 0 to n.
-        random_mean: mean objective of random subsets of k rows.
-        random_std: their standard deviation, >= 0.
+        random: random subsets within the budget, drawn as a point where there are no `curves`.
+        curves: random subsets of every size, drawn as a band.
+        bend: rows at the knee (see `selection.knee`); 0, or all n, is not marked.
         unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
 
     Raises:
@@ -33,19 +45,14 @@ def gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float,
     import plotly.graph_objects as go
 
     objective = _objective(gains, k)
-    bend, top = knee(gains), float(max(objective.max(), random_mean + random_std))
     shown = np.unique(np.r_[np.linspace(0, gains.size, _CURVE_POINTS + 1).round().astype(int), k, bend])
+    top = float(max(objective.max(), random.mean + random.std))
     figure = go.Figure()
     figure.add_scatter(x=shown, y=objective[shown], mode="lines", name="greedy", line={"width": 3, "simplify": False})
-    figure.add_scatter(
-        x=[k],
-        y=[random_mean],
-        error_y={"type": "data", "array": [random_std], "thickness": 2, "width": 8},
-        mode="markers",
-        marker={"size": 11, "symbol": "diamond"},
-        name="random rows (mean ± sd)",
-        zorder=1,
-    )
+    if curves is None:
+        _add_point(figure, k, random)
+    else:
+        _add_band(figure, shown[shown < curves.objective.shape[1]], curves)
     marks = [(k, f"budget: {k:,} rows", "dash", 2.0)]
     if 0 < bend < gains.size:
         marks.append((bend, f"knee: {bend:,} rows", "dot", 1.5))
@@ -58,39 +65,45 @@ def gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float,
     return _framed(figure)
 
 
-def alt_gain_curve(gains: np.ndarray, k: int, random_mean: float, random_std: float) -> str:
+def _add_point(figure: "go.Figure", k: int, random: RandomBaseline) -> None:
+    figure.add_scatter(
+        x=[k],
+        y=[random.mean],
+        error_y={"type": "data", "array": [random.std], "thickness": 2, "width": 8},
+        mode="markers",
+        marker={"size": 11, "symbol": "diamond"},
+        name=_RANDOM,
+        zorder=1,
+    )
+
+
+def _add_band(figure: "go.Figure", shown: np.ndarray, curves: RandomCurves) -> None:
+    mean, std = curves.band(shown)
+    figure.add_scatter(
+        x=np.concatenate([shown, shown[::-1]]),
+        y=np.concatenate([mean + std, (mean - std)[::-1]]),
+        mode="lines",
+        fill="toself",
+        line={"width": 1},
+        name=_RANDOM,
+        hoverinfo="skip",
+    )
+
+
+def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0) -> str:
     """Says in one sentence what the budget reaches, against random subsets and against keeping everything.
 
     Args:
-        gains, k, random_mean, random_std: as for `gain_curve`.
+        gains, k, random, bend: as for `gain_curve`.
     """
     objective = _objective(gains, k)
     total, reached = float(objective[-1]), float(objective[k])
     share = f", {reached / total:.0%} of what all {gains.size:,} rows reach" if total > 0 else ""
+    knee = f"; the knee is at {bend:,} rows" if 0 < bend < gains.size else ""
     return (
         f"Objective against rows kept: the greedy order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
-        f"of that size reach {random_mean:.4g} plus or minus {random_std:.2g}."
+        f"of that size reach {random.mean:.4g} plus or minus {random.std:.2g}{knee}."
     )
-
-
-def knee(gains: np.ndarray) -> int:
-    """Number of rows at which the cumulative curve lies furthest above the chord from its start to its end.
-
-    The distance to the chord after scaling both axes to [0, 1], as in Satopaa et al. 2011, "Finding a Kneedle in a
-    Haystack", without its smoothing.
-
-    Args:
-        gains: (n,) float, marginal gains in the order of picking.
-
-    Returns:
-        0 to n; 0 when the curve nowhere lies above its chord.
-    """
-    objective = np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
-    if gains.size == 0 or objective[-1] <= 0:
-        return 0
-    above = objective / objective[-1] - np.arange(objective.size) / gains.size
-    best = int(np.argmax(above))
-    return best if above[best] > 1e-9 else 0
 
 
 def utility_histogram(utility: np.ndarray, *, unit: str = "") -> "go.Figure":

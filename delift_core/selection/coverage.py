@@ -71,15 +71,22 @@ def value(kernel: Kernel, chosen: np.ndarray) -> float:
 
 def gains_along(kernel: Kernel, order: np.ndarray) -> np.ndarray:
     """What each sample adds to those before it in `order`: (k,) float64; the first m gains sum to f(order[:m])."""
+    along: np.ndarray = gains_along_each(kernel, np.asarray(order, dtype=np.int64)[None, :])[0]
+    return along
+
+
+def gains_along_each(kernel: Kernel, orders: np.ndarray) -> np.ndarray:
+    """As `gains_along` for each of d orders (d, k) int64: (d, k) float64."""
     from delift_core.selection.loops import walk_dense, walk_sparse
 
-    order, gains = np.asarray(order, dtype=np.int64), np.zeros(len(order))
+    gains = np.zeros(orders.shape)
     if isinstance(kernel, np.ndarray):
-        walk_dense(np.ascontiguousarray(kernel), order, gains)
+        walk_dense(np.ascontiguousarray(kernel), orders, gains)
         return gains
     columns = by_columns(kernel)
     assert isinstance(columns, SparseColumns)
-    walk_sparse(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), gains)
+    for order, along in zip(orders, gains, strict=True):
+        walk_sparse(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), along)
     return gains
 
 

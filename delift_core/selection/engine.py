@@ -5,7 +5,7 @@ Knows nothing of samples' texts, of models or of files; positions in, positions 
 
 import numpy as np
 
-from delift_core.selection.baseline import random_baseline
+from delift_core.selection.baseline import RandomCurves, random_baseline
 from delift_core.selection.budget import cut
 from delift_core.selection.certificate import bound
 from delift_core.selection.coverage import covered, gains_above
@@ -52,6 +52,7 @@ def select_from_kernel(
     seed: int = 0,
     fixed: Fixed = NOTHING_FIXED,
     quotas: Quotas | None = None,
+    random: RandomCurves | None = None,
 ) -> Selection:
     """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
 
@@ -65,6 +66,8 @@ def select_from_kernel(
         seed: of the random baseline.
         fixed: rows decided by hand, which the budget includes.
         quotas: what `greedy` keeps to; the budget is then in rows or percent.
+        random: of the same kernel and fixed rows, from which the baseline of a budget without tokens and quotas is
+            read, instead of being drawn anew with `seed`.
 
     Raises:
         SelectionError: the budget cannot be met.
@@ -74,6 +77,12 @@ def select_from_kernel(
     counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
     cover = covered(kernel, chosen)
     residual = gains_above(kernel, cover)
+    if random is not None and not by_tokens and quotas is None:
+        baseline = random.at(len(chosen))
+    else:
+        baseline = random_baseline(
+            kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas
+        )
     return Selection(
         config=config,
         budget=budget,
@@ -82,9 +91,7 @@ def select_from_kernel(
         greedy=greedy,
         residual_gains=residual,
         certificate=bound(float(cover.sum()), residual, len(chosen), counts, limit, fixed, quotas),
-        random=random_baseline(
-            kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas
-        ),
+        random=baseline,
         fixed=fixed,
         quotas=quotas,
     )

@@ -117,22 +117,23 @@ def add_gains_sparse(
 
 
 @_compiled
-def walk_dense(kernel: np.ndarray, order: np.ndarray, gains: np.ndarray) -> None:
-    """Adds to `gains` what each column adds to those before it in the order."""
+def walk_dense(kernel: np.ndarray, orders: np.ndarray, gains: np.ndarray) -> None:
+    """Adds to `gains` (d, k) what each column adds to those before it in its order, for d orders (d, k) at once."""
     for row in range(kernel.shape[0]):
-        cover = 0.0
-        for place in range(len(order)):
-            entry = np.float64(kernel[row, order[place]])
-            if entry > cover:
-                gains[place] += entry - cover
-                cover = entry
+        for which in range(orders.shape[0]):
+            cover = 0.0
+            for place in range(orders.shape[1]):
+                entry = np.float64(kernel[row, orders[which, place]])
+                if entry > cover:
+                    gains[which, place] += entry - cover
+                    cover = entry
 
 
 @_compiled
 def walk_sparse(
     starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, order: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
-    """As `walk_dense`, on a kernel by columns; raises `cover` (r,)."""
+    """As `walk_dense` for one order (k,), on a kernel by columns; raises `cover` (r,)."""
     for place in range(len(order)):
         for at in range(starts[order[place]], starts[order[place] + 1]):
             above = np.float64(entries[at]) - cover[rows[at]]

@@ -97,7 +97,11 @@ def load_form(workspace: Workspace, kind: str) -> None:
 def ask_source(kind: str) -> Source | None:
     """The widgets of one kind of source; None until there is something to read."""
     if kind == "Upload":
-        upload = st.file_uploader("JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz or zst", type=SUFFIXES, key="upload")
+        most = st.get_option("server.maxUploadSize")
+        words = f"Up to {most:,} MB; load a larger file by its path, which takes less memory as well."
+        upload = st.file_uploader(
+            "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz or zst", type=SUFFIXES, key="upload", help=words
+        )
         return Source(kind, upload.name, upload.getvalue()) if upload else None
     if kind == "Path":
         path = st.text_input("Path of a file or folder on this machine", placeholder="~/data/alpaca.jsonl", key="path")

@@ -1,12 +1,15 @@
 """The widgets that pose a selection problem: stage, metric, weights, budget."""
 
+from collections.abc import Mapping
 from typing import get_args
 
 import streamlit as st
 
+from delift_core.curation import STAGES
 from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord
+from pages.ui.navigation import page_path
 
 STAGE_WORDS: dict[Stage, str] = {
     "instruction": "Instruction tuning",
@@ -18,20 +21,57 @@ METRIC_WORDS: dict[Metric, str] = {
     "pmi": "PMI, summed",
     "pmi-per-token": "PMI per token",
 }
+_NEEDS: dict[Stage, str] = {
+    "instruction": "Needs the pool alone.",
+    "task": "Needs a set of target rows, scored with the pool.",
+    "continual": "Needs a set of existing rows, which the model was trained on before, scored with the pool.",
+}
 DEFAULT_PERCENT = 30
 
 
 def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
-    """Stage, and under a popover the metric and the weights."""
-    stage = st.segmented_control(
-        "Stage of fine-tuning",
-        list(get_args(Stage)),
-        default="instruction",
-        required=True,
-        format_func=lambda stage: STAGE_WORDS[stage],
-        key="stage",
-        bind="query-params",
-    )
+    """The stage, on a card each, and under a popover the metric and the weights."""
+    lacking = {stage: words for stage in get_args(Stage) if (words := _lacking(run, stage))}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        stage = st.segmented_control(
+            "Stage of fine-tuning",
+            [stage for stage in get_args(Stage) if stage not in lacking],
+            default="instruction",
+            required=True,
+            format_func=lambda stage: STAGE_WORDS[stage],
+            key="stage",
+            bind="query-params",
+        )
+        config, metric = _ask_weights(stage or "instruction")
+    _cards(config.stage, lacking)
+    return config, metric
+
+
+def _lacking(run: RunRecord, stage: Stage) -> str:
+    """The set that a stage needs and the run does not have."""
+    present = {"instruction": True, "task": run.spec.target_id, "continual": run.spec.existing_id}
+    return "" if present[stage] else {"task": "target", "continual": "existing"}[stage]
+
+
+def _cards(chosen: Stage, lacking: Mapping[Stage, str]) -> None:
+    """What each stage optimises and which sets it needs; of one that cannot be chosen, why, and where to mend it."""
+    with st.grid(3, min_column_width=230):
+        for stage in get_args(Stage):
+            with st.container(border=True, height="stretch", key=f"stage_card_{stage}"):
+                with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+                    st.markdown(f"**{STAGE_WORDS[stage]}**", width="content")
+                    if stage == chosen:
+                        st.badge("chosen", icon=":material/check:", color="green")
+                    elif stage in lacking:
+                        st.badge("not available", icon=":material/block:", color="gray")
+                st.caption(f"{STAGES[stage]} {_NEEDS[stage]}")
+                if stage in lacking:
+                    st.caption(f"This run has no {lacking[stage]} rows.")
+                    label = f"Add the {lacking[stage]} set and score"
+                    st.page_link(page_path("score"), label=label, icon=":material/arrow_forward:")
+
+
+def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
     with st.popover("Objective", icon=":material/tune:"):
         metric = st.selectbox(
             "Metric",
@@ -65,7 +105,7 @@ def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
             help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
         )
         st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
-    return ObjectiveConfig(stage or "instruction", eta, nu, own), metric or "euclidean"
+    return ObjectiveConfig(stage, eta, nu, own), metric or "euclidean"
 
 
 def ask_budget(rows: int, tokens: int) -> Budget:

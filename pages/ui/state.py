@@ -12,7 +12,17 @@ from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.utilities import Utilities
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
-from delift_core.selection.types import ObjectiveConfig, Stage
+from delift_core.selection.fixed import rows_within
+from delift_core.selection.quotas import has_minima, places_within
+from delift_core.selection.types import (
+    NOTHING_FIXED,
+    Budget,
+    GreedyOrder,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+    Stage,
+)
 from delift_core.settings import default_workspace
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
@@ -108,6 +118,27 @@ def _problem(
 ) -> SelectionProblem:
     run, utilities = _scored_run(run_id, finished_at), _utilities(run_id, finished_at, metric)
     return pose_for(run, metric, ObjectiveConfig(stage, eta, nu, self_coverage), utilities)
+
+
+def select(problem: SelectionProblem, budget: Budget, quotas: Quotas | None) -> Selection:
+    """The selection for a budget, from orders and random subsets that are kept.
+
+    Raises:
+        SelectionError: the budget or the quotas cannot be met.
+    """
+    if quotas is None:
+        return problem.select(budget, random=problem.random)
+    record, n = problem.run.record, len(problem.run.pool)
+    rows = rows_within(budget, n, NOTHING_FIXED)
+    places_within(quotas, rows)  # an order that is kept may be of another budget
+    groups = (quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None)
+    key = (record.id, str(record.finished_at), problem.metric, problem.config, groups)
+    return problem.select(budget, quotas=quotas, greedy=_order(key, problem, budget, quotas))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Choosing within the quotas…")
+def _order(key: tuple[object, ...], _problem: SelectionProblem, _budget: Budget, _quotas: Quotas) -> GreedyOrder:
+    return _problem.order_within(_budget, _quotas)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from delift_core.errors import DeliftError
 from delift_core.figures.curves import (
@@ -13,12 +11,18 @@ from delift_core.figures.curves import (
     alt_histogram,
     alt_means,
     gain_curve,
-    knee,
     means_histogram,
     utility_histogram,
 )
+from delift_core.selection.baseline import RandomCurves
+from delift_core.selection.types import RandomBaseline
 
 GAINS = np.array([8.0, 4.0, 1.0, 0.5, 0.5])
+
+
+def luck(mean: float, std: float) -> RandomBaseline:
+    """Two draws with this mean and sample standard deviation."""
+    return RandomBaseline((mean - std / np.sqrt(2), mean + std / np.sqrt(2)))
 
 
 def named_colours(node: Any, path: str = "") -> list[str]:
@@ -39,77 +43,67 @@ def without_template(figure: Any) -> dict[str, Any]:
 
 
 def test_the_curve_runs_from_nothing_to_everything() -> None:
-    curve = gain_curve(GAINS, 2, 9.0, 1.0).data[0]
+    curve = gain_curve(GAINS, 2, luck(9.0, 1.0)).data[0]
     assert curve.x.tolist() == [0, 1, 2, 3, 4, 5]
     np.testing.assert_allclose(curve.y, [0, 8, 12, 13, 13.5, 14])
 
 
 def test_random_subsets_stand_at_the_budget_with_their_spread() -> None:
-    marker = gain_curve(GAINS, 2, 9.0, 1.5).data[1]
-    assert (list(marker.x), list(marker.y), list(marker.error_y.array)) == ([2], [9.0], [1.5])
+    marker = gain_curve(GAINS, 2, luck(9.0, 1.5)).data[1]
+    assert list(marker.x) == [2] and marker.y[0] == pytest.approx(9) and marker.error_y.array[0] == pytest.approx(1.5)
     assert marker.mode == "markers" and marker.marker.size >= 8
 
 
+def test_random_subsets_of_every_size_are_a_band() -> None:
+    curves = RandomCurves(np.array([[0.0, 1, 2, 3, 4], [0.0, 3, 4, 5, 6]]))  # two of the five rows may not be drawn
+    greedy, band, _ = gain_curve(GAINS, 2, curves.at(2), curves=curves).data
+    assert band.fill == "toself" and list(band.x) == [0, 1, 2, 3, 4, 4, 3, 2, 1, 0]
+    np.testing.assert_allclose(np.array(band.y)[[1, 8]], [2 + np.sqrt(2), 2 - np.sqrt(2)])
+    assert max(greedy.x) == 5
+
+
 def test_budget_and_knee_are_vertical_lines_dashed_and_dotted() -> None:
-    budget, bend = gain_curve(GAINS, 3, 9.0, 1.5, unit="nats").data[2:]
+    budget, bend = gain_curve(GAINS, 3, luck(9.0, 1.5), bend=2, unit="nats").data[2:]
     assert list(budget.x) == [3, 3] and budget.line.dash == "dash" and "3 rows" in budget.name
     assert list(bend.x) == [2, 2] and bend.line.dash == "dot" and "knee" in bend.name
 
 
 def test_a_curve_without_bend_shows_no_knee() -> None:
-    assert len(gain_curve(np.ones(6), 3, 2.0, 0.1).data) == 3
+    assert len(gain_curve(np.ones(6), 3, luck(2, 0.1), bend=6).data) == 3
 
 
 def test_a_long_curve_is_thinned_but_keeps_budget_and_end() -> None:
     gains = np.full(100_000, 0.5)
-    curve = gain_curve(gains, 33_333, 1.0, 0.0).data[0]
+    curve = gain_curve(gains, 33_333, luck(1, 0)).data[0]
     assert curve.x.size < 3_000
     assert {0, 33_333, 100_000} <= set(curve.x.tolist())
     np.testing.assert_allclose(curve.y, curve.x * 0.5)
 
 
 def test_axes_carry_titles_with_units() -> None:
-    layout = gain_curve(GAINS, 2, 9.0, 1.0, unit="nats").layout
+    layout = gain_curve(GAINS, 2, luck(9.0, 1.0), unit="nats").layout
     assert layout.xaxis.title.text == "rows kept" and layout.yaxis.title.text == "objective f(A) (nats)"
-    assert gain_curve(GAINS, 2, 9.0, 1.0).layout.yaxis.title.text == "objective f(A)"
+    assert gain_curve(GAINS, 2, luck(9.0, 1.0)).layout.yaxis.title.text == "objective f(A)"
     assert utility_histogram(GAINS, unit="nats").layout.xaxis.title.text == "utility U of a pair (nats)"
 
 
 def test_no_colour_is_named_anywhere() -> None:
     assert named_colours({"marker": {"color": "red"}}) == [".marker.color"]
-    for figure in (gain_curve(GAINS, 2, 9.0, 1.0), utility_histogram(GAINS - 2)):
+    for figure in (gain_curve(GAINS, 2, luck(9.0, 1.0)), utility_histogram(GAINS - 2)):
         assert named_colours(without_template(figure)) == []
 
 
 @pytest.mark.parametrize("k", [-1, 6])
 def test_a_budget_beyond_the_order_is_refused(k: int) -> None:
     with pytest.raises(DeliftError, match="budget"):
-        gain_curve(GAINS, k, 1.0, 0.0)
+        gain_curve(GAINS, k, luck(1.0, 0.0))
     with pytest.raises(DeliftError, match="budget"):
-        alt_gain_curve(GAINS, k, 1.0, 0.0)
+        alt_gain_curve(GAINS, k, luck(1.0, 0.0))
 
 
 @pytest.mark.parametrize("k", [0, 5])
 def test_budgets_at_both_ends_are_drawn(k: int) -> None:
-    assert list(gain_curve(GAINS, k, 0.0, 0.0).data[2].x) == [k, k]
-
-
-def test_the_knee_is_where_the_curve_bends() -> None:
-    assert knee(np.r_[np.full(10, 1.0), np.full(90, 0.01)]) == 10
-    assert knee(np.ones(7)) == 0
-    assert knee(np.zeros(4)) == 0
-    assert knee(np.array([])) == 0
-
-
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=30))
-def test_no_point_lies_further_above_the_chord_than_the_knee(values: list[float]) -> None:
-    gains = np.sort(np.array(values))[::-1]
-    total = float(gains.sum())
-    bend = knee(gains)
-    assert 0 <= bend <= len(values)
-    if total > 0:
-        heights = [gains[:i].sum() / total - i / len(values) for i in range(len(values) + 1)]
-        assert heights[bend] == pytest.approx(max(heights), abs=1e-6)
+    assert list(gain_curve(GAINS, k, luck(0.0, 0.0)).data[2].x) == [k, k]
 
 
 def test_the_histogram_counts_every_scored_pair_once_and_keeps_signs_apart() -> None:
@@ -145,8 +139,9 @@ def test_means_of_rows_and_columns_are_outlines_told_apart_by_their_dashes() -> 
 
 
 def test_the_alternative_texts_state_the_findings() -> None:
-    text = alt_gain_curve(GAINS, 2, 9.0, 1.5)
+    text = alt_gain_curve(GAINS, 2, luck(9.0, 1.5))
     assert "reaches 12 with 2 rows" in text and "86% of what all 5 rows reach" in text and "9 plus or minus 1.5" in text
-    assert "%" not in alt_gain_curve(np.zeros(3), 1, 0.0, 0.0)
+    assert "knee is at 2 rows" in alt_gain_curve(GAINS, 3, luck(9, 1), 2) and "knee" not in text
+    assert "%" not in alt_gain_curve(np.zeros(3), 1, luck(0, 0))
     assert "75% of the pairs help" in alt_histogram(np.array([0.1, 0.2, 0.3, -0.1, np.nan]))
     assert "no pair scored" in alt_histogram(np.array([np.nan]))

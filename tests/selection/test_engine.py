@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.baseline import random_baseline
+from delift_core.selection.baseline import random_baseline, random_curves
 from delift_core.selection.engine import select, select_from_kernel
+from delift_core.selection.fixed import order_around
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import evaluate, represented_kernel
-from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
 
 
 def utilities(seed: int = 0, n: int = 20) -> dict[str, np.ndarray]:
@@ -94,6 +98,25 @@ def test_random_baseline_has_the_right_mean() -> None:
     assert set(baseline.values) == {1.0, 2.0, 3.0, 4.0}
     assert baseline.mean == pytest.approx(2.5, abs=0.1)
     assert random_baseline(kernel, 4, draws=2).values == (10.0, 10.0)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+@pytest.mark.parametrize("fixed", [Fixed(), Fixed((3, 5), (0,))])
+def test_random_curves_hold_the_baseline_of_every_size(form: Callable[[np.ndarray], Kernel], fixed: Fixed) -> None:
+    kernel = form(np.maximum(np.random.default_rng(0).normal(size=(12, 12)), 0).astype(np.float32))
+    curves = random_curves(kernel, seed=6, fixed=fixed)
+    assert curves.objective.shape == (20, 13 - len(fixed.dropped))
+    for k in range(max(1, len(fixed.kept)), 13 - len(fixed.dropped)):
+        baseline = random_baseline(kernel, k, seed=6, fixed=fixed)
+        assert curves.at(k).values == baseline.values
+        mean, std = curves.band(np.array([k]))
+        assert (mean[0], std[0]) == (pytest.approx(baseline.mean), pytest.approx(baseline.std))
+        budget = Budget("rows", k)
+        config, greedy = ObjectiveConfig("instruction"), order_around(kernel, fixed)
+        selection = select_from_kernel(config, budget, kernel, greedy, seed=6, fixed=fixed)
+        assert selection.random == baseline
+        given = select_from_kernel(config, budget, kernel, greedy, fixed=fixed, random=curves)
+        assert given.random == baseline
 
 
 def test_random_baseline_fills_tokens() -> None:

@@ -1,0 +1,97 @@
+"""What a selection comes to, in numbers and a curve: all read from stored orders, so that a budget answers at once."""
+
+import numpy as np
+import streamlit as st
+
+from delift_core.curation import SelectionProblem
+from delift_core.figures.curves import alt_gain_curve, gain_curve
+from delift_core.reliability import ErrorBar
+from delift_core.selection.knee import knee
+from delift_core.selection.types import Selection
+from delift_core.utility.metrics import METRIC_UNITS
+from pages.ui.blocks import chart, plain
+
+BY_CONTENT = {
+    SelectionProblem: lambda problem: (problem.run.record, problem.metric, problem.config),
+    Selection: lambda selection: selection.chosen.tobytes(),
+}
+
+
+def numbers(problem: SelectionProblem, selection: Selection) -> None:
+    """Four numbers: how much is kept, what it covers, what luck would cover, what it costs to train on."""
+    n, k = len(problem.run.pool), len(selection.chosen)
+    whole = float(selection.greedy.gains.sum())
+    value, random = selection.certificate.value, selection.random
+    tokens = problem.run.token_counts()
+    spent = int(tokens[selection.chosen].sum())
+    share = f"{value / whole:.0%} of the pool's" if whole > 0 else None
+    chip = {"delta_color": "off", "delta_arrow": "off"}
+    with st.grid(4, min_column_width=150):
+        st.metric("Chosen", f"{k:,}", f"{k / n:.0%} of {n:,} rows", border=True, **chip)
+        st.metric("Coverage", f"{value:,.3g}", share, border=True, **chip, help="The objective f(A) of this selection.")
+        st.metric("Random", f"{random.mean:,.3g}", f"± {random.std:,.2g}, 20 draws", border=True, **chip)
+        st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
+    st.caption(_certificate(problem, selection))
+
+
+def _certificate(problem: SelectionProblem, selection: Selection) -> str:
+    ratio = selection.certificate.ratio
+    if ratio <= 0:
+        return "Certificate: nothing is covered, so nothing can be certified."
+    scored = "" if problem.partial is None else ", by the scored pairs,"
+    which = "within the quotas" if selection.quotas is not None else "of this size"
+    return f"Certificate: no subset {which} can{scored} cover more than {1 / ratio:.2f} times as much."
+
+
+def curve(problem: SelectionProblem, selection: Selection) -> None:
+    """Coverage against rows kept, with the budget, the knee and the band of random rows."""
+    gains, k, random = selection.greedy.gains, len(selection.chosen), selection.random
+    unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
+    free = selection.quotas is None
+    bend = knee(gains) if free else 0
+    chart(
+        gain_curve(gains, k, random, curves=problem.random if free else None, bend=bend, unit=unit),
+        key="gain_curve",
+        alt=alt_gain_curve(gains, k, random, bend),
+    )
+    if not free:
+        st.caption("To the budget, the curve keeps to the quotas; beyond it, it goes on without them.")
+    elif 0 < bend < len(gains):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                f"Knee: each of the first {bend:,} rows ({bend / len(gains):.0%}) adds more than rows add on average; "
+                "those after it add less.",
+                width="content",
+            )
+            st.button("Keep to the knee", key="to_knee", on_click=_to_rows, args=(bend,), disabled=k == bend)
+
+
+def _to_rows(rows: int) -> None:
+    st.session_state["budget_unit"], st.session_state["budget_rows"] = "rows", rows
+    st.query_params["budget_rows"] = str(rows)
+
+
+@st.cache_data(show_spinner="Checking what the unscored pairs could change…", hash_funcs=BY_CONTENT)
+def error_bar(problem: SelectionProblem, selection: Selection) -> ErrorBar | None:
+    """How far a selection from some of the pairs can be trusted; it takes a second, and is kept."""
+    return problem.error_bar(selection.chosen)
+
+
+def warnings(problem: SelectionProblem, selection: Selection) -> None:
+    """What a curator must know before trusting the numbers."""
+    for caution in problem.cautions:
+        st.warning(plain(caution), icon=":material/warning:")
+    bar = error_bar(problem, selection)
+    if bar is not None:
+        if bar.enough:
+            st.caption(plain(bar.sentence))
+        else:
+            st.warning(plain(bar.sentence), icon=":material/percent:")
+    useful = int(np.count_nonzero(selection.chosen_gains > 0))
+    if useful < len(selection.chosen):
+        filling = len(selection.chosen) - useful
+        st.warning(
+            f"{filling:,} of the chosen rows add nothing: they fill the budget. A smaller budget, or some "
+            "self-coverage under Objective, would be more honest.",
+            icon=":material/hourglass_bottom:",
+        )

@@ -1,0 +1,108 @@
+"""The Select page: stages on cards, quotas, and a budget that is answered from stored orders."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from delift_core import curation
+from delift_core.workspace import Workspace
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def open_select(**query: str | list[str]) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.switch_page("pages/select.py").run()
+    assert not app.exception, [e.value for e in app.exception]
+    return app
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(caption.value for caption in app.caption).replace("\\", "")
+
+
+def test_quotas_in_the_address_are_kept_with_the_selection(scored_workspace: Path) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5", quota=["Repeats:repeated=2..2"])
+    assert not app.error and metrics(app)["Chosen"] == "5"
+    assert "Quotas by repeats: repeated 2 (2..2)" in captions(app)
+    assert "within the quotas" in captions(app)
+    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    assert not app.exception
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        selection = workspace.selections.load("s2").selection
+    assert selection.quotas is not None and selection.quotas.column == "Repeats"
+    counts = np.bincount(selection.quotas.codes[selection.chosen], minlength=2)
+    by_label = {group.label: count for group, count in zip(selection.quotas.groups, counts.tolist(), strict=True)}
+    assert by_label == {"once": 3, "repeated": 2}
+
+
+def test_quotas_that_cannot_be_met_are_one_line_and_the_table_stays(scored_workspace: Path) -> None:
+    app = open_select(quota=["Repeats:repeated=3.."])
+    assert len(app.error) == 1 and "ask for at most 2" in app.error[0].value.replace("\\", "")
+    assert app.selectbox(key="quota_column_r1").value == "Repeats" and not app.metric
+    app.selectbox(key="quota_column_r1").set_value("No quotas").run()
+    assert not app.error and app.metric
+
+
+def test_an_address_with_a_column_that_is_not_there_is_said_and_forgotten(scored_workspace: Path) -> None:
+    app = open_select(quota=["Topic:maths=1.."])
+    assert "No column" in app.error[0].value
+    app.button(key="forget_quotas").click().run()
+    assert not app.error and app.metric
+    assert not open_select(quota=["nonsense"]).error
+
+
+def test_another_budget_optimises_nothing_again(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5")
+    calls: list[str] = []
+    for name in ("greedy_order", "random_curves", "select_around", "order_within", "represented_kernel"):
+        monkeypatch.setattr(curation, name, lambda *_, name=name, **__: calls.append(name))
+    for rows in (4, 9, 12):
+        app.slider(key="budget_rows").set_value(rows).run()
+        assert not app.exception and metrics(app)["Chosen"] == str(rows)
+    assert calls == []
+
+
+def test_with_maxima_alone_another_budget_optimises_nothing_again(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5", quota=["Repeats:repeated=..1"])
+    monkeypatch.setattr(curation, "order_within", lambda *_: pytest.fail("ordered again"))
+    for rows in (4, 9):
+        app.slider(key="budget_rows").set_value(rows).run()
+        assert not app.exception and not app.error and metrics(app)["Chosen"] == str(rows)
+    app.slider(key="budget_rows").set_value(12).run()
+    assert "allow at most 11 rows" in app.error[0].value
+
+
+def test_the_knee_is_a_budget(scored_workspace: Path) -> None:
+    app = open_select()
+    assert "Knee: each of the first" in captions(app)
+    app.button(key="to_knee").click().run()
+    rows = int(metrics(app)["Chosen"])
+    assert app.segmented_control(key="budget_unit").value == "rows" and app.slider(key="budget_rows").value == rows
+    assert f"Knee: each of the first {rows} rows" in captions(app) and app.button(key="to_knee").disabled
+
+
+def test_a_stage_without_its_set_cannot_be_chosen_and_says_why(scored_workspace: Path) -> None:
+    assert open_select().segmented_control(key="stage").options == ["Instruction tuning", "Target task", "Continual"]
+    st.cache_resource.clear()
+    with duckdb.connect(str(scored_workspace / "delift.duckdb")) as connection:
+        connection.execute("UPDATE runs SET target_id = NULL")
+    app = open_select(stage="task")
+    assert app.segmented_control(key="stage").options == ["Instruction tuning", "Continual"]
+    assert metrics(app)["Chosen"] and "This run has no target rows." in captions(app)
+    assert "Add the target set and score" in [link.proto.label for link in app.get("page_link")]
+    for words in ("Needs the pool alone.", "Needs a set of target rows", "Needs a set of existing rows"):
+        assert words in captions(app)
