@@ -11,7 +11,7 @@ from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.evaluation_form import arm_title, ask_plan
 from pages.ui.evaluation_view import cost_view, progress_view, report_view
-from pages.ui.navigation import page_path
+from pages.ui.navigation import go_to
 from pages.ui.setup import page_setup
 
 BADGES = {
@@ -69,7 +69,7 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
                 chosen = select_rows(curated.problem, found.positions)
                 kept = keep_selection(current.workspace, curated.problem, chosen, name=arm_title(name))
                 state.want_selection(kept.id)
-                st.switch_page(page_path("curate"))
+                go_to("curate")
 
 
 def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationStatus) -> None:

@@ -7,7 +7,7 @@ from delift_core.curation import add_sample_project
 from delift_core.models import BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, title
-from pages.ui.navigation import PAGES, page_path
+from pages.ui.navigation import PAGES, go_to, page_path
 from pages.ui.setup import page_setup
 from pages.ui.state import Current, curated
 
@@ -42,7 +42,7 @@ def load_sample(workspace: Workspace) -> None:
     """Loads the sample project and goes on to scoring."""
     with clear_errors():
         add_sample_project(workspace)
-        st.switch_page(page_path("score"))
+        go_to("score")
 
 
 def welcome(current: Current) -> None:
@@ -60,7 +60,7 @@ def welcome(current: Current) -> None:
             if st.button("Try the sample project", type="primary", icon=":material/play_arrow:"):
                 load_sample(current.workspace)
             if st.button("Load your own data", icon=":material/upload_file:"):
-                st.switch_page(page_path("data"))
+                go_to("data")
         model_card()
         st.space("small")
     with st.grid("auto", min_column_width=230):

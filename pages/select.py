@@ -8,7 +8,7 @@ from delift_core.selection.types import Selection
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, shorten, title
 from pages.ui.composition_view import composition_view
-from pages.ui.navigation import page_path
+from pages.ui.navigation import go_to
 from pages.ui.quota_form import asked_quotas, quota_line, quota_table, quotas_of
 from pages.ui.selection_form import ask_budget, ask_objective
 from pages.ui.selection_list import selection_list
@@ -75,4 +75,4 @@ with clear_errors():
         if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:"):
             kept = keep_selection(current.workspace, problem, selection, name=name)
             state.want_selection(kept.id)
-            st.switch_page(page_path("curate"))
+            go_to("curate")

@@ -55,6 +55,11 @@ def page_path(name: str) -> str:
     return f"pages/{name}.py"
 
 
+def go_to(name: str) -> None:
+    """Goes to a page with an empty address: streamlit itself refuses to clear what widgets of this one are bound to."""
+    st.switch_page(page_path(name), query_params={})
+
+
 def _page(entry: PageEntry) -> StreamlitPage:
     is_home = entry is PAGES[0]
     return st.Page(
