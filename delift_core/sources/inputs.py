@@ -3,6 +3,7 @@
 Knows names and bytes; knows nothing of records.
 """
 
+import errno
 import gzip
 import io
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from delift_core.errors import DataError
+from delift_core.sources.bounds import Allowance, size_of
 
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 CSV_SUFFIXES = (".csv", ".tsv")
@@ -53,7 +55,7 @@ class Input:
         """Opens the content for reading, unpacked and seekable.
 
         Raises:
-            DataError: the file does not exist, is a folder, cannot be read, or is damaged.
+            DataError: the file does not exist, is a folder, cannot be read, is damaged, or unpacks to too much.
         """
         stream = self._open_as_is()
         if not self.compression:
@@ -107,14 +109,22 @@ def _is_data(name: Path) -> bool:
 
 def _unpacked(stream: BinaryIO, compression: str, source: str) -> BinaryIO:
     """The unpacked content as a temporary file, which stays in memory while it is small."""
+    allowance = Allowance(source, size_of(stream))
     target = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # the caller closes it
     try:
         for chunk in _gunzip(stream) if compression == ".gz" else _unzstd(stream):
+            allowance.take(len(chunk))
             target.write(chunk)
     except (OSError, EOFError, zlib.error) as error:  # a damaged gzip file is an OSError
         target.close()
         reason = " ".join(str(error).split())[:160]
-        raise DataError(f"{source} cannot be unpacked ({reason}); check that the download was complete.") from error
+        remedy = (
+            "make room" if getattr(error, "errno", None) == errno.ENOSPC else "check that the download was complete"
+        )
+        raise DataError(f"{source} cannot be unpacked ({reason}); {remedy}.") from error
+    except BaseException:
+        target.close()
+        raise
     target.seek(0)
     return cast(BinaryIO, target)
 

@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING, BinaryIO
 from delift_core.errors import DataError
 from delift_core.formats.base import name_list
 from delift_core.samples import Problem
+from delift_core.sources.bounds import (
+    ROW_COST,
+    VALUE_COST,
+    Allowance,
+    check_buffers,
+    refuse_views,
+    size_of,
+    without_dictionaries,
+    written_out,
+)
 from delift_core.sources.records import RawRecord, checked, dump, problem
 
 if TYPE_CHECKING:
     from _csv import Reader
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 # The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
 MAX_CELL_CHARACTERS = 2**31 - 1
 PARQUET_BATCH_ROWS = 1024
+PIECE_BYTES = 64 << 20  # of rows that are written out at once
 ARROW_FILE_MARK = b"ARROW1"
+ARROW_FILE_START = 8  # the mark, padded
 ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -46,16 +59,27 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
     """Yields the rows of a Parquet file, nested values included.
 
     Raises:
-        DataError: the file is not Parquet, is damaged, or names a column twice.
+        DataError: the file is not Parquet, is damaged, names a column twice, or unpacks to too much.
     """
     import pyarrow.parquet as pq
+
+    allowance = Allowance(source, size_of(stream))
 
     def batches() -> Iterator["pa.RecordBatch"]:
         table = pq.ParquetFile(stream)
         _refuse_repeats(table.schema_arrow.names, source)
-        yield from table.iter_batches(batch_size=PARQUET_BATCH_ROWS)
+        chunks = _chunks(table.metadata)
+        sizes = (max(chunk.total_uncompressed_size, VALUE_COST * chunk.num_values, 0) for chunk in chunks)
+        Allowance(source, size_of(stream)).take(sum(sizes))
+        # Read as what they are, a text that a million rows repeat is held once.
+        repeated = {chunk.path_in_schema for chunk in chunks if "RLE_DICTIONARY" in chunk.encodings}
+        texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
+        stream.seek(0)
+        packed = pq.ParquetFile(stream, read_dictionary=sorted(repeated & texts))
+        for group in range(table.num_row_groups):  # each has a dictionary of its own, and a batch holds one
+            yield from packed.iter_batches(batch_size=_rows_at_once(chunks), row_groups=[group])
 
-    return _batch_rows(batches(), source, "Parquet")
+    return _batch_rows(batches(), source, "Parquet", allowance)
 
 
 def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
@@ -64,32 +88,41 @@ def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
     A stream that was cut between two batches reads as if it were whole; one that lacks the mark of its end is reported.
 
     Raises:
-        DataError: the file is neither, is damaged, or names a column twice.
+        DataError: the file is neither, is damaged, names a column twice, or unpacks to too much.
     """
     import pyarrow as pa
 
+    allowance = Allowance(source, size_of(stream))
     is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
     stream.seek(0)
 
     def batches() -> Iterator["pa.RecordBatch"]:
-        if not is_file:
-            with pa.ipc.open_stream(stream) as reader:
-                _refuse_repeats(reader.schema.names, source)
-                yield from reader
-            return
-        with pa.ipc.open_file(stream) as reader:
+        wanted = None
+        if is_file:  # a stream between a mark and a table of contents; the stream is what is checked and read
+            with pa.ipc.open_file(stream) as file:
+                wanted = file.num_record_batches
+            stream.seek(ARROW_FILE_START)
+        check_buffers(stream, Allowance(source, size_of(stream)), ARROW_FILE_START if is_file else 0)
+        found = 0
+        with pa.ipc.open_stream(stream) as reader:
             _refuse_repeats(reader.schema.names, source)
-            yield from (reader.get_batch(at) for at in range(reader.num_record_batches))
+            refuse_views(reader.schema, source)
+            for found, batch in enumerate(reader, start=1):  # noqa: B007  # counted on purpose
+                yield batch
+        if wanted is not None and found != wanted:
+            raise ValueError(f"it holds {found} batches and names {wanted}")
 
     number, whole = 0, is_file or _ends_with(stream, ARROW_STREAM_END)
-    for number, row in enumerate(_batch_rows(batches(), source, "Arrow"), start=1):  # noqa: B007  # counted on purpose
+    for number, row in enumerate(_batch_rows(batches(), source, "Arrow", allowance), start=1):  # noqa: B007  # counted on purpose
         yield row
     if not whole:
         what, remedy = "the stream has no mark of its end, so that rows may be missing", "Check it against its source."
         yield problem("cut-short", source, number + 1, "", what, remedy, "")
 
 
-def _batch_rows(batches: Iterator["pa.RecordBatch"], source: str, kind: str) -> Iterator[RawRecord | Problem]:
+def _batch_rows(
+    batches: Iterator["pa.RecordBatch"], source: str, kind: str, allowance: Allowance
+) -> Iterator[RawRecord | Problem]:
     import pyarrow as pa
 
     number = 0
@@ -97,14 +130,44 @@ def _batch_rows(batches: Iterator["pa.RecordBatch"], source: str, kind: str) -> 
         for batch in batches:
             # A damaged file can hold offsets that point outside its data, and reading those ends the process.
             batch.validate(full=True)
-            for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
-                for row in batch.slice(start, PARQUET_BATCH_ROWS).to_pylist():
+            for piece in _pieces(batch, allowance):
+                for row in piece.to_pylist():
                     number += 1
                     yield checked(RawRecord(source, number, dump(row), row))
-    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
         raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error
+
+
+def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.RecordBatch"]:
+    """A batch in parts that may be written out, dictionaries replaced by their values.
+
+    Raises:
+        DataError: the rows so far take more than is allowed.
+    """
+    for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
+        waiting = [batch.slice(start, PARQUET_BATCH_ROWS)]
+        while waiting:
+            part = waiting.pop()
+            size = sum(written_out(column) for column in part.columns)
+            if size > PIECE_BYTES and part.num_rows > 1:
+                half = part.num_rows // 2
+                waiting += [part.slice(half), part.slice(0, half)]
+                continue
+            allowance.take(size + ROW_COST * part.num_rows)
+            yield without_dictionaries(part)
+
+
+def _chunks(metadata: "pq.FileMetaData") -> list["pq.ColumnChunkMetaData"]:
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    return [group.column(at) for group in groups for at in range(group.num_columns)]
+
+
+def _rows_at_once(chunks: Sequence["pq.ColumnChunkMetaData"]) -> int:
+    """Rows of a batch: few where a value may say that it begins as the one before it did, which multiplies."""
+    sharing = [chunk.total_uncompressed_size for chunk in chunks if "DELTA_BYTE_ARRAY" in chunk.encodings]
+    return max(1, min(PARQUET_BATCH_ROWS, PIECE_BYTES // max(1, *sharing))) if sharing else PARQUET_BATCH_ROWS
 
 
 def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
