@@ -207,7 +207,8 @@ def _index(archive: tarfile.TarFile, file: Path) -> tuple[dict[str, tarfile.TarI
     Raises:
         WorkspaceError: the index is missing (the writing was cut short), or names what is not in a workspace.
     """
-    members = {member.name: member for member in archive.getmembers() if member.isreg()}
+    # One with holes takes no room in the archive, and any amount where it is unpacked.
+    members = {member.name: member for member in archive.getmembers() if member.isreg() and not member.issparse()}
     stream = archive.extractfile(members[INDEX]) if INDEX in members else None
     if stream is None:
         raise WorkspaceError(f"{file} is no backup of a workspace, or its writing was cut short; nothing was restored")
@@ -217,7 +218,8 @@ def _index(archive: tarfile.TarFile, file: Path) -> tuple[dict[str, tarfile.TarI
     entries = {name: _Entry(int(size), str(sha256)) for name, (size, sha256) in index["files"].items()}
     for name, entry in entries.items():
         parts = PurePosixPath(name).parts
-        if ".." in parts or PurePosixPath(name).is_absolute() or (name != DATABASE_NAME and parts[0] not in FOLDERS):
+        inside = len(parts) > 1 and parts[0] in FOLDERS and ".." not in parts
+        if name != DATABASE_NAME and not inside:
             raise WorkspaceError(f"{file} holds {name!r}, which is no part of a workspace; nothing was restored")
         if members[name].size != entry.size:
             raise WorkspaceError(f"{file}: {name} has {members[name].size:,} bytes, not {entry.size:,}; it is damaged")

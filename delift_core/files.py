@@ -10,6 +10,7 @@ from pathlib import Path
 
 _SEAL = b"crc1"
 SEAL_BYTES = len(_SEAL) + 4
+_STEM_BYTES = 120  # file systems end at 255, and suffixes come behind it
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -29,6 +30,17 @@ def write_whole(path: Path, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def plain_stem(name: str) -> str:
+    """A file name without its suffix, of letters, digits and hyphens: whatever the text, it stays in its folder.
+
+    Args:
+        name: what somebody called a thing; "subset" where it holds no letter or digit.
+    """
+    kept = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    short = "-".join(filter(None, kept.split("-"))).encode()[:_STEM_BYTES].decode(errors="ignore")
+    return short.strip("-") or "subset"
 
 
 def sync_folder(folder: Path) -> None:

@@ -11,6 +11,7 @@ from delift_core.export.containers import Container, container_of
 from delift_core.export.export import export_selection, preview
 from delift_core.export.manifest import manifest_path
 from delift_core.export.writers import ExportFormat
+from delift_core.files import plain_stem
 from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title
 from pages.ui.publish_view import publish_view
@@ -75,12 +76,6 @@ def downloads(export: ExportRecord) -> None:
     st.caption(plain(f"On this machine: {out}"))
 
 
-def file_stem(name: str) -> str:
-    """A file name made of a selection's name; nothing in it can leave the exports folder."""
-    kept = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-    return "-".join(filter(None, kept.split("-"))) or "subset"
-
-
 current = page_setup("export")
 title("Export", ":material/download:")
 if current.selection is None:
@@ -99,7 +94,7 @@ with clear_errors():
         )
         st.caption(TRAINER_HINTS[format])
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.text_input("File name", value=file_stem(current.selection.name), key="export_name")
+            name = st.text_input("File name", value=plain_stem(current.selection.name), key="export_name")
             kind: Container = st.segmented_control(
                 "File type",
                 list(FILE_TYPES),
@@ -113,7 +108,7 @@ with clear_errors():
             "Make spreadsheet formulas harmless",
             help="Puts an apostrophe before cells that begin like a formula; a trainer then sees it too.",
         )
-        out = current.workspace.exports_folder / f"{file_stem(Path(name).stem)}.{kind}"
+        out = current.workspace.exports_folder / f"{plain_stem(Path(name).stem)}.{kind}"
         written = current.workspace.exports.records(current.selection.id)
         latest = next((export for export in written if export.path == str(out.resolve())), None)
         weight = "secondary" if latest else "primary"

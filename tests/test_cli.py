@@ -245,6 +245,14 @@ def test_convert_needs_no_model(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "s.jsonl").read_text() == expected
 
 
+def test_convert_takes_the_formulas_out_of_a_table_by_choice(run: Run, tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", ['{"instruction": "=cmd()", "output": "-1"}'])
+    out = tmp_path / "o.csv"
+    for choice, row in (("keep", '"=cmd()","-1"'), ("quote", '"\'=cmd()","\'-1"')):
+        assert run("convert", source, "--out", out, "--formulas", choice)[0] == 0
+        assert out.read_text("utf-8").splitlines()[1] == row
+
+
 def test_convert_as_same_gives_the_usable_lines_byte_for_byte(run: Run, studio: Studio, tmp_path: Path) -> None:
     assert run("convert", studio.pool, "--format", "same", "--out", tmp_path / "o.jsonl")[0] == 0
     usable = [line for at, line in enumerate(pool_lines()) if at not in (6, 7)]

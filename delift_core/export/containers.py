@@ -19,7 +19,7 @@ from delift_core.sources.json_records import DECODER
 
 Container = Literal["jsonl", "parquet", "csv"]
 # A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
 def container_of(path: Path) -> Container:
@@ -32,8 +32,8 @@ def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep")
     """Writes one row for each line of JSON, as the name of the file says.
 
     Args:
-        formulas: "quote" puts an apostrophe before CSV cells that a spreadsheet would run as a formula; the trainer
-            then sees the apostrophe too.
+        formulas: "quote" puts an apostrophe before CSV cells (and names of columns) that a spreadsheet would run as a
+            formula; the trainer then sees the apostrophe too.
 
     Returns:
         (sha256, n): SHA-256 (hex) of the bytes, and how many rows there are.
@@ -48,7 +48,7 @@ def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep")
     columns = list(dict.fromkeys(key for record in records for key in record))
     if kind == "csv":
         rows = [_csv_row(record, columns, number, formulas) for number, record in enumerate(records, start=1)]
-        digest, _ = write_chunks(path, _csv_lines([columns, *rows]))
+        digest, _ = write_chunks(path, _csv_lines([[_text(name, formulas) for name in columns], *rows]))
     else:
         digest, _ = write_chunks(path, [_parquet(records, columns)])
     return digest, len(records)
@@ -82,7 +82,11 @@ def _cell(value: object, column: str, number: int, formulas: Formulas) -> str:
         )
     if not isinstance(value, str):
         return json.dumps(value)
-    return f"'{value}" if formulas == "quote" and value.startswith(FORMULA_STARTS) else value
+    return _text(value, formulas)
+
+
+def _text(text: str, formulas: Formulas) -> str:
+    return f"'{text}" if formulas == "quote" and text.startswith(FORMULA_STARTS) else text
 
 
 def _csv_lines(rows: Iterable[Sequence[str]]) -> Iterator[bytes]:

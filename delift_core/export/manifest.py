@@ -276,7 +276,7 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
     """
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ExportError(f"{name} is not JSON ({error}); give the .manifest.json of an export") from error
     if not isinstance(document, dict) or "version" not in document:
         raise ExportError(f"{name} is not a manifest of DELIFT Studio; give the .manifest.json of an export")

@@ -36,8 +36,9 @@ def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
     expected = manifest.output
     try:
         data = (folder / Path(expected.file).name).read_bytes()
-    except OSError as error:
-        return (Check("Output exists", False, f"{expected.file} cannot be read ({error.strerror}); export again"),)
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        return (Check("Output exists", False, f"{expected.file} cannot be read ({reason}); export again"),)
     same = hashlib.sha256(data).hexdigest() == expected.sha256
     lines = _lines_of(data, expected.file)
     return (
@@ -89,7 +90,7 @@ def _says_the_same(line: str, row: RowEntry, manifest: Manifest) -> bool:
     except (ValueError, RecursionError):
         return False
     if container_of(Path(manifest.output.file)) == "csv" and isinstance(record, dict):
-        plain = {key: unquoted(cell) if isinstance(cell, str) else cell for key, cell in record.items()}
+        plain = {unquoted(key): unquoted(cell) if isinstance(cell, str) else cell for key, cell in record.items()}
         return _is_row(record, row, manifest) or _is_row(plain, row, manifest)
     return _is_row(record, row, manifest)
 

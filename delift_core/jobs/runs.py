@@ -231,8 +231,12 @@ def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
 
 
 def cancel(workspace: Workspace, run_id: str) -> None:
-    """Asks a run's worker to stop; finished blocks stay."""
-    JobFolder(workspace.jobs_folder / run_id).cancel()
+    """Asks a run's worker to stop; finished blocks stay.
+
+    Raises:
+        WorkspaceError: there is no such run.
+    """
+    JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
 
 
 def open_run(workspace: Workspace, run_id: str) -> ScoredRun:

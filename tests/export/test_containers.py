@@ -57,6 +57,15 @@ def test_formulas_are_quoted_by_choice(tmp_path: Path) -> None:
     assert [unquoted(cell) for cell in found[:3]] == ["+1", "-2", "@x"]
 
 
+def test_names_of_columns_are_quoted_too_and_full_width_signs(tmp_path: Path) -> None:
+    row = {"question": "\uff1d1+1", "answer": "a", "=HYPERLINK(1)": "b"}
+    write(tmp_path / "quoted.csv", row, formulas="quote")
+    assert (tmp_path / "quoted.csv").read_text("utf-8").splitlines() == [
+        '"question","answer","\'=HYPERLINK(1)"',
+        '"\'\uff1d1+1","a","b"',
+    ]
+
+
 @pytest.mark.parametrize("name", ["out.parquet", "out.csv"])
 @pytest.mark.parametrize("format", ["same", "alpaca"])
 def test_an_exported_table_verifies(eight: Scored, tmp_path: Path, name: str, format: ExportFormat) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from delift_core.export import manifest_path, verify
+from delift_core.export import manifest_path, read_manifest, verify
 from tests.pages.test_way import assert_calm, open_app, press
 
 
@@ -34,6 +34,7 @@ def test_a_table_is_written_where_the_rows_allow_it(scored_workspace: Path) -> N
     (written,) = (scored_workspace / "exports").glob("*.csv")
     assert written.read_text("utf-8").startswith('"instruction","input","output"')
     assert all(check.ok for check in verify(manifest_path(written)))
+    assert read_manifest(manifest_path(written)).output.formulas == "quote"
     app.selectbox(key="export_format").set_value("messages").run()
     press(app, "Write the file")
     assert not app.exception

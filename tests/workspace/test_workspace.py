@@ -88,17 +88,49 @@ except WorkspaceError as error:
     assert "\n" not in message
 
 
-def test_sql_cannot_leave_the_workspace(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "secret.csv").write_text("a\n1\n")
-    with workspace._database.read() as cursor:
-        for statement in (
-            f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
-            f"ATTACH '{tmp_path}/other.duckdb'",
-            "INSTALL httpfs",
-            "SET enable_external_access = true",
-        ):
-            with pytest.raises(duckdb.Error):
-                cursor.execute(statement)
+OUTSIDE = (
+    "FROM read_text('/etc/hostname')",
+    "FROM read_blob('/etc/hostname')",
+    "FROM glob('/etc/*')",
+    "FROM read_csv('/etc/passwd')",
+    "FROM sniff_csv('/etc/passwd')",
+    "FROM '/etc/passwd.csv'",
+    "FROM read_text('http://127.0.0.1:9/x')",
+    "FROM read_text('{inside}/../../secret')",
+    "FROM read_text('{inside}/link/hostname')",
+    "COPY settings TO '{outside}/out.csv'",
+    "COPY settings TO '{inside}/../out.csv'",
+    "COPY settings FROM '/etc/passwd'",
+    "EXPORT DATABASE '{outside}/dump'",
+    "IMPORT DATABASE '{outside}/dump'",
+    "ATTACH '{outside}/other.duckdb'",
+    "ATTACH '/etc/passwd'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "LOAD '{outside}/mine.duckdb_extension'",
+    "CREATE SECRET (TYPE s3)",
+    "SET enable_external_access = true",
+    "RESET enable_external_access",
+    "SET lock_configuration = false",
+    "SET allowed_directories = ['/']",
+    "SET autoinstall_known_extensions = true",
+    "SET temp_directory = '{outside}'",
+    "PRAGMA profiling_output = '{outside}/profile'",
+    "SELECT getenv('HOME')",
+)
+
+
+@pytest.mark.parametrize("statement", OUTSIDE)
+def test_sql_cannot_leave_the_workspace(workspace: Workspace, tmp_path: Path, statement: str) -> None:
+    """Each is refused, and of everything beside the workspace nothing is changed."""
+    (workspace.exports_folder / "link").symlink_to("/etc")
+    before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(workspace.folder)}
+    filled = statement.format(outside=tmp_path, inside=workspace.exports_folder)
+    with workspace._database.read() as cursor, pytest.raises(duckdb.Error):
+        cursor.execute(filled)
+    with pytest.raises(duckdb.Error), workspace._database.write() as cursor:
+        cursor.execute(filled)
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(workspace.folder)} == before
 
 
 def test_a_write_that_fails_leaves_nothing(workspace: Workspace) -> None:
