@@ -4,14 +4,14 @@ A finding is a hint, found by patterns in the text, and no row is changed or lef
 could not be read at all are the loader's `Problem`s. Knows samples; knows nothing of files, models or pages.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.formats import detect_format
-from delift_core.samples import Dataset, FormatName, Problem, Sample, by_record
+from delift_core.patterns import DAMAGE, MARKERS, PLACEHOLDERS, REFUSAL, is_personal
+from delift_core.samples import FormatName, Sample, by_record
 from delift_core.sources.json_records import DECODER
 
 HealthKind = Literal[
@@ -27,8 +27,8 @@ HealthKind = Literal[
     "trailing-turns",
     "tools",
 ]
+ID_KEYS = ("id", "uuid", "_id", "idx")
 MAX_CHARACTERS = 16_000  # some 4,000 tokens of English; exact counts need a model's tokenizer
-EXCERPT_CHARACTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +64,6 @@ CLASSES: dict[HealthKind, HealthClass] = {
     ),
     "tools": HealthClass("Tools and tool calls", "Check that your trainer and chat template read them."),
 }
-
-RESIDUE = re.compile(
-    r"\{\{\s*[\w.\- ]{1,40}\s*\}\}|\{%.{1,60}?%\}|<\|(?:im_start|im_end|endoftext|eot_id|begin_of_text)\|>"
-    r"|\[/?INST\]|<<SYS>>|^###? ?(?:Instruction|Response|Human|Assistant) ?:|<noinput>"
-    r"|\[(?:your|insert|add) [\w ]{1,30}\]",
-    re.IGNORECASE | re.MULTILINE,
-)
-REFUSAL = re.compile(
-    r"\s*(?:i['’]?m (?:very |really )?sorry,? but|i apologi[sz]e,? but|sorry,? (?:but )?i (?:can|am)"
-    r"|i (?:can ?not|can['’]t|am unable to|am not able to|won['’]t) (?:help|assist|comply|provide|fulfil|answer|do)"
-    r"|as an? (?:ai|artificial intelligence|(?:large )?language model))",
-    re.IGNORECASE,
-)
-PERSONAL = re.compile(
-    r"[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]{2,24}"  # mail address
-    r"|(?<![\w.])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){2,3}(?!\w)"  # phone with country code
-    r"|(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"  # social security number
-    r"|\b(?:sk-|ghp_|AKIA|xox[bp]-)[A-Za-z0-9_-]{16,}"  # keys of services
-)
-PERSONAL_MARKS = ("@", "+", "-", "AKIA", "ghp_")
-CARD = re.compile(r"(?<![\d.])(?:\d[ -]?){13,19}(?![\d.])")
-# What UTF-8 looks like when it was read as Latin-1, the replacement character, and controls.
-DAMAGE = re.compile("\ufffd|[ÃÂ][\u0080-\u00bf]|â€[\u0080-\u00bf\u2122\u0153\u02dc\u201d]|[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +105,9 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -
     samples = [samples[rows[-1]] for rows in rows_of]  # the whole conversation stands for each of its turns
     records = [DECODER.decode(sample.raw) for sample in samples]
     by_text: dict[HealthKind, Callable[[Sample], bool]] = {
-        "template-residue": lambda one: any(RESIDUE.search(message.content) for message in one.messages),
+        "template-residue": lambda one: any(_has_residue(message.content) for message in one.messages),
         "refusal": lambda one: REFUSAL.match(one.response) is not None,
-        "personal-data": lambda one: any(_is_personal(message.content) for message in one.messages),
+        "personal-data": lambda one: any(is_personal(message.content) for message in one.messages),
         "encoding-damage": lambda one: any(DAMAGE.search(message.content) for message in one.messages),
         "echo": _echoes,
         "too-long": lambda one: sum(len(message.content) for message in one.messages) > max_characters,
@@ -155,45 +132,16 @@ def _rows_at(records: Iterable[int], rows_of: Sequence[Sequence[int]]) -> tuple[
     return tuple(sorted(row for record in records for row in rows_of[record]))
 
 
-def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Dataset:
-    """The data set without some rows, which join those that were left out, so that none is lost without a word.
-
-    Args:
-        reason: why, without a full stop.
-    """
-    gone = set(positions)
-    problems = [
-        Problem(
-            kind="left-out-by-choice",
-            source=sample.source,
-            line=sample.line,
-            field="",
-            message=reason,
-            remedy="Load the source again to have it back.",
-            excerpt=sample.raw[:EXCERPT_CHARACTERS],
-        )
-        for at, sample in enumerate(dataset.samples)
-        if at in gone
-    ]
-    kept = tuple(sample for at, sample in enumerate(dataset.samples) if at not in gone)
-    return replace(dataset, samples=kept, problems=(*dataset.problems, *problems))
+def record_id(record: object) -> str | int | None:
+    """What a record calls itself, where it does."""
+    if not isinstance(record, Mapping):
+        return None
+    value = next((record[key] for key in ID_KEYS if key in record), None)
+    return value if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
 
-def _is_personal(text: str) -> bool:
-    # Most texts have none of what these patterns need, and looking for that first spares the patterns.
-    if any(mark in text for mark in PERSONAL_MARKS) and PERSONAL.search(text):
-        return True
-    return any(character.isdigit() for character in text) and any(
-        _is_card("".join(filter(str.isdigit, match.group()))) for match in CARD.finditer(text)
-    )
-
-
-def _is_card(digits: str) -> bool:
-    """Whether the last digit is the checksum of a payment card's number (Luhn)."""
-    if len(set(digits)) < 2 or digits[0] not in "3456":
-        return False
-    doubled = (int(digit) * 2 if at % 2 else int(digit) for at, digit in enumerate(reversed(digits)))
-    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+def _has_residue(text: str) -> bool:
+    return bool(MARKERS.search(text) or PLACEHOLDERS.search(text))
 
 
 def _echoes(sample: Sample) -> bool:
@@ -224,19 +172,23 @@ def _shared(values: Sequence[Hashable]) -> list[int]:
 
 
 def _record_id(record: object) -> Hashable:
-    if not isinstance(record, Mapping):
-        return None
-    value = next((record[key] for key in ("id", "uuid", "_id", "idx") if key in record), None)
-    return (type(value).__name__, value) if isinstance(value, str | int) and value != "" else None
+    value = record_id(record)
+    return None if value is None else (type(value).__name__, value)
+
+
+def turn_list_key(record: object) -> str | None:
+    """The key of a record's list of turns; "" for a bare list, None where there is none."""
+    if isinstance(record, list):
+        return ""
+    keys = ("messages", "conversations", "conversation", "items")
+    return next((key for key in keys if isinstance(record, Mapping) and isinstance(record.get(key), list)), None)
 
 
 def _turn_list(record: object) -> Sequence[object]:
+    key = turn_list_key(record)
     if isinstance(record, list):
         return record
-    if not isinstance(record, Mapping):
-        return ()
-    keys = ("messages", "conversations", "conversation", "items")
-    found = next((record[key] for key in keys if isinstance(record.get(key), list)), None)
+    found = record[key] if key and isinstance(record, Mapping) else ()
     return found if isinstance(found, list) else ()
 
 

@@ -41,6 +41,18 @@ ProblemKind = Literal[
     "other-answer",
     "left-out-by-choice",
 ]
+# What can be mended by itself; see `remedies`.
+Mendable = Literal[
+    "not-text",
+    "bad-encoding",
+    "repeated-prompt",
+    "repeated-id",
+    "template-residue",
+    "personal-data",
+    "encoding-damage",
+    "odd-turns",
+    "trailing-turns",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +106,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that cannot be used: what is wrong, where, and what to do."""
+    """A record that cannot be used: what is wrong, where, and what to do.
+
+    Attributes:
+        excerpt: the start of its text.
+        raw: its whole text on one line, what UTF-8 cannot hold replaced; "" where there is none to show.
+    """
 
     kind: ProblemKind
     source: str
@@ -103,10 +120,26 @@ class Problem:
     message: str
     remedy: str
     excerpt: str
+    raw: str = ""
 
     def __str__(self) -> str:
         where = f"{self.source}, line {self.line}" + (f", field {self.field!r}" if self.field else "")
         return f"{where}: {self.message}. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a curator chose for a data set once it was read: records mended, or rows left out.
+
+    Attributes:
+        remedy: the class that was mended in all its records; None where rows were left out.
+        sample_ids: the rows that were left out.
+        reason: why they were, without a full stop.
+    """
+
+    remedy: Mendable | None
+    sample_ids: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +149,7 @@ class Dataset:
     Attributes:
         turns: whether a record is one sample, or as many as it has assistant turns; the last of these is the whole
             conversation.
+        choices: what was chosen since the source was read, in order; the same on the same source gives the same.
     """
 
     name: str
@@ -124,6 +158,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = ()
     turns: Turns = "last"
+    choices: tuple[Choice, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -142,6 +177,10 @@ class ParsedRecord:
     raw: str
     source: str
     line: int
+
+    def as_sample(self, sample_id: str) -> Sample:
+        """The sample that it is, under an id."""
+        return Sample(sample_id, self.messages, self.raw, self.source, self.line, hash_messages(self.messages))
 
 
 def by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:

@@ -1,16 +1,15 @@
 """Data: load files, hub data sets or the sample project; see what came in and what did not."""
 
-from collections import Counter
-
 import pandas as pd
 import streamlit as st
 
 from delift_core.curation import add_sample_project
-from delift_core.samples import Problem, Turns
+from delift_core.samples import Turns
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
 from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
+from pages.ui.problems_view import problems_view
 from pages.ui.rows_view import rows_view
 from pages.ui.setup import page_setup
 
@@ -51,7 +50,7 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
-        key="dataset_table",
+        key=f"dataset_table_{len(records)}",  # one that was added is shown, whichever was selected before
         alt="Data sets in this workspace; select one to see its rows",
     )
     picked = event["selection"]["rows"]
@@ -62,34 +61,14 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
     return records[picked[0]]
 
 
-def problems_view(problems: tuple[Problem, ...]) -> None:
-    """Records that were left out, by kind, each with its place and its remedy."""
-    if not problems:
-        st.badge("Every record can be used", icon=":material/check:", color="green")
-        return
-    for kind, count in Counter(problem.kind for problem in problems).most_common():
-        st.badge(f"{count:,} × {kind}", icon=":material/report:", color="orange")
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Line": [problem.line for problem in problems],
-                "Field": [problem.field for problem in problems],
-                "What": [problem.message for problem in problems],
-                "What to do": [problem.remedy for problem in problems],
-                "Record": [problem.excerpt for problem in problems],
-            }
-        ).head(1000),
-        hide_index=True,
-        alt="Records that were left out, with the reason and the remedy",
-    )
-
-
 current = page_setup("data")
 title("Data", ":material/database:")
 st.caption(
     "The **pool** is what you choose from. A **target** says what to get better at, **existing** rows are known."
 )
 loader(current.workspace)
+if notice := st.session_state.pop("loaded_notice", None):
+    st.success(notice, icon=":material/check_circle:")
 with clear_errors():
     by_role = (current.workspace.datasets.records(role) for role in ROLE_WORDS)
     records = tuple(record for part in by_role for record in part)
@@ -107,7 +86,7 @@ with clear_errors():
         else:
             dataset = current.workspace.datasets.load(shown.id)
             with problems_tab:
-                problems_view(dataset.problems)
+                problems_view(current.workspace, shown, dataset)
             if health_tab.open:
                 with health_tab:
                     health_view(current.workspace, shown, dataset)

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from delift_core.health import CLASSES, HealthKind, health, leave_out
+from delift_core.health import CLASSES, HealthKind, health
+from delift_core.remedies import leave_out
 from delift_core.sources import load_bytes
 
 FINE = {"instruction": "Name a colour.", "output": "Blue, as in {x} or [1] or 3.14159265358979."}

@@ -17,6 +17,7 @@ from delift_core.cli.inputs import (
     problem_classes,
     problem_documents,
     problem_lines,
+    tidying_of,
 )
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output, UsageError
@@ -269,7 +270,7 @@ def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
     return _Inputs(
         _placement(arguments),
-        load(arguments.pool, arguments.map),
+        load(arguments.pool, arguments.map, tidying=tidying_of(arguments)),
         load(arguments.target, arguments.target_map) if arguments.target else None,
         load(arguments.existing, arguments.existing_map) if arguments.existing else None,
     )

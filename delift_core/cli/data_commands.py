@@ -4,7 +4,14 @@ import argparse
 from collections import Counter
 from dataclasses import asdict
 
-from delift_core.cli.inputs import load_source, named_path, problem_classes, problem_documents, problem_lines
+from delift_core.cli.inputs import (
+    load_source,
+    named_path,
+    problem_classes,
+    problem_documents,
+    problem_lines,
+    tidying_of,
+)
 from delift_core.cli.look import look_at
 from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
@@ -13,7 +20,7 @@ from delift_core.export.writers import ensure_writable, render_lines
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
-    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
@@ -48,7 +55,7 @@ def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
     path = named_path(arguments.file)
     ensure_writable(arguments.out, [path] if path else [])
-    dataset = load_source(arguments.file, arguments.map, arguments.answer).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
     digest, rows = write_rows(
         arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas

@@ -1,13 +1,16 @@
 """Reads what a command names: files, hub data sets and column mappings; and says what was wrong in them."""
 
+import argparse
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from delift_core.cli.terminal import UsageError
+from delift_core.cli.terminal import UsageError, note
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
+from delift_core.health import CLASSES, HealthKind
+from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, mend
+from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Turns
 from delift_core.sources import load_file, load_hub
 
 HUB_PREFIX = "hub:"
@@ -28,7 +31,7 @@ class Source:
 class ProblemClass:
     """Records that were left out for the same reason: how many, and the first of them."""
 
-    kind: str
+    kind: ProblemKind
     count: int
     first: Problem
 
@@ -55,8 +58,37 @@ def named_path(name: str) -> Path | None:
     return None if name.startswith(HUB_PREFIX) else Path(name)
 
 
+@dataclass(frozen=True, slots=True)
+class Tidying:
+    """What is done to a data set once it is read: classes to mend in order, then classes to leave out."""
+
+    mend: tuple[Mendable, ...] = ()
+    leave_out: tuple[HealthKind, ...] = ()
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        """The data set after it; each step is one of its choices, and is said on standard error."""
+        for kind in self.mend:
+            done = mend(dataset, kind)
+            note(f"{MEND_WORDS[kind]}: {done.changed:,} records ({kind})")
+            dataset = done.dataset
+        for left in self.leave_out:
+            out = leave_out_class(dataset, left)
+            note(f"left out: {out.changed:,} rows ({CLASSES[left].title})")
+            dataset = out.dataset
+        return dataset
+
+
+def tidying_of(arguments: argparse.Namespace) -> Tidying:
+    """What --mend and --leave-out ask for."""
+    return Tidying(tuple(arguments.mend), tuple(arguments.leave_out))
+
+
 def load_source(
-    name: str, mapping: ColumnMapping | None, answer: Answer | None = None, turns: Turns = "last"
+    name: str,
+    mapping: ColumnMapping | None,
+    answer: Answer | None = None,
+    turns: Turns = "last",
+    tidying: Tidying | None = None,
 ) -> Source:
     """Loads a file, a folder of files, or a data set of the hub.
 
@@ -64,6 +96,7 @@ def load_source(
         name: a path, or hub:owner/name[:split][,config=C][,revision=R][,limit=N].
         answer: which answer of a preference record is to be learnt.
         turns: which assistant turns of a conversation are samples.
+        tidying: what is mended and left out then.
 
     Raises:
         UsageError: a hub name of another form.
@@ -71,7 +104,8 @@ def load_source(
     """
     path = named_path(name)
     if path is not None:
-        return Source(load_file(path, mapping=mapping, answer=answer, turns=turns), str(path.resolve()), path)
+        read = load_file(path, mapping=mapping, answer=answer, turns=turns)
+        return Source(tidying(read) if tidying else read, str(path.resolve()), path)
     place, _, rest = name.partition(",")
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
     if match is None:
@@ -87,7 +121,7 @@ def load_source(
         answer=answer,
         turns=turns,
     )
-    return Source(dataset, name, None)
+    return Source(tidying(dataset) if tidying else dataset, name, None)
 
 
 def _hub_options(name: str, rest: str) -> dict[str, str]:
@@ -104,7 +138,7 @@ def _hub_options(name: str, rest: str) -> dict[str, str]:
 
 def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:
     """The problems by kind, most frequent first."""
-    by_kind: dict[str, list[Problem]] = {}
+    by_kind: dict[ProblemKind, list[Problem]] = {}
     for problem in problems:
         by_kind.setdefault(problem.kind, []).append(problem)
     classes = [ProblemClass(kind, len(members), members[0]) for kind, members in by_kind.items()]
@@ -113,7 +147,12 @@ def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:
 
 def problem_lines(classes: Sequence[ProblemClass]) -> list[str]:
     """One line for each class of problems."""
-    return [f"  left out: {one.count:,} {one.kind}, the first is {one.first}" for one in classes]
+    return [f"  left out: {one.count:,} {one.kind}, the first is {one.first}{_mending(one.kind)}" for one in classes]
+
+
+def _mending(kind: ProblemKind) -> str:
+    mendable = can_mend(kind)
+    return f" (--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]})" if mendable else ""
 
 
 def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]]:

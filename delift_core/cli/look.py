@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from delift_core.cli.inputs import load_source
 from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_groups, overlaps
-from delift_core.health import Health, health
+from delift_core.health import Health, HealthKind, health
+from delift_core.remedies import MEND_WORDS, can_mend
 from delift_core.samples import Dataset, Sample
 
 QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only
@@ -32,7 +33,8 @@ class Look:
         for one in self.health.findings:
             words = one.words
             lines.append(
-                f"look at: {len(one.positions):,} × {words.title} ({self._named(one.positions)}). {words.remedy}"
+                f"look at: {len(one.positions):,} × {words.title} ({self._named(one.positions)}). {words.remedy} "
+                f"({_options(one.kind)})"
             )
         lines.append(f"copies: {len(copies):,} rows are {kind} of {len(self.groups):,} others")
         for group in self.groups[:NAMED_LINES]:
@@ -53,6 +55,7 @@ class Look:
                     "kind": one.kind,
                     "title": one.words.title,
                     "remedy": one.words.remedy,
+                    "mend": can_mend(one.kind),
                     "count": len(one.positions),
                     "rows": self._rows(one.positions),
                 }
@@ -89,6 +92,12 @@ class Look:
         lines = ", ".join(str(self.samples[at].line) for at in positions[:NAMED_LINES])
         more = f" and {len(positions) - NAMED_LINES:,} more" if len(positions) > NAMED_LINES else ""
         return (f"line {lines}" if lines else "none") + more
+
+
+def _options(kind: HealthKind) -> str:
+    mendable = can_mend(kind)
+    mending = f"--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]}; " if mendable else ""
+    return f"{mending}--leave-out {kind}"
 
 
 def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:

@@ -21,10 +21,11 @@ from delift_core.evaluation.request import BASELINES, Weights
 from delift_core.export.manifest import ExportFormat, Formulas
 from delift_core.export.side_files import DEFAULT_LIMIT
 from delift_core.formats.preference import Answer
+from delift_core.health import HealthKind
 from delift_core.jobs.backends import BackendName
 from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
-from delift_core.samples import Turns
+from delift_core.samples import Mendable, Turns
 from delift_core.selection.budget import parse_budget
 from delift_core.selection.quotas import parse_quota
 from delift_core.selection.types import Stage
@@ -194,6 +195,12 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
     words = "which answer is to be learnt where rows hold a preferred and a rejected one"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
+    words = "mend every record of a class that `inspect` names; repeat for more, done in this order"
+    parser.add_argument("--mend", action="append", default=[], choices=get_args(Mendable), metavar="CLASS", help=words)
+    words = "leave every row of a class out, after mending; repeat for more"
+    parser.add_argument(
+        "--leave-out", action="append", default=[], choices=get_args(HealthKind), metavar="CLASS", help=words
+    )
 
 
 def _add_turns(parser: argparse.ArgumentParser) -> None:

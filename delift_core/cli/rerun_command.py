@@ -13,7 +13,7 @@ from delift_core.cli.terminal import Output
 from delift_core.curation import keep_selection, pose
 from delift_core.errors import ExportError
 from delift_core.export import Check, Manifest, export_selection, read_manifest
-from delift_core.export.inputs import reload_input
+from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
 from delift_core.export.manifest import InputEntry
 from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
@@ -21,6 +21,7 @@ from delift_core.jobs.backends import HERE
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
+from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
 from delift_core.selection.types import Fixed, Quotas
 from delift_core.utility.pairs import parse_pairs
@@ -33,14 +34,14 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
     manifest = read_manifest(arguments.manifest)
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
-    inputs = {entry.role: _load(entry, arguments.manifest.parent) for entry in manifest.inputs}
     with Workspace.open(arguments.workspace) as workspace:
-        again = _again(workspace, manifest, inputs, arguments.out)
-    same = again.output.sha256 == manifest.output.sha256
+        inputs = {entry.role: _load(entry, arguments.manifest.parent, workspace) for entry in manifest.inputs}
+        made = _again(workspace, manifest, inputs, arguments.out)
+    same = made.output.sha256 == manifest.output.sha256
     found = (
         Check("Inputs", True, "the same conversations as then"),
-        _same("Model", manifest.model.context_key, again.model.context_key, "weights, template or precision"),
-        _same("Chosen rows", _rows(manifest), _rows(again), "rows or their order"),
+        _same("Model", manifest.model.context_key, made.model.context_key, "weights, template or precision"),
+        _same("Chosen rows", _rows(manifest), _rows(made), "rows or their order"),
         Check("Output", same, f"{arguments.out}: " + ("bit for bit as then" if same else "not the file of then")),
     )
     ok = all(check.ok for check in found)
@@ -50,7 +51,9 @@ def rerun(arguments: argparse.Namespace) -> int:
 
 def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, Dataset], out: Path) -> Manifest:
     ids = {
-        entry.role: workspace.datasets.add(inputs[entry.role], role=entry.role, origin=entry.origin).id
+        entry.role: workspace.datasets.add(
+            inputs[entry.role], role=entry.role, origin=entry.origin, sha256=_upload_hash(entry)
+        ).id
         for entry in manifest.inputs
     }
     model = manifest.model
@@ -95,23 +98,37 @@ def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:
     return Quotas(manifest.quotas.column, manifest.quotas.groups, codes)
 
 
-def _load(entry: InputEntry, folder: Path) -> Dataset:
-    """An input with the contents of then.
+def _upload_hash(entry: InputEntry) -> str:
+    return entry.sha256 or "" if entry.origin.startswith(UPLOAD_PREFIX) else ""
+
+
+def _load(entry: InputEntry, folder: Path, workspace: Workspace) -> Dataset:
+    """An input with the contents of then: from its origin, else from the workspace, by the hash of its contents.
 
     Raises:
         ExportError: it is gone or changed.
     """
     if entry.origin.startswith(HUB_PREFIX):
         found = load_source(entry.origin, entry.mapping, _ANSWERS.get(entry.format), entry.turns).dataset
+        found = again(found, entry.choices)
         dataset = found if found.content_hash == entry.content_hash else None
     else:
         dataset = reload_input(entry, folder)
-    if dataset is None:
+    if dataset is not None:
+        return dataset
+    kept = [one for one in workspace.datasets.records(entry.role) if one.content_hash == entry.content_hash]
+    if kept:
+        return workspace.datasets.load(kept[0].id)
+    if entry.origin.startswith(UPLOAD_PREFIX):
+        name = entry.origin.removeprefix(UPLOAD_PREFIX)
         raise ExportError(
-            f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or holds other rows now; put the file of then "
-            "back, or beside the manifest"
+            f"the {entry.role} {entry.name!r} was uploaded and is not in this workspace; put {name} (SHA-256 "
+            f"{entry.sha256}) beside the manifest, or give the --workspace that it was uploaded to"
         )
-    return dataset
+    raise ExportError(
+        f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or holds other rows now; put the file of then "
+        "back, or beside the manifest"
+    )
 
 
 def _rows(manifest: Manifest) -> list[tuple[str, str, int | None]]:

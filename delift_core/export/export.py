@@ -141,7 +141,8 @@ def _inputs(workspace: Workspace, curated: CuratedSelection) -> tuple[DatasetRec
 
 def _input_entry(record: DatasetRecord) -> InputEntry:
     path = find_input(record.origin)
-    unchanged = path is not None and reload(path, record.content_hash, record.mapping, record.turns) is not None
+    wanted = (record.content_hash, record.mapping, record.turns, record.choices)
+    unchanged = path is not None and reload(path, *wanted) is not None
     return InputEntry(
         role=record.role,
         name=record.name,
@@ -151,8 +152,9 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
         rows=record.n_samples,
         problems=record.n_problems,
         content_hash=record.content_hash,
-        sha256=file_hash(path) if path is not None and unchanged else None,
+        sha256=file_hash(path) if path is not None and unchanged else record.sha256 or None,
         turns=record.turns,
+        choices=record.choices,
     )
 
 

@@ -5,21 +5,29 @@ It knows inputs as a manifest names them; it knows nothing of the workspace.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from delift_core.errors import DataError
 from delift_core.export.manifest import InputEntry
 from delift_core.formats.preference import Answer
-from delift_core.samples import ColumnMapping, Dataset, Turns
+from delift_core.remedies import again
+from delift_core.samples import Choice, ColumnMapping, Dataset, Turns
 from delift_core.sources import load_file
 from delift_core.sources.inputs import inputs_of
 
+UPLOAD_PREFIX = "upload:"
+
 
 def find_input(origin: str, beside: Path | None = None) -> Path | None:
-    """The file or folder that an origin names: at its path, else of the same name beside the manifest; else None."""
-    candidates = [Path(origin)] if origin else []
-    if beside is not None and Path(origin).name:
-        candidates.append(beside / Path(origin).name)
+    """The file or folder that an origin names: at its path, else of the same name beside the manifest; else None.
+
+    An uploaded file has no path, and is looked for beside the manifest only.
+    """
+    name = Path(origin.removeprefix(UPLOAD_PREFIX)).name
+    candidates = [Path(origin)] if origin and not origin.startswith(UPLOAD_PREFIX) else []
+    if beside is not None and name:
+        candidates.append(beside / name)
     try:
         return next((path for path in candidates if path.is_file() or (path.is_dir() and path.is_absolute())), None)
     except OSError:  # a name too long or with odd bytes is no file of ours
@@ -42,8 +50,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def reload(path: Path, content_hash: str, mapping: ColumnMapping | None, turns: Turns = "last") -> Dataset | None:
-    """Reads a file again; None unless it still holds the same conversations in the same order.
+def reload(
+    path: Path,
+    content_hash: str,
+    mapping: ColumnMapping | None,
+    turns: Turns = "last",
+    choices: Sequence[Choice] = (),
+) -> Dataset | None:
+    """Reads a file again, makes the same choices, and gives None unless the same conversations come in the same order.
 
     Args:
         content_hash: what the data set had.
@@ -53,7 +67,7 @@ def reload(path: Path, content_hash: str, mapping: ColumnMapping | None, turns: 
     tries: list[tuple[ColumnMapping | None, Answer | None]] = [(None, None), (None, "chosen"), (None, "rejected")]
     for columns, answer in [*tries, (mapping, None)] if mapping else tries:
         try:
-            dataset = load_file(path, mapping=columns, answer=answer, turns=turns)
+            dataset = again(load_file(path, mapping=columns, answer=answer, turns=turns), choices)
         except DataError:
             continue
         if dataset.content_hash == content_hash:
@@ -64,4 +78,4 @@ def reload(path: Path, content_hash: str, mapping: ColumnMapping | None, turns: 
 def reload_input(entry: InputEntry, beside: Path) -> Dataset | None:
     """The data set of an input, from its file as it is now; None when the file is gone or changed."""
     path = find_input(entry.origin, beside)
-    return reload(path, entry.content_hash, entry.mapping, entry.turns) if path else None
+    return reload(path, entry.content_hash, entry.mapping, entry.turns, entry.choices) if path else None

@@ -8,10 +8,10 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from delift_core.errors import ExportError
-from delift_core.samples import ColumnMapping, FormatName, Turns
+from delift_core.samples import Choice, ColumnMapping, FormatName, Turns
 from delift_core.selection.types import Budget, ObjectiveConfig, Quota
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, EditAction, EditState
@@ -30,13 +30,14 @@ class InputEntry:
     """A data set that went in.
 
     Attributes:
-        origin: where it came from: a path, a hub id, or words.
+        origin: where it came from: a path, a hub id, "upload:" and the name of a file, or words.
         mapping: the columns, for the format "columns".
         rows: samples that could be read; `problems` records could not.
         content_hash: SHA-256 (hex) of the conversations in order.
         sha256: SHA-256 (hex) of the file's bytes (of a folder see `inputs.file_hash`); None when the origin is not at
             hand as a file or folder, or no longer holds these samples.
         turns: which assistant turns of a conversation are samples, each a row of its own.
+        choices: records mended and rows left out since it was read, in order.
     """
 
     role: DatasetRole
@@ -49,6 +50,7 @@ class InputEntry:
     content_hash: str
     sha256: str | None
     turns: Turns = "last"
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +324,7 @@ def _decode(kind: Any, value: object, where: str) -> object:
         if value not in arguments:
             raise _Mismatch(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
         return value
-    if origin is types.UnionType:
+    if origin in (types.UnionType, Union):  # the latter for a Literal or nothing
         inner = next(argument for argument in arguments if argument is not type(None))
         return None if value is None else _decode(inner, value, where)
     if origin is tuple:

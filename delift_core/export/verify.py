@@ -11,7 +11,7 @@ from pathlib import Path
 from delift_core.errors import DataError, ExportError
 from delift_core.export.checks import Check
 from delift_core.export.containers import container_of, unquoted
-from delift_core.export.inputs import file_hash, find_input, reload_input
+from delift_core.export.inputs import UPLOAD_PREFIX, file_hash, find_input, reload_input
 from delift_core.export.manifest import InputEntry, Manifest, RowEntry, read_manifest
 from delift_core.formats import RecordError, detect_format, parse_record
 from delift_core.samples import FormatName, Message, hash_messages
@@ -112,13 +112,20 @@ def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
     return False
 
 
+def _missing(entry: InputEntry) -> str:
+    if entry.origin.startswith(UPLOAD_PREFIX):
+        name = entry.origin.removeprefix(UPLOAD_PREFIX)
+        return f"{name} was uploaded; put the file (SHA-256 {entry.sha256}) beside the manifest to have it checked"
+    return f"{entry.origin} is gone; put the file back, or beside the manifest"
+
+
 def _check_input(entry: InputEntry, folder: Path) -> Check:
     label = f"Input {entry.role} {entry.name!r}"
     if entry.sha256 is None:
         return Check(label, True, f"{entry.origin} was no file at hand when the subset was written; nothing to compare")
     path = find_input(entry.origin, folder)
     if path is None:
-        return Check(label, False, f"{entry.origin} is gone; put the file back, or beside the manifest")
+        return Check(label, False, _missing(entry))
     try:
         same = file_hash(path) == entry.sha256
     except DataError as error:

@@ -3,15 +3,14 @@
 Knows sources and formats; knows nothing of the workspace, tokenizers or models.
 """
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO
 
 from delift_core.errors import DataError
-from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
+from delift_core.formats import detect_columns
 from delift_core.formats.base import name_list
 from delift_core.formats.preference import Answer
 from delift_core.samples import (
@@ -26,15 +25,20 @@ from delift_core.samples import (
 )
 from delift_core.sources.hub import read_hub
 from delift_core.sources.inputs import ARROW_SUFFIXES, CSV_SUFFIXES, JSON_SUFFIXES, SUFFIXES, Input, inputs_of
+from delift_core.sources.interpreting import (
+    DETECT_RECORDS,
+    FormatChoice,
+    Wanted,
+    answers,
+    field_names,
+    is_talk,
+    most_frequent,
+    parse,
+    reading_for,
+)
 from delift_core.sources.json_records import read_json
-from delift_core.sources.records import RawRecord, check_head, dump, problem
+from delift_core.sources.records import RawRecord, check_head, dump
 from delift_core.sources.tables import read_arrow, read_csv, read_parquet
-
-FormatChoice = FormatName | Literal["auto"]
-OF_ANSWER: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
-DETECT_RECORDS = 200
-
-Found = TypeVar("Found", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,6 @@ class TablePreview:
     detected: FormatName | None
     suggested: ColumnMapping | None
     records: tuple[RawRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """How to read the records: one format for all, or each by its own detection with this one to fall back on."""
-
-    format: FormatName | None
-    mapping: ColumnMapping | None
-    each_its_own: bool
-    answer: Answer | None = None
 
 
 def read_records(path: Path) -> Iterator[RawRecord | Problem]:
@@ -115,7 +109,7 @@ def load_file(
     """
     inputs = inputs_of(path)
     stem = path.name if path.is_dir() else inputs[0].stem
-    return _build(_read(inputs), path.name, name or stem, _Wanted(format, mapping, answer, turns))
+    return _build(_read(inputs), path.name, name or stem, Wanted(format, mapping, answer, turns))
 
 
 def load_bytes(
@@ -130,7 +124,7 @@ def load_bytes(
 ) -> Dataset:
     """Loads the bytes of an uploaded file; `filename` gives the suffix and the source, the rest is as `load_file`."""
     source = Input(Path(filename).name, data)
-    return _build(_read((source,)), source.name, name or source.stem, _Wanted(format, mapping, answer, turns))
+    return _build(_read((source,)), source.name, name or source.stem, Wanted(format, mapping, answer, turns))
 
 
 def load_hub(
@@ -160,7 +154,7 @@ def load_hub(
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
     records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
-    return _build(records, repo_id, repo_id, _Wanted(format, mapping, answer, turns))
+    return _build(records, repo_id, repo_id, Wanted(format, mapping, answer, turns))
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
@@ -196,8 +190,8 @@ def map_preview(
         mapping: the columns to try; None reads by detection.
         answer: see `load_file`.
     """
-    reading = _reading(preview.records, _Wanted("auto", mapping, answer))
-    parsed = (_parse(record, reading) for record in preview.records)
+    reading = reading_for(preview.records, Wanted("auto", mapping, answer))
+    parsed = (parse(record, reading) for record in preview.records)
     return tuple(item.messages if isinstance(item, ParsedRecord) else item for item in parsed)
 
 
@@ -252,117 +246,27 @@ def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Inp
         raise DataError(f"{source} holds no records; check that the download or the export was complete.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What the caller asked for; see `load_file`."""
-
-    format: FormatChoice
-    mapping: ColumnMapping | None
-    answer: Answer | None
-    turns: Turns = "last"
-
-
-def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wanted: _Wanted) -> Dataset:
+def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wanted: Wanted) -> Dataset:
     items = iter(records)
     head = list(islice(items, DETECT_RECORDS))
-    reading = _reading(head, wanted)
+    reading = reading_for(head, wanted)
     if reading.format is None or (reading.format == "columns" and reading.mapping is None):
         head.extend(items)
-        reading = _reading(head, wanted)
+        reading = reading_for(head, wanted)
     parsed: list[ParsedRecord] = []
     problems: list[Problem] = []
     columns: dict[str, None] = {}
     for item in chain(head, items):
-        outcome = _parse(item, reading) if isinstance(item, RawRecord) else item
+        outcome = parse(item, reading) if isinstance(item, RawRecord) else item
         if isinstance(outcome, ParsedRecord):
-            parsed.extend(_answers(outcome) if wanted.turns == "every" and _is_talk(item, reading) else [outcome])
+            parsed.extend(answers(outcome) if wanted.turns == "every" and is_talk(item, reading) else [outcome])
             continue
         problems.append(outcome)
         if isinstance(item, RawRecord):
-            columns.update(dict.fromkeys(_names(item.value)))
+            columns.update(dict.fromkeys(field_names(item.value)))
     if not parsed or reading.format is None:
         raise DataError(_nothing_usable(source, problems, columns))
     return Dataset(name, reading.format, reading.mapping, with_ids(parsed), tuple(problems), wanted.turns)
-
-
-def _reading(records: Iterable[RawRecord | Problem], wanted: _Wanted) -> _Reading:
-    format, mapping, answer = wanted.format, wanted.mapping, wanted.answer
-    if mapping is not None:
-        if format not in ("auto", "columns"):
-            raise DataError(f"a column mapping cannot go with the format {format}; leave one of the two out.")
-        return _Reading("columns", mapping, each_its_own=False)
-    if format != "auto" and format != "columns":
-        return _Reading(format, None, each_its_own=False)
-    values = [record.value for record in records if isinstance(record, RawRecord)]
-    if format == "columns":
-        return _Reading("columns", _most_frequent(detect_columns(value) for value in values), each_its_own=False)
-    formats: list[FormatName | None] = [detect_format(value) for value in values]
-    majority: FormatName | None = _most_frequent(formats)
-    if majority == "preference" and answer is not None:
-        majority = OF_ANSWER[answer]
-    if majority != "columns":
-        return _Reading(majority, None, True, answer)
-    in_columns = (detect_columns(value) for value, found in zip(values, formats, strict=True) if found == "columns")
-    return _Reading(majority, _most_frequent(in_columns), True, answer)
-
-
-def _most_frequent(found: Iterable[Found | None]) -> Found | None:
-    counts = Counter(item for item in found if item is not None)
-    # Counter keeps the order of first appearance, so a tie goes to the one seen first.
-    return counts.most_common(1)[0][0] if counts else None
-
-
-def _format_of(value: object, reading: _Reading) -> FormatName | None:
-    own = detect_format(value) if reading.each_its_own else None
-    if own is None:
-        return reading.format
-    if own == "preference" and reading.answer is not None:
-        return OF_ANSWER[reading.answer]
-    if own == "columns" and reading.format == "alpaca" and "output" in _names(value):
-        # An input and an output among Alpaca records is one that lost its instruction, not a pair of columns.
-        return "alpaca"
-    return own
-
-
-def _mapping_of(value: object, reading: _Reading) -> ColumnMapping | None:
-    """The mapping of the whole source, unless this record has another known pair of columns instead."""
-    mapping = reading.mapping
-    if mapping is None or not reading.each_its_own or {mapping.prompt, mapping.response} <= set(_names(value)):
-        return mapping
-    return detect_columns(value) or mapping
-
-
-def _parse(record: RawRecord, reading: _Reading) -> ParsedRecord | Problem:
-    try:
-        found = _format_of(record.value, reading)
-        if found is None:
-            raise unknown_format(record.value)
-        messages = parse_record(found, record.value, _mapping_of(record.value, reading))
-    except RecordError as error:
-        return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
-    return ParsedRecord(messages, record.raw, record.source, record.line)
-
-
-def _is_talk(item: RawRecord | Problem, reading: _Reading) -> bool:
-    """Whether all assistant turns of a record are to be learnt."""
-    return isinstance(item, RawRecord) and _format_of(item.value, reading) in ("messages", "sharegpt", "alpaca")
-
-
-def _answers(record: ParsedRecord) -> list[ParsedRecord]:
-    """A record for each assistant turn that says something, given all before it; the last is the record itself."""
-    turns = record.messages
-    ends = [
-        end
-        for end in range(1, len(turns) + 1)
-        if turns[end - 1].role == "assistant"
-        and turns[end - 1].content.strip()
-        and any(turn.role == "user" and turn.content.strip() for turn in turns[: end - 1])
-    ]
-    return [replace(record, messages=turns[:end]) for end in ends]
-
-
-def _names(value: object) -> list[str]:
-    return [str(name) for name in value] if isinstance(value, Mapping) else []
 
 
 def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[str]) -> str:
@@ -378,10 +282,10 @@ def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[
 
 def _preview(records: Iterator[RawRecord | Problem], source: str, limit: int) -> TablePreview:
     first = tuple(islice((item for item in records if isinstance(item, RawRecord)), limit))
-    columns = tuple(dict.fromkeys(name for record in first for name in _names(record.value)))
+    columns = tuple(dict.fromkeys(name for record in first for name in field_names(record.value)))
     rows = tuple({name: _cell(record.value, name) for name in columns} for record in first)
-    reading = _reading(first, _Wanted("auto", None, None))
-    suggested = _most_frequent(detect_columns(record.value) for record in first)
+    reading = reading_for(first, Wanted("auto", None, None))
+    suggested = most_frequent(detect_columns(record.value) for record in first)
     return TablePreview(source, columns, rows, reading.format, suggested, first)
 
 

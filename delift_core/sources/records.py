@@ -16,6 +16,7 @@ from delift_core.errors import DataError
 from delift_core.samples import Problem, ProblemKind
 
 EXCERPT_CHARACTERS = 120
+UNENCODABLE = re.compile("[\ud800-\udfff]+")  # bytes that are not UTF-8 come as these
 SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -63,7 +64,7 @@ def problem(kind: ProblemKind, source: str, line: int, field: str, message: str,
     excerpt = text[:EXCERPT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
     field = field.encode("utf-8", "replace").decode("utf-8")
     message = message.encode("utf-8", "replace").decode("utf-8")
-    return Problem(kind, source, line, field, message, remedy, excerpt)
+    return Problem(kind, source, line, field, message, remedy, excerpt, UNENCODABLE.sub("\ufffd", text))
 
 
 def dump(value: object) -> str:

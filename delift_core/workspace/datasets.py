@@ -13,7 +13,7 @@ import numpy as np
 
 from delift_core.collecting import without_collection
 from delift_core.errors import WorkspaceError
-from delift_core.samples import ColumnMapping, Dataset, Message, Problem, Sample
+from delift_core.samples import Choice, ColumnMapping, Dataset, Message, Problem, Sample
 from delift_core.workspace.database import (
     Cursor,
     Database,
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
-    "n_samples, n_problems, created_at, turns"
+    "n_samples, n_problems, created_at, turns, choices, sha256"
 )
 _SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
-_PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt"
+_PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
 _CHUNK_ROWS = 20_000  # bounds the memory of one insert
 
 # The same texts as Sample.response and Sample.prompt: the last turn, and the last user turn before it.
@@ -48,7 +48,7 @@ class DatasetStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, dataset: Dataset, *, role: DatasetRole, origin: str) -> DatasetRecord:
+    def add(self, dataset: Dataset, *, role: DatasetRole, origin: str, sha256: str = "") -> DatasetRecord:
         """Keeps a data set; one with the same contents in the same role is kept once.
 
         Added again, it takes the newest name and origin, which is where its file is to be found now, and keeps its id,
@@ -58,6 +58,7 @@ class DatasetStore:
             dataset: what to keep. Its name, and the names of its sources, are not part of its contents.
             role: what it is for.
             origin: where it came from: a path, a hub id, or words.
+            sha256: of the bytes (hex), where they were uploaded.
 
         Raises:
             WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
@@ -66,7 +67,7 @@ class DatasetStore:
         with self._database.write() as cursor:
             if _find(cursor, dataset_id) is None:
                 number = next_number(cursor, "dataset_numbers")
-                _insert_dataset(cursor, dataset_id, number, dataset, role, origin, self._database)
+                _insert_dataset(cursor, dataset_id, number, dataset, role, origin, sha256, self._database)
                 for table in _sample_tables(dataset_id, dataset.samples):
                     cursor.register("incoming", table)
                     cursor.execute("INSERT INTO samples SELECT * FROM incoming")
@@ -77,7 +78,8 @@ class DatasetStore:
                     cursor.unregister("incoming")
             else:
                 cursor.execute(
-                    "UPDATE datasets SET name = ?, origin = ? WHERE id = ?", [dataset.name, origin, dataset_id]
+                    "UPDATE datasets SET name = ?, origin = ?, choices = ?, sha256 = ? WHERE id = ?",
+                    [dataset.name, origin, _choices_text(dataset.choices), sha256, dataset_id],
                 )
             return _get(cursor, dataset_id)
 
@@ -122,6 +124,7 @@ class DatasetStore:
             samples=samples,
             problems=tuple(Problem(*row) for row in problems),
             turns=record.turns,
+            choices=record.choices,
         )
 
     def find(self, dataset_id: str, search: str) -> np.ndarray:
@@ -221,12 +224,13 @@ def _insert_dataset(
     dataset: Dataset,
     role: DatasetRole,
     origin: str,
+    sha256: str,
     database: Database,
 ) -> None:
     mapping = dataset.mapping
     columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
     cursor.execute(
-        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES ({', '.join('?' * 16)})",
         [
             number,
             dataset_id,
@@ -240,6 +244,8 @@ def _insert_dataset(
             len(dataset.problems),
             database.now(),
             dataset.turns,
+            _choices_text(dataset.choices),
+            sha256,
         ],
     )
 
@@ -335,7 +341,7 @@ def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[Sam
 
 def _record(row: Row) -> DatasetRecord:
     dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
-    content_hash, n_samples, n_problems, created_at, turns = rest
+    content_hash, n_samples, n_problems, created_at, turns, choices, sha256 = rest
     return DatasetRecord(
         id=dataset_id,
         role=role,
@@ -348,7 +354,13 @@ def _record(row: Row) -> DatasetRecord:
         n_problems=n_problems,
         created_at=with_zone(created_at),
         turns=turns,
+        choices=tuple(Choice(remedy, tuple(ids), reason) for remedy, ids, reason in json.loads(choices or "[]")),
+        sha256=sha256 or "",
     )
+
+
+def _choices_text(choices: Sequence[Choice]) -> str:
+    return json.dumps([[choice.remedy, choice.sample_ids, choice.reason] for choice in choices])
 
 
 def _sample_row(row: Row) -> SampleRow:

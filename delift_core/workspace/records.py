@@ -10,7 +10,7 @@ from typing import Literal
 
 from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
-from delift_core.samples import ColumnMapping, FormatName, Sample, Turns
+from delift_core.samples import Choice, ColumnMapping, FormatName, Sample, Turns
 from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Selection
 from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 
@@ -27,10 +27,12 @@ class DatasetRecord:
 
     Attributes:
         id: short, made from the role and the contents; equal contents in the same role have one id.
-        origin: where it came from, as the curator gave it (path, hub id, "upload").
+        origin: where it came from, as the curator gave it (path, hub id, "upload:" and a name).
         content_hash: `Dataset.content_hash`, SHA-256 (hex) of the conversations in order.
         created_at: when it was first added, UTC.
         turns: which assistant turns of a conversation are samples.
+        choices: see `Dataset.choices`.
+        sha256: of the file's bytes (hex) where it was uploaded, and so has no path to be found at; "" otherwise.
     """
 
     id: str
@@ -44,6 +46,8 @@ class DatasetRecord:
     n_problems: int
     created_at: datetime
     turns: Turns = "last"
+    choices: tuple[Choice, ...] = ()
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

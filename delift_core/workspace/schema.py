@@ -221,6 +221,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE selections ADD COLUMN quota_codes BLOB",
         ),
     ),
+    Migration(
+        8,
+        "remedies",
+        (
+            "ALTER TABLE datasets ADD COLUMN choices VARCHAR DEFAULT '[]'",
+            "ALTER TABLE datasets ADD COLUMN sha256 VARCHAR DEFAULT ''",
+            "ALTER TABLE problems ADD COLUMN raw VARCHAR DEFAULT ''",
+        ),
+    ),
 )
 
 _LOG = """

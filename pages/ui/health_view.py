@@ -1,13 +1,15 @@
 """What to look at in a data set: classes of problems, copies, and rows that other sets hold; each can be left out."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
 
 from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_groups, overlaps
-from delift_core.health import Health, health, leave_out
-from delift_core.samples import Dataset, Sample
+from delift_core.health import Health, health
+from delift_core.remedies import MEND_WORDS, can_mend, leave_out, mend
+from delift_core.samples import Dataset, Mendable, Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, plain, shorten
 from pages.ui.sample_view import samples_table
@@ -45,7 +47,11 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         finding = report.findings[picked[0]]
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
         samples_table(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
-        _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
+        if len(finding.positions) > SHOWN:
+            st.caption(f"The first {SHOWN:,} of {len(finding.positions):,}; a remedy is for all of them.")
+        with st.container(horizontal=True):
+            mend_button(workspace, record, dataset, can_mend(finding.kind), len(finding.positions))
+            _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
 
 
 def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -105,11 +111,34 @@ def _leave_out_button(
         return
     label = f"Leave these {len(positions):,} rows out"
     if st.button(label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help="Makes a new data set."):
-        less = leave_out(dataset, positions, reason)
-        made = workspace.datasets.add(less, role=record.role, origin=record.origin)
-        words = f"{made.name}: {made.n_samples:,} rows, {len(positions):,} left out. The earlier set is still there."
-        st.toast(plain(words), icon=":material/check_circle:")
-        st.rerun()
+        _keep(workspace, record, leave_out(dataset, positions, reason), f"{len(positions):,} left out")
+
+
+def mend_button(
+    workspace: Workspace, record: DatasetRecord, dataset: Dataset, kind: Mendable | None, rows: int
+) -> None:
+    """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
+    if kind is None:
+        return
+    label = f"{MEND_WORDS[kind]} ({rows:,})"
+    if not st.button(
+        label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help="Makes a new data set."
+    ):
+        return
+    done = mend(dataset, kind)
+    if done.changed:
+        _keep(workspace, record, done.dataset, f"{done.changed:,} records mended")
+    st.info("None of these records can be mended this way; leave them out, or mend them in their source.")
+
+
+def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: str) -> NoReturn:
+    """Adds what a choice made of a data set, and shows it."""
+    made = workspace.datasets.add(dataset, role=record.role, origin=record.origin, sha256=record.sha256)
+    st.session_state["loaded_notice"] = plain(
+        f"{made.name}: {words}, {made.n_samples:,} rows. This is a new data set; the earlier one is still there."
+    )
+    st.query_params["set"] = made.id
+    st.rerun()
 
 
 def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -7,6 +8,7 @@ from typing import get_args
 import streamlit as st
 
 from delift_core.errors import DataError
+from delift_core.export.inputs import UPLOAD_PREFIX
 from delift_core.formats import detect_format
 from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
@@ -38,6 +40,18 @@ class Source:
     config: str | None = None
     revision: str | None = None
     limit: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where the rows are to be found again, as a manifest names it."""
+        if self.kind == "Upload":
+            return f"{UPLOAD_PREFIX}{self.name}"
+        return str(Path(self.name).expanduser().resolve()) if self.kind == "Path" else self.name
+
+    @property
+    def sha256(self) -> str:
+        """Of an uploaded file's bytes (hex); "" for what can be read again."""
+        return hashlib.sha256(self.data).hexdigest() if self.kind == "Upload" else ""
 
     def preview(self) -> TablePreview:
         """The first records and what was recognised in them."""
@@ -90,8 +104,6 @@ def load_form(workspace: Workspace, kind: str) -> None:
             pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
         if pressed:
             load(workspace, source, role or "pool", mapping, answer, turns)
-    if notice := st.session_state.pop("loaded_notice", None):
-        st.success(notice, icon=":material/check_circle:")
 
 
 def ask_source(kind: str) -> Source | None:
@@ -209,8 +221,8 @@ def load(
     """Reads everything and keeps it."""
     with st.spinner("Loading…"):
         dataset = source.load(mapping, answer, turns)
-        origin = str(Path(source.name).expanduser().resolve()) if source.kind == "Path" else source.name
-        record = workspace.datasets.add(dataset, role=role, origin=origin if source.kind != "Upload" else "upload")
+        record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256)
     left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""
     st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.")
+    st.query_params["set"] = record.id
     st.rerun()

@@ -102,3 +102,20 @@ def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: 
     assert_calm(app)
     assert (frame(app, "Line", "Prompt tokens")["Response tokens"] > 0).all()
     assert any("tokens in prompts" in caption.value for caption in app.caption)
+
+
+def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path) -> None:
+    rows = [
+        {"instruction": "Mail?", "output": "jo@example.com"},
+        {"instruction": "Fine", "output": "Yes."},
+        {"instruction": "Number?", "output": 12},
+    ]
+    app = open_app("data")
+    load(app, rows, "mine.jsonl")
+    open_tab(app, "Left out (1)")
+    assert list(frame(app, "Records", "What")["What"]) == ["A value is not text"]
+    assert list(frame(app, "Line", "Why")["Line"]) == [3]
+    press(app, "Write numbers, lists and objects as text (1)")
+    assert_calm(app)
+    assert any("1 records mended, 3 rows" in message.value for message in app.success)
+    assert list(frame(app, "Role", "Left out")["Rows"]) == [3, 2]

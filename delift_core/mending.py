@@ -1,0 +1,173 @@
+"""The text of one record with something mended in it, all else as found; the same text where nothing can be.
+
+Knows the patterns of the health report and the spellings of turns; knows nothing of data sets.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import ftfy
+
+from delift_core.formats import RecordError
+from delift_core.formats.base import ROLES
+from delift_core.health import ID_KEYS, turn_list_key
+from delift_core.patterns import CONTROLS, MARKERS, PERSONAL_KINDS, is_card
+from delift_core.places import Place, places, put, put_texts
+from delift_core.sources.json_records import DECODER
+
+JOIN = "\n\n"  # between turns of one role that become one, as between an Alpaca instruction and its input
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+_WHOLE_ROLE = ("role", "from")
+_TEXT = ("content", "value")
+
+
+def masked(raw: str) -> str:
+    """Mail addresses, phone and card numbers, social security numbers and keys give way to a word in brackets."""
+    return _each_text(raw, _mask)
+
+
+def unmarked(raw: str) -> str:
+    """Markers that a chat template or a prompt template left are taken out; placeholders like {{name}} stay."""
+    return _each_text(raw, lambda text: MARKERS.sub("", text).strip() if MARKERS.search(text) else text)
+
+
+def decoded(raw: str) -> str:
+    """UTF-8 that was read as Latin-1 is read as UTF-8, controls are taken out; lost characters stay lost."""
+    return _each_text(raw, lambda text: CONTROLS.sub("", ftfy.fix_encoding(text)))
+
+
+def encodable(raw: str) -> str:
+    """Halves of surrogate pairs give way to the replacement character; whole pairs stay."""
+    return _ESCAPE.sub(lambda match: "\\ufffd" if match.group(1) else match.group(), raw)
+
+
+def as_text(raw: str, read: Callable[[object], object]) -> str:
+    """Values that should be text, and are a number, true, false, an object or a list, become their JSON as text.
+
+    Args:
+        read: reads a decoded record, or raises a `RecordError` that names the field in its way.
+    """
+    for _ in range(len(raw)):  # each round mends one value, so that it ends
+        try:
+            read(DECODER.decode(raw))
+        except RecordError as error:
+            place = _place_of(raw, error.field) if error.kind == "not-text" else None
+            if place is None or place.text is not None or raw[place.start : place.end] == "null":
+                return raw
+            raw = put_texts(raw, {place: raw[place.start : place.end]})
+        else:
+            return raw
+    return raw
+
+
+def in_order(raw: str) -> str:
+    """System turns become one at the start, and turns of one role behind each other become one."""
+    turns = _turns(raw)
+    if turns is None:
+        return raw
+    first = [turn for turn in turns if turn.role == "system"]
+    rest = [turn for turn in turns if turn.role != "system"]
+    joined: list[_Turn] = []
+    for turn in (*first, *rest):
+        if joined and turn.role == joined[-1].role and turn.role != "tool":
+            both = joined[-1].with_more(turn)
+            if both is None:
+                return raw
+            joined[-1] = both
+        else:
+            joined.append(turn)
+    return _put_turns(raw, joined)
+
+
+def up_to_answer(raw: str) -> str:
+    """Turns behind the last answer are taken out."""
+    turns = _turns(raw) or []
+    last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
+    return raw if last is None else _put_turns(raw, turns[: last + 1])
+
+
+def renamed(raw: str, new_id: str | int) -> str:
+    """The record under another id, as text or as a number."""
+    own = next((place for key in ID_KEYS for place in places(raw) if place.path == key), None)
+    if own is None:
+        return raw
+    return put(raw, {own: str(new_id)}) if isinstance(new_id, int) else put_texts(raw, {own: new_id})
+
+
+class _Turn:
+    """One turn as it is spelt: its role, and the text of its JSON object."""
+
+    def __init__(self, role: str, raw: str) -> None:
+        self.role = role
+        self.raw = raw
+
+    def with_more(self, other: "_Turn") -> "_Turn | None":
+        """This turn with the text of another behind its own; None where one of them holds more than a text."""
+        own, its = (_only_text(turn.raw) for turn in (self, other))
+        if own is None or its is None or own.text is None or its.text is None:
+            return None
+        return _Turn(self.role, put_texts(self.raw, {own: own.text + JOIN + its.text}))
+
+
+def _only_text(raw: str) -> Place | None:
+    """The text of a turn that has no tool calls."""
+    found = {place.path: place for place in places(raw)}
+    if "tool_calls" in found and raw[found["tool_calls"].start : found["tool_calls"].end] not in ("null", "[]"):
+        return None
+    return next((found[key] for key in _TEXT if key in found and found[key].text is not None), None)
+
+
+def _turns(raw: str) -> list[_Turn] | None:
+    """The turns of a record whose every turn names a known role."""
+    record = DECODER.decode(raw)
+    key = turn_list_key(record)
+    if key is None:
+        return None
+    turns: Sequence[object] = record if key == "" else record[key]
+    spans = {place.path: place for place in places(raw)}
+    found = []
+    for at, turn in enumerate(turns):
+        word = next((turn[key] for key in _WHOLE_ROLE if turn.get(key)), None) if isinstance(turn, Mapping) else None
+        role = ROLES.get(word.strip().lower()) if isinstance(word, str) else None
+        if role is None:
+            return None
+        place = spans[f"{key}[{at}]"]
+        found.append(_Turn(role, raw[place.start : place.end]))
+    return found
+
+
+def _put_turns(raw: str, turns: Sequence[_Turn]) -> str:
+    key = turn_list_key(DECODER.decode(raw)) or ""
+    whole = next(place for place in places(raw) if place.path == key)
+    before = [_turn.raw for _turn in _turns(raw) or []]
+    if before == [turn.raw for turn in turns]:
+        return raw
+    return put(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
+
+
+def _each_text(raw: str, change: Callable[[str], str]) -> str:
+    """A record with each of its strings changed, ids aside."""
+    changed = {
+        place: new
+        for place in places(raw)
+        if place.text is not None and place.path not in ID_KEYS and (new := change(place.text)) != place.text
+    }
+    return put_texts(raw, changed) if changed else raw
+
+
+def _mask(text: str) -> str:
+    for pattern, word in PERSONAL_KINDS:
+        text = pattern.sub(partial(_word_for, word), text)
+    return text
+
+
+def _word_for(word: str, match: re.Match[str]) -> str:
+    return match.group() if word == "[CARD]" and not is_card(match) else word
+
+
+def _place_of(raw: str, field: str) -> Place | None:
+    path = re.sub(r"^turns(?=\[)", "", field) if raw.lstrip()[:1] == "[" else field
+    return next((place for place in places(raw) if place.path == path), None)

@@ -1,0 +1,171 @@
+"""How records are read: the format and the columns of a source, decided on its first records, and one record by them.
+
+Knows formats and decoded records; knows nothing of files.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from delift_core.errors import DataError
+from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
+from delift_core.formats.preference import Answer
+from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, Turns
+from delift_core.sources.json_records import DECODER
+from delift_core.sources.records import RawRecord, problem
+
+FormatChoice = FormatName | Literal["auto"]
+OF_ANSWER: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
+DETECT_RECORDS = 200
+
+Found = TypeVar("Found", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the caller asked for; see `load_file`."""
+
+    format: FormatChoice
+    mapping: ColumnMapping | None
+    answer: Answer | None
+    turns: Turns = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read the records: one format for all, or each by its own detection with this one to fall back on."""
+
+    format: FormatName | None
+    mapping: ColumnMapping | None
+    each_its_own: bool
+    answer: Answer | None = None
+
+
+def reading_for(records: Iterable[RawRecord | Problem], wanted: Wanted) -> Reading:
+    format, mapping, answer = wanted.format, wanted.mapping, wanted.answer
+    if mapping is not None:
+        if format not in ("auto", "columns"):
+            raise DataError(f"a column mapping cannot go with the format {format}; leave one of the two out.")
+        return Reading("columns", mapping, each_its_own=False)
+    if format != "auto" and format != "columns":
+        return Reading(format, None, each_its_own=False)
+    values = [record.value for record in records if isinstance(record, RawRecord)]
+    if format == "columns":
+        return Reading("columns", most_frequent(detect_columns(value) for value in values), each_its_own=False)
+    formats: list[FormatName | None] = [detect_format(value) for value in values]
+    majority: FormatName | None = most_frequent(formats)
+    if majority == "preference" and answer is not None:
+        majority = OF_ANSWER[answer]
+    if majority != "columns":
+        return Reading(majority, None, True, answer)
+    in_columns = (detect_columns(value) for value, found in zip(values, formats, strict=True) if found == "columns")
+    return Reading(majority, most_frequent(in_columns), True, answer)
+
+
+def most_frequent(found: Iterable[Found | None]) -> Found | None:
+    counts = Counter(item for item in found if item is not None)
+    # Counter keeps the order of first appearance, so a tie goes to the one seen first.
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _format_of(value: object, reading: Reading) -> FormatName | None:
+    own = detect_format(value) if reading.each_its_own else None
+    if own is None:
+        return reading.format
+    if own == "preference" and reading.answer is not None:
+        return OF_ANSWER[reading.answer]
+    if own == "columns" and reading.format == "alpaca" and "output" in field_names(value):
+        # An input and an output among Alpaca records is one that lost its instruction, not a pair of columns.
+        return "alpaca"
+    return own
+
+
+def _mapping_of(value: object, reading: Reading) -> ColumnMapping | None:
+    """The mapping of the whole source, unless this record has another known pair of columns instead."""
+    mapping = reading.mapping
+    if mapping is None or not reading.each_its_own or {mapping.prompt, mapping.response} <= set(field_names(value)):
+        return mapping
+    return detect_columns(value) or mapping
+
+
+def parse(record: RawRecord, reading: Reading) -> ParsedRecord | Problem:
+    try:
+        messages = _messages(record.value, reading)
+    except RecordError as error:
+        return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
+    return ParsedRecord(messages, record.raw, record.source, record.line)
+
+
+def _messages(value: object, reading: Reading) -> tuple[Message, ...]:
+    found = _format_of(value, reading)
+    if found is None:
+        raise unknown_format(value)
+    return parse_record(found, value, _mapping_of(value, reading))
+
+
+def is_talk(item: RawRecord | Problem, reading: Reading) -> bool:
+    """Whether all assistant turns of a record are to be learnt."""
+    return isinstance(item, RawRecord) and _format_of(item.value, reading) in ("messages", "sharegpt", "alpaca")
+
+
+class Rereader:
+    """Reads a record whose text was changed as its data set's own records were read."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._turns = dataset.turns
+        answer = next((answer for answer, name in OF_ANSWER.items() if name == dataset.format), None)
+        tries = [Reading(dataset.format, dataset.mapping, own, answer) for own in (True, False)]
+        if dataset.mapping is not None and detect_format(DECODER.decode(dataset.samples[0].raw)) != "columns":
+            tries.reverse()  # the columns were mapped by hand
+        elif dataset.mapping is None and answer is None:
+            tries[1:1] = [Reading(dataset.format, None, True, one) for one in OF_ANSWER]
+        self._reading = next((reading for reading in tries if _reads_alike(dataset, reading)), tries[-1])
+
+    def parse(self, value: object) -> tuple[Message, ...]:
+        """The conversation of a decoded record.
+
+        Raises:
+            RecordError: it cannot be used.
+        """
+        return _messages(value, self._reading)
+
+    def __call__(self, raw: str, source: str, line: int) -> list[ParsedRecord] | RecordError:
+        """The rows of a record, one for each turn where each is one; or why it cannot be used."""
+        value = DECODER.decode(raw)
+        try:
+            whole = ParsedRecord(self.parse(value), raw, source, line)
+        except RecordError as error:
+            return error
+        every = self._turns == "every" and is_talk(RawRecord(source, line, raw, value), self._reading)
+        return answers(whole) if every else [whole]
+
+
+def _reads_alike(dataset: Dataset, reading: Reading) -> bool:
+    """Whether a reading gives the first rows as they are; the last row of a record is the whole of it."""
+    whole = {(one.source, one.line): one for one in dataset.samples[:DETECT_RECORDS]}
+    ahead = {(one.source, one.line) for one in dataset.samples[DETECT_RECORDS : DETECT_RECORDS + 1]}
+    for sample in (one for place, one in whole.items() if place not in ahead):
+        try:
+            if _messages(DECODER.decode(sample.raw), reading) != sample.messages:
+                return False
+        except RecordError:
+            return False
+    return True
+
+
+def answers(record: ParsedRecord) -> list[ParsedRecord]:
+    """A record for each assistant turn that says something, given all before it; the last is the record itself."""
+    turns = record.messages
+    ends = [
+        end
+        for end in range(1, len(turns) + 1)
+        if turns[end - 1].role == "assistant"
+        and turns[end - 1].content.strip()
+        and any(turn.role == "user" and turn.content.strip() for turn in turns[: end - 1])
+    ]
+    return [replace(record, messages=turns[:end]) for end in ends]
+
+
+def field_names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, Mapping) else []

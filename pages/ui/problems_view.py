@@ -1,0 +1,94 @@
+"""Records that were left out, by class: how many, why and what to do; the records of one; and mending all of them."""
+
+from collections import Counter
+from typing import get_args
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.display import inert
+from delift_core.remedies import can_mend
+from delift_core.samples import Dataset, Problem, ProblemKind
+from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.blocks import plain, shorten
+from pages.ui.health_view import SHOWN, mend_button
+
+TITLES: dict[ProblemKind, str] = {
+    "not-json": "Not JSON",
+    "not-an-object": "Not an object",
+    "unknown-format": "No known format",
+    "unknown-role": "Unknown role",
+    "empty-prompt": "No prompt",
+    "empty-response": "No answer",
+    "not-text": "A value is not text",
+    "no-assistant-turn": "No answer by the assistant",
+    "bad-encoding": "Broken characters",
+    "cut-short": "File without an end",
+    "no-choice": "Two answers, none chosen",
+    "other-answer": "The answer that was not asked for",
+    "left-out-by-choice": "Left out by choice",
+}
+
+
+def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
+    """The classes with their remedies; the selected one, at first the largest, with its records and what mends them."""
+    if not dataset.problems:
+        st.badge("Every record can be used", icon=":material/check:", color="green")
+        return
+    counts = Counter((problem.kind, problem.remedy) for problem in dataset.problems)
+    kinds = [kind for kind in get_args(ProblemKind) if any(kind == found for found, _ in counts)]
+    kinds.sort(key=lambda kind: -sum(count for (found, _), count in counts.items() if found == kind))
+    remedies = {
+        kind: max((count, remedy) for (found, remedy), count in counts.items() if found == kind)[1] for kind in kinds
+    }
+    by_kind = {kind: [problem for problem in dataset.problems if problem.kind == kind] for kind in kinds}
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Records": [len(by_kind[kind]) for kind in kinds],
+                "What": [TITLES[kind] for kind in kinds],
+                "What to do": [remedies[kind] for kind in kinds],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"problems_{record.id}",
+        alt="Classes of records that were left out; select one to see its records",
+    )
+    picked = event["selection"]["rows"]
+    kind = kinds[picked[0]] if picked and picked[0] < len(kinds) else kinds[0]
+    _records_of(by_kind[kind], f"{record.id}_{kind}", TITLES[kind])
+    mend_button(workspace, record, dataset, can_mend(kind), len(by_kind[kind]))
+
+
+def _records_of(problems: list[Problem], key: str, name: str) -> None:
+    """The records of one class; a selected one opens in full."""
+    st.markdown(f"**{name}**")
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Line": [problem.line for problem in problems[:SHOWN]],
+                "Field": [problem.field for problem in problems[:SHOWN]],
+                "Why": [problem.message for problem in problems[:SHOWN]],
+                "Record": [shorten(problem.excerpt, 120) for problem in problems[:SHOWN]],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"left_out_{key}",
+        alt="Records of the class, with their place and the reason; select one to read it in full",
+    )
+    if len(problems) > SHOWN:
+        st.caption(f"The first {SHOWN:,} of {len(problems):,}.")
+    picked = event["selection"]["rows"]
+    if picked and picked[0] < len(problems):
+        _drawer(problems[picked[0]])
+
+
+@st.dialog("Record that was left out", position="right", width="medium")
+def _drawer(problem: Problem) -> None:
+    st.caption(plain(f"{problem.source}, line {problem.line}" + (f", {problem.field}" if problem.field else "")))
+    st.text(inert(f"{problem.message}. {problem.remedy}"))
+    st.code(inert(problem.raw or problem.excerpt), language=None, wrap_lines=True)
