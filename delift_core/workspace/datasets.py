@@ -230,7 +230,7 @@ def _insert_dataset(
     mapping = dataset.mapping
     columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
     cursor.execute(
-        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES ({', '.join('?' * 16)})",
+        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             number,
             dataset_id,
