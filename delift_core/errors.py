@@ -31,3 +31,11 @@ class WorkspaceError(DeliftError):
 
 class ExportError(DeliftError):
     """A subset cannot be written, or a written one does not match its manifest."""
+
+
+class NotAllowed(DeliftError):
+    """The role of whoever asks does not reach; the message says which would."""
+
+
+class AccessError(DeliftError):
+    """What says who may come in cannot be read or understood."""

@@ -8,7 +8,7 @@ from delift_core.workspace import Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.composition_view import facets_of
-from pages.ui.edit_actions import announce, curator, edit_bar, history_view, say_what_was_done
+from pages.ui.edit_actions import announce, edit_bar, history_view, say_what_was_done
 from pages.ui.row_drawer import position_in_address, row_drawer
 from pages.ui.row_filter import ask_view
 from pages.ui.row_table import paged_table, row_facts
@@ -39,7 +39,7 @@ def card(label: str, number: str, chip: str, help: str | None = None) -> None:
 
 def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
     """Makes a new selection around the edits and goes on with it."""
-    again = reoptimise(workspace, curated, author=curator())
+    again = reoptimise(workspace, curated, author=workspace.actor.name)
     kept = len(np.intersect1d(again.selection.chosen, curated.subset.positions))
     announce(f"Chosen again around your edits: {kept:,} rows stayed", ":material/autorenew:")
     state.want_selection(again.id)

@@ -17,7 +17,10 @@ TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 
 
 def loader(workspace: Workspace) -> None:
-    """The ways in: a file, a path, a hub id, the sample project."""
+    """The ways in: a file, a path, a hub id, the sample project; for admins, since paths of this machine are read."""
+    if not workspace.actor.may("import"):
+        st.caption("Data sets are loaded by an admin.")
+        return
     with st.container(border=True):
         source = st.segmented_control(
             "Where are the rows?", ["Upload", "Path", "Hub", "Sample project"], default="Upload", required=True

@@ -34,7 +34,9 @@ def begin(curated: CuratedSelection, plan: Plan, mode: Mode) -> None:
 
 
 def actions(curated: CuratedSelection, plan: Plan, status: EvaluationStatus | None) -> None:
-    """The one button that makes sense now."""
+    """The one button that makes sense now, for those who may start jobs."""
+    if not current.workspace.actor.may("job"):
+        return
     if status is None:
         if st.button(
             "Measure the cost",
@@ -77,7 +79,7 @@ def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationS
     if status.state == "failed":
         st.error(plain(status.message), icon=":material/error:")
     elif status.active:
-        progress_view(job)
+        progress_view(current.workspace, job)
     elif status.state == "estimated":
         cost_view(status)
     elif status.state in ("cancelled", "interrupted"):

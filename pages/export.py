@@ -112,7 +112,13 @@ with clear_errors():
         written = current.workspace.exports.records(current.selection.id)
         latest = next((export for export in written if export.path == str(out.resolve())), None)
         weight = "secondary" if latest else "primary"
-        if st.button("Write the file", type=weight, icon=":material/save:", help="Later edits need writing again."):
+        if st.button(
+            "Write the file",
+            type=weight,
+            icon=":material/save:",
+            disabled=not current.workspace.actor.may("export"),
+            help="Later edits need writing again.",
+        ):
             export_selection(
                 current.workspace,
                 current.selection.id,
@@ -126,7 +132,7 @@ with clear_errors():
         if latest:
             downloads(latest)
             if Path(latest.path).exists():
-                publish_view(Path(latest.path))
+                publish_view(Path(latest.path), current.workspace.actor)
         st.header("Checks")
         checks_list(selection, format)
     with right:

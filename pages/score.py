@@ -51,7 +51,7 @@ def result_view(run: RunRecord) -> None:
 def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None) -> None:
     """The one button that makes sense now."""
     status = run.status if run else None
-    blocked = running(workspace) is not None
+    blocked = running(workspace) is not None or not workspace.actor.may("job")
     if status in ("cancelled", "interrupted", "failed"):
         if st.button("Continue", type="primary", icon=":material/resume:", disabled=blocked):
             begin(workspace, spec, placement, measure=False)

@@ -72,7 +72,8 @@ with clear_errors():
         if asked:
             suggestion += f", quotas by {asked[0].column.lower()}"
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
-        if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:"):
+        may_keep = current.workspace.actor.may("select")
+        if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
             kept = keep_selection(current.workspace, problem, selection, name=name)
             state.want_selection(kept.id)
             go_to("curate")

@@ -3,6 +3,7 @@
 import argparse
 import os
 
+from delift_core.access import local_user
 from delift_core.cli.terminal import Output, UsageError
 from delift_core.export.publish import push_to_hub, save_to_disk
 
@@ -19,11 +20,11 @@ def publish(arguments: argparse.Namespace) -> int:
     lines: list[str] = []
     document: dict[str, object] = {"file": str(arguments.file)}
     if arguments.folder is not None:
-        rows = save_to_disk(arguments.file, arguments.folder)
+        rows = save_to_disk(arguments.file, arguments.folder, actor=local_user())
         lines.append(f"{arguments.folder}: {rows:,} rows for datasets.load_from_disk")
         document |= {"folder": str(arguments.folder), "rows": rows}
     if arguments.hub:
-        address = push_to_hub(arguments.file, arguments.hub, token, private=not arguments.public)
+        address = push_to_hub(arguments.file, arguments.hub, token, actor=local_user(), private=not arguments.public)
         lines.append(f"{arguments.hub}: uploaded with manifest and card, {address}")
         document |= {"hub": arguments.hub, "commit": address}
     Output(arguments.json).show(lines, document)

@@ -87,7 +87,9 @@ def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mod
     Raises:
         SelectionError: a run is being scored or another evaluation goes on; they would fight over the machine.
         DataError: as `request_for`.
+        NotAllowed: the visitor is a viewer.
     """
+    workspace.require("job")
     for record in workspace.runs.records():
         if record.status == "running" and refresh(workspace, record.id)[1].active:
             raise SelectionError(f"run {record.id} is being scored; wait for it, or cancel it first")
@@ -98,6 +100,16 @@ def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mod
     job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
     job.start()
     return job
+
+
+def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
+    """Asks an evaluation's worker to stop; finished runs are kept.
+
+    Raises:
+        NotAllowed: the visitor is a viewer.
+    """
+    workspace.require("job")
+    job.cancel()
 
 
 def select_rows(problem: SelectionProblem, positions: Sequence[int]) -> Selection:

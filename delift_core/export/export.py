@@ -71,8 +71,10 @@ def export_selection(
     Raises:
         ExportError: the subset is empty, a row cannot be written in the format, `out` would overwrite an input or
             cannot be written. Nothing is written then.
+        NotAllowed: the visitor is a viewer.
         DeliftError: the selection or its run cannot be opened.
     """
+    workspace.require("export")
     curated = open_selection(workspace, selection_id, problem)
     samples = subset_samples(curated)
     if not samples:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from delift_core.access import Actor
 from delift_core.errors import ExportError
 from delift_core.export.card import card
 from delift_core.export.manifest import Manifest, manifest_path, read_manifest
@@ -16,18 +17,21 @@ from delift_core.hub import first_line
 from delift_core.sources import RawRecord, read_records
 
 
-def save_to_disk(out: Path, folder: Path) -> int:
+def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     """Writes the rows of an exported file as a folder for `datasets.load_from_disk`, and returns how many there are.
 
     Args:
         out: the file, JSON lines, Parquet or CSV.
         folder: to be made; it must not exist, or be empty.
+        actor: who asks for it.
 
     Raises:
+        NotAllowed: they are a viewer.
         ExportError: the folder holds something, the rows do not fit a table, or a file cannot be read or written.
     """
     from datasets import Dataset
 
+    actor.require("export")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder} exists and holds something; give the name of a new folder")
     records = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
@@ -44,7 +48,7 @@ def save_to_disk(out: Path, folder: Path) -> int:
     return len(made)
 
 
-def push_to_hub(out: Path, repo_id: str, token: str, *, private: bool = True) -> str:
+def push_to_hub(out: Path, repo_id: str, token: str, *, actor: Actor, private: bool = True) -> str:
     """Uploads an exported file with its manifest and a card that names it, and returns the address of the commit.
 
     The upload makes the repository where there is none. Paths of this machine are taken out of the manifest.
@@ -52,15 +56,18 @@ def push_to_hub(out: Path, repo_id: str, token: str, *, private: bool = True) ->
     Args:
         repo_id: as owner/name.
         token: with the right to write; sent to the hub and to nothing else.
+        actor: who asks for it.
         private: for a repository that is made now.
 
     Raises:
+        NotAllowed: they are a viewer.
         ExportError: no token, the file has no manifest, or the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
 
+    actor.require("export")
     if not token.strip():
         raise ExportError("a token with the right to write is needed; make one in the hub's settings")
     manifest = read_manifest(manifest_path(out))

@@ -168,7 +168,9 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
 
     Raises:
         ScoringError: another run is being scored; the worker processes would fight over the machine.
+        NotAllowed: the visitor is a viewer.
     """
+    workspace.require("job")
     for other in workspace.runs.records():
         if other.status == "running" and refresh(workspace, other.id)[1].active:
             raise ScoringError(f"run {other.id} is being scored; wait for it, or cancel it first")
@@ -192,6 +194,7 @@ def run_here(
     Raises:
         DeliftError: as `carry_out`.
     """
+    workspace.require("job")
     record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
     request, conversations = _request(workspace, spec, "score", placement)
     job = JobFolder(workspace.jobs_folder / record.id)
@@ -234,8 +237,10 @@ def cancel(workspace: Workspace, run_id: str) -> None:
     """Asks a run's worker to stop; finished blocks stay.
 
     Raises:
+        NotAllowed: the visitor is a viewer.
         WorkspaceError: there is no such run.
     """
+    workspace.require("job")
     JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
 
 

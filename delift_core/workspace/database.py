@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from delift_core.access import Actor, Operation, local_user
 from delift_core.errors import WorkspaceError
 from delift_core.processes import describe_process
 from delift_core.workspace.schema import migrate
@@ -31,10 +32,13 @@ _MAX_THREADS = 4
 
 
 class Database:
-    """An open DuckDB file, safe to use from many threads of this process."""
+    """An open DuckDB file, safe to use from many threads of this process; its owner may do everything with it."""
+
+    actor: Actor
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection, clock: Callable[[], datetime]) -> None:
         self.path = path
+        self.actor = local_user()
         self._connection = connection
         self._clock = clock
         self._writer = threading.Lock()
@@ -49,13 +53,21 @@ class Database:
             yield cursor
 
     @contextmanager
-    def write(self) -> Iterator[Cursor]:
+    def write(self, operation: Operation) -> Iterator[Cursor]:
         """A cursor in a transaction that commits at the end and rolls back on any exception; one at a time.
 
         Do not nest: a second `write` in the same thread would wait for itself.
+
+        Args:
+            operation: what is written; see `ActorDatabase`.
         """
+        self.actor.require(operation)
         with self._writer, self._transaction("BEGIN TRANSACTION") as cursor:
             yield cursor
+
+    def signed(self, author: str) -> str:
+        """Whose name stands under an edit: of the owner, who also writes down what others did, whom they say."""
+        return author
 
     def checkpoint(self) -> None:
         """Puts the log of writes into the file."""
@@ -138,6 +150,47 @@ class Database:
                 f"workspace {self.path.parent} is damaged on disk ({_first_line(error)}): stop, and restore its last "
                 "backup to another folder"
             ) from error
+
+
+class ActorDatabase(Database):
+    """The same open file as one visitor may use it: what they write needs their role and bears their name."""
+
+    def __init__(self, database: Database, actor: Actor) -> None:
+        self.path = database.path
+        self.actor = actor
+        self._database = database
+
+    @contextmanager
+    def read(self) -> Iterator[Cursor]:
+        """As the owner's."""
+        with self._database.read() as cursor:
+            yield cursor
+
+    @contextmanager
+    def write(self, operation: Operation) -> Iterator[Cursor]:
+        """As the owner's.
+
+        Raises:
+            NotAllowed: the role does not reach for the operation; nothing is written.
+        """
+        self.actor.require(operation)
+        with self._database.write(operation) as cursor:
+            yield cursor
+
+    def signed(self, author: str) -> str:
+        """The visitor's own name, whatever is said."""
+        return self.actor.name
+
+    def checkpoint(self) -> None:
+        """As the owner's; changes nothing that can be seen."""
+        self._database.checkpoint()
+
+    def now(self) -> datetime:
+        """As the owner's."""
+        return self._database.now()
+
+    def close(self) -> None:
+        """Does nothing: others use the file as well."""
 
 
 def connect(path: Path, writable: Path, clock: Callable[[], datetime]) -> Database:

@@ -64,7 +64,7 @@ class DatasetStore:
             WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
         """
         dataset_id = f"{role}-{_digest(dataset)[:12]}"
-        with self._database.write() as cursor:
+        with self._database.write("import") as cursor:
             if _find(cursor, dataset_id) is None:
                 number = next_number(cursor, "dataset_numbers")
                 _insert_dataset(cursor, dataset_id, number, dataset, role, origin, sha256, self._database)
@@ -179,7 +179,7 @@ class DatasetStore:
             WorkspaceError: there is none with this id, or the name is blank.
         """
         name = required_name(name, "data set")
-        with self._database.write() as cursor:
+        with self._database.write("import") as cursor:
             cursor.execute("UPDATE datasets SET name = ? WHERE id = ?", [name, dataset_id])
             return _get(cursor, dataset_id)
 
@@ -189,7 +189,7 @@ class DatasetStore:
         Raises:
             WorkspaceError: there is none with this id, or a run refers to it.
         """
-        with self._database.write() as cursor:
+        with self._database.write("delete") as cursor:
             name = _get(cursor, dataset_id).name
             runs = cursor.execute(
                 "SELECT id FROM runs WHERE ? IN (pool_id, target_id, existing_id) ORDER BY number", [dataset_id]

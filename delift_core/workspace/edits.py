@@ -49,7 +49,7 @@ class EditLog:
             action: "keep" or "drop" whatever the optimiser chose; "reset" gives the decision back to it. "tag" and
                 "untag" put a tag on rows and take it off; "note" and "text" say or take back a note, a new text.
             sample_ids: ids of samples of the selection's pool, at least one; repeats count once.
-            author: who.
+            author: who; a visitor's edits bear the visitor's name, whatever is said.
             why: the reason, may be empty.
             detail: the tag, the note, or the record with the new text.
 
@@ -64,7 +64,7 @@ class EditLog:
         ids = list(dict.fromkeys(sample_ids))
         if not ids:
             raise WorkspaceError(f"edit {action!r} on selection {selection_id} names no sample: choose at least one")
-        with self._database.write() as cursor:
+        with self._database.write("edit") as cursor:
             _require_selection(cursor, selection_id)
             _require_in_pool(cursor, selection_id, ids)
             _move(cursor, selection_id, "undone", "discarded")
@@ -73,9 +73,10 @@ class EditLog:
             )
             assert row is not None  # an aggregate without GROUP BY has one row
             number = int(row[0])
+            signed, now = self._database.signed(author), self._database.now()
             cursor.execute(
                 f"INSERT INTO edits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'applied', ?, '')",
-                [selection_id, number, action, ids, author, why, self._database.now(), detail.strip()],
+                [selection_id, number, action, ids, signed, why, now, detail.strip()],
             )
         return number
 
@@ -163,7 +164,7 @@ class EditLog:
         return tuple(_edit(row) for row in rows)
 
     def _step(self, selection_id: str, which: str, before: EditState, after: EditState, author: str) -> Edit | None:
-        with self._database.write() as cursor:
+        with self._database.write("edit") as cursor:
             _require_selection(cursor, selection_id)
             row = fetch_one(
                 cursor,
@@ -174,7 +175,8 @@ class EditLog:
                 return None
             _move(cursor, selection_id, before, after, row[0])
             cursor.execute(
-                "UPDATE edits SET moved_by = ? WHERE selection_id = ? AND number = ?", [author, selection_id, row[0]]
+                "UPDATE edits SET moved_by = ? WHERE selection_id = ? AND number = ?",
+                [self._database.signed(author), selection_id, row[0]],
             )
             moved = fetch_one(
                 cursor, f"SELECT {_COLUMNS} FROM edits WHERE selection_id = ? AND number = ?", [selection_id, row[0]]

@@ -25,7 +25,7 @@ class ExportLog:
         Raises:
             WorkspaceError: there is no such selection.
         """
-        with self._database.write() as cursor:
+        with self._database.write("export") as cursor:
             if fetch_one(cursor, "SELECT 1 FROM selections WHERE id = ?", [selection_id]) is None:
                 raise missing("selection", selection_id)
             number = next_number(cursor, "export_numbers")

@@ -22,7 +22,7 @@ class FilterStore:
             WorkspaceError: there is no such data set, or the name is blank.
         """
         name = required_name(name, "filter")
-        with self._database.write() as cursor:
+        with self._database.write("filter") as cursor:
             if fetch_one(cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]) is None:
                 raise missing("data set", dataset_id)
             cursor.execute(
@@ -44,7 +44,7 @@ class FilterStore:
         Raises:
             WorkspaceError: there is none with this name.
         """
-        with self._database.write() as cursor:
+        with self._database.write("filter") as cursor:
             rows = cursor.execute(
                 "DELETE FROM filters WHERE dataset_id = ? AND name = ? RETURNING name", [dataset_id, name]
             )

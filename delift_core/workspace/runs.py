@@ -36,7 +36,7 @@ class RunStore:
         Raises:
             WorkspaceError: a data set of the spec is not in the workspace.
         """
-        with self._database.write() as cursor:
+        with self._database.write("job") as cursor:
             for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
                 if dataset_id is not None and not fetch_one(
                     cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]
@@ -85,7 +85,7 @@ class RunStore:
             WorkspaceError: there is no run with this id.
         """
         unfinished = status in ("queued", "running")
-        with self._database.write() as cursor:
+        with self._database.write("observe") as cursor:
             cursor.execute(
                 """UPDATE runs SET status = ?, finished_at = CASE WHEN ? THEN NULL ELSE coalesce(finished_at, ?) END,
                     message = coalesce(?, message), context_key = coalesce(?, context_key),
@@ -112,7 +112,7 @@ class RunStore:
         Raises:
             WorkspaceError: there is none with this id, or a selection was made from it.
         """
-        with self._database.write() as cursor:
+        with self._database.write("delete") as cursor:
             _get(cursor, run_id)
             rows = cursor.execute("SELECT name FROM selections WHERE run_id = ? ORDER BY number", [run_id]).fetchall()
             if rows:

@@ -59,7 +59,7 @@ class SelectionStore:
             WorkspaceError: there is no such run, or the name is blank.
         """
         name = required_name(name, "selection")
-        with self._database.write() as cursor:
+        with self._database.write("select") as cursor:
             if fetch_one(cursor, "SELECT 1 FROM runs WHERE id = ?", [run_id]) is None:
                 raise missing("run", run_id)
             number = next_number(cursor, "selection_numbers")
@@ -96,7 +96,7 @@ class SelectionStore:
             WorkspaceError: there is none with this id, or the name is blank.
         """
         name = required_name(name, "selection")
-        with self._database.write() as cursor:
+        with self._database.write("select") as cursor:
             rows = cursor.execute("UPDATE selections SET name = ? WHERE id = ? RETURNING id", [name, selection_id])
             if not rows.fetchall():
                 raise missing("selection", selection_id)
@@ -107,7 +107,7 @@ class SelectionStore:
         Raises:
             WorkspaceError: there is none with this id.
         """
-        with self._database.write() as cursor:
+        with self._database.write("delete") as cursor:
             rows = cursor.execute("DELETE FROM selections WHERE id = ? RETURNING id", [selection_id])
             if not rows.fetchall():
                 raise missing("selection", selection_id)

@@ -17,5 +17,5 @@ class SettingStore:
 
     def set(self, key: str, value: str) -> None:
         """Puts a text under a key, in place of any that was there."""
-        with self._database.write() as cursor:
+        with self._database.write("upkeep") as cursor:
             cursor.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [key, value])

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from delift_core.access import Actor, Operation
 from delift_core.errors import WorkspaceError
-from delift_core.workspace.database import Database, connect
+from delift_core.workspace.database import ActorDatabase, Database, connect
 from delift_core.workspace.datasets import DatasetStore
 from delift_core.workspace.edits import EditLog
 from delift_core.workspace.exports import ExportLog
@@ -72,6 +73,23 @@ class Workspace:
         """
         folder = _make_folders(folder)
         return cls(folder, connect(folder / DATABASE_NAME, folder / "exports", clock))
+
+    @property
+    def actor(self) -> Actor:
+        """In whose name this is used."""
+        return self._database.actor
+
+    def acting_as(self, actor: Actor) -> "Workspace":
+        """The same open workspace as somebody else may use it; the one who opened it closes it."""
+        return Workspace(self.folder, ActorDatabase(self._database, actor))
+
+    def require(self, operation: Operation) -> None:
+        """For what is done with files rather than the database.
+
+        Raises:
+            NotAllowed: the role of the actor does not reach.
+        """
+        self.actor.require(operation)
 
     def checkpoint(self) -> None:
         """Puts everything written so far into the one database file."""

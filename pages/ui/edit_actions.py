@@ -4,7 +4,6 @@ The buttons write to the log of a selection in callbacks, which run before the p
 shows the result, and says at its end what was done.
 """
 
-import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -40,14 +39,6 @@ _NOUNS: dict[EditAction, str] = {
     "note": "noting",
     "text": "the text of",
 }
-
-
-def curator() -> str:
-    """Who edits: the user of this machine, or "curator" where it has no name for them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return "curator"
 
 
 def rows_in_words(count: int) -> str:
@@ -101,7 +92,7 @@ def edit_rows(
             selection_id,
             action,
             sample_ids,
-            author=curator(),
+            author=workspace.actor.name,
             why=said.get(f"{place}_why", ""),
             detail=said.get(f"{place}_{field}", ""),
         )
@@ -115,7 +106,7 @@ def ask_marks(
     workspace: Workspace, selection_id: str, sample_ids: Sequence[str], tags: Sequence[str], place: str
 ) -> None:
     """Fields for a reason, a tag and a note of rows, with the buttons that put them there."""
-    none = not sample_ids
+    none = not sample_ids or not workspace.actor.may("edit")
     st.text_input("Why", key=f"{place}_why", placeholder="Recorded with the next edit", help="The reason; may be empty")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
@@ -149,13 +140,13 @@ def ask_marks(
 def undo_edit(workspace: Workspace, selection_id: str) -> None:
     """Takes back the last edit."""
     with _refusals():
-        _say("Took back", workspace.edits.undo(selection_id, author=curator()), ":material/undo:")
+        _say("Took back", workspace.edits.undo(selection_id, author=workspace.actor.name), ":material/undo:")
 
 
 def redo_edit(workspace: Workspace, selection_id: str) -> None:
     """Applies again what was undone last."""
     with _refusals():
-        _say("Did again", workspace.edits.redo(selection_id, author=curator()), ":material/redo:")
+        _say("Did again", workspace.edits.redo(selection_id, author=workspace.actor.name), ":material/redo:")
 
 
 def _say(done: str, edit: Edit | None, icon: str) -> None:
@@ -172,7 +163,8 @@ def edit_bar(
         tags: to offer.
         quiet: a row is open above the page, and the keys are its own.
     """
-    none = not sample_ids
+    may_edit = workspace.actor.may("edit")
+    none = not sample_ids or not may_edit
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.markdown(f"**{rows_in_words(len(sample_ids))}** selected", width="stretch")
         st.button(
@@ -199,7 +191,7 @@ def edit_bar(
         wanted = st.button(
             "Re-optimise",
             shortcut=None if quiet else "A",
-            disabled=not workspace.edits.overrides(selection_id),
+            disabled=not may_edit or not workspace.edits.overrides(selection_id),
             help="Choose the other rows anew around what you kept and dropped, as a new selection",
         )
         step_buttons(workspace, selection_id, "bar", quiet=quiet)
@@ -208,11 +200,12 @@ def edit_bar(
 
 def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: bool = False) -> None:
     """Undo and redo."""
+    may_edit = workspace.actor.may("edit")
     st.button(
         "Undo",
         key=f"{place}_undo",
         shortcut=None if quiet else "U",
-        disabled=not workspace.edits.can_undo(selection_id),
+        disabled=not may_edit or not workspace.edits.can_undo(selection_id),
         help="Take back the last edit",
         on_click=undo_edit,
         args=(workspace, selection_id),
@@ -221,7 +214,7 @@ def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: 
         "Redo",
         key=f"{place}_redo",
         shortcut=None if quiet else "Y",
-        disabled=not workspace.edits.can_redo(selection_id),
+        disabled=not may_edit or not workspace.edits.can_redo(selection_id),
         help="Apply again what was undone last",
         on_click=redo_edit,
         args=(workspace, selection_id),

@@ -4,9 +4,11 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
+from delift_core.evaluation.of_selection import cancel
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
 from delift_core.figures.evaluation import alt_gap_chart, gap_chart
-from pages.ui.blocks import chart, duration, plain
+from delift_core.workspace import Workspace
+from pages.ui.blocks import chart, clear_errors, duration, plain
 from pages.ui.evaluation_form import arm_title
 
 SHOWN = 20
@@ -23,7 +25,7 @@ def cost_view(status: EvaluationStatus) -> None:
 
 
 @st.fragment(run_every=2.0)
-def progress_view(job: EvaluationFolder) -> None:
+def progress_view(workspace: Workspace, job: EvaluationFolder) -> None:
     """The bar, the last word, the time left, and Cancel; the whole page follows once it has ended."""
     status = job.status()
     if not status.active:
@@ -32,8 +34,9 @@ def progress_view(job: EvaluationFolder) -> None:
     st.progress(min(status.share, 1.0), text=f"{plain(status.message) or 'Starting'}{left}")
     st.caption("It goes on when you leave this page or close the browser.")
     if st.button("Cancel", icon=":material/stop_circle:", help="Runs that are finished are kept."):
-        job.cancel()
-        st.toast("Stopping; finished runs are kept.", icon=":material/stop_circle:")
+        with clear_errors():
+            cancel(workspace, job)
+            st.toast("Stopping; finished runs are kept.", icon=":material/stop_circle:")
 
 
 def report_view(report: EvaluationReport) -> None:

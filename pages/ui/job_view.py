@@ -5,7 +5,7 @@ import streamlit as st
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import cancel
 from delift_core.workspace import Workspace
-from pages.ui.blocks import duration, plain, size, state_words
+from pages.ui.blocks import clear_errors, duration, plain, size, state_words
 
 
 def cost_view(status: JobStatus) -> None:
@@ -57,5 +57,6 @@ def progress_view(workspace: Workspace, run_id: str) -> None:
         )
     st.caption("The run goes on when you leave this page or close the browser.")
     if st.button("Cancel", icon=":material/stop_circle:", help="Everything scored so far is kept."):
-        cancel(workspace, run_id)
-        st.toast("Stopping; finished blocks are kept.", icon=":material/stop_circle:")
+        with clear_errors():
+            cancel(workspace, run_id)
+            st.toast("Stopping; finished blocks are kept.", icon=":material/stop_circle:")

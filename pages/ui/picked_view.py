@@ -12,7 +12,7 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
-from pages.ui.edit_actions import announce, curator, edit_rows, rows_in_words, step_buttons
+from pages.ui.edit_actions import announce, edit_rows, rows_in_words, step_buttons
 from pages.ui.navigation import page_path
 from pages.ui.picks import clear_picks, pick, picked_positions
 from pages.ui.sample_view import turns
@@ -99,12 +99,12 @@ def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int
 
 
 def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
-    selection_id = curated.record.id
+    selection_id, none = curated.record.id, not ids or not workspace.actor.may("edit")
     with st.container(horizontal=True):
         st.button(
             "Keep",
             shortcut="K",
-            disabled=not ids,
+            disabled=none,
             key="map_keep",
             help="Put the picked rows of the pool into the subset",
             on_click=edit_rows,
@@ -113,14 +113,14 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
         st.button(
             "Drop",
             shortcut="D",
-            disabled=not ids,
+            disabled=none,
             key="map_drop",
             help="Take the picked rows of the pool out of the subset",
             on_click=edit_rows,
             args=(workspace, selection_id, "drop", ids),
         )
         step_buttons(workspace, selection_id, "map")
-        with st.popover("Tag", icon=":material/sell:", disabled=not ids, help="Put a tag on the picked rows"):
+        with st.popover("Tag", icon=":material/sell:", disabled=none, help="Put a tag on the picked rows"):
             st.text_input("Tag", key=_TAG, placeholder="to check", max_chars=60)
             st.button("Put on", key="map_tag", on_click=_tag, args=(workspace, selection_id, ids))
     st.caption(
@@ -131,7 +131,7 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
 def _tag(workspace: Workspace, selection_id: str, ids: list[str]) -> None:
     with clear_errors():
         tag = (st.session_state[_TAG] or "").strip()
-        workspace.edits.apply(selection_id, "tag", ids, author=curator(), detail=tag)
+        workspace.edits.apply(selection_id, "tag", ids, author=workspace.actor.name, detail=tag)
         st.session_state[_TAG] = ""
         announce(f"Tagged: {rows_in_words(len(ids))}", ":material/sell:")
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from delift_core.access import Actor
 from delift_core.export.publish import push_to_hub, save_to_disk
 from pages.ui.blocks import clear_errors, plain
 
 
-def publish_view(out: Path) -> None:
+def publish_view(out: Path, actor: Actor) -> None:
     """A button for the folder, and a form for the hub; the token leaves the form with its submission."""
     with st.expander("Publish", icon=":material/cloud_upload:", type="compact"):
         folder = out.with_name(f"{out.stem}.dataset")
@@ -16,7 +17,7 @@ def publish_view(out: Path) -> None:
             st.caption(plain(f"{folder} is there; datasets.load_from_disk reads it."))
         elif st.button("Save for datasets.load_from_disk", icon=":material/folder:", help=plain(str(folder))):
             with clear_errors():
-                rows = save_to_disk(out, folder)
+                rows = save_to_disk(out, folder, actor=actor)
                 st.toast(plain(f"{folder.name}: {rows:,} rows"), icon=":material/check_circle:")
                 st.rerun()
         with st.form("push", clear_on_submit=True, border=False):
@@ -26,5 +27,5 @@ def publish_view(out: Path) -> None:
             pressed = st.form_submit_button("Push to the hub", icon=":material/cloud_upload:")
         if pressed:
             with clear_errors(), st.spinner("Uploading…"):
-                address = push_to_hub(out, repo.strip(), token, private=not public)
+                address = push_to_hub(out, repo.strip(), token, actor=actor, private=not public)
                 st.success(plain(f"{repo.strip()} is uploaded: {address}"), icon=":material/check_circle:")

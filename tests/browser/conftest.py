@@ -50,6 +50,8 @@ class AppServer:
 
     workspace: Path
     port: int
+    options: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -65,7 +67,8 @@ class AppServer:
     def start(self) -> None:
         """Begins it, and waits until it answers."""
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-        command += ["--server.address", "127.0.0.1", "--server.port", str(self.port)]
+        command += ["--server.address", self.address, "--server.port", str(self.port)]
+        command += self.options
         environment = {**os.environ, "DELIFT_WORKSPACE": str(self.workspace), "PYTHONUNBUFFERED": "1"}
         environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
         with self.log.open("ab") as sink:
@@ -105,7 +108,7 @@ def server_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def app_server(server_workspace: Path) -> Iterator[AppServer]:
     """The app on a free port with a workspace, shared by the tests of one module."""
-    server = AppServer(server_workspace, _free_port())
+    server = AppServer(server_workspace, free_port())
     try:
         server.start()
         yield server
@@ -191,7 +194,7 @@ def screenshot(
     return take
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

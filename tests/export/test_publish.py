@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from delift_core.access import Actor
 from delift_core.cli import main
 from delift_core.errors import ExportError
 from delift_core.export import export_selection
 from delift_core.export.publish import push_to_hub, save_to_disk
 from tests.export.scored import Scored
 
+ME = Actor("me", "admin")
 TOKEN = "hf_" + "x" * 20
 
 
@@ -81,16 +83,16 @@ def test_a_folder_is_loaded_with_every_row(eight: Scored, tmp_path: Path, name: 
 
     out, folder = tmp_path / name, tmp_path / "saved"
     export_selection(eight.workspace, eight.selection_id, out, format=format)
-    assert save_to_disk(out, folder) == 3 == len(load_from_disk(str(folder)))
+    assert save_to_disk(out, folder, actor=ME) == 3 == len(load_from_disk(str(folder)))
     with pytest.raises(ExportError, match="holds something"):
-        save_to_disk(out, folder)
+        save_to_disk(out, folder, actor=ME)
 
 
 def test_rows_of_several_types_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text('[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]\n')
     with pytest.raises(ExportError, match="not objects"):
-        save_to_disk(out, tmp_path / "saved")
+        save_to_disk(out, tmp_path / "saved", actor=ME)
 
 
 def test_an_upload_sends_file_manifest_and_card(eight: Scored, tmp_path: Path, hub: type[Hub]) -> None:
@@ -98,7 +100,7 @@ def test_an_upload_sends_file_manifest_and_card(eight: Scored, tmp_path: Path, h
 
     out = tmp_path / "out.jsonl"
     export_selection(eight.workspace, eight.selection_id, out)
-    assert push_to_hub(out, "o/n", f" {TOKEN} ").endswith("/commit/1")
+    assert push_to_hub(out, "o/n", f" {TOKEN} ", actor=ME).endswith("/commit/1")
     assert all(authorization == f"Bearer {TOKEN}" for _, authorization, _ in hub.seen)
     (commit,) = [body for path, _, body in hub.seen if "commit" in path]
     values = [json.loads(line)["value"] for line in commit.splitlines() if '"file"' in line]
@@ -113,11 +115,11 @@ def test_a_refusal_names_no_token(eight: Scored, tmp_path: Path, hub: type[Hub])
     export_selection(eight.workspace, eight.selection_id, out)
     hub.refuse = True
     with pytest.raises(ExportError, match="o/n was not uploaded") as refused:
-        push_to_hub(out, "o/n", TOKEN)
+        push_to_hub(out, "o/n", TOKEN, actor=ME)
     assert TOKEN not in str(refused.value)
     for repo, token, words in (("o/n", " ", "token"), ("a/b/c", TOKEN, "not a hub id")):
         with pytest.raises(ExportError, match=words):
-            push_to_hub(out, repo, token)
+            push_to_hub(out, repo, token, actor=ME)
 
 
 def test_the_command_needs_a_place_and_a_token(
