@@ -17,7 +17,7 @@ from datasketch import MinHash, MinHashLSH
 
 from delift_core.samples import Sample, by_record
 
-CopyKind = Literal["exact", "near"]
+CopyKind = Literal["exact", "near", "semantic"]  # the last: see `semantic`
 Side = Literal["row", "prompt"]
 NEAR = 0.8
 ALIKE_ANSWERS = 0.5  # a near copy's answer may be worded more freely than the row as a whole

@@ -4,13 +4,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from delift_core.cli.inputs import load_source
-from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_groups, overlaps
+from delift_core.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
 from delift_core.health import Health, HealthKind, health
 from delift_core.remedies import MEND_WORDS, can_mend
 from delift_core.samples import Dataset, Sample
+from delift_core.semantic import semantic_groups, semantic_overlaps
 
 QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only
 NAMED_LINES = 8
+_KIND_WORDS: dict[CopyKind, str] = {
+    "exact": "exact",
+    "near": "{share:.0%} alike",
+    "semantic": "in other words, {share:.2f} alike",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,7 @@ class Look:
         """For people."""
         mix = ", ".join(f"{one.rows:,} {one.format or 'mapped'}" for one in self.health.formats)
         copies = copies_of(self.groups)
-        kind = "exact copies" if self.near >= 1 else f"copies (from {self.near:.0%} alike)"
+        kind = "exact copies" if self.near >= 1 else f"copies (from {self.near:.0%} alike, or in other words)"
         lines = [f"formats: {mix}"] if len(self.health.formats) > 1 else []
         for one in self.health.findings:
             words = one.words
@@ -39,11 +45,17 @@ class Look:
         lines.append(f"copies: {len(copies):,} rows are {kind} of {len(self.groups):,} others")
         for group in self.groups[:NAMED_LINES]:
             kept = self.samples[group.kept].line
-            alike = f"{group.similarity:.0%} alike" if group.kind == "near" else "exact"
+            alike = _KIND_WORDS[group.kind].format(share=group.similarity)
             lines.append(f"  keep line {kept}, {group.reason}; its copies: {self._named(group.copies)} ({alike})")
         if self.others is not None:
             shared = self._named([one.position for one in self.overlaps])
             lines.append(f"shared: {len(self.overlaps):,} rows have a prompt that the other set holds too ({shared})")
+            told = [one for one in self.overlaps if one.kind == "semantic"]
+            if told:
+                named = self._named([one.position for one in told])
+                lines.append(
+                    f"  of them {len(told):,} say the same in other words ({named}): read them before you decide"
+                )
         return lines
 
     def document(self) -> dict[str, object]:
@@ -104,10 +116,16 @@ def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
     """Looks through a data set.
 
     Args:
-        near: see `copy_groups`; None takes what is quick enough for its size.
+        near: see `copy_groups`; None takes what is quick enough for its size. Below 1, rows of one meaning are looked
+            for as well.
         against: file or hub data set to compare with.
     """
     share = near if near is not None else NEAR if len(dataset) <= QUICK_ROWS else 1.0
     others = load_source(against, None).dataset.samples if against else None
     shared = overlaps(dataset.samples, others, share) if others is not None else ()
-    return Look(dataset.samples, health(dataset.samples), share, copy_groups(dataset.samples, share), others, shared)
+    groups = copy_groups(dataset.samples, share)
+    if share < 1:
+        groups += semantic_groups(dataset.samples, groups)
+        known = {one.position for one in shared}
+        shared += semantic_overlaps(dataset.samples, others or (), known)
+    return Look(dataset.samples, health(dataset.samples), share, groups, others, shared)

@@ -6,16 +6,18 @@ from typing import NoReturn
 import pandas as pd
 import streamlit as st
 
-from delift_core.duplicates import NEAR, CopyGroup, Overlap, copies_of, copy_groups, overlaps
+from delift_core.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
 from delift_core.health import Health, health
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out, mend
 from delift_core.samples import Dataset, Mendable, Sample
+from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, plain, shorten
 from pages.ui.sample_view import samples_table
 
 QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
 SHOWN = 500
+KIND_WORDS: dict[CopyKind, str] = {"exact": "the same", "near": "nearly the same", "semantic": "in other words"}
 
 
 def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -58,23 +60,57 @@ def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     """Groups of copies with the row to keep, and rows whose prompt another set of the workspace holds."""
     wanted = st.session_state.get(f"near_{record.id}", False) or len(dataset) <= QUICK_ROWS
     groups = _groups(dataset.content_hash, dataset.samples, wanted)
-    if not wanted and st.button(f"Look for near copies among {len(dataset):,} rows", icon=":material/search:"):
+    if not wanted and st.button(
+        f"Look for near and reworded copies among {len(dataset):,} rows", icon=":material/search:"
+    ):
         st.session_state[f"near_{record.id}"] = True
         st.rerun()
-    copies = copies_of(groups)
-    if groups:
-        st.caption(f"{len(copies):,} rows are copies of {len(groups):,} others.")
-        st.dataframe(
-            _groups_table(dataset.samples, groups),
-            hide_index=True,
-            alt="Groups of copies: the line to keep, why, the other lines and how alike they are",
-        )
-        _leave_out_button(workspace, record, dataset, copies, "Copy of a row that is kept")
-    else:
-        words = f"No two rows are {NEAR:.0%} alike in their letters" if wanted else "No row stands twice"
-        st.badge(words, icon=":material/check:", color="green")
+    _copies_of_kinds(workspace, record, dataset, [one for one in groups if one.kind != "semantic"], wanted)
+    if wanted:
+        _reworded(workspace, record, dataset, [one for one in groups if one.kind == "semantic"])
     if record.role == "pool":
         _contamination(workspace, record, dataset)
+
+
+def _copies_of_kinds(
+    workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup], near: bool
+) -> None:
+    """Exact and near copies."""
+    copies = copies_of(groups)
+    if not groups:
+        words = f"No two rows are {NEAR:.0%} alike in their letters" if near else "No row stands twice"
+        st.badge(words, icon=":material/check:", color="green")
+        return
+    st.caption(f"{len(copies):,} rows are copies of {len(groups):,} others.")
+    st.dataframe(
+        _groups_table(dataset.samples, groups),
+        hide_index=True,
+        alt="Groups of copies: the line to keep, why, the other lines and how alike they are",
+    )
+    _leave_out_button(workspace, record, dataset, copies, "Copy of a row that is kept")
+
+
+def _reworded(workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup]) -> None:
+    """Rows that say the same in other words; one group opens side by side."""
+    st.markdown("**In other words**")
+    if not groups:
+        st.badge("No two rows say the same", icon=":material/check:", color="green")
+        return
+    st.caption("By the meaning of their words, the numbers being the same: read them before you decide.")
+    event = st.dataframe(
+        _groups_table(dataset.samples, groups),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"reworded_{record.id}",
+        alt="Groups of rows that say the same in other words; select one to read its rows",
+    )
+    picked = event["selection"]["rows"]
+    if picked and picked[0] < len(groups):
+        group = groups[picked[0]]
+        rows = [dataset.samples[at] for at in (group.kept, *group.copies)]
+        samples_table(rows, key=f"reworded_rows_{record.id}_{group.kept}", alt="Rows of the group")
+    _leave_out_button(workspace, record, dataset, copies_of(groups), "Says the same as a row that is kept")
 
 
 def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -160,8 +196,10 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
         {
             "Line": [pool[one.position].line for one in shown],
             "Its line": [others[one.other].line for one in shown],
+            "How": [KIND_WORDS[one.kind] for one in shown],
             "Alike": [f"{one.similarity:.0%}" for one in shown],
             "Prompt": [shorten(pool[one.position].prompt, 120) for one in shown],
+            "Its prompt": [shorten(others[one.other].prompt, 120) for one in shown],
         }
     )
 
@@ -174,11 +212,15 @@ def _health(content_hash: str, _samples: Sequence[Sample]) -> Health:
 
 @st.cache_data(max_entries=16, show_spinner="Looking for copies…")
 def _groups(content_hash: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
-    return copy_groups(_samples) if near else copy_groups(_samples, near=1)
+    if not near:
+        return copy_groups(_samples, near=1)
+    groups = copy_groups(_samples)
+    return (*groups, *semantic_groups(_samples, groups))
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing with the other sets…")
 def _overlaps(
     pool_hash: str, other_hash: str, _pool: Sequence[Sample], _others: Sequence[Sample]
 ) -> tuple[Overlap, ...]:
-    return overlaps(_pool, _others)
+    found = overlaps(_pool, _others)
+    return (*found, *semantic_overlaps(_pool, _others, {one.position for one in found}))

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.sources import RawRecord
 from tests.pages.test_way import assert_calm, open_app, press
+from tests.test_semantic import SAME
 from tests.tiny_models import save_model
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
@@ -119,3 +120,18 @@ def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path)
     assert_calm(app)
     assert any("1 records mended, 3 rows" in message.value for message in app.success)
     assert list(frame(app, "Role", "Left out")["Rows"]) == [3, 2]
+
+
+def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Path) -> None:
+    (first, second), (third, fourth), *_ = SAME
+    app = open_app("data")
+    load(app, [{"question": fourth[0], "answer": fourth[1]}], "held.jsonl", "heldout")
+    app.file_uploader[0].clear().run()
+    rows = [{"question": question, "answer": answer} for question, answer in (first, second, third)]
+    load(app, rows, "mine.jsonl")
+    open_tab(app, "Copies")
+    assert list(frame(app, "Keep line", "Copies")["Copies"]) == ["1"]
+    assert list(frame(app, "Its line", "How")["How"]) == ["in other words"]
+    next(button for button in app.button if "Says the same" in str(button.key)).click().run()
+    assert_calm(app)
+    assert any("1 left out, 2 rows" in message.value for message in app.success)
