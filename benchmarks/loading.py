@@ -1,8 +1,8 @@
 """Loading a million rows of Alpaca, about 1 GB, next to `datasets` and DuckDB reading the same file.
 
-    python -m benchmarks.loading [--rows 1000000] [--folder DIR]
+    python -m benchmarks.loading [--rows 1000000] [--folder DIR] [--written FILE]
 
-Writes the file first, then reads it with each reader in a process of its own: rows a second, and the most memory that
+Writes the file first (or takes one that it wrote before), then reads it with each reader in a process of its own: rows a second, and the most memory that
 the process held. "ours" is what the app does: every record is parsed, checked, hashed and kept as it was found, then
 stored in a workspace. `datasets` makes its Arrow cache, DuckDB fills a table in a file.
 """
@@ -34,13 +34,17 @@ def write_rows(path: Path, rows: int) -> None:
 
 def read_ours(path: Path, folder: Path) -> int:
     """Rows in a new workspace."""
-    from delift_core.sources import load_file
+    from delift_core.sources import Progress, load_file
     from delift_core.workspace import Workspace
 
+    def show(progress: Progress) -> None:
+        if progress.rows % 100_000 == 0:
+            print(f"{time.perf_counter() - START:.0f} s: {progress}", file=sys.stderr)
+
     with Workspace.open(folder / "workspace") as workspace:
-        dataset = load_file(path)
+        dataset = load_file(path, watch=show)
         print(f"parsed after {time.perf_counter() - START:.1f} s", file=sys.stderr)
-        return workspace.datasets.add(dataset, role="pool", origin=str(path)).n_samples
+        return workspace.datasets.add(dataset, role="pool", origin=str(path), watch=show).n_samples
 
 
 def read_datasets(path: Path, folder: Path) -> int:
@@ -76,14 +80,20 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--only", choices=READERS)
     parser.add_argument("--file", type=Path)
+    parser.add_argument("--written", type=Path, help="a file that was written by an earlier run with --keep")
+    parser.add_argument("--keep", type=Path, help="only write the rows, to this file")
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measure(options.only, options.file)))
         return
+    if options.keep:
+        write_rows(options.keep, options.rows)
+        return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        path = Path(folder) / "alpaca.jsonl"
-        write_rows(path, options.rows)
-        print(f"{options.rows:,} rows, {path.stat().st_size / 1e9:.2f} GB")
+        path = options.written or Path(folder) / "alpaca.jsonl"
+        if not options.written:
+            write_rows(path, options.rows)
+        print(f"{path.stat().st_size / 1e9:.2f} GB")
         print("| reader | rows | seconds | rows/s | peak GiB |\n| --- | --- | --- | --- | --- |", flush=True)
         for reader in READERS:
             command = [sys.executable, "-m", "benchmarks.loading", "--only", reader, "--file", str(path)]

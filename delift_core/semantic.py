@@ -1,7 +1,7 @@
 """Rows that say the same in other words: found by vectors of their meaning, and to be read before they are left out.
 
 Of two such rows the whole texts and the answers are alike (cosine), and the numbers are the same, since an exercise
-with another number is another exercise. Candidates are each row's nearest neighbours. Knows samples; knows nothing of files.
+with another number is another exercise. Candidates are each row's nearest neighbours. Knows samples; nothing of files.
 """
 
 import re

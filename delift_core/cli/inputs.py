@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from delift_core.cli.terminal import UsageError, note
+from delift_core.cli.watching import shown_loading
 from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, mend
@@ -104,23 +105,26 @@ def load_source(
     """
     path = named_path(name)
     if path is not None:
-        read = load_file(path, mapping=mapping, answer=answer, turns=turns)
+        with shown_loading(path.name) as watch:
+            read = load_file(path, mapping=mapping, answer=answer, turns=turns, watch=watch)
         return Source(tidying(read) if tidying else read, str(path.resolve()), path)
     place, _, rest = name.partition(",")
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
     if match is None:
         raise UsageError(f"{name!r} is not understood; write {HUB_FORM}")
     options = _hub_options(name, rest)
-    dataset = load_hub(
-        match[1],
-        config=options.get("config"),
-        split=match[2] or "train",
-        revision=options.get("revision"),
-        limit=int(options["limit"]) if "limit" in options else None,
-        mapping=mapping,
-        answer=answer,
-        turns=turns,
-    )
+    with shown_loading(match[1]) as watch:
+        dataset = load_hub(
+            match[1],
+            config=options.get("config"),
+            split=match[2] or "train",
+            revision=options.get("revision"),
+            limit=int(options["limit"]) if "limit" in options else None,
+            mapping=mapping,
+            answer=answer,
+            turns=turns,
+            watch=watch,
+        )
     return Source(tidying(dataset) if tidying else dataset, name, None)
 
 

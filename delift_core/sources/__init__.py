@@ -18,11 +18,14 @@ from delift_core.sources.loading import (
     read_columns_of_hub,
     read_records,
 )
+from delift_core.sources.progress import Progress, Watch
 from delift_core.sources.records import RawRecord
 
 __all__ = [
+    "Progress",
     "RawRecord",
     "TablePreview",
+    "Watch",
     "load_bytes",
     "load_file",
     "load_hub",

@@ -47,6 +47,13 @@ class Input:
         return Path(self._inner).suffix.lower()
 
     @property
+    def size(self) -> int:
+        """Bytes as they lie on disk or were uploaded; 0 where there is no such file."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return self.content.stat().st_size if self.content.is_file() else 0
+
+    @property
     def stem(self) -> str:
         """The name without its suffixes."""
         return Path(self._inner).stem

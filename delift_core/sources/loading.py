@@ -37,6 +37,7 @@ from delift_core.sources.interpreting import (
     reading_for,
 )
 from delift_core.sources.json_records import read_json
+from delift_core.sources.progress import Meter, Watch, over_rows
 from delift_core.sources.records import RawRecord, check_head, dump
 from delift_core.sources.tables import read_arrow, read_csv, read_parquet
 
@@ -88,6 +89,7 @@ def load_file(
     mapping: ColumnMapping | None = None,
     answer: Answer | None = None,
     turns: Turns = "last",
+    watch: Watch | None = None,
 ) -> Dataset:
     """Loads a file, or a folder of files.
 
@@ -100,6 +102,7 @@ def load_file(
         answer: which answer of a preference record is to be learnt; without it such a record is a problem.
         turns: "every" makes a sample of each assistant turn of a conversation, given all before it; prompts of
             prompt/completion and preference records are not learnt, so that these stay one sample.
+        watch: is told how far it is, every thousand rows; an exception that it raises ends the loading.
 
     Returns:
         The usable records as samples in file order, and a problem for each of the others.
@@ -109,7 +112,7 @@ def load_file(
     """
     inputs = inputs_of(path)
     stem = path.name if path.is_dir() else inputs[0].stem
-    return _build(_read(inputs), path.name, name or stem, Wanted(format, mapping, answer, turns))
+    return _build(_read(inputs, watch), path.name, name or stem, Wanted(format, mapping, answer, turns))
 
 
 def load_bytes(
@@ -121,10 +124,11 @@ def load_bytes(
     mapping: ColumnMapping | None = None,
     answer: Answer | None = None,
     turns: Turns = "last",
+    watch: Watch | None = None,
 ) -> Dataset:
     """Loads the bytes of an uploaded file; `filename` gives the suffix and the source, the rest is as `load_file`."""
     source = Input(Path(filename).name, data)
-    return _build(_read((source,)), source.name, name or source.stem, Wanted(format, mapping, answer, turns))
+    return _build(_read((source,), watch), source.name, name or source.stem, Wanted(format, mapping, answer, turns))
 
 
 def load_hub(
@@ -138,6 +142,7 @@ def load_hub(
     format: FormatChoice = "auto",
     answer: Answer | None = None,
     turns: Turns = "last",
+    watch: Watch | None = None,
 ) -> Dataset:
     """Loads one split of a data set on the Hugging Face hub; its name and source are the id.
 
@@ -148,12 +153,13 @@ def load_hub(
         revision: a branch, tag or commit; the default branch if None.
         limit: read only this many rows from the start (they are streamed); all if None.
         mapping: see `load_file`.
-        format, answer, turns: see `load_file`.
+        format, answer, turns, watch: see `load_file`.
 
     Raises:
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
     records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
+    records = over_rows(records, watch, limit) if watch else records
     return _build(records, repo_id, repo_id, Wanted(format, mapping, answer, turns))
 
 
@@ -195,15 +201,16 @@ def map_preview(
     return tuple(item.messages if isinstance(item, ParsedRecord) else item for item in parsed)
 
 
-def _read(inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:
+def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRecord | Problem]:
     for source in inputs:
         if source.suffix not in SUFFIXES:
             accepted = ", ".join(SUFFIXES)
             raise DataError(f"{source.name} has a suffix that is not read here; accepted are {accepted}.")
     # The first is opened at once, so that a wrong path is told before any record is asked for.
     opened = _open(inputs[0])
-    later = (item for source in inputs[1:] for item in _records(source, _open(source)))
-    return _refuse_nothing(chain(_records(inputs[0], opened), later), inputs)
+    meter = Meter(watch, sum(source.size for source in inputs)) if watch else None
+    later = (item for source in inputs[1:] for item in _records(source, _open(source), meter))
+    return _refuse_nothing(chain(_records(inputs[0], opened, meter), later), inputs)
 
 
 def _open(source: Input) -> BinaryIO:
@@ -216,16 +223,18 @@ def _open(source: Input) -> BinaryIO:
     return stream
 
 
-def _records(source: Input, stream: BinaryIO) -> Iterator[RawRecord | Problem]:
+def _records(source: Input, stream: BinaryIO, meter: Meter | None) -> Iterator[RawRecord | Problem]:
     with stream:
-        if source.suffix in JSON_SUFFIXES:
-            yield from read_json(stream, source.name)
-        elif source.suffix in CSV_SUFFIXES:
-            yield from read_csv(stream, source.name, source.suffix)
-        elif source.suffix in ARROW_SUFFIXES:
-            yield from read_arrow(stream, source.name)
-        else:
-            yield from read_parquet(stream, source.name)
+        records = _decoded(source, stream)
+        yield from meter.over(records, stream, source.size) if meter else records
+
+
+def _decoded(source: Input, stream: BinaryIO) -> Iterator[RawRecord | Problem]:
+    if source.suffix in JSON_SUFFIXES:
+        return read_json(stream, source.name)
+    if source.suffix in CSV_SUFFIXES:
+        return read_csv(stream, source.name, source.suffix)
+    return read_arrow(stream, source.name) if source.suffix in ARROW_SUFFIXES else read_parquet(stream, source.name)
 
 
 def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:

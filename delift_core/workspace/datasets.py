@@ -14,6 +14,7 @@ import numpy as np
 from delift_core.collecting import without_collection
 from delift_core.errors import WorkspaceError
 from delift_core.samples import Choice, ColumnMapping, Dataset, Message, Problem, Sample
+from delift_core.sources.progress import Progress, Watch
 from delift_core.workspace.database import (
     Cursor,
     Database,
@@ -48,7 +49,9 @@ class DatasetStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, dataset: Dataset, *, role: DatasetRole, origin: str, sha256: str = "") -> DatasetRecord:
+    def add(
+        self, dataset: Dataset, *, role: DatasetRole, origin: str, sha256: str = "", watch: Watch | None = None
+    ) -> DatasetRecord:
         """Keeps a data set; one with the same contents in the same role is kept once.
 
         Added again, it takes the newest name and origin, which is where its file is to be found now, and keeps its id,
@@ -59,6 +62,7 @@ class DatasetStore:
             role: what it is for.
             origin: where it came from: a path, a hub id, or words.
             sha256: of the bytes (hex), where they were uploaded.
+            watch: is told how far it is; an exception that it raises leaves the workspace as it was.
 
         Raises:
             WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
@@ -66,12 +70,15 @@ class DatasetStore:
         dataset_id = f"{role}-{_digest(dataset)[:12]}"
         with self._database.write("import") as cursor:
             if _find(cursor, dataset_id) is None:
-                number = next_number(cursor, "dataset_numbers")
+                kept, number = 0, next_number(cursor, "dataset_numbers")
                 _insert_dataset(cursor, dataset_id, number, dataset, role, origin, sha256, self._database)
                 for table in _sample_tables(dataset_id, dataset.samples):
                     cursor.register("incoming", table)
                     cursor.execute("INSERT INTO samples SELECT * FROM incoming")
                     cursor.unregister("incoming")
+                    kept += len(table)
+                    if watch:
+                        watch(Progress("keeping", kept, kept / len(dataset)))
                 if dataset.problems:
                     cursor.register("incoming", _problem_table(dataset_id, dataset.problems))
                     cursor.execute("INSERT INTO problems SELECT * FROM incoming")

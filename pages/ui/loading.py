@@ -1,11 +1,13 @@
 """The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from delift_core.errors import DataError
 from delift_core.export.inputs import UPLOAD_PREFIX
@@ -13,7 +15,9 @@ from delift_core.formats import detect_format
 from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.sources import (
+    Progress,
     TablePreview,
+    Watch,
     load_bytes,
     load_file,
     load_hub,
@@ -27,6 +31,7 @@ from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
 
 SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst"]
 PREVIEWED = 3
+_REPORT_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,12 @@ class Source:
             return read_columns(Path(self.name).expanduser())
         return read_columns_of_hub(self.name, config=self.config, split=self.split, revision=self.revision)
 
-    def load(self, mapping: ColumnMapping | None, answer: Answer | None, turns: Turns) -> Dataset:
+    def load(self, mapping: ColumnMapping | None, answer: Answer | None, turns: Turns, watch: Watch) -> Dataset:
         """Every record."""
         if self.kind == "Upload":
-            return load_bytes(self.data, self.name, mapping=mapping, answer=answer, turns=turns)
+            return load_bytes(self.data, self.name, mapping=mapping, answer=answer, turns=turns, watch=watch)
         if self.kind == "Path":
-            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer, turns=turns)
+            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer, turns=turns, watch=watch)
         return load_hub(
             self.name,
             config=self.config,
@@ -76,7 +81,22 @@ class Source:
             mapping=mapping,
             answer=answer,
             turns=turns,
+            watch=watch,
         )
+
+
+class Bar:
+    """Shows how far a loading has come, a few times a second."""
+
+    def __init__(self, bar: DeltaGenerator) -> None:
+        self._bar = bar
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """The report on the page, if the last one is old enough to be read."""
+        if time.monotonic() - self._last >= _REPORT_SECONDS:
+            self._last = time.monotonic()
+            self._bar.progress(progress.share or 0.0, str(progress).capitalize())
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -219,9 +239,12 @@ def load(
     turns: Turns,
 ) -> None:
     """Reads everything and keeps it."""
-    with st.spinner("Loading…"):
-        dataset = source.load(mapping, answer, turns)
-        record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = Bar(st.progress(0.0, "Reading…"))
+        # Any press runs the page anew, which ends this run at the next report; so does leaving the page.
+        st.button("Cancel", key="cancel_loading", icon=":material/stop:", help="Nothing of it is kept.")
+    dataset = source.load(mapping, answer, turns, bar)
+    record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
     left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""
     st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.")
     st.query_params["set"] = record.id
