@@ -27,6 +27,7 @@ from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.fixed import order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
+from delift_core.selection.memory import memory_said
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import (
     NOTHING_FIXED,
@@ -90,23 +91,26 @@ class SelectionProblem:
     @cached_property
     def kernel(self) -> Kernel:
         """(r, n) float32 represented kernel, see `selection.objectives`."""
-        return represented_kernel(
-            self.config,
-            self.utilities.pool,
-            diagonal=self.utilities.diagonal,
-            target=self.utilities.target if self.config.stage == "task" else None,
-            existing=self.utilities.existing if self.config.stage == "continual" else None,
-        )
+        with memory_said("choosing", len(self.run.pool)):
+            return represented_kernel(
+                self.config,
+                self.utilities.pool,
+                diagonal=self.utilities.diagonal,
+                target=self.utilities.target if self.config.stage == "task" else None,
+                existing=self.utilities.existing if self.config.stage == "continual" else None,
+            )
 
     @cached_property
     def greedy(self) -> GreedyOrder:
         """The whole greedy order."""
-        return greedy_order(self.kernel)
+        with memory_said("choosing", len(self.run.pool)):
+            return greedy_order(self.kernel)
 
     @cached_property
     def random(self) -> RandomCurves:
         """Random subsets of every size, so that a change of budget needs no new ones."""
-        return random_curves(self.kernel)
+        with memory_said("drawing random subsets", len(self.run.pool)):
+            return random_curves(self.kernel)
 
     @cached_property
     def cautions(self) -> tuple[str, ...]:
@@ -139,7 +143,8 @@ class SelectionProblem:
         Raises:
             SelectionError: the quotas cannot be met within the budget.
         """
-        return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
+        with memory_said("choosing", len(self.run.pool)):
+            return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
 
     def select(
         self,
@@ -161,22 +166,26 @@ class SelectionProblem:
             random: likewise, random subsets around these fixed rows; `seed` is not read then.
 
         Raises:
-            SelectionError: the budget or the quotas cannot be met, or the utilities do not allow a selection.
+            SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
+                ran out.
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
-        if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
-            return select_around(self.config, budget, self.kernel, fixed, quotas=quotas, token_counts=counts, seed=seed)
-        return select_from_kernel(
-            self.config,
-            budget,
-            self.kernel,
-            self.greedy if greedy is None else greedy,
-            token_counts=counts,
-            seed=seed,
-            fixed=fixed,
-            quotas=quotas,
-            random=random,
-        )
+        with memory_said("choosing", len(self.run.pool)):
+            if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
+                return select_around(
+                    self.config, budget, self.kernel, fixed, quotas=quotas, token_counts=counts, seed=seed
+                )
+            return select_from_kernel(
+                self.config,
+                budget,
+                self.kernel,
+                self.greedy if greedy is None else greedy,
+                token_counts=counts,
+                seed=seed,
+                fixed=fixed,
+                quotas=quotas,
+                random=random,
+            )
 
 
 def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:

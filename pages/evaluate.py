@@ -11,6 +11,7 @@ from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.evaluation_form import arm_title, ask_plan
 from pages.ui.evaluation_view import cost_view, progress_view, report_view
+from pages.ui.job_view import DIED
 from pages.ui.navigation import go_to
 from pages.ui.setup import page_setup
 
@@ -83,7 +84,9 @@ def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationS
     elif status.state == "estimated":
         cost_view(status)
     elif status.state in ("cancelled", "interrupted"):
-        st.warning("Stopped; continuing makes only the runs that are missing.", icon=":material/pause_circle:")
+        died = DIED if status.state == "interrupted" else ""
+        words = f"{died}Stopped; continuing makes only the runs that are missing."
+        st.warning(words, icon=":material/pause_circle:")
     report = job.report()
     if report is not None:
         report_view(report)

@@ -12,7 +12,7 @@ from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
-from pages.ui.job_view import cost_view, notes_view, progress_view
+from pages.ui.job_view import DIED, cost_view, notes_view, progress_view
 from pages.ui.navigation import page_path
 from pages.ui.scoring_form import ask_placement, ask_spec, pairs_of
 from pages.ui.setup import page_setup, running
@@ -106,8 +106,9 @@ with clear_errors():
             elif run.status == "queued":
                 cost_view(status)
             elif run.status != "failed":
+                died = DIED if run.status == "interrupted" else ""
                 st.warning(
-                    f"Stopped at {status.progress.pairs_done:,} of {status.progress.pairs_total:,} pairs; "
+                    f"{died}Stopped at {status.progress.pairs_done:,} of {status.progress.pairs_total:,} pairs; "
                     "continuing scores only what is missing.",
                     icon=":material/pause_circle:",
                 )

@@ -5,9 +5,11 @@ UMAP takes from twenty seconds (most of them to compile itself) to minutes, in w
     python -m delift_core.jobs.map_layout EMBEDDINGS.npy OUT.npy
 """
 
+import errno
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +54,17 @@ def start_layout(run: ScoredRun) -> subprocess.Popen[bytes]:
     )
 
 
+def why_no_layout(code: int) -> str:
+    """Why a process that `start_layout` began made no layout, by its exit code (other than 0), as a clause."""
+    if code in (errno.ENOMEM, -signal.SIGABRT):  # compiled code aborts where it gets no memory
+        return "it ran out of memory"
+    if code == -signal.SIGKILL:
+        return "the system ended it, as it does when memory runs out"
+    if code == errno.ENOSPC:
+        return "the disk is full"
+    return f"its process ended with code {code}"
+
+
 def layout_path(run: ScoredRun) -> Path:
     """Where a run's layout lies once it is made; other rows, another file."""
     digest = hashlib.sha256(f"layout {_VERSION}".encode())
@@ -61,15 +74,27 @@ def layout_path(run: ScoredRun) -> Path:
     return run.store.folder / "maps" / f"{digest.hexdigest()[:16]}.npy"
 
 
-def main(embeddings: Path, out: Path) -> None:
-    """Reads embeddings, removes their file, and writes the coordinates."""
-    points = np.load(embeddings)
-    embeddings.unlink()
-    buffer = io.BytesIO()
-    np.save(buffer, map_coordinates(points))
-    write_whole(out, buffer.getvalue())
+def main(embeddings: Path, out: Path) -> int:
+    """Reads embeddings, removes their file, and writes the coordinates; returns the exit code."""
+    try:
+        points = np.load(embeddings)
+        embeddings.unlink()
+        buffer = io.BytesIO()
+        np.save(buffer, map_coordinates(points))
+        write_whole(out, buffer.getvalue())
+    except MemoryError:
+        return errno.ENOMEM
+    except ImportError as error:  # a library that does not fit into memory is one that cannot be imported
+        if not any(words in str(error) for words in ("failed to map segment", os.strerror(errno.ENOMEM))):
+            raise
+        return errno.ENOMEM
+    except OSError as error:
+        if error.errno not in (errno.ENOMEM, errno.ENOSPC):
+            raise
+        return error.errno
+    return 0
 
 
 if __name__ == "__main__":
     os.nice(_NICENESS)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -17,6 +17,7 @@ from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
 from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
 from delift_core.samples import Message, Sample
+from delift_core.selection.memory import memory_said
 from delift_core.utility.budgeted import Texts
 from delift_core.utility.metrics import Metric
 from delift_core.utility.own_turns import records_of, without_own_turns
@@ -65,12 +66,14 @@ class ScoredRun:
 
         Raises:
             ScoringError: a block is missing or damaged; the run has to be continued.
+            SelectionError: they do not fit into memory.
         """
-        found, records = self._as_scored(metric), records_of(self.pool)
-        if records is None:
-            return found
-        estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
-        return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
+        with memory_said("reading the utilities", len(self.pool)):
+            found, records = self._as_scored(metric), records_of(self.pool)
+            if records is None:
+                return found
+            estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
+            return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
 
     def _as_scored(self, metric: Metric) -> Utilities:
         pairs = self._on_budget

@@ -1,6 +1,11 @@
-"""Whether a matrix fits into memory, asked before it is made. Knows nothing of what the matrix holds."""
+"""Whether a matrix fits into memory, asked before it is made; and what to do where it did not fit all the same.
+
+Knows nothing of what the matrix holds.
+"""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from delift_core.errors import SelectionError
@@ -43,6 +48,26 @@ def ensure_fits(
             f"A kernel of {rows:,} x {columns:,}{held} needs {_gigabytes(needed)} of memory and {_gigabytes(limit)} is "
             f"available: choose from a smaller pool, or use a machine with more memory."
         )
+
+
+@contextmanager
+def memory_said(what: str, rows: int) -> Iterator[None]:
+    """Turns running out of memory into an error that says what to do; what was made so far is let go.
+
+    Args:
+        what: what is done in the block, such as "choosing".
+        rows: of the pool.
+
+    Raises:
+        SelectionError: the block ran out of memory.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise SelectionError(
+            f"{what} among {rows:,} rows ran out of memory; nothing is lost: close other programs, choose from fewer "
+            "rows, or score a budget of pairs (Options on Score, or --pairs k=32), whose matrix is kept sparse"
+        ) from error
 
 
 def _machine_bytes() -> int | None:

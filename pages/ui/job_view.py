@@ -7,6 +7,8 @@ from delift_core.jobs.runs import cancel
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, duration, plain, size, state_words
 
+DIED = "The worker ended without a word: the system may have ended it for want of memory. "
+
 
 def cost_view(status: JobStatus) -> None:
     """What a run will cost, as measured."""

@@ -24,7 +24,7 @@ from delift_core.figures.coverage_map import (
     sides_map_spec,
     view_around,
 )
-from delift_core.jobs.map_layout import kept_layout, start_layout
+from delift_core.jobs.map_layout import kept_layout, start_layout, why_no_layout
 from delift_core.jobs.runs import ScoredRun
 from delift_core.layout import MOST_BY_UMAP, principal_coordinates
 from delift_core.workspace import SelectionSummary, Workspace
@@ -62,7 +62,7 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
     with right:
         picked_view(workspace, run, curated)
     say_what_was_done()
-    if not is_final:
+    if not is_final and not _failure(run):
         _swap_when_ready(run)
 
 
@@ -119,9 +119,15 @@ def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
     return principal_coordinates(_run.embeddings())
 
 
+def _failure(run: ScoredRun) -> str:
+    """Why there will be no layout; empty while it is being made."""
+    code = _layout_job(run.record.id, str(run.record.finished_at), run).poll()
+    return why_no_layout(code) if code else ""
+
+
 @st.fragment(run_every=_POLL_SECONDS)
 def _swap_when_ready(run: ScoredRun) -> None:
-    if kept_layout(run) is not None:
+    if kept_layout(run) is not None or _failure(run):
         st.rerun()
 
 
@@ -228,7 +234,15 @@ def _groups(run: ScoredRun, pool: list[str], labels: Sequence[str]) -> tuple[lis
 def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) -> None:
     """What the picture cannot say itself."""
     count = len(run.pool) + len(run.target) + len(run.existing)
-    if not is_final:
+    if not is_final and (why := _failure(run)):
+        st.warning(
+            f"The map shows two principal components, as UMAP could not lay it out: {why}. Close other programs first.",
+            icon=":material/memory:",
+        )
+        if st.button("Lay out again", icon=":material/refresh:", key="map_again"):
+            _layout_job.clear(run.record.id, str(run.record.finished_at))  # type: ignore[call-arg]
+            st.rerun()
+    elif not is_final:
         st.caption(
             ":material/hourglass_top: A first map by two principal components. The UMAP layout is being made and takes "
             "its place when it is done; of 100,000 rows that takes a minute or two, once."
