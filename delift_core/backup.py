@@ -1,6 +1,6 @@
 """A workspace in one file, and back: `backup` takes a consistent copy, `restore` makes a workspace from it.
 
-    tar: the database, utility/, jobs/, exports/, uploads/, and last "backup.json", the size and SHA-256 of each
+    tar: the database, the folders of the workspace, and last "backup.json", the size and SHA-256 of each file
 
 A backup is whole or not there; a restored workspace is whole, verified byte for byte, or not there.
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from delift_core.errors import DeliftError, WorkspaceError
 from delift_core.export.checks import Check
+from delift_core.garbage import collect_leftovers, ensure_idle
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.runs import refresh
-from delift_core.maintenance import collect_leftovers, ensure_idle
 from delift_core.utility.store import PairStore, read_context
 from delift_core.workspace import RunRecord, Workspace
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from delift_core import backup as copies
 from delift_core.cli.terminal import Output
-from delift_core.maintenance import collect_garbage
+from delift_core.garbage import collect_garbage
 from delift_core.maintenance import doctor as examine
 from delift_core.repair import check_workspace, repair_workspace
 from delift_core.workspace import Workspace

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -41,12 +40,12 @@ class Plan:
 def folder_of(workspace: Workspace, selection_id: str, plan: Plan) -> EvaluationFolder:
     """The folder of this evaluation, whether it was started or not."""
     digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:10]
-    return EvaluationFolder(_base(workspace) / f"{selection_id}.{digest}")
+    return EvaluationFolder(workspace.evaluations_folder / f"{selection_id}.{digest}")
 
 
 def evaluations(workspace: Workspace, selection_id: str) -> tuple[EvaluationFolder, ...]:
     """The evaluations of a selection that were ever started, newest first."""
-    found = [path.parent for path in _base(workspace).glob(f"{selection_id}.*/request.json")]
+    found = [path.parent for path in workspace.evaluations_folder.glob(f"{selection_id}.*/request.json")]
     return tuple(EvaluationFolder(path) for path in sorted(found, key=lambda path: -path.stat().st_mtime))
 
 
@@ -94,7 +93,7 @@ def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mod
         if record.status == "running" and refresh(workspace, record.id)[1].active:
             raise SelectionError(f"run {record.id} is being scored; wait for it, or cancel it first")
     job = folder_of(workspace, curated.record.id, plan)
-    for path in _base(workspace).glob("*/request.json"):
+    for path in workspace.evaluations_folder.glob("*/request.json"):
         if EvaluationFolder(path.parent).status().active:
             raise SelectionError(f"evaluation {path.parent.name} goes on; wait for it, or cancel it first")
     job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
@@ -128,7 +127,3 @@ def select_rows(problem: SelectionProblem, positions: Sequence[int]) -> Selectio
     order = np.concatenate([taken, rest])
     given = GreedyOrder(order, gains_along(problem.kernel, order))
     return select_from_kernel(problem.config, Budget("rows", len(taken)), problem.kernel, given)
-
-
-def _base(workspace: Workspace) -> Path:
-    return workspace.folder / "evaluations"

@@ -37,12 +37,12 @@ class AssembledFile:
         digest = hashlib.sha256(f"{VERSION} {metric} {plan.stem}\n".encode())
         digest.update(plan.read_bytes() if plan.exists() else b"")
         digest.update("\n".join(pool).encode())
-        self._path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
+        self.path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
 
     def read(self) -> Assembled | None:
         """What was kept; None where nothing was, or it is damaged."""
         try:
-            with np.load(self._path) as arrays:
+            with np.load(self.path) as arrays:
                 matrices = {name: _matrix(arrays, name) for name in _MATRICES}
                 pool, estimated = matrices["pool"], matrices["estimated"]
                 if pool is None or isinstance(estimated, np.ndarray):
@@ -67,8 +67,8 @@ class AssembledFile:
                 arrays[name] = matrix
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        self._path.parent.mkdir(exist_ok=True)
-        write_whole(self._path, buffer.getvalue())
+        self.path.parent.mkdir(exist_ok=True)
+        write_whole(self.path, buffer.getvalue())
 
 
 def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -117,6 +118,11 @@ class ScoredRun:
         pairs = self._on_budget
         if pairs is not None:
             pairs.keep(made, metric)
+
+    def derived_files(self) -> set[Path]:
+        """Files made from the blocks of a run on a budget, where they lie or would: its plan, its utilities."""
+        pairs = self._on_budget
+        return pairs.files() if pairs is not None else set()
 
     def measures(self) -> Alone:
         """The pool samples' own numbers, without embeddings."""

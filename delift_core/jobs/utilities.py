@@ -6,6 +6,8 @@ The worker does so when it has scored the last pair, so that the first look at 1
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -70,6 +72,11 @@ class BudgetedPairs:
             OSError: the disk is full or the folder may not be written to.
         """
         self._file(metric).write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+
+    def files(self) -> set[Path]:
+        """The plan, and the utilities in each metric, where they lie or would."""
+        plan = PlanFile(self.store.folder, UniqueSamples.of(self.names), self.budget)
+        return {plan.path, *(self._file(metric).path for metric in get_args(Metric))}
 
     def parts(self, texts: Mapping[str, Texts], metric: Metric) -> dict[PartName, PartialMatrix]:
         """The matrices, of samples without repeats.

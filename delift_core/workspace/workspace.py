@@ -3,7 +3,7 @@
     with Workspace.open(folder) as workspace:
         record = workspace.datasets.add(dataset, role="pool", origin="alpaca.json")
 
-It owns where things lie; what lies in utility/, jobs/, exports/ and uploads/ belongs to the modules that write it.
+It owns where things lie; what lies in its sub-folders belongs to the modules that write it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from delift_core.workspace.selections import SelectionStore
 from delift_core.workspace.settings import SettingStore
 
 DATABASE_NAME = "delift.duckdb"
-FOLDERS = ("utility", "jobs", "exports", "uploads")
+FOLDERS = ("utility", "jobs", "exports", "uploads", "evaluations")
 
 
 def utc_now() -> datetime:
@@ -41,6 +41,7 @@ class Workspace:
         jobs_folder: files of background runs.
         exports_folder: written subsets.
         uploads_folder: files that came through the browser.
+        evaluations_folder: evaluations of selections, one folder each, and the arms that they share.
         datasets, runs, selections, edits, exports, filters, settings: the stores.
     """
 
@@ -50,6 +51,7 @@ class Workspace:
         self.jobs_folder = folder / "jobs"
         self.exports_folder = folder / "exports"
         self.uploads_folder = folder / "uploads"
+        self.evaluations_folder = folder / "evaluations"
         self.datasets = DatasetStore(database)
         self.runs = RunStore(database)
         self.selections = SelectionStore(database)
