@@ -6,6 +6,7 @@ import streamlit as st
 from delift_core.curation import add_sample_project
 from delift_core.samples import Turns
 from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.address import put
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
 from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
@@ -60,7 +61,7 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
     asked = {record.id: record for record in records}.get(st.query_params.get("set", ""))
     if not picked or picked[0] >= len(records):
         return asked or records[0]
-    st.query_params["set"] = records[picked[0]].id
+    put("set", records[picked[0]].id)
     return records[picked[0]]
 
 

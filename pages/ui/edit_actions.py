@@ -12,6 +12,7 @@ import streamlit as st
 
 from delift_core.errors import DeliftError
 from delift_core.workspace import Edit, EditAction, Workspace
+from pages.ui.address import put
 from pages.ui.blocks import plain, shorten
 
 _DONE: dict[EditAction, tuple[str, str]] = {
@@ -227,7 +228,7 @@ ROW = "row"
 
 def open_row(sample_id: str) -> None:
     """Puts a row into the address, so that its drawer opens."""
-    st.query_params[ROW] = sample_id
+    put(ROW, sample_id)
 
 
 def history_view(workspace: Workspace, selection_id: str) -> None:

@@ -13,6 +13,7 @@ from delift_core.curation import SelectionProblem
 from delift_core.figures.matrix_parts import best_pair, pair_value
 from delift_core.samples import Sample
 from delift_core.utility.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
+from pages.ui.address import put
 from pages.ui.blocks import clear_errors
 from pages.ui.pair_tokens import tokens_view
 from pages.ui.sample_view import ROLE_ICONS
@@ -41,7 +42,7 @@ def settle_pair(problem: SelectionProblem) -> None:
             row, column = best_pair(problem.utilities.pool)
             set_pair(pool[row].line, pool[column].line)
     row_line, column_line = st.session_state[_PAIR]
-    st.query_params[_PAIR] = f"{row_line}-{column_line}"
+    put(_PAIR, f"{row_line}-{column_line}")
 
 
 def _take_typed_pair() -> None:

@@ -15,6 +15,7 @@ from delift_core.grouping import column_name, columns, quotas_from
 from delift_core.jobs.runs import ScoredRun
 from delift_core.selection.quotas import AskedQuota, format_quota, is_bound, parse_quota
 from delift_core.selection.types import Quota, Quotas, Selection
+from pages.ui.address import put
 from pages.ui.blocks import plain
 from pages.ui.map_colours import clusters_of
 
@@ -31,9 +32,7 @@ def asked_quotas(run: ScoredRun) -> tuple[AskedQuota, ...]:
         except SelectionError:  # no address of ours
             st.session_state[key] = ()
     asked: tuple[AskedQuota, ...] = st.session_state[key]
-    texts = [f"{one.column}:{one.quota.label}={format_quota(one.quota)}" for one in asked]
-    if st.query_params.get_all("quota") != texts:
-        st.query_params["quota"] = texts
+    put("quota", [f"{one.column}:{one.quota.label}={format_quota(one.quota)}" for one in asked])
     return asked
 
 

@@ -8,6 +8,7 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.utility.metrics import METRIC_UNITS
 from delift_core.workspace import Edit, SelectionSummary, Workspace
 from pages.ui import state
+from pages.ui.address import put
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.edit_actions import EDITS, ROW, ask_marks, edit_rows, open_row, state_of, step_buttons
 from pages.ui.row_filter import show_similar
@@ -41,7 +42,7 @@ def position_in_address(run: ScoredRun) -> int | None:
 
 def close_row() -> None:
     """Takes the row off the address, so that the drawer stays closed."""
-    st.query_params.pop(ROW, None)
+    put(ROW, None)
 
 
 def row_drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from delift_core.curation import CuratedSelection
 from delift_core.jobs.runs import ScoredRun
 from delift_core.workspace import NamedFilter, Workspace
 from pages.ui import state
+from pages.ui.address import put
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.row_table import SHOWS, SORTS, RowFacts, Show, Sort, arranged
 
@@ -77,10 +78,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
         )
         passing = _ask_filters(facets, curated)
         _named_filters(workspace, pool_id, facets)
-    if show == "all":  # what is usual stays out of the address
-        st.query_params.pop("show", None)
-    else:
-        st.query_params["show"] = show
+    put("show", None if show == "all" else show)  # what is usual stays out of the address
     like = _similar_line(run, similar)
     matching = _both(passing, _matching(workspace, curated, search or ""))
     positions = arranged(facts, show, sort, matching)
@@ -109,9 +107,7 @@ def _settle(run: ScoredRun) -> int | None:
     position = run.position_of.get(st.session_state[_SIMILAR])
     if position is None:
         st.session_state[_SIMILAR] = None
-        st.query_params.pop(_SIMILAR, None)
-    else:
-        st.query_params[_SIMILAR] = st.session_state[_SIMILAR]
+    put(_SIMILAR, st.session_state[_SIMILAR])
     return position
 
 
@@ -191,10 +187,7 @@ def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarr
         if chosen:
             bearers = [sample_id for sample_id, borne in curated.marks.tags.items() if set(borne) & set(chosen)]
             passing = _both(passing, state.rows_named(curated.problem.run, bearers))
-    if chosen:
-        st.query_params[_TAGS] = chosen
-    else:
-        st.query_params.pop(_TAGS, None)
+    put(_TAGS, chosen)
     return passing
 
 

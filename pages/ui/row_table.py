@@ -14,6 +14,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from delift_core.curation import CuratedSelection, RowStatus
 from pages.ui import state
+from pages.ui.address import put
 from pages.ui.blocks import shorten
 from pages.ui.picks import picks
 
@@ -128,10 +129,7 @@ def paged_table(
     pages = -(-len(positions) // size)
     page = min(st.session_state.get(key, 1), pages)
     for name, value, usual in ((_PAGE, page, 1), (_PAGE_SIZE, size, PAGE_SIZES[0])):
-        if value == usual:
-            st.query_params.pop(name, None)
-        else:
-            st.query_params[name] = str(value)
+        put(name, None if value == usual else str(value))
     picked = _table(curated, facts, positions[(page - 1) * size : page * size], view)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         everything = st.checkbox(

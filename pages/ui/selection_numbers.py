@@ -9,6 +9,7 @@ from delift_core.reliability import ErrorBar
 from delift_core.selection.knee import knee
 from delift_core.selection.types import Selection
 from delift_core.utility.metrics import METRIC_UNITS
+from pages.ui.address import put
 from pages.ui.blocks import chart, plain
 
 BY_CONTENT = {
@@ -67,8 +68,9 @@ def curve(problem: SelectionProblem, selection: Selection) -> None:
 
 
 def _to_rows(rows: int) -> None:
+    if st.session_state["budget_unit"] != "rows":  # the slider of rows is not there yet: it takes what the address says
+        put("budget_rows", str(rows))
     st.session_state["budget_unit"], st.session_state["budget_rows"] = "rows", rows
-    st.query_params["budget_rows"] = str(rows)
 
 
 @st.cache_data(show_spinner="Checking what the unscored pairs could change…", hash_funcs=BY_CONTENT)

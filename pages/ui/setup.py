@@ -9,6 +9,7 @@ from delift_core.jobs.folder import JobStatus
 from delift_core.jobs.runs import refresh
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui import state
+from pages.ui.address import put
 from pages.ui.blocks import duration, plain, state_words
 from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.reading_ahead import read_ahead
@@ -66,7 +67,7 @@ def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunReco
         persist_state="session",
         help="A scoring run: one pool measured with one model.",
     )
-    st.query_params["run"] = chosen
+    put("run", chosen)
     return by_id[chosen]
 
 
@@ -83,7 +84,7 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
         persist_state="session",
         help="What was chosen from this run, under the name you kept it by.",
     )
-    st.query_params["selection"] = chosen
+    put("selection", chosen)
     return by_id[chosen]
 
 

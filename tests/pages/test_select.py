@@ -86,10 +86,12 @@ def test_with_maxima_alone_another_budget_optimises_nothing_again(
     assert "allow at most 11 rows" in app.error[0].value
 
 
-def test_the_knee_is_a_budget(scored_workspace: Path) -> None:
-    app = open_select()
+@pytest.mark.parametrize("address", [{}, {"budget_unit": "rows", "budget_rows": "2"}])
+def test_the_knee_is_a_budget(scored_workspace: Path, address: dict[str, str]) -> None:
+    app = open_select(**address)
     assert "Knee: each of the first" in captions(app)
     app.button(key="to_knee").click().run()
+    assert not app.exception
     rows = int(metrics(app)["Chosen"])
     assert app.segmented_control(key="budget_unit").value == "rows" and app.slider(key="budget_rows").value == rows
     assert f"Knee: each of the first {rows} rows" in captions(app) and app.button(key="to_knee").disabled
