@@ -34,10 +34,16 @@ START_SECONDS = 90
 # Streamlit waits up to 200 ms before it sends a moved slider or a typed number, so a shorter calm proves nothing.
 CALM_MS = 400
 SETTLE_MS = 60_000
+# A run that was asked for while another went on begins some time after that one has ended (Streamlit first collects
+# garbage), and until then the page looks finished. Only the component knows: it waits for word of a new run.
 IS_CALM = """calm => {
     const app = document.querySelector('[data-testid="stApp"]');
+    let fiber = app?.[Object.keys(app).find(key => key.startsWith("__reactFiber$"))];
+    while (fiber && typeof fiber.stateNode?.hasReceivedNewSession !== "boolean") fiber = fiber.return;
+    if (app && !fiber) throw new Error("Streamlit's App component keeps no hasReceivedNewSession any more");
     const drawn = !document.querySelector('[data-testid=stSkeleton]');  // parts of the page whose script is on its way
-    const done = app?.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
+    const begun = fiber?.stateNode.hasReceivedNewSession;
+    const done = begun && app.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
     const idle = drawn && done;
     window.idleSince = idle ? (window.idleSince ?? performance.now()) : null;
     return idle && performance.now() - window.idleSince >= calm;

@@ -86,7 +86,7 @@ def test_with_maxima_alone_another_budget_optimises_nothing_again(
     assert "allow at most 11 rows" in app.error[0].value
 
 
-@pytest.mark.parametrize("address", [{}, {"budget_unit": "rows", "budget_rows": "2"}])
+@pytest.mark.parametrize("address", [{}, {"budget_unit": "rows", "budget_rows": "6"}])
 def test_the_knee_is_a_budget(scored_workspace: Path, address: dict[str, str]) -> None:
     app = open_select(**address)
     assert "Knee: each of the first" in captions(app)
