@@ -137,7 +137,7 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     evaluate.add_argument("--tuning", default="auto", choices=get_args(Weights), help=words)
     words = "also measure without training, with so many nearest chosen rows as examples"
     evaluate.add_argument("--examples", default=0, type=_whole, metavar="K", help=words)
-    words = "also let each arm answer so many held-out rows, scored by ROUGE, BLEU, exact and numeric match"
+    words = "also let each arm answer so many held-out rows, by ROUGE, BLEU, embedding, exact and numeric match"
     evaluate.add_argument("--answers", default=0, type=_whole, metavar="N", help=words)
     words = "new folder for the LoRA layers of the first run on the subset"
     evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)

@@ -8,16 +8,19 @@ scored). All are in [0, 1].
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from delift_core.baselines.orders import unit
+from delift_core.evaluation.report import SCORES
 from delift_core.evaluation.request import EvaluationStopped
 from delift_core.models import LoadedModel
-from delift_core.utility.scorer import Suffix
+from delift_core.prompts import Tokens
+from delift_core.utility.scorer import EMPTY_PREFIX, Scorer, Suffix
 
-SCORES = ("ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric")
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
@@ -49,19 +52,69 @@ def answer(
     return tuple(found)
 
 
-def score_answers(answers: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(len(SCORES), n) float64: each answer against its reference."""
-    rows = [
-        (
-            rouge_1(answer, reference),
-            rouge_l(answer, reference),
-            bleu(answer, reference),
-            float(_words(answer) == _words(reference)),
-            float(_last_number(answer) is not None and _last_number(answer) == _last_number(reference)),
-        )
-        for answer, reference in zip(answers, references, strict=True)
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, len(SCORES)).T
+class Judge:
+    """Compares answers with their references. The model's weights are to be the untouched ones whenever it works."""
+
+    def __init__(
+        self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Args:
+        head: token ids before every query (`Template.head_alone`); a text is embedded as it reads after them.
+        references: (g,) what the answers are compared with.
+        """
+        self._scorer, self._head, self._references, self._stop = scorer, head, tuple(references), stop
+
+    def score(self, answers: Sequence[str]) -> np.ndarray:
+        """(len(SCORES), g) float64: each answer against its reference.
+
+        Raises:
+            EvaluationStopped: `stop` answered True.
+        """
+        by_words = [by_words_of(answer, reference) for answer, reference in zip(answers, self._references, strict=True)]
+        return np.vstack([np.array(by_words, dtype=np.float64).reshape(-1, len(SCORES) - 1).T, self._nearness(answers)])
+
+    def _nearness(self, answers: Sequence[str]) -> np.ndarray:
+        """(g,) cosine of embeddings; 0 for an answer of nothing."""
+        there = [place for place, answer in enumerate(answers) if self._ids(answer)]
+        nearness = np.zeros(len(answers))
+        if there:
+            centre = self._of_references.mean(axis=0)
+            one = unit(self._embed([answers[place] for place in there]) - centre)
+            nearness[there] = (one * unit(self._of_references[there] - centre)).sum(axis=1)
+        return nearness
+
+    @cached_property
+    def _of_references(self) -> np.ndarray:
+        return self._embed(self._references)
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(m, d) embeddings of texts of at least one token."""
+        found: list[np.ndarray] = [np.empty(0)] * len(texts)
+        prefix = self._scorer.prefill(self._head) if self._head else EMPTY_PREFIX
+        ids = [self._ids(text) for text in texts]
+        for batch in self._scorer.pack([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
+            if self._stop():
+                raise EvaluationStopped("the evaluation was stopped while answers were compared; run it again")
+            _, vectors = self._scorer.score_and_embed(prefix, batch)
+            for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
+                found[row] = vector
+        return np.stack(found)
+
+    def _ids(self, text: str) -> Tokens:
+        loaded = self._scorer.loaded
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tuple(ids[: loaded.identity.context_length - len(self._head)])
+
+
+def by_words_of(answer: str, reference: str) -> tuple[float, ...]:
+    """All scores but the embedding's, in the order of SCORES."""
+    return (
+        rouge_1(answer, reference),
+        rouge_l(answer, reference),
+        bleu(answer, reference),
+        float(_words(answer) == _words(reference)),
+        float(_last_number(answer) is not None and _last_number(answer) == _last_number(reference)),
+    )
 
 
 def rouge_1(answer: str, reference: str) -> float:

@@ -14,7 +14,7 @@ from delift_core.baselines.catalogue import METHODS, Method, MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
 from delift_core.evaluation.keeping import Arrays, Keeper
-from delift_core.evaluation.report import LeftOutRow
+from delift_core.evaluation.report import SCORES, LeftOutRow
 from delift_core.evaluation.request import EvaluationRequest
 from delift_core.jobs.scoring import encode_samples
 from delift_core.models import LoadedModel
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
     from delift_core.baselines.ordering import MethodBench
+    from delift_core.evaluation.answers import Judge
 
 Stop = Callable[[], bool]
 OnStep = Callable[[int], None]
-MEASURED, ANSWERS = "measured", "answers"  # (2, n) of heldout.measure; (6, g) of answers, where they were asked for
+MEASURED, ANSWERS = "measured", "answers"  # (2, n) of heldout.measure; (6, g) of answers.Judge, if asked for
 
 
 class Bench:
@@ -86,12 +87,14 @@ class Bench:
         rows = [self.pool[position] for position in run.rows]
         head, tuning = self.template.head_alone, self.request.tuning
         if not rows:
-            found = self._measure()
+            found, written = {MEASURED: self.look(self.plain_rows)}, self._answers()
         else:
             with fine_tuned(self.loaded, head, rows, tuning, seed=run.seed, stop=self.stop, on_step=on_step) as log:
                 if adapter is not None and log.adapted is not None:
                     _save_whole(log.adapted, adapter)
-                found = self._measure()
+                found, written = {MEASURED: self.look(self.plain_rows)}, self._answers()
+        if written:  # scored with the weights put back: one judge for every arm
+            found[ANSWERS] = self._judge.score(written)
         self._keeper.save(facts, found)
         return found
 
@@ -154,20 +157,21 @@ class Bench:
 
         return query_embeddings(self.scorer, self.template.head_alone, self.heldout, stop=self.stop)
 
-    def _measure(self) -> dict[str, np.ndarray]:
-        found = {MEASURED: self.look(self.plain_rows)}
-        if self.answered:
-            found[ANSWERS] = self._answers()
-        return found
+    def _answers(self) -> tuple[str, ...]:
+        """What the model writes now to the held-out rows that are answered; none where that was not asked for."""
+        from delift_core.evaluation.answers import answer
 
-    def _answers(self) -> np.ndarray:
-        """(5, g): what the model writes now, against the references."""
-        from delift_core.evaluation.answers import answer, score_answers
-
+        if not self.answered:
+            return ()
         rows = self.plain_rows[: self.answered]
-        written = answer(self.loaded, rows, self.request.answer_tokens, stop=self.stop)
+        return answer(self.loaded, rows, self.request.answer_tokens, stop=self.stop)
+
+    @cached_property
+    def _judge(self) -> "Judge":
+        from delift_core.evaluation.answers import Judge
+
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
-        return score_answers(written, references)
+        return Judge(self.scorer, self.template.head_alone, references, stop=self.stop)
 
     def _facts(self, run: Run) -> dict[str, object]:
         tuning = self.request.tuning
@@ -177,7 +181,7 @@ class Bench:
             "tuning": asdict(tuning) if run.rows else None,
             "layers": tuning.with_layers(self.loaded.identity.parameters),
             "heldout": [sample.content_hash for sample in self._heldout_texts],
-            "answers": [self.answered, self.request.answer_tokens if self.answered else 0],
+            "answers": [*SCORES, self.answered, self.request.answer_tokens] if self.answered else [0, 0],
             "model": self._model_facts(),
         }
 

@@ -18,7 +18,7 @@ from delift_core.evaluation.arms import Arm, plan_arms
 from delift_core.evaluation.bench import ANSWERS, MEASURED, Bench
 from delift_core.evaluation.heldout import CORRECT, LOSS
 from delift_core.evaluation.keeping import Keeper, NoKeeper
-from delift_core.evaluation.report import AnswerScore, ArmResult, EvaluationReport, LeftOutRow
+from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.request import SUBSET, EvaluationRequest
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
 from delift_core.models import load_model
@@ -273,8 +273,6 @@ def _answer_scores(answers: np.ndarray | None, subset: np.ndarray | None, seed: 
     """Each score with its interval, and the subset's minus it; (s, 5, g) of an arm and of the subset."""
     if answers is None or subset is None:
         return ()
-    from delift_core.evaluation.answers import SCORES
-
     rows = np.ones(answers.shape[2])
     found = []
     for column, name in enumerate(SCORES):

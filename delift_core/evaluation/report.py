@@ -28,6 +28,9 @@ _WORDS = {"arm", "the subset has"}
 _LISTED = 5  # rows left out that the table names; the JSON names all
 
 
+SCORES = ("ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric", "embedding")  # of an answer, see `answers`
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
     """How near an arm's answers come to the references: the mean over rows, and the subset's minus it (paired)."""

@@ -98,7 +98,7 @@ def _ask_recipe() -> tuple[FineTuning, int, int, bool]:
             50,
             0,
             key="evaluate_answers",
-            help="Above 0: each arm answers so many held-out rows; scored by ROUGE, BLEU, exact and numeric match.",
+            help="Above 0: each arm answers so many held-out rows; by ROUGE, BLEU, embedding, exact and numeric match.",
         )
         save = st.checkbox("Save the adapter", key="evaluate_save", disabled=weights == "full")
     tuning = FineTuning(epochs=epochs, learning_rate=rate, weights=weights or "auto")

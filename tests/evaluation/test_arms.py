@@ -8,13 +8,16 @@ import pytest
 
 from delift_core.errors import ScoringError
 from delift_core.evaluation import EvaluationRequest, EvaluationStopped, FineTuning, evaluate
-from delift_core.evaluation.answers import bleu, rouge_1, rouge_l, score_answers
+from delift_core.evaluation.answers import Judge, bleu, by_words_of, rouge_1, rouge_l
 from delift_core.evaluation.arms import plan_arms
 from delift_core.evaluation.evaluate import rows_with_a_known_prompt
 from delift_core.evaluation.incontext import nearest, with_examples
 from delift_core.evaluation.keeping import FolderKeeper
+from delift_core.evaluation.report import SCORES
 from delift_core.evaluation.request import Other
+from delift_core.models import load_model
 from delift_core.prompts import make_template
+from delift_core.utility.scorer import Scorer
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed, rows
 from tests.tiny_models import loaded, save_model
 
@@ -143,7 +146,7 @@ def test_the_subset_as_examples_is_measured_without_training(quick: EvaluationRe
 def test_answers_are_written_and_scored(quick: EvaluationRequest) -> None:
     report = evaluate(changed(quick, generate=3, answer_tokens=4, against=("full",)))
     scores = {arm.name: {score.name: score for score in arm.answers} for arm in report.arms}
-    assert set(scores["subset"]) == {"ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric"}
+    assert tuple(scores["subset"]) == SCORES
     assert scores["subset"]["ROUGE-1"].gap is None
     assert scores["full"]["ROUGE-1"].gap is not None
     json.dumps(report.as_json(), allow_nan=False)
@@ -154,10 +157,20 @@ def test_answer_scores_by_hand() -> None:
     assert rouge_l("sat the cat", "the cat sat") == pytest.approx(2 * 2 / 6)
     assert bleu("a b c d e", "a b c d e") == pytest.approx(1.0)
     assert bleu("x", "a b c d e") < 0.1
-    found = score_answers(["It is 1,200.", "Blue!"], ["#### 1200", "blue"])
-    assert found[4].tolist() == [1.0, 0.0]
-    assert found[3].tolist() == [0.0, 1.0]
+    assert by_words_of("It is 1,200.", "#### 1200")[3:] == (0.0, 1.0)
+    assert by_words_of("Blue!", "blue")[3:] == (1.0, 0.0)
     assert rouge_1("", "") == 1.0
+
+
+def test_an_answer_that_is_its_reference_is_nearest_by_embedding(quick: EvaluationRequest) -> None:
+    scorer = Scorer(load_model(quick.model, device="cpu", dtype="float32"))
+    references = ["one two three", "blue", "four five"]
+    judge = Judge(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
+    same, other = judge.score(references), judge.score(["blue", "", "one two three"])
+    assert same.shape == (len(SCORES), 3)
+    assert same[-1] == pytest.approx(1.0)
+    assert other[-1, 1] == 0
+    assert (other[-1, [0, 2]] < 0.9).all()
 
 
 def test_a_prompt_that_the_pool_has_too_is_named(quick: EvaluationRequest) -> None:
