@@ -10,6 +10,6 @@ if __name__ == "__main__":
 else:
     from streamlit.starlette import App
 
-    from pages.ui.serving import lifespan
+    from pages.ui.serving import ROUTES, lifespan, note_page_error
 
-    app = App(__file__, lifespan=lifespan)
+    app = App(__file__, lifespan=lifespan, routes=ROUTES, on_script_error=note_page_error)

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from delift_core import __version__
 from delift_core.errors import DeliftError
 from delift_core.export.checks import Check
 from delift_core.models import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
@@ -28,15 +29,20 @@ def doctor(workspace_folder: Path) -> tuple[Check, ...]:
     Args:
         workspace_folder: opened when it is there; not made when it is not.
     """
+    browser = Check("Browser", True, "only the pages need one; every command works without")
+    return (*machine_checks(workspace_folder), _workspace(workspace_folder), browser)
+
+
+def machine_checks(workspace_folder: Path) -> tuple[Check, ...]:
+    """Versions, the device, the model, and the room that is left; opens no workspace."""
     return (
+        Check("DELIFT Studio", True, f"{__version__} on {platform.platform()}"),
         _python(),
         _packages(),
         _torch(),
         _bundled(),
-        _workspace(workspace_folder),
         _disk(workspace_folder),
         _memory(),
-        Check("Browser", True, "only the pages need one; every command works without"),
     )
 
 

@@ -1,12 +1,16 @@
 """From words on the command line to an exit code."""
 
+import argparse
+import logging
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from delift_core.cli.parser import build_parser
 from delift_core.cli.terminal import Interrupted, note
 from delift_core.errors import DeliftError
+from delift_core.logs import begin_log, note_event, note_failure
 
 DONE, CHECK_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,20 +24,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code (see the package).
     """
+    began, name = time.monotonic(), ""
     try:
         arguments = build_parser().parse_args(argv)
-        return int(arguments.command(arguments))
+        name = arguments.name_of_command
+        _begin_log(arguments)
+        note_event("command began", command=name)
+        code = int(arguments.command(arguments))
+        note_event("command ended", command=name, code=code, seconds=round(time.monotonic() - began, 3))
+        return code
     except SystemExit as end:  # --help and --version
         return int(end.code or DONE)
     except DeliftError as error:
+        note_event("command refused", level=logging.WARNING, command=name, reason=str(error))
         note(f"delift: {error}")
         return REFUSED
     except Interrupted as stop:
+        note_event("command interrupted", command=name)
         note(f"delift: {stop}")
         return INTERRUPTED
     except KeyboardInterrupt:
+        note_event("command interrupted", command=name)
         note("delift: interrupted; everything scored so far is kept, the same command goes on from there")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CHECK_FAILED
+    except Exception as error:
+        note_failure("command failed", error)
+        raise
+
+
+def _begin_log(arguments: argparse.Namespace) -> None:
+    """The log of the workspace that a command names, where there is one; `restore` makes it, and may not find any."""
+    workspace = getattr(arguments, "workspace", None)
+    if workspace is not None and arguments.name_of_command != "restore":
+        begin_log(workspace.expanduser(), "command")

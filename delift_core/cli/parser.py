@@ -155,6 +155,9 @@ def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
     words = "first mend what can be: remove damaged blocks and unfinished files, mark runs that are to be continued"
     doctor.add_argument("--repair", action="store_true", help=words)
     _add_workspace(doctor)
+    words = "say how the workspace, its jobs and this machine are, also while another process has it open"
+    health = _command(commands, "health", words, upkeep_commands.health)
+    _add_workspace(health)
     backup = _command(commands, "backup", "write a copy of the workspace to one file", upkeep_commands.backup)
     backup.add_argument("file", metavar="FILE", type=Path, help="such as work.tar; it must not exist")
     _add_workspace(backup)

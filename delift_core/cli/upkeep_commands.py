@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 
 from delift_core import backup as copies
+from delift_core import status
 from delift_core.cli.terminal import Output
 from delift_core.garbage import collect_garbage
 from delift_core.maintenance import doctor as examine
@@ -46,6 +47,32 @@ def doctor(arguments: argparse.Namespace) -> int:
     document = {"ok": ok, "checks": [asdict(check) for check in found], "repairs": repairs}
     Output(arguments.json).show([*(f"mended  {words}" for words in repairs), *map(str, found)], document)
     return 0 if ok else 1
+
+
+def health(arguments: argparse.Namespace) -> int:
+    """Says how the workspace is, from its files alone; 1 where something stands in the way of work."""
+    report = status.health(arguments.workspace)
+    jobs = [f"{job.kind} {job.id}: {job.state}{f', {job.message}' if job.message else ''}" for job in report.jobs]
+    lines = [
+        f"workspace {report.workspace}: {_amount(sum(report.sizes.values()))}",
+        f"free: {_amount(report.disk_free)} of disk, {_amount(report.memory_free)} of memory; {status.processor()}",
+        ", ".join(f"{name} {version}" for name, version in report.versions.items()),
+        *(jobs or ["no job is under way"]),
+        *(f"problem: {words}" for words in report.problems),
+    ]
+    document: dict[str, object] = {
+        "ok": report.ok,
+        "workspace": str(report.workspace),
+        "bytes": dict(report.sizes),
+        "disk_free": report.disk_free,
+        "memory_free": report.memory_free,
+        "jobs": [asdict(job) for job in report.jobs],
+        "versions": dict(report.versions),
+        "problems": list(report.problems),
+        "log": [dict(line) for line in report.log],
+    }
+    Output(arguments.json).show(lines, document)
+    return 0 if report.ok else 1
 
 
 def backup(arguments: argparse.Namespace) -> int:

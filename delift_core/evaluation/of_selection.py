@@ -17,6 +17,7 @@ from delift_core.errors import SelectionError
 from delift_core.evaluation.job import EvaluationFolder, Mode
 from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
 from delift_core.jobs.runs import refresh
+from delift_core.logs import note_event
 from delift_core.selection.coverage import gains_along
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.types import Budget, GreedyOrder, Selection
@@ -98,6 +99,7 @@ def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mod
             raise SelectionError(f"evaluation {path.parent.name} goes on; wait for it, or cancel it first")
     job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
     job.start()
+    note_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)
     return job
 
 
@@ -109,6 +111,7 @@ def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
     """
     workspace.require("job")
     job.cancel()
+    note_event("cancel asked", job=job.folder.name, actor=workspace.actor.name)
 
 
 def select_rows(problem: SelectionProblem, positions: Sequence[int]) -> Selection:

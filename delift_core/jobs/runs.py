@@ -17,6 +17,7 @@ from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
 from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
+from delift_core.logs import note_event
 from delift_core.samples import Message, Sample
 from delift_core.selection.memory import memory_said
 from delift_core.utility.budgeted import Texts
@@ -187,6 +188,7 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(*_request(workspace, spec, mode, placement))
     job.start()
+    note_event("run started", job=record.id, mode=mode, actor=workspace.actor.name)
     return workspace.runs.set_status(record.id, "running", message="")
 
 
@@ -206,6 +208,7 @@ def run_here(
     workspace.require("job")
     record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
     request, conversations = _request(workspace, spec, "score", placement)
+    note_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(request, conversations)
 
@@ -219,7 +222,9 @@ def run_here(
         both(JobProgress("failed", str(error)))
         refresh(workspace, record.id)
         raise
-    return refresh(workspace, record.id)[0]
+    ended = refresh(workspace, record.id)[0]
+    note_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
+    return ended
 
 
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
@@ -251,6 +256,7 @@ def cancel(workspace: Workspace, run_id: str) -> None:
     """
     workspace.require("job")
     JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
+    note_event("cancel asked", job=run_id, actor=workspace.actor.name)
 
 
 def open_run(workspace: Workspace, run_id: str) -> ScoredRun:

@@ -1,5 +1,6 @@
 """The worker process of a scoring job: `python -m delift_core.jobs.worker JOB_FOLDER`."""
 
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring import carry_out
+from delift_core.logs import begin_log, note_event, note_failure
 
 _NICENESS = 5  # the pages stay quick while every core scores
 
@@ -19,6 +21,7 @@ _NICENESS = 5  # the pages stay quick while every core scores
 def main(folder: Path) -> int:
     """Carries out the job in a folder; the exit code is 0 unless it failed."""
     job = JobFolder(folder)
+    begin_log(folder.parent.parent, "worker", job=folder.name)
     asked: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -28,15 +31,19 @@ def main(folder: Path) -> int:
     job.claim(os.getpid())
     _yield_to_pages()
     request, conversations = job.read_request()
+    note_event("scoring began", mode=request.mode, model=request.model, samples=len(conversations))
     try:
-        carry_out(
+        last = carry_out(
             request, conversations, publish=job.write_progress, stop=lambda: bool(asked) or job.cancel_requested()
         )
+        note_event("scoring ended", state=last.state, pairs=last.pairs_done, device=last.device)
     except DeliftError as error:
+        note_event("scoring failed", level=logging.ERROR, reason=str(error))
         _fail(job, str(error))
         return 2
     except BaseException as error:
         traceback.print_exc()
+        note_failure("scoring failed", error)
         reason = f"the scoring worker stopped unexpectedly ({type(error).__name__}); see {folder / 'worker.log'}"
         _fail(job, reason)
         raise

@@ -37,12 +37,15 @@ PAGES = (
     PageEntry("export", "Export", ":material/download:", "Write the subset for your trainer"),
 )
 
+HEALTH = PageEntry("health", "Health", ":material/monitor_heart:", "How the workspace, its jobs and this machine are")
+"""Beside the way."""
+
 
 def enter() -> StreamlitPage:
     """Sets up the window and the menu; returns the page to run."""
     st.set_page_config(page_title="DELIFT Studio", page_icon=str(ICON), layout="wide")
     st.session_state[_ENTERED] = True
-    return st.navigation([_page(entry) for entry in PAGES])
+    return st.navigation([_page(entry) for entry in (*PAGES, HEALTH)])
 
 
 def entered() -> bool:

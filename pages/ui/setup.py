@@ -11,7 +11,7 @@ from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Wo
 from pages.ui import state
 from pages.ui.address import put
 from pages.ui.blocks import duration, plain, state_words
-from pages.ui.navigation import ICON, LOGO, PAGES, enter, entered, page_path
+from pages.ui.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.reading_ahead import read_ahead
 from pages.ui.state import Current
 from pages.ui.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
@@ -24,7 +24,7 @@ def page_setup(name: str) -> Current:
     if not entered():
         enter()
         st.rerun()  # through app.py this time, as every later run, so that no widget is mounted twice
-    entry = next(page for page in PAGES if page.name == name)
+    entry = next(page for page in (*PAGES, HEALTH) if page.name == name)
     actor = visitor()
     if is_open_to_all():
         st.error(OPEN_TO_ALL, icon=":material/gpp_maybe:")

@@ -1,0 +1,83 @@
+"""Health: how the workspace, its jobs and this machine are; what happened last."""
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.maintenance import machine_checks
+from delift_core.repair import check_workspace
+from delift_core.status import HealthReport, health
+from delift_core.workspace import Workspace
+from pages.ui.blocks import clear_errors, plain, size, title
+from pages.ui.setup import page_setup
+
+_CHECKED = "health_checked"
+
+
+@st.cache_data(ttl=60, max_entries=1, show_spinner="Looking at this machine…")
+def machine(folder: str) -> list[tuple[str, bool, str]]:
+    """Python, packages, device, model, disk and memory."""
+    from pathlib import Path
+
+    return [(check.label, check.ok, check.detail) for check in machine_checks(Path(folder))]
+
+
+def numbers(report: HealthReport) -> None:
+    """What is there, and what is left."""
+    with st.grid(4, min_column_width=150):
+        st.metric("Workspace", size(sum(report.sizes.values())), border=True, help=plain(str(report.workspace)))
+        st.metric("Free disk", size(report.disk_free), border=True)
+        st.metric("Free memory", size(report.memory_free), border=True)
+        st.metric("Jobs under way", f"{len(report.jobs):,}", border=True)
+
+
+def checks_list(checks: list[tuple[str, bool, str]]) -> None:
+    """A line each, green or orange, in words."""
+    for label, ok, detail in checks:
+        icon, colour = (":material/check_circle:", "green") if ok else (":material/warning:", "orange")
+        st.markdown(f":{colour}[{icon}] **{plain(label)}** · {plain(detail)}")
+
+
+def look_through(workspace: Workspace) -> None:
+    """Reads every row and block on demand: it takes as long as the workspace is large."""
+    if st.button("Check the workspace", icon=":material/stethoscope:", help="Reads every row and every block."):
+        with st.spinner("Reading everything…"):
+            found = check_workspace(workspace)
+        st.session_state[_CHECKED] = [(check.label, check.ok, check.detail) for check in found]
+    if _CHECKED in st.session_state:
+        checks_list(st.session_state[_CHECKED])
+        if not all(ok for _, ok, _ in st.session_state[_CHECKED]):
+            st.caption("Stop the server, then: `python -m delift_core doctor --repair`")
+
+
+current = page_setup("health")
+report = health(current.workspace.folder)
+title("Health", ":material/monitor_heart:", ("All is well", "green") if report.ok else ("Problems", "orange"))
+with clear_errors():
+    for problem in report.problems:
+        st.warning(plain(problem), icon=":material/warning:")
+    numbers(report)
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        st.header("Jobs")
+        if report.jobs:
+            table = [{"Job": j.id, "Kind": j.kind, "State": j.state, "Said last": j.message} for j in report.jobs]
+            st.dataframe(pd.DataFrame(table), hide_index=True, alt="Jobs under way")
+        else:
+            st.caption("None is under way.")
+        st.header("Parts")
+        parts = [{"Part": name, "Size": size(held)} for name, held in report.sizes.items()]
+        st.dataframe(pd.DataFrame(parts), hide_index=True, alt="Size of each part of the workspace, largest first")
+    with right:
+        st.header("Versions")
+        rows = [{"What": name, "Version": version} for name, version in report.versions.items()]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Versions of the app, Python and packages")
+    if current.workspace.actor.may("upkeep"):
+        st.header("This machine")
+        st.caption(plain(f"Held open by this server; the folder is {current.workspace.folder}"))
+        checks_list(machine(str(current.workspace.folder)))
+        look_through(current.workspace)
+        st.header("Last lines of the log")
+        if report.log:
+            st.dataframe(pd.DataFrame(report.log[::-1]), hide_index=True, alt="Newest lines of the log first")
+        else:
+            st.caption("Nothing was logged yet.")

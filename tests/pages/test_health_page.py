@@ -1,0 +1,32 @@
+"""The Health page."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from delift_core.logs import begin_log, note_event
+from tests.pages.test_visitors import WHO, buttons, visit, words
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+def test_an_owner_reads_sizes_versions_device_and_the_log(scored_workspace: Path) -> None:
+    begin_log(scored_workspace, "server")
+    note_event("something happened", job="r1")
+    app = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/health.py").run()
+    assert not app.exception
+    tables = [frame.value for frame in app.dataframe]
+    assert any("something happened" in frame.to_string() for frame in tables)
+    assert any({"database", "utility"} <= set(frame.get("Part", [])) for frame in tables)
+    assert any("duckdb" in frame.to_string() for frame in tables)
+    assert "Torch" in words(app) and "scoring on" in words(app)
+    next(button for button in app.button if button.label == "Check the workspace").click().run()
+    assert "Scored pairs" in words(app) and "as they were written" in words(app)
+
+
+@pytest.mark.parametrize("role", ["viewer", "curator"])
+def test_others_see_no_log_and_no_paths(scored_workspace: Path, role: str) -> None:
+    app = visit(scored_workspace, "health", WHO[role])
+    assert not app.exception and "Check the workspace" not in buttons(app)
+    assert "log" not in words(app).lower().replace("log out", "") and str(scored_workspace) not in words(app)
