@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -145,7 +145,8 @@ def _new_file(out: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise WorkspaceError(f"{out} could not be written ({error.strerror or error}); nothing was kept") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing may be written, nothing is there
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

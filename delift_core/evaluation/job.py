@@ -24,6 +24,7 @@ from delift_core.evaluation.evaluate import evaluate, ready_bench
 from delift_core.evaluation.keeping import FolderKeeper
 from delift_core.evaluation.report import EvaluationReport, report_from_json
 from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
+from delift_core.files import write_whole
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Message, Sample
 from delift_core.settings import LIBRARY_ENVIRONMENT
@@ -134,9 +135,7 @@ class EvaluationFolder:
         self._write("report.json", json.dumps(report.as_json()))
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self.folder / f".{name}.{os.getpid()}"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.folder / name)
+        write_whole(self.folder / name, text.encode("utf-8"))
 
 
 def carry_out(job: EvaluationFolder, stop: Callable[[], bool]) -> None:

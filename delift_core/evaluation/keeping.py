@@ -1,15 +1,16 @@
 """Runs that were measured before, on disk under a hash of all they depend on: nothing is fine-tuned twice."""
 
 import hashlib
+import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 from zipfile import BadZipFile
 
 import numpy as np
+
+from delift_core.files import write_whole
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -52,14 +53,9 @@ class FolderKeeper:
     def save(self, facts: object, arrays: Arrays) -> None:
         """Keeps arrays under these facts."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".npz", dir=self._folder)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, **cast(Any, dict(arrays)))
-            Path(name).replace(self._path(facts))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        buffer = io.BytesIO()
+        np.savez(buffer, **cast(Any, dict(arrays)))
+        write_whole(self._path(facts), buffer.getvalue())
 
     def _path(self, facts: object) -> Path:
         text = json.dumps(facts, sort_keys=True, ensure_ascii=True)

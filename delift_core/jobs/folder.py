@@ -11,7 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -62,29 +63,30 @@ class JobFolder:
         """Writes what a worker needs; an earlier request in this folder is replaced.
 
         Raises:
-            ScoringError: a worker is at the earlier request.
+            ScoringError: a worker is at the earlier request, or the folder cannot be written to.
         """
         self._refuse_if_active()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left_behind in ("cancel", "worker.json"):  # a worker that said its last word may still be closing down
-            (self.folder / left_behind).unlink(missing_ok=True)
         lines = (
             json.dumps({"hash": digest, "messages": [[m.role, m.content] for m in messages]})
             for digest, messages in conversations.items()
         )
-        self._write("samples.jsonl", "\n".join(lines) + "\n")
-        self._write("request.json", json.dumps(asdict(request)))
-        self.write_progress(JobProgress("starting"))
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left_behind in ("cancel", "worker.json"):  # a worker that said its last word may still be closing down
+                (self.folder / left_behind).unlink(missing_ok=True)
+            self._write("samples.jsonl", "\n".join(lines) + "\n")
+            self._write("request.json", json.dumps(asdict(request)))
+            self.write_progress(JobProgress("starting"))
 
     def start(self) -> None:
         """Starts a worker process that outlives this one; its output goes to worker.log.
 
         Raises:
-            ScoringError: a worker is already at this job.
+            ScoringError: a worker is already at this job, or the folder cannot be written to.
         """
         self._refuse_if_active()
         environment = dict(os.environ, **LIBRARY_ENVIRONMENT, PYTHONPATH=_import_path())
-        with (self.folder / "worker.log").open("ab") as log:
+        with self._writing(), (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  # this Python, this package, a folder that we made
                 [sys.executable, "-m", "delift_core.jobs.worker", str(self.folder)],
                 stdin=subprocess.DEVNULL,
@@ -100,8 +102,13 @@ class JobFolder:
         self._write("worker.json", json.dumps({"pid": pid, "created": psutil.Process(pid).create_time()}))
 
     def cancel(self) -> None:
-        """Asks the worker to stop; it does so within a batch, and keeps every finished block."""
-        (self.folder / "cancel").touch()
+        """Asks the worker to stop; it does so within a batch, and keeps every finished block.
+
+        Raises:
+            ScoringError: the folder cannot be written to.
+        """
+        with self._writing():
+            (self.folder / "cancel").touch()
 
     def cancel_requested(self) -> bool:
         """Whether somebody asked the worker to stop."""
@@ -157,6 +164,17 @@ class JobFolder:
             return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # nobody is named, or nobody is there
             return False
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns a full disk and lost rights into words."""
+        try:
+            yield
+        except OSError as error:
+            raise ScoringError(
+                f"{self.folder} could not be written ({error.strerror or error}); nothing was started or stopped: "
+                "make room on its disk or mend its rights, then again"
+            ) from error
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.folder / name, text.encode())

@@ -5,14 +5,14 @@ module keeps the three in step.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from delift_core.errors import DeliftError, ScoringError
+from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
@@ -219,8 +219,9 @@ def run_here(
     try:
         carry_out(request, conversations, publish=both, stop=stop)
     except DeliftError as error:
-        both(JobProgress("failed", str(error)))
-        refresh(workspace, record.id)
+        with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
+            both(JobProgress("failed", str(error)))
+            refresh(workspace, record.id)
         raise
     ended = refresh(workspace, record.id)[0]
     note_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)

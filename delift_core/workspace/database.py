@@ -134,9 +134,10 @@ class Database:
         try:
             yield
         except (duckdb.OperationalError, duckdb.FatalException) as error:
+            again = "open it again" if isinstance(error, duckdb.FatalException) else "try again"
             raise WorkspaceError(
                 f"workspace {self.path.parent} could not be read or written ({_first_line(error)}): "
-                "check the free disk space, memory and rights of the folder, then open it again"
+                f"check the free disk space, memory and rights of the folder, then {again}"
             ) from error
         except UnicodeEncodeError as error:
             raise WorkspaceError(_bad_text(self.path)) from error
