@@ -43,8 +43,8 @@ IS_CALM = """calm => {
     if (app && !fiber) throw new Error("Streamlit's App component keeps no hasReceivedNewSession any more");
     const drawn = !document.querySelector('[data-testid=stSkeleton]');  // parts of the page whose script is on its way
     const begun = fiber?.stateNode.hasReceivedNewSession;
-    const done = begun && app.dataset.testScriptState === "notRunning" && app.dataset.testConnectionState === "CONNECTED";
-    const idle = drawn && done;
+    const {testScriptState: script, testConnectionState: connection} = app?.dataset ?? {};
+    const idle = drawn && begun && script === "notRunning" && connection === "CONNECTED";
     window.idleSince = idle ? (window.idleSince ?? performance.now()) : null;
     return idle && performance.now() - window.idleSince >= calm;
 }"""
