@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from delift_core.mixed_precision import RoundedProduct, mix_precision
+from delift_core.mixed_precision import GatedProducts, RoundedProduct, mix_precision
 from delift_core.models import Precision, load_model
 from delift_core.utility.scorer import Scorer, Suffix
 from tests.tiny_models import FAMILIES, random_model, save_model
@@ -46,6 +46,46 @@ def test_only_products_are_rounded(family: str) -> None:
             assert weight.dtype == torch.bfloat16
         else:
             torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
+
+
+GATED = {"llama", "qwen2", "qwen3", "mistral", "gemma", "gemma2", "gemma3_text", "granite"}
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_gated_parts_hand_on_bfloat16_and_answer_as_before(family: str) -> None:
+    model = random_model(family)
+    torch.manual_seed(0)
+    inputs = torch.randn(3, 50, 64)
+    exact = {name: part(inputs) for name, part in model.named_modules() if name.endswith(".mlp")}
+    mix_precision(model)
+    gated = {name: part for name, part in model.named_modules() if isinstance(part, GatedProducts)}
+    assert len(gated) == (2 if family in GATED else 0)
+    for name, part in gated.items():
+        assert part(inputs).dtype == torch.float32
+        error = (part(inputs) - exact[name]).abs().max() / exact[name].abs().max()
+        assert 0 < error < 2 * _HALF_STEP
+
+
+def test_a_gated_part_that_answers_otherwise_is_left_as_it_is() -> None:
+    model = random_model()
+    part = model.model.layers[0].mlp
+
+    def clipped(inputs: torch.Tensor) -> torch.Tensor:
+        return part.down_proj((part.act_fn(part.gate_proj(inputs)) * part.up_proj(inputs)).clamp(-0.01, 0.01))
+
+    part.forward = clipped
+    mix_precision(model)
+    assert model.model.layers[0].mlp is part
+    assert isinstance(model.model.layers[1].mlp, GatedProducts)
+
+
+def test_logits_are_left_in_bfloat16_for_their_reader() -> None:
+    model = random_model()
+    mix_precision(model)
+    hidden = model.get_decoder()(input_ids=torch.arange(5, 25)[None]).last_hidden_state
+    logits = model.get_output_embeddings()(hidden)
+    assert hidden.dtype == torch.float32
+    assert logits.dtype == torch.bfloat16
 
 
 def test_a_tied_output_layer_leaves_the_embeddings_as_they_were() -> None:

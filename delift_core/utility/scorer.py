@@ -24,6 +24,7 @@ from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
+from delift_core.utility.attention import fold_heads
 from delift_core.utility.budget import bytes_per_token, tokens_that_fit
 from delift_core.utility.leads import share
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from delift_core.prompts import Tokens
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
-_LOGITS_AT_ONCE = {"cpu": 1 << 21}  # in float32, to stay in the cache: a whole chunk takes six times longer
+_LOGITS_AT_ONCE = {"cpu": 1 << 19}  # in float32, to stay in the cache: a whole chunk takes six times longer
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
@@ -290,6 +291,7 @@ class Scorer:
             )
         ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
         expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
+        fold_heads(self.loaded.model)
         prefix = self.prefill(ids[0, :9].tolist())
         rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
         got = self._scaled(self._head(rest).float())
