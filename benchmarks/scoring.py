@@ -57,17 +57,19 @@ SHAPES = {  # hidden size, size between, layers, heads, key/value heads
 _HEADER = "| scorer | precision | pairs | seconds | pairs/s | tokens/s | ratio | max dU | Spearman | GiB | of peak |"
 _CONTEXT, _VOCABULARY = 32768, 151936
 
+Peaks = dict[Precision, float]  # floating-point operations a second of one device
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
     """One way of scoring: what runs, what it computes, and what it was seen to take."""
 
     name: str
-    dtype: str
+    dtype: Precision
     rows: int
     tokens: int
     operations: float
-    peak: float
+    devices: int
     run: Callable[[], np.ndarray]
     utilities: Callable[[np.ndarray], np.ndarray]
     device: torch.device
@@ -85,16 +87,19 @@ class Side:
         self.memory.append(used.bytes)
         return self.utilities(result)
 
-    def line(self, published: "Side", against: str) -> str:
+    def share(self, peaks: "Peaks") -> float:
+        """Of what its devices could do in the time."""
+        return self.operations / float(np.median(self.seconds)) / (peaks[self.dtype] * self.devices)
+
+    def line(self, published: "Side", against: str, peaks: "Peaks") -> str:
         """A row of the table."""
         seconds = float(np.median(self.seconds))
         rate = self.rows**2 / seconds
         ratio = rate / (published.rows**2 / float(np.median(published.seconds)))
-        share = self.operations / seconds / self.peak
         tokens = self.tokens / seconds
         return (
             f"| {self.name} | {self.dtype} | {self.rows**2:,} | {seconds:.1f} | {rate:.2f} | {tokens:,.0f} "
-            f"| {ratio:.2f} | {against} | {max(self.memory) / (1 << 30):.2f} | {share:.0%} |"
+            f"| {ratio:.2f} | {against} | {max(self.memory) / (1 << 30):.2f} | {self.share(peaks):.0%} |"
         )
 
 
@@ -201,16 +206,16 @@ def precisions(options: argparse.Namespace) -> list[Precision]:
 
 
 def our_sides(
-    loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], devices: Sequence[str], peak: float
+    loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], devices: Sequence[str]
 ) -> list[Side]:
     """Ours with one model; on one CPU of several cores, also with cores that split each product between them."""
     count = len(devices) if torch.device(devices[0]).type == "cuda" else 1  # names of one CPU share its peak
     name = "ours" if len(devices) == 1 else f"ours, {len(devices)} devices"
     backend = backend_for(loaded, devices)
-    sides = [our_side(name, backend, loaded, template, encoded, peak * count)]
+    sides = [our_side(name, backend, loaded, template, encoded, count)]
     if len(devices) == 1 and isinstance(backend, DevicesBackend):
         together = LocalBackend(Scorer(loaded, tokens_per_batch=_TOKENS_TOGETHER))
-        sides.append(our_side("ours, cores split products", together, loaded, template, encoded, peak))
+        sides.append(our_side("ours, cores split products", together, loaded, template, encoded, 1))
     return sides
 
 
@@ -220,7 +225,7 @@ def our_side(
     loaded: LoadedModel,
     template: Template,
     encoded: Sequence[EncodedSample],
-    peak: float,
+    devices: int,
 ) -> Side:
     """Ours by one backend."""
     scorer = Scorer(loaded)
@@ -231,14 +236,14 @@ def our_side(
         len(encoded),
         work.tokens,
         operations(loaded.model, work),
-        peak,
+        devices,
         partial(ours, backend, template, encoded),
         partial(utilities, scorer, template, encoded),
         loaded.device,
     )
 
 
-def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample], peak: float) -> Side:
+def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample]) -> Side:
     """The published loop with a float32 model."""
     work, scorer = published_work(template, encoded, encoded), Scorer(loaded)
 
@@ -248,7 +253,7 @@ def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[En
         len(encoded),
         work.tokens,
         operations(loaded.model, work),
-        peak,
+        1,
         partial(published_loop, loaded, template, encoded),
         partial(utilities, scorer, template, encoded),
         loaded.device,
@@ -263,7 +268,7 @@ def compared(matrix: np.ndarray, published: np.ndarray) -> str:
     return f"{np.abs(left - right).max():.1e} | {spearmanr(left, right).statistic:.6f}"
 
 
-def peaks_of(device: torch.device, names: set[Precision]) -> dict[Precision, float]:
+def peaks_of(device: torch.device, names: set[Precision]) -> Peaks:
     """The best product of each precision; that of "mixed" is in bfloat16."""
     kinds: dict[Precision, torch.dtype] = {
         "float32": torch.float32,
@@ -271,20 +276,24 @@ def peaks_of(device: torch.device, names: set[Precision]) -> dict[Precision, flo
         "mixed": torch.bfloat16,
     }
     rates = {kind: matmul_peak(device, kind) for kind in {kinds[name] for name in names}}
-    for kind, rate in rates.items():
-        print(f"Best large matmul in {str(kind).removeprefix('torch.')}: {rate / 1e9:,.0f} GFLOP/s.")
     return {name: rates[kinds[name]] for name in names}
+
+
+def best_peaks(before: Peaks, after: Peaks) -> Peaks:
+    """The better of two measurements, since on a shared machine either may be disturbed; both are printed."""
+    for name, rate in before.items():
+        print(f"Best large matmul for {name}: {rate / 1e9:,.0f} GFLOP/s before, {after[name] / 1e9:,.0f} after.")
+    return {name: max(rate, after[name]) for name, rate in before.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What every side shares: a model at each precision, the rows as token ids, and what the machine can do."""
+    """What every side shares: a model at each precision, and the rows as token ids."""
 
     models: dict[Precision, LoadedModel]
     reference: LoadedModel
     template: Template
     encoded: list[EncodedSample]
-    peaks: dict[Precision, float]
 
 
 def setting_of(options: argparse.Namespace) -> Setting:
@@ -295,32 +304,30 @@ def setting_of(options: argparse.Namespace) -> Setting:
     samples = load_file(options.file).samples[: max(options.rows, *options.sizes, 0)]
     conversations = {sample.content_hash: sample.messages for sample in samples}
     encoded = list(encode_samples(template, conversations, reference.identity.context_length)[0].values())
-    peaks = peaks_of(reference.device, {"float32", *models})
-    return Setting(models, reference, template, encoded, peaks)
+    return Setting(models, reference, template, encoded)
 
 
 def sides_of(setting: Setting, options: argparse.Namespace) -> list[Side]:
     """The published loop, and ours at each precision."""
     encoded = setting.encoded[: options.rows]
     few = encoded[: options.published_rows or len(encoded)]
-    sides = [published_side(setting.reference, setting.template, few, setting.peaks["float32"])]
-    for name, loaded in setting.models.items():
-        sides += our_sides(loaded, setting.template, encoded, options.devices, setting.peaks[name])
+    sides = [published_side(setting.reference, setting.template, few)]
+    for loaded in setting.models.values():
+        sides += our_sides(loaded, setting.template, encoded, options.devices)
     return sides
 
 
-def print_sizes(setting: Setting, options: argparse.Namespace) -> None:
+def print_sizes(setting: Setting, options: argparse.Namespace, peaks: Peaks) -> None:
     """A table of the rows against the time that ours takes for every pair of them."""
     print("\n| rows | pairs | precision | seconds | pairs/s | of peak |\n" + "| --- " * 6 + "|")
     for size in options.sizes:
         encoded = setting.encoded[:size]
         for name, loaded in setting.models.items():
-            side = our_sides(loaded, setting.template, encoded, options.devices, setting.peaks[name])[0]
+            side = our_sides(loaded, setting.template, encoded, options.devices)[0]
             side.measure()
             (seconds,) = side.seconds
-            share = side.operations / seconds / side.peak
-            pairs = side.rows**2
-            print(f"| {side.rows:,} | {pairs:,} | {name} | {seconds:,.1f} | {pairs / seconds:,.1f} | {share:.0%} |")
+            rate, share = side.rows**2 / seconds, side.share(peaks)
+            print(f"| {side.rows:,} | {side.rows**2:,} | {name} | {seconds:,.1f} | {rate:,.1f} | {share:.0%} |")
 
 
 def main() -> None:
@@ -329,12 +336,15 @@ def main() -> None:
     print(f"Machine: {machine()}\n{options.file.name}, {options.random_shape or options.model}\n")
     setting = setting_of(options)
     sides = sides_of(setting, options)
+    device, names = setting.reference.device, {"float32", *setting.models}
+    before = peaks_of(device, names)
     results = [side.measure() for _ in range(options.repeats) for side in sides][-len(sides) :]
+    peaks = best_peaks(before, peaks_of(device, names))
     print("\n" + _HEADER + "\n" + "| --- " * 11 + "|")
     for side, result in zip(sides, results, strict=True):
-        print(side.line(sides[0], compared(result, results[0])))
+        print(side.line(sides[0], compared(result, results[0]), peaks))
     if options.sizes:
-        print_sizes(setting, options)
+        print_sizes(setting, options, peaks)
 
 
 def _options() -> argparse.Namespace:
