@@ -17,6 +17,7 @@ from pages.ui.setup import page_setup
 
 BADGES = {
     "starting": ("Starting", "blue"),
+    "waiting": ("Waiting its turn", "orange"),
     "measuring": ("Measuring the cost", "blue"),
     "evaluating": ("Running", "blue"),
     "estimated": ("Cost measured", "blue"),

@@ -15,8 +15,9 @@ from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
 from pages.ui.job_view import DIED, cost_view, notes_view, progress_view
 from pages.ui.navigation import page_path
 from pages.ui.scoring_form import ask_placement, ask_spec, pairs_of
-from pages.ui.setup import page_setup, running
+from pages.ui.setup import page_setup
 
+WAITING = ("Waiting its turn", "orange")
 BADGES = {
     "queued": ("Cost measured", "blue"),
     "running": ("Running", "blue"),
@@ -51,7 +52,7 @@ def result_view(run: RunRecord) -> None:
 def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None) -> None:
     """The one button that makes sense now."""
     status = run.status if run else None
-    blocked = running(workspace) is not None or not workspace.actor.may("job")
+    blocked = not workspace.actor.may("job")
     if status in ("cancelled", "interrupted", "failed"):
         if st.button("Continue", type="primary", icon=":material/resume:", disabled=blocked):
             begin(workspace, spec, placement, measure=False)
@@ -90,7 +91,8 @@ with clear_errors():
             st.markdown(f"**{pairs_of(workspace, spec):,} pairs** of rows in all")
         actions(workspace, spec, placement, run)
     with heading:
-        title("Score", ":material/speed:", BADGES[run.status] if run else None)
+        waits = status is not None and status.progress.state == "waiting" and status.active
+        title("Score", ":material/speed:", WAITING if waits else BADGES[run.status] if run else None)
     with right:
         if run is None or status is None:
             st.info("Measure the cost first: it says how long this will take on this machine.", icon=":material/timer:")

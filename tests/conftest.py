@@ -17,6 +17,12 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_line_of_jobs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Jobs of these tests wait for each other and not for those of other tests, or of whoever uses this machine."""
+    os.environ["DELIFT_QUEUE"] = str(tmp_path_factory.mktemp("queue"))
+
+
 @pytest.fixture
 def workspace_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty workspace folder of the test's own, also named by DELIFT_WORKSPACE."""

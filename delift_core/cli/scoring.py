@@ -96,7 +96,8 @@ def _display() -> Iterator[Callable[[JobProgress], None]]:
 
 
 def _advance(bar: Any, progress: JobProgress) -> None:
-    bar.set_description_str({"loading": "loading the model", "scoring": "scoring"}.get(progress.state, progress.state))
+    words = {"loading": "loading the model", "scoring": "scoring", "waiting": progress.message}
+    bar.set_description_str(words.get(progress.state, progress.state))
     if progress.pairs_total:
         bar.total = progress.pairs_total
         if not bar.initial and not bar.n:
@@ -114,6 +115,8 @@ class _Lines:
     def show(self, progress: JobProgress) -> None:
         """Prints a line if one is due."""
         now = time.monotonic()
+        if progress.state == "waiting":
+            note(progress.message)
         if progress.state != "scoring" or now - self._last < _LINE_SECONDS:
             return
         self._last = now

@@ -3,6 +3,7 @@
 Knows where manifests and inputs lie; the work is done by `evaluate`.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
@@ -11,9 +12,10 @@ from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.keeping import Keeper
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.request import EvaluationRequest, FineTuning
+from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning
 from delift_core.export.inputs import reload_input
 from delift_core.export.manifest import WRITTEN, EditEntry, Manifest, read_manifest
+from delift_core.jobs.queue import Ticket, turn
 from delift_core.models import DeviceName
 from delift_core.prompts import TemplateChoice, TemplateName
 from delift_core.rewriting import Reading, read_again
@@ -65,7 +67,11 @@ def evaluate_manifest(
         examples=examples,
         generate=generate,
     )
-    report = evaluate(request, publish=publish, stop=stop, keeper=keeper, adapter=adapter)
+    ticket = Ticket(f"evaluate {manifest_path.name}", "", time.time_ns())
+    with turn(ticket, device, waiting=publish, stop=stop) as mine:
+        if not mine:
+            raise EvaluationStopped("stopped while waiting for its turn; nothing was begun")
+        report = evaluate(request, publish=publish, stop=stop, keeper=keeper, adapter=adapter)
     if report.revision != manifest.model.revision:
         publish(
             f"note: {manifest.model.name} is not the revision that chose the subset "

@@ -26,11 +26,14 @@ from delift_core.evaluation.report import EvaluationReport, report_from_json
 from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
 from delift_core.files import write_whole
 from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.queue import Ticket, turn
 from delift_core.samples import Message, Sample
 from delift_core.settings import LIBRARY_ENVIRONMENT
 
 Mode = Literal["forecast", "evaluate"]
-State = Literal["starting", "measuring", "evaluating", "estimated", "done", "cancelled", "failed", "interrupted"]
+State = Literal[
+    "starting", "waiting", "measuring", "evaluating", "estimated", "done", "cancelled", "failed", "interrupted"
+]
 _ENDS: frozenset[State] = frozenset({"estimated", "done", "cancelled", "failed", "interrupted"})
 
 
@@ -97,6 +100,10 @@ class EvaluationFolder:
         """Notes which process works on it."""
         self._process.claim(pid)
 
+    def ticket(self) -> Ticket:
+        """Its place in the line of jobs."""
+        return self._process.ticket()
+
     def cancel(self) -> None:
         """Asks the worker to stop; it does so within a step, and keeps every finished run."""
         self._process.cancel()
@@ -139,12 +146,26 @@ class EvaluationFolder:
 
 
 def carry_out(job: EvaluationFolder, stop: Callable[[], bool]) -> None:
-    """Does what the folder asks for, to the end or until `stop` answers True.
+    """Does what the folder asks for, at its turn, to the end or until `stop` answers True.
 
     Raises:
         DeliftError: as `evaluate`, but for a stop, which is an end like another.
     """
     request, mode, save_adapter = job.request()
+    with turn(job.ticket(), request.device, waiting=lambda words: _wait(job, words), stop=stop) as mine:
+        if not mine:
+            job.write_status(EvaluationStatus("cancelled"))
+            return
+        _carry_out(job, request, mode, save_adapter, stop)
+
+
+def _wait(job: EvaluationFolder, words: str) -> None:
+    job.write_status(EvaluationStatus("waiting", words))
+
+
+def _carry_out(
+    job: EvaluationFolder, request: EvaluationRequest, mode: Mode, save_adapter: bool, stop: Callable[[], bool]
+) -> None:
     status = EvaluationStatus("measuring" if mode == "forecast" else "evaluating", f"loading {request.model}")
     job.write_status(status)
     keeper, adapter = FolderKeeper(job.folder.parent / "runs"), job.folder / "adapter" if save_adapter else None

@@ -16,7 +16,6 @@ from delift_core.curation import CuratedSelection, SelectionProblem, open_select
 from delift_core.errors import SelectionError
 from delift_core.evaluation.job import EvaluationFolder, Mode
 from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
-from delift_core.jobs.runs import refresh
 from delift_core.logs import note_event
 from delift_core.selection.coverage import gains_along
 from delift_core.selection.engine import select_from_kernel
@@ -82,21 +81,15 @@ def request_for(workspace: Workspace, curated: CuratedSelection, plan: Plan) -> 
 
 
 def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mode) -> EvaluationFolder:
-    """Starts (or goes on with) an evaluation in a worker process.
+    """Starts (or goes on with) an evaluation in a worker process, which waits for its turn, see `jobs.queue`.
 
     Raises:
-        SelectionError: a run is being scored or another evaluation goes on; they would fight over the machine.
+        ScoringError: this very evaluation goes on already.
         DataError: as `request_for`.
         NotAllowed: the visitor is a viewer.
     """
     workspace.require("job")
-    for record in workspace.runs.records():
-        if record.status == "running" and refresh(workspace, record.id)[1].active:
-            raise SelectionError(f"run {record.id} is being scored; wait for it, or cancel it first")
     job = folder_of(workspace, curated.record.id, plan)
-    for path in workspace.evaluations_folder.glob("*/request.json"):
-        if EvaluationFolder(path.parent).status().active:
-            raise SelectionError(f"evaluation {path.parent.name} goes on; wait for it, or cancel it first")
     job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
     job.start()
     note_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)

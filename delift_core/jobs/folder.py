@@ -22,6 +22,7 @@ import psutil
 from delift_core.errors import ScoringError
 from delift_core.files import write_whole
 from delift_core.jobs.backends import Placement
+from delift_core.jobs.queue import Ticket
 from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
 from delift_core.samples import Message
 from delift_core.settings import LIBRARY_ENVIRONMENT
@@ -135,6 +136,11 @@ class JobFolder:
                 record = json.loads(line)
                 conversations[record["hash"]] = tuple(Message(role, text) for role, text in record["messages"])
         return ScoringRequest(samples=samples, placement=placement, pairs=pairs, **fields), conversations
+
+    def ticket(self) -> Ticket:
+        """The job's place in the line of jobs: that of its last request."""
+        asked = (self.folder / "request.json").stat().st_mtime_ns
+        return Ticket(self.folder.name, str(self.folder.parent.parent), asked)
 
     def _refuse_if_active(self) -> None:
         if self.status().active:

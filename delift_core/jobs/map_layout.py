@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
 from delift_core.files import write_whole
+from delift_core.jobs.queue import Ticket, turn
 from delift_core.jobs.runs import ScoredRun
 from delift_core.layout import map_coordinates
 
@@ -75,13 +77,15 @@ def layout_path(run: ScoredRun) -> Path:
 
 
 def main(embeddings: Path, out: Path) -> int:
-    """Reads embeddings, removes their file, and writes the coordinates; returns the exit code."""
+    """Reads embeddings, removes their file, and at its turn writes the coordinates; returns the exit code."""
+    workspace = out.absolute().parents[3]  # utility/KEY/maps/FILE
     try:
         points = np.load(embeddings)
         embeddings.unlink()
-        buffer = io.BytesIO()
-        np.save(buffer, map_coordinates(points))
-        write_whole(out, buffer.getvalue())
+        with turn(Ticket("a map", str(workspace), time.time_ns()), "cpu"):
+            buffer = io.BytesIO()
+            np.save(buffer, map_coordinates(points))
+            write_whole(out, buffer.getvalue())
     except MemoryError:
         return errno.ENOMEM
     except ImportError as error:  # a library that does not fit into memory is one that cannot be imported

@@ -15,7 +15,8 @@ import numpy as np
 from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
-from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
+from delift_core.jobs.in_turn import carry_out_in_turn
+from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest
 from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
 from delift_core.logs import note_event
 from delift_core.samples import Message, Sample
@@ -31,6 +32,7 @@ from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
 
 _STATUS: dict[ObservedState, RunStatus] = {
     "starting": "running",
+    "waiting": "running",
     "loading": "running",
     "calibrating": "running",
     "scoring": "running",
@@ -176,14 +178,13 @@ class ScoredRun:
 def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Placement = HERE) -> RunRecord:
     """Starts (or continues) scoring in a worker process; what was scored before is not scored again, wherever it was.
 
+    While another job is at work the worker waits for its turn, see `jobs.queue`.
+
     Raises:
-        ScoringError: another run is being scored; the worker processes would fight over the machine.
+        ScoringError: this very run is being scored.
         NotAllowed: the visitor is a viewer.
     """
     workspace.require("job")
-    for other in workspace.runs.records():
-        if other.status == "running" and refresh(workspace, other.id)[1].active:
-            raise ScoringError(f"run {other.id} is being scored; wait for it, or cancel it first")
     record = _run_for(workspace, spec)
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(*_request(workspace, spec, mode, placement))
@@ -200,7 +201,7 @@ def run_here(
     stop: Callable[[], bool] = lambda: False,
     placement: Placement = HERE,
 ) -> RunRecord:
-    """Scores in this process, for the command line; returns the run's record, done or cancelled.
+    """Scores in this process, at its turn, for the command line; returns the run's record, done or cancelled.
 
     Raises:
         DeliftError: as `carry_out`.
@@ -217,7 +218,7 @@ def run_here(
         publish(progress)
 
     try:
-        carry_out(request, conversations, publish=both, stop=stop)
+        carry_out_in_turn(job, request, conversations, publish=both, stop=stop)
     except DeliftError as error:
         with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
             both(JobProgress("failed", str(error)))

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from delift_core.utility.run import ScoringProgress, ScoringRun
 
 JobMode = Literal["forecast", "score"]
-JobState = Literal["starting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"]
+JobState = Literal[
+    "starting", "waiting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"
+]
 FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
 
 CALIBRATION_SECONDS = 5.0

@@ -12,7 +12,7 @@ from types import FrameType
 
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import carry_out
+from delift_core.jobs.in_turn import carry_out_in_turn
 from delift_core.logs import begin_log, note_event, note_failure
 
 _NICENESS = 5  # the pages stay quick while every core scores
@@ -33,8 +33,8 @@ def main(folder: Path) -> int:
     request, conversations = job.read_request()
     note_event("scoring began", mode=request.mode, model=request.model, samples=len(conversations))
     try:
-        last = carry_out(
-            request, conversations, publish=job.write_progress, stop=lambda: bool(asked) or job.cancel_requested()
+        last = carry_out_in_turn(
+            job, request, conversations, publish=job.write_progress, stop=lambda: bool(asked) or job.cancel_requested()
         )
         note_event("scoring ended", state=last.state, pairs=last.pairs_done, device=last.device)
     except DeliftError as error:

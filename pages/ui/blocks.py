@@ -57,6 +57,8 @@ def size(number: int) -> str:
 
 def state_words(progress: JobProgress) -> str:
     """What a job is doing, for people."""
+    if progress.state == "waiting":
+        return plain(progress.message.capitalize()) or "Waiting"
     words = {"starting": "Starting", "loading": "Loading the model", "calibrating": "Measuring", "scoring": "Scoring"}
     return words.get(progress.state, progress.state.capitalize())
 

@@ -244,8 +244,8 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
             st.rerun()
     elif not is_final:
         st.caption(
-            ":material/hourglass_top: A first map by two principal components. The UMAP layout is being made and takes "
-            "its place when it is done; of 100,000 rows that takes a minute or two, once."
+            ":material/hourglass_top: A first map by two principal components. The UMAP layout takes its place when it "
+            "is done: it waits for jobs that are at work, and of 100,000 rows takes a minute or two, once."
         )
     elif count > MOST_BY_UMAP:
         st.caption(

@@ -100,13 +100,10 @@ def _settle(kind: str, key: str, known: Mapping[str, object]) -> None:
 
 
 def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
-    """The run that is being scored now, if any."""
-    for record in workspace.runs.records():
-        if record.status == "running":
-            record, status = refresh(workspace, record.id)
-            if status.active:
-                return record, status
-    return None
+    """The run that is being scored now, else one that waits for its turn, if any."""
+    found = [refresh(workspace, record.id) for record in workspace.runs.records() if record.status == "running"]
+    active = [(record, status) for record, status in found if status.active]
+    return min(active, key=lambda one: one[1].state == "waiting", default=None)
 
 
 def _job_line(workspace: Workspace) -> None:
