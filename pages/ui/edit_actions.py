@@ -24,7 +24,7 @@ _DONE: dict[EditAction, tuple[str, str]] = {
     "note": ("Noted", ":material/sticky_note_2:"),
     "text": ("Text changed", ":material/edit:"),
 }
-EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
+_EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
     ("Keep", "keep", "K", "Put into the subset; kept by hand is a pin, which Re-optimise respects"),
     ("Drop", "drop", "D", "Take out of the subset; dropped by hand is a ban, which Re-optimise respects"),
     ("Reset", "reset", None, "Give the decision back to the optimiser"),
@@ -165,7 +165,6 @@ def edit_bar(
         quiet: a row is open above the page, and the keys are its own.
     """
     may_edit = workspace.actor.may("edit")
-    none = not sample_ids or not may_edit
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.markdown(f"**{rows_in_words(len(sample_ids))}** selected", width="stretch")
         st.button(
@@ -177,16 +176,7 @@ def edit_bar(
             on_click=open_row,
             args=tuple(sample_ids[:1]),
         )
-        for label, action, shortcut, help in EDITS:
-            st.button(
-                label,
-                key=f"bar_{action}",
-                shortcut=None if quiet else shortcut,
-                disabled=none,
-                help=help,
-                on_click=edit_rows,
-                args=(workspace, selection_id, action, sample_ids, "bar"),
-            )
+        edit_buttons(workspace, selection_id, sample_ids, "bar", quiet=quiet)
         with st.popover("Tag, note, why", help="Mark the selected rows, or give the reason of the next edit"):
             ask_marks(workspace, selection_id, sample_ids, tags, "bar")
         wanted = st.button(
@@ -197,6 +187,22 @@ def edit_bar(
         )
         step_buttons(workspace, selection_id, "bar", quiet=quiet)
     return wanted
+
+
+def edit_buttons(
+    workspace: Workspace, selection_id: str, sample_ids: Sequence[str], place: str, *, quiet: bool = False
+) -> None:
+    """Keep, drop and reset, for some rows; the reason is what stands in the field of this place."""
+    for label, action, shortcut, help in _EDITS:
+        st.button(
+            label,
+            key=f"{place}_{action}",
+            shortcut=None if quiet else shortcut,
+            disabled=not sample_ids or not workspace.actor.may("edit"),
+            help=help,
+            on_click=edit_rows,
+            args=(workspace, selection_id, action, sample_ids, place),
+        )
 
 
 def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: bool = False) -> None:

@@ -12,14 +12,14 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
-from pages.ui.edit_actions import announce, edit_rows, rows_in_words, step_buttons
+from pages.ui.edit_actions import edit_buttons, edit_rows, rows_in_words, step_buttons
 from pages.ui.navigation import page_path
 from pages.ui.picks import clear_picks, pick, picked_positions
 from pages.ui.sample_view import turns
 
 LISTED = 500
 SPELT_OUT = 12
-_LINES, _TAG = "picked_lines", "picked_tag"
+_LINES = "picked_lines"
 _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
 
@@ -101,39 +101,15 @@ def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int
 def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
     selection_id, none = curated.record.id, not ids or not workspace.actor.may("edit")
     with st.container(horizontal=True):
-        st.button(
-            "Keep",
-            shortcut="K",
-            disabled=none,
-            key="map_keep",
-            help="Put the picked rows of the pool into the subset",
-            on_click=edit_rows,
-            args=(workspace, selection_id, "keep", ids),
-        )
-        st.button(
-            "Drop",
-            shortcut="D",
-            disabled=none,
-            key="map_drop",
-            help="Take the picked rows of the pool out of the subset",
-            on_click=edit_rows,
-            args=(workspace, selection_id, "drop", ids),
-        )
+        edit_buttons(workspace, selection_id, ids, "map")
         step_buttons(workspace, selection_id, "map")
         with st.popover("Tag", icon=":material/sell:", disabled=none, help="Put a tag on the picked rows"):
-            st.text_input("Tag", key=_TAG, placeholder="to check", max_chars=60)
-            st.button("Put on", key="map_tag", on_click=_tag, args=(workspace, selection_id, ids))
+            st.text_input("Tag", key="picked_tag", placeholder="to check", max_chars=60)
+            marked = (workspace, selection_id, "tag", ids, "picked", "tag")
+            st.button("Put on", key="map_tag", on_click=edit_rows, args=marked)
     st.caption(
         f"{len(curated.subset.positions):,} rows are in the subset of “{plain(shorten(curated.record.name, 40))}”."
     )
-
-
-def _tag(workspace: Workspace, selection_id: str, ids: list[str]) -> None:
-    with clear_errors():
-        tag = (st.session_state[_TAG] or "").strip()
-        workspace.edits.apply(selection_id, "tag", ids, author=workspace.actor.name, detail=tag)
-        st.session_state[_TAG] = ""
-        announce(f"Tagged: {rows_in_words(len(ids))}", ":material/sell:")
 
 
 def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:

@@ -10,7 +10,7 @@ from delift_core.workspace import Edit, SelectionSummary, Workspace
 from pages.ui import state
 from pages.ui.address import put
 from pages.ui.blocks import clear_errors, plain
-from pages.ui.edit_actions import EDITS, ROW, ask_marks, edit_rows, open_row, state_of, step_buttons
+from pages.ui.edit_actions import ROW, ask_marks, edit_buttons, open_row, state_of, step_buttons
 from pages.ui.row_filter import show_similar
 from pages.ui.row_table import STATE_WORDS
 from pages.ui.sample_view import turns
@@ -112,16 +112,7 @@ def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> 
     """Keep, drop, give back, undo, edit the text, look for similar rows."""
     sample_id, may_edit = curated.problem.run.pool[position].id, workspace.actor.may("edit")
     with st.container(horizontal=True, gap="xsmall"):
-        for label, action, shortcut, help in EDITS:
-            st.button(
-                label,
-                key=f"drawer_{action}",
-                shortcut=shortcut,
-                disabled=not may_edit,
-                help=help,
-                on_click=edit_rows,
-                args=(workspace, curated.record.id, action, [sample_id], "drawer"),
-            )
+        edit_buttons(workspace, curated.record.id, [sample_id], "drawer")
         step_buttons(workspace, curated.record.id, "drawer")
         st.button(
             "Edit text",

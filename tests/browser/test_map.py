@@ -41,7 +41,43 @@ def test_an_area_picks_what_is_inside_shift_adds_and_ctrl_removes(
     settled(page)
     drag(page, canvas, 2, 3)
     expect(picked).to_contain_text(f"Lines {lines[2]}, {lines[3]}")
+    zoom_lasts(page, canvas, settled)
     assert external_requests == []
+
+
+ZOOM = """() => {
+    const chart = document.querySelector(".st-key-map_chart [data-testid=stEChartsChart]");
+    let fiber = chart[Object.keys(chart).find(key => key.startsWith("__reactFiber$"))];
+    for (; fiber; fiber = fiber.return)
+        for (let hook = fiber.memoizedState; hook?.next !== undefined; hook = hook.next)
+            if (hook.memoizedState?.getOption)
+                return hook.memoizedState.getOption().dataZoom.map(zoom => [zoom.start, zoom.end]);
+}"""
+
+
+def zoom_lasts(page: Page, canvas: Locator, settled: Settled) -> None:
+    """The wheel's zoom outlives other colours and an edit, and ends where another part of the map is asked for."""
+    box = canvas.bounding_box()
+    assert box and page.evaluate(ZOOM) == [[0, 100], [0, 100]]
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+    page.wait_for_timeout(500)  # the wheel scrolls the page until the mouse rests on the chart
+    for _ in range(4):
+        page.mouse.wheel(0, -100)
+        page.wait_for_timeout(100)
+    zoomed = page.evaluate(ZOOM)
+    assert all(end - start < 90 for start, end in zoomed)
+    page.get_by_role("combobox", name="Colours").click()
+    page.get_by_role("option", name="Cluster").click()
+    settled(page)
+    page.keyboard.press("d")
+    settled(page)
+    page.get_by_role("combobox", name="Colours").fill("State of")
+    page.keyboard.press("Enter")
+    settled(page)
+    assert page.evaluate(ZOOM) == zoomed
+    page.get_by_role("button", name="Closer").click()
+    settled(page)
+    assert page.evaluate(ZOOM) == [[0, 100], [0, 100]]
 
 
 def drag(page: Page, canvas: Locator, first: int, last: int) -> None:
