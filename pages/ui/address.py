@@ -4,9 +4,15 @@ Streamlit sends the browser the whole address for each write, as the server knew
 on every run, a widget that was set meanwhile would lose its place in the address. So only changes are written.
 """
 
+import re
 from collections.abc import Sequence
 
 import streamlit as st
+
+
+def name_of(kind: str, words: str) -> str:
+    """A name for the address and the key of what is bound to it: letters, digits and underscores."""
+    return f"{kind}_" + re.sub(r"\W+", "_", words).strip("_").lower()
 
 
 def put(name: str, value: str | Sequence[str] | None) -> None:

@@ -4,7 +4,6 @@ All of it is in the address, so that a view is a link; the same words, kept in t
 filter.
 """
 
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from delift_core.curation import CuratedSelection
 from delift_core.jobs.runs import ScoredRun
 from delift_core.workspace import NamedFilter, Workspace
 from pages.ui import state
-from pages.ui.address import put
+from pages.ui.address import name_of, put
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.row_table import SHOWS, SORTS, RowFacts, Show, Sort, arranged
 
@@ -255,5 +254,4 @@ def _use(saved: NamedFilter, facets: Sequence[Facet]) -> None:
 
 
 def _filter_key(facet: Facet) -> str:
-    """A name for the address: letters, digits and underscores."""
-    return "filter_" + re.sub(r"\W+", "_", facet.name).strip("_").lower()
+    return name_of("filter", facet.name)

@@ -11,6 +11,7 @@ from delift_core.samples import Sample
 from delift_core.signals import signal_facets
 from delift_core.tokens import TokenCounts, count_tokens_of
 from delift_core.workspace import DatasetRecord, SamplePage, Workspace
+from pages.ui.address import name_of
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.composition_view import SIGNAL_ROWS
 from pages.ui.sample_view import samples_table
@@ -94,12 +95,12 @@ def _ask_filters(workspace: Workspace, record: DatasetRecord, counts: TokenCount
         found = (*found, *facets(_samples(record.id, workspace), counts.response))
     with st.popover("Filter", icon=":material/filter_list:", help="By language, length, and what the health tab finds"):
         for facet in {facet.name: facet for facet in found}.values():
-            passing &= _passing(facet, f"data_filter_{record.id}_{facet.name}")
+            passing &= _passing(facet, name_of(f"data_filter_{record.id}", facet.name))
     return None if passing.all() else np.flatnonzero(passing)
 
 
 def _passing(facet: Facet, key: str) -> np.ndarray:
-    wanted = st.multiselect(facet.name, facet.labels, key=key)
+    wanted = st.multiselect(facet.name, facet.labels, key=key, bind="query-params")
     if not wanted:
         return np.ones(len(facet.codes), dtype=bool)
     return np.isin(facet.codes, [facet.labels.index(label) for label in wanted])

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.test_accessibility import faults
+
 PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export")
 Settled = Callable[[Page], None]
 
@@ -18,6 +20,14 @@ def test_the_first_request_of_a_server_may_be_a_deep_link(page: Page, settled: S
     page.get_by_role("link", name="Score", exact=True).click()
     expect(page.get_by_text("There is no pool to score yet.")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_welcome_is_for_everybody(page: Page, settled: Settled) -> None:
+    page.goto("/")
+    settled(page)
+    expect(page.get_by_role("button", name="Try the sample project")).to_be_visible()
+    found = faults(page, settled)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

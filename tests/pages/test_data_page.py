@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.sources import RawRecord
-from tests.pages.test_way import assert_calm, open_app, press
+from tests.pages.test_way import APP, assert_calm, open_app, press
 from tests.test_semantic import SAME
 from tests.tiny_models import save_model
 
@@ -98,6 +98,10 @@ def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: 
     (residue,) = (one for one in app.multiselect if one.label == "Left over from a template")
     residue.set_value(["yes"]).run()
     assert len(frame(app, "Line", "Prompt", "Response")) == 1
+    link = AppTest.from_file(APP, default_timeout=120).run()
+    link.query_params[str(residue.key)] = "yes"
+    link.switch_page("pages/data.py").run()
+    assert list(frame(link, "Line", "Prompt", "Response")["Line"]) == [3]
     app.text_input(key="tokens_name").set_value(str(save_model(tmp_path / "tiny"))).run()
     press(app, "Count tokens")
     assert_calm(app)
