@@ -33,6 +33,8 @@ def page_setup(name: str) -> Current:
     except DeliftError as error:
         st.title(entry.title)
         st.error(plain(str(error)), icon=":material/folder_off:")
+        st.button("Try again", type="primary", icon=":material/refresh:")  # to press it draws the page anew
+        who_line(actor)
         st.stop()
     read_ahead(workspace)
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
