@@ -41,7 +41,8 @@ IS_CALM = """calm => {
     let fiber = app?.[Object.keys(app).find(key => key.startsWith("__reactFiber$"))];
     while (fiber && typeof fiber.stateNode?.hasReceivedNewSession !== "boolean") fiber = fiber.return;
     if (app && !fiber) throw new Error("Streamlit's App component keeps no hasReceivedNewSession any more");
-    const drawn = !document.querySelector('[data-testid=stSkeleton]');  // parts of the page whose script is on its way
+    // A new visitor's first run draws no page; skeletons are parts of one whose script is on its way.
+    const drawn = document.querySelector("h1") && !document.querySelector('[data-testid=stSkeleton]');
     const begun = fiber?.stateNode.hasReceivedNewSession;
     const {testScriptState: script, testConnectionState: connection} = app?.dataset ?? {};
     const idle = drawn && begun && script === "notRunning" && connection === "CONNECTED";
