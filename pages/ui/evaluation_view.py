@@ -68,24 +68,30 @@ def report_view(report: EvaluationReport) -> None:
 
 
 def _table(arms: tuple[ArmResult, ...], key: str) -> None:
-    frame = pd.DataFrame(
-        {
-            "Arm": [arm_title(arm.name) for arm in arms],
-            "Loss": [arm.loss.value for arm in arms],
-            "The subset has": [arm.verdict for arm in arms],
-            "Rows": [arm.rows for arm in arms],
-            "Tokens": [arm.tokens for arm in arms],
-            "Perplexity": [arm.perplexity for arm in arms],
-            "Accuracy": [arm.accuracy.value for arm in arms],
-            "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
-            "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
-            "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
-        }
-    )
+    """What a decision needs, as wide as the page shows at once; the rest is folded away."""
+    names = [arm_title(arm.name) for arm in arms]
+    first = {
+        "Arm": names,
+        "Loss": [arm.loss.value for arm in arms],
+        "The subset has": [arm.verdict for arm in arms],
+        "Rows": [arm.rows for arm in arms],
+        "Tokens": [arm.tokens for arm in arms],
+        "Accuracy": [arm.accuracy.value for arm in arms],
+    }
+    more = {
+        "Arm": names,
+        "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
+        "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
+        "Perplexity": [arm.perplexity for arm in arms],
+        "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
+    }
     formats = {"Loss": "%.4f", "Perplexity": "%.2f", "Accuracy": "percent", "Subset minus arm": "%+.4f"}
     config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
     config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Nearly 0 where a run was known already.")
-    st.dataframe(frame, hide_index=True, column_config=config, key=f"table_{key}", alt="One line for each arm")
+    alt = "One line for each arm"
+    st.dataframe(pd.DataFrame(first), hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
+    with st.expander("Intervals, perplexity, time", type="compact"):
+        st.dataframe(pd.DataFrame(more), hide_index=True, column_config=config, key=f"more_{key}", alt=alt)
 
 
 def _rows(words: str, rows: tuple[LeftOutRow, ...]) -> None:

@@ -26,11 +26,16 @@ _NEEDS: dict[Stage, str] = {
     "task": "Needs a set of target rows, scored with the pool.",
     "continual": "Needs a set of existing rows, which the model was trained on before, scored with the pool.",
 }
+_TRADES = {
+    "eta": "0 looks at the pool alone. The larger, the more coverage of the pool is given up for help to the target.",
+    "nu": "0 forgets the existing rows: rows that repeat them are welcome. 1 counts help beyond theirs alone. Above 1, "
+    "a row must help so many times as much as they do before it counts.",
+}
 DEFAULT_PERCENT = 30
 
 
 def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
-    """The stage, on a card each, and under a popover the metric and the weights."""
+    """The stage, on a card each, its weight, and under a popover the metric."""
     lacking = {stage: words for stage in get_args(Stage) if (words := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
@@ -72,7 +77,7 @@ def _cards(chosen: Stage, lacking: Mapping[Stage, str]) -> None:
 
 
 def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
-    with st.popover("Objective", icon=":material/tune:"):
+    with st.popover("Metric", icon=":material/tune:"):
         metric = st.selectbox(
             "Metric",
             list(get_args(Metric)),
@@ -80,19 +85,6 @@ def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
             key="metric",
             bind="query-params",
             help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
-        )
-        eta = st.slider(
-            "η, weight of the target", 0.0, 5.0, 1.0, 0.1, key="eta", bind="query-params", disabled=stage != "task"
-        )
-        nu = st.slider(
-            "ν, how much existing rows count",
-            0.0,
-            2.0,
-            1.0,
-            0.1,
-            key="nu",
-            bind="query-params",
-            disabled=stage != "continual",
         )
         own = st.slider(
             "Self-coverage",
@@ -105,7 +97,16 @@ def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
             help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
         )
         st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+    eta = _ask_weight("η, weight of the target", 5.0, "eta") if stage == "task" else 1.0
+    nu = _ask_weight("ν, how much existing rows count", 2.0, "nu") if stage == "continual" else 1.0
     return ObjectiveConfig(stage, eta, nu, own), metric or "euclidean"
+
+
+def _ask_weight(label: str, most: float, key: str) -> float:
+    """A weight of the stage; what it trades stands below the numbers of the selection."""
+    return st.slider(
+        label, 0.0, most, 1.0, 0.1, key=key, bind="query-params", persist_state="session", help=_TRADES[key]
+    )
 
 
 def ask_budget(rows: int, tokens: int) -> Budget:

@@ -7,6 +7,7 @@ from delift_core.curation import SelectionProblem
 from delift_core.figures.curves import alt_gain_curve, gain_curve
 from delift_core.reliability import ErrorBar
 from delift_core.selection.knee import knee
+from delift_core.selection.trade import rows_left_to_help, task_shares
 from delift_core.selection.types import Selection
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui.address import put
@@ -33,6 +34,8 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
         st.metric("Random", f"{random.mean:,.3g}", f"± {random.std:,.2g}, 20 draws", border=True, **chip)
         st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
     st.caption(_certificate(problem, selection))
+    if trade := _trade(problem, selection):
+        st.caption(trade)
 
 
 def _certificate(problem: SelectionProblem, selection: Selection) -> str:
@@ -42,6 +45,25 @@ def _certificate(problem: SelectionProblem, selection: Selection) -> str:
     scored = "" if problem.partial is None else ", by the scored pairs,"
     which = "within the quotas" if selection.quotas is not None else "of this size"
     return f"Certificate: no subset {which} can{scored} cover more than {1 / ratio:.2f} times as much."
+
+
+@st.cache_data(show_spinner=False, hash_funcs=BY_CONTENT)
+def _trade(problem: SelectionProblem, selection: Selection) -> str:
+    """What the weight of the stage trades here."""
+    config, n = problem.config, len(problem.run.pool)
+    if config.stage == "task":
+        pool, target = task_shares(problem.kernel, selection)
+        return (
+            f"With η = {config.eta:g} the subset gives the pool {pool:.0%} and the target {target:.0%} of the help "
+            "that all rows give; a larger η gives up the first for the second."
+        )
+    if config.stage == "continual":
+        left = rows_left_to_help(problem.kernel)
+        return (
+            f"With ν = {config.nu:g} there are {left:,} of {n:,} pool rows that can be helped beyond what the existing "
+            "rows do for them; a larger ν leaves fewer, a smaller one lets rows in that repeat what the model knows."
+        )
+    return ""
 
 
 def curve(problem: SelectionProblem, selection: Selection) -> None:
@@ -94,6 +116,6 @@ def warnings(problem: SelectionProblem, selection: Selection) -> None:
         filling = len(selection.chosen) - useful
         st.warning(
             f"{filling:,} of the chosen rows add nothing: they fill the budget. A smaller budget, or some "
-            "self-coverage under Objective, would be more honest.",
+            "self-coverage under Metric, would be more honest.",
             icon=":material/hourglass_bottom:",
         )

@@ -17,6 +17,7 @@ from pages.ui.state import Current
 from pages.ui.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
 
 _POLL_SECONDS = 2.0
+_NAME_FITS = 20
 
 
 def page_setup(name: str) -> Current:
@@ -87,6 +88,8 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
         help="What was chosen from this run, under the name you kept it by.",
     )
     put("selection", chosen)
+    if len(by_id[chosen].name) > _NAME_FITS:
+        st.caption(plain(by_id[chosen].name))
     return by_id[chosen]
 
 

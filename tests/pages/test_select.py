@@ -1,5 +1,6 @@
 """The Select page: stages on cards, quotas, and a budget that is answered from stored orders."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -108,3 +109,20 @@ def test_a_stage_without_its_set_cannot_be_chosen_and_says_why(scored_workspace:
     assert "Add the target set and score" in [link.proto.label for link in app.get("page_link")]
     for words in ("Needs the pool alone.", "Needs a set of target rows", "Needs a set of existing rows"):
         assert words in captions(app)
+
+
+def test_a_weight_stands_beside_the_stage_that_it_belongs_to_and_says_what_it_trades(scored_workspace: Path) -> None:
+    app = open_select()
+    assert not {"eta", "nu"} & {slider.key for slider in app.slider}
+    app.segmented_control(key="stage").set_value("task").run()
+    shares = {}
+    for eta in (0.1, 5.0):
+        app.slider(key="eta").set_value(eta).run()
+        assert not app.exception
+        shares[eta] = re.findall(r"the pool (\d+)% and the target (\d+)% of the help", captions(app))[0]
+    assert int(shares[0.1][1]) <= int(shares[5.0][1]) and int(shares[0.1][0]) >= int(shares[5.0][0])
+    app.segmented_control(key="stage").set_value("continual").run()
+    app.slider(key="nu").set_value(2.0).run()
+    assert "With ν = 2 there are" in captions(app)
+    app.segmented_control(key="stage").set_value("task").run()
+    assert app.slider(key="eta").value == 5.0
