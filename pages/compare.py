@@ -147,4 +147,5 @@ with clear_errors():
         with tab:
             row_list(one, positions, letter)
     subsets = {"A": first.subset.positions, "B": second.subset.positions}
+    st.header("Composition")
     composition_view(first.problem.run, subsets, key="compare", more=(clusters_of(first.problem.run),))

@@ -7,7 +7,7 @@ from delift_core.curation import CuratedSelection, reoptimise
 from delift_core.workspace import Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
-from pages.ui.composition_view import facets_of
+from pages.ui.composition_view import composition_view, facets_of
 from pages.ui.edit_actions import announce, edit_bar, history_view, say_what_was_done
 from pages.ui.row_drawer import position_in_address, row_drawer
 from pages.ui.row_filter import ask_view
@@ -64,6 +64,10 @@ with clear_errors():
         chosen = paged_table(curated, facts, view.positions, view=view.key, version=version)
     else:
         st.caption(plain(view.nothing))
+    with st.expander("Composition", icon=":material/donut_small:", key="composition", bind="query-params") as unfolded:
+        if unfolded.open:
+            subsets = {"the subset": curated.subset.positions, "as chosen": curated.record.selection.chosen}
+            composition_view(run, subsets, key="curate")
     history_view(current.workspace, selection.id)
     opened = position_in_address(run) is not None
     ids, tags = [run.pool[position].id for position in chosen], state.known_tags(curated)

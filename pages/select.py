@@ -63,6 +63,7 @@ with clear_errors():
     warnings(problem, selection)
     numbers(problem, selection)
     curve(problem, selection)
+    st.header("Composition")
     composition_view(problem.run, {"the subset": selection.chosen}, key="select")
     st.header("Chosen rows")
     chosen_table(problem, selection)

@@ -26,7 +26,6 @@ def composition_view(
         more: facets beside those of the pool's records.
     """
     found = (*facets_of(run), *(facet for facet in more if len(facet.labels) > 1))
-    st.header("Composition")
     if not found:
         st.caption("Nothing tells the rows of this pool apart: one source, one length, one turn each.")
         return

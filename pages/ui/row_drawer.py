@@ -130,9 +130,11 @@ def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> 
 
 
 def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) -> None:
-    """The row, and next to it one of the rows that the reason names."""
-    pool = curated.samples
+    """The row, and next to it one of the rows that the reason names: of a row left out, first those that cover it."""
+    pool, chosen = curated.samples, set(curated.record.selection.chosen.tolist())
     others = [other for other in dict.fromkeys(named) if other != position]
+    if position not in chosen:
+        others.sort(key=lambda other: other not in chosen)
     if not others:
         turns(pool[position])
         return
@@ -147,7 +149,7 @@ def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) ->
                 default=others[0],
                 required=True,
                 key=f"beside_{position}",
-                format_func=lambda place: f"line {pool[place].line}",
+                format_func=lambda place: f"line {pool[place].line}, {'chosen' if place in chosen else 'left out'}",
                 label_visibility="collapsed",
                 help="Rows that the reason names",
             )

@@ -366,3 +366,29 @@ def test_the_drawer_goes_on_to_the_next_row_and_stays_open_over_an_edit(scored_w
     at.button(key="drawer_undo").click().run()
     assert not any("Banned" in caption.value for caption in at.caption)
     assert at.button(key="drawer_previous").disabled is False
+
+
+def test_a_row_left_out_is_read_beside_the_chosen_row_that_covers_it(scored_workspace: Path) -> None:
+    curated = stored(scored_workspace)
+    chosen = set(curated.record.selection.chosen.tolist())
+    whys = enumerate(curated.whys_naming())
+    position, named = next(
+        (at, named) for at, (_, named) in whys if at not in chosen and set(named) & chosen and named[0] not in chosen
+    )
+    at = curate()
+    at.query_params["row"] = curated.problem.run.pool[position].id
+    at.run()
+    beside = at.button_group(key=f"beside_{position}")
+    assert beside.value in chosen and beside.options[0].endswith(", chosen") and len(beside.options) == len(named)
+
+
+def test_the_subset_is_made_of_what_its_edits_left(scored_workspace: Path) -> None:
+    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    at.query_params["composition"] = "true"
+    at.switch_page("pages/curate.py").run()
+    assert not at.exception
+    before = [caption.value for caption in at.caption]
+    press(select(at, 0), "Drop")
+    after = [caption.value for caption in at.caption]
+    told = [[text for text in texts if "the subset" in text] for texts in (before, after)]
+    assert told[0] and told[1] and told[0] != told[1]
