@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as strategy
 from streamlit.testing.v1 import AppTest
 
+from delift_core.access import local_user
 from delift_core.composition import facets
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.workspace import Workspace
@@ -120,7 +121,7 @@ def test_drop_undo_redo_and_reset(scored_workspace: Path) -> None:
 
 def test_what_another_visitor_edits_or_takes_back_is_seen_at_the_next_look(scored_workspace: Path) -> None:
     at = curate()
-    state_words, opened = at.dataframe[0].value["State"].tolist(), workspace()
+    state_words, opened = at.dataframe[0].value["State"].tolist(), workspace(local_user())
     pool = opened.datasets.load(opened.runs.record("r1").spec.pool_id).samples
     first = next(sample for sample in pool if sample.line == lines(at)[0])
     opened.edits.apply("s1", "drop", [first.id], author="other")
