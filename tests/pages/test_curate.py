@@ -139,7 +139,7 @@ def test_edits_made_while_a_selection_is_opened_are_not_kept_under_the_version_b
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = curate()
-    opened = workspace()
+    opened = workspace(local_user())
     dropped = lines(at)[0]
     pool = opened.datasets.load(opened.runs.record("r1").spec.pool_id).samples
     opened.edits.apply("s1", "drop", [next(one.id for one in pool if one.line == dropped)], author="a")
