@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, sync_playwright
@@ -177,20 +178,31 @@ def settled() -> Callable[[Page], None]:
 @pytest.fixture
 def screenshot(
     tmp_path: Path, browser: Browser, app_server: AppServer, settled: Callable[[Page], None]
-) -> Callable[[Page, str], None]:
+) -> Callable[..., None]:
     """`screenshot(page, name)` writes a PNG into the test's own folder; with UPDATE_SCREENSHOTS=1 into docs/, and
     beside it what a visitor whose system is dark sees at the same address: charts take their colours when made.
 
-    Data and Export show where files lie: take these in a checkout, and with a --basetemp, that may be seen.
+    What the address does not hold, such as a lasso, no other visitor sees: with `drawn=True` the page itself turns dark
+    and is drawn anew. Data and Export show where files lie: take these in a checkout, and with a --basetemp, that may
+    be seen.
     """
     for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
     folder = SCREENSHOTS if for_docs else tmp_path
 
-    def take(page: Page, name: str) -> None:
+    def turn(page: Page, scheme: Literal["light", "dark"]) -> None:
+        page.emulate_media(color_scheme=scheme)
+        page.keyboard.press("r")
+        settled(page)
+
+    def take(page: Page, name: str, *, drawn: bool = False) -> None:
         page.mouse.move(0, 0)  # no tooltips
         settled(page)
         page.screenshot(path=folder / f"{name}.png", animations="disabled")
-        if for_docs:
+        if for_docs and drawn:
+            turn(page, "dark")
+            page.screenshot(path=folder / f"{name}-dark.png", animations="disabled")
+            turn(page, "light")
+        elif for_docs:
             context = browser.new_context(viewport=page.viewport_size, color_scheme="dark")
             dark = context.new_page()
             dark.goto(page.url)

@@ -28,7 +28,7 @@ TWELVE = 12
 CARDS = ("Rows in the subset", "Kept by hand", "Dropped by hand", "Coverage")
 
 Settled = Callable[[Page], None]
-Screenshot = Callable[[Page, str], None]
+Screenshot = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def lasso_and_drop(
         page.get_by_role("button", name="Export 12 rows").click()
     waiting.value.save_as(folder / "picked.jsonl")
     assert (folder / "picked.jsonl").read_bytes() == records(lines)
-    screenshot(page, "explore-map")
+    screenshot(page, "explore-map", drawn=True)
     before = rows_in_the_subset(page)
     page.keyboard.press("d")
     expect(page.get_by_text("Dropped: 12 rows")).to_be_visible()
