@@ -4,6 +4,7 @@ import streamlit as st
 
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain
+from pages.ui.navigation import page_path
 
 
 def selection_list(workspace: Workspace, run_id: str) -> None:
@@ -31,6 +32,8 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
                         on_click=_delete,
                         args=(workspace, selection.id),
                     )
+        if len(kept) > 1:
+            st.page_link(page_path("compare"), label="Compare two of them", icon=":material/compare:")
 
 
 def _rename(workspace: Workspace, selection_id: str, key: str) -> None:
