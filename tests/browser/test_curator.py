@@ -96,11 +96,11 @@ def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
 def select(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     """Keeps the default selection."""
     page.get_by_role("link", name="Go on to Select").click()
-    expect(page.get_by_role("heading", name="Chosen rows")).to_be_visible()
+    expect(page.get_by_role("heading", name="Chosen rows")).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "select")
     page.get_by_role("button", name="Keep this selection").click()
-    expect(page.get_by_role("heading", name="Curate")).to_be_visible()
+    expect(page.get_by_role("heading", name="Curate")).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "curate")
 
