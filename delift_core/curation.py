@@ -29,6 +29,7 @@ from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.memory import memory_said
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.replay import Replay, replay_of
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
@@ -107,6 +108,11 @@ class SelectionProblem:
             return greedy_order(self.kernel)
 
     @cached_property
+    def replay(self) -> Replay | None:
+        """What it takes to change the order around fixed rows; None of a dense kernel, whose order is made anew."""
+        return None if isinstance(self.kernel, np.ndarray) else replay_of(self.kernel, self.greedy)
+
+    @cached_property
     def random(self) -> RandomCurves:
         """Random subsets of every size, so that a change of budget needs no new ones."""
         with memory_said("drawing random subsets", len(self.run.pool)):
@@ -163,7 +169,7 @@ class SelectionProblem:
             fixed: rows decided by hand, around which the others are chosen.
             quotas: what is to be taken of each group; the budget is then in rows or percent.
             greedy: the order around these fixed rows and within these quotas, when the caller has it already.
-            random: likewise, random subsets around these fixed rows; `seed` is not read then.
+            random: random subsets with nothing fixed, likewise; `seed` is not read then.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
@@ -173,7 +179,15 @@ class SelectionProblem:
         with memory_said("choosing", len(self.run.pool)):
             if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
                 return select_around(
-                    self.config, budget, self.kernel, fixed, quotas=quotas, token_counts=counts, seed=seed
+                    self.config,
+                    budget,
+                    self.kernel,
+                    fixed,
+                    quotas=quotas,
+                    token_counts=counts,
+                    seed=seed,
+                    replay=None if quotas else self.replay,
+                    random=random,
                 )
             return select_from_kernel(
                 self.config,
@@ -355,7 +369,11 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
         by_verdict[verdict].append(sample_id)
     fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
     selection = curated.problem.select(
-        before.selection.budget, seed=before.seed, fixed=fixed, quotas=before.selection.quotas
+        before.selection.budget,
+        seed=before.seed,
+        fixed=fixed,
+        quotas=before.selection.quotas,
+        random=curated.problem.random if before.seed == 0 else None,
     )
     after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"

@@ -9,7 +9,7 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.budget import fill
-from delift_core.selection.coverage import gains_along_each, values
+from delift_core.selection.coverage import gains_along_each, value, values
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.quotas import admitted, places_within
 from delift_core.selection.types import NOTHING_FIXED, Fixed, Quotas, RandomBaseline
@@ -22,14 +22,37 @@ class RandomCurves:
     """Random subsets of every size at once: each draw is an order, its first k rows a random subset of k.
 
     Attributes:
-        objective: (draws, m + 1) float64, that of the first 0 to m rows of each draw.
+        objective: (draws, n + 1) float64, that of the first 0 to n rows of each draw.
+        places: (draws, n) int32, where in its draw each row stands.
     """
 
     objective: np.ndarray
+    places: np.ndarray
 
     def at(self, k: int) -> RandomBaseline:
-        """Subsets of k rows, 0 to m."""
+        """Subsets of k rows, 0 to n."""
         return RandomBaseline(values=tuple(self.objective[:, k].tolist()))
+
+    def around(self, kernel: Kernel, k: int, fixed: Fixed) -> RandomBaseline:
+        """Subsets of k rows with the kept ones, and otherwise the first of each draw that are not dropped: only rows
+        that the fixed ones help are looked at again.
+
+        Args:
+            kernel: (r, n), of which these are the curves.
+        """
+        if not (fixed.kept or fixed.dropped):
+            return self.at(k)
+        decided = np.array([*fixed.kept, *fixed.dropped], dtype=np.int64)
+        rows, part = _helped(kernel, decided)
+        values = []
+        for objective, places in zip(self.objective, self.places, strict=True):
+            length = _prefix(np.sort(places[decided]), k - len(fixed.kept))
+            before = places < length
+            now = before.copy()
+            now[list(fixed.kept)], now[list(fixed.dropped)] = True, False
+            change = value(part, np.flatnonzero(now)) - value(part, np.flatnonzero(before)) if len(rows) else 0.0
+            values.append(float(objective[length]) + change)
+        return RandomBaseline(values=tuple(values))
 
     def band(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For subsets of some sizes (s,): mean and sample standard deviation over the draws, (s,) float64 each."""
@@ -38,22 +61,42 @@ class RandomCurves:
         return mean, drawn.std(axis=0, ddof=1) if len(drawn) > 1 else np.zeros(len(mean))
 
 
-def random_curves(
-    kernel: Kernel, *, draws: int = DRAWS, seed: int = 0, fixed: Fixed = NOTHING_FIXED, most: int | None = None
-) -> RandomCurves:
+def _helped(kernel: Kernel, columns: np.ndarray) -> tuple[np.ndarray, Kernel]:
+    """The rows in which any of some columns has something, ascending, and that part of the kernel."""
+    if isinstance(kernel, np.ndarray):
+        rows = np.flatnonzero(kernel[:, columns].any(axis=1))
+    else:
+        wanted = np.zeros(kernel.shape[1], dtype=bool)
+        wanted[columns] = True
+        at = np.flatnonzero(wanted[kernel.indices] & (kernel.data > 0))
+        rows = np.unique(np.searchsorted(kernel.indptr, at, side="right") - 1)
+    return rows, kernel[rows]
+
+
+def _prefix(passed_over: np.ndarray, wanted: int) -> int:
+    """How long a prefix holds as many places as wanted without those (ascending) that are passed over."""
+    length = wanted
+    for place in passed_over.tolist():
+        if place >= length:
+            break
+        length += 1
+    return length
+
+
+def random_curves(kernel: Kernel, *, draws: int = DRAWS, seed: int = 0) -> RandomCurves:
     """Walks along random orders of the kernel's columns.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
         draws: number of independent orders, >= 1.
         seed: of the generator; the same seed gives the same orders.
-        fixed: rows decided by hand: every order begins with the kept ones, and has none of the dropped.
-        most: rows after which the orders end; None: all that there are.
     """
-    kept = np.array(fixed.kept, dtype=np.int64)
-    orders = [np.concatenate([kept, order])[:most] for order in _draws(kernel.shape[1], draws, seed, fixed)]
-    gains = gains_along_each(kernel, np.stack(orders))
-    return RandomCurves(np.concatenate([np.zeros((draws, 1)), np.cumsum(gains, axis=1)], axis=1))
+    n = kernel.shape[1]
+    orders = np.stack(_draws(n, draws, seed, NOTHING_FIXED))
+    gains = gains_along_each(kernel, orders)
+    places = np.empty((draws, n), dtype=np.int32)
+    np.put_along_axis(places, orders, np.arange(n, dtype=np.int32)[None, :], axis=1)
+    return RandomCurves(np.concatenate([np.zeros((draws, 1)), np.cumsum(gains, axis=1)], axis=1), places)
 
 
 def random_baseline(
@@ -87,9 +130,10 @@ def random_baseline(
         raise SelectionError(f"Cannot draw {draws} random subsets of {k} from {n} samples: use 1 to {n}, and 1 draw.")
     if (token_counts is None) != (token_budget is None):
         raise SelectionError("A random baseline within a token budget needs both the token counts and the budget.")
-    if token_budget is None and quotas is None:
-        return random_curves(kernel, draws=draws, seed=seed, fixed=fixed, most=k).at(k)
     kept = np.array(fixed.kept, dtype=np.int64)
+    if token_budget is None and quotas is None:
+        orders = [np.concatenate([kept, order])[:k] for order in _draws(n, draws, seed, fixed)]
+        return RandomBaseline(tuple(np.cumsum(gains_along_each(kernel, np.stack(orders)), axis=1)[:, -1].tolist()))
     subsets = []
     for order in _draws(n, draws, seed, fixed):
         if token_counts is not None and token_budget is not None:
@@ -104,7 +148,10 @@ def random_baseline(
 
 
 def _draws(n: int, draws: int, seed: int, fixed: Fixed) -> list[np.ndarray]:
-    """The rows that are free to choose in random orders, one a draw."""
-    free = np.setdiff1d(np.arange(n), np.array([*fixed.kept, *fixed.dropped], dtype=np.int64))
+    """The rows that are free to choose in random orders, one a draw: the same orders whatever is fixed, but for the
+    fixed rows."""
+    free = np.ones(n, dtype=bool)
+    free[np.array([*fixed.kept, *fixed.dropped], dtype=np.int64)] = False
     generator = np.random.default_rng(seed)
-    return [free[generator.permutation(len(free))] for _ in range(draws)]
+    orders = [generator.permutation(n) for _ in range(draws)]
+    return [order[free[order]] for order in orders]

@@ -66,8 +66,8 @@ def select_from_kernel(
         seed: of the random baseline.
         fixed: rows decided by hand, which the budget includes.
         quotas: what `greedy` keeps to; the budget is then in rows or percent.
-        random: of the same kernel and fixed rows, from which the baseline of a budget without tokens and quotas is
-            read, instead of being drawn anew with `seed`.
+        random: of the same kernel, from which the baseline of a budget without tokens and quotas is read, instead of
+            being drawn anew with `seed`.
 
     Raises:
         SelectionError: the budget cannot be met.
@@ -78,7 +78,7 @@ def select_from_kernel(
     cover = covered(kernel, chosen)
     residual = gains_above(kernel, cover)
     if random is not None and not by_tokens and quotas is None:
-        baseline = random.at(len(chosen))
+        baseline = random.around(kernel, len(chosen), fixed)
     else:
         baseline = random_baseline(
             kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas

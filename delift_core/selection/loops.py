@@ -15,7 +15,7 @@ import numpy as np
 _Loop = TypeVar("_Loop", bound=Callable[..., object])
 
 
-def _compiled(loop: _Loop) -> _Loop:
+def compiled(loop: _Loop) -> _Loop:
     quick: Any
     try:
         quick = numba.njit(nogil=True, cache=True)(loop)
@@ -42,7 +42,7 @@ class Places(NamedTuple):
     spare: np.ndarray
 
 
-@_compiled
+@compiled
 def has_place(places: Places, column: int) -> bool:
     """Whether a column may be picked next. Once it may not, it never may again: nothing gives a place back."""
     group = places.codes[column]
@@ -51,7 +51,7 @@ def has_place(places: Places, column: int) -> bool:
     return admitted
 
 
-@_compiled
+@compiled
 def take_place(places: Places, column: int) -> None:
     """Notes that a column was picked."""
     group = places.codes[column]
@@ -60,7 +60,7 @@ def take_place(places: Places, column: int) -> None:
     places.taken[group] += 1
 
 
-@_compiled
+@compiled
 def admit(order: np.ndarray, places: Places, taken: np.ndarray) -> int:
     """Takes positions in order into `taken`, passing over those that have no place.
 
@@ -76,7 +76,7 @@ def admit(order: np.ndarray, places: Places, taken: np.ndarray) -> int:
     return count
 
 
-@_compiled
+@compiled
 def best_of_dense(kernel: np.ndarray, chosen: np.ndarray, best: np.ndarray, most: np.ndarray) -> None:
     """For each row the largest entry among the chosen columns into `most`, and its index among them into `best` (the
     smaller index wins a tie); both are left as they are where no entry is above `most`."""
@@ -86,7 +86,7 @@ def best_of_dense(kernel: np.ndarray, chosen: np.ndarray, best: np.ndarray, most
                 most[row], best[row] = kernel[row, chosen[index]], index
 
 
-@_compiled
+@compiled
 def best_of_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, rank: np.ndarray, best: np.ndarray, most: np.ndarray
 ) -> None:
@@ -98,7 +98,7 @@ def best_of_sparse(
                 most[row], best[row] = entry, place
 
 
-@_compiled
+@compiled
 def add_gains_dense(kernel: np.ndarray, cover: np.ndarray, gains: np.ndarray) -> None:
     """Adds to `gains` what each column has above `cover`."""
     for row in range(kernel.shape[0]):
@@ -106,7 +106,7 @@ def add_gains_dense(kernel: np.ndarray, cover: np.ndarray, gains: np.ndarray) ->
             gains[column] += max(np.float64(kernel[row, column]) - cover[row], 0.0)
 
 
-@_compiled
+@compiled
 def add_gains_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
@@ -116,7 +116,7 @@ def add_gains_sparse(
             gains[columns[at]] += max(np.float64(entries[at]) - cover[row], 0.0)
 
 
-@_compiled
+@compiled
 def walk_dense(kernel: np.ndarray, orders: np.ndarray, gains: np.ndarray) -> None:
     """Adds to `gains` (d, k) what each column adds to those before it in its order, for d orders (d, k) at once."""
     for row in range(kernel.shape[0]):
@@ -129,7 +129,7 @@ def walk_dense(kernel: np.ndarray, orders: np.ndarray, gains: np.ndarray) -> Non
                     cover = entry
 
 
-@_compiled
+@compiled
 def walk_sparse(
     starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, order: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
@@ -142,7 +142,7 @@ def walk_sparse(
                 cover[rows[at]] = entries[at]
 
 
-@_compiled
+@compiled
 def values_dense(kernel: np.ndarray, inside: np.ndarray, totals: np.ndarray) -> None:
     """Adds to `totals` (d,) the objectives of d subsets at once: `inside` is (n, d) float32, 1 for members, else 0."""
     draws = inside.shape[1]
@@ -158,7 +158,7 @@ def values_dense(kernel: np.ndarray, inside: np.ndarray, totals: np.ndarray) -> 
             totals[draw] += np.float64(cover[draw])
 
 
-@_compiled
+@compiled
 def values_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, inside: np.ndarray, totals: np.ndarray
 ) -> None:
@@ -174,7 +174,7 @@ def values_sparse(
             totals[draw] += np.float64(cover[draw])
 
 
-@_compiled
+@compiled
 def fill_up(order: np.ndarray, weights: np.ndarray, room: float, least: float, taken: np.ndarray) -> int:
     """Takes positions in order into `taken`, passing over what does not fit; ends when not even `least` does.
 
@@ -192,7 +192,7 @@ def fill_up(order: np.ndarray, weights: np.ndarray, room: float, least: float, t
     return count
 
 
-@_compiled
+@compiled
 def find_stand_ins(
     kernel: tuple[np.ndarray, np.ndarray, np.ndarray],
     help_given: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -237,7 +237,7 @@ def find_stand_ins(
             shared[place] = 0.0
 
 
-@_compiled
+@compiled
 def order_dense(
     kernel: np.ndarray,
     candidates: np.ndarray,
@@ -295,7 +295,7 @@ def order_dense(
         gain[best] = -np.inf
 
 
-@_compiled
+@compiled
 def order_sparse(
     starts: np.ndarray,
     rows: np.ndarray,
@@ -331,7 +331,7 @@ def order_sparse(
         column = candidates[index]
         bound[column] = _gain(starts, rows, entries, column, magic, cover) / weights[column]
     for at in range(size // 2 - 1, -1, -1):
-        _sink(candidates, size, at, bound)
+        sink(candidates, size, at, bound)
     picked = 0
     while size > 0 and bound[candidates[0]] > 0:
         column = candidates[0]
@@ -348,11 +348,11 @@ def order_sparse(
                 picked += 1
                 room -= weights[column]
                 _lift(starts, rows, entries, column, magic, cover)
-        _sink(candidates, size, 0, bound)
+        sink(candidates, size, 0, bound)
     return picked
 
 
-@_compiled
+@compiled
 def order_by_samples(
     starts: np.ndarray,
     rows: np.ndarray,
@@ -393,7 +393,7 @@ def order_by_samples(
         left[best] = left[size]
 
 
-@_compiled
+@compiled
 def _gain(
     starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, column: int, magic: float, cover: np.ndarray
 ) -> float:
@@ -403,7 +403,7 @@ def _gain(
     return gain
 
 
-@_compiled
+@compiled
 def _lift(
     starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, column: int, magic: float, cover: np.ndarray
 ) -> None:
@@ -411,8 +411,8 @@ def _lift(
         cover[rows[at]] = max(cover[rows[at]], (np.float64(entries[at]) + magic) - magic)
 
 
-@_compiled
-def _sink(heap: np.ndarray, size: int, at: int, bound: np.ndarray) -> None:
+@compiled
+def sink(heap: np.ndarray, size: int, at: int, bound: np.ndarray) -> None:
     """Moves an entry of the heap down to its place: larger bounds are above smaller, larger positions win ties."""
     if at >= size:
         return

@@ -42,7 +42,7 @@ def picker_for(engine: Engine, kernel: Kernel, *, epsilon: float = 0.1, seed: in
     if engine == "dense":
         return _DensePicker(kernel)
     if engine == "sparse":
-        return _SparsePicker(kernel)
+        return SparsePicker(_as_columns(kernel), magic_number(kernel))
     if engine == "torch":
         return _TorchPicker(kernel)
     if engine == "stochastic":
@@ -78,12 +78,17 @@ class _DensePicker:
         return order[:useful], gains[:useful]
 
 
-class _SparsePicker:
+class SparsePicker:
     """Lazy greedy by columns: most picks share no row with most columns, whose gains then need no second look."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._columns = _as_columns(kernel)
-        self._magic, self._cover = magic_number(kernel), np.zeros(kernel.shape[0])
+    def __init__(self, columns: SparseColumns, magic: float) -> None:
+        """Args:
+        columns: the kernel.
+        magic: see `grid.magic_number`.
+        """
+        self._columns, self._magic = columns, magic
+        self.cover = np.zeros(columns.height)
+        """(r,) float64 on the grid: what is covered by now."""
 
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
@@ -93,9 +98,7 @@ class _SparsePicker:
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
         heap = candidates.astype(np.int64)
-        useful = order_sparse(
-            starts, rows, entries, heap, weights, room, places, self._magic, self._cover, order, gains
-        )
+        useful = order_sparse(starts, rows, entries, heap, weights, room, places, self._magic, self.cover, order, gains)
         return order[:useful], gains[:useful]
 
 

@@ -55,7 +55,9 @@ def test_random_subsets_stand_at_the_budget_with_their_spread() -> None:
 
 
 def test_random_subsets_of_every_size_are_a_band() -> None:
-    curves = RandomCurves(np.array([[0.0, 1, 2, 3, 4], [0.0, 3, 4, 5, 6]]))  # two of the five rows may not be drawn
+    curves = RandomCurves(
+        np.array([[0.0, 1, 2, 3, 4], [0.0, 3, 4, 5, 6]]), np.tile(np.arange(4, dtype=np.int32), (2, 1))
+    )
     greedy, band, _ = gain_curve(GAINS, 2, curves.at(2), curves=curves).data
     assert band.fill == "toself" and list(band.x) == [0, 1, 2, 3, 4, 4, 3, 2, 1, 0]
     np.testing.assert_allclose(np.array(band.y)[[1, 8]], [2 + np.sqrt(2), 2 - np.sqrt(2)])

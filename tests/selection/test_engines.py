@@ -16,7 +16,7 @@ from delift_core.selection.certificate import certify
 from delift_core.selection.coverage import residual_gains, value, values
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.loops import _compiled
+from delift_core.selection.loops import compiled
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.pickers import Engine
 from delift_core.selection.types import ObjectiveConfig, Stage
@@ -217,4 +217,4 @@ def test_loops_compile_where_no_folder_can_be_written(monkeypatch: pytest.Monkey
     def twice(number: float) -> float:
         return 2 * number
 
-    assert _compiled(twice)(4.0) == 8.0
+    assert compiled(twice)(4.0) == 8.0

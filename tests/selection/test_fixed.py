@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
+from delift_core.selection.baseline import random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.replay import replay_of
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
 
 CONFIG = ObjectiveConfig("instruction")
@@ -76,6 +79,23 @@ def test_nothing_fixed_is_the_plain_selection() -> None:
     assert around.chosen.tolist() == plain.chosen.tolist()
     assert around.certificate == plain.certificate
     assert around.random == plain.random
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_a_selection_changed_from_the_plain_one_is_the_one_made_anew(problem: tuple[np.ndarray, Fixed, int]) -> None:
+    dense, fixed, rows = problem
+    kernel = csr_array(dense * (dense > 0.5))
+    anew = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
+    plain = replay_of(kernel, greedy_order(kernel))
+    changed = select_around(
+        CONFIG, Budget("rows", rows), kernel, fixed, replay=plain, random=random_curves(kernel, seed=0)
+    )
+    assert changed.chosen.tolist() == anew.chosen.tolist()
+    assert changed.chosen_gains.tolist() == anew.chosen_gains.tolist()
+    assert changed.residual_gains.tolist() == anew.residual_gains.tolist()
+    assert changed.certificate == anew.certificate
+    assert changed.random.values == pytest.approx(anew.random.values, rel=1e-9, abs=1e-9)
 
 
 def test_kept_rows_count_against_a_token_budget() -> None:
