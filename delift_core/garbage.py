@@ -14,6 +14,7 @@ from delift_core.errors import DeliftError, WorkspaceError
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.map_layout import layout_path
 from delift_core.jobs.runs import open_run
+from delift_core.utility.packs import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
 _DERIVED = ("plans", "assembled", "maps")  # folders of a context beside its blocks
@@ -106,7 +107,7 @@ def _unused_blocks(workspace: Workspace) -> Iterator[Garbage]:
 
 
 def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
-    """Blocks without a sample that is present, row sets without a block, and the folder when no block is left."""
+    """Blocks and packs without a sample that is present, row sets without a block, and the folder when none is left."""
     row_files = {path.stem: path for path in _files(context / "rows") if path.suffix == ".json"}
     alive = {name for name, path in row_files.items() if present.intersection(_names_in(path))}
     used: set[str] = set()
@@ -119,7 +120,9 @@ def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
             used.add(row_set)
         else:
             unused.append(path)
-    if not used:
+    packs = {path: bool(present.intersection(names_in(path))) for path in pack_files(context / "packs")}
+    unused += [path for path, needed in packs.items() if not needed]
+    if not used and not any(packs.values()):
         yield Garbage(context, _size(context), "scored pairs of no sample in the workspace")
         return
     for path in unused:
@@ -193,7 +196,7 @@ def _leftovers(workspace: Workspace) -> Iterator[Garbage]:
     """What was cut short in its writing: all writers give it a name with a leading dot until it is whole."""
     contexts, evaluations = _subfolders(workspace.utility_folder), workspace.evaluations_folder
     folders = [workspace.exports_folder, *_subfolders(workspace.jobs_folder), *contexts]
-    folders += [context / part for context in contexts for part in ("rows", "alone", "pairs", *_DERIVED)]
+    folders += [context / part for context in contexts for part in ("rows", "alone", "pairs", "packs", *_DERIVED)]
     folders += [evaluations, *_subfolders(evaluations)]
     for folder in folders:
         for path in [*_files(folder), *_subfolders(folder)]:

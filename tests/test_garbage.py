@@ -18,7 +18,7 @@ from delift_core.jobs.runs import open_run, run_here
 from delift_core.jobs.scoring import JobProgress
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.utility.pairs import parse_pairs
-from delift_core.utility.store import ScoringContext
+from delift_core.utility.store import PairStore, ScoringContext
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, Scored, alpaca_lines, draw_pairs, scored
 from tests.scored import make_scored_workspace
@@ -58,6 +58,21 @@ def test_pairs_of_samples_that_are_gone_are_removed_and_no_others(six: Scored) -
     assert collect_garbage(workspace, dry_run=False) == found
     assert before - files(workspace.folder) == {item.path for item in found}
     assert collect_garbage(workspace, dry_run=False) == ()
+    np.testing.assert_array_equal(open_selection(workspace, six.selection_id).problem.utilities.pool, matrix)
+
+
+def test_a_pack_goes_when_none_of_its_samples_is_left(six: Scored) -> None:
+    workspace = six.workspace
+    matrix = open_selection(workspace, six.selection_id).problem.utilities.pool
+    store = PairStore(workspace.utility_folder / CONTEXT.key)
+    store.pack()
+    (needed,) = (store.folder / "packs").iterdir()
+    strangers = [f"{number:064x}" for number in range(3)]
+    draw_pairs(workspace.utility_folder, strangers, seed=1)
+    PairStore(store.folder).pack()
+    (useless,) = set((store.folder / "packs").iterdir()) - {needed}
+    gone = {item.path for item in collect_garbage(workspace, dry_run=False)}
+    assert useless in gone and needed not in gone
     np.testing.assert_array_equal(open_selection(workspace, six.selection_id).problem.utilities.pool, matrix)
 
 

@@ -27,7 +27,8 @@ PLANNED_BY: Metric = "euclidean"
 """The metric whose large entries are looked for; the pairs serve every metric."""
 
 _PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
-_DISK_BYTES_PER_PAIR = 8 + 68 + 200 // _PAIRS_PER_VISIT  # its numbers, its row's name, and its part of two files
+_BLOCKS_PER_PACK = 4096  # small blocks that may lie about, a file or two each
+_DISK_BYTES_PER_PAIR = 16 + 65 + 65 // _PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
 _PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 14  # cues, and as many numbers again for each posterior draw
 _SEED = 0
 
@@ -198,9 +199,12 @@ class BudgetedRun:
         def follow(progress: ScoringProgress) -> None:
             self._done = before + progress.pairs_done
             self._work_done = work_before + progress.work_done
+            if self._store.loose >= _BLOCKS_PER_PACK:
+                self._store.pack()
             report(self.progress)
 
         finished = run.work(follow, stop)
+        self._store.pack()
         self._done = before + run.progress.pairs_done
         return finished
 

@@ -8,6 +8,7 @@ carries a checksum (those of earlier versions have none, and are known by their 
     <context key>/rows/<row set>.json       the helped samples of a block, in order
     <context key>/alone/<row set>.npy       (m, 4 + d) float32: statistics, prompt and response tokens, embedding
     <context key>/pairs/<helper>.<row set>.npy   (m, 2) float32: statistics with the helper as example
+    <context key>/packs/<name>.npz          many small blocks of pairs in one file, see `packs`
 
 This module knows nothing of models, runs or the database.
 """
@@ -25,10 +26,12 @@ import numpy as np
 from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES, sealed, unsealed, write_whole
 from delift_core.utility.metrics import Metric, utility
+from delift_core.utility.packs import Pairs, damaged_packs, read_packs, write_pack
 
 _NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
 _STATISTICS, _COUNTS = 2, 2
 _DESCRIPTION = "context.json"
+PACKED_ROWS = 64  # blocks up to this size are packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,13 @@ class PairStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("rows", "alone", "pairs"):
+        for name in ("rows", "alone", "pairs", "packs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._positions: dict[str, dict[str, int]] = {}
         self._found: dict[str, list[str]] | None = None
+        self._packed: Pairs | None = None
+        self.loose = 0
+        """Small blocks that were written since they were last packed."""
         self._alone: list[str] = self._scan_alone()
 
     @classmethod
@@ -101,7 +107,7 @@ class PairStore:
         for path in broken:
             path.unlink()
         if broken:
-            self._alone, self._found = self._scan_alone(), None
+            self._alone, self._found, self._packed = self._scan_alone(), None, None
         return len(broken)
 
     def damaged(self) -> Iterator[Path]:
@@ -111,6 +117,7 @@ class PairStore:
                 rows = self._known_rows(path.stem.rpartition(".")[2])
                 if rows is None or _read_block(path, len(rows), width) is None:
                     yield path
+        yield from damaged_packs(self.folder / "packs")
 
     def missing_alone(self, rows: Sequence[str]) -> tuple[str, ...]:
         """Those of `rows` that were not yet scored without an example, once each, in order."""
@@ -120,11 +127,13 @@ class PairStore:
     def missing(self, rows: Sequence[str], helper: str) -> tuple[str, ...]:
         """Those of `rows` that were not yet scored with `helper` as example, once each, in order."""
         row_sets = [self._row_set(name) for name in self._blocks.get(helper, ())]
-        return tuple(row for row in dict.fromkeys(rows) if not any(row in known for known in row_sets))
+        left = [row for row in dict.fromkeys(rows) if not any(row in known for known in row_sets)]
+        packed = self._pairs.has(left, helper)
+        return tuple(row for row, known in zip(left, packed.tolist(), strict=True) if not known)
 
     def signature(self, helper: str) -> tuple[str, ...]:
-        """Names of the row sets scored with `helper`: helpers of equal signature miss the same rows."""
-        return tuple(self._blocks.get(helper, ()))
+        """What says which rows are scored with `helper`: helpers of equal signature miss the same rows."""
+        return (*self._blocks.get(helper, ()), self._pairs.mark(helper))
 
     def write_alone(self, rows: Sequence[str], alone: Alone) -> None:
         """Keeps samples' own numbers, in the order of `rows`."""
@@ -139,6 +148,40 @@ class PairStore:
         name = self._keep_row_set(rows)
         _save(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
         self._blocks.setdefault(helper, []).append(name)
+        self.loose += len(rows) <= PACKED_ROWS
+
+    def pack(self) -> int:
+        """Puts all small blocks into one file, then removes theirs, and says how many there were. Every number stays
+        readable all the while, also by other processes and after a kill at any moment.
+        """
+        small = [
+            (helper, name)
+            for helper, names in self._blocks.items()
+            for name in names
+            if len(self._row_set(name)) <= PACKED_ROWS
+        ]
+        blocks = [
+            (helper, name, _read_block(self._path(helper, name), len(self._row_set(name)), 2)) for helper, name in small
+        ]
+        whole = [(helper, name, block) for helper, name, block in blocks if block is not None]
+        if not whole:
+            return 0
+        write_pack(self.folder / "packs", ((helper, list(self._row_set(name)), block) for helper, name, block in whole))
+        for helper, name, _ in whole:
+            self._path(helper, name).unlink(missing_ok=True)
+        self._found, self._packed, self.loose = None, None, 0
+        self._drop_row_sets({name for _, name, _ in whole})
+        return len(whole)
+
+    def _drop_row_sets(self, names: set[str]) -> None:
+        """Removes row sets that no block has any more."""
+        used = set(self._alone).union(*self._blocks.values())
+        for name in names - used:
+            (self.folder / "rows" / f"{name}.json").unlink(missing_ok=True)
+            self._positions.pop(name, None)
+
+    def _path(self, helper: str, name: str) -> Path:
+        return self.folder / "pairs" / f"{helper}.{name}.npy"
 
     def alone(self, rows: Sequence[str]) -> Alone:
         """Numbers of samples without an example, in the order of `rows`."""
@@ -171,35 +214,55 @@ class PairStore:
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
         """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
-        names = self.signature(helper)
-        return self._gather(len(rows), helper, names, {name: self._match(rows, name) for name in names})
+        names = self._blocks.get(helper, ())
+        return self._gather(rows, helper, names, {name: self._match(rows, name) for name in names})
 
     def one_pair(self, row: str, helper: str) -> np.ndarray:
         """(1, 2) float32 statistics of one row, as `pair_statistics` of it, without listing every helper's blocks."""
-        names = self.signature(helper) if self._found is not None else self._scan_pairs(helper).get(helper, ())
-        return self._gather(1, helper, names, {name: self._match([row], name) for name in names})
+        found = self._blocks if self._found is not None else self._scan_pairs(helper)
+        names = found.get(helper, ())
+        return self._gather([row], helper, names, {name: self._match([row], name) for name in names})
 
     def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
         """Utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
         alone = self.alone(rows)
         tokens = np.maximum(alone.tokens, 1)  # an unscored row is NaN already
-        names = {name for helper in helpers for name in self.signature(helper)}
+        names = {name for helper in helpers for name in self._blocks.get(helper, ())}
         matches = {name: self._match(rows, name) for name in names}  # once a row set, not once a helper
         matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
         for column, helper in enumerate(helpers):
-            statistics = self._gather(len(rows), helper, self.signature(helper), matches)
+            statistics = self._gather(rows, helper, self._blocks.get(helper, ()), matches)
             matrix[:, column] = utility(alone.statistics, statistics, tokens, metric)
         return matrix
 
     def _gather(
-        self, count: int, helper: str, names: Sequence[str], matches: Mapping[str, tuple[np.ndarray, np.ndarray]]
+        self,
+        rows: Sequence[str],
+        helper: str,
+        names: Sequence[str],
+        matches: Mapping[str, tuple[np.ndarray, np.ndarray]],
     ) -> np.ndarray:
-        table = np.full((count, _STATISTICS), np.nan, dtype=np.float32)
+        table = np.full((len(rows), _STATISTICS), np.nan, dtype=np.float32)
+        self._pairs.fill(table, rows, helper)
         for name in names:
             here, there = matches[name]
-            path = self.folder / "pairs" / f"{helper}.{name}.npy"
+            path = self._path(helper, name)
+            if not path.exists():  # another process has packed it since
+                self._packed = None
+                self._pairs.fill(table, rows, helper)
+                if not np.isnan(table[here]).any():
+                    continue
             table[here] = _required_block(path, len(self._row_set(name)), _STATISTICS)[there]
+        if self._pairs.damaged and np.isnan(table).any():
+            raise _damaged(self._pairs.damaged[0])
         return table
+
+    @property
+    def _pairs(self) -> Pairs:
+        """The pairs in packs, read when first asked for."""
+        if self._packed is None:
+            self._packed = read_packs(self.folder / "packs")
+        return self._packed
 
     @property
     def _blocks(self) -> dict[str, list[str]]:
@@ -247,8 +310,9 @@ class PairStore:
 
     def _keep_row_set(self, rows: Sequence[str]) -> str:
         name = _name_of(rows)
-        if name not in self._positions:
-            write_whole(self.folder / "rows" / f"{name}.json", json.dumps(list(rows)).encode())
+        path = self.folder / "rows" / f"{name}.json"
+        if name not in self._positions or not path.exists():  # another process may have packed what had it
+            write_whole(path, json.dumps(list(rows)).encode())
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return name
 
@@ -291,11 +355,15 @@ def _required_block(path: Path, rows: int, width: int | None = None) -> np.ndarr
     """
     block = _read_block(path, rows, width)
     if block is None:
-        raise ScoringError(
-            f"scored pairs are damaged on disk ({path.parent.name}/{path.name}); continue the run on the Score page "
-            "(or call score again), only what is damaged is scored again"
-        )
+        raise _damaged(path)
     return block
+
+
+def _damaged(path: Path) -> ScoringError:
+    return ScoringError(
+        f"scored pairs are damaged on disk ({path.parent.name}/{path.name}); continue the run on the Score page "
+        "(or call score again), only what is damaged is scored again"
+    )
 
 
 def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:

@@ -16,6 +16,7 @@ from delift_core.jobs.utilities import Utilities
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility import blocks as blocks_module
+from delift_core.utility.packs import read_packs
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -70,8 +71,19 @@ def score(workspace: Workspace, spec: RunSpec) -> ScoredRun:
     return open_run(workspace, record.id)
 
 
-def blocks(workspace: Workspace) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in workspace.utility_folder.glob("*/pairs/*.npy")}
+def packs(workspace: Workspace) -> dict[str, int]:
+    """The files that hold pairs: no example has one of its own when a run has ended."""
+    assert not list(workspace.utility_folder.glob("*/pairs/*"))
+    return {path.name: path.stat().st_mtime_ns for path in workspace.utility_folder.glob("*/packs/*.npz")}
+
+
+def pairs_on_disk(workspace: Workspace) -> int:
+    """How many there are, after looking that none is there twice."""
+    (folder,) = workspace.utility_folder.glob("*/packs")
+    found = read_packs(folder)
+    helpers = np.repeat(np.arange(len(found.numbers)), np.diff(found.starts))
+    assert len(set(zip(helpers.tolist(), found.rows.tolist(), strict=True))) == len(found.rows)
+    return len(found.rows)
 
 
 def entries(matrix: csr_array) -> dict[tuple[int, int], float]:
@@ -98,8 +110,8 @@ def test_only_the_planned_pairs_are_scored_and_they_are_those_of_a_run_of_all(
     assert record.n_pairs == planned == said[-1].pairs_total
     counts = [progress.pairs_done for progress in said]
     assert counts == sorted(counts) and counts[-1] == planned
-    on_disk = sum((path.stat().st_size - 128) // 8 for path in workspace.utility_folder.glob("*/pairs/*.npy"))
-    assert on_disk == planned + len(blocks(workspace))  # a checksum of 8 bytes in each file
+    assert pairs_on_disk(workspace) == planned
+    assert len(packs(workspace)) < 10
 
     everything = score(workspace, replace(spec, pairs=parse_pairs("all"))).utilities("euclidean")
     assert isinstance(some.pool, csr_array) and isinstance(everything.pool, np.ndarray)
@@ -126,20 +138,15 @@ def test_only_the_planned_pairs_are_scored_and_they_are_those_of_a_run_of_all(
 def test_more_pairs_never_score_one_twice_and_the_whole_is_dense(workspace: Workspace, model_folder: Path) -> None:
     spec = make_spec(workspace, model_folder, "k=3")
     few = entries(score(workspace, spec).utilities("pmi").pool)
-    kept = blocks(workspace)
+    kept, before = packs(workspace), pairs_on_disk(workspace)
     more = score(workspace, replace(spec, pairs=parse_pairs("60%")))
-    assert {name: blocks(workspace)[name] for name in kept} == kept
-    found = [path.stem.split(".")[0] for path in workspace.utility_folder.glob("*/pairs/*.npy")]
-    assert len(found) > len(kept)
-    store = more.store
-    for helper in set(found):
-        rows = [row for name in store.signature(helper) for row in store._row_set(name)]
-        assert len(rows) == len(set(rows))
+    assert {name: packs(workspace)[name] for name in kept} == kept
+    assert pairs_on_disk(workspace) > before and more.record.n_pairs > before
     again = score(workspace, spec)
     assert entries(again.utilities("pmi").pool) == few
     whole = score(workspace, replace(spec, pairs=parse_pairs("99.9%"))).utilities("pmi")
     assert isinstance(whole.pool, np.ndarray) and whole.estimated is None
-    for path in again.store.folder.glob("pairs/*.npy"):  # once put together, the blocks are not needed
+    for path in again.store.folder.glob("packs/*.npz"):  # once put together, the packs are not needed
         path.unlink()
     assert entries(open_run(workspace, again.record.id).utilities("pmi").pool) == few
 
@@ -168,10 +175,10 @@ def test_stopped_anywhere_and_continued_the_run_is_the_same(
     assert record.status == "cancelled"
     with pytest.raises(ScoringError, match="is cancelled, not done"):
         open_run(workspace, record.id)
-    kept = blocks(workspace)
+    kept = packs(workspace)
     stopped = score(workspace, spec)
     assert stopped.record.id == record.id
-    assert {name: blocks(workspace)[name] for name in kept} == kept
+    assert {name: packs(workspace)[name] for name in kept} == kept
     with Workspace.open(tmp_path / "other") as other:
         whole = score(other, make_spec(other, model_folder, "40%"))
         assert_same(stopped.utilities("euclidean"), whole.utilities("euclidean"))
@@ -182,13 +189,13 @@ def test_a_done_run_has_nothing_to_score_and_a_lost_plan_is_made_again(
 ) -> None:
     spec = make_spec(workspace, model_folder, "40%")
     run = score(workspace, spec)
-    first, kept = run.utilities("euclidean"), blocks(workspace)
+    first, kept = run.utilities("euclidean"), packs(workspace)
     (plan,) = workspace.utility_folder.glob("*/plans/*.npz")
     plan.write_bytes(b"torn")
     with pytest.raises(ScoringError, match="its plan of pairs is missing or damaged on disk; continue"):
         run.utilities("euclidean")
     assert_same(score(workspace, spec).utilities("euclidean"), first)
-    assert blocks(workspace) == kept
+    assert packs(workspace) == kept
 
 
 @pytest.mark.parametrize("stage", ["instruction", "task", "continual"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES
 from delift_core.utility.plan import RunSamples, plan_pairs
-from delift_core.utility.store import Alone, PairStore, ScoringContext, read_context
+from delift_core.utility.store import PACKED_ROWS, Alone, PairStore, ScoringContext, read_context
 
 CONTEXT = ScoringContext("tiny", "r1", "float32", "chat", 1, 512)
 RNG = np.random.default_rng(0)
@@ -97,15 +97,17 @@ def test_leftovers_of_a_killed_writer_are_not_blocks(tmp_path: Path) -> None:
 names = st.lists(st.sampled_from("abcdefgh"), max_size=8)
 
 
-@given(st.lists(st.tuples(names, names, names), max_size=4))
+@given(st.lists(st.tuples(names, names, names, st.booleans()), max_size=4))
 @settings(max_examples=40, deadline=None)
 def test_whatever_was_scored_before_a_run_ends_complete(
-    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[list[str], list[str], list[str]]]
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[list[str], list[str], list[str], bool]]
 ) -> None:
     store = PairStore.open(tmp_path_factory.mktemp("store"), CONTEXT)
-    for pool, target, existing in runs:
+    for pool, target, existing, packed in runs:
         samples = RunSamples(tuple(pool), tuple(target), tuple(existing))
         work_off(store, samples)
+        if packed:
+            store.pack()
         assert not np.isnan(store.utility_matrix(samples.pool + samples.target, samples.pool, "pmi")).any()
         assert not np.isnan(store.utility_matrix(samples.pool, samples.existing, "pmi")).any()
         assert plan_pairs(store, samples).pairs_missing == 0
@@ -168,3 +170,75 @@ def test_one_pair_is_what_the_whole_listing_says_of_it(tmp_path: Path) -> None:
             expected = listed.pair_statistics([row], helper)
             for store in (PairStore.open(tmp_path, CONTEXT), listed):
                 np.testing.assert_array_equal(store.one_pair(row, helper), expected)
+
+
+def test_packed_blocks_are_one_file_with_the_same_numbers(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, SAMPLES)
+    loose = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    assert store.loose == 3 and store.pack() == 3 and store.loose == 0 and store.pack() == 0
+    assert not list((store.folder / "pairs").iterdir()) and len(list((store.folder / "packs").iterdir())) == 1
+    for reader in (store, PairStore.open(tmp_path, CONTEXT)):
+        assert np.array_equal(reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), loose)
+        assert np.isnan(reader.pair_statistics(["a", "stranger"], "b")).tolist() == [[False] * 2, [True] * 2]
+        assert np.isnan(reader.one_pair("a", "stranger")).all()
+        assert work_off(reader, SAMPLES) == 0
+    assert work_off(store, RunSamples(pool=("a", "b", "c", "d"))) == 3 + 4
+    assert store.pack() == 4 and PairStore.open(tmp_path, CONTEXT).drop_damaged() == 0
+    assert work_off(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=("a", "b", "c", "d"))) == 0
+
+
+def test_large_blocks_stay_files_of_their_own(tmp_path: Path) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    rows = [f"row {number}" for number in range(PACKED_ROWS + 1)]
+    store.write_pairs("a", rows, numbers(rows, "a"))
+    assert store.loose == 0 and store.pack() == 0
+    assert len(list((store.folder / "pairs").iterdir())) == 1
+
+
+def test_readers_with_an_older_listing_find_what_was_packed_since(tmp_path: Path) -> None:
+    writer = PairStore.open(tmp_path, CONTEXT)
+    work_off(writer, SAMPLES)
+    reader = PairStore.open(tmp_path, CONTEXT)
+    before = reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    writer.pack()
+    assert np.array_equal(reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
+    assert np.array_equal(reader.one_pair("a", "b"), writer.one_pair("a", "b"))
+    # The reader writes rows that it remembers, and whose list of names went with the blocks.
+    reader.write_pairs("z", list(SAMPLES.pool), numbers(list(SAMPLES.pool), "z"))
+    assert PairStore.open(tmp_path, CONTEXT).missing(SAMPLES.pool, "z") == ()
+
+
+def test_a_kill_between_a_pack_and_the_end_of_its_blocks_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, SAMPLES)
+    before = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.pack()
+    monkeypatch.undo()
+    after = PairStore.open(tmp_path, CONTEXT)
+    assert work_off(after, SAMPLES) == 0 and after.pack() == 3
+    assert len(list((store.folder / "packs").iterdir())) == 1  # its name is the hash of what it holds
+    assert np.array_equal(after.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
+
+
+@pytest.mark.parametrize("place", [0, 40, -30, -1])
+def test_one_wrong_byte_of_a_pack_is_noticed_and_its_pairs_scored_again(tmp_path: Path, place: int) -> None:
+    store = PairStore.open(tmp_path, CONTEXT)
+    work_off(store, SAMPLES)
+    before = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    store.pack()
+    flip(next((store.folder / "packs").iterdir()), place)
+    reopened = PairStore.open(tmp_path, CONTEXT)
+    with pytest.raises(ScoringError, match="damaged on disk .packs"):
+        reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
+    assert reopened.drop_damaged() == 1
+    assert work_off(reopened, SAMPLES) == 9
+    assert np.array_equal(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
