@@ -13,6 +13,7 @@ from delift_core.formats import detect_format
 from delift_core.patterns import DAMAGE, MARKERS, PLACEHOLDERS, REFUSAL, is_personal
 from delift_core.samples import FormatName, Sample, by_record
 from delift_core.sources.json_records import DECODER
+from delift_core.sources.progress import EVERY, Progress, Watch
 
 HealthKind = Literal[
     "repeated-prompt",
@@ -95,11 +96,12 @@ class Health:
     formats: tuple[FormatCount, ...]
 
 
-def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -> Health:
+def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS, watch: Watch | None = None) -> Health:
     """Looks at every row; where each turn is one, at whole records, and names all rows of a record.
 
     Args:
         max_characters: rows whose conversation is longer are too long.
+        watch: is told how far it is; an exception that it raises ends the work.
     """
     rows_of = by_record(samples)
     samples = [samples[rows[-1]] for rows in rows_of]  # the whole conversation stands for each of its turns
@@ -113,9 +115,13 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS) -
         "too-long": lambda one: sum(len(message.content) for message in one.messages) > max_characters,
         "odd-turns": _is_odd,
     }
-    found: dict[HealthKind, Iterable[int]] = {
-        kind: [at for at, sample in enumerate(samples) if test(sample)] for kind, test in by_text.items()
-    }
+    found: dict[HealthKind, list[int]] = {kind: [] for kind in by_text}
+    for at, sample in enumerate(samples):
+        for kind, test in by_text.items():
+            if test(sample):
+                found[kind].append(at)
+        if watch and at % EVERY == 0:
+            watch(Progress("looking", at, at / len(samples)))
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _shared([_record_id(record) for record in records])
     found["trailing-turns"] = [at for at, record in enumerate(records) if _trails(record, samples[at])]

@@ -1,13 +1,17 @@
 """Signals as facets: language, length and health classes, each row under its label."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from delift_core.errors import WorkspaceError
 from delift_core.prompts import make_template
 from delift_core.signals import UNCLEAR, languages, signal_facets
-from delift_core.sources import load_bytes
+from delift_core.sources import Progress, load_bytes
 from delift_core.tokens import count_tokens
+from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
 ROWS = [
@@ -46,3 +50,26 @@ def test_tokens_are_counted_as_they_are_scored(tmp_path) -> None:
     encoded = [template.encode(sample.messages) for sample in samples()]
     assert counts.response.tolist() == [len(one.response) for one in encoded]
     assert np.array_equal(counts.total, [len(one.query_alone) + len(one.response) for one in encoded])
+
+
+def test_signals_are_kept_with_their_data_set_and_tell_how_far_they_are(tmp_path: Path) -> None:
+    data = load_bytes("\n".join(json.dumps({"question": p, "answer": r}) for p, r in ROWS * 600).encode(), "x.jsonl")
+    told: list[Progress] = []
+    found = signal_facets(data.samples, watch=told.append)
+    shares = [one.share or 0.0 for one in told]
+    assert shares == sorted(shares) and shares[-1] > 0.9 and {one.stage for one in told} == {"looking"}
+    with Workspace.open(tmp_path) as workspace:
+        record = workspace.datasets.add(data, role="pool", origin="x")
+        assert workspace.signals.of(record.id) is None and not workspace.signals.known(record.id)
+        workspace.signals.keep(record.id, found)
+        kept = workspace.signals.of(record.id)
+        assert kept is not None and [(one.name, one.labels) for one in kept] == [
+            (one.name, one.labels) for one in found
+        ]
+        assert all((one.codes == other.codes).all() for one, other in zip(kept, found, strict=True))
+        workspace.signals.keep(record.id, ())
+        assert workspace.signals.of(record.id) == () and workspace.signals.known(record.id)
+        workspace.datasets.delete(record.id)
+        assert workspace.signals.of(record.id) is None
+        with pytest.raises(WorkspaceError, match="no data set"):
+            workspace.signals.keep(record.id, found)

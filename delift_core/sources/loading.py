@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from delift_core.collecting import without_collection
 from delift_core.errors import DataError
 from delift_core.formats import detect_columns
 from delift_core.formats.base import name_list
@@ -265,17 +266,20 @@ def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wante
     parsed: list[ParsedRecord] = []
     problems: list[Problem] = []
     columns: dict[str, None] = {}
-    for item in chain(head, items):
-        outcome = parse(item, reading) if isinstance(item, RawRecord) else item
-        if isinstance(outcome, ParsedRecord):
-            parsed.extend(answers(outcome) if wanted.turns == "every" and is_talk(item, reading) else [outcome])
-            continue
-        problems.append(outcome)
-        if isinstance(item, RawRecord):
-            columns.update(dict.fromkeys(field_names(item.value)))
+    with without_collection():
+        for item in chain(head, items):
+            outcome = parse(item, reading) if isinstance(item, RawRecord) else item
+            if isinstance(outcome, ParsedRecord):
+                parsed.extend(answers(outcome) if wanted.turns == "every" and is_talk(item, reading) else [outcome])
+                continue
+            problems.append(outcome)
+            if isinstance(item, RawRecord):
+                columns.update(dict.fromkeys(field_names(item.value)))
     if not parsed or reading.format is None:
         raise DataError(_nothing_usable(source, problems, columns))
-    return Dataset(name, reading.format, reading.mapping, with_ids(parsed), tuple(problems), wanted.turns)
+    with without_collection():
+        samples = with_ids(parsed)
+    return Dataset(name, reading.format, reading.mapping, samples, tuple(problems), wanted.turns)
 
 
 def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[str]) -> str:

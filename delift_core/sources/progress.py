@@ -16,12 +16,12 @@ class Progress:
     """A report.
 
     Attributes:
-        stage: rows are read from the source, then kept in the workspace.
+        stage: rows are read from the source, then kept in the workspace; kept ones are looked through.
         rows: so far, in this stage.
         share: of the stage that is done, in [0, 1]; None where the source does not say how much there is.
     """
 
-    stage: Literal["reading", "keeping"]
+    stage: Literal["reading", "keeping", "looking"]
     rows: int
     share: float | None
 

@@ -191,7 +191,7 @@ class DatasetStore:
             return _get(cursor, dataset_id)
 
     def delete(self, dataset_id: str) -> None:
-        """Removes a data set with its samples, problems and named filters.
+        """Removes a data set with its samples, problems, signals and named filters.
 
         Raises:
             WorkspaceError: there is none with this id, or a run refers to it.
@@ -205,7 +205,7 @@ class DatasetStore:
                 raise WorkspaceError(
                     f"data set {name!r} is used by {_listed([row[0] for row in runs])}: delete that first"
                 )
-            for table in ("samples", "problems", "filters"):
+            for table in ("samples", "problems", "filters", "signals"):
                 cursor.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
             cursor.execute("DELETE FROM datasets WHERE id = ?", [dataset_id])
 

@@ -172,6 +172,18 @@ CREATE TABLE filters (
     PRIMARY KEY (dataset_id, name)
 )"""
 
+# Codes are BLOBs of little-endian int16; place -1 says that the signals are known.
+_SIGNALS = """
+CREATE TABLE signals (
+    dataset_id VARCHAR NOT NULL,
+    place BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    name VARCHAR NOT NULL,
+    labels VARCHAR NOT NULL,
+    codes BLOB NOT NULL,
+    PRIMARY KEY (dataset_id, place)
+)"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         1,
@@ -230,6 +242,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE problems ADD COLUMN raw VARCHAR DEFAULT ''",
         ),
     ),
+    Migration(9, "signals", (_SIGNALS,)),
 )
 
 _LOG = """

@@ -22,6 +22,7 @@ from delift_core.workspace.filters import FilterStore
 from delift_core.workspace.runs import RunStore
 from delift_core.workspace.selections import SelectionStore
 from delift_core.workspace.settings import SettingStore
+from delift_core.workspace.signals import SignalStore
 
 DATABASE_NAME = "delift.duckdb"
 FOLDERS = ("utility", "jobs", "exports", "uploads", "evaluations")
@@ -42,7 +43,7 @@ class Workspace:
         exports_folder: written subsets.
         uploads_folder: files that came through the browser.
         evaluations_folder: evaluations of selections, one folder each, and the arms that they share.
-        datasets, runs, selections, edits, exports, filters, settings: the stores.
+        datasets, runs, selections, edits, exports, filters, settings, signals: the stores.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -59,6 +60,7 @@ class Workspace:
         self.exports = ExportLog(database)
         self.filters = FilterStore(database)
         self.settings = SettingStore(database)
+        self.signals = SignalStore(database)
         self._database = database
 
     @classmethod

@@ -8,11 +8,11 @@ import streamlit as st
 from delift_core.composition import Facet, facets, leans
 from delift_core.figures.composition import alt_composition, composition_bars
 from delift_core.jobs.runs import ScoredRun
-from delift_core.signals import signal_facets
+from pages.ui import state
 from pages.ui.blocks import chart, plain
+from pages.ui.signals import signals_of_run
 
 _TOLD = 3
-SIGNAL_ROWS = 20_000  # beyond, reading the language and the health of every row would hold a page up
 
 
 def composition_view(
@@ -63,10 +63,10 @@ def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> No
 
 def facets_of(run: ScoredRun) -> tuple[Facet, ...]:
     """What tells the rows of a run's pool apart, found once."""
-    return _facets(run.record.id, str(run.record.finished_at), run)
+    known = state.workspace().signals.known(run.record.spec.pool_id)
+    return _facets(run.record.id, str(run.record.finished_at), known, run)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _facets(run_id: str, finished_at: str, _run: ScoredRun) -> tuple[Facet, ...]:
-    found = facets(_run.pool, _run.response_tokens())
-    return (*found, *signal_facets(_run.pool)) if len(_run.pool) <= SIGNAL_ROWS else found
+def _facets(run_id: str, finished_at: str, known: bool, _run: ScoredRun) -> tuple[Facet, ...]:
+    return (*facets(_run.pool, _run.response_tokens()), *signals_of_run(_run))

@@ -1,13 +1,11 @@
 """The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
 
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from delift_core.errors import DataError
 from delift_core.export.inputs import UPLOAD_PREFIX
@@ -15,7 +13,6 @@ from delift_core.formats import detect_format
 from delift_core.formats.preference import Answer
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.sources import (
-    Progress,
     TablePreview,
     Watch,
     load_bytes,
@@ -28,10 +25,10 @@ from delift_core.sources import (
 )
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
+from pages.ui.signals import watched
 
 SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst"]
 PREVIEWED = 3
-_REPORT_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,11 @@ class Source:
         """Where the rows are to be found again, as a manifest names it."""
         if self.kind == "Upload":
             return f"{UPLOAD_PREFIX}{self.name}"
-        return str(Path(self.name).expanduser().resolve()) if self.kind == "Path" else self.name
+        if self.kind == "Path":
+            return str(Path(self.name).expanduser().resolve())
+        more = {"config": self.config, "revision": self.revision, "limit": self.limit}
+        options = "".join(f",{key}={value}" for key, value in more.items() if value)
+        return f"hub:{self.name}:{self.split}{options}"
 
     @property
     def sha256(self) -> str:
@@ -83,20 +84,6 @@ class Source:
             turns=turns,
             watch=watch,
         )
-
-
-class Bar:
-    """Shows how far a loading has come, a few times a second."""
-
-    def __init__(self, bar: DeltaGenerator) -> None:
-        self._bar = bar
-        self._last = 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        """The report on the page, if the last one is old enough to be read."""
-        if time.monotonic() - self._last >= _REPORT_SECONDS:
-            self._last = time.monotonic()
-            self._bar.progress(progress.share or 0.0, str(progress).capitalize())
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -239,10 +226,7 @@ def load(
     turns: Turns,
 ) -> None:
     """Reads everything and keeps it."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        bar = Bar(st.progress(0.0, "Reading…"))
-        # Any press runs the page anew, which ends this run at the next report; so does leaving the page.
-        st.button("Cancel", key="cancel_loading", icon=":material/stop:", help="Nothing of it is kept.")
+    bar = watched("Reading…", "cancel_loading")
     dataset = source.load(mapping, answer, turns, bar)
     record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
     left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""

@@ -8,13 +8,12 @@ import streamlit as st
 from delift_core.composition import Facet, facets
 from delift_core.models import BUNDLED
 from delift_core.samples import Sample
-from delift_core.signals import signal_facets
 from delift_core.tokens import TokenCounts, count_tokens_of
 from delift_core.workspace import DatasetRecord, SamplePage, Workspace
 from pages.ui.address import name_of
 from pages.ui.blocks import clear_errors, plain
-from pages.ui.composition_view import SIGNAL_ROWS
 from pages.ui.sample_view import samples_table
+from pages.ui.signals import ask_signals, signals_of
 
 PAGE_SIZE = 25
 _PAGE = "data_page"
@@ -87,13 +86,14 @@ def _tokens_model(record: DatasetRecord) -> str:
 
 def _ask_filters(workspace: Workspace, record: DatasetRecord, counts: TokenCounts | None) -> np.ndarray | None:
     """Positions of the rows with one of the labels of every filter; None without any."""
-    if record.n_samples > SIGNAL_ROWS:
-        return None
     passing = np.ones(record.n_samples, dtype=bool)
-    found = _facets(record.id, workspace)
+    signals = signals_of(workspace, record)
+    found = signals or ()
     if counts is not None:
         found = (*found, *facets(_samples(record.id, workspace), counts.response))
     with st.popover("Filter", icon=":material/filter_list:", help="By language, length, and what the health tab finds"):
+        if signals is None:
+            ask_signals(workspace, record)
         for facet in {facet.name: facet for facet in found}.values():
             passing &= _passing(facet, name_of(f"data_filter_{record.id}", facet.name))
     return None if passing.all() else np.flatnonzero(passing)
@@ -108,12 +108,6 @@ def _passing(facet: Facet, key: str) -> np.ndarray:
 
 def _samples(dataset_id: str, workspace: Workspace) -> Sequence[Sample]:
     return workspace.datasets.load(dataset_id).samples
-
-
-# Contents of a data set never change under an id.
-@st.cache_resource(max_entries=8, show_spinner="Reading languages and signals…")
-def _facets(dataset_id: str, _workspace: Workspace) -> tuple[Facet, ...]:
-    return signal_facets(_samples(dataset_id, _workspace))
 
 
 @st.cache_resource(max_entries=8, show_spinner="Counting tokens…")

@@ -139,3 +139,19 @@ def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Pa
     next(button for button in app.button if "Says the same" in str(button.key)).click().run()
     assert_calm(app)
     assert any("1 left out, 2 rows" in message.value for message in app.success)
+
+
+def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
+    empty_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.ui.signals.SIGNAL_ROWS", 3)
+    app = open_app("data")
+    load(app, ROWS, "mine.jsonl")
+    assert not [one for one in app.multiselect if one.label == "Left over from a template"]
+    assert any("of 4 rows take about" in caption.value for caption in app.caption)
+    press(app, "Read them")
+    assert_calm(app)
+    again = open_app("data")
+    (residue,) = (one for one in again.multiselect if one.label == "Left over from a template")
+    residue.set_value(["yes"]).run()
+    assert len(frame(again, "Line", "Prompt", "Response")) == 1
