@@ -14,6 +14,7 @@ from delift_core.cli.inputs import (
     Source,
     load_source,
     named_path,
+    note_losses,
     problem_classes,
     problem_documents,
     problem_lines,
@@ -137,10 +138,16 @@ def curate(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
-        manifest = export_selection(
-            workspace, arguments.selection_id, arguments.out, format=arguments.format, formulas=arguments.formulas
-        )
         curated = open_selection(workspace, arguments.selection_id)
+        note_losses(subset_samples(curated), arguments.format)
+        manifest = export_selection(
+            workspace,
+            arguments.selection_id,
+            arguments.out,
+            format=arguments.format,
+            formulas=arguments.formulas,
+            problem=curated.problem,
+        )
         kit = trainer_kit(curated, manifest, arguments.max_tokens)
     files = write_kit(kit, arguments.out) if arguments.recipes else ()
     output = manifest.output
@@ -264,6 +271,7 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
             f"{len(refused):,} of {len(samples):,} pool rows cannot be written as {arguments.format}, the first is "
             f"{first.sample.source}, line {first.sample.line}: {first.reason} Choose another --format."
         )
+    note_losses(samples, arguments.format)
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:

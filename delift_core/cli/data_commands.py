@@ -7,6 +7,7 @@ from dataclasses import asdict
 from delift_core.cli.inputs import (
     load_source,
     named_path,
+    note_losses,
     problem_classes,
     problem_documents,
     problem_lines,
@@ -57,6 +58,7 @@ def convert(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.out, [path] if path else [])
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
+    lost = note_losses(dataset.samples, arguments.format)
     digest, rows = write_rows(
         arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas
     )
@@ -72,6 +74,7 @@ def convert(arguments: argparse.Namespace) -> int:
         "rows": rows,
         "left_out": len(dataset.problems),
         "problems": problem_documents(classes),
+        "losses": [{"kind": loss.kind, "rows": loss.rows, "first_line": loss.first.line} for loss in lost],
         "sha256": digest,
     }
     Output(arguments.json).show(lines, document)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from delift_core.cli.terminal import UsageError, note
 from delift_core.cli.watching import shown_loading
+from delift_core.export.conversion import Loss, losses
+from delift_core.export.manifest import ExportFormat
 from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, mend
-from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Turns
+from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Sample, Turns
 from delift_core.sources import load_file, load_hub
 
 HUB_PREFIX = "hub:"
@@ -162,3 +164,11 @@ def _mending(kind: ProblemKind) -> str:
 def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]]:
     """The same for JSON."""
     return [{"kind": one.kind, "count": one.count, "first": asdict(one.first)} for one in classes]
+
+
+def note_losses(samples: Sequence[Sample], format: ExportFormat) -> tuple[Loss, ...]:
+    """Says on standard error, before anything is written, what a format cannot hold of some rows."""
+    found = losses(samples, format)
+    for loss in found:
+        note(f"{format} cannot hold everything: {loss}")
+    return found

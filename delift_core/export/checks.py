@@ -1,10 +1,11 @@
 """What to look at before a subset is written. A check says what was looked at, whether it is well, and the facts."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from delift_core.curation import CuratedSelection
+from delift_core.export.conversion import losses
 from delift_core.export.trainers import Length, TrainerCheck, check_table
 from delift_core.export.writers import ExportFormat, render_lines, unwritable
 from delift_core.samples import Sample, by_record
@@ -97,15 +98,15 @@ def _writable(samples: tuple[Sample, ...], format: ExportFormat) -> Check:
     return Check(label, False, f"{len(refused):,} cannot, the first is line {first.sample.line}: {first.reason}")
 
 
-def _nothing_left_behind(samples: Iterable[Sample], format: ExportFormat) -> Check:
-    """Tool definitions stand beside the turns, and a record that is written anew has turns only."""
-    label = "Tool definitions"
+def _nothing_left_behind(samples: Sequence[Sample], format: ExportFormat) -> Check:
+    """What a record has that the format cannot hold."""
+    label = "The format holds everything"
     if format == "same":
         return Check(label, True, "records are written as they were found")
-    losing = sum('"tools"' in sample.raw and _has_tools(sample.raw) for sample in samples)
-    if not losing:
-        return Check(label, True, "no row has any")
-    return Check(label, False, f"{losing:,} rows have a `tools` field, which {format} may leave out; write as same")
+    found = losses(samples, format)
+    if not found:
+        return Check(label, True, "nothing of a record is left behind")
+    return Check(label, False, f"{'; '.join(map(str, found))}")
 
 
 def _budget_used(curated: CuratedSelection) -> Check:
@@ -143,8 +144,3 @@ def _texts_as_scored(curated: CuratedSelection) -> Check:
     changed = sum(scored[at].raw != curated.samples[at].raw for at in written_positions(curated))
     detail = f"{changed:,} rows were changed after scoring; their utilities are of the old texts" if changed else "all"
     return Check("Texts are as scored", not changed, detail)
-
-
-def _has_tools(raw: str) -> bool:
-    record = DECODER.decode(raw)
-    return isinstance(record, dict) and bool(record.get("tools"))

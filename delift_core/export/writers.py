@@ -4,18 +4,17 @@ It knows wire formats and one output file; it knows nothing of selections or man
 """
 
 import hashlib
-import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from delift_core.errors import ExportError
+from delift_core.export.conversion import converted
 from delift_core.export.manifest import ExportFormat, manifest_path
-from delift_core.formats import RecordError, detect_format, parse_record, render_record
-from delift_core.samples import FormatName, Sample
-from delift_core.sources.json_records import DECODER
+from delift_core.formats import RecordError, render_record
+from delift_core.samples import Sample
 
 __all__ = ["ExportFormat", "Unwritable", "ensure_writable", "render_lines", "unwritable", "write_lines"]
 
@@ -46,8 +45,9 @@ def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwrita
 def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[str]:
     """One line of JSON, newline included, for each sample.
 
-    "same" is the record as it was found. In another format the conversation is written anew, except that a record
-    which is in that format already stays as it was found, with its `input`, tools and keys of its own.
+    "same" is the record as it was found. In another format the conversation is written anew, with all of the record
+    that the format can hold (see `conversion`; its `losses` says what it cannot), except that a record which is in that
+    format already stays as it was found.
 
     Raises:
         ExportError: the format cannot hold some of the samples; raised before the first line is given.
@@ -129,22 +129,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def _line(sample: Sample, format: ExportFormat) -> str:
-    if format == "same":
-        return f"{sample.raw}\n"
-    rendered = render_record(format, sample.messages)
-    if _stands_already(sample, format, rendered):
-        return f"{sample.raw}\n"
-    return json.dumps(rendered, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _stands_already(sample: Sample, format: FormatName, rendered: Mapping[str, object]) -> bool:
-    """Whether the record as found is this conversation in the format's own keys, turns spelt as we would."""
-    record = DECODER.decode(sample.raw)
-    if not isinstance(record, dict) or detect_format(record) != format or not rendered.keys() <= record.keys():
-        return False
-    if any(record[key] != value for key, value in rendered.items() if not isinstance(value, str)):
-        return False
-    return parse_record(format, record) == sample.messages  # a text may be split otherwise, as Alpaca's input is
+    return f"{sample.raw if format == 'same' else converted(sample, format).line}\n"
 
 
 def _umask() -> int:

@@ -46,5 +46,5 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
 
 def _side(value: object, field: str, role: Role) -> list[Message]:
     if isinstance(value, list | tuple):
-        return parse_turns(value, field)
+        return parse_turns(value, field, answered=role == "assistant")
     return [Message(role, require_text(value, field))]

@@ -29,12 +29,13 @@ def is_turn(value: object) -> bool:
     return isinstance(value[role_key], str) and any(key in value for key in (*TEXT_KEYS, "tool_calls"))
 
 
-def parse_turns(value: object, field: str) -> list[Message]:
+def parse_turns(value: object, field: str, *, answered: bool = True) -> list[Message]:
     """Reads a list of turns.
 
     Args:
         value: the list as decoded from JSON.
         field: the path of the list, which starts the path named in an error.
+        answered: the answer to learn is among these turns; in a prompt the last word of the assistant may be a call.
 
     Returns:
         Every turn in order, uncut.
@@ -58,7 +59,7 @@ def parse_turns(value: object, field: str) -> list[Message]:
         if found[-1].role == "assistant":
             calls_only = f"{where}.tool_calls" if _only_calls(turn) else None
         messages.extend(found)
-    if calls_only is not None:
+    if answered and calls_only is not None:
         remedy = "Add the assistant's final answer in words, or remove the record."
         raise RecordError("not-text", calls_only, "the last assistant turn holds tool calls and no text", remedy)
     return messages

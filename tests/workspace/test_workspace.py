@@ -128,13 +128,13 @@ def test_sql_cannot_leave_the_workspace(workspace: Workspace, tmp_path: Path, st
     filled = statement.format(outside=tmp_path, inside=workspace.exports_folder)
     with workspace._database.read() as cursor, pytest.raises(duckdb.Error):
         cursor.execute(filled)
-    with pytest.raises(duckdb.Error), workspace._database.write() as cursor:
+    with pytest.raises(duckdb.Error), workspace._database.write("upkeep") as cursor:
         cursor.execute(filled)
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(workspace.folder)} == before
 
 
 def test_a_write_that_fails_leaves_nothing(workspace: Workspace) -> None:
-    with pytest.raises(ZeroDivisionError), workspace._database.write() as cursor:
+    with pytest.raises(ZeroDivisionError), workspace._database.write("upkeep") as cursor:
         cursor.execute("INSERT INTO settings VALUES ('key', 'half')")
         raise ZeroDivisionError
     assert workspace.settings.get("key", "none") == "none"

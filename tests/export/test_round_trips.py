@@ -1,0 +1,206 @@
+"""From every format to every other: what the target can hold is kept, what it cannot is named before it is written."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from delift_core.cli import main
+from delift_core.export.conversion import LOSS_WORDS, converted, losses
+from delift_core.export.writers import ExportFormat, render_lines, unwritable
+from delift_core.formats import RecordError, detect_format, parse_record
+from delift_core.formats.base import ROLES
+from delift_core.samples import FormatName, Sample
+from delift_core.sources import load_bytes
+
+TARGETS: list[FormatName] = [name for name in get_args(ExportFormat) if name != "same"]
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12).filter(str.strip)
+LEAF = (
+    st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+)
+VALUE = st.recursive(
+    LEAF, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2), max_leaves=4
+)
+EXTRAS = st.dictionaries(st.sampled_from(["id", "topic", "n", "größe", "meta"]), VALUE, max_size=2)
+CALLS = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+
+
+@st.composite
+def openai_turns(draw: st.DrawFn) -> list[dict[str, object]]:
+    """Turns with all that OpenAI's format allows: names, weights, reasoning, parts, tool calls and their results."""
+    turns: list[dict[str, object]] = []
+    if draw(st.booleans()):
+        turns.append({"role": draw(st.sampled_from(["system", "developer"])), "content": draw(TEXT)})
+    for _ in range(draw(st.integers(1, 3))):
+        content = draw(TEXT)
+        parts = [{"type": "text", "text": content}] if draw(st.booleans()) else content
+        turns.append({"role": "user", "content": parts, **({"name": "Jo"} if draw(st.booleans()) else {})})
+        if draw(st.booleans()):
+            call: dict[str, object] = {"role": "assistant", "content": None, "tool_calls": CALLS}
+            if draw(st.booleans()):
+                del call["content"]
+            turns += [call, {"role": "tool", "tool_call_id": "c1", "content": draw(TEXT)}]
+        more = draw(st.sampled_from([{}, {"weight": 0}, {"reasoning_content": "so"}, {"train": False}]))
+        turns.append({"role": "assistant", "content": draw(TEXT), **more})
+    if draw(st.booleans()):
+        turns.append({"role": "user", "content": draw(TEXT)})
+    return turns
+
+
+@st.composite
+def records(draw: st.DrawFn) -> object:
+    """A record in a format or a variant of one, with fields of its own."""
+    kind = draw(st.sampled_from(["alpaca", "dolly", "sharegpt", "functions", "pairs", "items", "bare", "messages", "pc",
+                                 "pc-turns", "qa", "pair", "text"]))  # fmt: skip
+    extras = draw(EXTRAS)
+    question, answer, system = draw(TEXT), draw(TEXT), draw(TEXT)
+    flat: dict[str, dict[str, object]] = {
+        "alpaca": {"instruction": question, "input": draw(st.sampled_from(["", "more"])), "output": answer},
+        "dolly": {"instruction": question, "context": "c", "response": answer},
+        "pc": {"prompt": question, "completion": answer},
+        "qa": {"question": question, "answer": answer},
+        "pair": {"prompt": question, "chosen": answer, "rejected": "no"},
+        "text": {"text": f"{question} {answer} end"},
+        "pairs": {"conversation": [{"human": question, "assistant": answer}], "system": system},
+    }
+    if kind == "alpaca" and draw(st.booleans()):
+        flat["alpaca"] |= {"system": system, "history": [["q", "a"]]}
+    if kind in flat:
+        return flat[kind] | extras
+    turns = draw(openai_turns())
+    tools = {"tools": TOOLS} if draw(st.booleans()) else {}
+    if kind == "messages":
+        return {"messages": turns, **tools, **extras}
+    if kind == "items":
+        return {"items": turns, "system": system, **extras}
+    if kind == "pc-turns":
+        last = max(at for at, turn in enumerate(turns) if turn["role"] == "assistant")
+        return {"prompt": turns[:last], "completion": turns[last : last + 1], **tools, **extras}
+    words = {"user": "human", "assistant": "gpt", "tool": "observation"}
+    spoken = [{"from": words.get(str(t["role"]), "system"), "value": t["content"]} for t in turns if t.get("content")]
+    if kind == "functions":
+        spoken.insert(len(spoken) - 1, {"from": "function_call", "value": '{"name": "f", "arguments": {}}'})
+        return {"conversations": spoken, "tools": json.dumps(TOOLS), **extras}
+    return spoken if kind == "bare" else {"conversations": spoken, **extras}
+
+
+def load(record: object) -> Sample | None:
+    try:
+        dataset = load_bytes(json.dumps(record, ensure_ascii=False).encode(), "x.jsonl", answer="chosen")
+    except RecordError:
+        return None
+    except Exception as error:  # the loader says what is wrong with a record; that is another test
+        assert "x.jsonl" in str(error)
+        return None
+    return dataset.samples[0] if len(dataset.samples) == 1 else None
+
+
+def pieces(value: object) -> list[str]:
+    """Every text, number and name in a JSON value that says something."""
+    if isinstance(value, Mapping):
+        return [piece for key, item in value.items() for piece in (str(key), *pieces(item))]
+    if isinstance(value, list):
+        return [piece for item in value for piece in pieces(item)]
+    return [] if value is None or value == "" else [value if isinstance(value, str) else json.dumps(value)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(records(), st.sampled_from(TARGETS))
+def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -> None:
+    sample = load(record)
+    if sample is None:
+        return
+    if unwritable([sample], target):
+        assert losses([sample], target) == ()
+        return
+    found = converted(sample, target)
+    assert "\n" not in found.line
+    written = json.loads(found.line)
+    assert detect_format(written) == target
+    assert parse_record(target, written) == sample.messages
+    assert list(render_lines([sample], target)) == [f"{found.line}\n"]
+    if isinstance(record, dict):
+        for key in ("id", "topic", "n", "größe", "meta"):
+            named = "fields" in found.losses or record.get(key) in [message.content for message in sample.messages]
+            assert key not in record or written.get(key, named) == record[key] or named
+    if found.losses:
+        assert {loss.kind for loss in losses([sample], target)} == set(found.losses)
+        assert all(LOSS_WORDS[kind] for kind in found.losses)
+        return
+    # Nothing was named: every text of the record is in what was written, whole or as a part of a longer one.
+    if isinstance(written.get("tools"), str):
+        written["tools"] = json.loads(written["tools"])
+    whole = "\n".join((*pieces(written), *(json.dumps(text) for text in pieces(written))))
+    spelling = ("from", "value", "role", "content", *ROLES)
+    if isinstance(record, dict) and isinstance(record.get("tools"), str):  # ShareGPT has them as text
+        record = record | {"tools": json.loads(str(record["tools"]))}
+    for piece in pieces(list(record.values()) if isinstance(record, dict) else record):
+        assert piece.strip() in whole or piece in spelling, (piece, found)
+
+
+@settings(max_examples=150, deadline=None)
+@given(records(), st.sampled_from(TARGETS), st.sampled_from(TARGETS))
+def test_there_and_back_is_the_same_conversation(record: object, target: FormatName, back: FormatName) -> None:
+    sample = load(record)
+    if sample is None or unwritable([sample], target):
+        return
+    there = load(json.loads(converted(sample, target).line))
+    assert there is not None and there.messages == sample.messages
+    if not unwritable([there], back):
+        again = load(json.loads(converted(there, back).line))
+        assert again is not None and again.messages == sample.messages
+
+
+CHAT = {
+    "messages": [
+        {"role": "developer", "content": "s"},
+        {"role": "user", "content": [{"type": "text", "text": "u"}], "name": "Jo"},
+        {"role": "assistant", "content": None, "tool_calls": CALLS},
+        {"role": "tool", "content": "r", "tool_call_id": "c1"},
+        {"role": "assistant", "content": "a", "reasoning_content": "so", "weight": 1},
+        {"role": "user", "content": "later"},
+    ],
+    "tools": TOOLS,
+    "id": "r1",
+    "n": 12345678901234567890.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "kept", "lost"),
+    [
+        ("messages", ["developer", "Jo", "tool_calls", "reasoning_content", "tools", "r1", '"parts"'], {"later-turns"}),
+        ("prompt-completion", ["developer", "Jo", "tool_calls", "reasoning_content", "tools", "r1"], {"later-turns"}),
+        ("sharegpt", ["Jo", "reasoning_content", "tools", "r1"], {"later-turns", "calls", "parts"}),
+    ],
+)
+def test_what_a_target_holds(target: FormatName, kept: list[str], lost: set[str]) -> None:
+    sample = load_bytes(json.dumps(CHAT).encode(), "x.jsonl").samples[0]
+    found = converted(sample, target)
+    assert set(found.losses) == lost
+    assert all(word in found.line for word in kept if word != '"parts"')
+    assert '"n": 1.2345678901234567e+19' in found.line
+
+
+def test_numbers_of_other_fields_stay_digit_for_digit_and_trainers_names_are_left_out() -> None:
+    raw = '{"question": "q", "answer": "a", "n": 1.50, "big": 123456789012345678901234567890, "label": 3, "text": "t"}'
+    found = converted(load_bytes(raw.encode(), "x.jsonl").samples[0], "prompt-completion")
+    assert found.line.endswith('"n": 1.50, "big": 123456789012345678901234567890}')
+    assert "label" not in found.line and set(found.losses) == {"fields"}
+    odd = '{"question": "q", "answer": "a", "n": NaN}'
+    found = converted(load_bytes(odd.encode(), "x.jsonl").samples[0], "messages")
+    assert "NaN" not in found.line and set(found.losses) == {"fields"}
+
+
+def test_the_command_says_what_is_lost_before_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f"{json.dumps({'instruction': 'q', 'input': 'i', 'output': 'a'})}\n{json.dumps(CHAT)}\n")
+    assert main(["convert", str(source), "--format", "messages", "--out", str(tmp_path / "o.jsonl"), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "in 1 rows the input is joined to the instruction, the first is line 1" in said.err
+    assert {"kind": "later-turns", "rows": 1, "first_line": 2} in json.loads(said.out)["losses"]
