@@ -2,9 +2,10 @@
 
     python -m benchmarks.loading [--rows 1000000] [--folder DIR] [--written FILE]
 
-Writes the file first (or takes one that it wrote before), then reads it with each reader in a process of its own: rows
-a second, and the most memory that the process held. "ours" is what the app does: every record is parsed, checked,
-hashed and kept as it was found, then stored in a workspace. `datasets` makes its Arrow cache, DuckDB a table in a file.
+Writes the file first (or takes one written before, with --keep), then reads it with each reader in a process of its
+own: rows a second, and the most memory that the process held. "ours" is what the app does: every record is parsed,
+checked, hashed and kept as it was found, then stored in a workspace. `datasets` makes its Arrow cache, DuckDB fills a
+table in a file.
 """
 
 import argparse

@@ -23,6 +23,7 @@ FormatName = Literal[
     "preference-chosen",
     "preference-rejected",
     "text",
+    "mt-bench",
 ]
 # Which assistant turns of a conversation are scored: the last, or each as a sample of its own, given all before it.
 Turns = Literal["last", "every"]

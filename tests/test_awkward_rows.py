@@ -1,13 +1,15 @@
 """Load, then export in the same format, is the identity: every input that other loaders were seen to change."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from delift_core.errors import DataError
 from delift_core.export.containers import write_rows
 from delift_core.export.writers import ExportFormat, render_lines
-from delift_core.sources import load_file
+from delift_core.sources import load_bytes, load_file
 
 PLAIN = '{"instruction": "q", "input": "", "output": "a"}'
 USER = '{"role": "user", "content": "u"}'
@@ -120,3 +122,53 @@ def test_what_utf8_or_json_cannot_hold_is_named_not_changed(tmp_path: Path) -> N
         (3, "bad-encoding"),
         (4, "not-json"),
     ]
+
+
+PUBLIC = sorted((Path(__file__).parent / "data" / "public").iterdir())
+
+
+@pytest.mark.parametrize("source", PUBLIC, ids=[path.name for path in PUBLIC])
+def test_public_files_come_out_as_they_went_in(tmp_path: Path, source: Path) -> None:
+    dataset = load_file(source)
+    assert not dataset.problems
+    write_rows(tmp_path / "out.jsonl", render_lines(dataset.samples, "same"))
+    written = (tmp_path / "out.jsonl").read_text("utf-8")
+    if source.suffix == ".jsonl":
+        assert written == source.read_text("utf-8")
+        return
+    tokens = [list(json.JSONDecoder(object_pairs_hook=list).decode(line)) for line in written.splitlines()]
+    assert tokens == json.JSONDecoder(object_pairs_hook=list).decode(source.read_text("utf-8"))
+
+
+WORDS = ["NA", "None", "N/A", "null", "1.0", "007", "2024-01-01", "TRUE"]
+CELLS = [*WORDS, '"quoted", and\nbroken', "é\u2028", "=1+1", " "]
+
+
+def test_a_table_of_text_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    with source.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(["question", "answer", "n"])
+        writer.writerows([f"q{cell}", f"a{cell}", cell] for cell in CELLS)
+    dataset = load_file(source)
+    assert not dataset.problems
+    write_rows(out, render_lines(dataset.samples, "same"))
+    assert out.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"data": [' + PLAIN.encode() + b"]}", 1),
+        (b'{"instruction": {"0": "q"}, "output": {"0": "a"}}', "is an object, not text"),
+        (b'{"instruction": ["q"], "output": ["a"]}', "is a list, not text"),
+    ],
+)
+def test_records_within_another_are_found_and_columns_are_refused(data: bytes, expected: int | str) -> None:
+    if isinstance(expected, int):
+        assert [sample.raw for sample in load_bytes(data, "x.json").samples] == [
+            PLAIN.replace(": ", ":").replace(", ", ",")
+        ]
+        return
+    with pytest.raises(DataError, match=expected):
+        load_bytes(data, "x.json")

@@ -227,24 +227,31 @@ def _losses_of_turns(own: Sequence[object], written: Sequence[object], sample: S
 
 
 def _is_lost(key: str, found: Mapping[str, object], sample: Sample, written: Mapping[str, object]) -> bool:
-    if key in written or found[key] in (None, "", [], {}) or key in ("tools", "chosen", "rejected"):
+    value = found[key]
+    if (key in written and written[key] == value) or value in (None, [], {}):
+        return False
+    if isinstance(value, str) and not value.strip():
+        return False
+    if key in ("tools", "chosen", "rejected"):  # these have kinds of their own
         return False
     return key not in _read_keys(found) and not _is_text_of(key, found, sample)
 
 
 def _read_keys(found: Mapping[str, object]) -> tuple[str, ...]:
-    """The fields that a record's conversation is read from."""
+    """The fields that a record's conversation is read from, those aside that are a text of it as they stand."""
     format = detect_format(found)
     if format in ("messages", "sharegpt"):
         turns = next((key for key in TURN_KEYS if isinstance(found.get(key), list) and found[key]), "")
-        return (turns, "system", "system_prompt")
+        return (turns,)
     if format == "prompt-completion":
-        return ("prompt", "completion", "system")
+        return ("prompt", "completion")
     if format == "alpaca":
-        return ("instruction", "input", "output", "context", "response", "system", "history")
+        return ("instruction", "input", "output", "context", "response", "history")
     if format == "preference":
-        return (*TURN_KEYS, *PROMPT_KEYS, "completion", "system", "system_prompt")
-    return ("text",) if format == "text" else ("system", "system_prompt")
+        return (*TURN_KEYS, *PROMPT_KEYS, "completion")
+    if format == "mt-bench":
+        return ("turns", "choices" if "choices" in found else "reference")
+    return ("text",) if format == "text" else ()
 
 
 def _stands_already(found: object, sample: Sample, format: FormatName, rendered: Mapping[str, object]) -> bool:

@@ -2,13 +2,13 @@
 
 Knows the names of the formats and one record at a time; knows nothing of files. Detection order, first match wins:
 preference (no other reader may take a rejected answer for one to learn), messages, sharegpt, prompt-completion, alpaca,
-columns, text. The chat formats stand before the flat ones because data sets often repeat the first question beside the
-conversation; the whole conversation is then the better reading.
+columns, text, MT-Bench. The chat formats stand before the flat ones because data sets often repeat the first question
+beside the conversation; the whole conversation is then the better reading.
 """
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats import alpaca, columns, messages, preference, prompt_completion, sharegpt, text
+from delift_core.formats import alpaca, columns, messages, mt_bench, preference, prompt_completion, sharegpt, text
 from delift_core.formats.base import RecordError, describe, name_list
 from delift_core.samples import ColumnMapping, FormatName, Message
 
@@ -40,7 +40,9 @@ def detect_format(record: object) -> FormatName | None:
         return "alpaca"
     if columns.detect(record) is not None:
         return "columns"
-    return "text" if text.detect(record) else None
+    if text.detect(record):
+        return "text"
+    return "mt-bench" if mt_bench.detect(record) else None
 
 
 def detect_columns(record: object) -> ColumnMapping | None:
@@ -79,6 +81,8 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
         return preference.parse(record, "chosen" if fmt == "preference-chosen" else "rejected", _parse_detected)
     if fmt == "text":
         return text.parse(record)
+    if fmt == "mt-bench":
+        return mt_bench.parse(record)
     found = mapping if mapping is not None else columns.detect(record)
     if found is None:
         raise unknown_format(record)

@@ -106,7 +106,12 @@ def _messages(value: object, reading: Reading) -> tuple[Message, ...]:
 
 def is_talk(item: RawRecord | Problem, reading: Reading) -> bool:
     """Whether all assistant turns of a record are to be learnt."""
-    return isinstance(item, RawRecord) and _format_of(item.value, reading) in ("messages", "sharegpt", "alpaca")
+    return isinstance(item, RawRecord) and _format_of(item.value, reading) in (
+        "messages",
+        "sharegpt",
+        "alpaca",
+        "mt-bench",
+    )
 
 
 class Rereader:

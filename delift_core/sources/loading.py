@@ -37,6 +37,7 @@ from delift_core.sources.interpreting import (
     parse,
     reading_for,
 )
+from delift_core.sources.joining import with_answers
 from delift_core.sources.json_records import read_json
 from delift_core.sources.progress import Meter, Watch, over_rows
 from delift_core.sources.records import RawRecord, check_head, dump
@@ -211,7 +212,8 @@ def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRe
     opened = _open(inputs[0])
     meter = Meter(watch, sum(source.size for source in inputs)) if watch else None
     later = (item for source in inputs[1:] for item in _records(source, _open(source), meter))
-    return _refuse_nothing(chain(_records(inputs[0], opened, meter), later), inputs)
+    found = chain(_records(inputs[0], opened, meter), later)
+    return _refuse_nothing(with_answers(found) if len(inputs) > 1 else found, inputs)
 
 
 def _open(source: Input) -> BinaryIO:

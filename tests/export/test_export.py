@@ -112,13 +112,15 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
     lines[2] = lines[1]
     call = {"role": "tool", "content": "21 degrees"}
     turns = [{"role": "user", "content": "Hot?"}, call, {"role": "assistant", "content": "Yes."}]
+    turns.append({"role": "user", "content": "Thanks."})
     lines[4] = json.dumps({"messages": turns, "tools": [{"type": "function"}]})
     made = scored(workspace, tmp_path / "pool.jsonl", lines, budget="5", refuse=[5])
     curated = open_selection(workspace, made.selection_id)
     found = {check.label: check for check in checks(curated, "alpaca")}
     assert found["Rows in the subset"].detail == "5 of 5"
     assert not found["Rows can be written"].ok and "line 5" in found["Rows can be written"].detail
-    assert not found["Tool definitions"].ok and "1 rows" in found["Tool definitions"].detail
+    lost = {check.label: check for check in checks(curated, "messages")}["The format holds everything"]
+    assert not lost.ok and "in 1 rows turns behind the scored answer are left out" in lost.detail
     assert not found["Repeats in the subset"].ok and "1 rows" in found["Repeats in the subset"].detail
     assert not found["Rows were scored"].ok
     assert found["Prompts fit the context"].ok
