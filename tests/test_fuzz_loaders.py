@@ -1,13 +1,15 @@
 """Damaged files of every kind: a data set whose records all are accounted for, or one line of error; never else.
 
-FUZZ_EXAMPLES=10000 looks at so many files of each test; the default is quick.
+FUZZ_EXAMPLES=10000 looks at so many files of each test, and at rows of 100 MB; the default is quick.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import json
 import os
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import DeliftError
+from delift_core.export.conversion import converted
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
+from delift_core.formats import RecordError
 from delift_core.health import health
+from delift_core.remedies import mend
+from delift_core.samples import Dataset, Mendable
 from delift_core.sources import load_bytes, map_preview, read_columns_of_bytes
 from delift_core.sources.json_records import DECODER
 
@@ -97,6 +103,7 @@ WHOLE = [
     ("x.jsonl.gz", gzip.compress(lines(ROWS))),
     ("x.jsonl.zst", zstd(lines(ROWS))),
     ("x.parquet.gz", gzip.compress(parquet(FLAT))),
+    ("x.jsonl", lines([{"question_id": 1, "turns": ["q"], "reference": ["a"]}, {"question_id": 1, "turns": ["r"]}])),
 ]
 
 
@@ -130,7 +137,7 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
         except DeliftError as error:
             assert "\n" not in str(error) and str(error).encode(), str(error)
             continue
-        health(dataset.samples)
+        _every_remedy(dataset)
         written = list(render_lines(dataset.samples, "same"))
         check_table([DECODER.decode(line) for line in written], limit=10)
         assert "".join(written).encode().count(b"\n") == len(dataset)
@@ -142,6 +149,20 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
     except DeliftError as error:
         assert "\n" not in str(error)
     return None
+
+
+def _every_remedy(dataset: Dataset) -> None:
+    """A remedy loses no record, and each can be written in a format or is refused by name."""
+    records = {(one.source, one.line) for one in (*dataset.samples, *dataset.problems)}
+    for finding in health(dataset.samples).findings:
+        assert finding.positions
+    for kind in get_args(Mendable):
+        mended = mend(dataset, kind).dataset
+        assert {(one.source, one.line) for one in (*mended.samples, *mended.problems)} == records
+        assert len({sample.id for sample in mended.samples}) == len(mended.samples)
+    for sample in dataset.samples[:3]:
+        with contextlib.suppress(RecordError):
+            assert "\n" not in converted(sample, "messages").line
 
 
 @often
@@ -171,10 +192,14 @@ def test_no_line_of_json_lines_is_lost(parts: list[bytes]) -> None:
 
 
 def test_a_row_of_many_megabytes() -> None:
-    row = {"instruction": "q", "output": "é\u2028" * 6_000_000}
+    megabytes = 100 if EXAMPLES >= 1000 else 20
+    row = {"instruction": "q", "output": "é\u2028" * (megabytes * 200_000)}
     data = json.dumps(row, ensure_ascii=False).encode()
+    assert len(data) > megabytes * 1_000_000
     dataset = load_bytes(data + b"\n" + data, "x.jsonl")
     assert len(dataset) == 2 and dataset.samples[1].raw.encode() == data
+    cut = load_bytes(data + b"\n" + data[:-1], "x.jsonl")
+    assert (len(cut), [problem.line for problem in cut.problems]) == (1, [2])
 
 
 @pytest.mark.parametrize("depth", [900, 5_000, 500_000])

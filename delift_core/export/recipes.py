@@ -48,12 +48,16 @@ def _trl(shape: Shape, data_file: str, limit: int) -> str:
         lines[3:3] = [*split, ""]
         lines += ['kept = [name for name in data.column_names if name == "tools"]']
         lines += ["data = data.map(split, remove_columns=[name for name in data.column_names if name not in kept])"]
+    loss = "# With a prompt and a completion the loss is on the completion only."
+    only = ", completion_only_loss=True"
+    if shape.name == "text":
+        loss, only = "# The loss is on the whole text.", ""
     return "\n".join(
         [
             *lines,
             "",
-            "# With a prompt and a completion the loss is on the completion only.",
-            f'config = SFTConfig(output_dir="out", max_length={limit}, completion_only_loss=True)',
+            loss,
+            f'config = SFTConfig(output_dir="out", max_length={limit}{only})',
             'SFTTrainer(model="your/model", args=config, train_dataset=data).train()',
             "",
         ]
@@ -125,6 +129,8 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
         }
     elif shape.name == "prompt-completion":
         columns = {"prompt": "prompt", "response": "completion"}
+    elif shape.name == "text":
+        columns = {"prompt": "text"}  # for `stage: pt`
     else:
         # A column that is not named is lost, and one that is named and not there stops the load.
         columns = {"prompt": shape.prompt, "response": shape.response}
@@ -153,6 +159,8 @@ def _axolotl(shape: Shape, data_file: str, limit: int) -> str:
             f"      content: {json.dumps(shape.text_key)}",
             '    roles_to_train: ["assistant"]',
         ]
+    elif shape.name == "text":
+        lines += ["    type: completion", "    field: text"]
     else:
         prompt, response = (
             ("prompt", "completion") if shape.name == "prompt-completion" else (shape.prompt, shape.response)

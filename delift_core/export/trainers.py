@@ -89,7 +89,8 @@ def _check(
         return TrainerCheck(trainer, len(records), 0, refused, ())
     risks = []
     for row, (record, length) in enumerate(zip(records, lengths, strict=True)):
-        verdicts = [*_RULES[trainer](record, shape), *_by_length(trainer, shape, length, limit)]
+        rules = _text if shape.name == "text" else _RULES[trainer]
+        verdicts = [*rules(record, shape), *_by_length(trainer, shape, length, limit)]
         if verdicts:
             effect, reason = min(verdicts, key=lambda verdict: _GRAVITY.index(verdict[0]))
             risks.append(Risk(row, trainer, effect, reason))
@@ -107,11 +108,17 @@ _GRAVITY: tuple[Effect, ...] = get_args(Effect)
 
 def refusal(trainer: Trainer, shape: Shape) -> str:
     """Why a trainer cannot read files of a shape at all; "" where it can."""
-    if shape.name in ("unknown", "text"):
+    if shape.name == "unknown":
         return f"it cannot read {SHAPE_WORDS[shape.name]} for this; write as messages"
     if shape.name == "prompt-completion-turns" and trainer != "TRL":
         return "it reads turns from one list only; write as messages or sharegpt"
     return ""
+
+
+def _text(record: object, shape: Shape) -> Iterator[_Verdict]:
+    value = record.get("text") if isinstance(record, Mapping) else None
+    if not isinstance(value, str):
+        yield "stops the load", f"`text` is {describe(value)}, not text"
 
 
 def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:
@@ -231,6 +238,9 @@ def _by_length(trainer: Trainer, shape: Shape, length: Length | None, limit: int
     if length is None or length.total <= limit:
         return
     words = f"{length.total:,} tokens, beyond the limit of {limit:,}"
+    if shape.name == "text":
+        yield "cut", f"{words}; " + ("the rest is a row of its own" if trainer == "Axolotl" else "the end is cut")
+        return
     if trainer == "Axolotl":
         yield "left out", words
     elif trainer == "TRL" and length.prompt >= limit:

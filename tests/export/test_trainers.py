@@ -91,7 +91,7 @@ def test_a_file_that_a_trainer_cannot_read_keeps_nothing_and_gets_no_recipe() ->
     assert [check.kept for check in table] == [2, 0, 0]
     assert "messages" in table[1].note
     assert [recipe.trainer for recipe in recipes(shape_of_file([turns]), "x.jsonl", 100)] == ["TRL"]
-    assert [check.kept for check in check_table([{"text": "all"}], limit=9)] == [0, 0, 0]
+    assert [check.kept for check in check_table([{"letter": "all"}], limit=9)] == [0, 0, 0]
     assert [check.rows for check in check_table([], limit=9)] == [0, 0, 0]
 
 
@@ -168,3 +168,13 @@ def test_any_file_gets_an_account_that_adds_up(records: list[object]) -> None:
         rows = [risk.row for risk in check.risks]
         assert rows == sorted(set(rows))
     recipes(shape_of_file(records), "x.jsonl", 10)
+
+
+def test_plain_text_is_trained_on_whole_and_cut_where_it_is_long() -> None:
+    rows = [{"text": "short"}, {"text": "a long one"}]
+    table = check_table(rows, limit=9, lengths=[Length(1, 2), Length(5, 9)])
+    assert [(check.kept, [risk.effect for risk in check.risks]) for check in table] == [(2, ["cut"])] * 3
+    assert [check.kept for check in check_table([*rows, {"text": None, "n": 1}], limit=9)] == [0, 0, 0]
+    made = {recipe.trainer: recipe.text for recipe in recipes(shape_of_file(rows), "x.jsonl", 64)}
+    assert "completion_only_loss" not in made["TRL"] and "type: completion" in made["Axolotl"]
+    assert json.loads(made["LLaMA-Factory"])["x"]["columns"] == {"prompt": "text"}
