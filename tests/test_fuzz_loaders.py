@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from delift_core.errors import DeliftError
+from delift_core.errors import DataError, DeliftError
 from delift_core.export.conversion import converted
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
@@ -189,6 +189,14 @@ def test_no_line_of_json_lines_is_lost(parts: list[bytes]) -> None:
         return  # a file that opens with a broken list is one document
     if counts is not None and parts[0] != b"[" * 5000:
         assert sum(counts) == len(parts) + 1
+
+
+def test_a_column_that_is_named_in_two_ways_is_refused() -> None:
+    whole = parquet([ROWS[2]])
+    damaged_name = whole.replace(b"\x05value", b"\x05\x00alue", 1)  # in the schema, and not where its data are
+    assert damaged_name != whole
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        load_bytes(damaged_name, "x.parquet")
 
 
 def test_a_row_of_many_megabytes() -> None:

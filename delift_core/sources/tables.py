@@ -134,7 +134,8 @@ def _batch_rows(
                 for row in piece.to_pylist():
                     number += 1
                     yield checked(RawRecord(source, number, dump(row), row))
-    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, OverflowError, MemoryError) as error:
+    # A KeyError is of a column that the schema names otherwise than its data.
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
         raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error

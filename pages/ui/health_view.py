@@ -47,6 +47,8 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     picked = event["selection"]["rows"]
     if picked:
         finding = report.findings[picked[0]]
+        st.markdown(f"**{finding.words.title}**")
+        st.caption(finding.words.remedy)
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
         samples_table(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
         if len(finding.positions) > SHOWN:
@@ -81,7 +83,9 @@ def _copies_of_kinds(
         words = f"No two rows are {NEAR:.0%} alike in their letters" if near else "No row stands twice"
         st.badge(words, icon=":material/check:", color="green")
         return
-    st.caption(f"{len(copies):,} rows are copies of {len(groups):,} others.")
+    st.caption(
+        "1 row is a copy." if len(copies) == 1 else f"{len(copies):,} rows are copies of {len(groups):,} others."
+    )
     st.dataframe(
         _groups_table(dataset.samples, groups),
         hide_index=True,
@@ -145,7 +149,7 @@ def _leave_out_button(
     """Makes a new data set without the rows; the one that is shown stays as it is."""
     if len(positions) >= len(dataset):
         return
-    label = f"Leave these {len(positions):,} rows out"
+    label = "Leave this row out" if len(positions) == 1 else f"Leave these {len(positions):,} rows out"
     if st.button(label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help="Makes a new data set."):
         _keep(workspace, record, leave_out(dataset, positions, reason), f"{len(positions):,} left out")
 

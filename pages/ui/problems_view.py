@@ -58,13 +58,14 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
     )
     picked = event["selection"]["rows"]
     kind = kinds[picked[0]] if picked and picked[0] < len(kinds) else kinds[0]
-    _records_of(by_kind[kind], f"{record.id}_{kind}", TITLES[kind])
+    st.markdown(f"**{TITLES[kind]}**")
+    st.caption(plain(remedies[kind]))
+    _records_of(by_kind[kind], f"{record.id}_{kind}")
     mend_button(workspace, record, dataset, can_mend(kind), len(by_kind[kind]))
 
 
-def _records_of(problems: list[Problem], key: str, name: str) -> None:
+def _records_of(problems: list[Problem], key: str) -> None:
     """The records of one class; a selected one opens in full."""
-    st.markdown(f"**{name}**")
     event = st.dataframe(
         pd.DataFrame(
             {

@@ -45,7 +45,7 @@ def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) 
     assert list(frame(app, "What", "What to do", "Rows")["What"]) == ["Left over from a template"]
     open_tab(app, "Copies")
     assert list(frame(app, "Keep line")["Copies"]) == ["2"]
-    press(app, "Leave these 1 rows out")
+    press(app, "Leave this row out")
     assert_calm(app)
     sets = frame(app, "Role", "Left out")
     assert sorted(zip(sets["Rows"], sets["Left out"], strict=True)) == [(3, 1), (4, 0)]
