@@ -72,12 +72,14 @@ def ensure_writable(out: Path, inputs: Iterable[Path]) -> None:
     Raises:
         ExportError: see above.
     """
+    if out.is_dir():  # "" names the folder where we are
+        raise ExportError(f"{out} is a folder; give the name of a file in it, such as {out / 'subset.jsonl'}")
+    if out.exists() and not out.is_file():  # a pipe or a device would be replaced by a file
+        raise ExportError(f"{out} is not an ordinary file; give the name of a file")
     written = {out.resolve(), manifest_path(out).resolve()}
     for path in inputs:
         if path.resolve() in written:
             raise ExportError(f"writing {out} would overwrite the input {path}; choose another name with --out")
-    if out.is_dir():
-        raise ExportError(f"{out} is a folder; give the name of a file in it, such as {out / 'subset.jsonl'}")
     if not out.parent.is_dir():
         raise ExportError(f"the folder {out.parent} does not exist; make it, or write to another folder")
     if not os.access(out.parent, os.W_OK | os.X_OK):
