@@ -1,0 +1,120 @@
+"""Scores every pair of some rows with the bundled model, and keeps the numbers for benchmarks that need them all.
+
+    python -m benchmarks.truth FILE --rows 200 --tokens 150
+
+takes FILE's first 200 rows of at most 150 tokens and writes benchmarks/retention-<name>-200.npz, without any text, in
+mixed precision. What is scored is kept after every example: stopped at any moment, the same command goes on from there.
+`columns` in the file says how many examples are scored; the same number of rows and columns is a whole matrix.
+"""
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from delift_core.models import load_model
+from delift_core.prompts import make_template
+from delift_core.samples import Sample
+from delift_core.sources import load_file
+from delift_core.tokens import count_tokens
+from delift_core.utility.blocks import Block, BlockScorer, Material
+from delift_core.utility.cues import Known, cue_vectors
+from delift_core.utility.scorer import Scorer
+from delift_core.utility.store import Alone
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What is known so far: `pairs` (n, n, 2) float32, [helped, helper], of which the first `columns` are scored."""
+
+    known: Known
+    pairs: np.ndarray
+    columns: int
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=150, help="the most of a row, prompt and response together")
+    parser.add_argument("--name", help="of the stored file; the data file's by default")
+    options = parser.parse_args()
+    path = HERE / f"retention-{options.name or options.file.stem}-{options.rows}.npz"
+    loaded = load_model(dtype="mixed", device="cpu")
+    template = make_template(loaded.tokenizer)
+    samples = load_file(options.file, name=options.file.stem).samples
+    short = np.flatnonzero(count_tokens(samples, template).total <= options.tokens)[: options.rows]
+    chosen = [samples[place] for place in short]
+    encoded = {str(place): template.encode(sample.messages) for place, sample in enumerate(chosen)}
+    names = tuple(encoded)
+    scorer = BlockScorer(Scorer(loaded), Material(template.head, template.head_alone, encoded, ((names,), (names,))))
+    score(scorer, chosen, path)
+
+
+def score(scorer: BlockScorer, chosen: list[Sample], path: Path) -> None:
+    """Column after column, from where the file ends."""
+    done = read(path, chosen) or Scored(_known(scorer, chosen), np.full((len(chosen), len(chosen), 2), np.nan), 0)
+    started, first = time.monotonic(), done.columns
+    for column in range(first, len(chosen)):
+        done.pairs[:, column] = _last(scorer, Block(str(column), 1, 0))
+        done = Scored(done.known, done.pairs, column + 1)
+        write(path, done)
+        left = (time.monotonic() - started) / (column + 1 - first) * (len(chosen) - column - 1)
+        print(f"{column + 1} of {len(chosen)} examples, about {left / 60:.0f} minutes left", flush=True)
+
+
+def read(path: Path, chosen: list[Sample]) -> Scored | None:
+    """What an earlier call has kept of the same rows; None where there is nothing."""
+    if not path.exists():
+        return None
+    with np.load(path) as stored:
+        alone = Alone(*(stored[name] for name in ("alone", "prompt_tokens", "tokens", "embeddings")))
+        return Scored(_as_known(chosen, alone), stored["pairs"], int(stored["columns"]))
+
+
+def _known(scorer: BlockScorer, chosen: list[Sample]) -> Known:
+    alone = _last(scorer, Block(None, 0, 0))
+    assert isinstance(alone, Alone)
+    return _as_known(chosen, alone)
+
+
+def _as_known(chosen: list[Sample], alone: Alone) -> Known:
+    return Known(tuple(sample.prompt for sample in chosen), tuple(sample.response for sample in chosen), alone)
+
+
+def _last(scorer: BlockScorer, block: Block) -> np.ndarray | Alone:
+    *_, last = scorer.steps(block)
+    assert last.finished is not None
+    return last.finished.numbers
+
+
+def write(path: Path, done: Scored) -> None:
+    """Replaces the file as a whole; vectors in half precision."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    known = done.known
+    texts = [f"{prompt} {response}" for prompt, response in zip(known.prompts, known.responses, strict=True)]
+    matrix = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
+    beside = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        beside,
+        pairs=done.pairs.astype(np.float32),
+        columns=done.columns,
+        alone=known.alone.statistics,
+        tokens=known.alone.tokens,
+        prompt_tokens=known.alone.prompt_tokens,
+        cues=cue_vectors(known).astype(np.float16),
+        embeddings=known.alone.embeddings.astype(np.float16),
+        tf_idf=(matrix @ matrix.T).toarray().astype(np.float16),
+    )
+    os.replace(beside, path)
+
+
+if __name__ == "__main__":
+    main()
