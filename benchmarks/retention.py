@@ -62,8 +62,8 @@ class Truth:
         return kernel
 
 
-def read_truth(path: Path) -> Truth:
-    """A stored matrix."""
+def read_truth(path: Path) -> Truth | None:
+    """A stored matrix; None of one that is not complete yet."""
     with np.load(path) as stored:
         alone, tokens, pairs = stored["alone"], stored["tokens"], stored["pairs"]
         columns = [utility(alone, pairs[:, j], tokens, "euclidean") for j in range(len(pairs))]
@@ -253,7 +253,11 @@ def main() -> None:
     if arguments.score:
         print(f"stored as {score(arguments.score, arguments.rows, arguments.workspace)}")
     for path in sorted(HERE.glob("retention-*.npz")):
-        report(read_truth(path), arguments.seeds)
+        truth = read_truth(path)
+        if truth is None:
+            print(f"\n{path.name} is not complete yet: see benchmarks.truth", flush=True)
+        else:
+            report(truth, arguments.seeds)
 
 
 if __name__ == "__main__":
