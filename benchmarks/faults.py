@@ -48,7 +48,7 @@ from delift_core.workspace.workspace import DATABASE_NAME, utc_now
 from tests.tiny_models import save_model
 
 ROWS, MORE_ROWS = 12, 40
-PATIENCE = 120.0
+PATIENCE = 600.0
 Outcome = tuple[bool, str]
 """Whether the kill met work under way, and what was found."""
 SELECTION, OBJECTIVE = "s1", ObjectiveConfig("instruction")
@@ -285,39 +285,42 @@ def kill_backup(site: Site, chance: random.Random) -> Outcome:
 
 def kill_score(site: Site, chance: random.Random) -> Outcome:
     """Kills a scoring worker at a stage of its work; what it had finished is there, the rest is scored to the end."""
-    number = chance.randrange(1, 1_000_000)
+    number, had = chance.randrange(1, 1_000_000), _blocks(site)
+    stage, enough = chance.choice(["loading", "pairs", "pairs", "half"]), chance.randrange(1, site.more_rows)
     with Workspace.open(site.workspace) as workspace:
-        had = _blocks(workspace)
         run = start(workspace, site.larger(workspace, number), mode="score")
-        job = JobFolder(workspace.jobs_folder / run.id)
-        stage = chance.choice(["loading", "pairs", "pairs", "pairs", "half"])
-        enough = chance.randrange(1, site.more_rows)
-        _wait_for(job, lambda: _reached(workspace, job, stage, had + enough))
+    job = JobFolder(site.workspace / "jobs" / run.id)
+    try:
+        _wait_for(job, lambda: _reached(site, job, stage, had + enough))
+    finally:
         met = _kill_worker(job)
-    return met, f"killed at {stage}; {_check_blocks(site, run.id)}; {finish(site, number):,} pairs identical"
+    words = f"killed at {stage} with {_blocks(site) - had} blocks; {_check_blocks(site, run.id)}"
+    return met, f"{words}; {finish(site, number):,} pairs identical"
 
 
 def kill_server(site: Site, chance: random.Random) -> Outcome:
     """Kills the server under a visitor who undoes and redoes, and the worker beside it."""
     before = _history(site)
     undone = sum(edit.state == "undone" for edit in before)
-    number = chance.randrange(1, 1_000_000)
+    number, had = chance.randrange(1, 1_000_000), _blocks(site)
     with Workspace.open(site.workspace) as workspace:
-        had = _blocks(workspace)
         run = start(workspace, site.larger(workspace, number), mode="score")
-        job = JobFolder(workspace.jobs_folder / run.id)
-    presses, moved = chance.randrange(1, 8), 0
-    with session_server(site.workspace, site.folder / "server.log") as (address, process):
-        visitor = Session(address)
-        visitor.open("curate", run="r1", selection=SELECTION)
-        with suppress(ServerGone):
-            while process.poll() is None:
-                if moved == presses:  # in the middle of the next one
-                    subprocess.Popen(["/bin/sh", "-c", f"sleep {chance.uniform(0.0, 0.4):.3f}; kill -9 {process.pid}"])
-                visitor.press("Redo" if (undone + moved) % 2 else "Undo")
-                moved += 1
-        process.wait()
-    met = _kill_worker(job)
+    job = JobFolder(site.workspace / "jobs" / run.id)
+    presses, moved = chance.randrange(1, 5), 0
+    try:
+        with session_server(site.workspace, site.folder / "server.log") as (address, process):
+            visitor = Session(address)
+            visitor.open("curate", run="r1", selection=SELECTION)
+            with suppress(ServerGone):
+                while process.poll() is None:
+                    if moved == presses:  # in the middle of the next one
+                        wait = chance.uniform(0.0, 0.3)
+                        subprocess.Popen(["/bin/sh", "-c", f"sleep {wait:.3f}; kill -9 {process.pid}"])
+                    visitor.press("Redo" if (undone + moved) % 2 else "Undo")
+                    moved += 1
+            process.wait()
+    finally:
+        met = _kill_worker(job)
     after = _history(site)
     _same([edit.number for edit in after], [edit.number for edit in before], "edits")
     now = sum(edit.state == "undone" for edit in after)
@@ -327,25 +330,22 @@ def kill_server(site: Site, chance: random.Random) -> Outcome:
     with Workspace.open(site.workspace) as workspace:
         while workspace.edits.redo(SELECTION):
             pass
-        scored = _blocks(workspace) - had
-    words = f"the worker beside it {'was at work' if met else 'had ended'} with {scored} blocks"
-    return (
-        True,
-        f"{moved} presses confirmed; {words}; {_check_blocks(site, run.id)}; {finish(site, number):,} pairs identical",
-    )
+    words = f"the worker beside it {'was at work' if met else 'had ended'} with {_blocks(site) - had} blocks"
+    words += f"; {_check_blocks(site, run.id)}; {finish(site, number):,} pairs identical"
+    return True, f"{moved} presses confirmed; {words}"
 
 
-def _blocks(workspace: Workspace) -> int:
-    return sum(1 for _ in workspace.utility_folder.glob("*/pairs/[!.]*.npy"))
+def _blocks(site: Site) -> int:
+    return sum(1 for _ in (site.workspace / "utility").glob("*/pairs/[!.]*.npy"))
 
 
-def _reached(workspace: Workspace, job: JobFolder, stage: str, blocks: int) -> bool:
-    """Whether a worker is at a stage: its model loads, so many blocks are there, or one of then is half written."""
+def _reached(site: Site, job: JobFolder, stage: str, blocks: int) -> bool:
+    """Whether a worker is at a stage: its model loads, so many blocks are there, or one more is half written."""
     if stage == "loading":
         return job.status().progress.state == "loading"
-    if _blocks(workspace) < blocks:
+    if _blocks(site) < blocks:
         return False
-    return stage == "pairs" or any(workspace.utility_folder.glob("*/pairs/.*"))
+    return stage == "pairs" or any((site.workspace / "utility").glob("*/pairs/.*"))
 
 
 def _wait_for(job: JobFolder, reached: Callable[[], bool]) -> None:
@@ -353,6 +353,7 @@ def _wait_for(job: JobFolder, reached: Callable[[], bool]) -> None:
     while not reached() and job.status().alive:
         if time.monotonic() > deadline:
             raise Lost("a worker does not get on")
+        time.sleep(0.001)
 
 
 KINDS: dict[str, Callable[[Site, random.Random], Outcome]] = {
@@ -402,7 +403,7 @@ def _check_blocks(site: Site, run_id: str) -> str:
             raise Lost(f"run {run_id} is {record.status} with its worker killed")
         broken = [f"{check.label}: {check.detail}" for check in check_workspace(workspace) if not check.ok]
         _same([words for words in broken if not words.startswith("Leftovers")], [], "checks")
-        found = _blocks(workspace)
+        found = _blocks(site)
     return f"{found} blocks whole, run {record.status} at {status.progress.pairs_done} pairs"
 
 

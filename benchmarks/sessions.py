@@ -45,7 +45,11 @@ class Session:
 
     def press(self, label: str) -> None:
         """Presses a button by its label."""
-        self._ask({"trigger": {"key": self.find("button", label)["key"]}})
+        self.trigger(self.find("button", label)["key"])
+
+    def trigger(self, key: str) -> None:
+        """Presses a button by its key, where several have one label."""
+        self._ask({"trigger": {"key": key}})
 
     def set(self, kind: str, label: str, value: object) -> None:
         """Gives a widget a value."""
@@ -80,7 +84,8 @@ class Session:
             body["session_id"] = self._id
         while True:
             answer = self._post(body)
-            if answer.get("code") != "wait_timed_out":
+            refusal = answer.get("error") or {}
+            if not isinstance(refusal, dict) or refusal.get("code") != "wait_timed_out":
                 break
             body = {"session_id": answer["session_id"]}
         if "tree" not in answer:
