@@ -39,10 +39,11 @@ run: $(RUN_STAMP) ## Serve the app on 127.0.0.1, installing what is missing firs
 test: check browser ## Run every check and every test, installing what is missing first
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 
-check: $(DEV_STAMP) ## Lint, formatting and types
+check: $(DEV_STAMP) ## Lint (security rules too), formatting, types, known vulnerabilities
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	@$(PY) tests/audit.py
 
 format: $(DEV_STAMP) ## Put the code into its format
 	$(PY) -m ruff check --fix .
