@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.curation import add_sample_project
-from delift_core.samples import Turns
+from delift_core.samples import Dataset, Turns
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.address import put
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
@@ -65,6 +65,13 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
     return records[picked[0]]
 
 
+# Opening a million rows takes a while, and these tabs are run anew at every press.
+@st.cache_resource(max_entries=1, ttl=600, show_spinner="Opening the rows…")
+def opened(dataset_id: str, name: str, _workspace: Workspace) -> Dataset:
+    """A data set with its samples; its contents never change under an id."""
+    return _workspace.datasets.load(dataset_id)
+
+
 current = page_setup("data")
 title("Data", ":material/database:")
 st.caption(
@@ -88,7 +95,7 @@ with clear_errors():
             with rows_tab:
                 rows_view(current.workspace, shown)
         else:
-            dataset = current.workspace.datasets.load(shown.id)
+            dataset = opened(shown.id, shown.name, current.workspace)
             with problems_tab:
                 problems_view(current.workspace, shown, dataset)
             if health_tab.open:

@@ -14,6 +14,7 @@ from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, plain, shorten
 from pages.ui.sample_view import samples_table
+from pages.ui.signals import SIGNAL_ROWS, watched
 
 QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
 SHOWN = 500
@@ -22,7 +23,9 @@ KIND_WORDS: dict[CopyKind, str] = {"exact": "the same", "near": "nearly the same
 
 def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
     """Classes of problems; the rows of the selected one, and a button that leaves them out."""
-    report = _health(dataset.content_hash, dataset.samples)
+    report = _report(record, dataset)
+    if report is None:
+        return
     if len(report.formats) > 1:
         mix = ", ".join(f"{one.rows:,} × {one.format or 'mapped'}" for one in report.formats)
         st.caption(plain(f"Formats, each row read as what it is: {mix}"))
@@ -58,10 +61,24 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
             _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
 
 
+def _report(record: DatasetRecord, dataset: Dataset) -> Health | None:
+    """The report; of a large set once it was asked for, with a bar and a way to end it."""
+    key = f"health_report_{record.id}"
+    if len(dataset) <= SIGNAL_ROWS:
+        return _health(record.id, dataset.samples)
+    if key not in st.session_state:
+        if not st.button(f"Look through {len(dataset):,} rows", icon=":material/search:", key=f"look_{record.id}"):
+            return None
+        st.session_state[key] = health(dataset.samples, watch=watched("Looking through the rows…", "cancel_health"))
+        st.rerun()
+    found: Health = st.session_state[key]
+    return found
+
+
 def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
     """Groups of copies with the row to keep, and rows whose prompt another set of the workspace holds."""
     wanted = st.session_state.get(f"near_{record.id}", False) or len(dataset) <= QUICK_ROWS
-    groups = _groups(dataset.content_hash, dataset.samples, wanted)
+    groups = _groups(record.id, dataset.samples, wanted)
     if not wanted and st.button(
         f"Look for near and reworded copies among {len(dataset):,} rows", icon=":material/search:"
     ):
@@ -124,7 +141,7 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
         if not records or len(dataset) > QUICK_ROWS and not st.session_state.get(f"near_{record.id}"):
             continue
         other = workspace.datasets.load(records[0].id)
-        found = _overlaps(dataset.content_hash, other.content_hash, dataset.samples, other.samples)
+        found = _overlaps(record.id, records[0].id, dataset.samples, other.samples)
         words = f"{ROLE_WORDS[role].lower()} set {other.name}"
         st.markdown(f"**{plain(f'In the {words} as well')}**")
         if not found:
@@ -208,14 +225,14 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
     )
 
 
-# Keyed by what the rows say; the rows themselves (with an underscore) are not looked at again.
+# Contents of a data set never change under an id; the rows themselves (with an underscore) are not looked at again.
 @st.cache_data(max_entries=16, show_spinner="Looking through the rows…")
-def _health(content_hash: str, _samples: Sequence[Sample]) -> Health:
+def _health(dataset_id: str, _samples: Sequence[Sample]) -> Health:
     return health(_samples)
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking for copies…")
-def _groups(content_hash: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
+def _groups(dataset_id: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
     if not near:
         return copy_groups(_samples, near=1)
     groups = copy_groups(_samples)
@@ -223,8 +240,6 @@ def _groups(content_hash: str, _samples: Sequence[Sample], near: bool) -> tuple[
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing with the other sets…")
-def _overlaps(
-    pool_hash: str, other_hash: str, _pool: Sequence[Sample], _others: Sequence[Sample]
-) -> tuple[Overlap, ...]:
+def _overlaps(pool_id: str, other_id: str, _pool: Sequence[Sample], _others: Sequence[Sample]) -> tuple[Overlap, ...]:
     found = overlaps(_pool, _others)
     return (*found, *semantic_overlaps(_pool, _others, {one.position for one in found}))

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.sources import RawRecord
+from pages.ui import state
 from tests.pages.test_way import APP, assert_calm, open_app, press
 from tests.test_semantic import SAME
 from tests.tiny_models import save_model
@@ -90,6 +91,8 @@ def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pyt
     assert_calm(app)
     expected = {"config": "main", "split": "train", "revision": "v1", "limit": 5}
     assert ("owner/name", expected) in asked
+    # As a command names it, so that the manifest's origin can be loaded again.
+    assert list(frame(app, "Role", "From")["From"]) == ["hub:owner/name:train,config=main,revision=v1,limit=5"]
 
 
 def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: Path, tmp_path: Path) -> None:
@@ -155,3 +158,18 @@ def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
     (residue,) = (one for one in again.multiselect if one.label == "Left over from a template")
     residue.set_value(["yes"]).run()
     assert len(frame(again, "Line", "Prompt", "Response")) == 1
+
+
+def test_health_is_of_the_records_and_not_of_what_they_say(empty_workspace: Path) -> None:
+    app = open_app("data")
+    load(app, [{"id": 7, "instruction": f"Say {at}", "output": f"It is {at}."} for at in range(2)], "mine.jsonl")
+    open_tab(app, "Health")
+    assert list(frame(app, "What", "What to do")["What"]) == ["Record id used twice"]
+    (record,) = state.workspace().datasets.records()
+    app.session_state[f"health_{record.id}"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    press(app, "Give the later ones new ids (2)")
+    assert_calm(app)
+    newest = state.workspace().datasets.records()[0]
+    assert newest.id != record.id and newest.content_hash == record.content_hash
+    assert not [one for one in app.dataframe if "What to do" in one.value.columns]
