@@ -8,10 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from delift_core.duplicates import CopyKind, copies_of, copy_groups, overlaps
 from delift_core.formats import RecordError
 from delift_core.health import CLASSES, HealthKind, health, record_id
 from delift_core.mending import as_text, decoded, encodable, in_order, masked, renamed, unmarked, up_to_answer
 from delift_core.samples import Choice, Dataset, Mendable, ParsedRecord, Problem, ProblemKind, Sample, by_record
+from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.sources.interpreting import Rereader
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.records import EXCERPT_CHARACTERS
@@ -33,6 +35,11 @@ _OF_TEXT: dict[Mendable, Callable[[str], str]] = {
     "encoding-damage": decoded,
     "odd-turns": in_order,
     "trailing-turns": up_to_answer,
+}
+_COPY_WORDS: dict[CopyKind, str] = {
+    "exact": "Copy of a row that is kept",
+    "near": "Copy of a row that is kept",
+    "semantic": "Says the same as a row that is kept",
 }
 _OF_PROBLEMS: tuple[Mendable, ...] = ("not-text", "bad-encoding")
 
@@ -88,6 +95,25 @@ def leave_out_class(dataset: Dataset, kind: HealthKind) -> Remedied:
     if not positions:
         return Remedied(dataset, 0)
     return Remedied(leave_out(dataset, positions, CLASSES[kind].title), len(positions))
+
+
+def leave_out_copies(dataset: Dataset, kind: CopyKind) -> Remedied:
+    """Leaves out the rows that are copies of one that is kept: exact ones, near ones too, or those in other words."""
+    groups = copy_groups(dataset.samples, near=1) if kind == "exact" else copy_groups(dataset.samples)
+    if kind == "semantic":
+        groups = semantic_groups(dataset.samples, groups)
+    copies = copies_of(groups)
+    return Remedied(leave_out(dataset, copies, _COPY_WORDS[kind]) if copies else dataset, len(copies))
+
+
+def leave_out_shared(dataset: Dataset, others: Dataset) -> Remedied:
+    """Leaves out the rows whose prompt another set holds as well, or that say the same as a row of it."""
+    found = overlaps(dataset.samples, others.samples)
+    known = {one.position for one in found}
+    shared = known | {one.position for one in semantic_overlaps(dataset.samples, others.samples, known)}
+    if not shared:
+        return Remedied(dataset, 0)
+    return Remedied(leave_out(dataset, sorted(shared), f"Stands in {others.name} as well"), len(shared))
 
 
 def again(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:

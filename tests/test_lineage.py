@@ -10,6 +10,7 @@ from delift_core.cli import main
 from delift_core.export import read_manifest
 from delift_core.sources import load_bytes
 from delift_core.workspace import Workspace
+from tests.test_semantic import SAME
 from tests.tiny_models import save_model
 
 ROWS = [{"instruction": f"Say {at}", "input": "", "output": f"It is {at}."} for at in range(4)]
@@ -86,3 +87,23 @@ def test_an_uploaded_pool_is_found_in_the_workspace_or_asked_for(
     (tmp_path / "pool.jsonl").write_bytes(DATA.replace(b"jo@", b"al@"))
     assert run("verify", manifest) == 1
     assert "was changed after the export" in capsys.readouterr().out
+
+
+def test_copies_and_rows_of_the_held_out_set_are_left_out_by_command(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first, second), (third, fourth), (fifth, _), *_ = SAME
+    rows = [{"question": q, "answer": a} for q, a in (first, second, third, fifth, first)]
+    pool, heldout, out = tmp_path / "pool.jsonl", tmp_path / "heldout.jsonl", tmp_path / "out.jsonl"
+    pool.write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    heldout.write_text(json.dumps({"question": fourth[0], "answer": fourth[1]}), "utf-8")
+    asked = ("--leave-out-copies", "near", "--leave-out-copies", "semantic", "--not-in", heldout)
+    assert run(*curate(pool, model, out), *asked) == 0
+    said = capsys.readouterr().err
+    for kind in ("near copies of rows", "semantic copies of rows", "holds them as well"):
+        assert any(line.startswith("left out: 1 rows") and kind in line for line in said.splitlines()), said
+    assert [json.loads(line) for line in out.read_text("utf-8").splitlines()] == [rows[1], rows[3]]
+    again = tmp_path / "again.jsonl"
+    heldout.unlink()  # which rows were left out stands in the manifest
+    assert run("rerun", tmp_path / "out.manifest.json", "--out", again, "--workspace", tmp_path / "fresh") == 0
+    assert again.read_bytes() == out.read_bytes()

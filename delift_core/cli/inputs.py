@@ -8,11 +8,12 @@ from pathlib import Path
 
 from delift_core.cli.terminal import UsageError, note
 from delift_core.cli.watching import shown_loading
+from delift_core.duplicates import CopyKind
 from delift_core.export.conversion import Loss, losses
 from delift_core.export.manifest import ExportFormat
 from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
-from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, mend
+from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, leave_out_copies, leave_out_shared, mend
 from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Sample, Turns
 from delift_core.sources import load_file, load_hub
 
@@ -63,10 +64,16 @@ def named_path(name: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class Tidying:
-    """What is done to a data set once it is read: classes to mend in order, then classes to leave out."""
+    """What is done to a data set once it is read: classes to mend in order, then classes and copies to leave out.
+
+    Attributes:
+        not_in: sets whose rows are to be left out, as a command names them.
+    """
 
     mend: tuple[Mendable, ...] = ()
     leave_out: tuple[HealthKind, ...] = ()
+    copies: tuple[CopyKind, ...] = ()
+    not_in: tuple[str, ...] = ()
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """The data set after it; each step is one of its choices, and is said on standard error."""
@@ -78,12 +85,21 @@ class Tidying:
             out = leave_out_class(dataset, left)
             note(f"left out: {out.changed:,} rows ({CLASSES[left].title})")
             dataset = out.dataset
+        for copy in self.copies:
+            out = leave_out_copies(dataset, copy)
+            note(f"left out: {out.changed:,} rows ({copy} copies of rows that are kept)")
+            dataset = out.dataset
+        for name in self.not_in:
+            out = leave_out_shared(dataset, load_source(name, None).dataset)
+            note(f"left out: {out.changed:,} rows ({name} holds them as well)")
+            dataset = out.dataset
         return dataset
 
 
 def tidying_of(arguments: argparse.Namespace) -> Tidying:
-    """What --mend and --leave-out ask for."""
-    return Tidying(tuple(arguments.mend), tuple(arguments.leave_out))
+    """What --mend, --leave-out, --leave-out-copies and --not-in ask for."""
+    asked = (arguments.mend, arguments.leave_out, arguments.leave_out_copies, arguments.not_in)
+    return Tidying(*map(tuple, asked))
 
 
 def load_source(

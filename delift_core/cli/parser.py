@@ -17,6 +17,7 @@ from delift_core.cli import (
 )
 from delift_core.cli.inputs import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
+from delift_core.duplicates import CopyKind
 from delift_core.evaluation.request import BASELINES, Weights
 from delift_core.export.manifest import ExportFormat, Formulas
 from delift_core.export.side_files import DEFAULT_LIMIT
@@ -204,6 +205,12 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument(
         "--leave-out", action="append", default=[], choices=get_args(HealthKind), metavar="CLASS", help=words
     )
+    words = "leave out copies of a row that is kept: exact, near (exact ones too) or semantic; repeat for more"
+    parser.add_argument(
+        "--leave-out-copies", action="append", default=[], choices=get_args(CopyKind), metavar="KIND", help=words
+    )
+    words = "leave out rows that another set, such as the held-out one, holds as well; repeat for more"
+    parser.add_argument("--not-in", action="append", default=[], metavar="F", help=words)
 
 
 def _add_turns(parser: argparse.ArgumentParser) -> None:
