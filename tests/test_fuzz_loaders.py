@@ -199,6 +199,13 @@ def test_a_column_that_is_named_in_two_ways_is_refused() -> None:
         load_bytes(damaged_name, "x.parquet")
 
 
+@pytest.mark.parametrize("data", [b"\x80;\x80", b"\x80,b\nx,y"])
+def test_names_of_columns_that_are_not_utf8_can_be_printed(data: bytes) -> None:
+    with pytest.raises(DataError) as raised:
+        load_bytes(data, "x.csv")
+    assert str(raised.value).encode()
+
+
 def test_a_row_of_many_megabytes() -> None:
     megabytes = 100 if EXAMPLES >= 1000 else 20
     row = {"instruction": "q", "output": "é\u2028" * (megabytes * 200_000)}

@@ -95,7 +95,8 @@ def describe(value: object) -> str:
 
 def name_list(names: Iterable[object], limit: int = 12) -> str:
     """Joins field names for a one-line message, the first `limit` of them; "none" where there are none."""
-    words = [" ".join(str(name).split())[:60] for name in names]
+    # Bytes that are not UTF-8 stand in a name as halves of surrogate pairs, which cannot be printed.
+    words = [" ".join(str(name).encode("utf-8", "replace").decode("utf-8").split())[:60] for name in names]
     more = f" and {len(words) - limit} more" if len(words) > limit else ""
     return (", ".join(words[:limit]) or "none") + more
 
