@@ -4,7 +4,7 @@ It joins the parts and keeps the results; numbers are computed by `selection`, f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -23,12 +23,14 @@ from delift_core.selection.baseline import RandomCurves, random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
+from delift_core.selection.engines import AUTO, EngineChoice, format_engine, order_by
 from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.fixed import order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.memory import memory_said
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.partitioned import MapParts
 from delift_core.selection.replay import Replay, replay_of
 from delift_core.selection.types import (
     NOTHING_FIXED,
@@ -161,6 +163,8 @@ class SelectionProblem:
         quotas: Quotas | None = None,
         greedy: GreedyOrder | None = None,
         random: RandomCurves | None = None,
+        engine: EngineChoice = AUTO,
+        map_parts: MapParts = map,
     ) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
 
@@ -170,6 +174,8 @@ class SelectionProblem:
             quotas: what is to be taken of each group; the budget is then in rows or percent.
             greedy: the order around these fixed rows and within these quotas, when the caller has it already.
             random: random subsets with nothing fixed, likewise; `seed` is not read then.
+            engine: what makes the order, with nothing fixed and without quotas; `seed` is then of its chance as well.
+            map_parts: where the partitioned engine works on its parts.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
@@ -177,6 +183,13 @@ class SelectionProblem:
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
         with memory_said("choosing", len(self.run.pool)):
+            if engine != AUTO:
+                _ensure_plain(engine, fixed, quotas)
+                greedy = order_by(engine, self.kernel, budget, seed=seed, map_parts=map_parts)
+                made = select_from_kernel(
+                    self.config, budget, self.kernel, greedy, token_counts=counts, seed=seed, random=random
+                )
+                return replace(made, engine=format_engine(engine))
             if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
                 return select_around(
                     self.config,
@@ -200,6 +213,12 @@ class SelectionProblem:
                 quotas=quotas,
                 random=random,
             )
+
+
+def _ensure_plain(engine: EngineChoice, fixed: Fixed, quotas: Quotas | None) -> None:
+    if quotas is not None or fixed.kept or fixed.dropped:
+        what = "quotas" if quotas is not None else "rows kept or dropped by hand"
+        raise SelectionError(f"The engine {format_engine(engine)!r} knows no {what}: use the engine auto.")
 
 
 def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:

@@ -36,6 +36,7 @@ from delift_core.models import BUNDLED
 from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import format_budget, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
+from delift_core.selection.engines import AUTO
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import format_quota, is_bound, places_within
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
@@ -101,7 +102,7 @@ def curate(arguments: argparse.Namespace) -> int:
         run = _score(workspace, inputs, arguments)
         problem = pose(workspace, run.record.id, arguments.metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
-        selection = problem.select(arguments.budget, seed=arguments.seed, quotas=quotas)
+        selection = problem.select(arguments.budget, seed=arguments.seed, quotas=quotas, engine=arguments.engine)
         pool = inputs.pool.dataset
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
@@ -198,12 +199,17 @@ class _CurateReport:
             *self._quota_lines(),
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
+            *self._engine_lines(),
             *([self.error_bar.sentence] if self.error_bar else []),
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
             *kit_lines(self.kit, subset_samples(self.curated), self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
+
+    def _engine_lines(self) -> list[str]:
+        engine = self.manifest.engine
+        return [] if engine is None or engine.name == "auto" else [f"engine {engine.name}: {engine.guarantee}"]
 
     def _quota_lines(self) -> list[str]:
         quotas, chosen = self.curated.record.selection.quotas, self.curated.record.selection.chosen
@@ -236,6 +242,7 @@ class _CurateReport:
             "objective": asdict(manifest.objective),
             "metric": manifest.metric,
             "quotas": None if manifest.quotas is None else asdict(manifest.quotas),
+            "engine": None if manifest.engine is None else asdict(manifest.engine),
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
             "cautions": list(self.curated.problem.cautions),
@@ -252,6 +259,10 @@ def _check_request(arguments: argparse.Namespace) -> None:
     names = (arguments.pool, arguments.target, arguments.existing)
     ensure_writable(arguments.out, [path for name in names if name and (path := named_path(name))])
     needed = _STAGE_NEEDS.get(arguments.stage)
+    if arguments.engine != AUTO and arguments.quota:
+        raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
+    if arguments.engine.name == "partitioned" and arguments.budget.unit == "tokens":
+        raise UsageError("--engine partitioned counts rows; give --budget in rows or percent")
     if needed and not getattr(arguments, needed):
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
 

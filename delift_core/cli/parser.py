@@ -28,6 +28,7 @@ from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Mendable, Turns
 from delift_core.selection.budget import parse_budget
+from delift_core.selection.engines import AUTO, parse_engine
 from delift_core.selection.quotas import parse_quota
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
@@ -89,13 +90,19 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
     words = "rows to take of one group of a column, LEAST..MOST, either may be left out; repeat for more groups"
     curate.add_argument("--quota", action="append", default=[], type=parse_quota, metavar="COLUMN:GROUP=..", help=words)
+    words = (
+        "what chooses: auto (the default), sparse, dense, torch, submodlib, stochastic[:EPSILON], partitioned[:PARTS]"
+    )
+    curate.add_argument("--engine", default=AUTO, type=parse_engine, metavar="ENGINE", help=words)
     curate.add_argument("--metric", default="euclidean", choices=get_args(Metric), help="default: %(default)s")
     curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
     curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
     curate.add_argument(
         "--self-coverage", default=0.0, type=_share, help="share of its own U_ii with which a chosen row covers itself"
     )
-    curate.add_argument("--seed", default=0, type=_whole, help="of the random baseline; default: %(default)s")
+    curate.add_argument(
+        "--seed", default=0, type=_whole, help="of the random baseline and of engines that draw; default: 0"
+    )
     curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)
     _add_trainers(curate)

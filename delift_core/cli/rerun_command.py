@@ -23,6 +23,7 @@ from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
+from delift_core.selection.engines import AUTO, parse_engine
 from delift_core.selection.types import Fixed, Quotas
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
@@ -74,7 +75,11 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
         for names in (manifest.fixed.kept, manifest.fixed.dropped)
     )
     selection = problem.select(
-        manifest.budget, seed=manifest.seed, fixed=Fixed(kept, dropped), quotas=_quotas(manifest, run)
+        manifest.budget,
+        seed=manifest.seed,
+        fixed=Fixed(kept, dropped),
+        quotas=_quotas(manifest, run),
+        engine=AUTO if manifest.engine is None else parse_engine(manifest.engine.name),
     )
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:

@@ -22,6 +22,7 @@ from delift_core.export.inputs import file_hash, find_input, reload
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
     EditEntry,
+    EngineEntry,
     ErrorBarEntry,
     ExportFormat,
     FixedEntry,
@@ -41,6 +42,7 @@ from delift_core.export.writers import ensure_writable, render_lines, write_line
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Sample
 from delift_core.selection.coverage import value
+from delift_core.selection.engines import guarantee
 from delift_core.utility.pairs import format_pairs
 from delift_core.utility.store import ScoringContext
 from delift_core.workspace import DatasetRecord, Edit, Workspace
@@ -107,6 +109,7 @@ def export_selection(
         fixed=_fixed_entry(curated),
         error_bar=_error_bar(curated),
         quotas=_quotas_entry(curated),
+        engine=_engine(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
@@ -168,6 +171,11 @@ def _fixed_entry(curated: CuratedSelection) -> FixedEntry:
 def _quotas_entry(curated: CuratedSelection) -> QuotasEntry | None:
     quotas = curated.record.selection.quotas
     return None if quotas is None else QuotasEntry(quotas.column, quotas.groups)
+
+
+def _engine(curated: CuratedSelection) -> EngineEntry:
+    selection = curated.record.selection
+    return EngineEntry(selection.engine, guarantee(selection))
 
 
 def _model(curated: CuratedSelection) -> ModelEntry:

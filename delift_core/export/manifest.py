@@ -180,6 +180,14 @@ class QuotasEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """What chose, in the form of `--engine`, and what it promised before anything was chosen."""
+
+    name: str
+    guarantee: str
+
+
+@dataclass(frozen=True, slots=True)
 class RowEntry:
     """What became of one pool row.
 
@@ -236,6 +244,7 @@ class Manifest:
     fixed: FixedEntry = NOTHING_FIXED
     error_bar: ErrorBarEntry | None = None
     quotas: QuotasEntry | None = None
+    engine: EngineEntry | None = None
 
     @property
     def written(self) -> tuple[RowEntry, ...]:

@@ -131,6 +131,7 @@ class Selection:
         fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
             random baseline are about the others.
         quotas: what was to be taken of each group, None if nothing was; certificate and random baseline keep to it.
+        engine: what chose, in the form of `engines.parse_engine`.
     """
 
     config: ObjectiveConfig
@@ -143,3 +144,4 @@ class Selection:
     random: RandomBaseline
     fixed: Fixed = NOTHING_FIXED
     quotas: Quotas | None = None
+    engine: str = "auto"

@@ -243,6 +243,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(9, "signals", (_SIGNALS,)),
+    Migration(10, "engines", ("ALTER TABLE selections ADD COLUMN engine VARCHAR DEFAULT 'auto'",)),
 )
 
 _LOG = """

@@ -36,6 +36,7 @@ _SUMMARY = (
 )
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
 _QUOTAS = "quotas, quota_codes"
+_ENGINE = "engine"
 _POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
 
 
@@ -64,10 +65,15 @@ class SelectionStore:
                 raise missing("run", run_id)
             number = next_number(cursor, "selection_numbers")
             values = [number, f"s{number}", run_id, name, metric, int(seed), self._database.now()]
-            values += [*_small_values(selection), *_array_values(selection), *_quota_values(selection.quotas)]
+            values += [
+                *_small_values(selection),
+                *_array_values(selection),
+                *_quota_values(selection.quotas),
+                selection.engine,
+            ]
             marks = ", ".join("?" for _ in values)
             cursor.execute(
-                f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}, {_QUOTAS}) VALUES ({marks})", values
+                f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}, {_QUOTAS}, {_ENGINE}) VALUES ({marks})", values
             )
             return _get(cursor, f"s{number}")
 
@@ -164,7 +170,9 @@ def _quotas(document: str | None, codes: bytes | None) -> Quotas | None:
 
 
 def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
-    row = fetch_one(cursor, f"SELECT {_SUMMARY}, {_ARRAYS}, {_QUOTAS} FROM selections WHERE id = ?", [selection_id])
+    row = fetch_one(
+        cursor, f"SELECT {_SUMMARY}, {_ARRAYS}, {_QUOTAS}, {_ENGINE} FROM selections WHERE id = ?", [selection_id]
+    )
     if row is None:
         raise missing("selection", selection_id)
     summary = _summary(row[:16])
@@ -184,7 +192,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
             fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
-            quotas=_quotas(*row[24:]),
+            quotas=_quotas(*row[24:26]),
+            engine=str(row[26]),
         ),
         seed=summary.seed,
         created_at=summary.created_at,

@@ -63,6 +63,8 @@ def test_selections_of_before_quotas_have_none() -> None:
     assert connection.execute("SELECT id, budget_amount, quotas, quota_codes FROM selections").fetchall() == [
         ("s1", 2.0, None, None)
     ]
+    migrate(connection, WHERE, NOW)
+    assert connection.execute("SELECT engine FROM selections").fetchall() == [("auto",)]
 
 
 @pytest.mark.parametrize("good_before", [0, 1])

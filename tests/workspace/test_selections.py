@@ -59,6 +59,7 @@ SELECTIONS = st.integers(0, 6).flatmap(
         certificate=st.builds(Certificate, FINITE, FINITE),
         random=st.builds(RandomBaseline, st.lists(FLOATS, max_size=4).map(tuple)),
         quotas=QUOTAS,
+        engine=st.sampled_from(["auto", "stochastic:0.1", "partitioned:4"]),
     )
 )
 
@@ -78,6 +79,7 @@ def bits(selection: Selection) -> tuple[Any, ...]:
         selection.config,
         selection.budget,
         selection.certificate,
+        selection.engine,
         *((array.dtype, array.shape, array.tobytes()) for array in arrays),
     )
 
