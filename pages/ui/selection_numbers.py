@@ -40,7 +40,7 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
 
 def _certificate(problem: SelectionProblem, selection: Selection) -> str:
     ratio = selection.certificate.ratio
-    if ratio <= 0:
+    if selection.certificate.value <= 0:
         return "Certificate: nothing is covered, so nothing can be certified."
     scored = "" if problem.partial is None else ", by the scored pairs,"
     which = "within the quotas" if selection.quotas is not None else "of this size"
