@@ -1,7 +1,7 @@
 """A scoring run on a budget of pairs: rounds of choosing and scoring, each on the numbers of those before it.
 
 It stops and goes on like a run of all pairs: what was chosen is in the plan file before it is scored, what was scored
-is in the store, and the same samples and budget lead to the same pairs.
+is in the store (but for the last seconds before a kill), and the same samples and budget lead to the same pairs.
 """
 
 import time
@@ -27,7 +27,6 @@ PLANNED_BY: Metric = "euclidean"
 """The metric whose large entries are looked for; the pairs serve every metric."""
 
 _PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
-_BLOCKS_PER_PACK = 4096  # small blocks that may lie about, a file or two each
 _DISK_BYTES_PER_PAIR = 16 + 65 + 65 // _PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
 _PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 14  # cues, and as many numbers again for each posterior draw
 _SEED = 0
@@ -194,17 +193,25 @@ class BudgetedRun:
 
     def _score(self, plan: PairPlan, report: Report, stop: Stop) -> bool:
         before, work_before = self._done, self._work_done
-        run = ScoringRun(self._backend, self._template, self._encoded, self._store, plan, clock=self._clock)
+        run = ScoringRun(
+            self._backend,
+            self._template,
+            self._encoded,
+            self._store,
+            plan,
+            keep_pairs=self._store.collect,
+            clock=self._clock,
+        )
 
         def follow(progress: ScoringProgress) -> None:
             self._done = before + progress.pairs_done
             self._work_done = work_before + progress.work_done
-            if self._store.loose >= _BLOCKS_PER_PACK:
-                self._store.pack()
             report(self.progress)
 
-        finished = run.work(follow, stop)
-        self._store.pack()
+        try:
+            finished = run.work(follow, stop)
+        finally:
+            self._store.pack()
         self._done = before + run.progress.pairs_done
         return finished
 

@@ -18,6 +18,7 @@ import numpy as np
 from delift_core.files import write_whole
 
 _STATISTICS = 2
+_SMALL_BYTES = 1 << 20  # less than a pack of as many blocks as are collected
 _DAMAGED = (OSError, ValueError, KeyError, zipfile.BadZipFile)
 
 
@@ -99,8 +100,12 @@ def write_pack(folder: Path, blocks: Iterable[tuple[str, Sequence[str], np.ndarr
 
 def read_packs(folder: Path) -> Pairs:
     """The pairs of all packs of a folder that are what was written."""
-    numbers: dict[str, int] = {}
-    read = {path: _read_pack(path, numbers) for path in pack_files(folder)}
+    while True:
+        numbers: dict[str, int] = {}
+        listed = pack_files(folder)
+        read = {path: _read_pack(path, numbers) for path in listed}
+        if all(path.exists() for path, part in read.items() if part is None):
+            break  # else another process has put some together meanwhile
     parts = [part for part in read.values() if part is not None]
     damaged = tuple(path for path, part in read.items() if part is None)
     if not parts:
@@ -111,6 +116,26 @@ def read_packs(folder: Path) -> Pairs:
     starts = np.zeros(len(numbers) + 1, dtype=np.int64)
     np.cumsum(np.bincount(helpers, minlength=len(numbers)), out=starts[1:])
     return Pairs(numbers, starts, rows[by_helper], statistics[by_helper], damaged)
+
+
+def small_packs(folder: Path) -> list[Path]:
+    """The packs that are worth putting together, and are what was written."""
+    small = [path for path in pack_files(folder) if path.stat().st_size < _SMALL_BYTES]
+    return [path for path in small if _read_pack(path, {}) is not None]
+
+
+def blocks_of(paths: Iterable[Path]) -> Iterator[tuple[str, Sequence[str], np.ndarray]]:
+    """The pairs of some packs as blocks, one for each example; each pair once."""
+    numbers: dict[str, int] = {}
+    parts = [part for path in paths if (part := _read_pack(path, numbers)) is not None]
+    if not parts:
+        return
+    helpers, rows, statistics = (np.concatenate(one) for one in zip(*parts, strict=True))
+    names = list(numbers)
+    _, first = np.unique(helpers.astype(np.int64) * len(names) + rows, return_index=True)  # sorted by helper
+    edges = np.flatnonzero(np.diff(helpers[first])) + 1
+    for members in np.split(first, edges):
+        yield names[helpers[members[0]]], [names[row] for row in rows[members].tolist()], statistics[members]
 
 
 def damaged_packs(folder: Path) -> Iterator[Path]:

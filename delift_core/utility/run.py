@@ -1,7 +1,7 @@
 """One scoring run: works through a pair plan, block by block, so that it can stop at any moment and go on later."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -91,14 +91,17 @@ class ScoringRun:
         plan: PairPlan,
         *,
         rows_per_block: int | None = None,
+        keep_pairs: Callable[[str, Sequence[str], np.ndarray], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         backend: who scores.
         encoded: every sample of the plan, by content hash.
         rows_per_block: another size of blocks than the backend's own.
+        keep_pairs: keeps a finished block; `store.write_pairs` when None.
         """
         self._backend, self._store, self._plan = backend, store, plan
+        self._keep_pairs = keep_pairs or store.write_pairs
         self.rows_per_block = rows_per_block or backend.rows_per_block
         chunks = cut_chunks(plan, self.rows_per_block)
         self._material = Material(template.head, template.head_alone, encoded, chunks)
@@ -152,7 +155,7 @@ class ScoringRun:
         block, rows = finished.block, self._material.rows(finished.block)
         if isinstance(finished.numbers, np.ndarray):
             assert block.helper is not None
-            self._store.write_pairs(block.helper, rows, finished.numbers)
+            self._keep_pairs(block.helper, rows, finished.numbers)
             self._pairs_kept += len(rows)
         else:
             self._store.write_alone(rows, finished.numbers)

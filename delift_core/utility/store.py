@@ -17,6 +17,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,12 +27,13 @@ import numpy as np
 from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES, sealed, unsealed, write_whole
 from delift_core.utility.metrics import Metric, utility
-from delift_core.utility.packs import Pairs, damaged_packs, read_packs, write_pack
+from delift_core.utility.packs import Pairs, blocks_of, damaged_packs, read_packs, small_packs, write_pack
 
 _NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
 _STATISTICS, _COUNTS = 2, 2
 _DESCRIPTION = "context.json"
 PACKED_ROWS = 64  # blocks up to this size are packed
+BLOCKS_PER_PACK, SECONDS_PER_PACK = 4096, 5.0  # what may be collected: so much is lost when a process is killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ class PairStore:
         self._positions: dict[str, dict[str, int]] = {}
         self._found: dict[str, list[str]] | None = None
         self._packed: Pairs | None = None
-        self.loose = 0
-        """Small blocks that were written since they were last packed."""
+        self._pending: list[tuple[str, Sequence[str], np.ndarray]] = []
+        self._pending_since = 0.0
         self._alone: list[str] = self._scan_alone()
 
     @classmethod
@@ -148,30 +150,44 @@ class PairStore:
         name = self._keep_row_set(rows)
         _save(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
         self._blocks.setdefault(helper, []).append(name)
-        self.loose += len(rows) <= PACKED_ROWS
+
+    def collect(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
+        """Keeps a small block in memory until there are many, or some seconds have passed, and then in a pack: files of
+        their own would take longer to write than to score."""
+        self._pending.append((helper, tuple(rows), statistics))
+        now = time.monotonic()
+        self._pending_since = now if len(self._pending) == 1 else self._pending_since
+        if len(self._pending) >= BLOCKS_PER_PACK or now - self._pending_since >= SECONDS_PER_PACK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what was collected."""
+        if self._pending:
+            write_pack(self.folder / "packs", self._pending)
+            self._pending, self._packed = [], None
 
     def pack(self) -> int:
-        """Puts all small blocks into one file, then removes theirs, and says how many there were. Every number stays
-        readable all the while, also by other processes and after a kill at any moment.
+        """Puts all small blocks and packs, and what was collected, into one pack, removes theirs, and says how many
+        blocks there were. Every number stays readable all the while, by other processes and after a kill as well.
         """
+        self.flush()
         small = [
-            (helper, name)
+            (helper, name, block)
             for helper, names in self._blocks.items()
             for name in names
             if len(self._row_set(name)) <= PACKED_ROWS
+            and (block := _read_block(self._path(helper, name), len(self._row_set(name)), _STATISTICS)) is not None
         ]
-        blocks = [
-            (helper, name, _read_block(self._path(helper, name), len(self._row_set(name)), 2)) for helper, name in small
-        ]
-        whole = [(helper, name, block) for helper, name, block in blocks if block is not None]
-        if not whole:
-            return 0
-        write_pack(self.folder / "packs", ((helper, list(self._row_set(name)), block) for helper, name, block in whole))
-        for helper, name, _ in whole:
-            self._path(helper, name).unlink(missing_ok=True)
-        self._found, self._packed, self.loose = None, None, 0
-        self._drop_row_sets({name for _, name, _ in whole})
-        return len(whole)
+        packs = small_packs(self.folder / "packs")
+        if small or len(packs) > 1:
+            blocks = ((helper, list(self._row_set(name)), block) for helper, name, block in small)
+            made = write_pack(self.folder / "packs", (*blocks, *blocks_of(packs)))
+            for path in (*packs, *(self._path(helper, name) for helper, name, _ in small)):
+                if path != made:
+                    path.unlink(missing_ok=True)
+            self._found, self._packed = None, None
+            self._drop_row_sets({name for _, name, _ in small})
+        return len(small)
 
     def _drop_row_sets(self, names: set[str]) -> None:
         """Removes row sets that no block has any more."""
@@ -259,7 +275,8 @@ class PairStore:
 
     @property
     def _pairs(self) -> Pairs:
-        """The pairs in packs, read when first asked for."""
+        """The pairs in packs, read when first asked for; what was collected is written first."""
+        self.flush()
         if self._packed is None:
             self._packed = read_packs(self.folder / "packs")
         return self._packed

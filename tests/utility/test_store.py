@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from delift_core.errors import ScoringError
 from delift_core.files import SEAL_BYTES
+from delift_core.utility import store as store_module
+from delift_core.utility.packs import read_packs
 from delift_core.utility.plan import RunSamples, plan_pairs
 from delift_core.utility.store import PACKED_ROWS, Alone, PairStore, ScoringContext, read_context
 
@@ -176,7 +178,7 @@ def test_packed_blocks_are_one_file_with_the_same_numbers(tmp_path: Path) -> Non
     store = PairStore.open(tmp_path, CONTEXT)
     work_off(store, SAMPLES)
     loose = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    assert store.loose == 3 and store.pack() == 3 and store.loose == 0 and store.pack() == 0
+    assert store.pack() == 3 and store.pack() == 0
     assert not list((store.folder / "pairs").iterdir()) and len(list((store.folder / "packs").iterdir())) == 1
     for reader in (store, PairStore.open(tmp_path, CONTEXT)):
         assert np.array_equal(reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), loose)
@@ -192,7 +194,7 @@ def test_large_blocks_stay_files_of_their_own(tmp_path: Path) -> None:
     store = PairStore.open(tmp_path, CONTEXT)
     rows = [f"row {number}" for number in range(PACKED_ROWS + 1)]
     store.write_pairs("a", rows, numbers(rows, "a"))
-    assert store.loose == 0 and store.pack() == 0
+    assert store.pack() == 0
     assert len(list((store.folder / "pairs").iterdir())) == 1
 
 
@@ -242,3 +244,39 @@ def test_one_wrong_byte_of_a_pack_is_noticed_and_its_pairs_scored_again(tmp_path
     assert reopened.drop_damaged() == 1
     assert work_off(reopened, SAMPLES) == 9
     assert np.array_equal(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
+
+
+def test_collected_blocks_are_read_at_once_and_on_disk_when_there_are_many_or_time_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_disk() -> int:
+        return len(read_packs(store.folder / "packs").rows)
+
+    now = iter(range(0, 1000))
+    monkeypatch.setattr(store_module.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(store_module, "BLOCKS_PER_PACK", 3)
+    store = PairStore.open(tmp_path, CONTEXT)
+    rows = ["a", "b"]
+    store.collect("a", rows, numbers(rows, "a"))
+    assert on_disk() == 0 and np.allclose(store.pair_statistics(rows, "a"), numbers(rows, "a")) and on_disk() == 2
+    for helper in "bcd":
+        store.collect(helper, rows, numbers(rows, helper))
+    assert on_disk() == 2 + 6
+    store.collect("e", rows, numbers(rows, "e"))
+    now = iter(range(2000, 3000))
+    store.collect("f", rows, numbers(rows, "f"))
+    assert on_disk() == 2 + 6 + 4 and len(list((store.folder / "packs").iterdir())) == 3
+    assert store.pack() == 0 and len(list((store.folder / "packs").iterdir())) == 1
+    for helper in "abcdef":
+        assert PairStore.open(tmp_path, CONTEXT).missing(rows, helper) == ()
+        assert np.allclose(store.pair_statistics(rows, helper), numbers(rows, helper))
+
+
+def test_packs_that_hold_the_same_pairs_become_one_with_each_once(tmp_path: Path) -> None:
+    one, other = PairStore.open(tmp_path, CONTEXT), PairStore.open(tmp_path, CONTEXT)
+    one.collect("a", ["a", "b"], numbers(["a", "b"], "a"))
+    other.collect("a", ["b", "c"], numbers(["b", "c"], "a"))
+    one.flush()
+    other.pack()
+    assert len(read_packs(one.folder / "packs").rows) == 3
+    assert np.allclose(other.pair_statistics(["c", "a"], "a"), numbers(["c", "a"], "a"))
