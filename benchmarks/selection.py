@@ -3,10 +3,13 @@
     python -m benchmarks.selection                         # all of it
     python -m benchmarks.selection --part dense --sizes 1000,5000
     python -m benchmarks.selection --part sparse --sizes 100000
+    python -m benchmarks.selection --part incremental
 
 dense     submodlib's LazyGreedy, apricot-select's lazy greedy and ours, 30 % of n samples by Facility Location
 memory    Facility Location, FLMI and FLCG of submodlib and of ours, from utilities to 30 %
-sparse    ours, 32 scored pairs a row, every objective, with another budget and a pinned and a dropped row afterwards
+sparse    ours, 32 scored pairs a row, every objective, with another budget, and a pinned and a dropped row from nothing
+incremental   the same kernels, once their order and random subsets are known: another budget, and rows drawn at random
+              dropped from the selection, kept beside it, and ten of each, with all that a selection has
 
 apricot-select is needed by this benchmark only: pip install apricot-select==0.6.1.
 
@@ -31,16 +34,19 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from benchmarks.machine import machine
+from delift_core.selection.baseline import random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.replay import replay_of
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Stage
 
 SHARE = 0.3
 PER_ROW = 32
+CHANGES = 9
 STAGES: dict[str, Stage] = {"FL": "instruction", "FLMI": "task", "FLCG": "continual"}
 
 
@@ -207,6 +213,57 @@ def measure_sparse(objective: str, n: int) -> Measured:
     return measured
 
 
+def measure_incremental(objective: str, n: int) -> dict[str, list[float]]:
+    """Core seconds of each of some changes, by kind."""
+    config, generator = ObjectiveConfig(STAGES[objective]), np.random.default_rng(5)
+    small = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
+    prepared_small = replay_of(small, greedy_order(small))
+    select_around(
+        ObjectiveConfig("instruction"),
+        Budget("percent", 30),
+        small,
+        Fixed((1,), (2,)),
+        replay=prepared_small,
+        random=random_curves(small),
+    )
+    kernel = sparse_kernel(objective, n)
+    greedy, k = greedy_order(kernel), picks_of(n)
+    prepared, random = replay_of(kernel, greedy), random_curves(kernel)
+    chosen, others = greedy.order[:k], greedy.order[k:]
+
+    def around(kept: int, dropped: int) -> None:
+        fixed = Fixed(
+            tuple(generator.choice(others, kept, replace=False).tolist()),
+            tuple(generator.choice(chosen, dropped, replace=False).tolist()),
+        )
+        select_around(config, Budget("rows", k), kernel, fixed, replay=prepared, random=random)
+
+    def budget() -> None:
+        rows = int(generator.integers(1, n))
+        select_from_kernel(config, Budget("rows", rows), kernel, greedy, random=random)
+
+    changes: dict[str, Callable[[], None]] = {
+        "budget": budget,
+        "drop": lambda: around(0, 1),
+        "pin": lambda: around(1, 0),
+        "ten of each": lambda: around(10, 10),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in changes}
+    for name, change in changes.items():
+        for _ in range(CHANGES):
+            started = time.process_time()
+            change()
+            taken[name].append(time.process_time() - started)
+    return taken
+
+
+def sparse_kernel(objective: str, n: int) -> Kernel:
+    pool = sparse_utilities(n, n, PER_ROW, 1)
+    target = sparse_utilities(n // 100, n, PER_ROW, 2) if objective == "FLMI" else None
+    existing = sparse_utilities(n, n // 10, PER_ROW // 4, 3) if objective == "FLCG" else None
+    return represented_kernel(ObjectiveConfig(STAGES[objective]), pool, target=target, existing=existing)
+
+
 def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -230,6 +287,10 @@ def carry_out(task: list[str]) -> Measured:
         return measure_dense(rest[0], int(rest[1]))
     if part == "memory":
         return measure_memory(rest[0], rest[1], int(rest[2]))
+    if part == "incremental":
+        return Measured(
+            {name: float(np.median(taken)) for name, taken in measure_incremental(rest[0], int(rest[1])).items()}
+        )
     return measure_sparse(rest[0], int(rest[1]))
 
 
@@ -284,10 +345,20 @@ def print_sparse(sizes: list[int]) -> None:
             print(f"| {n:,} | {objective} | {' | '.join(cells)} | {got.steps['certificate']:.3f} |", flush=True)
 
 
+def print_incremental(sizes: list[int]) -> None:
+    names = ("budget", "drop", "pin", "ten of each")
+    table(f"changes, medians of {CHANGES}, core seconds", "n", "objective", *names)
+    for n in sizes:
+        for objective in STAGES:
+            got = in_a_child("incremental", objective, str(n))
+            print(f"| {n:,} | {objective} | {' | '.join(f'{got.steps[name]:.2f}' for name in names)} |", flush=True)
+
+
 PARTS: dict[str, tuple[Callable[[list[int]], None], list[int]]] = {
     "dense": (print_dense, [1_000, 5_000, 10_000]),
     "memory": (print_memory, [2_000, 10_000]),
     "sparse": (print_sparse, [100_000, 1_000_000]),
+    "incremental": (print_incremental, [100_000, 1_000_000]),
 }
 
 
