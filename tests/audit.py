@@ -25,7 +25,8 @@ def verdict(output: str) -> tuple[int, list[str]]:
         return 0, ["known vulnerabilities: the index has no list of them, nothing was looked up"]
     found = [(package, one) for package in seen for one in package["vulns"]]
     lines = [
-        f"{package['name']} {package['version']}: {one['id']}, mended in {' '.join(one['fix_versions']) or 'no version'}"
+        f"{package['name']} {package['version']}: {one['id']}, "
+        f"mended in {' '.join(one['fix_versions']) or 'no version'}"
         for package, one in found
     ]
     told = f"known vulnerabilities: {len(found):,} in {len(seen):,} of {len(packages):,} packages looked up"
