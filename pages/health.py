@@ -24,7 +24,7 @@ def machine(folder: str) -> list[tuple[str, bool, str]]:
 def numbers(report: HealthReport) -> None:
     """What is there, and what is left."""
     with st.grid(4, min_column_width=150):
-        st.metric("Workspace", size(sum(report.sizes.values())), border=True, help=plain(str(report.workspace)))
+        st.metric("Workspace", size(sum(report.sizes.values())), border=True)
         st.metric("Free disk", size(report.disk_free), border=True)
         st.metric("Free memory", size(report.memory_free), border=True)
         st.metric("Jobs under way", f"{len(report.jobs):,}", border=True)

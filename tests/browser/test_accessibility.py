@@ -23,6 +23,7 @@ VIEWS = (
     "compare",
     "evaluate",
     "export",
+    "health",
 )
 # What Streamlit itself draws and no page can change.
 NOT_OURS = {

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.test_accessibility import faults
 
-PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export")
+PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export", "health")
 Settled = Callable[[Page], None]
 
 

@@ -30,3 +30,4 @@ def test_others_see_no_log_and_no_paths(scored_workspace: Path, role: str) -> No
     app = visit(scored_workspace, "health", WHO[role])
     assert not app.exception and "Check the workspace" not in buttons(app)
     assert "log" not in words(app).lower().replace("log out", "") and str(scored_workspace) not in words(app)
+    assert not any(str(scored_workspace) in (metric.help or "").replace("\\", "") for metric in app.metric)
