@@ -27,7 +27,7 @@ Operation = Literal["observe", "edit", "select", "filter", "job", "export", "imp
 ACCESS_FILE = "access.toml"
 
 NEEDED: Mapping[Operation, Role] = {
-    "observe": "viewer",  # what a job says of itself is noted by whoever looks
+    "observe": "viewer",  # what a job says of itself, or what is read off a data set, is noted by whoever looks
     "edit": "curator",
     "select": "curator",
     "filter": "curator",

@@ -48,6 +48,7 @@ WRITES: dict[str, tuple[Operation, Write]] = {
     "filters.save": ("filter", lambda w, p: w.filters.save(w.datasets.records("pool")[-1].id, "f", "a=b")),
     "filters.delete": ("filter", lambda w, p: w.filters.delete(w.datasets.records("pool")[-1].id, "kept")),
     "exports.add": ("export", lambda w, p: w.exports.add("s1", path="p", sha256="0", n_records=1, format="same")),
+    "signals.keep": ("observe", lambda w, p: w.signals.keep(w.datasets.records("pool")[-1].id, ())),
     "settings.set": ("upkeep", lambda w, p: w.settings.set("key", "value")),
     "export_selection": ("export", lambda w, p: export_selection(w, "s1", p / "out.jsonl")),
     "save_to_disk": ("export", lambda w, p: save_to_disk(p / "none.jsonl", p / "folder", actor=w.actor)),
@@ -102,6 +103,7 @@ def test_no_way_of_writing_is_missing_above() -> None:
         "edits": "apply undo redo",
         "filters": "save delete",
         "exports": "add",
+        "signals": "keep",
         "settings": "set",
     }
     assert {f"{noun}.{verb}" for noun, verbs in stores.items() for verb in verbs.split()} <= set(WRITES)
