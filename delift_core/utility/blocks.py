@@ -118,13 +118,13 @@ class BlockScorer:
         packed = self._batches(block)
         left = sum(len(led.batches) for led in packed)
         rows = len(self._material.rows(block))
-        statistics = torch.empty(rows, 2, dtype=torch.float64, device=self._scorer.loaded.device)
+        statistics = torch.empty(rows, 2, dtype=self._scorer.sums_dtype, device=self._scorer.loaded.device)
         for led in packed:
             after = self._scorer.prefill(led.lead, prefix)
             for batch in led.batches:
                 statistics[batch.rows] = self._scorer.score(after, batch)
                 left -= 1
-                finished = None if left else Finished(block, statistics.cpu().numpy())
+                finished = None if left else Finished(block, statistics.cpu().double().numpy())
                 yield Step(tokens + led.suffix_tokens(batch), len(batch.rows), finished)
                 tokens = 0
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _LOGITS_AT_ONCE = {"cpu": 1 << 19}  # in float32, to stay in the cache: a whole chunk takes six times longer
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
+_SUMS = {"mps": torch.float32}  # it has no float64
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
 
@@ -157,14 +158,28 @@ class Scorer:
         positions = str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None))
         return "dynamic" in positions or "longrope" in positions
 
+    @property
+    def sums_dtype(self) -> torch.dtype:
+        """What statistics are summed in: float64 where the device has it."""
+        return _SUMS.get(self.loaded.device.type, torch.float64)
+
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], after: Prefix = EMPTY_PREFIX) -> Prefix:
-        """Computes the cache of a prefix (head and example) once, or that of a lead after another prefix."""
+        """Computes the cache of a prefix (head and example) once, or that of a lead after another prefix.
+
+        Raises:
+            ScoringError: it does not fit the memory.
+        """
         if not tokens:
             return after
         ids = torch.tensor([list(tokens)], device=self.loaded.device)
         cache = after.cache(1)
-        self._body(input_ids=ids, past_key_values=cache, use_cache=True)
+        try:
+            self._body(input_ids=ids, past_key_values=cache, use_cache=True)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if _out_of_memory(error):
+                raise ScoringError(_no_room(after.length + len(tokens))) from error
+            raise
         layers = tuple((layer.keys, layer.values) for layer in cast(Any, cache).layers)
         return Prefix(layers, after.length + len(tokens))
 
@@ -198,7 +213,7 @@ class Scorer:
         """Statistics of one batch after a prefix.
 
         Returns:
-            (b, 2) float64 on the device: sum of (1 - p)^2 and sum of log p (nats) over each row's response tokens.
+            (b, 2) of `sums_dtype` on the device: sums of (1 - p)^2 and of log p (nats) over each row's response tokens.
         """
         return self._score(prefix, batch)[0]
 
@@ -220,7 +235,7 @@ class Scorer:
         """Log probability (nats) of each response token of one suffix after a prefix: (T,) float64."""
         (batch,) = self.pack([suffix])
         scored = self._hidden(prefix, batch)[0, batch.positions]
-        return self._log_p(scored, batch.targets).double().cpu().numpy()
+        return self._log_p(scored, batch.targets).cpu().double().numpy()
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         rows, width = batch.ids.shape
@@ -229,17 +244,14 @@ class Scorer:
             try:
                 hidden = self._hidden(prefix, batch)
                 return self._statistics(hidden, batch), hidden
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 if not _out_of_memory(error):
                     raise
                 if rows == 1:
-                    raise ScoringError(
-                        f"out of memory with a single sequence of {positions:,} tokens; "
-                        "close other programs, take a smaller model, or leave out the longest rows"
-                    ) from error
+                    raise ScoringError(_no_room(positions)) from error
             self._too_many = positions  # the next one is not tried whole
-            if self.loaded.device.type == "cuda":
-                torch.cuda.empty_cache()
+            if self.loaded.device.type != "cpu":
+                torch.accelerator.empty_cache()
         left, right = (self._score(prefix, half) for half in batch.halves())
         return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1]])
 
@@ -251,12 +263,12 @@ class Scorer:
 
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         scored = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # (m, d)
-        sums = torch.zeros(batch.ids.shape[0], 2, dtype=torch.float64, device=hidden.device)
+        sums = torch.zeros(batch.ids.shape[0], 2, dtype=self.sums_dtype, device=hidden.device)
         for start in range(0, scored.shape[0], _HEAD_CHUNK):
             part = slice(start, start + _HEAD_CHUNK)
             log_p = self._log_p(scored[part], batch.targets[part])
             miss = torch.expm1(log_p)  # p - 1, without the rounding of 1 - exp near p = 1
-            sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).double())
+            sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).to(sums.dtype))
         return sums
 
     def _log_p(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -351,4 +363,13 @@ def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, 
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether the memory of a device, of the GPU of a Mac, or of a CPU was too little."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
+
+
+def _no_room(positions: int) -> str:
+    return (
+        f"out of memory with a single sequence of {positions:,} tokens; "
+        "close other programs, take a smaller model, or leave out the longest rows"
+    )

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from delift_core.errors import ScoringError
 from delift_core.models import LoadedModel
@@ -186,7 +188,17 @@ def test_logits_in_small_parts_give_the_same_numbers(at_once: int, monkeypatch: 
     np.testing.assert_allclose(run(Scorer(model), (11, 12, 13), suffixes), whole, rtol=1e-6)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+NO_ROOM = [
+    torch.OutOfMemoryError("out of memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB, max allowed: 9 GB)"),
+]
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["cuda", "cpu", "mps"])
+def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     suffixes = [Suffix(e.query, e.response) for e in encode_rows(template)]
@@ -201,7 +213,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(monkeypa
     def cramped(self: Scorer, prefix: scorer_module.Prefix, batch: scorer_module.Batch) -> torch.Tensor:
         tried.append(batch.ids.shape[0])
         if batch.ids.shape[0] > 2:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return real(self, prefix, batch)
 
     monkeypatch.setattr(Scorer, "_hidden", cramped)
@@ -236,6 +248,44 @@ def test_one_row_that_does_not_fit_is_refused_with_a_reason(monkeypatch: pytest.
     monkeypatch.setattr(Scorer, "_hidden", full)
     with pytest.raises(ScoringError, match="out of memory with a single sequence of 3 tokens"):
         subject.score(subject.prefill(()), batch)
+
+
+@pytest.mark.parametrize("error", NO_ROOM, ids=["cuda", "cpu", "mps"])
+def test_an_example_that_does_not_fit_is_refused_with_a_reason(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Scorer(loaded())
+
+    def full(**inputs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(subject._body, "forward", full)
+    with pytest.raises(ScoringError, match="out of memory with a single sequence of 5 tokens"):
+        subject.prefill((1, 2, 3, 4, 5))
+
+
+class NoFloat64(TorchDispatchMode):
+    """Stands for a device that has no float64, as the GPU of a Mac."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for part in result if isinstance(result, tuple) else (result,):
+            assert not (isinstance(part, torch.Tensor) and part.dtype == torch.float64), func
+        return result
+
+
+def test_a_device_without_float64_sums_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Scorer(loaded())
+    suffixes = [Suffix((1, 2, 3), tuple(range(5, 45))), Suffix((4,), (9, 8, 7))]
+    prefix = subject.prefill((11, 12, 13))
+    (batch,) = subject.pack(suffixes)
+    exact, vectors = subject.score_and_embed(prefix, batch)
+    monkeypatch.setitem(scorer_module._SUMS, "cpu", torch.float32)
+    with NoFloat64():
+        sums, embedded = subject.score_and_embed(prefix, batch)
+        assert torch.equal(subject.score(prefix, batch), sums)
+    assert exact.dtype == torch.float64 and torch.equal(embedded, vectors)
+    torch.testing.assert_close(sums.double(), exact, rtol=1e-6, atol=1e-6)
 
 
 def test_a_family_whose_output_layer_is_not_understood_is_refused() -> None:
