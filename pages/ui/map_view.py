@@ -42,6 +42,7 @@ LABELLED = 20_000
 WAITED_FOR = 2_000
 """Up to this many points the page waits for the layout instead of showing a first map."""
 _PATIENCE_SECONDS = 180
+_PATIENCE_BESIDE = 5  # where the map is one part of a page: beside a scoring job its layout takes minutes
 _POLL_SECONDS = 3.0
 WAYS: dict[Way, str] = {"only": "New", "add": "Add", "remove": "Remove"}
 _WAY, _KEYS, _CHART = "picking_way", "picking_keys", "map_chart"
@@ -77,8 +78,12 @@ def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus
     return pool + target + existing
 
 
-def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
-    """Where the points stand, and whether that is their layout; of a large map, principal components until it is."""
+def coordinates(run: ScoredRun, patience: float = _PATIENCE_SECONDS) -> tuple[np.ndarray, bool]:
+    """Where the points stand, and whether that is their layout; of a large map, principal components until it is.
+
+    Args:
+        patience: seconds for which a small map's layout is waited for.
+    """
     found = _kept(run)
     if found is not None:
         return found, True
@@ -86,7 +91,7 @@ def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
         job = _layout_job(run.record.id, str(run.record.finished_at), run)
         if len(run.pool) + len(run.target) + len(run.existing) <= WAITED_FOR:
             with suppress(subprocess.TimeoutExpired):  # the first map will do meanwhile
-                job.wait(_PATIENCE_SECONDS)
+                job.wait(patience)
             found = _kept(run)
             if found is not None:
                 return found, True
@@ -263,7 +268,7 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
 
 def sides_map(run: ScoredRun, compared: Comparison) -> None:
     """The pool with what is in both of two subsets, in one of them, and in neither."""
-    coords = coordinates(run)[0][: len(run.pool)]
+    coords = coordinates(run, _PATIENCE_BESIDE)[0][: len(run.pool)]
     labels = _labels(run)[: len(run.pool)]
     st.echarts_chart(
         sides_map_spec(coords, compared.sides, theme=_theme(), labels=labels),
