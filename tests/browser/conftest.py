@@ -182,26 +182,27 @@ def screenshot(
     """`screenshot(page, name)` writes a PNG into the test's own folder; with UPDATE_SCREENSHOTS=1 into docs/, and
     beside it what a visitor whose system is dark sees at the same address: charts take their colours when made.
 
-    What the address does not hold, such as a lasso, no other visitor sees: with `drawn=True` the page itself turns dark
-    and is drawn anew. Data and Export show where files lie: take these in a checkout, and with a --basetemp, that may
-    be seen.
+    What the address does not hold, such as a lasso, no other visitor sees: with `draw_anew`, which makes the app draw
+    the page again without a change, the page itself turns dark instead. Data and Export show where files lie: take
+    these in a checkout, and with a --basetemp, that may be seen.
     """
     for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
     folder = SCREENSHOTS if for_docs else tmp_path
 
-    def turn(page: Page, scheme: Literal["light", "dark"]) -> None:
+    def turn(page: Page, scheme: Literal["light", "dark"], draw_anew: Callable[[Page], None]) -> None:
         page.emulate_media(color_scheme=scheme)
-        page.keyboard.press("r")
+        draw_anew(page)
+        page.mouse.move(0, 0)
         settled(page)
 
-    def take(page: Page, name: str, *, drawn: bool = False) -> None:
+    def take(page: Page, name: str, *, draw_anew: Callable[[Page], None] | None = None) -> None:
         page.mouse.move(0, 0)  # no tooltips
         settled(page)
         page.screenshot(path=folder / f"{name}.png", animations="disabled")
-        if for_docs and drawn:
-            turn(page, "dark")
+        if for_docs and draw_anew is not None:
+            turn(page, "dark", draw_anew)
             page.screenshot(path=folder / f"{name}-dark.png", animations="disabled")
-            turn(page, "light")
+            turn(page, "light", draw_anew)
         elif for_docs:
             context = browser.new_context(viewport=page.viewport_size, color_scheme="dark")
             dark = context.new_page()

@@ -162,7 +162,7 @@ def lasso_and_drop(
         page.get_by_role("button", name="Export 12 rows").click()
     waiting.value.save_as(folder / "picked.jsonl")
     assert (folder / "picked.jsonl").read_bytes() == records(lines)
-    screenshot(page, "explore-map", drawn=True)
+    screenshot(page, "explore-map", draw_anew=to_and_fro)
     before = rows_in_the_subset(page)
     page.keyboard.press("d")
     expect(page.get_by_text("Dropped: 12 rows")).to_be_visible()
@@ -175,6 +175,12 @@ def lasso_and_drop(
         settled(page)
         assert rows_in_the_subset(page) == count
     return frozenset(lines)
+
+
+def to_and_fro(page: Page) -> None:
+    """Another use of the mouse on the map, and back."""
+    for name in ("Add", "New"):
+        page.get_by_role("radio", name=name).click()
 
 
 def restart(page: Page, server: AppServer, settled: Settled, screenshot: Screenshot) -> OnDisk:
