@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.evaluation.job import carry_out
+from delift_core.evaluation.of_selection import Plan, folder_of, request_for
+from delift_core.evaluation.request import FineTuning
 from delift_core.export import export_selection
+from delift_core.files import plain_stem
 from delift_core.jobs.runs import run_here
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_file
+from delift_core.sources import load_bytes, load_file
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 
@@ -69,4 +73,19 @@ def make_hostile_workspace(folder: Path) -> str:
             workspace.edits.apply("s1", "tag", [ids[place]], author=NAME, detail=text[:60])
             workspace.edits.apply("s1", "note", [ids[place]], author=NAME, detail=text)
         export_selection(workspace, "s1", workspace.exports_folder / "out.csv", problem=problem)
+        as_the_page_names_it = workspace.exports_folder / f"{plain_stem(f'{NAME} 6')}.jsonl"
+        export_selection(workspace, "s1", as_the_page_names_it, problem=problem)
+        _evaluate(workspace)
         return ids[3]
+
+
+def _evaluate(workspace: Workspace) -> None:
+    """A finished evaluation of the first selection, with the name of the second among its arms, and answers."""
+    rows = [{"instruction": text, "input": "", "output": TEXTS[0]} for text in TEXTS[:3]]
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    heldout = workspace.datasets.add(load_bytes(data, f"{NAME}.jsonl", name=NAME), role="heldout", origin=NAME)
+    plan = Plan(heldout.id, against=("random",), selections=("s2",), seeds=1, generate=2, tuning=FineTuning(epochs=1))
+    job = folder_of(workspace, "s1", plan)
+    request = request_for(workspace, open_selection(workspace, "s1"), plan)
+    job.prepare(request, "evaluate", save_adapter=False)
+    carry_out(job, lambda: False)

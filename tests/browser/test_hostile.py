@@ -27,6 +27,7 @@ LEADS_OUT = """evil => {
     }
     return found;
 }"""
+NOT_TOO_WIDE = "() => document.documentElement.scrollWidth <= window.innerWidth"
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +54,76 @@ def harmless(page: Page, name: str) -> None:
     assert page.title().endswith("DELIFT Studio"), name
 
 
-@pytest.mark.parametrize("width", [1280, 400])
+def harmless_at_both_widths(page: Page, name: str) -> None:
+    """As `harmless`, on a wide screen and on a phone's, without asking the server again."""
+    for width in (400, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(NOT_TOO_WIDE, timeout=10_000)  # charts and tables take their new width after a moment
+        harmless(page, f"{name}, {width} px")
+
+
+def open_what_opens(page: Page, name: str, settled: Settled) -> None:
+    """Everything that is folded away: expanders stay open, popovers are looked at and closed."""
+    closed = page.locator("[data-testid=stExpander] details:not([open]) > summary").filter(visible=True)
+    for _ in range(closed.count()):
+        closed.first.click()
+        page.wait_for_timeout(100)  # it opens, and then is none of them any more
+    settled(page)
+    for place in page.locator("[data-testid=stPopover] button:enabled").filter(visible=True).all():
+        place.click()
+        harmless(page, f"{name}, {place.inner_text()}")
+        page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("", "data", "score", "select"), ("explore", "curate", "compare"), ("evaluate", "export", "health")],
+    ids="-".join,
+)
 def test_every_page_shows_hostile_rows_as_text(
-    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], width: int
+    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], names: tuple[str, ...]
 ) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    for name in ("", "data", "score", "select", "explore", "curate", "compare", "export"):
+    for name in names:
         page.goto(f"/{name}?run=r1&selection=s1")
         settled(page)
-        harmless(page, name)
+        harmless_at_both_widths(page, name)
         for tab in page.get_by_role("tab").all():
             tab.click()
             settled(page)
             harmless(page, f"{name}, {tab.inner_text()}")
+        open_what_opens(page, name, settled)
+        harmless_at_both_widths(page, f"{name}, opened")
+    assert dialogs == [] and external_requests == []
+
+
+def test_what_the_pages_show_of_it(page: Page, settled: Settled) -> None:
+    """The pages are about the hostile workspace: a report, two selections side by side, a written file."""
+    for name, words in (
+        ("evaluate", "Fine-tuned on the subset"),
+        ("compare", "Only in"),
+        ("export", "Publish"),
+    ):
+        page.goto(f"/{name}?run=r1&selection=s1")
+        settled(page)
+        expect(page.get_by_text(words).first).to_be_visible()
+
+
+@pytest.mark.parametrize(("tab", "frames"), [("Rows", 2), ("Left out", 3)])
+def test_a_row_of_data_read_in_full_is_text(
+    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], tab: str, frames: int
+) -> None:
+    page.goto("/data?run=r1&selection=s1")
+    settled(page)
+    page.get_by_role("tab", name=tab).click()
+    settled(page)
+    tables = page.get_by_test_id("stDataFrame").filter(visible=True)
+    assert tables.count() == frames, tables.count()
+    box = tables.last.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 18, box["y"] + 54)  # the mark at the left of its first row
+    expect(page.get_by_role("dialog")).to_be_visible()
+    settled(page)
+    harmless_at_both_widths(page, tab)
     assert dialogs == [] and external_requests == []
 
 
@@ -73,7 +131,7 @@ def test_rows_read_in_full_are_text(
     page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], server_workspace: Path
 ) -> None:
     (pool,) = server_workspace.parent.glob("*hostile.jsonl")
-    for name in [sample.id for sample in load_file(pool).samples][::5]:
+    for name in [sample.id for sample in load_file(pool).samples][::6]:
         page.goto(f"/curate?run=r1&selection=s1&row={name}")
         settled(page)
         expect(page.get_by_role("dialog")).to_be_visible()
