@@ -66,13 +66,18 @@ class ErrorBar:
         order = "" if np.isnan(check.spearman) else f", order within a row (Spearman) {check.spearman:.2f}"
         least = " at least" if self.bound else ""
         found = (
-            f"{self.share:.0%} of the pairs are scored. The selection reaches an estimated {self.ratio:.0%}{least} "
-            f"({self.low:.0%} to {self.high:.0%}) of what scoring every pair would. Estimates of pairs, checked on "
-            f"{check.pairs:,} random ones that they did not know: R² {check.r2:.2f}{order}."
+            f"{_percent(self.share)} of the pairs are scored. The selection reaches an estimated {self.ratio:.0%}"
+            f"{least} ({self.low:.0%} to {self.high:.0%}) of what scoring every pair would. Estimates of pairs, "
+            f"checked on {check.pairs:,} random ones that they did not know: R² {check.r2:.2f}{order}."
         )
         if self.enough:
             return found
-        return f"{found} More pairs would help: score about {self.share_needed:.0%} of them."
+        return f"{found} More pairs would help: score about {_percent(self.share_needed)} of them."
+
+
+def _percent(share: float) -> str:
+    """Two significant digits: of a large pool far less than a hundredth of the pairs is scored."""
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{share:.0%}"
 
 
 def error_bar(

@@ -84,3 +84,10 @@ def test_what_is_enough_is_not_asked_to_grow() -> None:
     assert good.enough and good.share_needed == 0.2 and "Spearman" not in good.sentence
     assert not poor.enough and poor.share_needed == pytest.approx(0.6)
     assert "an estimated 94% at least" in poor.sentence
+
+
+def test_small_shares_are_told_apart_from_none() -> None:
+    check = EstimateCheck(100, 0.5, float("nan"), np.zeros(100), np.zeros(100))
+    bar = ErrorBar(10, 0.00032, check, 0.5, 0.4, 0.6, True)
+    assert bar.sentence.startswith("0.032% of the pairs are scored.")
+    assert "score about 94% of them" in bar.sentence
