@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from delift_core.mixed_precision import GatedProducts, RoundedProduct, mix_precision
+from delift_core.mixed_precision import GatedProducts, RoundedProduct, mix_precision, unrounded_output
 from delift_core.models import Precision, load_model
 from delift_core.utility.scorer import Scorer, Suffix
 from tests.tiny_models import FAMILIES, random_model, save_model
@@ -94,6 +94,18 @@ def test_a_tied_output_layer_leaves_the_embeddings_as_they_were() -> None:
     before = model.get_input_embeddings().weight.clone()
     mix_precision(model)
     assert torch.equal(model.get_input_embeddings().weight, before)
+
+
+def test_the_logit_of_the_token_that_is_asked_is_not_rounded(tmp_path: Path) -> None:
+    folder = str(save_model(tmp_path, "gpt2"))
+    whole, mixed = (Scorer(load_model(folder, device="cpu", dtype=dtype)) for dtype in ("float32", "mixed"))
+    torch.manual_seed(0)
+    hidden = torch.randn(300, whole.loaded.model.config.hidden_size)
+    targets = torch.randint(whole.loaded.model.config.vocab_size, (300,))
+    exact, rounded = whole._log_p(hidden, targets), mixed._head(hidden).float().log_softmax(1)
+    error = (mixed._log_p(hidden, targets) - exact).abs().mean()
+    assert error < 0.5 * (rounded.gather(1, targets[:, None])[:, 0] - exact).abs().mean()
+    assert unrounded_output(whole.loaded.model) is None
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

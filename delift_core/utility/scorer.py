@@ -23,6 +23,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
+from delift_core.mixed_precision import unrounded_output
 from delift_core.models import LoadedModel
 from delift_core.utility.attention import fold_heads
 from delift_core.utility.budget import bytes_per_token, tokens_that_fit
@@ -137,6 +138,7 @@ class Scorer:
         self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
+        self._unrounded = unrounded_output(loaded.model)
         self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
         self._check_family()
@@ -275,8 +277,16 @@ class Scorer:
         """(m,) float32 log probabilities of the tokens that (m, d) hidden states are to predict."""
         logits: Any = self._head(hidden)
         rows = max(1, _LOGITS_AT_ONCE.get(logits.device.type, logits.numel()) // logits.shape[1])
-        parts = zip(logits.split(rows), cast(Any, targets[:, None]).split(rows), strict=True)
-        return torch.cat([self._scaled(some.float()).log_softmax(1).gather(1, of) for some, of in parts])[:, 0]
+        parts = zip(logits.split(rows), hidden.split(rows), targets[:, None].split(rows), strict=True)  # type: ignore[no-untyped-call]
+        return torch.cat([self._logits(*part).log_softmax(1).gather(1, part[2]) for part in parts])[:, 0]
+
+    def _logits(self, some: torch.Tensor, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(m, v) float32; in mixed precision the targets' own, on which most depends, from unrounded factors."""
+        wide = some.float()
+        if self._unrounded is not None:
+            own = (hidden.float() * self._unrounded[targets[:, 0]]).sum(dim=1, keepdim=True)
+            wide = wide.scatter(1, targets, own)
+        return self._scaled(wide)
 
     def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits, float32, with the scalings that some families put after the output layer."""
