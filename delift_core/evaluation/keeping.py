@@ -45,7 +45,7 @@ class FolderKeeper:
     def load(self, facts: object) -> Arrays | None:
         """What was kept under these facts, or None."""
         try:
-            with np.load(self._path(facts), allow_pickle=False) as kept:
+            with self._path(facts).open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
                 return {name: kept[name] for name in kept.files}
         except (OSError, ValueError, EOFError, KeyError, BadZipFile):
             return None

@@ -42,7 +42,7 @@ class AssembledFile:
     def read(self) -> Assembled | None:
         """What was kept; None where nothing was, or it is damaged."""
         try:
-            with np.load(self.path) as arrays:
+            with self.path.open("rb") as stream, np.load(stream) as arrays:  # a damaged file is closed too
                 matrices = {name: _matrix(arrays, name) for name in _MATRICES}
                 pool, estimated = matrices["pool"], matrices["estimated"]
                 if pool is None or isinstance(estimated, np.ndarray):

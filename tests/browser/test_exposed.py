@@ -35,4 +35,4 @@ def test_it_says_so_in_the_terminal_before_anybody_visits_and_then_on_the_page(
     for address in ("/", "/data", "/health"):
         page.goto(address)
         settled(page)
-        expect(page.get_by_text(SAID)).to_be_visible()
+        expect(page.get_by_test_id("stAlertContentError").get_by_text(SAID)).to_be_visible()  # the log has it too
