@@ -18,7 +18,7 @@ PRECISION_WORDS = """\
 **auto** is bfloat16 on a GPU that has it, and float32 elsewhere: exact before quick, so it never takes mixed.
 
 **mixed** (products in bfloat16, all else in float32) takes about half of float32's time on a processor with bfloat16 \
-units (others emulate them). It moves a utility by up to 0.004 and keeps their order nearly as it was (rank \
+units (others emulate them). It moves a utility by up to 0.005 and keeps their order nearly as it was (rank \
 correlation 0.995 or more)."""
 
 Option = TypeVar("Option", bound=str)
