@@ -35,11 +35,12 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.sessions import ServerGone, Session, session_server
 from delift_core.backup import backup, restore
-from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.curation import keep_selection, open_selection
 from delift_core.errors import WorkspaceError
 from delift_core.export import export_selection, verify
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.runs import open_run, refresh, run_here, start
+from delift_core.problem import pose
 from delift_core.repair import check_workspace
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig

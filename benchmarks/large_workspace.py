@@ -16,11 +16,12 @@ from unittest.mock import patch
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.curation import keep_selection, pose
+from delift_core.curation import keep_selection
 from delift_core.jobs.map_layout import layout_path
 from delift_core.jobs.runs import open_run
 from delift_core.jobs.utilities import Utilities
 from delift_core.models import BUNDLED
+from delift_core.problem import pose
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility.choice import HELD_OUT_SHARE, Round

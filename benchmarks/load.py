@@ -27,10 +27,11 @@ import psutil
 
 from benchmarks.machine import machine
 from benchmarks.sessions import PageError, ServerGone, Session, session_server
-from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.curation import keep_selection, open_selection
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.runs import run_here, start
 from delift_core.models import BUNDLED
+from delift_core.problem import pose
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Dataset, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from delift_core.curation import SelectionProblem
 from delift_core.figures.curves import alt_histogram, alt_means, means_histogram, utility_histogram
 from delift_core.figures.matrix_parts import Matrix, harming_share, mean_by_column, mean_by_row, scored_values
+from delift_core.problem import SelectionProblem
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.utility.metrics import METRIC_UNITS, Metric

@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation import SelectionProblem, keep_selection
+from delift_core.curation import keep_selection
+from delift_core.problem import SelectionProblem
 from delift_core.selection.types import Selection
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, shorten, title

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.curation import keep_selection, open_selection, pose, reoptimise
+from delift_core.curation import keep_selection, open_selection, reoptimise
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import run_here
+from delift_core.problem import pose
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.coverage import value
 from delift_core.selection.types import Budget, ObjectiveConfig, Quota, Quotas

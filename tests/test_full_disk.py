@@ -15,12 +15,13 @@ import pytest
 
 from delift_core.backup import backup, restore
 from delift_core.cli import main
-from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.curation import keep_selection, open_selection
 from delift_core.errors import DeliftError, ExportError, ScoringError, WorkspaceError
 from delift_core.export import export_selection, manifest_path, verify
 from delift_core.jobs import watch
 from delift_core.jobs.runs import open_run, run_here
 from delift_core.jobs.scoring import JobProgress
+from delift_core.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.export.scored import Scored, alpaca_lines, scored

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.curation import open_selection, pose
+from delift_core.curation import open_selection
 from delift_core.errors import WorkspaceError
 from delift_core.export import export_selection
 from delift_core.garbage import Garbage, collect_garbage
@@ -16,6 +16,7 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.map_layout import layout_path
 from delift_core.jobs.runs import open_run, run_here
 from delift_core.jobs.scoring import JobProgress
+from delift_core.problem import pose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.utility.pairs import parse_pairs
 from delift_core.utility.store import PairStore, ScoringContext

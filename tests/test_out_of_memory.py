@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core import curation
-from delift_core.curation import open_selection, pose
+from delift_core import problem as posed
+from delift_core.curation import open_selection
 from delift_core.errors import SelectionError
 from delift_core.jobs import map_layout, runs
 from delift_core.jobs.map_layout import why_no_layout
 from delift_core.jobs.runs import open_run, refresh, start
+from delift_core.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from pages.ui import map_view
@@ -30,7 +31,7 @@ SELECT_IN_LITTLE = """
 import resource
 import numpy as np
 from types import SimpleNamespace
-from delift_core.curation import SelectionProblem
+from delift_core.problem import SelectionProblem
 from delift_core.errors import SelectionError
 from delift_core.jobs.utilities import Utilities
 from delift_core.selection.types import Budget, ObjectiveConfig
@@ -77,7 +78,7 @@ def test_wherever_selecting_runs_out_of_memory(template: Path, monkeypatch: pyte
     with Workspace.open(template) as workspace:
         problem = pose(workspace, "r1", "euclidean", FL)
         with monkeypatch.context() as patch:
-            patch.setattr(curation, place, full)
+            patch.setattr(posed, place, full)
             with pytest.raises(SelectionError, match="ran out of memory; nothing is lost"):
                 problem.select(Budget("rows", 3), random=problem.random if place == "random_curves" else None)
         assert len(problem.select(Budget("rows", 3)).chosen) == 3  # nothing half made was kept

@@ -23,7 +23,7 @@ from delift_core.cli.inputs import (
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output, UsageError
 from delift_core.cli.trainer_report import kit_documents, kit_lines
-from delift_core.curation import CuratedSelection, keep_selection, open_selection, pose
+from delift_core.curation import CuratedSelection, keep_selection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export import Check, Manifest, checks, export_selection, manifest_path
 from delift_core.export.checks import subset_samples
@@ -33,6 +33,7 @@ from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
+from delift_core.problem import pose
 from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import format_budget, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose

@@ -10,7 +10,7 @@ import numpy as np
 from delift_core.cli.inputs import HUB_PREFIX, load_source
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
-from delift_core.curation import keep_selection, pose
+from delift_core.curation import keep_selection
 from delift_core.errors import ExportError
 from delift_core.export import Check, Manifest, export_selection, read_manifest
 from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
@@ -20,6 +20,7 @@ from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import DeviceName, DtypeName
+from delift_core.problem import pose
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName

@@ -12,11 +12,12 @@ import numpy as np
 
 from delift_core.baselines import scores
 from delift_core.baselines.orders import by_score
-from delift_core.curation import CuratedSelection, SelectionProblem, open_selection
+from delift_core.curation import CuratedSelection, open_selection
 from delift_core.errors import SelectionError
 from delift_core.evaluation.job import EvaluationFolder, Mode
 from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
 from delift_core.logs import note_event
+from delift_core.problem import SelectionProblem
 from delift_core.selection.coverage import gains_along
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.types import Budget, GreedyOrder, Selection

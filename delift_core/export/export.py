@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core import __version__
-from delift_core.curation import CuratedSelection, SelectionProblem, open_selection
+from delift_core.curation import CuratedSelection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
 from delift_core.export.containers import write_rows
@@ -40,6 +40,7 @@ from delift_core.export.manifest import (
 )
 from delift_core.export.writers import ensure_writable, render_lines, write_lines
 from delift_core.jobs.folder import JobFolder
+from delift_core.problem import SelectionProblem
 from delift_core.samples import Sample
 from delift_core.selection.coverage import value
 from delift_core.selection.engines import guarantee

@@ -7,7 +7,6 @@ import streamlit as st
 from scipy.sparse import csr_array
 
 from delift_core.composition import Facet
-from delift_core.curation import SelectionProblem
 from delift_core.figures.matrix import (
     BLOCKS_PER_SIDE,
     CELLS_PER_SIDE,
@@ -20,6 +19,7 @@ from delift_core.figures.matrix import (
 )
 from delift_core.figures.matrix_parts import Matrix, RowOrder, blocks, order_by_label, order_rows, window
 from delift_core.jobs.runs import ScoredRun
+from delift_core.problem import SelectionProblem
 from delift_core.samples import Sample
 from delift_core.selection.types import GreedyOrder
 from delift_core.utility.metrics import METRIC_UNITS

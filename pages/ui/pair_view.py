@@ -9,8 +9,8 @@ import re
 import numpy as np
 import streamlit as st
 
-from delift_core.curation import SelectionProblem
 from delift_core.figures.matrix_parts import best_pair, pair_value
+from delift_core.problem import SelectionProblem
 from delift_core.samples import Sample
 from delift_core.utility.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.ui.address import put

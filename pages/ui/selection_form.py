@@ -5,7 +5,7 @@ from typing import get_args
 
 import streamlit as st
 
-from delift_core.curation import STAGES
+from delift_core.problem import STAGES
 from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord

@@ -3,8 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from delift_core.curation import SelectionProblem
 from delift_core.figures.curves import alt_gain_curve, gain_curve
+from delift_core.problem import SelectionProblem
 from delift_core.reliability import ErrorBar
 from delift_core.selection.knee import knee
 from delift_core.selection.trade import rows_left_to_help, task_shares

@@ -8,9 +8,10 @@ import numpy as np
 import streamlit as st
 
 from delift_core.access import Actor
-from delift_core.curation import CuratedSelection, SelectionProblem, open_selection, pose_for
+from delift_core.curation import CuratedSelection, open_selection
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.utilities import Utilities
+from delift_core.problem import SelectionProblem, pose_for
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
 from delift_core.selection.fixed import rows_within

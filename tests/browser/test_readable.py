@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.curation import keep_selection, pose
+from delift_core.curation import keep_selection
 from delift_core.jobs.runs import run_here
+from delift_core.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.sources import load_file
 from delift_core.workspace import RunSpec, Workspace

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.curation import keep_selection, open_selection, pose
+from delift_core.curation import keep_selection, open_selection
 from delift_core.export.export import export_selection
 from delift_core.jobs.map_layout import layout_path
 from delift_core.jobs.runs import open_run
+from delift_core.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.sources import load_file
 from delift_core.workspace import Workspace

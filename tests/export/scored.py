@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.curation import keep_selection, pose
+from delift_core.curation import keep_selection
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring import JobProgress, Refusal
+from delift_core.problem import pose
 from delift_core.samples import Turns
 from delift_core.selection.budget import parse_budget
 from delift_core.selection.types import ObjectiveConfig

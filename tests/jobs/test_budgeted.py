@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.curation import pose
 from delift_core.errors import ScoringError
 from delift_core.jobs.runs import ScoredRun, open_run, run_here
 from delift_core.jobs.scoring import JobProgress
 from delift_core.jobs.utilities import Utilities
+from delift_core.problem import pose
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility import blocks as blocks_module

@@ -13,10 +13,11 @@ from scipy.sparse import coo_array
 from streamlit.testing.v1 import AppTest
 
 from delift_core.clusters import cluster_codes
-from delift_core.curation import keep_selection, pose
+from delift_core.curation import keep_selection
 from delift_core.errors import DeliftError
 from delift_core.figures.matrix_parts import blocks
 from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.problem import pose
 from delift_core.reading import ResponsePiece
 from delift_core.samples import Message, Sample
 from delift_core.selection.types import Budget, ObjectiveConfig

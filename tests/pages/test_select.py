@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from delift_core import curation
+from delift_core import problem as posed
 from delift_core.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -68,7 +68,7 @@ def test_another_budget_optimises_nothing_again(scored_workspace: Path, monkeypa
     app = open_select(budget_unit="rows", budget_rows="5")
     calls: list[str] = []
     for name in ("greedy_order", "random_curves", "select_around", "order_within", "represented_kernel"):
-        monkeypatch.setattr(curation, name, lambda *_, name=name, **__: calls.append(name))
+        monkeypatch.setattr(posed, name, lambda *_, name=name, **__: calls.append(name))
     for rows in (4, 9, 12):
         app.slider(key="budget_rows").set_value(rows).run()
         assert not app.exception and metrics(app)["Chosen"] == str(rows)
@@ -79,7 +79,7 @@ def test_with_maxima_alone_another_budget_optimises_nothing_again(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_select(budget_unit="rows", budget_rows="5", quota=["Repeats:repeated=..1"])
-    monkeypatch.setattr(curation, "order_within", lambda *_: pytest.fail("ordered again"))
+    monkeypatch.setattr(posed, "order_within", lambda *_: pytest.fail("ordered again"))
     for rows in (4, 9):
         app.slider(key="budget_rows").set_value(rows).run()
         assert not app.exception and not app.error and metrics(app)["Chosen"] == str(rows)
