@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun
@@ -20,7 +21,7 @@ from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import Explainer, Reason
-from delift_core.selection.types import Fixed, Selection
+from delift_core.selection.types import Fixed, GreedyOrder, Selection
 from delift_core.selection.words import in_words
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
@@ -194,12 +195,15 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     for sample_id, verdict in overrides.items():
         by_verdict[verdict].append(sample_id)
     fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
+    again = before.selection
     selection = curated.problem.select(
-        before.selection.budget,
+        again.budget,
         seed=before.seed,
         fixed=fixed,
-        quotas=before.selection.quotas,
+        quotas=again.quotas,
+        greedy=_kept_order(curated, fixed),
         random=curated.problem.random if before.seed == 0 else None,
+        method=again.method,
     )
     after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"
@@ -210,6 +214,14 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
         if edit.state == "applied" and edit.action not in ("keep", "drop", "reset"):
             workspace.edits.apply(after.id, edit.action, edit.sample_ids, author=author, why=why, detail=edit.detail)
     return after
+
+
+def _kept_order(curated: CuratedSelection, fixed: Fixed) -> GreedyOrder | None:
+    """The order around fixed rows of a method that the run's numbers do not suffice for: as it was kept; else None."""
+    made = curated.record.selection
+    if made.method != "given" and made.method not in MODEL_METHODS:
+        return None
+    return curated.problem.order_given(made.greedy.order, made.budget, quotas=made.quotas, fixed=fixed)
 
 
 def _next_round(name: str) -> str:

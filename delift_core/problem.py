@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from delift_core.baselines import Method, MethodConfig
+from delift_core.baselines.of_run import order_of_run
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.utilities import Utilities
@@ -16,7 +18,7 @@ from delift_core.selection.baseline import RandomCurves, random_curves
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.engines import AUTO, EngineChoice, format_engine, order_by
-from delift_core.selection.fixed import order_within, select_around
+from delift_core.selection.fixed import order_given, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.memory import memory_said
@@ -26,6 +28,7 @@ from delift_core.selection.replay import Replay, replay_of
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
+    ChosenBy,
     Fixed,
     GreedyOrder,
     ObjectiveConfig,
@@ -116,6 +119,27 @@ class SelectionProblem:
         with memory_said("choosing", len(self.run.pool)):
             return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
 
+    def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
+        """(n,) int64, the whole order of the pool by another method, from what the run has stored.
+
+        Raises:
+            SelectionError, ScoringError: as `baselines.of_run.order_of_run`.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            config = MethodConfig(method, seed=seed)
+            return order_of_run(config, self.run, self.utilities.pool, with_target=self.config.stage == "task")
+
+    def order_given(
+        self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
+    ) -> GreedyOrder:
+        """An order from elsewhere (n,) with its gains, see `selection.fixed.order_given`.
+
+        Raises:
+            SelectionError: the quotas cannot be met within the budget.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            return order_given(self.kernel, order, budget, quotas=quotas, fixed=fixed)
+
     def select(
         self,
         budget: Budget,
@@ -127,6 +151,7 @@ class SelectionProblem:
         random: RandomCurves | None = None,
         engine: EngineChoice = AUTO,
         map_parts: MapParts = map,
+        method: ChosenBy = "delift",
     ) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
 
@@ -134,10 +159,12 @@ class SelectionProblem:
             seed: of the random baseline.
             fixed: rows decided by hand, around which the others are chosen.
             quotas: what is to be taken of each group; the budget is then in rows or percent.
-            greedy: the order around these fixed rows and within these quotas, when the caller has it already.
+            greedy: the order around these fixed rows and within these quotas, when the caller has it already; of
+                another method, from `order_given`.
             random: random subsets with nothing fixed, likewise; `seed` is not read then.
             engine: what makes the order, with nothing fixed and without quotas; `seed` is then of its chance as well.
             map_parts: where the partitioned engine works on its parts.
+            method: what puts the rows in order, `greedy` if that is given; `seed` is then of its chance as well.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
@@ -145,7 +172,11 @@ class SelectionProblem:
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
         with memory_said("choosing", len(self.run.pool)):
+            if greedy is None and method != "delift":
+                greedy = self._order_by(method, seed, budget, quotas, fixed)
             if engine != AUTO:
+                if method != "delift":
+                    raise SelectionError("An engine is of DELIFT's own order: leave it out with another method.")
                 _ensure_plain(engine, fixed, quotas)
                 greedy = order_by(engine, self.kernel, budget, seed=seed, map_parts=map_parts)
                 made = select_from_kernel(
@@ -174,7 +205,15 @@ class SelectionProblem:
                 fixed=fixed,
                 quotas=quotas,
                 random=random,
+                method=method,
             )
+
+    def _order_by(
+        self, method: ChosenBy, seed: int, budget: Budget, quotas: Quotas | None, fixed: Fixed
+    ) -> GreedyOrder:
+        if method == "given" or method == "delift":
+            raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
+        return self.order_given(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
 
 
 def _ensure_plain(engine: EngineChoice, fixed: Fixed, quotas: Quotas | None) -> None:

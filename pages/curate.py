@@ -9,6 +9,7 @@ from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.composition_view import composition_view, facets_of
 from pages.ui.edit_actions import announce, edit_bar, history_view, say_what_was_done
+from pages.ui.method_form import method_line
 from pages.ui.row_drawer import position_in_address, row_drawer
 from pages.ui.row_filter import ask_view
 from pages.ui.row_table import paged_table, row_facts
@@ -57,6 +58,7 @@ with clear_errors():
         curated = state.curated(selection)
     run, facts = curated.problem.run, row_facts(curated)
     numbers(curated)
+    method_line(curated.record.selection.method)
     view = ask_view(current.workspace, curated, facts, facets_of(run))
     chosen: list[int] = []
     if len(view.positions):

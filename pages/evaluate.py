@@ -4,7 +4,7 @@ import streamlit as st
 
 from delift_core.curation import CuratedSelection, keep_selection
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus, Mode
-from delift_core.evaluation.of_selection import Plan, evaluations, folder_of, select_rows, start
+from delift_core.evaluation.of_selection import Plan, evaluations, folder_of, select_arm, start
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.request import SUBSET
 from pages.ui import state
@@ -70,7 +70,7 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
             found = report.arm(name)
             assert found is not None
             with clear_errors():
-                chosen = select_rows(curated.problem, found.positions)
+                chosen = select_arm(current.workspace, curated.problem, name, found.positions)
                 kept = keep_selection(current.workspace, curated.problem, chosen, name=arm_title(name))
                 state.want_selection(kept.id)
                 go_to("curate")

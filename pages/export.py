@@ -14,6 +14,7 @@ from delift_core.export.writers import ExportFormat
 from delift_core.files import plain_stem
 from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title
+from pages.ui.method_form import method_line
 from pages.ui.publish_view import publish_view
 from pages.ui.setup import page_setup
 from pages.ui.state import curated
@@ -134,6 +135,7 @@ with clear_errors():
             if Path(latest.path).exists():
                 publish_view(Path(latest.path), current.workspace.actor)
         st.header("Checks")
+        method_line(selection.record.selection.method)
         checks_list(selection, format)
     with right:
         st.header("First rows")

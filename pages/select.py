@@ -3,12 +3,14 @@
 import pandas as pd
 import streamlit as st
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.curation import keep_selection
 from delift_core.problem import SelectionProblem
 from delift_core.selection.types import Selection
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, shorten, title
 from pages.ui.composition_view import composition_view
+from pages.ui.method_form import ask_method, not_measured
 from pages.ui.navigation import go_to
 from pages.ui.quota_form import asked_quotas, quota_line, quota_table, quotas_of
 from pages.ui.selection_form import ask_budget, ask_objective
@@ -20,7 +22,7 @@ SHOWN = 200
 
 
 def chosen_table(problem: SelectionProblem, selection: Selection) -> None:
-    """The first picks, in greedy order."""
+    """The first picks, in the order of picking."""
     rows = [problem.run.pool[position] for position in selection.chosen[:SHOWN]]
     st.dataframe(
         pd.DataFrame(
@@ -51,11 +53,15 @@ assert run is not None
 with clear_errors():
     config, metric = ask_objective(run)
     problem = state.problem(run, metric, config)
+    method, seed = ask_method()
     budget = ask_budget(len(problem.run.pool), int(problem.run.token_counts().sum()))
     quota_place = st.expander("Quotas", icon=":material/balance:", key="quotas_shown", bind="query-params")
     asked, selection = asked_quotas(problem.run), None
     with clear_errors():
-        selection = state.select(problem, budget, quotas_of(problem.run, asked))
+        try:
+            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, seed)
+        except state.NotMeasured:
+            not_measured(method)
     with quota_place:
         quota_table(problem.run, asked, selection)
     if selection is None:
@@ -71,11 +77,13 @@ with clear_errors():
     selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):
         suggestion = f"{config.stage} {budget.amount:g} {budget.unit}"
+        if method != "delift":
+            suggestion += f" by {method_title(method)}"
         if asked:
             suggestion += f", quotas by {asked[0].column.lower()}"
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
         may_keep = current.workspace.actor.may("select")
         if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
-            kept = keep_selection(current.workspace, problem, selection, name=name)
+            kept = keep_selection(current.workspace, problem, selection, name=name, seed=seed)
             state.want_selection(kept.id)
             go_to("curate")

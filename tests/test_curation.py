@@ -90,3 +90,23 @@ def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace)
     with pytest.raises(SelectionError, match="nothing was kept or dropped by hand"):
         reoptimise(workspace, open_selection(workspace, "s1"), author="ada")
     assert len(workspace.selections.records()) == 1
+
+
+def test_another_method_fills_up_around_the_edits_and_rows_that_were_given_stay_in_their_order(
+    workspace: Workspace,
+) -> None:
+    problem = open_selection(workspace, "s1").problem
+    order = problem.order_of("longest").tolist()
+    first, last = order[0], order[-1]
+    by_length = problem.select(Budget("rows", 3), method="longest")
+    given = problem.select(
+        Budget("rows", 3), greedy=problem.order_given(np.array(order[::-1]), Budget("rows", 3)), method="given"
+    )
+    for selection, expected in ((by_length, [last, *order[1:3]]), (given, [last, *order[::-1][1:3]])):
+        kept = keep_selection(workspace, problem, selection, name=selection.method)
+        workspace.edits.apply(kept.id, "keep", [problem.run.pool[last].id], author="ada")
+        workspace.edits.apply(kept.id, "drop", [problem.run.pool[first].id], author="ada")
+        again = reoptimise(workspace, open_selection(workspace, kept.id), author="ada").selection
+        assert (again.method, again.chosen.tolist()) == (selection.method, expected)
+    with pytest.raises(SelectionError, match="cannot be chosen again"):
+        problem.select(Budget("rows", 3), method="given")

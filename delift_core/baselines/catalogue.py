@@ -107,6 +107,30 @@ METHODS: dict[Method, MethodEntry] = {
     ),
 }
 
+ASK_LUCK: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
+"""Methods whose order depends on the seed."""
+_BESIDE = {
+    "delift": ("DELIFT", "Agarwal et al., arXiv 2411.04425"),
+    "given": ("Rows that were given", "as drawn in an evaluation, or chosen elsewhere"),
+}
+
+
+def method_title(name: str) -> str:
+    """A few words for "delift", for rows that were given ("given"), and for each of `METHODS`."""
+    return _entry(name)[0]
+
+
+def method_source(name: str) -> str:
+    """Where it was published, or where the rows came from."""
+    return _entry(name)[1]
+
+
+def _entry(name: str) -> tuple[str, str]:
+    if name in _BESIDE:
+        return _BESIDE[name]
+    entry = next(entry for method, entry in METHODS.items() if method == name)
+    return entry.title, entry.source
+
 
 @dataclass(frozen=True, slots=True)
 class LessSettings:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.cli.inputs import (
     ProblemClass,
     Source,
@@ -20,6 +21,7 @@ from delift_core.cli.inputs import (
     problem_lines,
     tidying_of,
 )
+from delift_core.cli.method_orders import order_asked_of_the_model
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output, UsageError
 from delift_core.cli.trainer_report import kit_documents, kit_lines
@@ -103,9 +105,19 @@ def curate(arguments: argparse.Namespace) -> int:
         run = _score(workspace, inputs, arguments)
         problem = pose(workspace, run.record.id, arguments.metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
-        selection = problem.select(arguments.budget, seed=arguments.seed, quotas=quotas, engine=arguments.engine)
+        selection = problem.select(
+            arguments.budget,
+            seed=arguments.seed,
+            quotas=quotas,
+            engine=arguments.engine,
+            greedy=order_asked_of_the_model(
+                workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
+            ),
+            method=arguments.method,
+        )
         pool = inputs.pool.dataset
-        name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}"
+        by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
+        name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
         record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
         with _selection_named(record.id):
             manifest = export_selection(
@@ -209,7 +221,9 @@ class _CurateReport:
         ]
 
     def _engine_lines(self) -> list[str]:
-        engine = self.manifest.engine
+        engine, method = self.manifest.engine, self.manifest.method
+        if method is not None and method.name != "delift":
+            return [f"method {method.title} ({method.source})"]
         return [] if engine is None or engine.name == "auto" else [f"engine {engine.name}: {engine.guarantee}"]
 
     def _quota_lines(self) -> list[str]:
@@ -244,6 +258,7 @@ class _CurateReport:
             "metric": manifest.metric,
             "quotas": None if manifest.quotas is None else asdict(manifest.quotas),
             "engine": None if manifest.engine is None else asdict(manifest.engine),
+            "method": None if manifest.method is None else asdict(manifest.method),
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
             "cautions": list(self.curated.problem.cautions),
@@ -262,6 +277,8 @@ def _check_request(arguments: argparse.Namespace) -> None:
     needed = _STAGE_NEEDS.get(arguments.stage)
     if arguments.engine != AUTO and arguments.quota:
         raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
+    if arguments.engine != AUTO and arguments.method != "delift":
+        raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")
     if arguments.engine.name == "partitioned" and arguments.budget.unit == "tokens":
         raise UsageError("--engine partitioned counts rows; give --budget in rows or percent")
     if needed and not getattr(arguments, needed):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
+from delift_core.baselines import METHODS
 from delift_core.cli import (
     curate_commands,
     data_commands,
@@ -94,15 +95,16 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
         "what chooses: auto (the default), sparse, dense, torch, submodlib, stochastic[:EPSILON], partitioned[:PARTS]"
     )
     curate.add_argument("--engine", default=AUTO, type=parse_engine, metavar="ENGINE", help=words)
+    words = f"what puts the rows in order: delift (the default), {', '.join(METHODS)}"
+    curate.add_argument("--method", default="delift", choices=("delift", *METHODS), metavar="METHOD", help=words)
     curate.add_argument("--metric", default="euclidean", choices=get_args(Metric), help="default: %(default)s")
     curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
     curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
     curate.add_argument(
         "--self-coverage", default=0.0, type=_share, help="share of its own U_ii with which a chosen row covers itself"
     )
-    curate.add_argument(
-        "--seed", default=0, type=_whole, help="of the random baseline and of engines that draw; default: 0"
-    )
+    words = "of the random baseline, and of engines and methods that draw; default: 0"
+    curate.add_argument("--seed", default=0, type=_whole, help=words)
     curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)
     _add_trainers(curate)

@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 
 from delift_core.cli.inputs import HUB_PREFIX, load_source
+from delift_core.cli.method_orders import order_asked_of_the_model
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
 from delift_core.curation import keep_selection
@@ -20,12 +21,12 @@ from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import DeviceName, DtypeName
-from delift_core.problem import pose
+from delift_core.problem import SelectionProblem, pose
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
 from delift_core.selection.engines import AUTO, parse_engine
-from delift_core.selection.types import Fixed, Quotas
+from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -43,6 +44,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     found = (
         Check("Inputs", True, "the same conversations as then"),
         _same("Model", manifest.model.context_key, made.model.context_key, "weights, template or precision"),
+        *_method_check(manifest),
         _same("Chosen rows", _rows(manifest), _rows(made), "rows or their order"),
         Check("Output", same, f"{arguments.out}: " + ("bit for bit as then" if same else "not the file of then")),
     )
@@ -75,12 +77,15 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
         tuple(sorted(run.position_of[name] for name in names))
         for names in (manifest.fixed.kept, manifest.fixed.dropped)
     )
+    fixed, quotas = Fixed(kept, dropped), _quotas(manifest, run)
     selection = problem.select(
         manifest.budget,
         seed=manifest.seed,
-        fixed=Fixed(kept, dropped),
-        quotas=_quotas(manifest, run),
+        fixed=fixed,
+        quotas=quotas,
         engine=AUTO if manifest.engine is None else parse_engine(manifest.engine.name),
+        greedy=_order(workspace, problem, manifest, fixed, quotas),
+        method=_method(manifest),
     )
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:
@@ -90,6 +95,31 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
             )
     output = manifest.output
     return export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
+
+
+def _method(manifest: Manifest) -> ChosenBy:
+    return "delift" if manifest.method is None else manifest.method.name
+
+
+def _order(
+    workspace: Workspace, problem: SelectionProblem, manifest: Manifest, fixed: Fixed, quotas: Quotas | None
+) -> GreedyOrder | None:
+    """The order of a method that asks the model, measured again; of rows that were given, the one of then."""
+    method, budget = _method(manifest), manifest.budget
+    if method != "given":
+        return order_asked_of_the_model(
+            workspace, problem, method, budget, seed=manifest.seed, quotas=quotas, fixed=fixed
+        )
+    places = {row.id: row.greedy_rank for row in manifest.rows if row.greedy_rank is not None}
+    order = sorted(range(len(problem.run.pool)), key=lambda at: places.get(problem.run.pool[at].id, len(places)))
+    return problem.order_given(np.array(order, dtype=np.int64), budget, quotas=quotas, fixed=fixed)
+
+
+def _method_check(manifest: Manifest) -> tuple[Check, ...]:
+    """What cannot be repeated of the way in which the rows were chosen."""
+    if _method(manifest) != "given":
+        return ()
+    return (Check("Method", True, "the rows were given, so they are taken from the manifest and not chosen again"),)
 
 
 def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:

@@ -14,6 +14,7 @@ from delift_core.baselines.catalogue import METHODS, Method, MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
 from delift_core.evaluation.keeping import Arrays, Keeper
+from delift_core.evaluation.method_orders import order_facts
 from delift_core.evaluation.report import SCORES, LeftOutRow
 from delift_core.evaluation.request import EvaluationRequest
 from delift_core.jobs.scoring import encode_samples
@@ -117,8 +118,8 @@ class Bench:
     def order_of(self, method: str) -> np.ndarray:
         """Positions of the pool in a method's order; (n,) int64 over the rows that fit the model."""
         config = MethodConfig(_method(method), seed=self.request.first_seed, less=self.request.less)
-        facts = {"order": asdict(config), "model": self._model_facts(), "rows": self._hashes(tuple(self.pool))}
-        facts["target"] = [sample.content_hash for sample in self.request.target]
+        rows = [self.request.pool[position] for position in self.pool]
+        facts = order_facts(config, self._model_facts(), rows, self.request.target)
         known = self._keeper.load(facts)
         if known is None:
             known = {"order": self._methods.order(config)}

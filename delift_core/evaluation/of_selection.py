@@ -10,17 +10,16 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from delift_core.baselines import scores
-from delift_core.baselines.orders import by_score
+from delift_core.baselines import METHODS, Method
+from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.errors import SelectionError
 from delift_core.evaluation.job import EvaluationFolder, Mode
+from delift_core.evaluation.method_orders import kept_order
 from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
 from delift_core.logs import note_event
 from delift_core.problem import SelectionProblem
-from delift_core.selection.coverage import gains_along
-from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.types import Budget, GreedyOrder, Selection
+from delift_core.selection.types import Budget, Selection
 from delift_core.workspace import Workspace
 
 
@@ -51,19 +50,24 @@ def evaluations(workspace: Workspace, selection_id: str) -> tuple[EvaluationFold
 
 
 def request_for(workspace: Workspace, curated: CuratedSelection, plan: Plan) -> EvaluationRequest:
-    """The request: the subset as it stands after edits, and what it is compared with.
+    """The request: the subset as it stands after edits, and what it is compared with; the orders of methods that the
+    run's stored numbers suffice for come from there.
 
     Raises:
         DataError: there are no held-out rows, or the subset is empty.
+        SelectionError: a method takes no pool of this size.
     """
     run = curated.problem.run
     others = [
         Other(f"selection {name}", tuple(open_selection(workspace, name).subset.positions.tolist()))
         for name in plan.selections
     ]
-    if "column-mean" in plan.against:
-        means = by_score(scores.column_means(curated.problem.utilities.pool))
-        others.append(Other("column-mean", tuple(means[: len(curated.subset.positions)].tolist())))
+    k = len(curated.subset.positions)
+    others += [
+        Other(method, tuple(curated.problem.order_of(method)[:k].tolist()))
+        for method in METHODS
+        if method in plan.against and method not in MODEL_METHODS and method != "random"
+    ]
     return EvaluationRequest(
         pool=curated.samples,
         subset_positions=tuple(curated.subset.positions.tolist()),
@@ -108,19 +112,29 @@ def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
     note_event("cancel asked", job=job.folder.name, actor=workspace.actor.name)
 
 
-def select_rows(problem: SelectionProblem, positions: Sequence[int]) -> Selection:
-    """A selection of rows that something else chose, such as a baseline; what they cover is by the problem's objective.
+def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positions: Sequence[int]) -> Selection:
+    """A selection of the rows that an arm of an evaluation trained on; what they cover is by the problem's objective.
+
+    Where a method put the whole pool in order and the rows are the first of it, the selection is that method's, and
+    any budget can be cut from it. Else the rows are given, with the greedy order of the others after them.
 
     Args:
-        positions: in the pool, each once, the first to take first; after them stands the greedy order of the others.
+        arm: its name.
+        positions: in the pool, each once, the first to take first.
 
     Raises:
         SelectionError: there are none.
     """
     if not positions:
         raise SelectionError("there are no rows to keep as a selection")
-    taken = np.asarray(positions, dtype=np.int64)
+    budget, taken = Budget("rows", len(positions)), np.asarray(positions, dtype=np.int64)
+    for method in METHODS:
+        order = _order_of_arm(workspace, problem, method) if method == arm else None
+        if order is not None and np.array_equal(order[: len(taken)], taken):
+            return problem.select(budget, greedy=problem.order_given(order, budget), method=method)
     rest = problem.greedy.order[~np.isin(problem.greedy.order, taken)]
-    order = np.concatenate([taken, rest])
-    given = GreedyOrder(order, gains_along(problem.kernel, order))
-    return select_from_kernel(problem.config, Budget("rows", len(taken)), problem.kernel, given)
+    return problem.select(budget, greedy=problem.order_given(np.concatenate([taken, rest]), budget), method="given")
+
+
+def _order_of_arm(workspace: Workspace, problem: SelectionProblem, method: Method) -> np.ndarray | None:
+    return kept_order(workspace, problem, method) if method in MODEL_METHODS else problem.order_of(method)

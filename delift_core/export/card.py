@@ -49,8 +49,8 @@ def _introduction(manifest: Manifest) -> list[str]:
         for entry in manifest.inputs
     ]
     return [
-        f"{manifest.output.rows:,} rows of instruction-tuning data, chosen from {manifest.pool.rows:,} by DELIFT "
-        "Studio: by how much each row helps the model on the others as an example in its context.",
+        f"{manifest.output.rows:,} rows of instruction-tuning data, chosen from {manifest.pool.rows:,} with DELIFT "
+        f"Studio{_by_what(manifest)}.",
         "",
         "## Where the rows come from",
         "",
@@ -65,6 +65,7 @@ def _method(manifest: Manifest) -> list[str]:
     return [
         "## How they were chosen",
         "",
+        *_chosen_by(manifest),
         f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
         f"seed {manifest.seed}",
         *_quotas(manifest),
@@ -77,6 +78,18 @@ def _method(manifest: Manifest) -> list[str]:
         f"Format: {output.format}. SHA-256 of {_code(output.file)}: {_code(output.sha256)}. The manifest beside the "
         "file says why each row of the pool was kept or left out.",
     ]
+
+
+def _by_what(manifest: Manifest) -> str:
+    if manifest.method is None or manifest.method.name == "delift":
+        return ": by how much each row helps the model on the others as an example in its context"
+    return f" by the method {manifest.method.title}"
+
+
+def _chosen_by(manifest: Manifest) -> list[str]:
+    if manifest.method is None or manifest.method.name == "delift":
+        return []
+    return [f"- by {manifest.method.title} ({manifest.method.source}), not by the objective that is given here"]
 
 
 def _quotas(manifest: Manifest) -> list[str]:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from delift_core.curation import CuratedSelection
 from delift_core.export.conversion import losses
 from delift_core.export.trainers import Length, TrainerCheck, check_table
@@ -111,10 +113,12 @@ def _nothing_left_behind(samples: Sequence[Sample], format: ExportFormat) -> Che
 
 def _budget_used(curated: CuratedSelection) -> Check:
     selection = curated.record.selection
-    chosen, useful = len(selection.chosen), selection.greedy.useful
+    chosen, useful = len(selection.chosen), int(np.count_nonzero(selection.chosen_gains > 0))
     label = "Budget adds coverage"
     if chosen <= useful:
         return Check(label, True, f"every one of the {chosen:,} chosen rows added something when it was picked")
+    if selection.method != "delift":
+        return Check(label, False, f"{chosen - useful:,} rows add nothing to what those taken before them cover")
     return Check(
         label, False, f"{useful:,} rows cover all there is; the other {chosen - useful:,} only fill the budget"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core import __version__
+from delift_core.baselines.catalogue import method_source, method_title
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
@@ -29,6 +30,7 @@ from delift_core.export.manifest import (
     Formulas,
     InputEntry,
     Manifest,
+    MethodUsed,
     ModelEntry,
     OutputEntry,
     PackageVersion,
@@ -111,6 +113,7 @@ def export_selection(
         error_bar=_error_bar(curated),
         quotas=_quotas_entry(curated),
         engine=_engine(curated),
+        method=_method(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
@@ -177,6 +180,11 @@ def _quotas_entry(curated: CuratedSelection) -> QuotasEntry | None:
 def _engine(curated: CuratedSelection) -> EngineEntry:
     selection = curated.record.selection
     return EngineEntry(selection.engine, guarantee(selection))
+
+
+def _method(curated: CuratedSelection) -> MethodUsed:
+    name = curated.record.selection.method
+    return MethodUsed(name, method_title(name), method_source(name))
 
 
 def _model(curated: CuratedSelection) -> ModelEntry:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from delift_core.errors import ExportError
 from delift_core.samples import Choice, ColumnMapping, FormatName, Turns
-from delift_core.selection.types import Budget, ObjectiveConfig, Quota
+from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, EditAction, EditState
 
@@ -188,15 +188,24 @@ class EngineEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class MethodUsed:
+    """What put the rows in order, in the form of `--method`, with its title and where it was published."""
+
+    name: ChosenBy
+    title: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class RowEntry:
     """What became of one pool row.
 
     Attributes:
         line: in `source`, as of `Sample.line`.
-        rank: 1 for the optimiser's first pick; None for what it did not choose.
+        rank: 1 for the first pick of the optimiser or of another method; None for what it did not choose.
         gain: what the row added when it was picked, in units of the metric; None where `rank` is.
         residual_gain: what it would still add to the selection (0 for chosen rows); None when not scored.
-        greedy_rank, greedy_gain: its place in the whole greedy order, of which any other budget is a prefix.
+        greedy_rank, greedy_gain: its place in the whole order, of which any other budget is a prefix.
         reason: one sentence.
         named: ids of the rows that the sentence names.
         tags, note: what the curator put on it.
@@ -245,6 +254,7 @@ class Manifest:
     error_bar: ErrorBarEntry | None = None
     quotas: QuotasEntry | None = None
     engine: EngineEntry | None = None
+    method: MethodUsed | None = None
 
     @property
     def written(self) -> tuple[RowEntry, ...]:

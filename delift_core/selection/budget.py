@@ -67,6 +67,7 @@ def cut(
     token_counts: np.ndarray | None = None,
     *,
     fixed: Fixed = NOTHING_FIXED,
+    in_order: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts a greedy order to a budget.
 
@@ -80,6 +81,7 @@ def cut(
         budget: what is allowed, the kept rows included.
         token_counts: (n,) whole numbers >= 1, tokens per sample; needed by a token budget, not read otherwise.
         fixed: rows decided by hand; the guarantees are then about the others.
+        in_order: the order is another method's: tokens are filled along it, and nothing is guaranteed.
 
     Returns:
         (chosen, gains): (k,) int64 positions in the order picked, and (k,) float64 gain of each when it was picked.
@@ -111,6 +113,9 @@ def cut(
             f"give at least {counts[allowed].min()} tokens."
         )
     first, others = allowed[:kept], allowed[kept:]
+    if in_order:
+        chosen = np.concatenate([first, fill(others, counts, room)])
+        return chosen, gains_along(kernel, chosen)
     fillings = (
         _fill_in_order(kernel, first, others, counts, room),
         _fill_per_token(kernel, first, others, counts, room),

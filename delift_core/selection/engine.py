@@ -12,7 +12,16 @@ from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
+from delift_core.selection.types import (
+    NOTHING_FIXED,
+    Budget,
+    ChosenBy,
+    Fixed,
+    GreedyOrder,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+)
 
 
 def select(
@@ -53,6 +62,7 @@ def select_from_kernel(
     fixed: Fixed = NOTHING_FIXED,
     quotas: Quotas | None = None,
     random: RandomCurves | None = None,
+    method: ChosenBy = "delift",
 ) -> Selection:
     """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
 
@@ -61,18 +71,19 @@ def select_from_kernel(
         budget: rows, percent or tokens.
         kernel: (r, n), from `objectives.represented_kernel`.
         greedy: from `greedy.greedy_order(kernel)`, or around fixed rows from `fixed.order_around(kernel, fixed)`, or
-            within quotas from `fixed.order_within`.
+            within quotas from `fixed.order_within`; of another method from `fixed.order_given`.
         token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
         seed: of the random baseline.
         fixed: rows decided by hand, which the budget includes.
         quotas: what `greedy` keeps to; the budget is then in rows or percent.
         random: of the same kernel, from which the baseline of a budget without tokens and quotas is read, instead of
             being drawn anew with `seed`.
+        method: what put the rows in order.
 
     Raises:
         SelectionError: the budget cannot be met.
     """
-    chosen, gains = cut(kernel, greedy, budget, token_counts, fixed=fixed)
+    chosen, gains = cut(kernel, greedy, budget, token_counts, fixed=fixed, in_order=method != "delift")
     by_tokens = budget.unit == "tokens"
     counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
     cover = covered(kernel, chosen)
@@ -94,4 +105,5 @@ def select_from_kernel(
         random=baseline,
         fixed=fixed,
         quotas=quotas,
+        method=method,
     )

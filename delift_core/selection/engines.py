@@ -13,6 +13,7 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.errors import SelectionError
 from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.greedy import greedy_order
@@ -75,6 +76,8 @@ def format_engine(choice: EngineChoice) -> str:
 
 def guarantee(selection: Selection) -> str:
     """What was promised of a selection before anything was chosen, in words; its certificate says more."""
+    if selection.method != "delift":
+        return f"no share of the best selection is promised of {method_title(selection.method)}; its certificate holds"
     choice, k = parse_engine(selection.engine), len(selection.chosen)
     best = "the best selection"
     if selection.fixed.kept or selection.fixed.dropped:

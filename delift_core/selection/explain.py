@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import best_chosen, covered, residual_gains
+from delift_core.selection.coverage import best_chosen, covered, ranks, residual_gains
 from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums, diagonal_below
 from delift_core.selection.quotas import Closings, closings
 from delift_core.selection.stand_ins import others_helped, stand_ins
-from delift_core.selection.types import Selection
+from delift_core.selection.types import ChosenBy, Selection
 
 _LISTED = 5
 
@@ -56,6 +56,7 @@ class ChosenReason:
             sample would have added anything. For a token budget its length is not considered; quotas are.
         by_hand: kept by a curator before the optimiser chose the others.
         for_minimum: the group that it was picked for, when all places left were owed to groups below their minimum.
+        method: what put the rows in order.
     """
 
     rank: int
@@ -67,6 +68,7 @@ class ChosenReason:
     runner_up: int | None
     by_hand: bool = False
     for_minimum: str | None = None
+    method: ChosenBy = "delift"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class DroppedReason:
             when no chosen sample gives any of it.
         by_hand: dropped by a curator before the optimiser chose the others.
         passed_over: the quota that kept it out from some pick on, if one did before the budget was used up.
+        method: what put the rows in order.
+        place: 1 for the first row of another method's order; None where DELIFT made it.
     """
 
     residual_gain: float
@@ -89,6 +93,8 @@ class DroppedReason:
     stand_in: int | None
     by_hand: bool = False
     passed_over: "PassedOver | None" = None
+    method: ChosenBy = "delift"
+    place: int | None = None
 
 
 class PassedOver(NamedTuple):
@@ -131,6 +137,7 @@ class Explainer:
             )
         self._selection = selection
         self._kernel = kernel
+        self._place = ranks(selection.greedy.order, n)  # 0 is first
         self._index_of = {position: index for index, position in enumerate(selection.chosen.tolist())}
         best, utility = best_chosen(kernel, selection.chosen)
         self._best, self._best_utility = selection.chosen[best[:n]], utility[:n]
@@ -191,6 +198,7 @@ class Explainer:
             runner_up=None if by_hand else runner_up,
             by_hand=by_hand,
             for_minimum=None if by_hand else self._for_minimum(index, position),
+            method=self._selection.method,
         )
 
     def _for_minimum(self, index: int, position: int) -> str | None:
@@ -219,6 +227,8 @@ class Explainer:
             stand_in=stand_in,
             by_hand=position in self._selection.fixed.dropped,
             passed_over=self._passed_over(position),
+            method=self._selection.method,
+            place=None if self._selection.method == "delift" else int(self._place[position]) + 1,
         )
 
     def _passed_over(self, position: int) -> PassedOver | None:

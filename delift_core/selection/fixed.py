@@ -5,18 +5,24 @@ what they cover: no second kernel is made, and guarantee and certificate speak o
 Quotas, where there are any, count the kept rows as well.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.baseline import RandomCurves
 from delift_core.selection.budget import rows_of_budget
+from delift_core.selection.coverage import gains_along
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.pickers import Engine
-from delift_core.selection.quotas import capacity, has_minima, places_within
+from delift_core.selection.quotas import admitted, capacity, everywhere, has_minima, places_within
 from delift_core.selection.replay import Replay, fixed_positions
-from delift_core.selection.types import Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
+from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
+
+if TYPE_CHECKING:
+    from delift_core.selection.loops import Places
 
 
 def select_around(
@@ -73,12 +79,7 @@ def order_within(
         raise SelectionError(
             f"The quotas are over {len(quotas.codes)} rows and the pool has {n}: group its rows again."
         )
-    phases = _phases(fixed, n)
-    rows = rows_within(budget, n, fixed)
-    places = places_within(quotas, rows, fixed)
-    if not has_minima(quotas):
-        places = places_within(quotas, capacity(quotas, fixed), fixed)
-    return greedy_order(kernel, engine=engine, phases=phases, places=places)
+    return greedy_order(kernel, engine=engine, phases=_phases(fixed, n), places=_places(budget, n, quotas, fixed))
 
 
 def rows_within(budget: Budget, n: int, fixed: Fixed) -> int:
@@ -90,6 +91,36 @@ def rows_within(budget: Budget, n: int, fixed: Fixed) -> int:
     if budget.unit == "tokens":
         raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
     return min(rows_of_budget(budget, n), n - len(fixed.dropped))
+
+
+def order_given(
+    kernel: Kernel, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
+) -> GreedyOrder:
+    """As `order_around`, or with quotas as `order_within`, where another method says which row comes before which.
+
+    Args:
+        kernel: (r, n), by which the gains are.
+        order: (n,) int64, all positions, the first to take first.
+        budget: read with quotas only.
+
+    Raises:
+        SelectionError: as `order_within`.
+    """
+    n = kernel.shape[1]
+    limits = [everywhere(n)] if quotas is None else [_places(budget, n, quotas, fixed), everywhere(n)]
+    parts = []
+    for phase in _phases(fixed, n):
+        left = order[np.isin(order, phase)]
+        for places in limits:
+            parts.append(admitted(left, places))
+            left = left[~np.isin(left, parts[-1])]
+    whole = np.concatenate(parts)
+    return GreedyOrder(whole, gains_along(kernel, whole))
+
+
+def _places(budget: Budget, n: int, quotas: Quotas, fixed: Fixed) -> "Places":
+    places = places_within(quotas, rows_within(budget, n, fixed), fixed)
+    return places if has_minima(quotas) else places_within(quotas, capacity(quotas, fixed), fixed)
 
 
 def order_around(kernel: Kernel, fixed: Fixed) -> GreedyOrder:

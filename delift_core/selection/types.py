@@ -5,8 +5,12 @@ from typing import Literal
 
 import numpy as np
 
+from delift_core.baselines.catalogue import Method
+
 Stage = Literal["instruction", "task", "continual"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
+ChosenBy = Literal["delift", "given", Method]
+"""What put the rows in order: the greedy optimiser, another method, or something that is not said ("given")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class GreedyOrder:
-    """The whole greedy order over a pool of n samples; every prefix is a selection.
+    """The whole greedy order over a pool of n samples, or the order of another method; every prefix is a selection.
 
     Attributes:
         order: (n,) int64, positions in the pool, first pick first.
@@ -50,7 +54,7 @@ class GreedyOrder:
 
     @property
     def useful(self) -> int:
-        """How many picks add anything; whatever comes after them only fills a budget."""
+        """How many picks add anything; in a greedy order, whatever comes after them only fills a budget."""
         return int(np.count_nonzero(self.gains > 0))
 
 
@@ -131,7 +135,9 @@ class Selection:
         fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
             random baseline are about the others.
         quotas: what was to be taken of each group, None if nothing was; certificate and random baseline keep to it.
-        engine: what chose, in the form of `engines.parse_engine`.
+        engine: what made the greedy order, in the form of `engines.parse_engine`.
+        method: what put the rows in order; objective, gains and certificate are of the configured objective whatever
+            it was.
     """
 
     config: ObjectiveConfig
@@ -145,3 +151,4 @@ class Selection:
     fixed: Fixed = NOTHING_FIXED
     quotas: Quotas | None = None
     engine: str = "auto"
+    method: ChosenBy = "delift"

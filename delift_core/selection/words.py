@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.selection.explain import ChosenReason, DroppedReason, Help, MissedHelp, PassedOver, Reason
 
 _NAMED = 2
@@ -20,13 +21,14 @@ def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
 
 
 def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
-    head = "Kept by hand before the others were chosen" if reason.by_hand else f"Picked {_ordinal(reason.rank)}"
+    head = "Kept by hand before the others were chosen" if reason.by_hand else _picked(reason)
     if reason.for_minimum is not None:
         head += f", for the minimum of “{reason.for_minimum}”"
     if reason.gain <= 0 and reason.by_hand:
         return f"{head}: it adds nothing that the other kept samples do not already cover."
     if reason.gain <= 0:
-        return f"{head}, to fill the budget: it adds nothing that the samples picked before it do not already cover."
+        head += ", to fill the budget" if reason.method == "delift" else ""
+        return f"{head}: it adds nothing that the samples picked before it do not already cover."
     parts = [f"{head}: it added {reason.gain:.3g} to the coverage{_shares(reason)}"]
     if reason.helps:
         count = "1 sample" if reason.covers == 1 else f"{reason.covers} samples"
@@ -35,8 +37,17 @@ def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str
     else:
         parts.append("what it helps in the pool is helped as much or more by other chosen samples")
     if reason.runner_up is not None:
-        parts.append(f"in its place, {name_of(reason.runner_up)} would have come next")
+        other = name_of(reason.runner_up)
+        ours = f"in its place, {other} would have come next"
+        parts.append(ours if reason.method == "delift" else f"apart from it, {other} would have added most")
     return "; ".join(parts) + "."
+
+
+def _picked(reason: ChosenReason) -> str:
+    if reason.method == "delift":
+        return f"Picked {_ordinal(reason.rank)}"
+    by = "as given" if reason.method == "given" else f"by {method_title(reason.method)}"
+    return f"Taken {_ordinal(reason.rank)}, {by}"
 
 
 def _shares(reason: ChosenReason) -> str:
@@ -52,6 +63,10 @@ def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> s
     target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
     added = f"{reason.residual_gain:.3g} more coverage{target}" if reason.residual_gain > 0 else "no coverage"
     head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
+    if reason.method == "given":
+        head += ", not among the rows that were given"
+    elif reason.place is not None:
+        head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
     parts = [f"{head}: on top of the chosen samples it would add {added}"]
     if reason.passed_over is not None:
         parts.append(_passed_over_in_words(reason.passed_over))

@@ -11,7 +11,7 @@ from typing import Literal
 from delift_core.models import DeviceName, DtypeName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Choice, ColumnMapping, FormatName, Sample, Turns
-from delift_core.selection.types import Budget, Certificate, ObjectiveConfig, Selection
+from delift_core.selection.types import Budget, Certificate, ChosenBy, ObjectiveConfig, Selection
 from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
@@ -121,6 +121,7 @@ class SelectionSummary:
     n_pool: int
     seed: int
     created_at: datetime
+    method: ChosenBy = "delift"
 
 
 @dataclass(frozen=True, slots=True)

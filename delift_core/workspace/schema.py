@@ -244,6 +244,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     ),
     Migration(9, "signals", (_SIGNALS,)),
     Migration(10, "engines", ("ALTER TABLE selections ADD COLUMN engine VARCHAR DEFAULT 'auto'",)),
+    Migration(11, "methods", ("ALTER TABLE selections ADD COLUMN method VARCHAR DEFAULT 'delift'",)),
 )
 
 _LOG = """

@@ -32,7 +32,7 @@ from delift_core.workspace.records import SelectionRecord, SelectionSummary
 
 _SUMMARY = (
     "id, run_id, name, metric, seed, created_at, stage, eta, nu, self_coverage, budget_unit, budget_amount, "
-    "objective_value, upper_bound, n_chosen, n_pool"
+    "objective_value, upper_bound, n_chosen, n_pool, method"
 )
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
 _QUOTAS = "quotas, quota_codes"
@@ -135,6 +135,7 @@ def _small_values(selection: Selection) -> list[object]:
         float(certificate.upper_bound),
         len(selection.chosen),
         len(selection.residual_gains),
+        selection.method,
     ]
 
 
@@ -175,8 +176,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
     )
     if row is None:
         raise missing("selection", selection_id)
-    summary = _summary(row[:16])
-    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[16:24]
+    summary = _summary(row[:17])
+    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[17:25]
     return SelectionRecord(
         id=summary.id,
         run_id=summary.run_id,
@@ -192,8 +193,9 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
             fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
-            quotas=_quotas(*row[24:26]),
-            engine=str(row[26]),
+            quotas=_quotas(*row[25:27]),
+            engine=str(row[27]),
+            method=summary.method,
         ),
         seed=summary.seed,
         created_at=summary.created_at,
@@ -202,7 +204,7 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
 
 def _summary(row: Row) -> SelectionSummary:
     (selection_id, run_id, name, metric, seed, created_at, *rest) = row
-    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool = rest
+    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool, method = rest
     return SelectionSummary(
         id=selection_id,
         run_id=run_id,
@@ -215,6 +217,7 @@ def _summary(row: Row) -> SelectionSummary:
         n_pool=n_pool,
         seed=seed,
         created_at=with_zone(created_at),
+        method=method,
     )
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.workspace import Workspace
 
 
@@ -13,6 +14,7 @@ def selections_table(workspace: Workspace) -> None:
             "Name": summary.name,
             "Run": summary.run_id,
             "Stage": summary.config.stage,
+            "Method": method_title(summary.method),
             "Metric": summary.metric,
             "Rows": summary.n_chosen,
             "Kept at": summary.created_at,

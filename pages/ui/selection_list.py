@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from delift_core.baselines.catalogue import method_title
+from delift_core.selection.types import ChosenBy
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain
 from pages.ui.navigation import page_path
@@ -17,7 +19,7 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
             key = f"selection_name_{selection.id}"
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.text_input(
-                    f"{selection.id} · {selection.config.stage}, {selection.n_chosen:,} rows",
+                    f"{selection.id} · {selection.config.stage}, {selection.n_chosen:,} rows{_by(selection.method)}",
                     selection.name,
                     key=key,
                     on_change=_rename,
@@ -34,6 +36,10 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
                     )
         if len(kept) > 1:
             st.page_link(page_path("compare"), label="Compare two of them", icon=":material/compare:")
+
+
+def _by(method: ChosenBy) -> str:
+    return "" if method == "delift" else f", {method_title(method)}"
 
 
 def _rename(workspace: Workspace, selection_id: str, key: str) -> None:

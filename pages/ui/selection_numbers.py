@@ -71,7 +71,7 @@ def curve(problem: SelectionProblem, selection: Selection) -> None:
     gains, k, random = selection.greedy.gains, len(selection.chosen), selection.random
     unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
     free = selection.quotas is None
-    bend = knee(gains) if free else 0
+    bend = knee(gains) if free and selection.method == "delift" else 0
     chart(
         gain_curve(gains, k, random, curves=problem.random if free else None, bend=bend, unit=unit),
         key="gain_curve",
@@ -114,8 +114,7 @@ def warnings(problem: SelectionProblem, selection: Selection) -> None:
     useful = int(np.count_nonzero(selection.chosen_gains > 0))
     if useful < len(selection.chosen):
         filling = len(selection.chosen) - useful
-        st.warning(
-            f"{filling:,} of the chosen rows add nothing: they fill the budget. A smaller budget, or some "
-            "self-coverage under Metric, would be more honest.",
-            icon=":material/hourglass_bottom:",
-        )
+        words = "they fill the budget. A smaller budget, or some self-coverage under Metric, would be more honest."
+        if selection.method != "delift":
+            words = "what they help is helped as much by rows taken before them."
+        st.warning(f"{filling:,} of the chosen rows add nothing: {words}", icon=":material/hourglass_bottom:")

@@ -8,7 +8,11 @@ import numpy as np
 import streamlit as st
 
 from delift_core.access import Actor
+from delift_core.baselines import METHODS
+from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.curation import CuratedSelection, open_selection
+from delift_core.errors import SelectionError
+from delift_core.evaluation.method_orders import kept_order
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.utilities import Utilities
 from delift_core.problem import SelectionProblem, pose_for
@@ -19,6 +23,7 @@ from delift_core.selection.quotas import has_minima, places_within
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
+    ChosenBy,
     GreedyOrder,
     ObjectiveConfig,
     Quotas,
@@ -126,20 +131,72 @@ def _problem(
     return pose_for(run, metric, ObjectiveConfig(stage, eta, nu, self_coverage), utilities)
 
 
-def select(problem: SelectionProblem, budget: Budget, quotas: Quotas | None) -> Selection:
+def select(
+    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, method: ChosenBy = "delift", seed: int = 0
+) -> Selection:
     """The selection for a budget, from orders and random subsets that are kept.
 
+    Args:
+        seed: of a method that draws.
+
     Raises:
-        SelectionError: the budget or the quotas cannot be met.
+        SelectionError: the budget or the quotas cannot be met, or the method takes no pool of this size.
+        NotMeasured: the method asks the model, and has not done so.
     """
+    if method != "delift":
+        return _select_by(problem, budget, quotas, method, seed)
     if quotas is None:
         return problem.select(budget, random=problem.random)
     record, n = problem.run.record, len(problem.run.pool)
-    rows = rows_within(budget, n, NOTHING_FIXED)
-    places_within(quotas, rows)  # an order that is kept may be of another budget
-    groups = (quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None)
-    key = (record.id, str(record.finished_at), problem.metric, problem.config, groups)
+    key = (record.id, str(record.finished_at), problem.metric, problem.config, _groups(quotas, budget, n))
     return problem.select(budget, quotas=quotas, greedy=_order(key, problem, budget, quotas))
+
+
+def _groups(quotas: Quotas, budget: Budget, n: int) -> tuple[object, ...]:
+    """What an order within quotas depends on; it is checked here, since an order that is kept may be of another budget.
+
+    Raises:
+        SelectionError: the quotas cannot be met.
+    """
+    rows = rows_within(budget, n, NOTHING_FIXED)
+    places_within(quotas, rows)
+    return quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None
+
+
+class NotMeasured(SelectionError):
+    """A method asks the model about every row, and nobody has asked yet."""
+
+
+def _select_by(
+    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, method: ChosenBy, seed: int
+) -> Selection:
+    record, n = problem.run.record, len(problem.run.pool)
+    run = (record.id, str(record.finished_at), problem.metric, problem.config, method, seed)
+    order = _method_order(run, problem, method, seed)
+    groups = None if quotas is None else _groups(quotas, budget, n)
+    greedy = _given_order((run, groups), problem, order, budget, quotas)
+    random = problem.random if seed == 0 and quotas is None else None
+    return problem.select(budget, quotas=quotas, greedy=greedy, random=random, seed=seed, method=method)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Putting the rows in order…")
+def _method_order(key: tuple[object, ...], _problem: SelectionProblem, method: ChosenBy, seed: int) -> np.ndarray:
+    known = next((name for name in METHODS if name == method), None)
+    if known is None:
+        raise SelectionError(f"There is no method {method!r} to choose by: take one of the list.")
+    if known not in MODEL_METHODS:
+        return _problem.order_of(known, seed=seed)
+    order = kept_order(workspace(), _problem, known, seed=seed)
+    if order is None:
+        raise NotMeasured(f"{METHODS[known].title} asks the model about every row: evaluate with it first.")
+    return order
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _given_order(
+    key: tuple[object, ...], _problem: SelectionProblem, _order: np.ndarray, _budget: Budget, _quotas: Quotas | None
+) -> GreedyOrder:
+    return _problem.order_given(_order, _budget, quotas=_quotas)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Choosing within the quotas…")

@@ -130,9 +130,9 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
 def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:
     curated = open_selection(eight.workspace, eight.selection_id)
     selection = curated.record.selection
-    gains = selection.greedy.gains.copy()
+    gains = selection.chosen_gains.copy()
     gains[2:] = 0
-    saturated = replace(selection, greedy=replace(selection.greedy, gains=gains))
+    saturated = replace(selection, chosen_gains=gains)
     (check,) = [
         check
         for check in checks(replace(curated, record=replace(curated.record, selection=saturated)), "same")

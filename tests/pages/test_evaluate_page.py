@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation import open_selection
 from delift_core.evaluation.job import EvaluationFolder, carry_out
-from delift_core.evaluation.of_selection import select_rows
+from delift_core.evaluation.of_selection import select_arm
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
 
@@ -68,6 +68,8 @@ def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: 
         kept = open_selection(workspace, names["k-center"])
         assert len(kept.subset.positions) == 4
         assert kept.record.selection.certificate.ratio <= 1
+        assert kept.record.selection.method == "k-center"
+        assert kept.record.selection.greedy.order.tolist() == kept.problem.order_of("k-center").tolist()
 
 
 def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +87,8 @@ def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch
 def test_rows_chosen_elsewhere_make_a_selection_with_the_greedy_rest(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
         problem = open_selection(workspace, "s1").problem
-        chosen = select_rows(problem, [3, 0])
-    assert chosen.chosen.tolist() == [3, 0]
+        chosen = select_arm(workspace, problem, "random", [3, 0])
+    assert chosen.chosen.tolist() == [3, 0] and chosen.method == "given"
     assert sorted(chosen.greedy.order.tolist()) == list(range(len(problem.run.pool)))
     assert chosen.chosen_gains.sum() == pytest.approx(chosen.certificate.value)
 

@@ -10,6 +10,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from delift_core import problem as posed
+from delift_core.evaluation.method_orders import kept_order, measured_order
+from delift_core.problem import pose
 from delift_core.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -126,3 +128,53 @@ def test_a_weight_stands_beside_the_stage_that_it_belongs_to_and_says_what_it_tr
     assert "With ν = 2 there are" in captions(app)
     app.segmented_control(key="stage").set_value("task").run()
     assert app.slider(key="eta").value == 5.0
+
+
+def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5")
+    assert app.selectbox(key="method").value == "delift" and "Chosen by" not in captions(app)
+    ours = metrics(app)
+    app.selectbox(key="method").set_value("rds").run()
+    assert not app.exception and not app.error and metrics(app)["Random"] == ours["Random"]
+    assert "RDS+: Rows nearest to the target rows (else to all rows) in turn. (Ivison" in captions(app)
+    app.slider(key="budget_rows").set_value(6).run()
+    assert metrics(app)["Chosen"] == "6" and "Knee" not in captions(app)
+    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    assert not app.exception and "Chosen by RDS+ (Ivison" in captions(app)  # on Curate
+    app.switch_page("pages/compare.py").run()
+    assert not app.exception and set(app.table[0].value.loc["Method"]) == {"DELIFT", "RDS+"}
+    app.switch_page("pages/home.py").run()
+    assert "RDS+" in list(app.dataframe[0].value["Method"])
+    app.switch_page("pages/export.py").run()
+    assert "Chosen by RDS+ (Ivison" in captions(app)
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        kept = workspace.selections.load("s2")
+        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        assert kept.selection.method == "rds" and kept.name == "instruction 6 rows by RDS+"
+        assert kept.selection.chosen.tolist() == problem.order_of("rds")[:6].tolist()
+
+
+def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_workspace: Path) -> None:
+    app = open_select(method="Random")
+    first = list(app.dataframe[-1].value["Line"])
+    app.number_input(key="method_seed").set_value(3).run()
+    assert not app.exception and list(app.dataframe[-1].value["Line"]) != first
+    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    app.switch_page("pages/select.py").run()
+    app.selectbox(key="method").set_value("ifd").run()
+    assert not app.exception and not app.error and not app.metric
+    assert "asks the model about every row" in app.info[0].value
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        kept = workspace.selections.load("s2")
+        assert kept.seed == 3
+        order = np.random.default_rng(3).permutation(kept.selection.greedy.order.size)
+        assert kept.selection.greedy.order.tolist() == order.tolist()
+        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        measured = measured_order(workspace, problem, "ifd")
+    app = open_select(method="IFD", budget_unit="rows", budget_rows="4")
+    assert metrics(app)["Chosen"] == "4" and not app.info
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        assert kept_order(workspace, problem, "ifd").tolist() == measured.tolist()

@@ -133,6 +133,7 @@ def test_every_kind_of_selection_says_what_it_promises() -> None:
     assert "2 picks in each part" in guarantee(replace(plain, engine="partitioned:4"))
     assert "63.2%" in guarantee(replace(plain, engine="partitioned:1"))
     assert "31.6%" in guarantee(replace(plain, budget=Budget("tokens", 9)))
+    assert "no share of the best selection is promised of RDS+" in guarantee(replace(plain, method="rds"))
     assert "nothing" in guarantee(replace(plain, budget=Budget("tokens", 9), engine="stochastic:0.1"))
     assert "adds to the kept" in guarantee(replace(plain, fixed=Fixed((1,))))
     quotas = Quotas("topic", (Quota("a", 1),), everywhere(12).codes)

@@ -12,10 +12,10 @@ from delift_core.errors import SelectionError
 from delift_core.selection.baseline import random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.fixed import select_around
+from delift_core.selection.fixed import order_given, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.replay import replay_of
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
+from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas
 
 CONFIG = ObjectiveConfig("instruction")
 
@@ -131,3 +131,52 @@ def test_a_larger_budget_than_is_free_takes_all_that_is_free() -> None:
 def test_contradictions_are_refused_with_a_reason(fixed: Fixed, rows: int, message: str) -> None:
     with pytest.raises(SelectionError, match=message):
         select_around(CONFIG, Budget("rows", rows), kernel_of(0, 4), fixed)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.integers(0, 99))
+def test_an_order_from_elsewhere_is_kept_to_around_fixed_rows(
+    problem: tuple[np.ndarray, Fixed, int], seed: int
+) -> None:
+    kernel, fixed, rows = problem
+    wanted = np.random.default_rng(seed).permutation(len(kernel))
+    given_order = order_given(kernel, wanted, Budget("rows", rows), fixed=fixed)
+    by_kind = [fixed.kept, [j for j in wanted if j not in (*fixed.kept, *fixed.dropped)], fixed.dropped]
+    expected = [j for kind in by_kind for j in wanted.tolist() if j in kind]
+    assert given_order.order.tolist() == expected
+    assert np.cumsum(given_order.gains) == pytest.approx(
+        [value(kernel, given_order.order[: k + 1]) for k in range(len(kernel))]
+    )
+    made = select_from_kernel(CONFIG, Budget("rows", rows), kernel, given_order, fixed=fixed, method="rds")
+    assert (made.chosen.tolist(), made.method) == (expected[:rows], "rds")
+    tokens = np.arange(1, len(kernel) + 1)
+    room = int(tokens[list(fixed.kept)].sum()) + 4
+    filled = select_from_kernel(
+        CONFIG, Budget("tokens", room), kernel, given_order, fixed=fixed, method="rds", token_counts=tokens
+    ).chosen
+    left, along = room, []
+    for j in expected[: len(kernel) - len(fixed.dropped)]:
+        if tokens[j] <= left:
+            along.append(j)
+            left -= tokens[j]
+    assert filled.tolist() == along
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems(), st.integers(0, 2), st.integers(0, 2))
+def test_quotas_hold_an_order_from_elsewhere_as_they_hold_the_greedy_one(
+    problem: tuple[np.ndarray, Fixed, int], least: int, more: int
+) -> None:
+    kernel, _, rows = problem
+    codes = np.arange(len(kernel)) % 2
+    quotas = Quotas("parity", (Quota("even", min(least, rows, int((codes == 0).sum()))), Quota("odd", 0, more)), codes)
+    budget = Budget("rows", min(rows, int((codes == 0).sum())))
+    wanted = np.arange(len(kernel))[::-1]
+    made = order_given(kernel, wanted, budget, quotas=quotas).order
+    greedy = order_within(kernel, budget, quotas, Fixed()).order
+    k = int(budget.amount)
+    for order in (made, greedy):
+        assert sorted(order.tolist()) == list(range(len(kernel)))
+        assert (codes[order[:k]] == 1).sum() <= more and (codes[order[:k]] == 0).sum() >= quotas.groups[0].least
+    inside = [j for j in made.tolist()[:k] if codes[j] == 1]
+    assert inside == sorted(inside, reverse=True)  # what has a place comes in the order that was given

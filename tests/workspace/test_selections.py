@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from delift_core.samples import Dataset
 from delift_core.selection.types import (
     Budget,
     Certificate,
+    ChosenBy,
     GreedyOrder,
     ObjectiveConfig,
     Quota,
@@ -60,6 +61,7 @@ SELECTIONS = st.integers(0, 6).flatmap(
         random=st.builds(RandomBaseline, st.lists(FLOATS, max_size=4).map(tuple)),
         quotas=QUOTAS,
         engine=st.sampled_from(["auto", "stochastic:0.1", "partitioned:4"]),
+        method=st.sampled_from(get_args(ChosenBy)),
     )
 )
 
@@ -80,6 +82,7 @@ def bits(selection: Selection) -> tuple[Any, ...]:
         selection.budget,
         selection.certificate,
         selection.engine,
+        selection.method,
         *((array.dtype, array.shape, array.tobytes()) for array in arrays),
     )
 
@@ -106,6 +109,7 @@ def test_any_selection_comes_back_bit_for_bit(lasting: Workspace, run_id: str, s
         selection.budget,
         selection.certificate,
     )
+    assert summary.method == selection.method
     assert (summary.n_chosen, summary.n_pool) == (len(selection.chosen), len(selection.residual_gains))
     assert (summary.seed, summary.created_at) == (seed, loaded.created_at)
 

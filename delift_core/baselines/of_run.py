@@ -1,0 +1,50 @@
+"""Orders of a scored run's pool by the methods that its stored numbers suffice for: nothing is asked of a model."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from delift_core.baselines.catalogue import METHODS, MethodConfig
+from delift_core.baselines.facts import PoolFacts
+from delift_core.baselines.ordering import order_from_facts
+from delift_core.errors import SelectionError
+from delift_core.jobs.runs import ScoredRun
+from delift_core.selection.kernels import Kernel
+from delift_core.utility.metrics import LOG_PROBABILITY
+
+PAIRWISE_ROWS = 20_000
+_PAIRWISE = ("k-center", "embedding-fl", "rds")
+_BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
+
+
+def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, with_target: bool) -> np.ndarray:
+    """The whole order of a run's pool by a method that asks no model.
+
+    Args:
+        utilities: (n, n) of the pool, row i is helped and column j helps; read by "column-mean".
+        with_target: the target rows are what the selection is for (read by "rds").
+
+    Returns:
+        (n,) int64 positions in the pool, the first to take first; the same run and config give the same.
+
+    Raises:
+        SelectionError: the method asks the model itself, or compares all rows with each other and there are more than
+            `PAIRWISE_ROWS`.
+        ScoringError: the run's numbers are damaged.
+    """
+    target = run.target if with_target else ()
+    n, title = len(run.pool), METHODS[config.method].title
+    if config.method in _PAIRWISE and n > PAIRWISE_ROWS and not (config.method == "rds" and target):
+        raise SelectionError(
+            f"{title} compares each of {n:,} rows with each other one and takes at most {PAIRWISE_ROWS:,}: "
+            "choose another method, or from fewer rows"
+        )
+    return order_from_facts(config, replace(_facts(config, run, bool(target)), utilities=utilities))
+
+
+def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts:
+    """What a method reads; embeddings (most of what is on disk) only where it reads them."""
+    alone = run.alone() if config.method in _BY_EMBEDDING else run.measures()
+    n = len(run.pool)
+    target = run.embeddings()[n : n + len(run.target)] if with_target and config.method == "rds" else None
+    return PoolFacts(alone.tokens, -alone.statistics[:, LOG_PROBABILITY].astype(np.float64), alone.embeddings, target)

@@ -1,0 +1,141 @@
+"""Orders by the methods that ask the model itself (IFD, SelectIT, LESS): measured once for a run's rows, kept beside
+what evaluations have measured, and found again by evaluations, pages and commands alike.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from delift_core.baselines.catalogue import METHODS, LessSettings, Method, MethodConfig
+from delift_core.errors import ScoringError
+from delift_core.evaluation.keeping import FolderKeeper
+from delift_core.evaluation.request import EvaluationStopped, FineTuning
+from delift_core.jobs.queue import Ticket, turn
+from delift_core.problem import SelectionProblem
+from delift_core.samples import Sample
+from delift_core.utility.store import read_context
+from delift_core.workspace import Workspace
+
+_DEVICES = ("cpu", "cuda", "mps")
+_SECONDS = 10.0
+
+
+def order_facts(
+    config: MethodConfig, model: Sequence[str], pool: Sequence[Sample], target: Sequence[Sample]
+) -> dict[str, object]:
+    """What an order is kept under.
+
+    Args:
+        model: revision, template and device type.
+        pool: the rows that are put in order, all of which fit the model.
+    """
+    rows, towards = ([sample.content_hash for sample in part] for part in (pool, target))
+    return {"order": asdict(config), "model": list(model), "rows": rows, "target": towards}
+
+
+def keeper_of(workspace: Workspace) -> FolderKeeper:
+    """Where a workspace keeps what its evaluations have measured."""
+    return FolderKeeper(workspace.evaluations_folder / "runs")
+
+
+def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, *, seed: int = 0) -> np.ndarray | None:
+    """(n,) int64, the order of the run's pool that was measured before; None where none was. No model is loaded."""
+    run, config = problem.run, MethodConfig(method, seed=seed, less=LessSettings())
+    context = read_context(run.store.folder)
+    if context is None:
+        return None
+    for device in _DEVICES:
+        model = (context.revision, context.template, device)
+        known = keeper_of(workspace).load(order_facts(config, model, run.pool, _target(problem)))
+        if known is not None and len(known["order"]) == len(run.pool):
+            return known["order"]
+    return None
+
+
+def measured_order(
+    workspace: Workspace,
+    problem: SelectionProblem,
+    method: Method,
+    *,
+    seed: int = 0,
+    publish: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> np.ndarray:
+    """As `kept_order`, measured here and kept if there is none.
+
+    Args:
+        publish: called with a line of text every few seconds.
+        stop: asked before every pass.
+
+    Raises:
+        EvaluationStopped: `stop` answered True.
+        ScoringError: the method cannot be had with this model, or the model is another one by now.
+        DeliftError: the model cannot be loaded.
+    """
+    known = kept_order(workspace, problem, method, seed=seed)
+    if known is not None:
+        return known
+    spec = problem.run.record.spec
+    ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
+    with turn(ticket, spec.device, waiting=publish, stop=stop) as mine:
+        if not mine:
+            raise EvaluationStopped("stopped while waiting for its turn; nothing was begun")
+        return _measure(workspace, problem, MethodConfig(method, seed=seed), publish, stop)
+
+
+def _measure(
+    workspace: Workspace,
+    problem: SelectionProblem,
+    config: MethodConfig,
+    publish: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> np.ndarray:
+    from delift_core.baselines.measure import MethodStopped
+    from delift_core.baselines.ordering import MethodBench
+    from delift_core.jobs.scoring import encode_samples
+    from delift_core.models import load_model
+    from delift_core.prompts import make_template
+    from delift_core.utility.scorer import Scorer
+
+    run, target = problem.run, _target(problem)
+    spec, title = run.record.spec, METHODS[config.method].title
+    publish(f"{title}: loading {spec.model}")
+    loaded = load_model(spec.model, device=spec.device, dtype="float32")
+    if loaded.identity.revision != run.record.model_revision:
+        raise ScoringError(f"{spec.model} is another model than the one that scored run {run.record.id}; score again")
+    template = make_template(loaded.tokenizer, spec.template)
+    conversations = {sample.content_hash: sample.messages for sample in (*run.pool, *target)}
+    encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
+    if refused:
+        raise ScoringError(f"{title}: {len(refused):,} rows of run {run.record.id} do not fit the model; score again")
+    pool, towards = ([encoded[sample.content_hash] for sample in part] for part in (run.pool, target))
+    scorer = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens)
+    bench = MethodBench(scorer, template, run.pool, pool, towards, stop=_telling(title, len(pool), publish, stop))
+    try:
+        order = bench.order(config)
+    except MethodStopped as error:
+        raise EvaluationStopped(str(error)) from error
+    model = (loaded.identity.revision, template.name, loaded.device.type)
+    keeper_of(workspace).save(order_facts(config, model, run.pool, target), {"order": order})
+    return order
+
+
+def _telling(title: str, rows: int, publish: Callable[[str], None], stop: Callable[[], bool]) -> Callable[[], bool]:
+    """`stop`, which is asked before every pass, saying now and then how many passes there were."""
+    began, passes, told = time.monotonic(), 0, 0.0
+
+    def asked() -> bool:
+        nonlocal passes, told
+        passes, now = passes + 1, time.monotonic() - began
+        if now - told >= _SECONDS:
+            told = now
+            publish(f"{title}: {passes:,} passes over {rows:,} rows so far, {now:,.0f} s")
+        return stop()
+
+    return asked
+
+
+def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
+    return problem.run.target if problem.config.stage == "task" else ()
