@@ -20,7 +20,8 @@ from delift_core.jobs.scoring import encode_samples
 from delift_core.models import BUNDLED, load_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 
 def compile_parts(model: Any) -> None:

@@ -12,7 +12,8 @@ import psutil
 import torch
 
 from delift_core.prompts import EncodedSample, Template
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 _SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 _REPEATS = 5

@@ -32,7 +32,8 @@ from delift_core.jobs.runs import run_here
 from delift_core.models import LoadedModel, load_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 from delift_core.workspace import RunSpec, Workspace
 
 CLEAN: dict[str, tuple[tuple[str, str], ...]] = {

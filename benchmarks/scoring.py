@@ -42,11 +42,12 @@ from delift_core.mixed_precision import mix_precision
 from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file
+from delift_core.utility.batches import Suffix
 from delift_core.utility.blocks import Block, Material
 from delift_core.utility.devices import DevicesBackend, backend_on
 from delift_core.utility.metrics import utility
 from delift_core.utility.run import Backend, LocalBackend
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.scorer import Scorer
 
 BATCH = 32
 _TOKENS_TOGETHER = 512  # a batch for cores that split each product: larger ones serve them better
@@ -127,13 +128,13 @@ def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[En
     return statistics
 
 
-def ours(backend: Backend, template: Template, encoded: Sequence[EncodedSample]) -> np.ndarray:
-    """The same numbers by our scorer, as a run has them scored."""
+def ours(backend: Backend, template: Template, encoded: Sequence[EncodedSample], tokens: int) -> np.ndarray:
+    """The same numbers by our scorer, as a run of so many tokens has them scored."""
     names = [str(place) for place in range(len(encoded))]
     size = backend.rows_per_block
     chunks = tuple(tuple(names[start : start + size]) for start in range(0, len(names), size))
     samples = dict(zip(names, encoded, strict=True))
-    material = Material(template.head, template.head_alone, samples, (chunks,))
+    material = Material(template.head, template.head_alone, samples, (chunks,), tokens)
     blocks = [Block(name, 0, part) for name in names for part in range(len(chunks))]
     statistics = np.empty((len(names), len(names), 2))
     for step in backend.work(material, blocks):
@@ -237,7 +238,7 @@ def our_side(
         work.tokens,
         operations(loaded.model, work),
         devices,
-        partial(ours, backend, template, encoded),
+        partial(ours, backend, template, encoded, work.tokens),
         partial(utilities, scorer, template, encoded),
         loaded.device,
     )

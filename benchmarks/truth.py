@@ -95,7 +95,7 @@ def _as_known(chosen: list[Sample], alone: Alone) -> Known:
 
 
 def _last(scorer: BlockScorer, block: Block) -> np.ndarray | Alone:
-    *_, last = scorer.steps(block)
+    *_, last = scorer.work([block])
     assert last.finished is not None
     return last.finished.numbers
 

@@ -15,7 +15,8 @@ from delift_core.jobs.scoring import encode_samples, scoring_context
 from delift_core.models import load_model
 from delift_core.prompts import EncodedSample, make_template
 from delift_core.samples import Sample
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a part of a character
 

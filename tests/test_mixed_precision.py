@@ -8,7 +8,8 @@ from torch import nn
 
 from delift_core.mixed_precision import GatedProducts, RoundedProduct, mix_precision, unrounded_output
 from delift_core.models import Precision, load_model
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 from tests.tiny_models import FAMILIES, random_model, save_model
 
 _HALF_STEP = 2.0**-8  # of relative spacing in bfloat16, with room for the sum

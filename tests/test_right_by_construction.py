@@ -21,8 +21,9 @@ from delift_core.selection.coverage import value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig
+from delift_core.utility.batches import Suffix
 from delift_core.utility.metrics import utility
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.scorer import Scorer
 from tests.tiny_models import loaded
 
 ROWS = (("What is 2 + 2?", "4"), ("A colour?", "Blue, say."), ("Spell cat", "c-a-t"), ("Say hi", "Hello there!"))

@@ -13,8 +13,9 @@ from delift_core.baselines.facts import PoolFacts
 from delift_core.errors import ScoringError
 from delift_core.prompts import EncodedSample, Tokens
 from delift_core.samples import Message, Sample
+from delift_core.utility.batches import Suffix
 from delift_core.utility.metrics import LOG_PROBABILITY
-from delift_core.utility.scorer import EMPTY_PREFIX, Suffix
+from delift_core.utility.scorer import EMPTY_PREFIX
 
 if TYPE_CHECKING:
     from delift_core.prompts import Template

@@ -19,7 +19,8 @@ from delift_core.evaluation.report import SCORES
 from delift_core.evaluation.request import EvaluationStopped
 from delift_core.models import LoadedModel
 from delift_core.prompts import Tokens
-from delift_core.utility.scorer import EMPTY_PREFIX, Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import EMPTY_PREFIX, Scorer
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")

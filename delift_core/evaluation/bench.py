@@ -21,7 +21,7 @@ from delift_core.jobs.scoring import encode_samples
 from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
-from delift_core.utility.scorer import Suffix
+from delift_core.utility.batches import Suffix
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -21,12 +21,13 @@ from delift_core.evaluation.request import EvaluationStopped, FineTuning
 from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Tokens
 from delift_core.selection.memory import available_bytes
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-    from delift_core.utility.scorer import Batch
+    from delift_core.utility.batches import Batch
 
 CLIP_NORM = 1.0
 _BYTES_A_WEIGHT = 16  # beside the weight itself: its gradient, AdamW's two moments, and the copy to put back

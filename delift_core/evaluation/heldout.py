@@ -8,7 +8,8 @@ import torch
 
 from delift_core.evaluation.request import EvaluationStopped
 from delift_core.prompts import EncodedSample, Tokens
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 LOSS, CORRECT = 0, 1  # first axis of what a run leaves behind
 

@@ -7,7 +7,8 @@ import numpy as np
 from delift_core.baselines.orders import unit
 from delift_core.evaluation.request import EvaluationStopped
 from delift_core.prompts import EncodedSample, Template, Tokens
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.batches import Suffix
+from delift_core.utility.scorer import Scorer
 
 
 def query_embeddings(

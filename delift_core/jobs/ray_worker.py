@@ -51,4 +51,4 @@ class RayWorker:
     def score(self, block: Block) -> Iterator[Step]:
         """Scores a block; a step after every batch."""
         assert self._scorer is not None, "load comes first"
-        yield from self._scorer.steps(block)
+        yield from self._scorer.work([block])

@@ -20,25 +20,34 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-_NAME = "delift_folded"
+from delift_core.utility.lower_right import lower_right_attention, lower_right_mask
+
+_FOLDED, _LOWER_RIGHT = "delift_folded", "delift_lower_right"
 _BLOCK_ROWS = 192  # from here on torch's kernel takes 64 rows at a time instead of 32
 _FEWEST_TOKENS = 32  # of a block: smaller ones cost more calls than they save
 
 
-def fold_heads(model: Any) -> bool:
-    """Has a model on a CPU use this attention, where its family allows that; its answers stay the same.
+def suit_attention(model: Any) -> bool:
+    """Has a model on a CPU use this attention, and on a GPU that of `lower_right`, where its family allows that; its
+    answers stay the same.
 
     The one place that decides who is served: models that take torch's attention function through the attention
     interface of transformers. Others keep their own, such as Gemma 2, whose scores are capped.
 
     Returns:
-        Whether the model uses it now.
+        Whether the model uses either now.
     """
-    if model.config._attn_implementation == "sdpa" and model.device.type == "cpu" and model._supports_attention_backend:
-        cast(Any, AttentionInterface).register(_NAME, folded_attention)
-        cast(Any, AttentionMaskInterface).register(_NAME, sdpa_mask)
-        model.set_attn_implementation(_NAME)
-    return bool(model.config._attn_implementation == _NAME)
+    suited: dict[str, tuple[str, Any, Any]] = {
+        "cpu": (_FOLDED, folded_attention, sdpa_mask),
+        "cuda": (_LOWER_RIGHT, lower_right_attention, lower_right_mask),
+    }
+    plain = model.config._attn_implementation == "sdpa" and model._supports_attention_backend
+    if plain and model.device.type in suited:
+        name, attention, mask = suited[model.device.type]
+        cast(Any, AttentionInterface).register(name, attention)
+        cast(Any, AttentionMaskInterface).register(name, mask)
+        model.set_attn_implementation(name)
+    return model.config._attn_implementation in (_FOLDED, _LOWER_RIGHT)
 
 
 def folded_attention(

@@ -4,15 +4,17 @@ A block is what is scored and written as a whole: the rows of one chunk, all wit
 Its numbers follow from the model and the material alone; which worker scores it, and after which block, changes no bit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from delift_core.prompts import EncodedSample, Tokens
+from delift_core.utility.batches import LedBatches, Suffix
 from delift_core.utility.plan import PairPlan
-from delift_core.utility.scorer import EMPTY_PREFIX, LedBatches, Prefix, Scorer, Suffix
+from delift_core.utility.scorer import EMPTY_PREFIX, Prefix, Scorer
 from delift_core.utility.store import Alone
 
 ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # a block takes seconds; less is lost than a cup of tea
@@ -28,12 +30,14 @@ class Material:
         encoded: samples by content hash.
         chunks: for each group of helpers the rows that they help, in chunks of a block each; group 0 holds the rows
             that are scored without an example.
+        work: tokens that are to be run for all of it, as far as known: a long job may be prepared for.
     """
 
     head: Tokens
     head_alone: Tokens
     encoded: Mapping[str, EncodedSample]
     chunks: tuple[tuple[tuple[str, ...], ...], ...]
+    work: int = 0
 
     def rows(self, block: "Block") -> tuple[str, ...]:
         """Content hashes of a block's rows, in order."""
@@ -82,20 +86,28 @@ def blocks_of(plan: PairPlan, material: Material) -> Iterator[Block]:
 
 
 class BlockScorer:
-    """Scores blocks with one model on one device; keeps what the next block is likely to need again."""
+    """Scores blocks with one model on one device; keeps what the next block is likely to need again.
+
+    A GPU is given the next block before the numbers of the last one are waited for, so that it never stands still:
+
+        here    ask for 1 | ask for 2 | wait for 1 | ask for 3 | wait for 2 | …
+        GPU               | 1                      | 2                      | 3
+    """
 
     def __init__(self, scorer: Scorer, material: Material) -> None:
+        scorer.prepare(material.work)
         self._scorer, self._material = scorer, material
         self._helper: str | None = None
         self._prefix = EMPTY_PREFIX
         self._group = 0
         self._packed: dict[int, list[LedBatches]] = {}
+        self._late: _Asked | None = None
 
-    def steps(self, block: Block) -> Iterator[Step]:
-        """Scores a block; a step after every batch, the last one with the numbers."""
-        if block.helper is None:
-            return self._alone(block)
-        return self._with_example(block, block.helper)
+    def work(self, blocks: Iterable[Block]) -> Iterator[Step]:
+        """Scores blocks; a step after every batch. The numbers of each come with a step of their own, in order."""
+        for block in blocks:
+            yield from self._alone(block) if block.helper is None else self._with_example(block, block.helper)
+        yield from self._hand_over(None)
 
     def _alone(self, block: Block) -> Iterator[Step]:
         samples = self._samples(block)
@@ -103,30 +115,37 @@ class BlockScorer:
         statistics = np.empty((len(samples), 2), dtype=np.float32)
         vectors: list[np.ndarray] = [np.empty(0)] * len(samples)
         batches = self._scorer.pack([Suffix(sample.query_alone, sample.response) for sample in samples])
-        for place, batch in enumerate(batches, start=1):
+        for batch in batches:
             numbers, embedded = self._scorer.score_and_embed(head, batch)
             where = batch.rows.cpu().numpy()
             statistics[where] = numbers.cpu().numpy()
             for row, vector in zip(where, embedded.cpu().numpy(), strict=True):
                 vectors[row] = vector
-            done = Alone(statistics, *_counts(samples), np.stack(vectors)) if place == len(batches) else None
-            yield Step(batch.real_tokens, 0, Finished(block, done) if done else None)
+            yield Step(batch.real_tokens)
+        yield Step(finished=Finished(block, Alone(statistics, *_counts(samples), np.stack(vectors))))
 
     def _with_example(self, block: Block, helper: str) -> Iterator[Step]:
         prefix = self._prefilled(helper)
         tokens = prefix.length if block.part == 0 else 0  # what the example costs is counted once, as foreseen
         packed = self._batches(block)
-        left = sum(len(led.batches) for led in packed)
         rows = len(self._material.rows(block))
         statistics = torch.empty(rows, 2, dtype=self._scorer.sums_dtype, device=self._scorer.loaded.device)
         for led in packed:
             after = self._scorer.prefill(led.lead, prefix)
             for batch in led.batches:
                 statistics[batch.rows] = self._scorer.score(after, batch)
-                left -= 1
-                finished = None if left else Finished(block, statistics.cpu().double().numpy())
-                yield Step(tokens + led.suffix_tokens(batch), len(batch.rows), finished)
+                yield Step(tokens + led.suffix_tokens(batch), len(batch.rows))
                 tokens = 0
+        yield from self._hand_over(_Asked.of(block, statistics))
+
+    def _hand_over(self, asked: "_Asked | None") -> Iterator[Step]:
+        """The numbers that were asked for before, and those asked for now where they are here already."""
+        late, self._late = self._late, asked
+        if late:
+            yield Step(finished=late.wait())
+        if asked and asked.arrives is None:
+            self._late = None
+            yield Step(finished=asked.wait())
 
     def _prefilled(self, helper: str) -> Prefix:
         if helper != self._helper:
@@ -146,6 +165,32 @@ class BlockScorer:
 
     def _samples(self, block: Block) -> list[EncodedSample]:
         return [self._material.encoded[row] for row in self._material.rows(block)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Statistics on their way from a device; `arrives` is the event that says so, None where they are here."""
+
+    block: Block
+    statistics: torch.Tensor
+    arrives: Any
+
+    @classmethod
+    def of(cls, block: Block, statistics: torch.Tensor) -> "_Asked":
+        """Sends for them."""
+        if statistics.device.type != "cuda":
+            return cls(block, statistics.cpu(), None)
+        here = torch.empty(statistics.shape, dtype=statistics.dtype, pin_memory=True)
+        here.copy_(statistics, non_blocking=True)
+        arrives = cast(Any, torch.cuda.Event)()
+        arrives.record(torch.cuda.current_stream(statistics.device))
+        return cls(block, here, arrives)
+
+    def wait(self) -> Finished:
+        """Returns when they are here."""
+        if self.arrives is not None:
+            self.arrives.synchronize()
+        return Finished(self.block, self.statistics.double().numpy())
 
 
 def _counts(samples: Sequence[EncodedSample]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import torch
 
 from delift_core.models import LoadedModel
 
-_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 32768, "mps": 8192}  # more are no quicker
+_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 16384, "mps": 8192}  # more are no quicker
 _FEWEST_TOKENS = 64  # where so few do not fit, a single sequence will say so
 _SHARE = 0.5  # of the free memory: estimates err, and other programs grow
 

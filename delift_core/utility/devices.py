@@ -98,10 +98,9 @@ class _Crew:
     def score(self, scorer: BlockScorer) -> None:
         """A thread's work: block after block until none is left or the run is stopped."""
         try:
-            while block := self._take():
-                for step in scorer.steps(block):
-                    if not self._say(step):
-                        return
+            for step in scorer.work(iter(self._take, None)):
+                if not self._say(step):
+                    return
         except BaseException as error:
             self._say(error)
 

@@ -74,9 +74,7 @@ class LocalBackend:
 
     def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
         """Scores block after block."""
-        scorer = BlockScorer(self._scorer, material)
-        for block in blocks:
-            yield from scorer.steps(block)
+        yield from BlockScorer(self._scorer, material).work(blocks)
 
 
 class ScoringRun:
@@ -104,12 +102,12 @@ class ScoringRun:
         self._keep_pairs = keep_pairs or store.write_pairs
         self.rows_per_block = rows_per_block or backend.rows_per_block
         chunks = cut_chunks(plan, self.rows_per_block)
-        self._material = Material(template.head, template.head_alone, encoded, chunks)
+        self._work_total = work_tokens(plan, encoded, len(template.head))
+        self._material = Material(template.head, template.head_alone, encoded, chunks, self._work_total)
         self._clock = clock
         self._started = clock()
         self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
         self._work_done = 0
-        self._work_total = work_tokens(plan, encoded, len(template.head))
 
     @property
     def cost(self) -> RunCost:

@@ -25,80 +25,22 @@ from transformers.cache_utils import DynamicLayer
 from delift_core.errors import ScoringError
 from delift_core.mixed_precision import unrounded_output
 from delift_core.models import LoadedModel
-from delift_core.utility.attention import fold_heads
+from delift_core.utility.attention import suit_attention
+from delift_core.utility.batches import Batch, LedBatches, Suffix, cuts_of, on_device, pad
 from delift_core.utility.budget import bytes_per_token, tokens_that_fit
+from delift_core.utility.compiled import LogP, compile_layers, compiled_log_p
 from delift_core.utility.leads import share
 
 if TYPE_CHECKING:
-    from delift_core.prompts import Tokens
+    pass
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
+_COMPILED_CHUNK = 2048  # the same, where the logits stay in bfloat16
 _LOGITS_AT_ONCE = {"cpu": 1 << 19}  # in float32, to stay in the cache: a whole chunk takes six times longer
+_COMPILE_FROM = 4e15  # floating-point operations: some 20 s of a large GPU, where a third less repays the compilation
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
 _SUMS = {"mps": torch.float32}  # it has no float64
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
-
-
-@dataclass(frozen=True, slots=True)
-class Suffix:
-    """Query and response of one sample as token ids; the query has at least one token."""
-
-    query: "Tokens"
-    response: "Tokens"
-
-    def __len__(self) -> int:
-        return len(self.query) + len(self.response)
-
-    def after(self, lead: "Tokens") -> "Suffix":
-        """What remains when the query's first tokens are in the prefix."""
-        return Suffix(self.query[len(lead) :], self.response)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Suffixes of similar length, padded to (b, t).
-
-    Attributes:
-        rows: (b,) int64, where each suffix stands in the caller's list.
-        ids: (b, t) int64, padded on the right.
-        positions: (m,) int64, flat positions in (b * t) whose hidden state predicts a response token.
-        targets: (m,) int64, the predicted tokens.
-        owners: (m,) int64, row within the batch of each scored token.
-        lengths: (b,) int64, real tokens per row.
-        real_tokens: their sum.
-    """
-
-    rows: torch.Tensor
-    ids: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    owners: torch.Tensor
-    lengths: torch.Tensor
-    real_tokens: int
-
-    def halves(self) -> "tuple[Batch, Batch]":
-        """The same work in two batches, for when one did not fit the memory."""
-        cut, width = self.ids.shape[0] // 2, self.ids.shape[1]
-        first = self.owners < cut
-        tokens = int(self.lengths[:cut].sum()), int(self.lengths[cut:].sum())
-        left = Batch(self.rows[:cut], self.ids[:cut], *self._scored(first, 0, width), self.lengths[:cut], tokens[0])
-        right = Batch(self.rows[cut:], self.ids[cut:], *self._scored(~first, cut, width), self.lengths[cut:], tokens[1])
-        return left, right
-
-    def _scored(self, mask: torch.Tensor, shift: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.positions[mask] - shift * width, self.targets[mask], self.owners[mask] - shift
-
-
-@dataclass(frozen=True, slots=True)
-class LedBatches:
-    """Batches of suffixes that follow a prefix and a common lead (which may be empty)."""
-
-    lead: "Tokens"
-    batches: tuple[Batch, ...]
-
-    def suffix_tokens(self, batch: Batch) -> int:
-        """Tokens of the whole suffixes in one of the batches; sharing and the unread last tokens spare the rest."""
-        return batch.real_tokens + batch.rows.shape[0] * (len(self.lead) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +81,7 @@ class Scorer:
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._unrounded = unrounded_output(loaded.model)
+        self._compiled: LogP | None = None
         self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
         self._check_family()
@@ -150,8 +93,24 @@ class Scorer:
 
     @property
     def _logit_bytes(self) -> int:
-        """A chunk's logits, as they come, in float32, and their log-softmax."""
-        return int(4 * 3 * _HEAD_CHUNK * self._head.weight.shape[0])
+        """A chunk's logits, as they come, in float32, and their log-softmax; or in bfloat16, twice."""
+        plain, compiled = 4 * 3 * _HEAD_CHUNK, 2 * 2 * _COMPILED_CHUNK
+        return int((max(plain, compiled) if self.can_compile else plain) * self._head.weight.shape[0])
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether compiling is worth a try: on a GPU, in bfloat16; elsewhere products take most of the time."""
+        return self.loaded.device.type == "cuda" and self.loaded.identity.dtype == "bfloat16"
+
+    def prepare(self, tokens: int) -> None:
+        """Compiles the layers and the output layer where so many tokens are to be run that it saves time.
+
+        Numbers change by what roundings to bfloat16 do elsewhere. A model that cannot be compiled runs as it is.
+        """
+        if self._compiled or not self.can_compile:
+            return
+        if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(self.loaded.model):
+            self._compiled = compiled_log_p(self.loaded.model, self._scaled)
 
     @property
     def changes_as_it_runs(self) -> bool:
@@ -174,7 +133,7 @@ class Scorer:
         """
         if not tokens:
             return after
-        ids = torch.tensor([list(tokens)], device=self.loaded.device)
+        ids = on_device(np.asarray([tokens], dtype=np.int64), self.loaded.device)
         cache = after.cache(1)
         try:
             self._body(input_ids=ids, past_key_values=cache, use_cache=True)
@@ -202,12 +161,12 @@ class Scorer:
 
     def _pack(self, places: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
-        cuts = _cuts([len(suffixes[row]) for row in order], self.tokens_per_batch, self._pass_cost)
+        cuts = cuts_of([len(suffixes[row]) for row in order], self.tokens_per_batch, self._pass_cost)
         batches = []
         for start, end in pairwise(cuts):
             rows = order[start:end]
             part = [suffixes[row] for row in rows]
-            batches.append(_pad([places[row] for row in rows], part, self.loaded.device, whole=whole))
+            batches.append(pad([places[row] for row in rows], part, self.loaded.device, whole=whole))
         return batches
 
     @torch.inference_mode()
@@ -266,8 +225,9 @@ class Scorer:
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         scored = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # (m, d)
         sums = torch.zeros(batch.ids.shape[0], 2, dtype=self.sums_dtype, device=hidden.device)
-        for start in range(0, scored.shape[0], _HEAD_CHUNK):
-            part = slice(start, start + _HEAD_CHUNK)
+        step = _COMPILED_CHUNK if self._compiled else _HEAD_CHUNK
+        for start in range(0, scored.shape[0], step):
+            part = slice(start, start + step)
             log_p = self._log_p(scored[part], batch.targets[part])
             miss = torch.expm1(log_p)  # p - 1, without the rounding of 1 - exp near p = 1
             sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).to(sums.dtype))
@@ -275,6 +235,8 @@ class Scorer:
 
     def _log_p(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(m,) float32 log probabilities of the tokens that (m, d) hidden states are to predict."""
+        if self._compiled:
+            return self._compiled(hidden, targets)
         logits: Any = self._head(hidden)
         rows = max(1, _LOGITS_AT_ONCE.get(logits.device.type, logits.numel()) // logits.shape[1])
         parts = zip(logits.split(rows), hidden.split(rows), targets[:, None].split(rows), strict=True)  # type: ignore[no-untyped-call]
@@ -313,7 +275,7 @@ class Scorer:
             )
         ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
         expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
-        fold_heads(self.loaded.model)
+        suit_attention(self.loaded.model)
         prefix = self.prefill(ids[0, :9].tolist())
         rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
         got = self._scaled(self._head(rest).float())
@@ -323,53 +285,6 @@ class Scorer:
                 f"models of the family {family!r} cannot be scored: their output differs when an example's cache is "
                 "reused; take another model, or report this family"
             )
-
-
-def _cuts(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
-    """Where to cut descending lengths into batches so that padding and forward passes together cost least.
-
-    Returns:
-        Boundaries from 0 to n; a batch of more than one row has at most `budget` padded tokens.
-    """
-    best = [0] * (len(lengths) + 1)  # cheapest cost of the first rows
-    cut = [0] * (len(lengths) + 1)
-    for end in range(1, len(lengths) + 1):
-        best[end], cut[end] = best[end - 1] + lengths[end - 1] + pass_cost, end - 1
-        for start in range(end - 2, -1, -1):
-            if (padded := lengths[start] * (end - start)) > budget:
-                break
-            if best[start] + padded + pass_cost < best[end]:
-                best[end], cut[end] = best[start] + padded + pass_cost, start
-    cuts = [len(lengths)]
-    while cuts[-1]:
-        cuts.append(cut[cuts[-1]])
-    return cuts[::-1]
-
-
-def _pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
-    lengths = [len(suffix) - (not whole) for suffix in suffixes]
-    width = max(lengths)
-    ids = np.zeros((len(suffixes), width), dtype=np.int64)
-    positions, targets, owners = [], [], []
-    for row, (suffix, length) in enumerate(zip(suffixes, lengths, strict=True)):
-        ids[row, :length] = (suffix.query + suffix.response)[:length]
-        first = row * width + len(suffix.query) - 1  # the last query token predicts the first response token
-        positions.append(np.arange(first, first + len(suffix.response)))
-        targets.append(np.asarray(suffix.response))
-        owners.append(np.full(len(suffix.response), row))
-
-    def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
-
-    return Batch(
-        rows=torch.tensor(list(rows), dtype=torch.int64, device=device),
-        ids=torch.from_numpy(ids).to(device),
-        positions=tensor(positions),
-        targets=tensor(targets),
-        owners=tensor(owners),
-        lengths=torch.tensor(lengths, device=device),
-        real_tokens=sum(lengths),
-    )
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from delift_core.utility.attention import fold_heads, folded_attention
+from delift_core.utility.attention import folded_attention, suit_attention
 from tests.tiny_models import FAMILIES, random_model
 
 _SIZE = 8
@@ -64,7 +64,7 @@ def test_every_family_but_those_with_an_attention_of_their_own_is_served(family:
     padding = torch.ones_like(ids)
     padding[0, :9] = 0
     plain = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
-    assert fold_heads(model) == (family != "gemma2")
+    assert suit_attention(model) == (family != "gemma2")
     assert (model.config._attn_implementation != before) == (family != "gemma2")
     folded = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
     torch.testing.assert_close(folded, plain, rtol=0, atol=1e-4)  # whoever else uses the model finds it as it was

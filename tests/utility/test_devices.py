@@ -10,10 +10,11 @@ import torch
 
 from delift_core.prompts import make_template
 from delift_core.samples import Message
+from delift_core.utility.batches import Batch
 from delift_core.utility.devices import DevicesBackend, backend_on, cores_at_work
 from delift_core.utility.plan import RunSamples, plan_pairs
 from delift_core.utility.run import Backend, LocalBackend, ScoringRun
-from delift_core.utility.scorer import Batch, Prefix, Scorer
+from delift_core.utility.scorer import Prefix, Scorer
 from delift_core.utility.store import PairStore
 from tests.tiny_models import loaded
 

@@ -18,8 +18,9 @@ from delift_core.prompts import EncodedSample, Template, fit, make_template
 from delift_core.samples import Message
 from delift_core.utility import budget
 from delift_core.utility import scorer as scorer_module
+from delift_core.utility.batches import Suffix, cuts_of
 from delift_core.utility.metrics import utility
-from delift_core.utility.scorer import Scorer, Suffix
+from delift_core.utility.scorer import Scorer
 from tests.tiny_models import FAMILIES, loaded
 
 ROWS = [
@@ -175,7 +176,7 @@ def test_batches_are_cut_where_padding_and_passes_cost_least(lengths: list[int],
         return sum(padded + pass_cost for padded, _ in sizes)
 
     every = [(0, *inner, n) for size in range(n) for inner in combinations(range(1, n), size)]
-    assert cost(scorer_module._cuts(lengths, budget, pass_cost)) == min(map(cost, every))
+    assert cost(cuts_of(lengths, budget, pass_cost)) == min(map(cost, every))
 
 
 @pytest.mark.parametrize("at_once", [1, 3000])

@@ -1,0 +1,126 @@
+"""Suffixes of similar length padded into batches, and the tensors of a batch on its device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from delift_core.prompts import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """Query and response of one sample as token ids; the query has at least one token."""
+
+    query: "Tokens"
+    response: "Tokens"
+
+    def __len__(self) -> int:
+        return len(self.query) + len(self.response)
+
+    def after(self, lead: "Tokens") -> "Suffix":
+        """What remains when the query's first tokens are in the prefix."""
+        return Suffix(self.query[len(lead) :], self.response)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Suffixes of similar length, padded to (b, t).
+
+    Attributes:
+        rows: (b,) int64, where each suffix stands in the caller's list.
+        ids: (b, t) int64, padded on the right.
+        positions: (m,) int64, flat positions in (b * t) whose hidden state predicts a response token.
+        targets: (m,) int64, the predicted tokens.
+        owners: (m,) int64, row within the batch of each scored token.
+        lengths: (b,) int64, real tokens per row.
+        real_tokens: their sum.
+    """
+
+    rows: torch.Tensor
+    ids: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+    lengths: torch.Tensor
+    real_tokens: int
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """The same work in two batches, for when one did not fit the memory."""
+        cut, width = self.ids.shape[0] // 2, self.ids.shape[1]
+        first = self.owners < cut
+        tokens = int(self.lengths[:cut].sum()), int(self.lengths[cut:].sum())
+        left = Batch(self.rows[:cut], self.ids[:cut], *self._scored(first, 0, width), self.lengths[:cut], tokens[0])
+        right = Batch(self.rows[cut:], self.ids[cut:], *self._scored(~first, cut, width), self.lengths[cut:], tokens[1])
+        return left, right
+
+    def _scored(self, mask: torch.Tensor, shift: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.positions[mask] - shift * width, self.targets[mask], self.owners[mask] - shift
+
+
+@dataclass(frozen=True, slots=True)
+class LedBatches:
+    """Batches of suffixes that follow a prefix and a common lead (which may be empty)."""
+
+    lead: "Tokens"
+    batches: tuple[Batch, ...]
+
+    def suffix_tokens(self, batch: Batch) -> int:
+        """Tokens of the whole suffixes in one of the batches; sharing and the unread last tokens spare the rest."""
+        return batch.real_tokens + batch.rows.shape[0] * (len(self.lead) + 1)
+
+
+def cuts_of(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
+    """Where to cut descending lengths into batches so that padding and forward passes together cost least.
+
+    Returns:
+        Boundaries from 0 to n; a batch of more than one row has at most `budget` padded tokens.
+    """
+    best = [0] * (len(lengths) + 1)  # cheapest cost of the first rows
+    cut = [0] * (len(lengths) + 1)
+    for end in range(1, len(lengths) + 1):
+        best[end], cut[end] = best[end - 1] + lengths[end - 1] + pass_cost, end - 1
+        for start in range(end - 2, -1, -1):
+            if (padded := lengths[start] * (end - start)) > budget:
+                break
+            if best[start] + padded + pass_cost < best[end]:
+                best[end], cut[end] = best[start] + padded + pass_cost, start
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(cut[cuts[-1]])
+    return cuts[::-1]
+
+
+def pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
+    lengths = [len(suffix) - (not whole) for suffix in suffixes]
+    width = max(lengths)
+    ids = np.zeros((len(suffixes), width), dtype=np.int64)
+    positions, targets, owners = [], [], []
+    for row, (suffix, length) in enumerate(zip(suffixes, lengths, strict=True)):
+        ids[row, :length] = (suffix.query + suffix.response)[:length]
+        first = row * width + len(suffix.query) - 1  # the last query token predicts the first response token
+        positions.append(np.arange(first, first + len(suffix.response)))
+        targets.append(np.asarray(suffix.response))
+        owners.append(np.full(len(suffix.response), row))
+
+    def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
+        return on_device(np.concatenate(parts).astype(np.int64), device)
+
+    return Batch(
+        rows=on_device(np.asarray(rows, dtype=np.int64), device),
+        ids=on_device(ids, device),
+        positions=tensor(positions),
+        targets=tensor(targets),
+        owners=tensor(owners),
+        lengths=on_device(np.asarray(lengths, dtype=np.int64), device),
+        real_tokens=sum(lengths),
+    )
+
+
+def on_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A tensor of numbers on a device; a GPU goes on with what it has to do meanwhile."""
+    tensor = torch.from_numpy(numbers)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
