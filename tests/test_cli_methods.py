@@ -12,6 +12,7 @@ from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli import main
 from delift_core.evaluation.of_selection import select_arm
 from delift_core.export import export_selection, read_manifest
+from delift_core.presets import objective_of
 from delift_core.problem import pose
 from delift_core.selection.coverage import value
 from delift_core.selection.types import ObjectiveConfig
@@ -106,6 +107,8 @@ def test_budgets_in_tokens_and_quotas_are_filled_along_the_order(folder: Path) -
     [
         (("--method", "magic"), "invalid choice: 'magic'"),
         (("--method", "rds", "--engine", "sparse"), "leave out --engine or --method"),
+        (("--preset", "published", "--metric", "pmi"), "leave them out, or --preset"),
+        (("--preset", "published", "--pairs", "50%"), "leave out --pairs"),
     ],
 )
 def test_what_cannot_be_is_one_line(
@@ -127,3 +130,17 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path) -> None:
         assert problem.order_of("rds")[0] == int(np.argmax(unit[:12] @ unit[12]))  # the one target row's nearest
         utilities = problem.utilities.pool.copy()
         assert problem.order_of("column-mean")[0] == int(np.nanmean(utilities, axis=0).argmax())
+
+
+def test_the_published_settings_are_written_down_and_made_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert curate(folder, "published.jsonl", "--budget", "4", "--preset", "published") == 0
+    assert "preset published: Euclidean utility scaled" in capsys.readouterr().out
+    manifest = read_manifest(folder / "published.manifest.json")
+    assert (manifest.objective, manifest.metric) == (objective_of("published", "task"), "euclidean")
+    with Workspace.open(folder / "w") as workspace:
+        summary = workspace.selections.records()[0]
+        assert summary.config == workspace.selections.load(summary.id).selection.config == manifest.objective
+    assert rerun(folder, "published") == 0
+    assert read_manifest(folder / "published-again.manifest.json").objective == manifest.objective

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from delift_core.reliability import ErrorBar, error_bar
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.objectives import clamp
+from delift_core.selection.scaling import CLAMP
 from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds
 from delift_core.utility.partial import EstimateCheck, PartialMatrix
 
@@ -42,8 +42,8 @@ def scored_in_part(cues: np.ndarray, utilities: np.ndarray, share: float) -> Par
 def reached(matrix: PartialMatrix, utilities: np.ndarray) -> tuple[float, ErrorBar | None]:
     """What a selection of 30 % from the measured pairs truly reaches, of that from all, and what is said of it."""
     measured = matrix.measured()
-    kernel = csr_array((clamp(measured.data), measured.indices, measured.indptr), shape=measured.shape)
-    exact = clamp(utilities).astype(np.float32)
+    kernel = csr_array((CLAMP.apply(measured.data), measured.indices, measured.indptr), shape=measured.shape)
+    exact = CLAMP.apply(utilities).astype(np.float32)
     np.fill_diagonal(exact, 0)
     chosen, best = (greedy_order(one).order[: N * 3 // 10] for one in (kernel, exact))
     truth = exact[:, chosen].max(axis=1).sum() / exact[:, best].max(axis=1).sum()

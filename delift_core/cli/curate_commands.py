@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
+from delift_core.presets import PRESETS, objective_of
 from delift_core.problem import pose
 from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import format_budget, rows_of_budget
@@ -43,6 +44,7 @@ from delift_core.selection.engines import AUTO
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import format_quota, is_bound, places_within
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
+from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 _STAGE_NEEDS: dict[str, DatasetRole] = {"task": "target", "continual": "existing"}
@@ -100,10 +102,10 @@ def curate(arguments: argparse.Namespace) -> int:
     _check_request(arguments)
     inputs = _load_inputs(arguments)
     _check_loaded(arguments, inputs)
-    config = ObjectiveConfig(arguments.stage, arguments.eta, arguments.nu, arguments.self_coverage)
+    metric, config = _objective(arguments)
     with Workspace.open(arguments.workspace) as workspace:
         run = _score(workspace, inputs, arguments)
-        problem = pose(workspace, run.record.id, arguments.metric, config)
+        problem = pose(workspace, run.record.id, metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
         selection = problem.select(
             arguments.budget,
@@ -209,6 +211,7 @@ class _CurateReport:
             *([refused] if refused else []),
             *(f"note: {caution}" for caution in self.curated.problem.cautions),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
+            *([f"preset published: {PRESETS['published'].words}"] if self._scaled else []),
             *self._quota_lines(),
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
@@ -219,6 +222,10 @@ class _CurateReport:
             *kit_lines(self.kit, subset_samples(self.curated), self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
+
+    @property
+    def _scaled(self) -> bool:
+        return self.manifest.objective.scaling == "min-max"
 
     def _engine_lines(self) -> list[str]:
         engine, method = self.manifest.engine, self.manifest.method
@@ -270,6 +277,15 @@ class _CurateReport:
         }
 
 
+def _objective(arguments: argparse.Namespace) -> tuple[Metric, ObjectiveConfig]:
+    """The preset, but for what was given by an option of its own."""
+    preset = PRESETS[arguments.preset]
+    config = objective_of(arguments.preset, arguments.stage, eta=arguments.eta, nu=arguments.nu)
+    if arguments.self_coverage is not None:
+        config = replace(config, self_coverage=arguments.self_coverage)
+    return arguments.metric or preset.metric, config
+
+
 def _check_request(arguments: argparse.Namespace) -> None:
     """What can be refused before anything is read."""
     names = (arguments.pool, arguments.target, arguments.existing)
@@ -277,6 +293,10 @@ def _check_request(arguments: argparse.Namespace) -> None:
     needed = _STAGE_NEEDS.get(arguments.stage)
     if arguments.engine != AUTO and arguments.quota:
         raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
+    if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
+        raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
+    if arguments.preset == "published" and arguments.pairs.unit != "all":
+        raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
     if arguments.engine != AUTO and arguments.method != "delift":
         raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")
     if arguments.engine.name == "partitioned" and arguments.budget.unit == "tokens":

@@ -26,6 +26,7 @@ from delift_core.formats.preference import Answer
 from delift_core.health import HealthKind
 from delift_core.jobs.backends import BackendName
 from delift_core.models import BUNDLED, DeviceName, DtypeName
+from delift_core.presets import PresetName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Mendable, Turns
 from delift_core.selection.budget import parse_budget
@@ -97,11 +98,13 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--engine", default=AUTO, type=parse_engine, metavar="ENGINE", help=words)
     words = f"what puts the rows in order: delift (the default), {', '.join(METHODS)}"
     curate.add_argument("--method", default="delift", choices=("delift", *METHODS), metavar="METHOD", help=words)
-    curate.add_argument("--metric", default="euclidean", choices=get_args(Metric), help="default: %(default)s")
+    words = "settings of the objective: default, or published (min-max scaling, the diagonal in), to compare with"
+    curate.add_argument("--preset", default="default", choices=get_args(PresetName), help=words)
+    curate.add_argument("--metric", choices=get_args(Metric), help="default: euclidean")
     curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
     curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
     curate.add_argument(
-        "--self-coverage", default=0.0, type=_share, help="share of its own U_ii with which a chosen row covers itself"
+        "--self-coverage", type=_share, help="share of its own U_ii with which a chosen row covers itself"
     )
     words = "of the random baseline, and of engines and methods that draw; default: 0"
     curate.add_argument("--seed", default=0, type=_whole, help=words)

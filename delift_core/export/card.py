@@ -67,7 +67,7 @@ def _method(manifest: Manifest) -> list[str]:
         "",
         *_chosen_by(manifest),
         f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
-        f"seed {manifest.seed}",
+        f"seed {manifest.seed}{', scaled between its extremes' if manifest.objective.scaling == 'min-max' else ''}",
         *_quotas(manifest),
         f"- measured with {_code(_place(model.name))} at revision {_code(model.revision)} in {model.dtype}, template "
         f"{model.template}",

@@ -8,9 +8,10 @@ objectives (arXiv 2411.04425, with the published forms of FLMI and FLCG) over a 
     task         FLMI  f(A; D_T)  = FL(A) + eta * sum_{j in A} max_{i in D_T} s_ij
     continual    FLCG  f(A | D_E) = sum_{i in D} max(max_{j in A} s_ij - nu * max_{k in D_E} s_ik, 0)
 
-`represented_kernel` rewrites each as Facility Location over some rows, which one engine maximises; `evaluate` computes
-the formulas as they stand above, without that rewriting. Utilities are dense, or sparse with the pairs that were
-scored; one that was not scored is no help. This module knows nothing of budgets or optimisers.
+and with `scaling="min-max"` s is the published code's instead, see `scaling`. `represented_kernel` rewrites each as
+Facility Location over some rows, which one engine maximises; `evaluate` computes the formulas as they stand above,
+without that rewriting. Utilities are dense, or sparse with the pairs that were scored; one that was not scored is no
+help. This module knows nothing of budgets or optimisers.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,11 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import as_positions
 from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
 from delift_core.selection.memory import ensure_fits
-from delift_core.selection.types import ObjectiveConfig, Stage
+from delift_core.selection.scaling import CLAMP, Scale, min_max
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
 
 _FLOAT32_BYTES = 4
 _SPARSE_BYTES = 40  # an entry of the kernel, and what it takes to make it
-
-
-def clamp(utility: np.ndarray) -> np.ndarray:
-    """The kernel s = max(U, 0), same shape and dtype; NaN (not measured, or the diagonal) counts as no help."""
-    kernel: np.ndarray = np.fmax(utility, 0)
-    return kernel
 
 
 def represented_kernel(
@@ -49,7 +45,7 @@ def represented_kernel(
         config: objective and its weights.
         pool: (n, n) utilities; U_ij is how much sample j helps sample i. Its diagonal is never read. Sparse utilities
             give a sparse kernel; the other matrices may be of either form.
-        diagonal: (n,) measured U_ii, needed when `config.self_coverage` > 0.
+        diagonal: (n,) measured U_ii, needed when `config.self_coverage` > 0 and for min-max scaling.
         target: (t, n) utilities; how much pool sample j helps target row i. Needed by, and only by, stage "task".
         existing: (n, e) utilities; how much existing row k helps pool sample i. Needed by, and only by, "continual".
 
@@ -65,27 +61,32 @@ def represented_kernel(
     _ensure_config(config)
     _ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
-    own = _self_coverage(config, diagonal, n)
+    scale = _scale(config, pool, diagonal)
+    own = _self_coverage(config, diagonal, n, scale)
     # FLCG: x -> max(x - c, 0) never decreases, so it can move inside the maximum over A:
     # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0). Row by row that is Facility Location again.
-    already = np.zeros(n) if existing is None else config.nu * row_best(existing)
+    already = np.zeros(n) if existing is None else config.nu * row_best(_scaled(config, existing))
     # FLMI: a modular bonus b_j is a represented row that only column j covers, with s = b_j.
-    bonus = None if target is None else config.eta * column_best(target)
+    bonus = None if target is None else config.eta * column_best(_scaled(config, target))
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is refused below
-        make = _dense_kernel if isinstance(pool, np.ndarray) else _sparse_kernel
-        kernel = make(pool, own, already, bonus)
+        if isinstance(pool, np.ndarray):
+            kernel = _dense_kernel(pool, scale, own, already, bonus)
+        else:
+            kernel = _sparse_kernel(pool, own, already, bonus)
     if not np.isfinite(kernel.max()):
         raise SelectionError("A utility, or eta times one, is too large for a 32-bit number: use a smaller eta.")
     return kernel
 
 
-def _dense_kernel(pool: np.ndarray, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None) -> Kernel:
+def _dense_kernel(
+    pool: np.ndarray, scale: Scale, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None
+) -> Kernel:
     n = len(pool)
     rows = n if bonus is None else 2 * n
     ensure_fits(rows, n, _FLOAT32_BYTES)
     kernel = np.zeros((rows, n), dtype=np.float32)
     for block in row_blocks(n, n):
-        part = clamp(pool[block]).astype(np.float64)
+        part = scale.apply(pool[block]).astype(np.float64)
         local = np.arange(block.stop - block.start)
         part[local, local + block.start] = own[block]
         kernel[block] = np.maximum(part - already[block, None], 0)
@@ -98,7 +99,9 @@ def _sparse_kernel(pool: csr_array, own: np.ndarray, already: np.ndarray, bonus:
     n = pool.shape[0]
     ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz)
     kernel = as_canonical(pool).copy()
-    kernel.data = np.maximum(clamp(kernel.data) - np.repeat(already, np.diff(kernel.indptr)), 0).astype(np.float32)
+    kernel.data = np.maximum(CLAMP.apply(kernel.data) - np.repeat(already, np.diff(kernel.indptr)), 0).astype(
+        np.float32
+    )
     kernel.data[kernel.indices == np.repeat(np.arange(n), np.diff(kernel.indptr))] = 0
     kernel.eliminate_zeros()
     if own.any():
@@ -139,20 +142,21 @@ def evaluate(
     members = as_positions(subset, n)
     if not len(members):
         return 0.0
-    best = _best_help(pool, members)
-    best[members] = np.maximum(best[members], _self_coverage(config, diagonal, n)[members])
+    scale = _scale(config, pool, diagonal)
+    best = _best_help(pool, members, scale)
+    best[members] = np.maximum(best[members], _self_coverage(config, diagonal, n, scale)[members])
     if existing is not None:
-        return float(np.maximum(best - config.nu * row_best(existing), 0).sum())
+        return float(np.maximum(best - config.nu * row_best(_scaled(config, existing)), 0).sum())
     if target is not None:
-        return float(best.sum() + config.eta * column_best(target[:, members]).sum())
+        return float(best.sum() + config.eta * column_best(_scaled(config, target))[members].sum())
     return float(best.sum())
 
 
-def _best_help(pool: Kernel, members: np.ndarray) -> np.ndarray:
+def _best_help(pool: Kernel, members: np.ndarray, scale: Scale) -> np.ndarray:
     """The most that any member other than itself helps each sample, 0 at least: (n,) float64."""
     helped = pool[:, members]
     if isinstance(helped, np.ndarray):
-        helped = helped.copy()
+        helped = scale.apply(helped)
         helped[members, np.arange(len(members))] = 0
     else:
         rows = np.repeat(np.arange(helped.shape[0]), np.diff(helped.indptr))
@@ -160,10 +164,19 @@ def _best_help(pool: Kernel, members: np.ndarray) -> np.ndarray:
     return row_best(helped)
 
 
-def _self_coverage(config: ObjectiveConfig, diagonal: np.ndarray | None, n: int) -> np.ndarray:
+def _scale(config: ObjectiveConfig, pool: Kernel, diagonal: np.ndarray | None) -> Scale:
+    return CLAMP if config.scaling == "clamp" else min_max(pool, diagonal)
+
+
+def _scaled(config: ObjectiveConfig, other: Kernel) -> Kernel:
+    """Target or existing utilities as they enter the objective; the maxima that are taken of them clamp anyway."""
+    return other if config.scaling == "clamp" else min_max(other).of(other)
+
+
+def _self_coverage(config: ObjectiveConfig, diagonal: np.ndarray | None, n: int, scale: Scale) -> np.ndarray:
     if diagonal is None or config.self_coverage == 0:
         return np.zeros(n)
-    return config.self_coverage * clamp(diagonal).astype(np.float64)
+    return config.self_coverage * scale.apply(diagonal).astype(np.float64)
 
 
 def _ensure_config(config: ObjectiveConfig) -> None:
@@ -172,6 +185,8 @@ def _ensure_config(config: ObjectiveConfig) -> None:
     for name, weight in (("eta", config.eta), ("nu", config.nu)):
         if not (0 <= weight < np.inf):
             raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
+    if config.scaling not in get_args(Scaling):
+        raise SelectionError(f"Unknown scaling {config.scaling!r}: use one of {', '.join(get_args(Scaling))}.")
     if not (0 <= config.self_coverage <= 1):
         raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
 
@@ -203,9 +218,12 @@ def _ensure_inputs(
                 f"score this pool against the existing data."
             )
         _ensure_finite("existing", existing)
-    if config.self_coverage > 0:
+    if config.self_coverage > 0 or config.scaling == "min-max":
         if diagonal is None:
-            raise SelectionError("self_coverage is above 0 but the diagonal was not given: pass the measured U_ii.")
+            raise SelectionError(
+                "self_coverage is above 0, or the scaling is min-max, but the diagonal was not given: pass the "
+                "measured U_ii."
+            )
         if diagonal.shape != (n,):
             raise SelectionError(f"The diagonal has shape {diagonal.shape}, not ({n},): pass one value per sample.")
         _ensure_finite("diagonal", diagonal[None, :])

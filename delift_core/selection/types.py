@@ -8,6 +8,7 @@ import numpy as np
 from delift_core.baselines.catalogue import Method
 
 Stage = Literal["instruction", "task", "continual"]
+Scaling = Literal["clamp", "min-max"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
 ChosenBy = Literal["delift", "given", Method]
 """What put the rows in order: the greedy optimiser, another method, or something that is not said ("given")."""
@@ -24,12 +25,15 @@ class ObjectiveConfig:
         nu: how strongly existing rows count as already covered (continual only), >= 0.
         self_coverage: share in [0, 1] of the measured diagonal U_ii with which a chosen sample covers itself;
             0 excludes the diagonal.
+        scaling: how utilities become the kernel: "clamp" is s = max(U, 0); "min-max", as the published code has it, is
+            s = (U - least) / (greatest - least) over each whole matrix, the pool's with its diagonal.
     """
 
     stage: Stage
     eta: float = 1.0
     nu: float = 1.0
     self_coverage: float = 0.0
+    scaling: Scaling = "clamp"
 
 
 @dataclass(frozen=True, slots=True)

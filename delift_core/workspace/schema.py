@@ -245,6 +245,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(9, "signals", (_SIGNALS,)),
     Migration(10, "engines", ("ALTER TABLE selections ADD COLUMN engine VARCHAR DEFAULT 'auto'",)),
     Migration(11, "methods", ("ALTER TABLE selections ADD COLUMN method VARCHAR DEFAULT 'delift'",)),
+    Migration(12, "scaling", ("ALTER TABLE selections ADD COLUMN scaling VARCHAR DEFAULT 'clamp'",)),
 )
 
 _LOG = """

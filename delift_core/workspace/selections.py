@@ -32,7 +32,7 @@ from delift_core.workspace.records import SelectionRecord, SelectionSummary
 
 _SUMMARY = (
     "id, run_id, name, metric, seed, created_at, stage, eta, nu, self_coverage, budget_unit, budget_amount, "
-    "objective_value, upper_bound, n_chosen, n_pool, method"
+    "objective_value, upper_bound, n_chosen, n_pool, method, scaling"
 )
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
 _QUOTAS = "quotas, quota_codes"
@@ -136,6 +136,7 @@ def _small_values(selection: Selection) -> list[object]:
         len(selection.chosen),
         len(selection.residual_gains),
         selection.method,
+        config.scaling,
     ]
 
 
@@ -176,8 +177,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
     )
     if row is None:
         raise missing("selection", selection_id)
-    summary = _summary(row[:17])
-    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[17:25]
+    summary = _summary(row[:18])
+    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[18:26]
     return SelectionRecord(
         id=summary.id,
         run_id=summary.run_id,
@@ -193,8 +194,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
             fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
-            quotas=_quotas(*row[25:27]),
-            engine=str(row[27]),
+            quotas=_quotas(*row[26:28]),
+            engine=str(row[28]),
             method=summary.method,
         ),
         seed=summary.seed,
@@ -204,13 +205,13 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
 
 def _summary(row: Row) -> SelectionSummary:
     (selection_id, run_id, name, metric, seed, created_at, *rest) = row
-    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool, method = rest
+    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool, method, scaling = rest
     return SelectionSummary(
         id=selection_id,
         run_id=run_id,
         name=name,
         metric=metric,
-        config=ObjectiveConfig(stage, eta, nu, self_coverage),
+        config=ObjectiveConfig(stage, eta, nu, self_coverage, scaling),
         budget=Budget(unit, amount),
         certificate=Certificate(value, upper_bound),
         n_chosen=n_chosen,

@@ -35,7 +35,7 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
     return {
         "Method": method_title(record.selection.method),
-        "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}",
+        "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}, {config.scaling}",
         "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",
         "Budget": format_budget(record.selection.budget),
         "Rows": f"{len(curated.subset.positions):,}",

@@ -5,8 +5,9 @@ from typing import get_args
 
 import streamlit as st
 
+from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
-from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Stage
+from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord
 from pages.ui.navigation import page_path
@@ -78,28 +79,51 @@ def _cards(chosen: Stage, lacking: Mapping[Stage, str]) -> None:
 
 def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
     with st.popover("Metric", icon=":material/tune:"):
-        metric = st.selectbox(
-            "Metric",
-            list(get_args(Metric)),
-            format_func=lambda metric: METRIC_WORDS[metric],
-            key="metric",
+        preset: PresetName | None = st.segmented_control(
+            "Settings",
+            list(PRESETS),
+            default="default",
+            required=True,
+            format_func=lambda name: PRESETS[name].title,
+            key="preset",
             bind="query-params",
-            help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
         )
-        own = st.slider(
-            "Self-coverage",
-            0.0,
-            1.0,
-            0.0,
-            0.1,
-            key="self_coverage",
-            bind="query-params",
-            help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
-        )
-        st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+        if preset == "published":
+            own, metric, scaling = _published()
+        else:
+            own, metric, scaling = *_ask_metric(), PRESETS["default"].scaling
     eta = _ask_weight("η, weight of the target", 5.0, "eta") if stage == "task" else 1.0
     nu = _ask_weight("ν, how much existing rows count", 2.0, "nu") if stage == "continual" else 1.0
-    return ObjectiveConfig(stage, eta, nu, own), metric or "euclidean"
+    return ObjectiveConfig(stage, eta, nu, own, scaling), metric
+
+
+def _published() -> tuple[float, Metric, Scaling]:
+    preset = PRESETS["published"]
+    st.caption(preset.words)
+    return preset.self_coverage, preset.metric, preset.scaling
+
+
+def _ask_metric() -> tuple[float, Metric]:
+    metric: Metric | None = st.selectbox(
+        "Metric",
+        list(get_args(Metric)),
+        format_func=lambda metric: METRIC_WORDS[metric],
+        key="metric",
+        bind="query-params",
+        help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
+    )
+    own = st.slider(
+        "Self-coverage",
+        0.0,
+        1.0,
+        0.0,
+        0.1,
+        key="self_coverage",
+        bind="query-params",
+        help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
+    )
+    st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+    return own, metric or "euclidean"
 
 
 def _ask_weight(label: str, most: float, key: str) -> float:

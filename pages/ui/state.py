@@ -28,7 +28,6 @@ from delift_core.selection.types import (
     ObjectiveConfig,
     Quotas,
     Selection,
-    Stage,
 )
 from delift_core.settings import default_workspace
 from delift_core.utility.metrics import Metric
@@ -120,15 +119,13 @@ def _pair_reader(run_id: str, finished_at: str, _run: ScoredRun) -> PairReader:
 
 def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
     """The selection problem of a run; its matrices are read, and its greedy order computed, once."""
-    return _problem(run.id, str(run.finished_at), metric, config.stage, config.eta, config.nu, config.self_coverage)
+    return _problem(run.id, str(run.finished_at), metric, config)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the utilities…")
-def _problem(
-    run_id: str, finished_at: str, metric: Metric, stage: Stage, eta: float, nu: float, self_coverage: float
-) -> SelectionProblem:
+def _problem(run_id: str, finished_at: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
     run, utilities = _scored_run(run_id, finished_at), _utilities(run_id, finished_at, metric)
-    return pose_for(run, metric, ObjectiveConfig(stage, eta, nu, self_coverage), utilities)
+    return pose_for(run, metric, config, utilities)
 
 
 def select(

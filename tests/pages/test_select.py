@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core import problem as posed
 from delift_core.evaluation.method_orders import kept_order, measured_order
+from delift_core.presets import objective_of
 from delift_core.problem import pose
 from delift_core.workspace import Workspace
 
@@ -178,3 +179,17 @@ def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_work
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         assert kept_order(workspace, problem, "ifd").tolist() == measured.tolist()
+
+
+def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
+    app = open_select(preset="As published", budget_unit="rows", budget_rows="4")
+    assert not app.error and "scaled between its least and greatest value" in captions(app)
+    assert not {"metric", "self_coverage"} & {widget.key for widget in (*app.selectbox, *app.slider)}
+    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    assert not app.exception
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        kept = workspace.selections.load("s2")
+        problem = pose(workspace, "r1", "euclidean", objective_of("published", "instruction"))
+        assert kept.selection.config == problem.config
+        assert kept.selection.chosen.tolist() == problem.greedy.order[:4].tolist()

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
+from delift_core.presets import objective_of
 from delift_core.selection.coverage import value
-from delift_core.selection.objectives import clamp, evaluate, represented_kernel
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.objectives import evaluate, represented_kernel
+from delift_core.selection.scaling import CLAMP
 from delift_core.selection.types import ObjectiveConfig
 
 NAN = np.nan
@@ -29,7 +33,7 @@ def random_case(seed: int, n: int = 7, t: int = 4, e: int = 3) -> tuple[np.ndarr
 
 
 def test_clamp_counts_harm_and_missing_as_no_help() -> None:
-    np.testing.assert_array_equal(clamp(np.array([-1.0, NAN, 0.0, 0.25])), [0, 0, 0, 0.25])
+    np.testing.assert_array_equal(CLAMP.apply(np.array([-1.0, NAN, 0.0, 0.25])), [0, 0, 0, 0.25])
 
 
 def test_instruction_by_hand() -> None:
@@ -74,18 +78,27 @@ def all_subsets(n: int) -> list[list[int]]:
     stage=st.sampled_from(["instruction", "task", "continual"]),
     weight=st.floats(0, 4),
     own=st.floats(0, 1),
+    scaling=st.sampled_from(["clamp", "min-max"]),
 )
-def test_kernel_equals_the_published_formula_on_every_subset(seed: int, stage: str, weight: float, own: float) -> None:
-    """Oracle: the formulas of the paper as nested Python loops."""
+def test_kernel_equals_the_published_formula_on_every_subset(
+    seed: int, stage: str, weight: float, own: float, scaling: str
+) -> None:
+    """Oracle: the formulas of the paper as nested Python loops, over s by the definition of the scaling."""
     pool, diagonal, target, existing = random_case(seed, n=5)
-    config = ObjectiveConfig(stage, eta=weight, nu=weight, self_coverage=own)  # type: ignore[arg-type]
+    config = ObjectiveConfig(stage, weight, weight, own, scaling)  # type: ignore[arg-type]
     inputs = {
         "diagonal": diagonal,
         "target": target if stage == "task" else None,
         "existing": existing if stage == "continual" else None,
     }
-    kernel = represented_kernel(config, pool, **inputs)
+    measured, kernel = pool, represented_kernel(config, pool, **inputs)
     assert kernel.dtype == np.float32 and kernel.flags.c_contiguous
+    if scaling == "min-max":
+        whole = np.where(np.eye(5, dtype=bool), diagonal, pool)
+        pool, target, existing = (
+            (matrix - matrix.min()) / (matrix.max() - matrix.min()) for matrix in (whole, target, existing)
+        )
+        diagonal = pool.diagonal()
     for subset in all_subsets(5):
         expected = 0.0
         for i in range(5):
@@ -95,7 +108,7 @@ def test_kernel_equals_the_published_formula_on_every_subset(seed: int, stage: s
         if stage == "task":
             expected += weight * sum(max(max(target[i, j], 0.0) for i in range(4)) for j in subset)
         assert value(kernel, np.array(subset, dtype=int)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
-        assert evaluate(config, subset, pool, **inputs) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+        assert evaluate(config, subset, measured, **inputs) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("nu", [0.0, 0.7, 1.0, 3.0])
@@ -104,7 +117,7 @@ def test_continual_equals_submodlib_conditional_gain(nu: float) -> None:
 
     pool, _, _, existing = random_case(3)
     function = FacilityLocationConditionalGainFunction(
-        n=7, num_privates=3, data_sijs=clamp(pool), private_sijs=clamp(existing), privacyHardness=nu
+        n=7, num_privates=3, data_sijs=CLAMP.apply(pool), private_sijs=CLAMP.apply(existing), privacyHardness=nu
     )
     kernel = represented_kernel(ObjectiveConfig("continual", nu=nu), pool, existing=existing)
     for subset in all_subsets(7)[1:]:
@@ -115,9 +128,44 @@ def test_instruction_equals_submodlib_facility_location() -> None:
     from submodlib import FacilityLocationFunction
 
     pool, _, _, _ = random_case(4)
-    function = FacilityLocationFunction(n=7, mode="dense", sijs=clamp(pool), separate_rep=False)
+    function = FacilityLocationFunction(n=7, mode="dense", sijs=CLAMP.apply(pool), separate_rep=False)
     for subset in all_subsets(7)[1:]:
         assert evaluate(ObjectiveConfig("instruction"), subset, pool) == pytest.approx(function.evaluate(set(subset)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_min_max_with_the_diagonal_in_is_what_the_published_code_maximises(seed: int) -> None:
+    """submodlib over the scaled matrix, as the published code calls it; after the first pick, greedy on U unclamped."""
+    from submodlib import FacilityLocationFunction
+
+    pool, diagonal, _, _ = random_case(seed, n=9)
+    whole = np.where(np.eye(9, dtype=bool), diagonal, pool).astype(np.float64)
+    scaled = ((whole - whole.min()) / (whole.max() - whole.min())).astype(np.float32)
+    function = FacilityLocationFunction(n=9, mode="dense", sijs=scaled, separate_rep=False)
+    config = objective_of("published", "instruction")
+    kernel = represented_kernel(config, pool, diagonal=diagonal)
+    np.testing.assert_allclose(kernel, scaled, atol=1e-6)
+    order = greedy_order(kernel).order.tolist()
+    assert order[:5] == [pick for pick, _ in function.maximize(budget=5, optimizer="NaiveGreedy")]
+    built = order[:1]
+    for _ in range(4):
+        left = [j for j in range(9) if j not in built]
+        built.append(max(left, key=lambda j: np.maximum(whole[:, [*built, j]].max(axis=1), -np.inf).sum()))
+    assert built == order[:5]
+
+
+def test_min_max_by_hand_and_where_it_cannot_be() -> None:
+    config = ObjectiveConfig("instruction", self_coverage=1.0, scaling="min-max")
+    kernel = represented_kernel(config, POOL, diagonal=DIAGONAL)  # from -0.3 to 0.8
+    np.testing.assert_allclose(kernel[0], [1, 0.8 / 1.1, 0.5 / 1.1], rtol=1e-6)
+    same = represented_kernel(config, np.full((3, 3), 0.2), diagonal=np.full(3, 0.2))
+    assert not same.any()  # nothing tells the rows apart
+    with pytest.raises(SelectionError, match="min-max, but the diagonal was not given"):
+        represented_kernel(ObjectiveConfig("instruction", scaling="min-max"), POOL)
+    with pytest.raises(SelectionError, match="not all were scored"):
+        represented_kernel(config, csr_array(np.eye(3)), diagonal=DIAGONAL)
+    with pytest.raises(SelectionError, match="Unknown scaling"):
+        represented_kernel(ObjectiveConfig("instruction", scaling="z"), POOL)  # type: ignore[arg-type]
 
 
 @given(seed=st.integers(0, 10**6))

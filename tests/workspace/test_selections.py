@@ -21,7 +21,9 @@ from delift_core.selection.types import (
     Quota,
     Quotas,
     RandomBaseline,
+    Scaling,
     Selection,
+    Stage,
 )
 from delift_core.workspace import RunSpec, Workspace
 
@@ -50,7 +52,10 @@ SELECTIONS = st.integers(0, 6).flatmap(
     lambda n: st.builds(
         Selection,
         config=st.builds(
-            ObjectiveConfig, st.sampled_from(["instruction", "task", "continual"]), FINITE, FINITE, FINITE
+            ObjectiveConfig,
+            st.sampled_from(get_args(Stage)),
+            *(FINITE, FINITE, FINITE),
+            st.sampled_from(get_args(Scaling)),
         ),
         budget=st.builds(Budget, st.sampled_from(["rows", "percent", "tokens"]), FINITE),
         chosen=positions(n),

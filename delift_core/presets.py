@@ -1,0 +1,50 @@
+"""Named settings of the objective: the app's own, and the published ones to compare with. No arithmetic."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
+from delift_core.utility.metrics import Metric
+
+PresetName = Literal["default", "published"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What a preset sets of an objective.
+
+    Attributes:
+        title: a few words.
+        words: what it is, in a sentence.
+    """
+
+    title: str
+    words: str
+    metric: Metric
+    self_coverage: float
+    scaling: Scaling
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "default": Preset(
+        "Our own",
+        "Euclidean utility, what is below 0 counts as no help, and no row covers itself.",
+        "euclidean",
+        0.0,
+        "clamp",
+    ),
+    "published": Preset(
+        "As published",
+        "Euclidean utility scaled between its least and greatest value, each row's help to itself included: as in the "
+        "code of arXiv 2411.04425.",
+        "euclidean",
+        1.0,
+        "min-max",
+    ),
+}
+
+
+def objective_of(preset: PresetName, stage: Stage, *, eta: float = 1.0, nu: float = 1.0) -> ObjectiveConfig:
+    """The objective of a preset; eta and nu belong to the stage."""
+    chosen = PRESETS[preset]
+    return ObjectiveConfig(stage, eta, nu, chosen.self_coverage, chosen.scaling)
