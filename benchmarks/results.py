@@ -1,6 +1,7 @@
 """The table of benchmarks/results.md: three stages on public data, every method, 30 % of each pool.
 
-    python -m benchmarks.results DATA [--rows 60] [--sets 20] [--seeds 3] [--model bundled] [--out FOLDER]
+    python -m benchmarks.results DATA [--rows 60] [--sets 20] [--seeds 3] [--stages task,continual] [--methods a,b]
+                                      [--model bundled] [--dtype auto] [--out FOLDER]
 
 DATA holds alpaca_en_demo.json, gsm8k_train_400.jsonl and sharegpt_dummy_conversation.json. Instruction: Alpaca rows,
 measured on other Alpaca rows. Task: Alpaca rows with a GSM8K target, measured on other GSM8K rows. Continual: GSM8K
@@ -82,19 +83,30 @@ def main() -> None:
     parser.add_argument("--longest", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--stages", default="instruction,task,continual", help="those to run, by name")
+    parser.add_argument("--methods", help="as benchmarks.proof has them; default: all")
     parser.add_argument("--model", default="bundled")
+    parser.add_argument("--dtype", default="auto", help="of the scoring; fine-tuning is in float32")
     parser.add_argument("--out", type=Path, default=Path(".results"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     for stage in stages(asked.data, asked.out, asked.rows, asked.sets, asked.longest):
-        workspace, side = asked.out / "workspace", [f"--{stage.role}", str(stage.side)] if stage.side else []
-        score = [sys.executable, "-m", "delift_core", "score", str(stage.pool), *side, "--workspace", str(workspace)]
-        subprocess.run([*score, "--model", asked.model], check=True, stdout=subprocess.DEVNULL)
-        print(f"\n## {stage.name}\n", flush=True)
-        prove = [sys.executable, "-m", "benchmarks.proof", str(workspace), str(stage.pool), "--heldout"]
-        prove += [str(stage.heldout), *side, "--rows", str(asked.rows), "--seeds", str(asked.seeds)]
-        prove += ["--method-runs", str(asked.seeds), "--epochs", str(asked.epochs), "--model", asked.model]
-        subprocess.run([*prove, "--out", str(asked.out / stage.name.lower())], check=True)
+        if stage.name.lower() in asked.stages.split(","):
+            run(stage, asked)
+
+
+def run(stage: Stage, asked: argparse.Namespace) -> None:
+    """Scores a stage's pool and prints its table; stages keep apart, so that they can run side by side."""
+    side = [f"--{stage.role}", str(stage.side)] if stage.side else []
+    workspace, out = asked.out / f"workspace-{stage.name.lower()}", asked.out / stage.name.lower()
+    print(f"\n## {stage.name}\n", flush=True)
+    score = [sys.executable, "-m", "delift_core", "score", str(stage.pool), *side, "--workspace", str(workspace)]
+    subprocess.run([*score, "--model", asked.model, "--dtype", asked.dtype], check=True, stdout=subprocess.DEVNULL)
+    prove = [sys.executable, "-m", "benchmarks.proof", str(workspace), str(stage.pool), "--heldout", str(stage.heldout)]
+    prove += [*side, "--rows", str(asked.rows), "--seeds", str(asked.seeds), "--method-runs", str(asked.seeds)]
+    prove += ["--epochs", str(asked.epochs), "--model", asked.model, "--out", str(out)]
+    prove += ["--methods", asked.methods] if asked.methods else []
+    subprocess.run(prove, check=True)
 
 
 if __name__ == "__main__":
