@@ -1,4 +1,4 @@
-"""`explain`, `verify` and `evaluate`: what a manifest has to say. No workspace is needed."""
+"""`explain`, `verify` and `evaluate`: what a manifest has to say. No workspace is needed, but for utilities."""
 
 import argparse
 from collections.abc import Callable
@@ -67,6 +67,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 device=arguments.device,
                 keeper=FolderKeeper(arguments.keep) if arguments.keep else None,
                 adapter=arguments.save_adapter,
+                workspace=arguments.workspace,
                 publish=note,
                 stop=stop,
             )

@@ -156,6 +156,8 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)
     words = "folder in which runs are kept, so that an interrupted evaluation goes on where it was"
     evaluate.add_argument("--keep", type=Path, metavar="DIR", help=words)
+    words = f"read for column-mean only; default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
+    evaluate.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
     _add_device(evaluate)
 
 

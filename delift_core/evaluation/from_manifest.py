@@ -11,8 +11,9 @@ from typing import cast, get_args
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.keeping import Keeper
+from delift_core.evaluation.mean_utility import mean_utility_order
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning
+from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
 from delift_core.export.inputs import reload_input
 from delift_core.export.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.jobs.queue import Ticket, turn
@@ -35,6 +36,7 @@ def evaluate_manifest(
     device: DeviceName = "auto",
     keeper: Keeper | None = None,
     adapter: Path | None = None,
+    workspace: Path | None = None,
     publish: Callable[[str], None] = lambda line: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationReport:
@@ -45,6 +47,7 @@ def evaluate_manifest(
         heldout: file of held-out rows, in any format that is read here.
         against, seeds, tuning, examples, generate: see `EvaluationRequest`.
         keeper, adapter, publish, stop: see `evaluate`.
+        workspace: folder of the one that scored the pool; read for "column-mean" only.
 
     Raises:
         ExportError: the manifest cannot be read.
@@ -62,6 +65,7 @@ def evaluate_manifest(
         device=device,
         template=_template(manifest, manifest_path.name),
         against=against,
+        others=_others(manifest, against, workspace),
         seeds=seeds,
         tuning=tuning or FineTuning(),
         examples=examples,
@@ -78,6 +82,12 @@ def evaluate_manifest(
             f"({report.revision[:12]} now, {manifest.model.revision[:12]} then)"
         )
     return report
+
+
+def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None) -> tuple[Other, ...]:
+    if workspace is None or "column-mean" not in against:
+        return ()
+    return (Other("column-mean", mean_utility_order(manifest, workspace)),)
 
 
 def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:

@@ -135,8 +135,7 @@ class EvaluationRequest:
             raise DataError(f"there is no arm {unknown[0]!r} to compare with; choose from {', '.join(BASELINES)}")
         if "column-mean" in self.against and "column-mean" not in given:
             raise DataError(
-                "column-mean needs the utilities that the subset was chosen by; name the kept selection and its "
-                "workspace instead of a manifest"
+                "column-mean needs the utilities that the subset was chosen by; name the workspace that scored the pool"
             )
         if min(self.seeds, self.method_runs) < 1:
             raise DataError(
