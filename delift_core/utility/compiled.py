@@ -58,11 +58,16 @@ def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor") -
     return False
 
 
-def compiled_log_p(model: Any, scaled: Callable[[torch.Tensor], torch.Tensor]) -> "LogP":
+@torch.inference_mode()
+def compiled_log_p(model: Any, scaled: Callable[[torch.Tensor], torch.Tensor], positions: int) -> "LogP | None":
     """The output layer, and the log probability of one token a position, with the logits read once.
 
     Args:
         scaled: what a family does to its float32 logits.
+        positions: how many are asked for at a time, mostly.
+
+    Returns:
+        The function, compiled; None where nothing can be compiled here.
     """
     head = model.get_output_embeddings()
 
@@ -73,7 +78,13 @@ def compiled_log_p(model: Any, scaled: Callable[[torch.Tensor], torch.Tensor]) -
         total = (wide - largest).exp().sum(dim=1, keepdim=True)
         return (wide.gather(1, targets[:, None]) - largest - total.log())[:, 0]
 
-    return cast(LogP, torch.compile(log_p, dynamic=True, options={"split_reductions": False}))
+    compiled = cast(LogP, torch.compile(log_p, dynamic=True, options={"split_reductions": False}))
+    try:
+        compiled(head.weight[:positions], torch.zeros(positions, dtype=torch.int64, device=model.device))
+    except RuntimeError as error:
+        _log.warning("the output layer is not compiled: %s", str(error).splitlines()[0])
+        return None
+    return compiled
 
 
 LogP = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (m, d) hidden states, (m,) tokens -> (m,) float32 nats

@@ -110,7 +110,7 @@ class Scorer:
         if self._compiled or not self.can_compile:
             return
         if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(self.loaded.model):
-            self._compiled = compiled_log_p(self.loaded.model, self._scaled)
+            self._compiled = compiled_log_p(self.loaded.model, self._scaled, _COMPILED_CHUNK)
 
     @property
     def changes_as_it_runs(self) -> bool:

@@ -83,10 +83,16 @@ def test_what_cannot_be_compiled_stays_as_it_was() -> None:
     assert not compile_layers(random_model("gpt2"), backend="eager")  # its layers are built otherwise
 
 
+def _as_it_is(function: Any, **settings: Any) -> Any:
+    return function
+
+
 def test_compiled_log_probabilities_are_those_of_a_log_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", lambda function, **settings: function)
+    monkeypatch.setattr(torch, "compile", _as_it_is)
     scorer = Scorer(loaded("gemma2"))  # whose logits are capped
     hidden, targets = torch.randn(7, scorer.loaded.model.config.hidden_size), torch.arange(7)
     with torch.inference_mode():
-        got = compiled_log_p(scorer.loaded.model, scorer._scaled)(hidden, targets)
+        log_p = compiled_log_p(scorer.loaded.model, scorer._scaled, 5)
+        assert log_p
+        got = log_p(hidden, targets)
         torch.testing.assert_close(got, scorer._log_p(hidden, targets), rtol=0, atol=1e-5)
