@@ -10,7 +10,7 @@ from delift_core.selection.types import Selection
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, shorten, title
 from pages.ui.composition_view import composition_view
-from pages.ui.method_form import ask_method, not_measured
+from pages.ui.method_form import not_measured
 from pages.ui.navigation import go_to
 from pages.ui.quota_form import asked_quotas, quota_line, quota_table, quotas_of
 from pages.ui.selection_form import ask_budget, ask_objective
@@ -51,15 +51,14 @@ if current.run is None or current.run.status != "done":
 run = current.run
 assert run is not None
 with clear_errors():
-    config, metric = ask_objective(run)
-    problem = state.problem(run, metric, config)
-    method, seed = ask_method()
+    wish = ask_objective(run)
+    problem, method = state.problem(run, wish.metric, wish.config), wish.method
     budget = ask_budget(len(problem.run.pool), int(problem.run.token_counts().sum()))
     quota_place = st.expander("Quotas", icon=":material/balance:", key="quotas_shown", bind="query-params")
     asked, selection = asked_quotas(problem.run), None
     with clear_errors():
         try:
-            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, seed)
+            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, wish.seed)
         except state.NotMeasured:
             not_measured(method)
     with quota_place:
@@ -76,7 +75,7 @@ with clear_errors():
     chosen_table(problem, selection)
     selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):
-        suggestion = f"{config.stage} {budget.amount:g} {budget.unit}"
+        suggestion = f"{wish.config.stage} {budget.amount:g} {budget.unit}"
         if method != "delift":
             suggestion += f" by {method_title(method)}"
         if asked:
@@ -84,6 +83,6 @@ with clear_errors():
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
         may_keep = current.workspace.actor.may("select")
         if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
-            kept = keep_selection(current.workspace, problem, selection, name=name, seed=seed)
+            kept = keep_selection(current.workspace, problem, selection, name=name, seed=wish.seed)
             state.want_selection(kept.id)
             go_to("curate")

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.baselines import METHODS
+from delift_core.baselines import METHODS, of_run
 from delift_core.baselines.catalogue import method_title
 from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli import main
+from delift_core.errors import SelectionError
 from delift_core.evaluation.of_selection import select_arm
 from delift_core.export import export_selection, read_manifest
 from delift_core.presets import objective_of
@@ -119,7 +120,7 @@ def test_what_cannot_be_is_one_line(
     assert message in told and told.count("\n") == 1
 
 
-def test_orders_by_the_run_are_those_of_its_numbers(folder: Path) -> None:
+def test_orders_by_the_run_are_those_of_its_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert curate(folder, "numbers.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[0].run_id
@@ -130,6 +131,12 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path) -> None:
         assert problem.order_of("rds")[0] == int(np.argmax(unit[:12] @ unit[12]))  # the one target row's nearest
         utilities = problem.utilities.pool.copy()
         assert problem.order_of("column-mean")[0] == int(np.nanmean(utilities, axis=0).argmax())
+        with pytest.raises(SelectionError, match="asks the model itself"):
+            problem.order_of("ifd")
+        monkeypatch.setattr(of_run, "PAIRWISE_ROWS", 11)
+        with pytest.raises(SelectionError, match="k-center compares each of 12 rows"):
+            problem.order_of("k-center")
+        assert len(problem.order_of("rds")) == 12  # with a target it compares with the target's rows only
 
 
 def test_the_published_settings_are_written_down_and_made_again(

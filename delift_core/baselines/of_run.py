@@ -12,7 +12,7 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.selection.kernels import Kernel
 from delift_core.utility.metrics import LOG_PROBABILITY
 
-PAIRWISE_ROWS = 20_000
+PAIRWISE_ROWS = 10_000
 _PAIRWISE = ("k-center", "embedding-fl", "rds")
 _BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
 

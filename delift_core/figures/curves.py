@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CURVE_POINTS = 2_000
 _BINS = 80  # at most
 _RANDOM = "random rows (mean ± sd)"
+_GREEDY = "greedy"
 
 
 def gain_curve(
@@ -28,16 +29,20 @@ def gain_curve(
     curves: RandomCurves | None = None,
     bend: int = 0,
     unit: str = "",
+    by: str = _GREEDY,
+    beside: np.ndarray | None = None,
 ) -> "go.Figure":
     """Draws the objective against the number of rows kept, with the budget, the knee, and what luck reaches.
 
     Args:
-        gains: (n,) float, marginal gains of the whole greedy order, first pick first.
+        gains: (n,) float, marginal gains of the whole order, first pick first.
         k: rows in the budget, 0 to n.
         random: random subsets within the budget, drawn as a point where there are no `curves`.
         curves: random subsets of every size, drawn as a band.
         bend: rows at the knee (see `selection.knee`); 0, or all n, is not marked.
         unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
+        by: what made the order.
+        beside: (n,) float, of another method's order: gains of the greedy one, drawn to compare with.
 
     Raises:
         DeliftError: k is outside 0 to n.
@@ -48,7 +53,11 @@ def gain_curve(
     shown = np.unique(np.r_[np.linspace(0, gains.size, _CURVE_POINTS + 1).round().astype(int), k, bend])
     top = float(max(objective.max(), random.mean + random.std))
     figure = go.Figure()
-    figure.add_scatter(x=shown, y=objective[shown], mode="lines", name="greedy", line={"width": 3, "simplify": False})
+    figure.add_scatter(x=shown, y=objective[shown], mode="lines", name=by, line={"width": 3, "simplify": False})
+    if beside is not None:
+        best = _objective(beside, k)
+        top = max(top, float(best.max()))
+        figure.add_scatter(x=shown, y=best[shown], mode="lines", name=_GREEDY, line={"width": 1.5, "simplify": False})
     if curves is None:
         _add_point(figure, k, random)
     else:
@@ -90,18 +99,18 @@ def _add_band(figure: "go.Figure", shown: np.ndarray, curves: RandomCurves) -> N
     )
 
 
-def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0) -> str:
+def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0, by: str = _GREEDY) -> str:
     """Says in one sentence what the budget reaches, against random subsets and against keeping everything.
 
     Args:
-        gains, k, random, bend: as for `gain_curve`.
+        gains, k, random, bend, by: as for `gain_curve`.
     """
     objective = _objective(gains, k)
     total, reached = float(objective[-1]), float(objective[k])
     share = f", {reached / total:.0%} of what all {gains.size:,} rows reach" if total > 0 else ""
     knee = f"; the knee is at {bend:,} rows" if 0 < bend < gains.size else ""
     return (
-        f"Objective against rows kept: the greedy order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
+        f"Objective against rows kept: the {by} order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
         f"of that size reach {random.mean:.4g} plus or minus {random.std:.2g}{knee}."
     )
 

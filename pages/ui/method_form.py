@@ -15,23 +15,25 @@ _MOST_SEED = 999_999
 
 def ask_method() -> tuple[ChosenBy, int]:
     """The method, and the seed of one that draws."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        method: ChosenBy = st.selectbox(
-            "Method",
-            ["delift", *METHODS],
-            format_func=method_title,
-            key="method",
-            bind="query-params",
-            width=260,
-            help="Others choose by their published rule, to compare with. The numbers below are by the same objective.",
-        )
-        seed = 0
-        if method in ASK_LUCK and method != "less":
-            seed = int(st.number_input("Seed", 0, _MOST_SEED, 0, key="method_seed", bind="query-params", width=130))
+    method: ChosenBy = st.selectbox(
+        "Method",
+        ["delift", *METHODS],
+        format_func=method_title,
+        key="method",
+        bind="query-params",
+        width=190,
+        help="Others choose by their published rule, to compare with. The numbers below are by the same objective.",
+    )
+    if method not in ASK_LUCK or method == "less":
+        return method, 0
+    return method, int(st.number_input("Seed", 0, _MOST_SEED, 0, key="method_seed", bind="query-params", width=110))
+
+
+def method_words(method: ChosenBy) -> None:
+    """What another method than DELIFT prefers, and where it was published."""
     if method in METHODS:
         entry = METHODS[cast(Method, method)]
         st.caption(f"{entry.title}: {entry.words} ({entry.source})")
-    return method, seed
 
 
 def not_measured(method: ChosenBy) -> None:
@@ -42,7 +44,12 @@ def not_measured(method: ChosenBy) -> None:
         f"after that, its order is here for any budget.",
         icon=":material/science:",
     )
-    st.page_link(page_path("evaluate"), label=f"Measure {title} on Evaluate", icon=":material/arrow_forward:")
+    st.page_link(
+        page_path("evaluate"),
+        label=f"Measure {title} on Evaluate",
+        icon=":material/arrow_forward:",
+        query_params={"evaluate_against": [title]},
+    )
 
 
 def method_line(method: ChosenBy) -> None:

@@ -1,15 +1,17 @@
 """The widgets that pose a selection problem: stage, metric, weights, budget."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import get_args
 
 import streamlit as st
 
 from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
-from delift_core.selection.types import Budget, BudgetUnit, ObjectiveConfig, Scaling, Stage
+from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord
+from pages.ui.method_form import ask_method, method_words
 from pages.ui.navigation import page_path
 
 STAGE_WORDS: dict[Stage, str] = {
@@ -35,8 +37,18 @@ _TRADES = {
 DEFAULT_PERCENT = 30
 
 
-def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
-    """The stage, on a card each, its weight, and under a popover the metric."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be maximised, in which metric, and by which method (`seed`: of one that draws)."""
+
+    config: ObjectiveConfig
+    metric: Metric
+    method: ChosenBy
+    seed: int
+
+
+def ask_objective(run: RunRecord) -> Wish:
+    """The stage, on a card each, its weight, under a popover the metric, and beside them the method."""
     lacking = {stage: words for stage in get_args(Stage) if (words := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
@@ -49,8 +61,10 @@ def ask_objective(run: RunRecord) -> tuple[ObjectiveConfig, Metric]:
             bind="query-params",
         )
         config, metric = _ask_weights(stage or "instruction")
+        method, seed = ask_method()
     _cards(config.stage, lacking)
-    return config, metric
+    method_words(method)
+    return Wish(config, metric, method, seed)
 
 
 def _lacking(run: RunRecord, stage: Stage) -> str:

@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from delift_core.baselines.catalogue import method_title
 from delift_core.figures.curves import alt_gain_curve, gain_curve
 from delift_core.problem import SelectionProblem
 from delift_core.reliability import ErrorBar
@@ -72,10 +73,13 @@ def curve(problem: SelectionProblem, selection: Selection) -> None:
     unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
     free = selection.quotas is None
     bend = knee(gains) if free and selection.method == "delift" else 0
+    curves, by, beside = problem.random if free else None, "greedy", None
+    if selection.method != "delift":
+        by, beside = method_title(selection.method), problem.greedy.gains
     chart(
-        gain_curve(gains, k, random, curves=problem.random if free else None, bend=bend, unit=unit),
+        gain_curve(gains, k, random, curves=curves, bend=bend, unit=unit, by=by, beside=beside),
         key="gain_curve",
-        alt=alt_gain_curve(gains, k, random, bend),
+        alt=alt_gain_curve(gains, k, random, bend, by),
     )
     if not free:
         st.caption("To the budget, the curve keeps to the quotas; beyond it, it goes on without them.")

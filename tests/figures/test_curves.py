@@ -48,6 +48,14 @@ def test_the_curve_runs_from_nothing_to_everything() -> None:
     np.testing.assert_allclose(curve.y, [0, 8, 12, 13, 13.5, 14])
 
 
+def test_another_order_has_its_name_and_the_greedy_one_beside_it() -> None:
+    other, greedy = gain_curve(np.array([1.0, 0, 8, 4, 1]), 2, luck(9.0, 1.0), by="RDS+", beside=GAINS).data[:2]
+    assert (other.name, greedy.name) == ("RDS+", "greedy")
+    np.testing.assert_allclose(other.y, [0, 1, 1, 9, 13, 14])
+    np.testing.assert_allclose(greedy.y, [0, 8, 12, 13, 13.5, 14])
+    assert "the RDS+ order reaches 12" in alt_gain_curve(GAINS, 2, luck(9.0, 1.0), by="RDS+")
+
+
 def test_random_subsets_stand_at_the_budget_with_their_spread() -> None:
     marker = gain_curve(GAINS, 2, luck(9.0, 1.5)).data[1]
     assert list(marker.x) == [2] and marker.y[0] == pytest.approx(9) and marker.error_y.array[0] == pytest.approx(1.5)
