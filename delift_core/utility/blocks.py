@@ -97,7 +97,7 @@ class BlockScorer:
     def __init__(self, scorer: Scorer, material: Material) -> None:
         scorer.prepare(material.work)
         self._scorer, self._material = scorer, material
-        self._helper: str | None = None
+        self._opened: tuple[str, Tokens] | None = None  # of which helper and lead the prefix is
         self._prefix = EMPTY_PREFIX
         self._group = 0
         self._packed: dict[int, list[LedBatches]] = {}
@@ -125,13 +125,14 @@ class BlockScorer:
         yield Step(finished=Finished(block, Alone(statistics, *_counts(samples), np.stack(vectors))))
 
     def _with_example(self, block: Block, helper: str) -> Iterator[Step]:
-        prefix = self._prefilled(helper)
-        tokens = prefix.length if block.part == 0 else 0  # what the example costs is counted once, as foreseen
         packed = self._batches(block)
+        lead = packed[0].lead if len(packed) == 1 else ()  # what all begin with is run with the example, in one pass
+        prefix = self._prefilled(helper, lead)
+        tokens = prefix.length - len(lead) if block.part == 0 else 0  # the example is counted once, as foreseen
         rows = len(self._material.rows(block))
         statistics = torch.empty(rows, 2, dtype=self._scorer.sums_dtype, device=self._scorer.loaded.device)
         for led in packed:
-            after = self._scorer.prefill(led.lead, prefix)
+            after = prefix if len(packed) == 1 else self._scorer.prefill(led.lead, prefix)
             for batch in led.batches:
                 statistics[batch.rows] = self._scorer.score(after, batch)
                 yield Step(tokens + led.suffix_tokens(batch), len(batch.rows))
@@ -147,10 +148,11 @@ class BlockScorer:
             self._late = None
             yield Step(finished=asked.wait())
 
-    def _prefilled(self, helper: str) -> Prefix:
-        if helper != self._helper:
-            self._prefix = self._scorer.prefill(self._material.head + self._material.encoded[helper].example)
-            self._helper = helper
+    def _prefilled(self, helper: str, lead: Tokens) -> Prefix:
+        if self._opened != (helper, lead):
+            example = self._material.head + self._material.encoded[helper].example
+            self._prefix = self._scorer.prefill(example + lead)
+            self._opened = helper, lead
         return self._prefix
 
     def _batches(self, block: Block) -> list[LedBatches]:
