@@ -1,13 +1,14 @@
 """Evaluations in the background: a real worker process, its folder, cancel, resume, and failures in one line."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.evaluation import EvaluationRequest, FineTuning, evaluate
+from delift_core.evaluation import EvaluationRequest, FineTuning, evaluate, worker
 from delift_core.evaluation.bench import Bench
 from delift_core.evaluation.cost import forecast
 from delift_core.evaluation.evaluate import ready_bench
@@ -87,15 +88,22 @@ def test_a_cancel_in_the_middle_leaves_nothing_half_written_and_goes_on(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()} == runs
 
 
-def test_failures_are_one_line_and_a_dead_worker_is_interrupted(request_: EvaluationRequest, tmp_path: Path) -> None:
-    job = prepared(tmp_path, changed(request_, model=str(tmp_path)))
-    job.start()
-    await_end(job)
+def test_failures_are_one_line_and_a_dead_worker_is_interrupted(
+    request_: EvaluationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepared(tmp_path / "evaluations", changed(request_, model=str(tmp_path)))
+    monkeypatch.setattr("os.nice", lambda by: by)  # the worker's own main, in this process
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    assert worker.main(job.folder) == 2
     assert job.status().state == "failed"
     assert "causal language model" in job.status().message
     assert "\n" not in job.status().message
+    gone = subprocess.Popen(["sleep", "60"])
+    job.claim(gone.pid)
+    gone.kill()
+    gone.wait()
     job.write_status(EvaluationStatus("evaluating", share=0.4))
-    assert job.status().state == "interrupted"  # the worker is gone
+    assert job.status().state == "interrupted"
 
 
 def test_the_forecast_is_measured_and_counts_all_runs(request_: EvaluationRequest, tmp_path: Path) -> None:
