@@ -32,7 +32,8 @@ from delift_core.export.checks import subset_samples
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import ensure_writable, unwritable
 from delift_core.grouping import columns, quotas_from
-from delift_core.jobs.backends import Placement
+from delift_core.jobs.backends import HERE, Placement
+from delift_core.jobs.ray_map import parts_worked_on
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
 from delift_core.presets import PRESETS, objective_of
@@ -107,16 +108,19 @@ def curate(arguments: argparse.Namespace) -> int:
         run = _score(workspace, inputs, arguments)
         problem = pose(workspace, run.record.id, metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
-        selection = problem.select(
-            arguments.budget,
-            seed=arguments.seed,
-            quotas=quotas,
-            engine=arguments.engine,
-            greedy=order_asked_of_the_model(
-                workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
-            ),
-            method=arguments.method,
+        greedy = order_asked_of_the_model(
+            workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
         )
+        with parts_worked_on(inputs.placement if arguments.engine.name == "partitioned" else HERE) as map_parts:
+            selection = problem.select(
+                arguments.budget,
+                seed=arguments.seed,
+                quotas=quotas,
+                engine=arguments.engine,
+                greedy=greedy,
+                map_parts=map_parts,
+                method=arguments.method,
+            )
         pool = inputs.pool.dataset
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"

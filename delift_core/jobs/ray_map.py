@@ -1,9 +1,12 @@
 """One function applied to many things on the Ray cluster that this process is connected to; see `ray_cluster`."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from delift_core.jobs.ray_cluster import ray_library
+from delift_core.jobs.backends import Placement
+from delift_core.jobs.ray_cluster import connected, ray_library
+from delift_core.selection.partitioned import MapParts
 
 _Thing = TypeVar("_Thing")
 _Result = TypeVar("_Result")
@@ -28,6 +31,20 @@ class RayMap:
         task = ray.remote(_call).options(num_cpus=1, memory=self._memory)
         shared = ray.put(work)
         return iter(ray.get([task.remote(shared, thing) for thing in things]))
+
+
+@contextmanager
+def parts_worked_on(placement: Placement) -> Iterator[MapParts]:
+    """Where the partitioned engine works on its parts: on the cluster that scores, or here and one by one.
+
+    Raises:
+        ScoringError: Ray is not installed, or no cluster answers.
+    """
+    if placement.backend == "local":
+        yield map
+        return
+    with connected(placement.ray_address):
+        yield RayMap()
 
 
 def _call(work: Callable[[_Thing], _Result], thing: _Thing) -> _Result:

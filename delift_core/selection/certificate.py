@@ -61,9 +61,16 @@ def bound(
     elif quotas is not None:
         reachable = _most_within(free, k, fixed, quotas)
     else:
-        picks = k - len(fixed.kept)
-        reachable = float(np.partition(free, len(free) - picks)[len(free) - picks :].sum()) if picks else 0.0
+        reachable = _largest(free[free > 0], k - len(fixed.kept))
     return Certificate(value=reached, upper_bound=reached + reachable)
+
+
+def _largest(gains: np.ndarray, count: int) -> float:
+    """The sum of so many of the largest, or of all where there are no more."""
+    if count == 0:
+        return 0.0
+    largest = gains if len(gains) <= count else np.partition(gains, len(gains) - count)[len(gains) - count :]
+    return float(largest.sum())
 
 
 def _most_within(gains: np.ndarray, k: int, fixed: Fixed, quotas: Quotas) -> float:

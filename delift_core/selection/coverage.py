@@ -61,7 +61,14 @@ def ranks(chosen: np.ndarray, n: int) -> np.ndarray:
 
 def covered(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
     """How well each represented row is covered: (r,) float64, max over chosen columns, 0 when nothing is chosen."""
-    return best_chosen(kernel, chosen)[1]
+    from delift_core.selection.loops import cover_sparse
+
+    if isinstance(kernel, np.ndarray):
+        return best_chosen(kernel, chosen)[1]
+    inside, cover = np.zeros(kernel.shape[1], dtype=bool), np.zeros(kernel.shape[0])
+    inside[np.asarray(chosen, dtype=np.int64)] = True
+    cover_sparse(kernel.indptr, kernel.indices, kernel.data, inside, cover)
+    return cover
 
 
 def value(kernel: Kernel, chosen: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, get_index_dtype
 
 from delift_core.errors import SelectionError
 from delift_core.selection.memory import ensure_fits
@@ -56,8 +56,12 @@ def as_kernel(kernel: Kernel) -> Kernel:
 
 
 def as_canonical(matrix: Any) -> csr_array:
-    """A sparse matrix as a csr_array of float32 with sorted columns and each entry once; the same one if it is that."""
+    """A sparse matrix as a csr_array of float32 with sorted columns, each entry once, and indices as small as may be;
+    the same one if it is that."""
     form = csr_array(matrix, dtype=np.float32)
+    small = get_index_dtype(maxval=max(*form.shape, form.nnz))
+    if form.indices.dtype != small or form.indptr.dtype != small:  # loops over them take as long as the memory does
+        form = csr_array((form.data, form.indices.astype(small), form.indptr.astype(small)), shape=form.shape)
     if not form.has_canonical_format:
         form = form.copy()  # its arrays may be the caller's
         form.sum_duplicates()

@@ -71,7 +71,7 @@ class _DensePicker:
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
     ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.loops import order_dense
+        from delift_core.selection.greedy_loops import order_dense
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         useful = order_dense(self._kernel, candidates, weights, room, places, self._magic, self._cover, order, gains)
@@ -93,7 +93,7 @@ class SparsePicker:
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
     ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.loops import order_sparse
+        from delift_core.selection.greedy_loops import order_sparse
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
@@ -118,7 +118,7 @@ class _StochasticPicker:
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
     ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.loops import order_by_samples
+        from delift_core.selection.greedy_loops import order_by_samples
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries

@@ -60,24 +60,25 @@ class Replay:
         self, kept: np.ndarray, dropped: np.ndarray, picker: SparsePicker, order: np.ndarray, gains: np.ndarray
     ) -> int:
         """Picks what is neither kept nor dropped, on what the picker covers; says how many picks add anything."""
-        from delift_core.selection.replay_loops import DROPPED, NOW, PICKED, Sparse, Walk, order_again
+        from delift_core.selection.replay_loops import DROPPED, NOW, PICKED, Sparse, Walk, lift, order_again
 
         r, n = self.kernel.shape
         by_columns = (self.columns.starts, self.columns.rows, self.columns.entries)
         kernel = Sparse(*by_columns, self.kernel.indptr, self.kernel.indices, self.kernel.data, self.magic)
+        useful = self.greedy.useful
+        before, before_gains = self.greedy.order[:useful], self.greedy.gains[:useful]
         walk = Walk(
-            cover=np.zeros((r, 2)),
+            cover=np.zeros((r, 2), dtype=np.float32),
             state=np.zeros(n, dtype=np.int8),
             heap=np.empty(2 * n, dtype=np.int64),
             size=np.zeros(1, dtype=np.int64),
             bound=np.concatenate([self.alone, np.zeros(n)]),
         )
         walk.state[kept], walk.state[dropped] = PICKED, DROPPED
-        walk.cover[:, NOW] = picker.cover
-        useful = self.greedy.useful
-        before, before_gains = self.greedy.order[:useful], self.greedy.gains[:useful]
+        for column in kept:
+            lift(kernel, column, walk.cover, NOW)
         picked: int = order_again(kernel, before, before_gains, walk, order, gains)
-        np.copyto(picker.cover, walk.cover[:, NOW])
+        np.copyto(picker.cover, on_grid(walk.cover[:, NOW], self.magic))
         return picked
 
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from delift_core.selection.loops import compiled, sink
+from delift_core.selection.greedy_loops import sink
+from delift_core.selection.loops import compiled
 
 BEFORE, NOW = 0, 1
 AROUND = 0.8  # share of a gain from which neighbours are looked at with it: fewer looks for a larger heap
@@ -32,7 +33,7 @@ class Walk(NamedTuple):
     """Two greedy runs side by side: all picks with a larger gain were made in both.
 
     Attributes:
-        cover: (r, 2) float64 on the grid, what covers each row in the run before and in the run now.
+        cover: (r, 2) float32, the largest entry of each row among the picks of the run before and of the run now.
         state: (n,) int8, what is known of each column: 0 nothing yet, its turn is as before or later; 1 in the heap, as
             it may come before its turn; 2 in the heap, as its turn has passed; 3 picked; 4 not to be picked.
         heap: (2 n,) int64, the largest bound first; `size` (1,) int64 of them. A number from n on says: look around
@@ -56,17 +57,18 @@ def order_again(
     Both runs pick by falling gain, so they are walked along together. A column can only gain more now than before where
     some row of its is covered less, which is where a column was picked before and not yet now; what is around such a
     column is looked at, and put into the heap if it may come first. Every other column gains at most as much as before:
-    it is looked at when its turn before comes, and is picked if its gain is still the same.
+    it is looked at when its turn before comes, and is picked if its gain is still the same, which needs no sum where
+    its rows are covered alike.
 
     Args:
         before, before_gains: (u,) the picks of the earlier run that added anything, from nothing picked.
-        walk: with what is picked already in `state` and in `cover[:, 1]`.
+        walk: with what is picked already in `state` and, by `lift`, in `cover`.
         order, gains: (n,) filled from the start.
 
     Returns:
         How many picks add anything.
     """
-    n, picked, place = len(walk.state), 0, 0
+    n, picked, place, fresh = len(walk.state), 0, 0, -1
     while True:
         upper, earlier, settled = 0.0, -1, False
         if place < len(before):
@@ -80,37 +82,38 @@ def order_again(
                     if walk.state[top - n] == LATE:
                         look_around(kernel, top - n, most, walk)
                     continue
-                gain, may_be_early = _gain_now(kernel, top, walk)
-                if walk.state[top] == EARLY and not may_be_early:
-                    _pop(walk)
-                    walk.state[top], walk.bound[top] = AS_BEFORE, gain
-                    continue
-                if gain < most:
-                    walk.bound[top] = gain
-                    sink(walk.heap, walk.size[0], 0, walk.bound)
-                    continue
+                if top != fresh:
+                    gain, may_be_early = _gain_now(kernel, top, walk)
+                    if walk.state[top] == EARLY and not may_be_early:
+                        _pop(walk)
+                        walk.state[top], walk.bound[top] = AS_BEFORE, gain
+                        continue
+                    if gain < most:
+                        walk.bound[top], fresh = gain, top
+                        sink(walk.heap, walk.size[0], 0, walk.bound)
+                        continue
                 _pop(walk)
                 if top != earlier:
-                    walk.state[top] = PICKED
-                    order[picked], gains[picked] = top, gain
+                    walk.state[top], fresh = PICKED, -1
+                    order[picked], gains[picked] = top, most
                     picked += 1
-                    _lift(kernel, top, walk, NOW)
+                    lift(kernel, top, walk.cover, NOW)
                     continue
-                walk.state[top], upper, settled = AS_BEFORE, gain, True
+                walk.state[top], upper, settled = AS_BEFORE, most, True
         if earlier < 0:
             return picked
-        place += 1
+        place, fresh = place + 1, -1
         if walk.state[earlier] == AS_BEFORE:
-            gain = upper if settled else _gain_now(kernel, earlier, walk)[0]
+            gain = upper if settled or _is_alike(kernel, earlier, walk.cover) else _gain_now(kernel, earlier, walk)[0]
             if gain == upper:
                 walk.state[earlier] = PICKED
                 order[picked], gains[picked] = earlier, gain
                 picked += 1
-                _lift(kernel, earlier, walk, NOW)
+                lift(kernel, earlier, walk.cover, NOW)
             else:
                 _push(walk, earlier, gain)
                 walk.state[earlier] = EARLY
-        _lift(kernel, earlier, walk, BEFORE)
+        lift(kernel, earlier, walk.cover, BEFORE)
         if walk.state[earlier] == EARLY:
             walk.state[earlier] = LATE
         if walk.state[earlier] != PICKED:
@@ -125,7 +128,7 @@ def look_around(kernel: Sparse, column: int, height: float, walk: Walk) -> None:
     Others gain more than before as well, but not more than the most that is found here: when the walk comes down to
     that and the column is still not picked, this is to be done again.
     """
-    least = -1.0 if walk.state[column] == DROPPED else AROUND * _gain_now(kernel, column, walk)[0]
+    least = -1.0 if walk.state[column] == DROPPED else min(height, AROUND * _gain_now(kernel, column, walk)[0])
     most = 0.0
     for at in range(kernel.starts[column], kernel.starts[column + 1]):
         row = kernel.rows[at]
@@ -134,17 +137,34 @@ def look_around(kernel: Sparse, column: int, height: float, walk: Walk) -> None:
             continue
         for place in range(kernel.row_starts[row], kernel.row_starts[row + 1]):
             other = kernel.columns[place]
-            if _on_grid(kernel.row_entries[place], kernel.magic) > covered and walk.state[other] == AS_BEFORE:
+            if kernel.row_entries[place] > covered and walk.state[other] == AS_BEFORE:
                 gain = walk.bound[other]
-                if gain >= least or gain >= height:
+                if gain >= least:
                     gain = walk.bound[other] = _gain_now(kernel, other, walk)[0]
-                if gain >= least or gain >= height:
+                if gain >= least:
                     _push(walk, other, gain)
                     walk.state[other] = EARLY
                 else:
                     most = max(most, gain)
     if most > 0:
         _push(walk, len(walk.state) + column, most)
+
+
+@compiled
+def lift(kernel: Sparse, column: int, cover: np.ndarray, run: int) -> None:
+    """Covers the rows by a column in one of the two runs."""
+    for at in range(kernel.starts[column], kernel.starts[column + 1]):
+        row = kernel.rows[at]
+        cover[row, run] = max(cover[row, run], kernel.entries[at])
+
+
+@compiled
+def _is_alike(kernel: Sparse, column: int, cover: np.ndarray) -> bool:
+    for at in range(kernel.starts[column], kernel.starts[column + 1]):
+        row = kernel.rows[at]
+        if cover[row, BEFORE] != cover[row, NOW]:
+            return False
+    return True
 
 
 @compiled
@@ -158,20 +178,11 @@ def _gain_now(kernel: Sparse, column: int, walk: Walk) -> tuple[float, bool]:
     """The gain of a column, and whether it may be more than before: some row of its is covered less."""
     gain, more = 0.0, False
     for at in range(kernel.starts[column], kernel.starts[column + 1]):
-        row = kernel.rows[at]
+        row, entry = kernel.rows[at], kernel.entries[at]
         now = walk.cover[row, NOW]
-        above = _on_grid(kernel.entries[at], kernel.magic) - now
-        if above > 0:
-            gain += above
-            more = more or walk.cover[row, BEFORE] > now
+        gain += max(_on_grid(entry, kernel.magic) - _on_grid(now, kernel.magic), 0.0)
+        more |= (entry > now) & (walk.cover[row, BEFORE] > now)
     return gain, more
-
-
-@compiled
-def _lift(kernel: Sparse, column: int, walk: Walk, run: int) -> None:
-    for at in range(kernel.starts[column], kernel.starts[column + 1]):
-        row = kernel.rows[at]
-        walk.cover[row, run] = max(walk.cover[row, run], _on_grid(kernel.entries[at], kernel.magic))
 
 
 @compiled

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -20,8 +20,9 @@ import pytest
 import ray
 import torch
 
+from delift_core.cli import main
 from delift_core.errors import ModelError, ScoringError
-from delift_core.jobs import scoring
+from delift_core.jobs import ray_map, scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.ray_backend import _in_words
 from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
@@ -30,11 +31,12 @@ from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
 from delift_core.jobs.scoring import JobProgress, ScoringRequest, carry_out
 from delift_core.models import DtypeName, ModelIdentity, outline_model
 from delift_core.samples import Message, hash_messages
-from delift_core.selection.partitioned import choose_in_parts
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility.blocks import Material
 from delift_core.utility.plan import RunSamples
+from tests.tiny_models import save_model
 
+Thing, Result = TypeVar("Thing"), TypeVar("Result")
 ON_RAY = Placement("ray", ray_threads=1)
 TEXTS = [(f"Add {i} to {i + 1}." + "?" * (i % 5), f"{i} + {i + 1} = {2 * i + 1}") for i in range(24)]
 ROWS = {
@@ -272,10 +274,25 @@ def test_gpus_are_taken_where_there_are_some() -> None:
         form_team("cpu", nodes, IDENTITY, 16)
 
 
-def test_greedy_in_parts_chooses_on_the_cluster_what_it_chooses_here(cluster: None) -> None:
-    kernel = np.random.default_rng(0).random((40, 40), dtype=np.float32)
-    read = partial(np.take, kernel, axis=1)
-    here = choose_in_parts(read, 40, 8, parts=4, per_part=4, seed=1)
-    there = choose_in_parts(read, 40, 8, parts=4, per_part=4, seed=1, map_parts=RayMap())
-    np.testing.assert_array_equal(there.chosen, here.chosen)
-    assert there.certificate == here.certificate
+def test_curate_by_parts_works_on_them_on_the_cluster_and_chooses_what_it_chooses_here(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int] = []
+
+    class Watched(RayMap):
+        def __call__(self, work: Callable[[Thing], Result], things: Iterable[Thing], /) -> Iterator[Result]:
+            parts = list(things)
+            sent.append(len(parts))
+            return super().__call__(work, parts)
+
+    monkeypatch.setattr(ray_map, "RayMap", Watched)
+    save_model(tmp_path / "tiny")
+    rows = [{"instruction": prompt, "output": text} for prompt, text in TEXTS]
+    (tmp_path / "pool.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
+    common = ["curate", str(tmp_path / "pool.jsonl"), "--stage", "instruction", "--model", str(tmp_path / "tiny")]
+    common += ["--workspace", str(tmp_path / "w"), "--budget", "6", "--engine", "partitioned:3"]
+    assert main([*common, "--out", str(tmp_path / "here.jsonl")]) == 0
+    assert sent == []
+    assert main([*common, "--out", str(tmp_path / "there.jsonl"), "--backend", "ray"]) == 0
+    assert sent == [3, 3]  # the first round, and what every row would still add
+    assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()
