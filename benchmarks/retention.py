@@ -8,7 +8,7 @@ stored matrices (benchmarks/retention-*.npz) hold the statistics of every pair, 
 before a pair is scored, as vectors, without any text; `--score` makes such a file with the bundled model. Methods at
 the same number of scored pairs:
 
-    ours              the app's own plan: rounds with a completion model
+    ours              the app's own plan: like samples first, then by likeness and a completion model together
     alike             each row with the samples of the nearest cues (our cues, no rounds)
     embedding-nearest each row with the nearest by the model's embedding
     tf-idf-nearest    each row with the nearest by TF-IDF over prompt and response
@@ -30,7 +30,7 @@ from scipy.sparse import csr_array
 
 from delift_core.reliability import error_bar
 from delift_core.selection.greedy import greedy_order
-from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds
+from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
 from delift_core.utility.cues import Known, cue_vectors
 from delift_core.utility.metrics import utility
 from delift_core.utility.partial import PartialMatrix
@@ -46,7 +46,7 @@ class Truth:
 
     Attributes:
         cues: (n, d) as `utility.cues` makes them; embeddings: (n, e); tf_idf: (n, n) cosine similarity of the texts.
-        utilities: (n, n) float32 with NaN on the diagonal.
+        utilities: (n, n) float32 with NaN on the diagonal; tokens: (n,) of the responses.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Truth:
     embeddings: np.ndarray
     tf_idf: np.ndarray
     utilities: np.ndarray
+    tokens: np.ndarray
 
     @property
     def kernel(self) -> np.ndarray:
@@ -70,7 +71,7 @@ def read_truth(path: Path) -> Truth | None:
         vectors = [stored[name].astype(np.float32) for name in ("cues", "embeddings", "tf_idf")]
     matrix = np.column_stack(columns)
     np.fill_diagonal(matrix, np.nan)
-    return Truth(path.stem.removeprefix("retention-"), *vectors, matrix)
+    return Truth(path.stem.removeprefix("retention-"), *vectors, matrix, tokens)
 
 
 def score(file: Path, rows: int, workspace_folder: Path) -> Path:
@@ -165,7 +166,8 @@ class Pool:
 
     def ours(self, share: float, seed: int) -> tuple[np.ndarray, float]:
         """The app's plan: the selection, and its own estimate of f(A) / f(A_exact)."""
-        part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), same=True)
+        effort = row_effort(self.truth.tokens)
+        part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
         rounds = opening_rounds(part, seed)
         while True:
             fit = tuple(one for one in rounds if one.kind != "held-out")
@@ -173,8 +175,7 @@ class Pool:
             if more is None:
                 break
             rounds = (*rounds, more)
-        kinds = np.repeat([one.kind for one in fit], [len(one.rows) for one in fit])
-        matrix = PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit), kinds == "random")
+        matrix = PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit))
         kernel = matrix.measured()
         kernel.data = np.maximum(kernel.data, 0)
         chosen = order(kernel.toarray(), self.count)

@@ -24,7 +24,7 @@ def world(seed: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scored_in_part(cues: np.ndarray, utilities: np.ndarray, share: float) -> PartialMatrix:
-    part = Part(cues, cues, round(share * N * (N - 1)), same=True)
+    part = Part(cues, cues, round(share * N * (N - 1)), np.ones(N), same=True)
     rounds = opening_rounds(part, 0)
     while True:
         fit = [one for one in rounds if one.kind != "held-out"]
@@ -35,8 +35,7 @@ def scored_in_part(cues: np.ndarray, utilities: np.ndarray, share: float) -> Par
             break
         rounds = (*rounds, more)
     held = Measured(rounds[0].rows, rounds[0].columns, utilities[rounds[0].rows, rounds[0].columns])
-    kinds = np.repeat([one.kind for one in fit], [len(one.rows) for one in fit])
-    return PartialMatrix(part, rounds, held, fitted, kinds == "random")
+    return PartialMatrix(part, rounds, held, fitted)
 
 
 def reached(matrix: PartialMatrix, utilities: np.ndarray) -> tuple[float, ErrorBar | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from delift_core.prompts import EncodedSample, Template
 from delift_core.samples import Message
-from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds
+from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds, row_effort
 from delift_core.utility.cues import Known, cue_vectors
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import PairBudget, count_pairs
@@ -28,7 +28,7 @@ PLANNED_BY: Metric = "euclidean"
 
 _PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
 _DISK_BYTES_PER_PAIR = 16 + 65 + 65 // _PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
-_PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 14  # cues, and as many numbers again for each posterior draw
+_PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 8  # cues, and as many numbers again in the model, its estimates and the search
 _SEED = 0
 
 
@@ -55,6 +55,7 @@ def parts_to_plan(
         tuple(texts[name].prompt for name in names), tuple(texts[name].response for name in names), store.alone(names)
     )
     vectors = cue_vectors(known, _SEED)
+    effort = row_effort(store.alone(samples.pool).tokens)
     place = {name: position for position, name in enumerate(names)}
 
     def cues(part: tuple[str, ...]) -> np.ndarray:
@@ -65,6 +66,7 @@ def parts_to_plan(
             cues(samples.rows(name)),
             cues(samples.columns(name)),
             pairs_allowed(samples, name, budget),
+            np.ones(len(samples.pool)) if name == "target" else effort,
             per_column=name == "target",
             same=name == "pool",
         )

@@ -1,11 +1,10 @@
 """Which pairs of one utility matrix to score, round by round, so that they change a selection.
 
-What a selection needs of a matrix are its large entries: for every row its best helpers. The first round is a balanced
-random one; after each round the matrix is completed (see `completion`) and the next pairs are those that are likely to
-help more than what their row has already, averaged over posterior draws (expected improvement, Jones et al. 1998). Some
-random pairs are kept out of the fitting: only they can say how good the estimates are.
-
-Rounds grow by a fixed factor whatever the budget, so that a larger budget begins with the pairs of a smaller one.
+What a selection needs of a matrix are its large entries: for every row its best helpers. Rows of short responses have
+the larger ones, and are given more pairs. Most pairs are those of the samples that are most alike by their cues; then
+the matrix is completed (see `completion`), and each row goes on with the pairs that are likely to help it most, by
+estimate and likeness together: a few pairs help far more than any smooth estimate expects, and they are among like
+samples. Some random pairs are kept out of the fitting: only they can say how good the estimates are.
 """
 
 from collections.abc import Iterator
@@ -13,24 +12,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
 
 from delift_core.utility.completion import Completion, Surface
 from delift_core.utility.nearest import ProductSearch
 
-FIRST_PER_ROW = 2  # random pairs of each row before anything is estimated
-ALIKE_PER_ROW = 3  # pairs of each row with the samples most like it, scored with those
-GROWTH = 1.5
+ALIKE_SHARE = 0.6  # of the budget, scored before anything is estimated
+LIKENESS_WEIGHT = 1.5  # beside the estimate's one, both in units of their spread over pairs
+GROWTH = 1.4
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PER_ROW = 10
-DRAWS = 8
-ALL_OPTIONS = 2_048  # columns up to which every pair is considered; above, the likeliest of each row
-LIKELIEST = 256
+WIDEST = 256  # helpers that are looked up for a row; a row of a larger budget has four times its share
 _BLOCK_ENTRIES = 2_000_000
-_GATHERED = 16  # an entry that is picked out takes the room of a whole vector
-_HURDLE = 0.5  # of a row's best measured help, which a pair has to exceed to be of use
+_COMPARED_PAIRS = 20_000
 
-Kind = Literal["random", "alike", "chosen", "held-out"]
+Kind = Literal["held-out", "alike", "chosen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class Part:
     Attributes:
         row_cues: (r, d); column_cues: (c, d), see `cues`.
         total: pairs that may be scored.
+        effort: (seekers,) positive: in what proportion those who seek helpers are given pairs.
         per_column: the largest entry is sought for each column instead of each row (a target, see `objectives`).
         same: rows and columns are the same samples, and no pair of a sample with itself is chosen.
     """
@@ -56,6 +52,7 @@ class Part:
     row_cues: np.ndarray
     column_cues: np.ndarray
     total: int
+    effort: np.ndarray
     per_column: bool = False
     same: bool = False
 
@@ -80,18 +77,27 @@ class Measured:
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
+def row_effort(tokens: np.ndarray) -> np.ndarray:
+    """(n,) how many pairs a row should be given, relative to others: a response of T tokens T ** -0.5.
+
+    A utility is a difference of root mean squares over T tokens, and varies the less among helpers the more there are.
+
+    Args:
+        tokens: (n,) response tokens.
+    """
+    effort: np.ndarray = 1 / np.sqrt(np.maximum(tokens, 1))
+    return effort
+
+
 def opening_rounds(part: Part, seed: int) -> tuple[Round, ...]:
-    """The rounds that need no estimates: held-out random pairs, a balanced random start, and pairs of like samples."""
+    """The rounds that need no estimates: held-out random pairs, and those of the samples most alike."""
     generator = np.random.default_rng(seed)
     everything = part.total >= part.options
     held = np.empty(0, np.int64) if everything else _held_out(part, generator)
-    rows, columns = part.shape
-    seekers, _ = (columns, rows) if part.per_column else (rows, columns)
-    number = part.options if everything else min(part.total - len(held), FIRST_PER_ROW * seekers)
-    first = np.setdiff1d(_balanced(part, number, generator), held)
-    alike = _alike(part, min(part.total - len(held) - len(first), ALIKE_PER_ROW * seekers), np.union1d(held, first))
-    kinds: tuple[tuple[Kind, np.ndarray], ...] = (("held-out", held), ("random", first), ("alike", alike))
-    return tuple(_round(kind, keys, columns) for kind, keys in kinds)
+    number = part.options if everything else max(1, round(ALIKE_SHARE * part.total)) - len(held)
+    alike = _best_of_each(part, Surface(part.row_cues, part.column_cues), number, held, generator)
+    columns = part.shape[1]
+    return _round("held-out", held, columns), _round("alike", alike, columns)
 
 
 def next_round(part: Part, fitted: Measured, taken: np.ndarray, seed: int) -> Round | None:
@@ -105,24 +111,38 @@ def next_round(part: Part, fitted: Measured, taken: np.ndarray, seed: int) -> Ro
     left = min(part.total, part.options) - len(taken)
     if left <= 0:
         return None
-    rows, columns = part.shape
-    seekers = columns if part.per_column else rows
-    number = min(left, max(seekers, int(len(taken) * (GROWTH - 1))))
+    number = min(left, max(len(part.effort), int(len(taken) * (GROWTH - 1))))
     completion = Completion(part.row_cues, part.column_cues, fitted.rows, fitted.columns, fitted.values)
     generator = np.random.default_rng([seed, len(taken)])
-    draws = [completion.draw(generator) for _ in range(DRAWS)]
-    best = np.zeros(seekers)
-    np.maximum.at(best, fitted.columns if part.per_column else fitted.rows, fitted.values)
-    keys = _promising(part, completion, draws, best, taken, number)
-    if len(keys) < number:  # fewer candidates than budget: the rest at random
-        keys = np.concatenate([keys, _random_others(part, number - len(keys), np.union1d(taken, keys), generator)])
-    return _round("chosen", np.sort(keys), columns)
+    ranking = _estimate_and_likeness(part, completion, generator)
+    return _round("chosen", _best_of_each(part, ranking, number, taken, generator), part.shape[1])
 
 
 def keys_of(part: Part, rounds: tuple[Round, ...]) -> np.ndarray:
     """Sorted keys of all pairs of the rounds."""
     columns = part.shape[1]
     return np.sort(np.concatenate([one.rows * columns + one.columns for one in rounds] or [np.empty(0, np.int64)]))
+
+
+def shared_out(effort: np.ndarray, number: int, room: np.ndarray) -> np.ndarray:
+    """(s,) int64 whole numbers in proportion to `effort`, none above its `room`, `number` together where there is room.
+
+    As far as `number` goes round, nobody is left without any.
+    """
+    number = min(number, int(room.sum()))
+    first = np.minimum(room, min(1, number // len(effort)))
+    rest, room = number - int(first.sum()), room - first
+    full = room == 0
+    share = np.zeros(len(effort))
+    while rest and not full.all():
+        share = np.where(full, room, effort * (rest - room[full].sum()) / effort[~full].sum())
+        if not (over := ~full & (share > room)).any():
+            break
+        full |= over
+    whole = np.minimum(share.astype(np.int64), room)
+    behind = np.where(whole < room, share - whole, -1)
+    whole[np.argsort(-behind, kind="stable")[: rest - int(whole.sum())]] += 1
+    return first + whole
 
 
 def _round(kind: Kind, keys: np.ndarray, columns: int) -> Round:
@@ -147,35 +167,48 @@ def _other_columns(part: Part, row: int, number: int, generator: np.random.Gener
     return picked + (picked >= row)
 
 
-def _balanced(part: Part, number: int, generator: np.random.Generator) -> np.ndarray:
-    """Keys of random pairs, as even over rows and over columns as their number allows.
+def _estimate_and_likeness(part: Part, completion: Completion, generator: np.random.Generator) -> Surface:
+    """What pairs are ranked by: the estimate and the likeness of the samples, in units of their spread over pairs."""
+    rows, columns = (generator.integers(0, count, _COMPARED_PAIRS) for count in part.shape)
+    mean, spread = completion.mean(), completion.spread[:, None]
+    estimates, likeness = mean.at(rows, columns) / completion.spread[rows], completion.likeness(rows, columns)
+    by_likeness = LIKENESS_WEIGHT * float(estimates.std() or 1) / float(likeness.std() or 1) * spread
+    left = [mean.left, by_likeness * part.row_cues, -float(likeness.mean()) * by_likeness]
+    right = [mean.right, part.column_cues, np.ones((part.shape[1], 1))]
+    return Surface(np.hstack(left).astype(np.float32), np.hstack(right).astype(np.float32))
 
-    Rows and columns are put into random order, and row r is given column r + s for random shifts s.
-    """
+
+def _best_of_each(
+    part: Part, ranking: Surface, number: int, taken: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Sorted keys of `number` pairs that are not taken: of each seeker, by its effort, those that rank highest."""
     rows, columns = part.shape
-    row_order = generator.permutation(rows)
-    column_order = row_order if part.same else generator.permutation(columns)
-    shifts = generator.permutation(np.arange(1 if part.same else 0, columns))
-    laps = -(-number // rows)
-    place = np.arange(rows)
-    keys = [row_order * columns + column_order[(place + shift) % columns] for shift in shifts[:laps]]
-    return np.concatenate(keys)[:number] if keys else np.empty(0, np.int64)
+    surface = ranking.turned if part.per_column else ranking
+    seekers, options = len(surface.left), len(surface.right)
+    has = np.bincount(taken % columns if part.per_column else taken // columns, minlength=seekers) + part.same
+    widest = min(options, max(WIDEST, 4 * -(-part.total // seekers)))
+    quota = shared_out(part.effort, max(0, number), np.maximum(widest - has, 0))
+    found = [np.empty(0, np.int64)]
+    search = ProductSearch(surface.right)
+    for block in _blocks(seekers, widest):
+        wanted = quota[block]
+        best = search.largest(surface.left[block], int((wanted + has[block]).max()))
+        keys = best * columns + block[:, None] if part.per_column else block[:, None] * columns + best
+        free = (best >= 0) & ~among(keys, taken)
+        if part.same:
+            free &= best != block[:, None]
+        found.append(keys[free & (np.cumsum(free, axis=1) <= wanted[:, None])])
+    keys = np.concatenate(found)
+    missing = min(number, part.options - len(taken)) - len(keys)
+    if missing > 0:  # cells that hold fewer than were sought, or a budget beyond what is looked up
+        keys = np.concatenate([keys, _random_others(part, missing, np.union1d(taken, keys), generator)])
+    return np.sort(keys)
 
 
-def _alike(part: Part, number: int, taken: np.ndarray) -> np.ndarray:
-    """Keys of the pairs of each seeker with the samples whose cues are most like its own, at most `number`."""
-    if number <= 0:
-        return np.empty(0, np.int64)
-    columns = part.shape[1]
-    seekers, options = (part.column_cues, part.row_cues) if part.per_column else (part.row_cues, part.column_cues)
-    found = ProductSearch(options).largest(seekers, min(len(options), 2 * ALIKE_PER_ROW + FIRST_PER_ROW + 1))
-    place = np.broadcast_to(np.arange(len(seekers))[:, None], found.shape)
-    keys = np.where(found < 0, -1, found * columns + place if part.per_column else place * columns + found)
-    free = (keys >= 0) & ~among(keys, taken)
-    if part.same:
-        free &= found != place
-    free &= np.cumsum(free, axis=1) <= ALIKE_PER_ROW
-    return np.sort(keys[free][:number])
+def _blocks(seekers: int, width: int) -> Iterator[np.ndarray]:
+    step = max(1, _BLOCK_ENTRIES // width)
+    for start in range(0, seekers, step):
+        yield np.arange(start, min(start + step, seekers))
 
 
 def _random_others(part: Part, number: int, taken: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -187,64 +220,6 @@ def _random_others(part: Part, number: int, taken: np.ndarray, generator: np.ran
         keys = (row * columns + column)[(row != column) if part.same else slice(None)]
         found = np.union1d(found, np.setdiff1d(keys, taken))
     return generator.permutation(found)[:number]
-
-
-def _promising(
-    part: Part, completion: Completion, draws: list[Surface], best: np.ndarray, taken: np.ndarray, number: int
-) -> np.ndarray:
-    """Keys of the pairs of the largest expected improvement."""
-    columns = part.shape[1]
-    turned = [draw.turned for draw in draws] if part.per_column else draws
-    mean = completion.mean().turned if part.per_column else completion.mean()
-    kept_keys, kept_scores = np.empty(0, np.int64), np.empty(0)
-    for seekers, options in _candidates(mean):
-        scores: np.ndarray = np.zeros(options.shape)
-        if part.per_column:
-            noise = completion.noise(options, seekers[:, None])
-        elif _all_are_options(mean):
-            noise = completion.noise_block(seekers)
-        else:
-            noise = completion.noise(seekers[:, None], options)
-        hurdle = _HURDLE * best[seekers, None]
-        for draw in turned:
-            entries = draw.block(seekers) if _all_are_options(mean) else draw.at(seekers[:, None], options)
-            scores += _improvement(entries - hurdle, noise)
-        keys = (options * columns + seekers[:, None]) if part.per_column else (seekers[:, None] * columns + options)
-        keys, scores = keys.ravel(), scores.ravel()
-        allowed = (options.ravel() >= 0) & ~among(keys, taken)
-        if part.same:
-            allowed &= keys // columns != keys % columns
-        kept_keys = np.concatenate([kept_keys, keys[allowed]])
-        kept_scores = np.concatenate([kept_scores, scores[allowed]])
-        if len(kept_keys) > number:
-            top = np.argsort(-kept_scores, kind="stable")[:number]
-            kept_keys, kept_scores = kept_keys[top], kept_scores[top]
-    return kept_keys
-
-
-def _all_are_options(mean: Surface) -> bool:
-    return len(mean.right) <= ALL_OPTIONS
-
-
-def _candidates(mean: Surface) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of seekers (b,) with the options (b, m) that are considered for them; -1 stands for none."""
-    seekers, options = len(mean.left), len(mean.right)
-    width = options if _all_are_options(mean) else LIKELIEST
-    step = max(1, _BLOCK_ENTRIES // (width if _all_are_options(mean) else _GATHERED * width))
-    search = None if _all_are_options(mean) else ProductSearch(mean.right)
-    for start in range(0, seekers, step):
-        block = np.arange(start, min(start + step, seekers))
-        if search is None:
-            yield block, np.broadcast_to(np.arange(options), (len(block), options))
-        else:
-            yield block, search.largest(mean.left[block], LIKELIEST)
-
-
-def _improvement(above: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """E max(above + noise * z, 0) for a standard normal z."""
-    ratio = above / noise
-    expected: np.ndarray = above * ndtr(ratio) + noise * np.exp(-(ratio**2) / 2) / np.sqrt(2 * np.pi)
-    return expected
 
 
 def among(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:

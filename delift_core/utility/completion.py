@@ -7,9 +7,9 @@ The utility of row i helped by column j is modelled, in units of the row's own s
 with the samples' cues r_i and c_j (see `cues`), a likeness r_i' c_j that counts by itself, W a matrix common to all
 rows and p_i a row's own taste for helpers, all Gaussian. Pairs that are alike are noisier: among them are the few that
 help far more than any smooth model expects. This is the product-kernel process for pairs of Bonilla et al. (2007,
-"Kernel multi-task learning using task-specific features"), in its weight-space form: the posterior mean and exact
-posterior draws (Matheron's rule) need products with sparse matrices only, so that nothing of rows x columns is ever
-held. A posterior is itself such a sum, so that its largest entries are a search for largest inner products.
+"Kernel multi-task learning using task-specific features"), in its weight-space form: the posterior mean needs products
+with sparse matrices only, so that nothing of rows x columns is ever held. It is itself such a sum, so that its largest
+entries are a search for largest inner products.
 
 Knows nothing of where pairs come from.
 """
@@ -61,7 +61,7 @@ class Surface:
 
 
 class Completion:
-    """A fitted model of one matrix; `mean` and `draw` give surfaces, the same for the same input and generator."""
+    """A fitted model of one matrix, the same for the same input; `mean` gives its estimates."""
 
     def __init__(
         self,
@@ -100,40 +100,9 @@ class Completion:
         alike: np.ndarray = self._row_cues[rows] @ self._column_cues.T
         return alike
 
-    def noise(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Standard deviation of what is peculiar to single pairs, in units of the metric, as `Surface.at`."""
-        likeness = np.einsum("...d,...d->...", self._row_cues[rows], self._column_cues[columns])
-        return self._deviation(rows, likeness)
-
-    def noise_block(self, rows: np.ndarray | slice) -> np.ndarray:
-        """(b, c) the same for all pairs of some rows."""
-        return self._deviation(rows, self.likeness_block(rows))
-
-    def _deviation(self, rows: np.ndarray | slice, likeness: np.ndarray) -> np.ndarray:
-        v = self._variances
-        spread = self.spread[rows]
-        spread = spread[:, None] if spread.ndim < likeness.ndim else spread
-        sigma: np.ndarray = self._unit * spread * np.sqrt(v.noise * np.exp(v.noise_likeness * likeness))
-        return sigma
-
     def mean(self) -> Surface:
         """The posterior mean."""
         return self._surface(*self._explained(self._weights))
-
-    def draw(self, generator: np.random.Generator) -> Surface:
-        """One posterior draw, without the noise of single pairs."""
-        v, (r, d) = self._variances, self._row_cues.shape
-        normal = generator.standard_normal
-        row = np.sqrt(v.row) * normal(r)
-        column = np.sqrt(v.column) * normal(len(self._column_cues))
-        left = (
-            np.sqrt(v.common) * self._row_cues @ normal((d, d), dtype=np.float32)
-            + np.sqrt(v.taste) * normal((r, d), dtype=np.float32)
-            + np.sqrt(v.likeness) * normal() * self._row_cues
-        ).astype(np.float32)
-        imagined = self._at(row, column, left) + np.sqrt(self._noise) * normal(len(self._data))
-        correction = self._explained(self._solve(self._data - imagined))
-        return self._surface(row + correction[0], column + correction[1], left + correction[2])
 
     def _surface(self, row: np.ndarray, column: np.ndarray, left: np.ndarray) -> Surface:
         """spread_i * (mean + row_i + column_j + left_i . cue_j), as one inner product."""

@@ -20,16 +20,15 @@ from delift_core.utility.store import PairStore
 
 EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
 LARGEST_OF_ROW = 64
-FOLDS = 4
 FEWEST_TESTED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class EstimateCheck:
-    """How good estimates are on random pairs that were measured, each estimated by a fit that did not know it.
+    """How good estimates are on the random pairs that were measured, but held out of all fitting.
 
     Attributes:
-        pairs: how many: those held out of all fitting, and those of the random start, a fold at a time.
+        pairs: how many.
         r2: 1 - (mean squared error) / (that of the pairs' mean); 1 is perfect, 0 no better than the mean.
         spearman: mean rank correlation of estimate and measurement within a row, over the rows of held-out pairs; NaN
             where there is none.
@@ -52,14 +51,12 @@ class PartialMatrix:
         part: what was planned, with the samples' cues.
         rounds: the pairs that were chosen.
         held, fitted: the measured pairs, those held out of the fitting and all others.
-        random: which of the fitted pairs belong to the random start, (m,) bool.
     """
 
     part: Part
     rounds: tuple[Round, ...]
     held: Measured
     fitted: Measured
-    random: np.ndarray
 
     @property
     def complete(self) -> bool:
@@ -69,9 +66,7 @@ class PartialMatrix:
     @cached_property
     def completion(self) -> Completion:
         """The model that was fitted to the measured pairs, without the held-out ones."""
-        return self._fit(self.fitted)
-
-    def _fit(self, pairs: Measured) -> Completion:
+        pairs = self.fitted
         return Completion(self.part.row_cues, self.part.column_cues, pairs.rows, pairs.columns, pairs.values)
 
     def measured(self) -> csr_array:
@@ -99,34 +94,23 @@ class PartialMatrix:
     @cached_property
     def check(self) -> EstimateCheck | None:
         """Random pairs against their estimates; None where there are too few to say anything."""
-        tested = [(self.completion, self.held)] if len(self.held.values) else []
-        places = np.flatnonzero(self.random)
-        if len(places) >= 2 * FOLDS:
-            for fold in range(FOLDS):
-                out = np.zeros(len(self.random), dtype=bool)
-                out[places[fold::FOLDS]] = True
-                tested.append((self._fit(_some(self.fitted, ~out)), _some(self.fitted, out)))
-        values = np.concatenate([pairs.values for _, pairs in tested]) if tested else np.empty(0)
+        values = self.held.values
         if len(values) < FEWEST_TESTED:
             return None
-        errors = np.concatenate([pairs.values - _estimates(model, pairs) for model, pairs in tested])
-        spreads = np.concatenate([model.spread[pairs.rows] for model, pairs in tested])
+        estimates = self.completion.mean().at(self.held.rows, self.held.columns).astype(np.float64)
+        errors = values - estimates
         variance = float(values.var())
         return EstimateCheck(
             pairs=len(values),
             r2=1 - float((errors**2).mean()) / variance if variance > 0 else 0.0,
-            spearman=_spearman_within(self.held.rows, self.held.values, _estimates(self.completion, self.held)),
-            errors=errors / spreads,
-            likeness=np.concatenate([model.likeness(pairs.rows, pairs.columns) for model, pairs in tested]),
+            spearman=_spearman_within(self.held.rows, values, estimates),
+            errors=errors / self.completion.spread[self.held.rows],
+            likeness=self.completion.likeness(self.held.rows, self.held.columns),
         )
 
 
 def _some(pairs: Measured, which: np.ndarray) -> Measured:
     return Measured(pairs.rows[which], pairs.columns[which], pairs.values[which])
-
-
-def _estimates(completion: Completion, pairs: Measured) -> np.ndarray:
-    return completion.mean().at(pairs.rows, pairs.columns).astype(np.float64)
 
 
 def read_partial(
@@ -146,7 +130,7 @@ def read_partial(
         )
     kinds = np.repeat([one.kind for one in rounds], [len(one.rows) for one in rounds])
     measured, held = Measured(*everything, values), kinds == "held-out"
-    return PartialMatrix(part, rounds, _some(measured, held), _some(measured, ~held), (kinds == "random")[~held])
+    return PartialMatrix(part, rounds, _some(measured, held), _some(measured, ~held))
 
 
 def spread_out(

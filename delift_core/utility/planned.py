@@ -21,7 +21,7 @@ from delift_core.utility.choice import Kind, Round
 from delift_core.utility.pairs import PairBudget, format_pairs
 from delift_core.utility.plan import RunSamples
 
-PLANNER_VERSION = 2
+PLANNER_VERSION = 3
 PartName = Literal["pool", "target", "existing"]
 PARTS: tuple[PartName, ...] = get_args(PartName)
 
