@@ -142,7 +142,8 @@ def shared_out(effort: np.ndarray, number: int, room: np.ndarray) -> np.ndarray:
     whole = np.minimum(share.astype(np.int64), room)
     behind = np.where(whole < room, share - whole, -1)
     whole[np.argsort(-behind, kind="stable")[: rest - int(whole.sum())]] += 1
-    return first + whole
+    pairs: np.ndarray = first + whole
+    return pairs
 
 
 def _round(kind: Kind, keys: np.ndarray, columns: int) -> Round:

@@ -21,6 +21,7 @@ from scipy.sparse import csr_array
 
 _ITERATIONS = 60
 _TOLERANCE = 1e-6
+_PICKED_OUT = 32_768
 _PRIOR_ROWS = 5.0  # pairs that the common spread counts as, beside a row's own
 
 
@@ -92,8 +93,7 @@ class Completion:
 
     def likeness(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(m,) inner products of the cues of pairs."""
-        alike: np.ndarray = np.einsum("kd,kd->k", self._row_cues[rows], self._column_cues[columns])
-        return alike
+        return _inner(self._row_cues, rows, self._column_cues, columns)
 
     def likeness_block(self, rows: np.ndarray | slice) -> np.ndarray:
         """(b, c) the same for all pairs of some rows."""
@@ -121,7 +121,7 @@ class Completion:
         return v.row * sparse.sum(axis=1), v.column * sparse.sum(axis=0), left
 
     def _at(self, row: np.ndarray, column: np.ndarray, left: np.ndarray) -> np.ndarray:
-        inner = np.einsum("kd,kd->k", left[self._rows], self._column_cues[self._columns])
+        inner = _inner(left, self._rows, self._column_cues, self._columns)
         total: np.ndarray = row[self._rows] + column[self._columns] + inner
         return total
 
@@ -140,6 +140,13 @@ class Completion:
             size, before = float(residual @ residual), size
             direction = residual + size / before * direction
         return solution
+
+
+def _inner(left: np.ndarray, rows: np.ndarray, right: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(m,) left_i . right_j at m positions, a block of them at a time: vectors that are picked out take much room."""
+    blocks = [slice(start, start + _PICKED_OUT) for start in range(0, len(rows), _PICKED_OUT)]
+    parts = [np.einsum("kd,kd->k", left[rows[block]], right[columns[block]]) for block in blocks]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def row_spreads(count: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
