@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, get_args
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,3 +186,18 @@ def test_unknown_ids_are_clear_errors(workspace: Workspace, make_selection: Call
             call()
     with pytest.raises(WorkspaceError, match="no run 'r99'"):
         workspace.selections.add("r99", make_selection(), name="x", metric="pmi", seed=0)
+
+
+def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp(
+    workspace: Workspace, fill: Callable[..., str]
+) -> None:
+    selection_id = fill(workspace)
+    workspace.close()
+    with duckdb.connect(str(workspace.folder / "delift.duckdb")) as connection:
+        for column in ("method", "scaling"):
+            connection.execute(f"ALTER TABLE selections DROP COLUMN {column}")
+        connection.execute("DELETE FROM migrations WHERE version > 10")
+    with Workspace.open(workspace.folder) as again:
+        record, summary = again.selections.load(selection_id), again.selections.records()[0]
+    assert (record.selection.method, record.selection.config.scaling) == ("delift", "clamp")
+    assert (summary.method, summary.config) == ("delift", record.selection.config)
