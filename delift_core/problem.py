@@ -160,7 +160,7 @@ class SelectionProblem:
             fixed: rows decided by hand, around which the others are chosen.
             quotas: what is to be taken of each group; the budget is then in rows or percent.
             greedy: the order around these fixed rows and within these quotas, when the caller has it already; of
-                another method, from `order_given`.
+                another method, from `order_given`; of an engine, from `engines.order_by`.
             random: random subsets with nothing fixed, likewise; `seed` is not read then.
             engine: what makes the order, with nothing fixed and without quotas; `seed` is then of its chance as well.
             map_parts: where the partitioned engine works on its parts.
@@ -178,7 +178,8 @@ class SelectionProblem:
                 if method != "delift":
                     raise SelectionError("An engine is of DELIFT's own order: leave it out with another method.")
                 _ensure_plain(engine, fixed, quotas)
-                greedy = order_by(engine, self.kernel, budget, seed=seed, map_parts=map_parts)
+                if greedy is None:
+                    greedy = order_by(engine, self.kernel, budget, seed=seed, map_parts=map_parts)
                 made = select_from_kernel(
                     self.config, budget, self.kernel, greedy, token_counts=counts, seed=seed, random=random
                 )

@@ -10,6 +10,7 @@ from delift_core.selection.types import Selection
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, shorten, title
 from pages.ui.composition_view import composition_view
+from pages.ui.engine_form import engine_line
 from pages.ui.method_form import not_measured
 from pages.ui.navigation import go_to
 from pages.ui.quota_form import asked_quotas, quota_line, quota_table, quotas_of
@@ -58,7 +59,7 @@ with clear_errors():
     asked, selection = asked_quotas(problem.run), None
     with clear_errors():
         try:
-            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, wish.seed)
+            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, wish.seed, wish.engine)
         except state.NotMeasured:
             not_measured(method)
     with quota_place:
@@ -68,6 +69,7 @@ with clear_errors():
     quota_line(selection)
     warnings(problem, selection)
     numbers(problem, selection)
+    engine_line(selection)
     curve(problem, selection)
     st.header("Composition")
     composition_view(problem.run, {"the subset": selection.chosen}, key="select")
@@ -78,6 +80,8 @@ with clear_errors():
         suggestion = f"{wish.config.stage} {budget.amount:g} {budget.unit}"
         if method != "delift":
             suggestion += f" by {method_title(method)}"
+        elif selection.engine != "auto":
+            suggestion += f", {selection.engine}"
         if asked:
             suggestion += f", quotas by {asked[0].column.lower()}"
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")

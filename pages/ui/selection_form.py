@@ -8,9 +8,11 @@ import streamlit as st
 
 from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
+from delift_core.selection.engines import AUTO, EngineChoice
 from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord
+from pages.ui.engine_form import ask_engine
 from pages.ui.method_form import ask_method, method_words
 from pages.ui.navigation import page_path
 
@@ -39,16 +41,17 @@ DEFAULT_PERCENT = 30
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be maximised, in which metric, and by which method (`seed`: of one that draws)."""
+    """What is to be maximised, in which metric, by which method or engine (`seed`: of one that draws)."""
 
     config: ObjectiveConfig
     metric: Metric
     method: ChosenBy
+    engine: EngineChoice
     seed: int
 
 
 def ask_objective(run: RunRecord) -> Wish:
-    """The stage, on a card each, its weight, under a popover the metric, and beside them the method."""
+    """The stage, on a card each, its weight, under popovers the metric and the engine, and between them the method."""
     lacking = {stage: words for stage in get_args(Stage) if (words := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
@@ -62,9 +65,12 @@ def ask_objective(run: RunRecord) -> Wish:
         )
         config, metric = _ask_weights(stage or "instruction")
         method, seed = ask_method()
+        engine = AUTO
+        if method == "delift":
+            engine, seed = ask_engine()
     _cards(config.stage, lacking)
     method_words(method)
-    return Wish(config, metric, method, seed)
+    return Wish(config, metric, method, engine, seed)
 
 
 def _lacking(run: RunRecord, stage: Stage) -> str:

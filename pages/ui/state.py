@@ -18,6 +18,7 @@ from delift_core.jobs.utilities import Utilities
 from delift_core.problem import SelectionProblem, pose_for
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
+from delift_core.selection.engines import AUTO, EngineChoice, order_by
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import has_minima, places_within
 from delift_core.selection.types import (
@@ -129,24 +130,51 @@ def _problem(run_id: str, finished_at: str, metric: Metric, config: ObjectiveCon
 
 
 def select(
-    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, method: ChosenBy = "delift", seed: int = 0
+    problem: SelectionProblem,
+    budget: Budget,
+    quotas: Quotas | None,
+    method: ChosenBy = "delift",
+    seed: int = 0,
+    engine: EngineChoice = AUTO,
 ) -> Selection:
     """The selection for a budget, from orders and random subsets that are kept.
 
     Args:
-        seed: of a method that draws.
+        seed: of a method or an engine that draws.
+        engine: of DELIFT's own order.
 
     Raises:
-        SelectionError: the budget or the quotas cannot be met, or the method takes no pool of this size.
+        SelectionError: the budget or the quotas cannot be met, the engine knows no quotas, or the method takes no
+            pool of this size.
         NotMeasured: the method asks the model, and has not done so.
     """
     if method != "delift":
         return _select_by(problem, budget, quotas, method, seed)
+    if engine != AUTO:
+        return _select_with(problem, budget, quotas, engine, seed)
     if quotas is None:
         return problem.select(budget, random=problem.random)
     record, n = problem.run.record, len(problem.run.pool)
     key = (record.id, str(record.finished_at), problem.metric, problem.config, _groups(quotas, budget, n))
     return problem.select(budget, quotas=quotas, greedy=_order(key, problem, budget, quotas))
+
+
+def _select_with(
+    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, engine: EngineChoice, seed: int
+) -> Selection:
+    record = problem.run.record
+    run = (record.id, str(record.finished_at), problem.metric, problem.config, engine, seed)
+    served = budget if engine.name == "partitioned" else None  # the others make one order for all budgets
+    greedy = None if quotas else _engine_order((*run, served), problem, budget, engine, seed)
+    random = problem.random if seed == 0 else None
+    return problem.select(budget, quotas=quotas, greedy=greedy, random=random, seed=seed, engine=engine)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Putting the rows in order…")
+def _engine_order(
+    key: tuple[object, ...], _problem: SelectionProblem, _budget: Budget, _engine: EngineChoice, _seed: int
+) -> GreedyOrder:
+    return order_by(_engine, _problem.kernel, _budget, seed=_seed)
 
 
 def _groups(quotas: Quotas, budget: Budget, n: int) -> tuple[object, ...]:
