@@ -1,9 +1,10 @@
 """How far a selection from some of the pairs can be trusted.
 
 What it would be worth, and what the greedy selection from all pairs would be worth, if every pair were scored, is not
-known; it is imagined. Each unscored pair is given its estimate plus an error, drawn from those of random pairs, about
-as alike, that the fit did not know (a bootstrap of residuals); a number of times over. Measured pairs keep what was
-measured.
+known; it is imagined. Each unscored pair is given its estimate plus an error, drawn from those of measured pairs, about
+as alike, that were estimated without knowing them (a bootstrap of residuals); a number of times over. An error counts
+for as many unscored pairs as there are in its row, so that rows of many scored pairs do not speak for all. Measured
+pairs keep what was measured.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from scipy.sparse import csr_array
 
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.utility.partial import EstimateCheck, PartialMatrix
+from delift_core.utility.partial import EstimateCheck, Misses, PartialMatrix
 
 IMAGINED = 8
 ENOUGH = 0.97
@@ -23,6 +24,9 @@ ENOUGH = 0.97
 _WHOLE_ROWS = 1_500  # rows up to which the whole matrix is imagined
 _SAMPLED_ROWS = 500
 _KINDS, _KIND_PAIRS = 5, 30  # of tested pairs by likeness, and the fewest of each
+_TAIL = (
+    0.01  # of the errors at either end, which count as the next smaller: else one would be dealt to hundreds of pairs
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def error_bar(
     whole = len(places) <= _WHOLE_ROWS
     rows = np.arange(len(places)) if whole else np.sort(generator.permutation(len(places))[:_SAMPLED_ROWS])
     ratios = []
-    for imagined in _imagined(matrix, check, kernel, places, rows, generator):
+    for imagined in _imagined(matrix, kernel, places, rows, generator):
         reached = float(imagined[:, chosen].max(axis=1).sum())
         best = _best(imagined, len(chosen)) if whole else float(imagined.max(axis=1).sum())
         ratios.append(min(1.0, reached / best) if best > 0 else 1.0)
@@ -110,7 +114,6 @@ def error_bar(
 
 def _imagined(
     matrix: PartialMatrix,
-    check: EstimateCheck,
     kernel: Kernel,
     places: np.ndarray,
     rows: np.ndarray,
@@ -127,24 +130,39 @@ def _imagined(
     mean, completion = matrix.completion.mean(), matrix.completion
     estimate = mean.block(places[rows])[:, places]
     spread = completion.spread[places[rows], None]
-    edges = _edges(check)
+    misses = matrix.misses
+    edges, weights = _edges(misses), _unscored_for_each(matrix, misses)
     kind = np.digitize(completion.likeness_block(places[rows])[:, places], edges)
-    of_kind = [check.errors[np.digitize(check.likeness, edges) == one] for one in range(len(edges) + 1)]
+    tested, errors = np.digitize(misses.likeness, edges), _without_tails(misses.errors)
     for _ in range(IMAGINED):
         error = np.empty(estimate.shape)
-        for one, errors in enumerate(of_kind):
-            here = kind == one
-            error[here] = generator.choice(errors, int(here.sum()))
+        for one in range(len(edges) + 1):
+            here, of_kind = kind == one, tested == one
+            share = weights[of_kind] / weights[of_kind].sum()
+            error[here] = generator.choice(errors[of_kind], int(here.sum()), p=share)
         drawn = np.maximum(estimate + spread * error, 0)
         yield np.concatenate([np.where(scored, known, drawn).astype(np.float32), rest])
 
 
-def _edges(check: EstimateCheck) -> np.ndarray:
+def _edges(misses: Misses) -> np.ndarray:
     """Degrees of likeness that part the tested pairs evenly: like pairs err more than unlike ones."""
-    kinds = max(1, min(_KINDS, check.pairs // _KIND_PAIRS))
-    edges = np.unique(np.quantile(check.likeness, np.arange(1, kinds) / kinds))
-    above: np.ndarray = edges[edges > check.likeness.min()]
+    kinds = max(1, min(_KINDS, len(misses.errors) // _KIND_PAIRS))
+    edges = np.unique(np.quantile(misses.likeness, np.arange(1, kinds) / kinds))
+    above: np.ndarray = edges[edges > misses.likeness.min()]
     return above
+
+
+def _unscored_for_each(matrix: PartialMatrix, misses: Misses) -> np.ndarray:
+    """(m,) how many unscored pairs of its row each tested pair stands for; a little where the row has none left."""
+    rows, columns = matrix.part.shape
+    scored = np.bincount(misses.rows, minlength=rows)[misses.rows]
+    unscored: np.ndarray = np.maximum(columns - matrix.part.same - scored, 1) / scored
+    return unscored
+
+
+def _without_tails(errors: np.ndarray) -> np.ndarray:
+    clipped: np.ndarray = np.clip(errors, *np.quantile(errors, (_TAIL, 1 - _TAIL)))
+    return clipped
 
 
 def _best(kernel: np.ndarray, count: int) -> float:

@@ -78,7 +78,7 @@ def test_all_pairs_need_no_error_bar() -> None:
 
 
 def test_what_is_enough_is_not_asked_to_grow() -> None:
-    check = EstimateCheck(100, 0.5, float("nan"), np.zeros(100), np.zeros(100))
+    check = EstimateCheck(100, 0.5, float("nan"))
     good, poor = ErrorBar(10, 0.2, check, 0.98, 0.97, 0.99, False), ErrorBar(10, 0.2, check, 0.94, 0.9, 0.95, True)
     assert good.enough and good.share_needed == 0.2 and "Spearman" not in good.sentence
     assert not poor.enough and poor.share_needed == pytest.approx(0.6)
@@ -86,7 +86,7 @@ def test_what_is_enough_is_not_asked_to_grow() -> None:
 
 
 def test_small_shares_are_told_apart_from_none() -> None:
-    check = EstimateCheck(100, 0.5, float("nan"), np.zeros(100), np.zeros(100))
+    check = EstimateCheck(100, 0.5, float("nan"))
     bar = ErrorBar(10, 0.00032, check, 0.5, 0.4, 0.6, True)
     assert bar.sentence.startswith("0.032% of the pairs are scored.")
     assert "score about 94% of them" in bar.sentence

@@ -21,6 +21,7 @@ from delift_core.utility.store import PairStore
 EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
 LARGEST_OF_ROW = 64
 FEWEST_TESTED = 10
+FOLDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,24 @@ class EstimateCheck:
         r2: 1 - (mean squared error) / (that of the pairs' mean); 1 is perfect, 0 no better than the mean.
         spearman: mean rank correlation of estimate and measurement within a row, over the rows of held-out pairs; NaN
             where there is none.
-        errors: (pairs,) measured less estimated, in units of the row's spread (`Completion.spread`).
-        likeness: (pairs,) inner products of the samples' cues.
     """
 
     pairs: int
     r2: float
     spearman: float
+
+
+@dataclass(frozen=True, slots=True)
+class Misses:
+    """By how much estimates miss measured pairs, each of them estimated by a fit that did not know it.
+
+    Attributes:
+        rows: (m,) of the pairs.
+        errors: (m,) measured less estimated, in units of the row's spread (`Completion.spread`).
+        likeness: (m,) inner products of the samples' cues.
+    """
+
+    rows: np.ndarray
     errors: np.ndarray
     likeness: np.ndarray
 
@@ -66,7 +78,9 @@ class PartialMatrix:
     @cached_property
     def completion(self) -> Completion:
         """The model that was fitted to the measured pairs, without the held-out ones."""
-        pairs = self.fitted
+        return self._fit(self.fitted)
+
+    def _fit(self, pairs: Measured) -> Completion:
         return Completion(self.part.row_cues, self.part.column_cues, pairs.rows, pairs.columns, pairs.values)
 
     def measured(self) -> csr_array:
@@ -104,9 +118,19 @@ class PartialMatrix:
             pairs=len(values),
             r2=1 - float((errors**2).mean()) / variance if variance > 0 else 0.0,
             spearman=_spearman_within(self.held.rows, values, estimates),
-            errors=errors / self.completion.spread[self.held.rows],
-            likeness=self.completion.likeness(self.held.rows, self.held.columns),
         )
+
+    @cached_property
+    def misses(self) -> Misses:
+        """Those of the held-out pairs, and of all others, a fold of them at a time."""
+        fold = np.random.default_rng(0).permutation(len(self.fitted.values)) % FOLDS
+        tested = [(self.completion, self.held)]
+        for out in (fold == one for one in range(FOLDS)):
+            if out.any() and not out.all():
+                tested.append((self._fit(_some(self.fitted, ~out)), _some(self.fitted, out)))
+        rows, columns = (np.concatenate([getattr(pairs, name) for _, pairs in tested]) for name in ("rows", "columns"))
+        errors = np.concatenate([pairs.values - model.mean().at(pairs.rows, pairs.columns) for model, pairs in tested])
+        return Misses(rows, errors / self.completion.spread[rows], self.completion.likeness(rows, columns))
 
 
 def _some(pairs: Measured, which: np.ndarray) -> Measured:

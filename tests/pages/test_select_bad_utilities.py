@@ -57,8 +57,7 @@ def test_broken_numbers_are_one_line_with_a_remedy(scored_workspace: Path, numbe
 def test_pairs_that_were_too_few_are_said_with_how_many_are_enough(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = np.empty(0)
-    bar = ErrorBar(20, 0.1, EstimateCheck(20, 0.2, 0.3, nothing, nothing), 0.8, 0.7, 0.9, bound=False)
+    bar = ErrorBar(20, 0.1, EstimateCheck(20, 0.2, 0.3), 0.8, 0.7, 0.9, bound=False)
     assert not bar.enough
     monkeypatch.setattr(selection_numbers, "error_bar", lambda *_: bar)
     app = open_select()
