@@ -98,9 +98,10 @@ def _settle(kind: str, key: str, known: Mapping[str, object]) -> None:
     wanted = state.wanted(kind)
     if wanted is None and key not in st.session_state:  # a new visitor: what the address asks for
         wanted = st.query_params.get(kind)
-    if wanted in known:
-        st.session_state[key] = wanted
-    elif st.session_state.get(key) not in known:
+    held = wanted if wanted in known else st.session_state.get(key)
+    if held in known:  # set on every run: on a new page Streamlit keeps the value, but draws the picker without it
+        st.session_state[key] = held
+    else:
         st.session_state.pop(key, None)
 
 

@@ -112,3 +112,12 @@ def test_what_was_set_is_there_where_the_address_is_opened(
     assert somebody.evaluate(STATE) == wanted
     assert somebody.url == page.url
     context.close()
+
+
+def test_what_a_link_points_at_is_kept_on_the_way_through_the_pages(page: Page, settled: Settled) -> None:
+    page.goto("/?selection=s1")  # which is not the newest
+    settled(page)
+    for name in ("Data", "Curate", "Export"):
+        page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+        settled(page)
+        expect(page).to_have_url(re.compile("selection=s1"))
