@@ -1,6 +1,6 @@
 """The picked rows of a visitor: what picking does to those picked before, and whose they are."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as strategy
 from streamlit.testing.v1 import AppTest
 
@@ -29,6 +29,7 @@ def visit(steps: list[tuple[str, list[str], Way]]) -> tuple[tuple[str, ...], int
     return shown
 
 
+@settings(max_examples=25)  # each is a whole app
 @given(_STEPS)
 def test_picks_are_a_set_that_remembers_its_order(steps: list[tuple[list[str], Way]]) -> None:
     expected: list[str] = []
