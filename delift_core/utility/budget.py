@@ -7,6 +7,7 @@ import torch
 from delift_core.models import LoadedModel
 
 _TOKENS_PER_BATCH = {"cpu": 256, "cuda": 16384, "mps": 8192}  # more are no quicker
+_SMALL_ON_CUDA = 1_000_000_000, 32768  # weights below which a GPU has done a batch before the next is asked for
 _FEWEST_TOKENS = 64  # where so few do not fit, a single sequence will say so
 _SHARE = 0.5  # of the free memory: estimates err, and other programs grow
 
@@ -42,4 +43,8 @@ def tokens_that_fit(loaded: LoadedModel, fixed_bytes: int) -> int:
     """
     room = (free_bytes(loaded.device) - fixed_bytes) * _SHARE
     fitting = max(_FEWEST_TOKENS, int(room // bytes_per_token(loaded)))
-    return min(_TOKENS_PER_BATCH.get(loaded.device.type, 512), fitting)
+    wanted = _TOKENS_PER_BATCH.get(loaded.device.type, 512)
+    weights, more = _SMALL_ON_CUDA
+    if loaded.device.type == "cuda" and loaded.identity.parameters < weights:
+        wanted = more
+    return min(wanted, fitting)
