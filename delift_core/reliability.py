@@ -155,9 +155,10 @@ def _edges(misses: Misses) -> np.ndarray:
 def _unscored_for_each(matrix: PartialMatrix, misses: Misses) -> np.ndarray:
     """(m,) how many unscored pairs of its row each tested pair stands for; a little where the row has none left."""
     rows, columns = matrix.part.shape
-    scored = np.bincount(misses.rows, minlength=rows)[misses.rows]
-    unscored: np.ndarray = np.maximum(columns - matrix.part.same - scored, 1) / scored
-    return unscored
+    tested = np.bincount(misses.rows, minlength=rows)
+    scored = np.bincount(np.concatenate([matrix.fitted.rows, matrix.held.rows]), minlength=rows)
+    for_each: np.ndarray = np.maximum(columns - matrix.part.same - scored, 1)[misses.rows] / tested[misses.rows]
+    return for_each
 
 
 def _without_tails(errors: np.ndarray) -> np.ndarray:

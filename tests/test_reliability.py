@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 from delift_core.reliability import ErrorBar, error_bar
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.scaling import CLAMP
+from delift_core.utility import partial
 from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds
 from delift_core.utility.partial import EstimateCheck, PartialMatrix
 
@@ -68,6 +69,26 @@ def test_a_world_without_order_has_no_explained_variance_and_asks_for_more_pairs
     assert bar.ratio == pytest.approx(truth, abs=0.1)
     assert bar.share < bar.share_needed <= 1
     assert f"score about {bar.share_needed:.0%} of them" in bar.sentence
+
+
+def test_errors_are_of_fits_that_did_not_know_the_pair_and_of_many_pairs_a_part_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cues, utilities = world(0, 0.3)
+    matrix = scored_in_part(cues, utilities, 0.25)
+    misses, known = matrix.misses, matrix.completion
+    assert len(misses.errors) == matrix.part.total
+    of_known = utilities[matrix.fitted.rows, matrix.fitted.columns] - known.mean().at(
+        matrix.fitted.rows, matrix.fitted.columns
+    )
+    unknown = misses.errors[len(matrix.held.values) :]
+    assert np.abs(unknown).mean() > 1.2 * np.abs(of_known / known.spread[matrix.fitted.rows]).mean()
+    monkeypatch.setattr(partial, "ENOUGH_TESTED", 10)
+    fewer = scored_in_part(cues, utilities, 0.25)
+    assert len(fewer.misses.errors) < 0.4 * len(misses.errors)
+    whole, part = reached(matrix, utilities)[1], reached(fewer, utilities)[1]
+    assert whole is not None and part is not None
+    assert part.ratio == pytest.approx(whole.ratio, abs=0.03)
 
 
 def test_all_pairs_need_no_error_bar() -> None:

@@ -113,7 +113,7 @@ class Completion:
     def _explained(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The covariance with every pair, times the weights of the measured ones: row, column and left parts."""
         shape = (len(self._row_cues), len(self._column_cues))
-        sparse = csr_array((weights, (self._rows, self._columns)), shape=shape)
+        sparse = csr_array((weights.astype(np.float32), (self._rows, self._columns)), shape=shape)
         tastes = sparse @ self._column_cues
         v = self._variances
         left = v.common * (self._row_cues @ (self._row_cues.T @ tastes)) + v.taste * tastes

@@ -22,6 +22,7 @@ EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are est
 LARGEST_OF_ROW = 64
 FEWEST_TESTED = 10
 FOLDS = 4
+ENOUGH_TESTED = 50_000  # pairs, from which one fold says what all would
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,11 @@ class PartialMatrix:
 
     @cached_property
     def misses(self) -> Misses:
-        """Those of the held-out pairs, and of all others, a fold of them at a time."""
+        """Those of the held-out pairs, and of all others, a fold at a time; of one fold where that is plenty."""
         fold = np.random.default_rng(0).permutation(len(self.fitted.values)) % FOLDS
         tested = [(self.completion, self.held)]
-        for out in (fold == one for one in range(FOLDS)):
+        folds = 1 if len(fold) // FOLDS >= ENOUGH_TESTED else FOLDS
+        for out in (fold == one for one in range(folds)):
             if out.any() and not out.all():
                 tested.append((self._fit(_some(self.fitted, ~out)), _some(self.fitted, out)))
         rows, columns = (np.concatenate([getattr(pairs, name) for _, pairs in tested]) for name in ("rows", "columns"))
