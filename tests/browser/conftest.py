@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.setup_browser import find_browser
 
@@ -142,9 +143,21 @@ def external_requests() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="module")
+def visitor(browser: Browser, app_server: AppServer) -> Iterator[BrowserContext]:
+    """One visitor of the module's server, who has the app's own files already: to fetch and compile them takes as long
+    as a page does."""
+    context = browser.new_context(
+        base_url=app_server.url, viewport={"width": 1280, "height": 900}, service_workers="block"
+    )
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser: Browser, app_server: AppServer, external_requests: list[str]) -> Iterator[Page]:
-    """A fresh page, 1280 x 900, whose relative addresses lead to the app: `page.goto("/")`."""
+def page(visitor: BrowserContext, app_server: AppServer, external_requests: list[str]) -> Iterator[Page]:
+    """A fresh page, 1280 x 900, whose relative addresses lead to the app: `page.goto("/")`. It knows nothing of the
+    pages of other tests."""
 
     def refuse(route: Route) -> None:
         external_requests.append(route.request.url)
@@ -154,13 +167,15 @@ def page(browser: Browser, app_server: AppServer, external_requests: list[str]) 
         external_requests.append(socket.url)
         socket.close()
 
-    context = browser.new_context(
-        base_url=app_server.url, viewport={"width": 1280, "height": 900}, service_workers="block"
-    )
-    context.route(OUTSIDE, refuse)
-    context.route_web_socket(OUTSIDE, refuse_socket)
-    yield context.new_page()
-    context.close()
+    page = visitor.new_page()
+    page.route(OUTSIDE, refuse)
+    page.route_web_socket(OUTSIDE, refuse_socket)
+    yield page
+    for opened in visitor.pages:
+        with suppress(PlaywrightError):  # a page that leads nowhere keeps nothing
+            opened.evaluate("localStorage.clear()")
+        opened.close()
+    visitor.clear_cookies()
     app_server.fail_if_dead()
 
 
