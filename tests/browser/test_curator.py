@@ -138,8 +138,8 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
 
 def choose_again(page: Page, settled: Settled) -> None:
     """Chooses the others anew around the pin, by keyboard."""
-    page.keyboard.press("a")
-    expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
+    page.keyboard.press("a")  # after an installation, the first time compiles the loops that do it
+    expect(page.get_by_text("Chosen again around your edits")).to_be_visible(timeout=60_000)
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value(re.compile(r" · round 2 · 15 rows$"))
     expect(card(page, "Kept by hand")).to_contain_text("1")
