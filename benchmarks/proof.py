@@ -31,13 +31,13 @@ from delift_core.models import BUNDLED, load_model
 from delift_core.samples import Sample
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import ObjectiveConfig, Stage
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
 from delift_core.sources import load_file
 from delift_core.utility.metrics import Metric
 from delift_core.utility.store import PairStore
 
-PRESETS: tuple[tuple[str, Metric, float, str], ...] = (
-    ("published", "euclidean", 0.0, "min-max"),
+PRESETS: tuple[tuple[str, Metric, float, Scaling], ...] = (
+    ("published", "euclidean", 1.0, "min-max"),
     ("Euclidean", "euclidean", 0.0, "clamp"),
     ("Euclidean, self 1", "euclidean", 1.0, "clamp"),
     ("PMI per token", "pmi-per-token", 0.0, "clamp"),
@@ -71,22 +71,15 @@ class Scored:
         np.fill_diagonal(matrix, np.nan)
         return matrix, diagonal
 
-    def order(self, metric: Metric, self_coverage: float, scaling: str) -> np.ndarray:
-        """The greedy order of Facility Location; "min-max" scales all of U to [0, 1] as the published code does."""
+    def order(self, metric: Metric, self_coverage: float, scaling: Scaling) -> np.ndarray:
+        """The greedy order by the stage's objective."""
         matrix, diagonal = self.utilities(metric)
-        if (
-            scaling == "min-max" and self.stage == "instruction"
-        ):  # the published code leaves the diagonal in, and scales over it
-            whole = matrix.copy()
-            np.fill_diagonal(whole, diagonal)
-            whole = (whole - whole.min()) / (whole.max() - whole.min())
-            return greedy_order(whole.astype(np.float32)).order
         hashes, sets = [row.content_hash for row in self.rows], {}
         if self.target:
             sets["target"] = self.store.utility_matrix([row.content_hash for row in self.target], hashes, metric)
         elif self.existing:
             sets["existing"] = self.store.utility_matrix(hashes, [row.content_hash for row in self.existing], metric)
-        config = ObjectiveConfig(self.stage, self_coverage=self_coverage)
+        config = ObjectiveConfig(self.stage, self_coverage=self_coverage, scaling=scaling)
         return greedy_order(represented_kernel(config, matrix, diagonal=diagonal, **sets)).order
 
 

@@ -1,11 +1,10 @@
 """How much of the objective a selection keeps when only some pairs are scored: f(A) / f(A_exact) at equal budgets.
 
-    python -m benchmarks.retention                         # the stored matrices, in minutes
-    python -m benchmarks.retention --score FILE --rows 200 # scores every pair of FILE's first rows anew, in hours
+    python -m benchmarks.retention
 
 A is the greedy FL selection of 30 % of the rows from what a method knows; f is always taken on the exact kernel. The
 stored matrices (benchmarks/retention-*.npz) hold the statistics of every pair, float32, and what is known of each row
-before a pair is scored, as vectors, without any text; `--score` makes such a file with the bundled model. Methods at
+before a pair is scored, as vectors, without any text; `benchmarks.truth` makes such a file. Methods at
 the same number of scored pairs:
 
     ours              the app's own plan: like samples first, then by likeness and a completion model together
@@ -31,7 +30,6 @@ from scipy.sparse import csr_array
 from delift_core.reliability import error_bar
 from delift_core.selection.greedy import greedy_order
 from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
-from delift_core.utility.cues import Known, cue_vectors
 from delift_core.utility.metrics import utility
 from delift_core.utility.partial import PartialMatrix
 
@@ -67,49 +65,13 @@ def read_truth(path: Path) -> Truth | None:
     """A stored matrix; None of one that is not complete yet."""
     with np.load(path) as stored:
         alone, tokens, pairs = stored["alone"], stored["tokens"], stored["pairs"]
+        if np.isnan(pairs).any():
+            return None
         columns = [utility(alone, pairs[:, j], tokens, "euclidean") for j in range(len(pairs))]
         vectors = [stored[name].astype(np.float32) for name in ("cues", "embeddings", "tf_idf")]
     matrix = np.column_stack(columns)
     np.fill_diagonal(matrix, np.nan)
     return Truth(path.stem.removeprefix("retention-"), *vectors, matrix, tokens)
-
-
-def score(file: Path, rows: int, workspace_folder: Path) -> Path:
-    """Scores every pair of a file's first rows with the bundled model, and stores them beside this script."""
-    from delift_core.jobs.runs import open_run, run_here
-    from delift_core.samples import Dataset
-    from delift_core.sources import load_file
-    from delift_core.workspace import RunSpec, Workspace
-
-    whole = load_file(file, name=file.stem)
-    pool = Dataset(whole.name, whole.format, whole.mapping, tuple(whole.samples[:rows]))
-    with Workspace.open(workspace_folder) as workspace:
-        added = workspace.datasets.add(pool, role="pool", origin=str(file))
-        spec = RunSpec(added.id, None, None, "bundled", "auto", "cpu", "mixed")
-        run = open_run(workspace, run_here(workspace, spec, publish=lambda progress: None).id)
-        names = [sample.content_hash for sample in run.pool]
-        pairs = np.stack([run.store.pair_statistics(names, name) for name in names], axis=1)
-        texts = [(sample.prompt, sample.response) for sample in run.pool]
-        known = Known(*zip(*texts, strict=True), run.alone())
-        return store(HERE / f"retention-{file.stem}-{len(names)}.npz", known, pairs)
-
-
-def store(path: Path, known: Known, pairs: np.ndarray) -> Path:
-    """Writes a matrix: (n, n, 2) statistics, [helped, helper]; vectors in half precision."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    texts = [f"{prompt} {response}" for prompt, response in zip(known.prompts, known.responses, strict=True)]
-    matrix = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
-    np.savez_compressed(
-        path,
-        pairs=pairs.astype(np.float32),
-        alone=known.alone.statistics,
-        tokens=known.alone.tokens,
-        cues=cue_vectors(known).astype(np.float16),
-        embeddings=known.alone.embeddings.astype(np.float16),
-        tf_idf=(matrix @ matrix.T).toarray().astype(np.float16),
-    )
-    return path
 
 
 def order(kernel: np.ndarray, count: int) -> np.ndarray:
@@ -244,15 +206,8 @@ def line(pool: Pool, name: str, share: float, selections: list[np.ndarray], rest
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--score", type=Path, metavar="FILE", help="score every pair of this file's first rows anew")
-    parser.add_argument("--rows", type=int, default=200)
-    parser.add_argument(
-        "--workspace", type=Path, default=Path("retention-workspace"), help="where scored pairs are kept"
-    )
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    if arguments.score:
-        print(f"stored as {score(arguments.score, arguments.rows, arguments.workspace)}")
     for path in sorted(HERE.glob("retention-*.npz")):
         truth = read_truth(path)
         if truth is None:

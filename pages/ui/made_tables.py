@@ -15,7 +15,6 @@ def selections_table(workspace: Workspace) -> None:
             "Run": summary.run_id,
             "Stage": summary.config.stage,
             "Method": method_title(summary.method),
-            "Metric": summary.metric,
             "Rows": summary.n_chosen,
             "Kept at": summary.created_at,
         }
