@@ -1,6 +1,7 @@
 """How much of the objective a selection keeps when only some pairs are scored: f(A) / f(A_exact) at equal budgets.
 
     python -m benchmarks.retention
+    python -m benchmarks.retention --asked     # what plans that were too small ask for, and whether it is enough
 
 A is the greedy FL selection of 30 % of the rows from what a method knows; f is always taken on the exact kernel. The
 stored matrices (benchmarks/retention-*.npz) hold the statistics of every pair, float32, and what is known of each row
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.reliability import error_bar
+from delift_core.reliability import ENOUGH, ErrorBar, error_bar
 from delift_core.selection.greedy import greedy_order
 from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
 from delift_core.utility.metrics import utility
@@ -35,6 +36,8 @@ from delift_core.utility.partial import PartialMatrix
 
 HERE = Path(__file__).parent
 SHARES = (0.05, 0.10, 0.25)
+GROWING = (0.03, 0.05, 0.075, 0.10, 0.15, 0.20, 0.25, 0.35, 0.50)
+FEW = 0.10
 BUDGET = 0.3
 
 
@@ -95,6 +98,10 @@ class Pool:
         """f on the exact kernel."""
         return float(self.kernel[:, chosen].max(axis=1).sum())
 
+    def ratio(self, chosen: np.ndarray) -> float:
+        """f(A) / f(A_exact)."""
+        return self.value(chosen) / self.best
+
     def from_mask(self, scored: np.ndarray) -> np.ndarray:
         """The selection from the pairs that a mask says were scored."""
         return order(np.where(scored, self.kernel, 0), self.count)
@@ -126,8 +133,8 @@ class Pool:
         np.fill_diagonal(kernel, 0)
         return order(kernel, self.count)
 
-    def ours(self, share: float, seed: int) -> tuple[np.ndarray, float]:
-        """The app's plan: the selection, and its own estimate of f(A) / f(A_exact)."""
+    def ours(self, share: float, seed: int) -> tuple[np.ndarray, ErrorBar]:
+        """The app's plan: the selection, and its own error bar."""
         effort = row_effort(self.truth.tokens)
         part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
         rounds = opening_rounds(part, seed)
@@ -142,7 +149,8 @@ class Pool:
         kernel.data = np.maximum(kernel.data, 0)
         chosen = order(kernel.toarray(), self.count)
         bar = error_bar(matrix, csr_array(kernel), np.arange(self.n), chosen, seed=seed)
-        return chosen, bar.ratio if bar else 1.0
+        assert bar is not None
+        return chosen, bar
 
     def measured(self, rounds: tuple[object, ...]) -> Measured:
         """The utilities of the pairs of some rounds."""
@@ -186,8 +194,8 @@ def report(truth: Truth, seeds: int) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for share in SHARES:
         found = [pool.ours(share, seed) for seed in range(seeds)]
-        errors = [estimate - pool.value(chosen) / pool.best for chosen, estimate in found]
-        mean = np.mean([estimate for _, estimate in found])
+        errors = [bar.ratio - pool.ratio(chosen) for chosen, bar in found]
+        mean = np.mean([bar.ratio for _, bar in found])
         line(pool, "**ours**", share, [chosen for chosen, _ in found], f"{mean:.3f} | {np.abs(errors).max():.3f}")
         for name, select in methods(pool, share).items():
             line(pool, name, share, [select(seed) for seed in range(seeds)], "")
@@ -195,7 +203,7 @@ def report(truth: Truth, seeds: int) -> None:
 
 def line(pool: Pool, name: str, share: float, selections: list[np.ndarray], rest: str) -> None:
     """Prints one line of the table."""
-    ratios = [pool.value(chosen) / pool.best for chosen in selections]
+    ratios = [pool.ratio(chosen) for chosen in selections]
     overlap = np.mean([len(np.intersect1d(chosen, pool.exact)) / pool.count for chosen in selections])
     print(
         f"| {name} | {share:.0%} | {np.mean(ratios):.3f} | {min(ratios):.3f} | {overlap:.0%} | {rest or ' | '} |",
@@ -203,17 +211,59 @@ def line(pool: Pool, name: str, share: float, selections: list[np.ndarray], rest
     )
 
 
+def report_asked(truths: list[Truth], seeds: int) -> None:
+    """Prints what plans that call themselves too small ask for, what that reaches, and how often it is enough."""
+    print("| set | scored | own estimate | reached | asked for | reached then |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    reached, beyond, powers = [], [], []
+    for truth in truths:
+        pool = Pool(truth)
+        plans = {share: [pool.ours(share, seed) for seed in range(seeds)] for share in GROWING}
+        losses = np.log([1 - np.mean([pool.ratio(chosen) for chosen, _ in made]) for made in plans.values()])
+        odds = np.log(np.divide(GROWING, np.subtract(1, GROWING)))
+        few = np.asarray(GROWING) <= FEW
+        powers.append([np.polyfit(odds[part], losses[part], 1)[0] for part in (few, ~few)])
+        needed = np.exp(np.interp(-np.log(1 - ENOUGH), -losses, np.log(GROWING)))
+        for share, made in plans.items():
+            poor = [(chosen, bar, seed) for seed, (chosen, bar) in enumerate(made) if not bar.enough]
+            then = [pool.ratio(pool.ours(bar.share_needed, seed)[0]) for _, bar, seed in poor]
+            if poor:
+                before = said([pool.ratio(chosen) for chosen, _, _ in poor])
+                own, asked = (said([getattr(bar, of) for _, bar, _ in poor]) for of in ("ratio", "share_needed"))
+                print(f"| {truth.name} | {share:.1%} | {own} | {before} | {asked} | {said(then)} |", flush=True)
+            reached += then
+            beyond += [bar.share_needed / needed for _, bar, _ in poor]
+    print(f"\n{sum(one >= ENOUGH for one in reached)} of {len(reached)} reach {ENOUGH} then; ", end="")
+    print(
+        f"asked for {np.median(beyond):.2f} times what is needed at the median, {min(beyond):.2f} to {max(beyond):.2f}"
+    )
+    for truth, (below, above) in zip(truths, powers, strict=True):
+        print(f"{truth.name}: loss ~ odds ** {below:.2f} up to {FEW:.0%} of the pairs, {above:.2f} beyond")
+
+
+def said(values: list[float]) -> str:
+    """The values of all seeds."""
+    return " ".join(f"{value:.3f}" for value in values)
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--asked", action="store_true", help="only what plans that were too small ask for")
     arguments = parser.parse_args()
+    truths = []
     for path in sorted(HERE.glob("retention-*.npz")):
         truth = read_truth(path)
         if truth is None:
             print(f"\n{path.name} is not complete yet: see benchmarks.truth", flush=True)
         else:
-            report(truth, arguments.seeds)
+            truths.append(truth)
+    if arguments.asked:
+        report_asked(truths, arguments.seeds)
+        return
+    for truth in truths:
+        report(truth, arguments.seeds)
 
 
 if __name__ == "__main__":
