@@ -77,6 +77,18 @@ def read_truth(path: Path) -> Truth | None:
     return Truth(path.stem.removeprefix("retention-"), *vectors, matrix, tokens)
 
 
+def read_truths() -> list[Truth]:
+    """Every stored matrix that is complete; says which is not."""
+    truths = []
+    for path in sorted(HERE.glob("retention-*.npz")):
+        truth = read_truth(path)
+        if truth is None:
+            print(f"\n{path.name} is not complete yet: see benchmarks.truth", flush=True)
+        else:
+            truths.append(truth)
+    return truths
+
+
 def order(kernel: np.ndarray, count: int) -> np.ndarray:
     """The first `count` columns of the greedy order."""
     return greedy_order(np.ascontiguousarray(kernel, dtype=np.float32)).order[:count]
@@ -133,8 +145,8 @@ class Pool:
         np.fill_diagonal(kernel, 0)
         return order(kernel, self.count)
 
-    def ours(self, share: float, seed: int) -> tuple[np.ndarray, ErrorBar]:
-        """The app's plan: the selection, and its own error bar."""
+    def planned(self, share: float, seed: int) -> PartialMatrix:
+        """What the app's plan scores."""
         effort = row_effort(self.truth.tokens)
         part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
         rounds = opening_rounds(part, seed)
@@ -144,7 +156,11 @@ class Pool:
             if more is None:
                 break
             rounds = (*rounds, more)
-        matrix = PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit))
+        return PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit))
+
+    def ours(self, share: float, seed: int) -> tuple[np.ndarray, ErrorBar]:
+        """The selection from the app's plan, and its own error bar."""
+        matrix = self.planned(share, seed)
         kernel = matrix.measured()
         kernel.data = np.maximum(kernel.data, 0)
         chosen = order(kernel.toarray(), self.count)
@@ -252,13 +268,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--asked", action="store_true", help="only what plans that were too small ask for")
     arguments = parser.parse_args()
-    truths = []
-    for path in sorted(HERE.glob("retention-*.npz")):
-        truth = read_truth(path)
-        if truth is None:
-            print(f"\n{path.name} is not complete yet: see benchmarks.truth", flush=True)
-        else:
-            truths.append(truth)
+    truths = read_truths()
     if arguments.asked:
         report_asked(truths, arguments.seeds)
         return
