@@ -205,8 +205,8 @@ def report(planted: Planted, scored: Scored, scoring: float, influence: int, rat
     print(f"Machine: {machine()}\n\n{len(rows)} rows, {k} kept; scoring every pair took {scoring:.0f} s.\n", flush=True)
     print("| method | shuffled kept, of 10 | nowhere kept, of 4 | second copies | clusters | good rows | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, metric, own, scaling in PRESETS:
-        print(line(f"DELIFT, {name}", planted, scored.order(metric, own, scaling), None), flush=True)
+    for preset in PRESETS:
+        print(line(f"DELIFT, {preset.name}", planted, scored.order(preset), None), flush=True)
     for method, entry in METHODS.items():
         began = time.monotonic()
         order = bench.order(MethodConfig(method))

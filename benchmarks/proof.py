@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.machine import machine
 from delift_core.baselines import METHODS, scores
@@ -33,18 +34,43 @@ from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
 from delift_core.sources import load_file
-from delift_core.utility.metrics import Metric
+from delift_core.utility.metrics import LOG_PROBABILITY, Metric
 from delift_core.utility.store import PairStore
 
-PRESETS: tuple[tuple[str, Metric, float, Scaling], ...] = (
-    ("published", "euclidean", 1.0, "min-max"),
-    ("Euclidean", "euclidean", 0.0, "clamp"),
-    ("Euclidean, self 1", "euclidean", 1.0, "clamp"),
-    ("PMI per token", "pmi-per-token", 0.0, "clamp"),
-    ("PMI per token, self 1", "pmi-per-token", 1.0, "clamp"),
-    ("PMI", "pmi", 0.0, "clamp"),
-)
 BUDGET = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A setting of DELIFT.
+
+    Attributes:
+        help, hard: weights of two terms that add up over the chosen rows, beside coverage: how much a row helps the
+            others on average (less the least of the pool), and its own loss per token without an example. At weight 1 a
+            term of 30 % of the pool is on average worth as much as the coverage of the whole pool.
+    """
+
+    name: str
+    metric: Metric
+    self_coverage: float = 0.0
+    scaling: Scaling = "clamp"
+    help: float = 0.0
+    hard: float = 0.0
+
+
+PRESETS = (
+    Preset("published", "euclidean", 1.0, "min-max"),
+    Preset("Euclidean", "euclidean"),
+    Preset("Euclidean, self 1", "euclidean", 1.0),
+    Preset("PMI per token", "pmi-per-token"),
+    Preset("PMI per token, self 1", "pmi-per-token", 1.0),
+    Preset("PMI", "pmi"),
+    Preset("PMI, self 1", "pmi", 1.0),
+    Preset("Euclidean, help", "euclidean", help=1.0),
+    Preset("Euclidean, hard", "euclidean", hard=1.0),
+    Preset("Euclidean, help, hard", "euclidean", help=1.0, hard=1.0),
+    Preset("PMI, help", "pmi", help=1.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +97,29 @@ class Scored:
         np.fill_diagonal(matrix, np.nan)
         return matrix, diagonal
 
-    def order(self, metric: Metric, self_coverage: float, scaling: Scaling) -> np.ndarray:
+    def order(self, preset: Preset) -> np.ndarray:
         """The greedy order by the stage's objective."""
+        metric = preset.metric
         matrix, diagonal = self.utilities(metric)
         hashes, sets = [row.content_hash for row in self.rows], {}
         if self.target:
             sets["target"] = self.store.utility_matrix([row.content_hash for row in self.target], hashes, metric)
         elif self.existing:
             sets["existing"] = self.store.utility_matrix(hashes, [row.content_hash for row in self.existing], metric)
-        config = ObjectiveConfig(self.stage, self_coverage=self_coverage, scaling=scaling)
-        return greedy_order(represented_kernel(config, matrix, diagonal=diagonal, **sets)).order
+        config = ObjectiveConfig(self.stage, self_coverage=preset.self_coverage, scaling=preset.scaling)
+        kernel = represented_kernel(config, matrix, diagonal=diagonal, **sets)
+        worth = self.worth(preset, matrix)
+        if worth.any():  # what adds up is a represented row that one column alone covers
+            kernel = np.vstack([kernel, np.diag(worth * float(kernel.max(axis=1).sum())).astype(np.float32)])
+        return greedy_order(kernel).order
+
+    def worth(self, preset: Preset, matrix: np.ndarray) -> np.ndarray:
+        """(n,) what each row adds beside coverage, in units of the coverage of the whole pool."""
+        alone = self.store.alone([row.content_hash for row in self.rows])
+        helping = np.nanmean(matrix, axis=0)
+        hard = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
+        terms = ((preset.help, helping - helping.min()), (preset.hard, hard))
+        return sum(weight * term / max(term.sum() * BUDGET, 1e-12) for weight, term in terms)
 
 
 def open_scored(workspace: Path, rows: tuple[Sample, ...], **sets: tuple[Sample, ...]) -> Scored:
@@ -93,10 +132,7 @@ def open_scored(workspace: Path, rows: tuple[Sample, ...], **sets: tuple[Sample,
 
 def others(scored: Scored, k: int) -> tuple[Other, ...]:
     """DELIFT's presets beside the first one, and the mean utility, each cut to k rows."""
-    found = [
-        Other(f"DELIFT, {name}", tuple(scored.order(metric, own, scaling)[:k].tolist()))
-        for name, metric, own, scaling in PRESETS[1:]
-    ]
+    found = [Other(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in PRESETS[1:]]
     mean = by_score(scores.column_means(scored.utilities("euclidean")[0]))
     return (*found, Other("column-mean", tuple(mean[:k].tolist())))
 
@@ -133,6 +169,11 @@ def table(report: EvaluationReport, scored: Scored, weights: int) -> list[str]:
     return lines
 
 
+def batch_tokens() -> int:
+    """Most tokens of a pass, which changes no result: a GPU takes every row of a step at once."""
+    return 8192 if torch.cuda.is_available() else FineTuning().batch_tokens
+
+
 def main() -> None:
     """Prints the table; the whole report goes to FOLDER/report.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -160,10 +201,9 @@ def main() -> None:
     sets = {name: load_file(getattr(asked, name)).samples for name in ("target", "existing") if getattr(asked, name)}
     scored = open_scored(asked.workspace, rows, **sets)
     k = round(BUDGET * len(rows))
-    _, metric, own, scaling = PRESETS[0]
     request = EvaluationRequest(
         pool=rows,
-        subset_positions=tuple(scored.order(metric, own, scaling)[:k].tolist()),
+        subset_positions=tuple(scored.order(PRESETS[0])[:k].tolist()),
         heldout=tuple(heldout),
         target=scored.target,
         model=asked.model,
@@ -172,7 +212,7 @@ def main() -> None:
         seeds=asked.seeds,
         method_runs=asked.method_runs,
         examples=asked.examples,
-        tuning=FineTuning(epochs=asked.epochs, learning_rate=asked.rate),
+        tuning=FineTuning(epochs=asked.epochs, learning_rate=asked.rate, batch_tokens=batch_tokens()),
     )
     report = evaluate(
         request, publish=lambda line: print(f"# {line}", flush=True), keeper=FolderKeeper(asked.out / "runs")

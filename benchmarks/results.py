@@ -42,7 +42,7 @@ def write(path: Path, rows: list[Sample]) -> Path:
     return path
 
 
-def stages(data: Path, folder: Path, rows: int, sets: int, longest: int) -> tuple[Stage, ...]:
+def stages(data: Path, folder: Path, rows: int, sets: int, heldout: int, longest: int) -> tuple[Stage, ...]:
     """Cuts the files; pool, held-out rows and sets share no row."""
 
     def usable(name: str) -> list[Sample]:
@@ -53,14 +53,15 @@ def stages(data: Path, folder: Path, rows: int, sets: int, longest: int) -> tupl
     sharegpt = usable("sharegpt_dummy_conversation.json")
     half = rows // 2
     mixed = [*gsm8k[:half], *sharegpt[: rows - half]]
-    unseen = [*gsm8k[half : half + 30], *sharegpt[rows - half : rows - half + 30]]
+    seen = rows - half
+    unseen = [*gsm8k[half : half + heldout // 2], *sharegpt[seen : seen + heldout - heldout // 2]]
     pool = write(folder / "alpaca_pool.jsonl", alpaca[:rows])
     return (
-        Stage("Instruction", pool, write(folder / "alpaca_heldout.jsonl", alpaca[rows : rows + 60])),
+        Stage("Instruction", pool, write(folder / "alpaca_heldout.jsonl", alpaca[rows : rows + heldout])),
         Stage(
             "Task",
             pool,
-            write(folder / "gsm8k_heldout.jsonl", gsm8k[sets : sets + 60]),
+            write(folder / "gsm8k_heldout.jsonl", gsm8k[sets : sets + heldout]),
             "target",
             write(folder / "gsm8k_target.jsonl", gsm8k[:sets]),
         ),
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--sets", type=int, default=20, help="target rows, and existing rows")
+    parser.add_argument("--heldout", type=int, default=60, help="rows to measure on")
     parser.add_argument("--longest", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(".results"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    for stage in stages(asked.data, asked.out, asked.rows, asked.sets, asked.longest):
+    for stage in stages(asked.data, asked.out, asked.rows, asked.sets, asked.heldout, asked.longest):
         if stage.name.lower() in asked.stages.split(","):
             run(stage, asked)
 
@@ -103,7 +105,17 @@ def run(stage: Stage, asked: argparse.Namespace) -> None:
     score = [sys.executable, "-m", "delift_core", "score", str(stage.pool), *side, "--workspace", str(workspace)]
     subprocess.run([*score, "--model", asked.model, "--dtype", asked.dtype], check=True, stdout=subprocess.DEVNULL)
     prove = [sys.executable, "-m", "benchmarks.proof", str(workspace), str(stage.pool), "--heldout", str(stage.heldout)]
-    prove += [*side, "--rows", str(asked.rows), "--seeds", str(asked.seeds), "--method-runs", str(asked.seeds)]
+    prove += [
+        *side,
+        "--rows",
+        str(asked.rows),
+        "--heldout-rows",
+        str(asked.heldout),
+        "--seeds",
+        str(asked.seeds),
+        "--method-runs",
+        str(asked.seeds),
+    ]
     prove += ["--epochs", str(asked.epochs), "--model", asked.model, "--out", str(out)]
     prove += ["--methods", asked.methods] if asked.methods else []
     subprocess.run(prove, check=True)

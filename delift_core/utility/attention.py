@@ -20,9 +20,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from delift_core.utility.lower_right import lower_right_attention, lower_right_mask
+from delift_core.utility.lower_right import flash_serves, lower_right_attention, lower_right_mask
 
 _FOLDED, _LOWER_RIGHT = "delift_folded", "delift_lower_right"
+_LOOKS_AT_ALL = {"full_attention", "attention"}
 _BLOCK_ROWS = 192  # from here on torch's kernel takes 64 rows at a time instead of 32
 _FEWEST_TOKENS = 32  # of a block: smaller ones cost more calls than they save
 
@@ -48,6 +49,17 @@ def suit_attention(model: Any) -> bool:
         cast(Any, AttentionMaskInterface).register(name, mask)
         model.set_attn_implementation(name)
     return model.config._attn_implementation in (_FOLDED, _LOWER_RIGHT)
+
+
+def runs_end_to_end(model: Any) -> bool:
+    """Whether a model suited to a GPU may be given suffixes end to end: flash kernels serve it, and every token of
+    every layer may look at all before it."""
+    config = model.config
+    if config._attn_implementation != _LOWER_RIGHT or {*(getattr(config, "layer_types", None) or ())} - _LOOKS_AT_ALL:
+        return False
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    probe = torch.empty(1, 1, 1, size, device=model.device, dtype=model.dtype)
+    return flash_serves(probe, probe)
 
 
 def folded_attention(

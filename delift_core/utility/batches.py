@@ -1,11 +1,13 @@
 """Suffixes of similar length padded into batches, and the tensors of a batch on its device."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from delift_core.utility.ragged import Layout
 
 if TYPE_CHECKING:
     from delift_core.prompts import Tokens
@@ -28,12 +30,12 @@ class Suffix:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Suffixes of similar length, padded to (b, t).
+    """Suffixes of similar length, padded to (b, t); or end to end in one sequence, (1, t), with a layout.
 
     Attributes:
         rows: (b,) int64, where each suffix stands in the caller's list.
-        ids: (b, t) int64, padded on the right.
-        positions: (m,) int64, flat positions in (b * t) whose hidden state predicts a response token.
+        ids: (b, t) int64, padded on the right; or (1, t).
+        positions: (m,) int64, flat positions in the ids whose hidden state predicts a response token.
         targets: (m,) int64, the predicted tokens.
         owners: (m,) int64, row within the batch of each scored token.
         lengths: (b,) int64, real tokens per row.
@@ -47,18 +49,29 @@ class Batch:
     owners: torch.Tensor
     lengths: torch.Tensor
     real_tokens: int
+    layout: Layout | None = None
+
+    def places(self, before: int) -> int:
+        """Positions that are held at once where `before` tokens of an example stand before every suffix."""
+        return self.ids.numel() + len(self.rows) * before
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The same work in two batches, for when one did not fit the memory."""
-        cut, width = self.ids.shape[0] // 2, self.ids.shape[1]
-        first = self.owners < cut
-        tokens = int(self.lengths[:cut].sum()), int(self.lengths[cut:].sum())
-        left = Batch(self.rows[:cut], self.ids[:cut], *self._scored(first, 0, width), self.lengths[:cut], tokens[0])
-        right = Batch(self.rows[cut:], self.ids[cut:], *self._scored(~first, cut, width), self.lengths[cut:], tokens[1])
-        return left, right
+        cut = len(self.rows) // 2
+        return self._part(slice(0, cut)), self._part(slice(cut, len(self.rows)))
 
-    def _scored(self, mask: torch.Tensor, shift: int, width: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.positions[mask] - shift * width, self.targets[mask], self.owners[mask] - shift
+    def _part(self, rows: slice) -> "Batch":
+        scored = (self.owners >= rows.start) & (self.owners < rows.stop)
+        lengths = self.lengths[rows]
+        if self.layout is None:
+            ids, before = self.ids[rows], rows.start * self.ids.shape[1]
+            layout = None
+        else:
+            before, end = (int(self.layout.starts[at]) for at in (rows.start, rows.stop))
+            ids, layout = self.ids[:, before:end], Layout.of(lengths.tolist(), self.ids.device)
+        positions, owners = self.positions[scored] - before, self.owners[scored] - rows.start
+        tokens = int(lengths.sum())
+        return Batch(self.rows[rows], ids, positions, self.targets[scored], owners, lengths, tokens, layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +107,54 @@ def cuts_of(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
     return cuts[::-1]
 
 
+def even_cuts(lengths: Sequence[int], budget: int) -> list[int]:
+    """Where to cut suffixes that stand end to end into as few batches as can be, of about as many tokens each.
+
+    Returns:
+        Boundaries from 0 to n; a batch of more than one row has at most `budget` tokens.
+    """
+    total = sum(lengths)
+    aim = min(budget, total / max(1, -(-total // budget)) + max(lengths))
+    cuts, held = [0], 0
+    for row, length in enumerate(lengths):
+        if held and held + length > aim:
+            cuts.append(row)
+            held = 0
+        held += length
+    return [*cuts, len(lengths)]
+
+
 def pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
+    """Suffixes side by side; the last response token is left out unless they are wanted whole."""
     lengths = [len(suffix) - (not whole) for suffix in suffixes]
     width = max(lengths)
     ids = np.zeros((len(suffixes), width), dtype=np.int64)
-    positions, targets, owners = [], [], []
     for row, (suffix, length) in enumerate(zip(suffixes, lengths, strict=True)):
         ids[row, :length] = (suffix.query + suffix.response)[:length]
-        first = row * width + len(suffix.query) - 1  # the last query token predicts the first response token
+    starts = np.arange(len(suffixes)) * width
+    return _batch(rows, suffixes, device, ids, lengths, starts)
+
+
+def lay_end_to_end(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
+    """Suffixes in one sequence, without their last response tokens."""
+    lengths = [len(suffix) - 1 for suffix in suffixes]
+    ids = [token for suffix in suffixes for token in (suffix.query + suffix.response)[:-1]]
+    starts = np.cumsum(lengths) - lengths
+    batch = _batch(rows, suffixes, device, np.asarray([ids], dtype=np.int64), lengths, starts)
+    return replace(batch, layout=Layout.of(lengths, device))
+
+
+def _batch(
+    rows: Sequence[int],
+    suffixes: Sequence[Suffix],
+    device: torch.device,
+    ids: np.ndarray,
+    lengths: Sequence[int],
+    starts: np.ndarray,
+) -> Batch:
+    positions, targets, owners = [], [], []
+    for row, (suffix, start) in enumerate(zip(suffixes, starts.tolist(), strict=True)):
+        first = start + len(suffix.query) - 1  # the last query token predicts the first response token
         positions.append(np.arange(first, first + len(suffix.response)))
         targets.append(np.asarray(suffix.response))
         owners.append(np.full(len(suffix.response), row))

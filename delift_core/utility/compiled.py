@@ -13,6 +13,9 @@ from typing import Any, cast
 
 import torch
 
+from delift_core.utility import ragged
+from delift_core.utility.ragged import spread
+
 _LARGEST_DIFFERENCE = 0.1  # of the largest value: roundings to bfloat16 fall elsewhere
 _COMPILATIONS = 64  # of one function, by kind of layer, device and whether a suffix has one token; torch allows 8
 _TRIAL = (
@@ -23,10 +26,11 @@ _TRIAL = (
 _log = logging.getLogger(__name__)
 
 
-def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor") -> bool:
+def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor", *, end_to_end: bool = False) -> bool:
     """Has a model's layers run compiled wherever several queries share an example, in place.
 
     Args:
+        end_to_end: whether those come in one sequence, see `ragged`, or padded; only these run compiled.
         backend: who compiles, as torch.compile takes it.
 
     Returns:
@@ -38,15 +42,15 @@ def compile_layers(model: Any, backend: str | Callable[..., Any] = "inductor") -
         return False
     if all("forward" in vars(layer) for layer in layers):
         return True  # by an earlier call
-    expected = _trial(model)
+    expected = _trial(model, end_to_end)
     numbers = [layer.self_attn.layer_idx for layer in layers]
     cast(Any, torch)._dynamo.config.recompile_limit = _COMPILATIONS
     compiled = torch.compile(_with_held, dynamic=True, backend=backend)
     for place, layer in enumerate(layers):
         layer.self_attn.layer_idx = 0
-        layer.forward = _forward_of(layer, place, compiled)
+        layer.forward = _forward_of(layer, place, compiled, end_to_end)
     try:
-        got = _trial(model)
+        got = _trial(model, end_to_end)
         if torch.allclose(got, expected, rtol=0, atol=_LARGEST_DIFFERENCE * float(expected.abs().max())):
             return True
         _log.warning("compiled layers of %s give another answer; they run as they are", model.config.model_type)
@@ -93,13 +97,15 @@ LogP = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (m, d) hidden sta
 class _Held:
     """One layer's keys and values of an example, as its attention expects a cache to be."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        self._keys, self._values = keys, values
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, where: torch.Tensor | None) -> None:
+        self._keys, self._values, self._where = keys, values, where
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, number: int, *rest: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those of the example and then the given; nothing is kept."""
+        """Those of the example and then the given, for each suffix where they stand end to end; nothing is kept."""
+        if self._where is not None:
+            return spread(self._keys, keys, self._where), spread(self._values, values, self._where)
         return torch.cat([self._keys, keys], dim=2), torch.cat([self._values, values], dim=2)
 
 
@@ -114,7 +120,7 @@ class _Numbered:
         return self._cache.update(keys, values, self._place, *rest)
 
 
-def _forward_of(layer: Any, place: int, compiled: Any) -> Any:
+def _forward_of(layer: Any, place: int, compiled: Any, end_to_end: bool) -> Any:
     """A layer's new forward: compiled after an example of its own cache, plain for single sequences."""
     plain = type(layer).forward
 
@@ -122,18 +128,26 @@ def _forward_of(layer: Any, place: int, compiled: Any) -> Any:
         if past_key_values is None:
             return plain(layer, hidden_states, *args, past_key_values=None, **settings)
         held = past_key_values.layers[place] if place < len(past_key_values.layers) else None
-        if hidden_states.shape[0] == 1 or held is None or args:
+        where = getattr(held, "where", None)
+        serves = where is not None if end_to_end else where is None and hidden_states.shape[0] > 1
+        if not serves or held is None or args:
             numbered = _Numbered(past_key_values, place)
             return plain(layer, hidden_states, *args, past_key_values=numbered, **settings)
-        return compiled(plain, layer, hidden_states, held.keys, held.values, settings)
+        return compiled(plain, layer, hidden_states, held.keys, held.values, where, settings)
 
     return forward
 
 
 def _with_held(
-    plain: Any, layer: Any, hidden: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, settings: Any
+    plain: Any,
+    layer: Any,
+    hidden: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    where: torch.Tensor | None,
+    settings: Any,
 ) -> Any:
-    return plain(layer, hidden, past_key_values=_Held(keys, values), **settings)
+    return plain(layer, hidden, past_key_values=_Held(keys, values, where), **settings)
 
 
 def _is_known(layer: Any) -> bool:
@@ -144,7 +158,7 @@ def _is_known(layer: Any) -> bool:
 
 
 @torch.inference_mode()
-def _trial(model: Any) -> torch.Tensor:
+def _trial(model: Any, end_to_end: bool) -> torch.Tensor:
     """Last hidden states, float32, of some queries after one example."""
     from transformers import DynamicCache
 
@@ -153,6 +167,11 @@ def _trial(model: Any) -> torch.Tensor:
     ids = torch.arange(8, 8 + example + query + rows, device=model.device)[None] % model.config.vocab_size
     cache: Any = DynamicCache()
     body(input_ids=ids[:, :example], past_key_values=cache, use_cache=True)
+    if end_to_end:
+        lengths = [query - row for row in range(rows)]
+        layers = [(layer.keys, layer.values) for layer in cache.layers]
+        tokens = torch.cat([ids[0, example + row : example + row + length] for row, length in enumerate(lengths)])
+        return ragged.run(body, tokens[None], layers, ragged.Layout.of(lengths, model.device)).float()
     for layer in cache.layers:
         layer.keys, layer.values = layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
     queries = ids[0, example:].unfold(0, query, 1)[:rows]

@@ -9,6 +9,7 @@ Given a mask as a tensor, torch leaves its flash kernels (arXiv 2307.08691) for 
 for the heads that share them. Those kernels know this shape; only torch's usual entry to them cannot ask for it.
 """
 
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -65,10 +66,14 @@ def lower_right_attention(
         query: (b, heads, t, d).
         key, value: (b, key heads, n + t, d), the n first of an example.
         attention_mask: None for all that stands before a token; else as torch's attention takes it.
+        settings: with `cu_seq_lens_q`, `cu_seq_lens_k`, `max_length_q` and `max_length_k`, as other attention functions
+            take them, query and keys are sequences end to end with b = 1, see `ragged`.
 
     Returns:
         (b, t, heads, d), and no weights.
     """
+    if attention_mask is None and settings.get("cu_seq_lens_q") is not None:
+        return _end_to_end(query, key, value, scaling, settings), None
     if attention_mask is not None or settings.get("position_bias") is not None or dropout:
         plain: tuple[torch.Tensor, None] = cast(Any, sdpa_attention_forward)(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **settings
@@ -78,17 +83,43 @@ def lower_right_attention(
     shared = query.shape[1] != key.shape[1]
     if tokens == length:
         out = scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=shared)
-    elif _flash_serves(query, value):
+    elif flash_serves(query, value):
         # What torch.nn.attention.bias.causal_lower_right calls too; that one cannot be compiled.
         flash: Any = torch.ops.aten._scaled_dot_product_flash_attention
         out = flash(query, key, value, 0.0, True, False, scale=scaling)[0]
     else:
-        mask = torch.ones(tokens, length, dtype=torch.bool, device=query.device).tril(length - tokens)
-        out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+        out = _with_mask(query, key, value, scaling)
     return out.transpose(1, 2).contiguous(), None
 
 
-def _flash_serves(query: torch.Tensor, value: torch.Tensor) -> bool:
+def _end_to_end(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None, settings: dict[str, Any]
+) -> torch.Tensor:
+    """(1, N, heads, d) of sequences whose boundaries are given: each token sees its own keys up to itself."""
+    starts, key_starts = settings["cu_seq_lens_q"], settings["cu_seq_lens_k"]
+    if flash_serves(query, value):
+        flash: Any = torch.ops.aten._flash_attention_forward
+        longest = settings["max_length_q"], settings["max_length_k"]
+        rows = (part[0].transpose(0, 1) for part in (query, key, value))  # (N, heads, d) and (M, key heads, d) twice
+        out: torch.Tensor = flash(*rows, starts, key_starts, *longest, 0.0, True, False, scale=scaling)[0]
+        return out[None].contiguous()
+    bounds = zip(pairwise(starts.tolist()), pairwise(key_starts.tolist()), strict=True)
+    parts = [
+        _with_mask(query[:, :, first:last], key[:, :, begin:end], value[:, :, begin:end], scaling)
+        for (first, last), (begin, end) in bounds
+    ]
+    return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
+
+
+def _with_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    tokens, length = query.shape[2], key.shape[2]
+    mask = torch.ones(tokens, length, dtype=torch.bool, device=query.device).tril(length - tokens)
+    shared = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+
+
+def flash_serves(query: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether torch has its flash kernels for these, (b, heads, t, d) each."""
     size = query.shape[3]
     return (
         query.device.type == "cuda"

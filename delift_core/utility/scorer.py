@@ -25,8 +25,18 @@ from transformers.cache_utils import DynamicLayer
 from delift_core.errors import ScoringError
 from delift_core.mixed_precision import unrounded_output
 from delift_core.models import LoadedModel
-from delift_core.utility.attention import suit_attention
-from delift_core.utility.batches import Batch, LedBatches, Suffix, cuts_of, on_device, pad
+from delift_core.utility import ragged
+from delift_core.utility.attention import runs_end_to_end, suit_attention
+from delift_core.utility.batches import (
+    Batch,
+    LedBatches,
+    Suffix,
+    cuts_of,
+    even_cuts,
+    lay_end_to_end,
+    on_device,
+    pad,
+)
 from delift_core.utility.budget import bytes_per_token, tokens_that_fit
 from delift_core.utility.compiled import LogP, compile_layers, compiled_log_p
 from delift_core.utility.leads import share
@@ -39,6 +49,7 @@ _COMPILED_CHUNK = 2048  # the same, where the logits stay in bfloat16
 _LOGITS_AT_ONCE = {"cpu": 1 << 19}  # in float32, to stay in the cache: a whole chunk takes six times longer
 _COMPILE_FROM = 4e15  # floating-point operations: some 20 s of a large GPU, where a third less repays the compilation
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
+_END_TO_END_DIFFERENCE = 0.1  # of the largest value: roundings to bfloat16 fall elsewhere
 _SUMS = {"mps": torch.float32}  # it has no float64
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
@@ -85,6 +96,7 @@ class Scorer:
         self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
         self._check_family()
+        self._ragged = runs_end_to_end(loaded.model) and self._agrees_end_to_end()
 
     @property
     def bytes_in_flight(self) -> int:
@@ -109,7 +121,9 @@ class Scorer:
         """
         if self._compiled or not self.can_compile:
             return
-        if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(self.loaded.model):
+        if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(
+            self.loaded.model, end_to_end=self._ragged
+        ):
             self._compiled = compiled_log_p(self.loaded.model, self._scaled, _COMPILED_CHUNK)
 
     @property
@@ -161,12 +175,14 @@ class Scorer:
 
     def _pack(self, places: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
-        cuts = cuts_of([len(suffixes[row]) for row in order], self.tokens_per_batch, self._pass_cost)
+        lengths, ragged = [len(suffixes[row]) for row in order], self._ragged and not whole
+        budget, device = self.tokens_per_batch, self.loaded.device
+        cuts = even_cuts(lengths, budget) if ragged else cuts_of(lengths, budget, self._pass_cost)
         batches = []
         for start, end in pairwise(cuts):
-            rows = order[start:end]
-            part = [suffixes[row] for row in rows]
-            batches.append(pad([places[row] for row in rows], part, self.loaded.device, whole=whole))
+            rows = [places[row] for row in order[start:end]]
+            part = [suffixes[row] for row in order[start:end]]
+            batches.append(lay_end_to_end(rows, part, device) if ragged else pad(rows, part, device, whole=whole))
         return batches
 
     @torch.inference_mode()
@@ -199,8 +215,7 @@ class Scorer:
         return self._log_p(scored, batch.targets).cpu().double().numpy()
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, width = batch.ids.shape
-        positions = rows * (prefix.length + width)
+        rows, positions = len(batch.rows), batch.places(prefix.length)
         if positions < self._too_many or rows == 1:
             try:
                 hidden = self._hidden(prefix, batch)
@@ -217,14 +232,16 @@ class Scorer:
         return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1]])
 
     def _hidden(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
-        """(b, t, d) last hidden states of a batch after a prefix."""
+        """(b, t, d) last hidden states of a batch after a prefix; (1, t, d) where suffixes stand end to end."""
+        if batch.layout and prefix.layers:
+            return ragged.run(self._body, batch.ids, prefix.layers, batch.layout)
         cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
         output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
         return cast(torch.Tensor, output.last_hidden_state)
 
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         scored = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # (m, d)
-        sums = torch.zeros(batch.ids.shape[0], 2, dtype=self.sums_dtype, device=hidden.device)
+        sums = torch.zeros(len(batch.rows), 2, dtype=self.sums_dtype, device=hidden.device)
         step = _COMPILED_CHUNK if self._compiled else _HEAD_CHUNK
         for start in range(0, scored.shape[0], step):
             part = slice(start, start + step)
@@ -285,6 +302,22 @@ class Scorer:
                 f"models of the family {family!r} cannot be scored: their output differs when an example's cache is "
                 "reused; take another model, or report this family"
             )
+
+    @torch.inference_mode()
+    def _agrees_end_to_end(self) -> bool:
+        """Whether suffixes of different lengths have the same hidden states end to end as side by side."""
+        ids = tuple((torch.arange(8, 40) % self.loaded.model.config.vocab_size).tolist())
+        prefix, device = self.prefill(ids[:9]), self.loaded.device
+        suffixes = [
+            Suffix(ids[start : start + 3], ids[start + 3 : end]) for start, end in ((12, 30), (9, 14), (20, 29))
+        ]
+        padded, laid = pad(range(3), suffixes, device, whole=False), lay_end_to_end(range(3), suffixes, device)
+        expected = self._hidden(prefix, padded).flatten(0, 1)[padded.positions].float()
+        try:
+            got = self._hidden(prefix, laid)[0, laid.positions].float()
+        except TypeError:  # a family that takes no word of boundaries
+            return False
+        return torch.allclose(got, expected, rtol=0, atol=_END_TO_END_DIFFERENCE * float(expected.abs().max()))
 
 
 def _out_of_memory(error: Exception) -> bool:
