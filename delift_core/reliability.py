@@ -24,6 +24,8 @@ ENOUGH = 0.97
 _ODDS_FOR_LESS = 2.0  # half the loss for 2 ** 2 times the odds, see benchmarks/README
 _WHOLE_ROWS = 1_500  # rows up to which the whole matrix is imagined
 _SAMPLED_ROWS = 500
+_DRAWN_AT_ONCE = 4_000_000  # pairs
+_QUANTILES = 4096
 _KINDS, _KIND_PAIRS = 5, 30  # of tested pairs by likeness, and the fewest of each
 _TAIL = (
     0.01  # of the errors at either end, which count as the next smaller: else one would be dealt to hundreds of pairs
@@ -106,48 +108,84 @@ def error_bar(
     if matrix.complete or check is None:
         return None
     generator = np.random.default_rng(seed)
+    imagination = _Imagination(matrix, kernel, places)
     whole = len(places) <= _WHOLE_ROWS
-    rows = np.arange(len(places)) if whole else np.sort(generator.permutation(len(places))[:_SAMPLED_ROWS])
-    ratios = []
-    for imagined in _imagined(matrix, kernel, places, rows, generator):
-        reached = float(imagined[:, chosen].max(axis=1).sum())
-        best = _best(imagined, len(chosen)) if whole else float(imagined.max(axis=1).sum())
-        ratios.append(min(1.0, reached / best) if best > 0 else 1.0)
+    ratios = imagination.of_all(chosen, generator) if whole else imagination.of_some(chosen, generator)
     scored = len(matrix.held.values) + len(matrix.fitted.values)
     share = scored / matrix.part.options
     return ErrorBar(scored, share, check, float(np.mean(ratios)), min(ratios), max(ratios), bound=not whole)
 
 
-def _imagined(
-    matrix: PartialMatrix,
-    kernel: Kernel,
-    places: np.ndarray,
-    rows: np.ndarray,
-    generator: np.random.Generator,
-) -> Iterator[np.ndarray]:
-    """Complete kernels of some pool rows, and of any rows beyond the pool's: (m, n) float32 each."""
-    n = len(places)
-    measured = csr_array(kernel)
-    known = measured[rows].toarray()
-    rest = measured[n:].toarray() if measured.shape[0] > n and len(rows) == n else np.empty((0, n), dtype=np.float32)
-    scored = matrix.measured()[places[rows]][:, places].toarray() != 0
-    scored |= known > 0
-    scored[np.arange(len(rows)), rows] = True
-    mean, completion = matrix.completion.mean(), matrix.completion
-    estimate = mean.block(places[rows])[:, places]
-    spread = completion.spread[places[rows], None]
-    misses = matrix.misses
-    edges, weights = _edges(misses), _unscored_for_each(matrix, misses)
-    kind = np.digitize(completion.likeness_block(places[rows])[:, places], edges)
-    tested, errors = np.digitize(misses.likeness, edges), _without_tails(misses.errors)
-    for _ in range(IMAGINED):
-        error = np.empty(estimate.shape)
-        for one in range(len(edges) + 1):
-            here, of_kind = kind == one, tested == one
-            share = weights[of_kind] / weights[of_kind].sum()
-            error[here] = generator.choice(errors[of_kind], int(here.sum()), p=share)
-        drawn = np.maximum(estimate + spread * error, 0)
-        yield np.concatenate([np.where(scored, known, drawn).astype(np.float32), rest])
+class _Imagination:
+    """What the unscored pairs may be worth.
+
+    Errors are dealt from a table of as many quantiles for each kind of pair: of millions of them it is small enough to
+    stay near the processor.
+    """
+
+    def __init__(self, matrix: PartialMatrix, kernel: Kernel, places: np.ndarray) -> None:
+        misses, self._measured = matrix.misses, csr_array(kernel)
+        self._at = places
+        self._completion, self._mean, self._edges = matrix.completion, matrix.completion.mean(), _edges(misses)
+        self._scored = matrix.measured()
+        self._scored.data = np.ones(len(self._scored.data), dtype=bool)
+        kinds, weights = np.digitize(misses.likeness, self._edges), _unscored_for_each(matrix, misses)
+        errors = _without_tails(misses.errors)
+        of_kind = [np.flatnonzero(kinds == kind) for kind in range(len(self._edges) + 1)]
+        everything = np.arange(len(errors))  # for a kind of which none was tested
+        tables = [_quantiles(errors[one], weights[one]) for one in (one if len(one) else everything for one in of_kind)]
+        self._errors = np.concatenate(tables)
+
+    def of_all(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
+        """What is reached in each imagined matrix of all rows, of what greedy reaches there with as many."""
+        n = len(self._at)
+        beyond = self._measured[n:].toarray()  # rows of the kernel that stand for no sample
+        ratios = []
+        for drawn in self._draws(np.arange(n), generator):
+            imagined = np.concatenate([drawn, beyond])
+            ratios.append(_ratio(imagined[:, chosen].max(axis=1).sum(), _best(imagined, len(chosen))))
+        return ratios
+
+    def of_some(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
+        """The same of some random rows, of what all samples together reach there."""
+        rows = np.sort(generator.permutation(len(self._at))[:_SAMPLED_ROWS])
+        reached, best = np.zeros(IMAGINED), np.zeros(IMAGINED)
+        for some in np.array_split(rows, -(-len(rows) * len(self._at) // _DRAWN_AT_ONCE)):
+            for number, imagined in enumerate(self._draws(some, generator)):
+                reached[number] += imagined[:, chosen].max(axis=1).sum()
+                best[number] += imagined.max(axis=1).sum()
+        return [_ratio(one, most) for one, most in zip(reached, best, strict=True)]
+
+    def _draws(self, rows: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Complete kernels of some pool rows: (m, n) float32 each."""
+        at = self._at[rows]
+        known = self._measured[rows].toarray()
+        scored = self._of_pool(self._scored[at].toarray()) | (known > 0)
+        scored[np.arange(len(rows)), rows] = True
+        estimate = self._of_pool(self._mean.block(at))
+        spread = self._completion.spread[at, None].astype(np.float32)
+        kind = np.digitize(self._of_pool(self._completion.likeness_block(at)), self._edges)
+        first = kind.astype(np.int32) * _QUANTILES
+        for _ in range(IMAGINED):
+            error = self._errors[first + generator.integers(0, _QUANTILES, first.shape, dtype=np.int32)]
+            yield np.where(scored, known, np.maximum(estimate + spread * error, 0))
+
+    def _of_pool(self, columns: np.ndarray) -> np.ndarray:
+        """Columns of samples without repeats as those of the pool."""
+        return columns if columns.shape[1] == len(self._at) else columns[:, self._at]
+
+
+def _quantiles(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(_QUANTILES,) float32 of weighted errors, evenly spaced."""
+    order = np.argsort(errors)
+    up_to = np.cumsum(weights[order])
+    middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES * up_to[-1]
+    found: np.ndarray = errors[order][np.searchsorted(up_to, middles)].astype(np.float32)
+    return found
+
+
+def _ratio(reached: float, best: float) -> float:
+    return min(1.0, float(reached / best)) if best > 0 else 1.0
 
 
 def _edges(misses: Misses) -> np.ndarray:

@@ -7,8 +7,8 @@ The utility of row i helped by column j is modelled, in units of the row's own s
 with the samples' cues r_i and c_j (see `cues`), a likeness r_i' c_j that counts by itself, W a matrix common to all
 rows and p_i a row's own taste for helpers, all Gaussian. Pairs that are alike are noisier: among them are the few that
 help far more than any smooth model expects. This is the product-kernel process for pairs of Bonilla et al. (2007,
-"Kernel multi-task learning using task-specific features"), in its weight-space form: the posterior mean needs products
-with sparse matrices only, so that nothing of rows x columns is ever held. It is itself such a sum, so that its largest
+"Kernel multi-task learning using task-specific features"), in its weight-space form: the posterior mean needs sums over
+the measured pairs only, so that nothing of rows x columns is ever held. It is itself such a sum, so that its largest
 entries are a search for largest inner products.
 
 Knows nothing of where pairs come from.
@@ -17,11 +17,12 @@ Knows nothing of where pairs come from.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
 
-_ITERATIONS = 60
+from delift_core.utility.pair_loops import inner_products, weighted_sums
+from delift_core.utility.preconditioner import SharedTerms
+
+_ITERATIONS = 100  # far more than it takes: 20 to 40
 _TOLERANCE = 1e-6
-_PICKED_OUT = 32_768
 _PRIOR_ROWS = 5.0  # pairs that the common spread counts as, beside a row's own
 
 
@@ -52,7 +53,9 @@ class Surface:
 
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Entries at positions of any one shape (or shapes that broadcast), float32."""
-        entries: np.ndarray = np.einsum("...d,...d->...", self.left[rows], self.right[columns])
+        rows, columns = np.broadcast_arrays(rows, columns)
+        flat = inner_products(rows.ravel(), columns.ravel(), self.left, self.right)
+        entries: np.ndarray = flat.reshape(rows.shape)
         return entries
 
     def block(self, rows: np.ndarray | slice) -> np.ndarray:
@@ -93,7 +96,8 @@ class Completion:
 
     def likeness(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(m,) inner products of the cues of pairs."""
-        return _inner(self._row_cues, rows, self._column_cues, columns)
+        alike: np.ndarray = inner_products(rows, columns, self._row_cues, self._column_cues)
+        return alike
 
     def likeness_block(self, rows: np.ndarray | slice) -> np.ndarray:
         """(b, c) the same for all pairs of some rows."""
@@ -112,23 +116,31 @@ class Completion:
 
     def _explained(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The covariance with every pair, times the weights of the measured ones: row, column and left parts."""
-        shape = (len(self._row_cues), len(self._column_cues))
-        sparse = csr_array((weights.astype(np.float32), (self._rows, self._columns)), shape=shape)
-        tastes = sparse @ self._column_cues
-        v = self._variances
+        v, counts = self._variances, (len(self._row_cues), len(self._column_cues))
+        tastes = weighted_sums(counts[0], self._rows, self._columns, weights, self._column_cues)
         left = v.common * (self._row_cues @ (self._row_cues.T @ tastes)) + v.taste * tastes
-        left = left + v.likeness * float(weights @ self._likeness) * self._row_cues
-        return v.row * sparse.sum(axis=1), v.column * sparse.sum(axis=0), left
+        left += np.float32(v.likeness * float(weights @ self._likeness)) * self._row_cues
+        of_rows = np.bincount(self._rows, weights, minlength=counts[0])
+        return v.row * of_rows, v.column * np.bincount(self._columns, weights, minlength=counts[1]), left
 
     def _at(self, row: np.ndarray, column: np.ndarray, left: np.ndarray) -> np.ndarray:
-        inner = _inner(left, self._rows, self._column_cues, self._columns)
+        inner = inner_products(self._rows, self._columns, left, self._column_cues)
         total: np.ndarray = row[self._rows] + column[self._columns] + inner
         return total
 
     def _solve(self, target: np.ndarray) -> np.ndarray:
         """Conjugate gradients for (covariance of the measured pairs + noise) x = target."""
+        v = self._variances
+        approximate = SharedTerms(
+            (self._row_cues, self._column_cues),
+            (self._rows, self._columns),
+            self._likeness,
+            self._noise,
+            (v.row, v.likeness, v.common),
+        )
         solution, residual = np.zeros_like(target), target.copy()
-        direction, size = residual.copy(), float(residual @ residual)
+        direction = close = approximate(residual)
+        size = float(residual @ close)
         limit = _TOLERANCE * size
         for _ in range(_ITERATIONS):
             if size <= limit:
@@ -137,16 +149,10 @@ class Completion:
             step = size / float(direction @ image)
             solution += step * direction
             residual -= step * image
-            size, before = float(residual @ residual), size
-            direction = residual + size / before * direction
+            close = approximate(residual)
+            size, before = float(residual @ close), size
+            direction = close + size / before * direction
         return solution
-
-
-def _inner(left: np.ndarray, rows: np.ndarray, right: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(m,) left_i . right_j at m positions, a block of them at a time: vectors that are picked out take much room."""
-    blocks = [slice(start, start + _PICKED_OUT) for start in range(0, len(rows), _PICKED_OUT)]
-    parts = [np.einsum("kd,kd->k", left[rows[block]], right[columns[block]]) for block in blocks]
-    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def row_spreads(count: int, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -202,11 +202,9 @@ class PairStore:
     def alone(self, rows: Sequence[str]) -> Alone:
         """Numbers of samples without an example, in the order of `rows`."""
         found = []
-        for name in self._alone:
-            here, there = self._match(rows, name)
-            if here.size:
-                block = _required_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name)))
-                found.append((here, block[there]))
+        for name, here, there in self._scored_alone(rows):
+            block = _required_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name)))
+            found.append((here, block[there]))
         width = max((block.shape[1] for _, block in found), default=_STATISTICS + _COUNTS)
         table = np.full((len(rows), width), np.nan, dtype=np.float32)
         for here, block in found:
@@ -218,14 +216,12 @@ class PairStore:
         without the check that every byte is as it was written.
         """
         table = np.full((len(rows), _STATISTICS + _COUNTS), np.nan, dtype=np.float32)
-        for name in self._alone:
-            here, there = self._match(rows, name)
-            if here.size:
-                path, count = self.folder / "alone" / f"{name}.npy", len(self._row_set(name))
-                try:
-                    table[here] = np.load(path, mmap_mode="r")[there, : _STATISTICS + _COUNTS]
-                except (OSError, ValueError, IndexError):  # cut short, or gone: say so as `alone` does
-                    table[here] = _required_block(path, count)[there, : _STATISTICS + _COUNTS]
+        for name, here, there in self._scored_alone(rows):
+            path, count = self.folder / "alone" / f"{name}.npy", len(self._row_set(name))
+            try:
+                table[here] = np.load(path, mmap_mode="r")[there, : _STATISTICS + _COUNTS]
+            except (OSError, ValueError, IndexError):  # cut short, or gone: say so as `alone` does
+                table[here] = _required_block(path, count)[there, : _STATISTICS + _COUNTS]
         return _as_alone(table)
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
@@ -332,6 +328,18 @@ class PairStore:
             write_whole(path, json.dumps(list(rows)).encode())
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return name
+
+    def _scored_alone(self, rows: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Each block of samples' own numbers that `rows` are in: its name, positions in `rows`, and positions there."""
+        place = {
+            row: (number, position)
+            for number, name in enumerate(self._alone)
+            for row, position in self._row_set(name).items()
+        }
+        block, there = np.array([place.get(row, (-1, -1)) for row in rows], dtype=np.int64).reshape(-1, 2).T
+        for number in np.unique(block[block >= 0]).tolist():
+            here = np.flatnonzero(block == number)
+            yield self._alone[number], here, there[here]
 
     def _match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
         """Positions in `rows` and in the named row set of the samples that are in both."""
