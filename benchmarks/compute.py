@@ -53,12 +53,12 @@ def published_work(template: Template, encoded: Sequence[EncodedSample], helpers
     return total
 
 
-def our_work(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample]) -> Work:
-    """Each example and each lead once; of the responses, all but the last token."""
+def our_work(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], examples: int) -> Work:
+    """The first rows as examples of all: each example and each lead once; of the responses, all but the last token."""
     groups = scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded])
     rows = {row: len(led.lead) for led in groups for batch in led.batches for row in batch.rows.tolist()}
     total = Work()
-    for helper in encoded:
+    for helper in encoded[:examples]:
         example = len(template.head) + len(helper.example)
         total += run_after(0, example, 0)
         for led in groups:

@@ -45,9 +45,11 @@ class Preset:
     """A setting of DELIFT.
 
     Attributes:
-        help, hard: weights of two terms that add up over the chosen rows, beside coverage: how much a row helps the
-            others on average (less the least of the pool), and its own loss per token without an example. At weight 1 a
-            term of 30 % of the pool is on average worth as much as the coverage of the whole pool.
+        help, hard, learnable: weights of terms that add up over the chosen rows, beside coverage: how much a row helps
+            the others on average (less the least of the pool), its own loss per token without an example, and how much
+            the others help it on average (after existing rows: beyond them). At weight 1 a term of 30 % of the pool is
+            on average worth as much as the coverage of the whole pool.
+        aim: weight of the coverage of the target rows, in place of the published bonus; 1 is as much as the pool's.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Preset:
     scaling: Scaling = "clamp"
     help: float = 0.0
     hard: float = 0.0
+    learnable: float = 0.0
+    aim: float = 0.0
 
 
 PRESETS = (
@@ -70,6 +74,8 @@ PRESETS = (
     Preset("Euclidean, hard", "euclidean", hard=1.0),
     Preset("Euclidean, help, hard", "euclidean", help=1.0, hard=1.0),
     Preset("PMI, help", "pmi", help=1.0),
+    Preset("Euclidean, learnable", "euclidean", learnable=1.0),
+    Preset("PMI, learnable", "pmi", learnable=1.0),
 )
 
 
@@ -106,19 +112,25 @@ class Scored:
             sets["target"] = self.store.utility_matrix([row.content_hash for row in self.target], hashes, metric)
         elif self.existing:
             sets["existing"] = self.store.utility_matrix(hashes, [row.content_hash for row in self.existing], metric)
-        config = ObjectiveConfig(self.stage, self_coverage=preset.self_coverage, scaling=preset.scaling)
+        aimed = sets.pop("target") if preset.aim else None
+        stage = "instruction" if preset.aim else self.stage
+        config = ObjectiveConfig(stage, self_coverage=preset.self_coverage, scaling=preset.scaling)
         kernel = represented_kernel(config, matrix, diagonal=diagonal, **sets)
-        worth = self.worth(preset, matrix)
-        if worth.any():  # what adds up is a represented row that one column alone covers
-            kernel = np.vstack([kernel, np.diag(worth * float(kernel.max(axis=1).sum())).astype(np.float32)])
-        return greedy_order(kernel).order
+        whole = float(kernel.max(axis=1).sum())
+        parts = [kernel]
+        if aimed is not None:
+            helped = np.maximum(aimed, 0)
+            parts.append(helped * (preset.aim * whole / helped.max(axis=1).sum()))
+        if (worth := self.worth(preset, matrix, kernel)).any():  # a represented row that one column alone covers
+            parts.append(np.diag(worth * whole))
+        return greedy_order(np.vstack(parts).astype(np.float32)).order
 
-    def worth(self, preset: Preset, matrix: np.ndarray) -> np.ndarray:
+    def worth(self, preset: Preset, matrix: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         """(n,) what each row adds beside coverage, in units of the coverage of the whole pool."""
         alone = self.store.alone([row.content_hash for row in self.rows])
-        helping = np.nanmean(matrix, axis=0)
+        helping, helped = np.nanmean(matrix, axis=0), kernel[: len(self.rows)].sum(axis=1, dtype=np.float64)
         hard = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
-        terms = ((preset.help, helping - helping.min()), (preset.hard, hard))
+        terms = ((preset.help, helping - helping.min()), (preset.hard, hard), (preset.learnable, helped))
         return sum(weight * term / max(term.sum() * BUDGET, 1e-12) for weight, term in terms)
 
 
@@ -128,6 +140,13 @@ def open_scored(workspace: Path, rows: tuple[Sample, ...], **sets: tuple[Sample,
     if not contexts:
         raise SystemExit(f"{workspace} holds no scored pairs")
     return Scored(rows, PairStore(contexts[-1].parent), **sets)
+
+
+AIMED = (
+    Preset("Euclidean, aimed", "euclidean", aim=1.0),
+    Preset("PMI, aimed", "pmi", aim=1.0),
+    Preset("Euclidean, aimed, learnable", "euclidean", learnable=1.0, aim=1.0),
+)
 
 
 def others(scored: Scored, k: int) -> tuple[Other, ...]:

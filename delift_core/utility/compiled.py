@@ -83,8 +83,10 @@ def compiled_log_p(model: Any, scaled: Callable[[torch.Tensor], torch.Tensor], p
         return (wide.gather(1, targets[:, None]) - largest - total.log())[:, 0]
 
     compiled = cast(LogP, torch.compile(log_p, dynamic=True, options={"split_reductions": False}))
+    with torch.inference_mode(False):  # as a batch's are; for others it would be compiled again
+        targets = torch.zeros(positions, dtype=torch.int64, device=model.device)
     try:
-        compiled(head.weight[:positions], torch.zeros(positions, dtype=torch.int64, device=model.device))
+        compiled(head.weight[:positions], targets)
     except RuntimeError as error:
         _log.warning("the output layer is not compiled: %s", str(error).splitlines()[0])
         return None
@@ -171,7 +173,9 @@ def _trial(model: Any, end_to_end: bool) -> torch.Tensor:
         lengths = [query - row for row in range(rows)]
         layers = [(layer.keys, layer.values) for layer in cache.layers]
         tokens = torch.cat([ids[0, example + row : example + row + length] for row, length in enumerate(lengths)])
-        return ragged.run(body, tokens[None], layers, ragged.Layout.of(lengths, model.device)).float()
+        with torch.inference_mode(False):  # as a batch's is; for others everything would be compiled again
+            layout = ragged.Layout.of(lengths, model.device)
+        return ragged.run(body, tokens[None], layers, layout).float()
     for layer in cache.layers:
         layer.keys, layer.values = layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1)
     queries = ids[0, example:].unfold(0, query, 1)[:rows]

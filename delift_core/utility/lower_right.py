@@ -9,7 +9,6 @@ Given a mask as a tensor, torch leaves its flash kernels (arXiv 2307.08691) for 
 for the heads that share them. Those kernels know this shape; only torch's usual entry to them cannot ask for it.
 """
 
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -103,12 +102,18 @@ def _end_to_end(
         rows = (part[0].transpose(0, 1) for part in (query, key, value))  # (N, heads, d) and (M, key heads, d) twice
         out: torch.Tensor = flash(*rows, starts, key_starts, *longest, 0.0, True, False, scale=scaling)[0]
         return out[None].contiguous()
-    bounds = zip(pairwise(starts.tolist()), pairwise(key_starts.tolist()), strict=True)
-    parts = [
-        _with_mask(query[:, :, first:last], key[:, :, begin:end], value[:, :, begin:end], scaling)
-        for (first, last), (begin, end) in bounds
-    ]
-    return torch.cat(parts, dim=2).transpose(1, 2).contiguous()
+    shared = query.shape[1] != key.shape[1]
+    (sequence, left), (of_key, key_left) = _places(starts, query), _places(key_starts, key)
+    mask = (sequence[:, None] == of_key) & (key_left >= left[:, None])
+    out = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=shared)
+    return out.transpose(1, 2).contiguous()
+
+
+def _places(starts: torch.Tensor, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each of N positions, its sequence and how many positions are left of that, itself included."""
+    places = torch.arange(states.shape[2], device=starts.device, dtype=starts.dtype)
+    sequence = torch.searchsorted(starts, places, right=True) - 1
+    return sequence, starts[sequence + 1] - places
 
 
 def _with_mask(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:

@@ -83,12 +83,18 @@ def test_what_cannot_be_compiled_stays_as_it_was() -> None:
     assert not compile_layers(random_model("gpt2"), backend="eager")  # its layers are built otherwise
 
 
-def _as_it_is(function: Any, **settings: Any) -> Any:
-    return function
+def _for_batches(function: Any, **settings: Any) -> Any:
+    """The function as it is; compiled for tensors that are not as a batch's, it would be compiled again for those."""
+
+    def called(hidden: torch.Tensor, targets: torch.Tensor) -> Any:
+        assert not targets.is_inference()
+        return function(hidden, targets)
+
+    return called
 
 
 def test_compiled_log_probabilities_are_those_of_a_log_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", _as_it_is)
+    monkeypatch.setattr(torch, "compile", _for_batches)
     scorer = Scorer(loaded("gemma2"))  # whose logits are capped
     hidden, targets = torch.randn(7, scorer.loaded.model.config.hidden_size), torch.arange(7)
     with torch.inference_mode():

@@ -73,14 +73,18 @@ def test_packed_for_a_gpu_every_row_is_there_once() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_compiled_layers_take_them() -> None:
+def test_one_compilation_serves_every_layer_and_shape() -> None:
     torch._dynamo.reset()
-    scorer = scorer_of("qwen2")
-    prefix = scorer.prefill(_EXAMPLE)
-    expected = scorer.score(prefix, end_to_end())
+    scorer, device = scorer_of("qwen2"), torch.device("cpu")
+    graphs = torch._dynamo.utils.counters["stats"]
+    started = graphs["unique_graphs"]
     assert compile_layers(scorer.loaded.model, backend="eager", end_to_end=True)
-    torch.testing.assert_close(scorer.score(prefix, end_to_end()), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(scorer.score(prefix, side_by_side()), expected, rtol=1e-5, atol=1e-5)
+    for length, number in ((13, 5), (5, 3), (40, 2), (17, 4)):
+        prefix, suffixes = scorer.prefill((_EXAMPLE * 4)[:length]), _SUFFIXES[:number]
+        expected = scorer.score(prefix, pad(range(number), suffixes, device, whole=False))
+        got = scorer.score(prefix, lay_end_to_end(range(number), suffixes, device))
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert graphs["unique_graphs"] == started + 1
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
