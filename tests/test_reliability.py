@@ -104,8 +104,10 @@ def test_what_is_enough_is_not_asked_to_grow() -> None:
     check = EstimateCheck(100, 0.5, float("nan"))
     good, poor = ErrorBar(10, 0.2, check, 0.98, 0.97, 0.99, False), ErrorBar(10, 0.2, check, 0.94, 0.9, 0.95, True)
     assert good.enough and good.share_needed == 0.2 and "Spearman" not in good.sentence
-    assert not poor.enough and poor.share_needed == pytest.approx(0.5)  # half the loss for four times the odds
-    assert "an estimated 94% at least" in poor.sentence and "score at most about 50% of them" in poor.sentence
+    assert not poor.enough and poor.share_needed == pytest.approx(
+        0.25 * (0.1 / 0.03) ** 2 / (1 + 0.25 * (0.1 / 0.03) ** 2)
+    )
+    assert "an estimated 94% at least" in poor.sentence and "score at most about 74% of them" in poor.sentence
 
 
 @given(share=st.floats(0.0001, 0.99), more=st.floats(0, 0.009), ratio=st.floats(0, 0.969, exclude_max=True))
@@ -123,4 +125,4 @@ def test_small_shares_are_told_apart_from_none() -> None:
     check = EstimateCheck(100, 0.5, float("nan"))
     bar = ErrorBar(10, 0.00032, check, 0.5, 0.4, 0.6, True)
     assert bar.sentence.startswith("0.032% of the pairs are scored.")
-    assert "score at most about 8.2% of them" in bar.sentence
+    assert "score at most about 11% of them" in bar.sentence
