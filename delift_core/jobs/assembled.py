@@ -1,7 +1,8 @@
 """The utilities of a run on a budget, put together once and kept: of 100,000 rows their reading and the fitting of
 estimates take minutes, and neither changes once the run is done.
 
-    <context key>/assembled/<key>.npz    the arrays of `Utilities`, in one metric
+    <context key>/assembled/<key>.npz       the arrays of `Utilities`, in one metric
+    <context key>/assembled/<key>.fit.npz   the fit of the pool's estimates, from which a selection's error bar follows
 
 The key holds the plan of the pairs, so that a run which scored more has another file.
 """
@@ -17,6 +18,7 @@ from scipy.sparse import csr_array
 from delift_core.files import write_whole
 from delift_core.selection.kernels import Kernel
 from delift_core.utility.metrics import Metric
+from delift_core.utility.partial import Fit, Misses
 
 VERSION = 2  # of what is computed; raise it when the same pairs would give other numbers
 _MATRICES = ("pool", "target", "existing", "estimated")
@@ -67,6 +69,41 @@ class AssembledFile:
                 arrays[name] = matrix
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
+        self.path.parent.mkdir(exist_ok=True)
+        write_whole(self.path, buffer.getvalue())
+
+
+class FitFile:
+    """The fit of one run's pool in one metric, beside its utilities."""
+
+    def __init__(self, assembled: AssembledFile) -> None:
+        self.path = assembled.path.with_suffix(".fit.npz")
+
+    def read(self, pairs: int) -> Fit | None:
+        """What was kept; None where nothing was, it is damaged, or not of as many pairs."""
+        try:
+            with self.path.open("rb") as stream, np.load(stream) as arrays:
+                misses = Misses(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
+                fit = Fit(arrays["weights"], misses)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        return fit if fit.weights.shape == (pairs,) else None
+
+    def write(self, fit: Fit) -> None:
+        """Keeps it, in place of what was kept.
+
+        Raises:
+            OSError: the disk is full or the folder may not be written to.
+        """
+        misses, buffer = fit.misses, io.BytesIO()
+        np.savez(
+            buffer,
+            allow_pickle=False,
+            weights=fit.weights,
+            rows=misses.rows.astype(np.int32),
+            errors=misses.errors,
+            likeness=misses.likeness,
+        )
         self.path.parent.mkdir(exist_ok=True)
         write_whole(self.path, buffer.getvalue())
 

@@ -5,7 +5,7 @@ The worker does so when it has scored the last pair, so that the first look at 1
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import ScoringError
-from delift_core.jobs.assembled import AssembledFile
+from delift_core.jobs.assembled import AssembledFile, FitFile
 from delift_core.selection.kernels import Kernel
 from delift_core.utility.budgeted import Texts, parts_to_plan
 from delift_core.utility.metrics import Metric
@@ -76,7 +76,8 @@ class BudgetedPairs:
     def files(self) -> set[Path]:
         """The plan, and the utilities in each metric, where they lie or would."""
         plan = PlanFile(self.store.folder, UniqueSamples.of(self.names), self.budget)
-        return {plan.path, *(self._file(metric).path for metric in get_args(Metric))}
+        made = [self._file(metric) for metric in get_args(Metric)]
+        return {plan.path, *(one.path for one in made), *(FitFile(one).path for one in made)}
 
     def parts(self, texts: Mapping[str, Texts], metric: Metric) -> dict[PartName, PartialMatrix]:
         """The matrices, of samples without repeats.
@@ -92,13 +93,15 @@ class BudgetedPairs:
         parts = parts_to_plan(samples, self.budget, texts, self.store)
         if set(rounds) != set(parts):
             raise ScoringError("its plan of pairs is missing or damaged on disk; continue the run")
-        return {
+        read = {
             name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
         }
+        kept = FitFile(self._file(metric)).read(len(read["pool"].fitted.values))
+        return read | {"pool": replace(read["pool"], kept=kept)}
 
     def put_together(self, texts: Mapping[str, Texts], metric: Metric) -> Utilities | None:
-        """Utilities from the blocks, kept where there is room; None where no pair is missing, and so a dense matrix
-        says it better.
+        """Utilities from the blocks, kept with the fit where there is room; None where no pair is missing, and so a
+        dense matrix says it better.
 
         Raises:
             ScoringError: as `parts`.
@@ -109,6 +112,8 @@ class BudgetedPairs:
         made = self._of(parts, metric)
         with suppress(OSError):  # no room to keep them: they are put together again the next time
             self.keep(made, metric)
+            if parts["pool"].check is not None:  # else there is no error bar
+                FitFile(self._file(metric)).write(parts["pool"].fit)
         return made
 
     def _of(self, parts: Mapping[PartName, PartialMatrix], metric: Metric) -> Utilities:

@@ -171,12 +171,10 @@ def _other_columns(part: Part, row: int, number: int, generator: np.random.Gener
 def _estimate_and_likeness(part: Part, completion: Completion, generator: np.random.Generator) -> Surface:
     """What pairs are ranked by: the estimate and the likeness of the samples, in units of their spread over pairs."""
     rows, columns = (generator.integers(0, count, _COMPARED_PAIRS) for count in part.shape)
-    mean, spread = completion.mean(), completion.spread[:, None]
-    estimates, likeness = mean.at(rows, columns) / completion.spread[rows], completion.likeness(rows, columns)
-    by_likeness = LIKENESS_WEIGHT * float(estimates.std() or 1) / float(likeness.std() or 1) * spread
-    left = [mean.left, by_likeness * part.row_cues, -float(likeness.mean()) * by_likeness]
-    right = [mean.right, part.column_cues, np.ones((part.shape[1], 1))]
-    return Surface(np.hstack(left).astype(np.float32), np.hstack(right).astype(np.float32))
+    estimates = completion.mean().at(rows, columns) / completion.spread[rows]
+    likeness = completion.likeness(rows, columns)
+    weight = LIKENESS_WEIGHT * float(estimates.std() or 1) / float(likeness.std() or 1)
+    return completion.with_likeness(weight, float(likeness.mean()))
 
 
 def _best_of_each(

@@ -75,11 +75,13 @@ class Completion:
         columns: np.ndarray,
         values: np.ndarray,
         variances: Variances | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         """Args:
         row_cues: (r, d); column_cues: (c, d): cues of both sides, inner products of at most 1.
         rows, columns: (m,) positions of the measured pairs, each pair once.
         values: (m,) their utilities, finite.
+        weights: (m,) float64 `weights` of a fit to the same, where there was one.
         """
         self._row_cues = np.ascontiguousarray(row_cues, dtype=np.float32)
         self._column_cues = np.ascontiguousarray(column_cues, dtype=np.float32)
@@ -88,11 +90,11 @@ class Completion:
         self.spread = row_spreads(len(row_cues), rows, values)
         scaled = values / self.spread[rows]
         self._mean = float(scaled.mean())
-        self._unit = max(float(scaled.std()), np.finfo(np.float32).tiny)
+        self._unit = max(float(scaled.std()), float(np.finfo(np.float32).tiny))
         self._data = (scaled - self._mean) / self._unit
         self._likeness = self.likeness(rows, columns)
         self._noise = self._variances.noise * np.exp(self._variances.noise_likeness * self._likeness)
-        self._weights = self._solve(self._data)
+        self.weights = self._solve(self._data) if weights is None else weights
 
     def likeness(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(m,) inner products of the cues of pairs."""
@@ -106,7 +108,15 @@ class Completion:
 
     def mean(self) -> Surface:
         """The posterior mean."""
-        return self._surface(*self._explained(self._weights))
+        return self._surface(*self._explained(self.weights))
+
+    def with_likeness(self, weight: float, about: float) -> Surface:
+        """The posterior mean plus `weight` times (likeness - `about`), the latter in units of the row's spread."""
+        mean, by_likeness = self.mean(), (weight * self.spread).astype(np.float32)
+        width = self._row_cues.shape[1]
+        mean.left[:, :width] += by_likeness[:, None] * self._row_cues  # where the columns' cues and ones are
+        mean.left[:, width] -= about * by_likeness
+        return mean
 
     def _surface(self, row: np.ndarray, column: np.ndarray, left: np.ndarray) -> Surface:
         """spread_i * (mean + row_i + column_j + left_i . cue_j), as one inner product."""

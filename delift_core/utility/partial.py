@@ -56,6 +56,19 @@ class Misses:
     likeness: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What takes long to compute of a matrix, and can be kept.
+
+    Attributes:
+        weights: (m,) float64 of the fitted pairs, see `Completion`.
+        misses: of the estimates.
+    """
+
+    weights: np.ndarray
+    misses: Misses
+
+
 @dataclass(frozen=True)
 class PartialMatrix:
     """One matrix of a run on a budget: (r, c), row i is helped, column j helps.
@@ -64,12 +77,14 @@ class PartialMatrix:
         part: what was planned, with the samples' cues.
         rounds: the pairs that were chosen.
         held, fitted: the measured pairs, those held out of the fitting and all others.
+        kept: what was computed of this matrix before; None: compute it when it is asked for.
     """
 
     part: Part
     rounds: tuple[Round, ...]
     held: Measured
     fitted: Measured
+    kept: Fit | None = None
 
     @property
     def complete(self) -> bool:
@@ -79,10 +94,16 @@ class PartialMatrix:
     @cached_property
     def completion(self) -> Completion:
         """The model that was fitted to the measured pairs, without the held-out ones."""
-        return self._fit(self.fitted)
+        return self._fit(self.fitted, None if self.kept is None else self.kept.weights)
 
-    def _fit(self, pairs: Measured) -> Completion:
-        return Completion(self.part.row_cues, self.part.column_cues, pairs.rows, pairs.columns, pairs.values)
+    @property
+    def fit(self) -> Fit:
+        """What to keep of this matrix."""
+        return Fit(self.completion.weights, self.misses)
+
+    def _fit(self, pairs: Measured, weights: np.ndarray | None = None) -> Completion:
+        cues = self.part.row_cues, self.part.column_cues
+        return Completion(*cues, pairs.rows, pairs.columns, pairs.values, weights=weights)
 
     def measured(self) -> csr_array:
         """(r, c) float32: an entry for every scored pair, also where it is 0; sorted."""
@@ -124,6 +145,8 @@ class PartialMatrix:
     @cached_property
     def misses(self) -> Misses:
         """Those of the held-out pairs, and of all others, a fold at a time; of one fold where that is plenty."""
+        if self.kept is not None:
+            return self.kept.misses
         fold = np.random.default_rng(0).permutation(len(self.fitted.values)) % FOLDS
         tested = [(self.completion, self.held)]
         folds = 1 if len(fold) // FOLDS >= ENOUGH_TESTED else FOLDS

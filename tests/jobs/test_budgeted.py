@@ -13,7 +13,9 @@ from delift_core.jobs.runs import ScoredRun, open_run, run_here
 from delift_core.jobs.scoring import JobProgress
 from delift_core.jobs.utilities import Utilities
 from delift_core.problem import pose
+from delift_core.reliability import ErrorBar, error_bar
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility.packs import read_packs
@@ -204,3 +206,21 @@ def test_every_stage_selects_from_a_part_of_the_pairs(workspace: Workspace, mode
     problem = pose(workspace, run.record.id, "euclidean", ObjectiveConfig(stage, self_coverage=0.5))
     selection = problem.select(Budget("percent", 30))
     assert len(selection.chosen) == 5
+
+
+def test_the_fit_is_kept_and_the_error_bar_follows_from_it(workspace: Workspace, model_folder: Path) -> None:
+    run = score(workspace, make_spec(workspace, model_folder, "90%"))
+    kernel, chosen = represented_kernel(ObjectiveConfig("instruction"), run.utilities("euclidean").pool), np.arange(5)
+
+    def bar() -> tuple[bool, ErrorBar | None]:
+        parts = run.partial("euclidean")
+        assert parts is not None
+        return parts["pool"].kept is not None, error_bar(parts["pool"], kernel, run.places, chosen)
+
+    (file,) = run.store.folder.glob("assembled/*.fit.npz")
+    assert file in run.derived_files()
+    from_kept = bar()
+    file.write_bytes(file.read_bytes()[:-200])
+    anew = bar()
+    assert from_kept[0] and not anew[0]
+    assert from_kept[1] is not None and from_kept[1] == anew[1]
