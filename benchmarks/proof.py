@@ -32,7 +32,7 @@ from delift_core.models import BUNDLED, load_model
 from delift_core.samples import Sample
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
 from delift_core.sources import load_file
 from delift_core.utility.metrics import LOG_PROBABILITY, Metric
 from delift_core.utility.store import PairStore
@@ -48,8 +48,8 @@ class Preset:
         help, hard, learnable: weights of terms that add up over the chosen rows, beside coverage: how much a row helps
             the others on average (less the least of the pool), its own loss per token without an example, and how much
             the others help it on average (after existing rows: beyond them). At weight 1 a term of 30 % of the pool is
-            on average worth as much as the coverage of the whole pool.
-        aim: weight of the coverage of the target rows, in place of the published bonus; 1 is as much as the pool's.
+            on average worth as much as the objective of the whole pool.
+        target_help: how a target counts.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Preset:
     help: float = 0.0
     hard: float = 0.0
     learnable: float = 0.0
-    aim: float = 0.0
+    target_help: TargetHelp = "bonus"
 
 
 PRESETS = (
+    Preset("our own", "euclidean", target_help="coverage"),  # the app's, with which the others are compared
     Preset("published", "euclidean", 1.0, "min-max"),
-    Preset("Euclidean", "euclidean"),
     Preset("Euclidean, self 1", "euclidean", 1.0),
     Preset("PMI per token", "pmi-per-token"),
     Preset("PMI per token, self 1", "pmi-per-token", 1.0),
@@ -112,15 +112,14 @@ class Scored:
             sets["target"] = self.store.utility_matrix([row.content_hash for row in self.target], hashes, metric)
         elif self.existing:
             sets["existing"] = self.store.utility_matrix(hashes, [row.content_hash for row in self.existing], metric)
-        aimed = sets.pop("target") if preset.aim else None
-        stage = "instruction" if preset.aim else self.stage
-        config = ObjectiveConfig(stage, self_coverage=preset.self_coverage, scaling=preset.scaling)
+        config = ObjectiveConfig(
+            self.stage,
+            self_coverage=preset.self_coverage,
+            scaling=preset.scaling,
+            target_help=preset.target_help,
+        )
         kernel = represented_kernel(config, matrix, diagonal=diagonal, **sets)
-        whole = float(kernel.max(axis=1).sum())
-        parts = [kernel]
-        if aimed is not None:
-            helped = np.maximum(aimed, 0)
-            parts.append(helped * (preset.aim * whole / helped.max(axis=1).sum()))
+        whole, parts = float(kernel.max(axis=1).sum()), [kernel]
         if (worth := self.worth(preset, matrix, kernel)).any():  # a represented row that one column alone covers
             parts.append(np.diag(worth * whole))
         return greedy_order(np.vstack(parts).astype(np.float32)).order
@@ -142,16 +141,16 @@ def open_scored(workspace: Path, rows: tuple[Sample, ...], **sets: tuple[Sample,
     return Scored(rows, PairStore(contexts[-1].parent), **sets)
 
 
-AIMED = (
-    Preset("Euclidean, aimed", "euclidean", aim=1.0),
-    Preset("PMI, aimed", "pmi", aim=1.0),
-    Preset("Euclidean, aimed, learnable", "euclidean", learnable=1.0, aim=1.0),
+FOR_A_TARGET = (
+    Preset("Euclidean, target as a bonus", "euclidean"),
+    Preset("PMI, target covered", "pmi", target_help="coverage"),
 )
 
 
 def others(scored: Scored, k: int) -> tuple[Other, ...]:
     """DELIFT's presets beside the first one, and the mean utility, each cut to k rows."""
-    found = [Other(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in PRESETS[1:]]
+    presets = (*PRESETS[1:], *(FOR_A_TARGET if scored.target else ()))
+    found = [Other(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in presets]
     mean = by_score(scores.column_means(scored.utilities("euclidean")[0]))
     return (*found, Other("column-mean", tuple(mean[:k].tolist())))
 
@@ -180,7 +179,7 @@ def table(report: EvaluationReport, scored: Scored, weights: int) -> list[str]:
     ]
     for arm in sorted(report.arms, key=lambda arm: arm.loss.value):
         gap = f"{arm.gap.value:+.4f} ({arm.gap.low:+.4f} to {arm.gap.high:+.4f})" if arm.gap else ""
-        name = "**DELIFT, published**" if arm.name == "subset" else arm.name
+        name = f"**DELIFT, {PRESETS[0].name}**" if arm.name == "subset" else arm.name
         loss = f"{arm.loss.value:.4f} ({arm.loss.low:.4f} to {arm.loss.high:.4f})"
         cells = (name, arm.rows, arm.tokens, loss, f"{arm.perplexity:.2f}", f"{arm.accuracy.value:.1%}", gap)
         price = (arm.verdict, f"{arm.ordering_seconds:.0f}", f"{flops(arm.name, scored, weights) / 1e12:.1f}")

@@ -42,7 +42,7 @@ from delift_core.workspace import Workspace
 
 STAGES: dict[Stage, str] = {
     "instruction": "Keep the rows that between them help the model most on the whole pool.",
-    "task": "As instruction tuning, with a bonus for rows that help the model on the target task.",
+    "task": "As instruction tuning, and the rows of the target task are to be helped as well.",
     "continual": "Keep the rows that help where the existing rows do not help already.",
 }
 

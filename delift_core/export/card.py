@@ -60,6 +60,12 @@ def _introduction(manifest: Manifest) -> list[str]:
     ]
 
 
+def _target_words(manifest: Manifest) -> str:
+    if manifest.objective.stage != "task":
+        return ""
+    return ", target rows covered" if manifest.objective.target_help == "coverage" else ", target help as a bonus"
+
+
 def _method(manifest: Manifest) -> list[str]:
     result, output, model = manifest.result, manifest.output, manifest.model
     return [
@@ -67,7 +73,8 @@ def _method(manifest: Manifest) -> list[str]:
         "",
         *_chosen_by(manifest),
         f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
-        f"seed {manifest.seed}{', scaled between its extremes' if manifest.objective.scaling == 'min-max' else ''}",
+        f"seed {manifest.seed}{', scaled between its extremes' if manifest.objective.scaling == 'min-max' else ''}"
+        f"{_target_words(manifest)}",
         *_quotas(manifest),
         f"- measured with {_code(_place(model.name))} at revision {_code(model.revision)} in {model.dtype}, template "
         f"{model.template}",

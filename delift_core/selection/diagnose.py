@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.kernels import Kernel, diagonal_below, row_best, row_blocks
+from delift_core.selection.kernels import Kernel, row_best, row_blocks
 from delift_core.selection.types import ObjectiveConfig
 
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
@@ -70,7 +70,7 @@ def caution_of_second_set(config: ObjectiveConfig, kernel: Kernel) -> str | None
         config: what the kernel was made with.
         kernel: (r, n), from `objectives.represented_kernel`.
     """
-    if config.stage == "task" and config.eta > 0 and not diagonal_below(kernel, kernel.shape[1]).any():
+    if config.stage == "task" and config.eta > 0 and not row_best(kernel[kernel.shape[1] :]).any():
         return (
             "No pool sample helps the model with any target row, so the target changes nothing here: use a target "
             "nearer to the pool, or a larger model."

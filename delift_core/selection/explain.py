@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import best_chosen, covered, ranks, residual_gains
-from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums, diagonal_below
+from delift_core.selection.coverage import best_chosen, covered, gains_along, ranks, residual_gains
+from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums
 from delift_core.selection.quotas import Closings, closings
 from delift_core.selection.stand_ins import others_helped, stand_ins
 from delift_core.selection.types import ChosenBy, Selection
@@ -129,10 +129,10 @@ class Explainer:
 
     def __init__(self, selection: Selection, kernel: Kernel) -> None:
         n = len(selection.greedy.order)
-        rows = 2 * n if selection.config.stage == "task" else n
-        if kernel.shape != (rows, n):
+        rows = kernel.shape[0] if selection.config.stage == "task" else n
+        if kernel.shape != (rows, n) or rows < n:
             raise SelectionError(
-                f"The kernel has shape {kernel.shape} and the selection needs ({rows}, {n}): "
+                f"The kernel has shape {kernel.shape} and the selection needs ({n}, {n}), and more rows for a target: "
                 f"pass the represented kernel this selection was made from."
             )
         self._selection = selection
@@ -142,8 +142,8 @@ class Explainer:
         best, utility = best_chosen(kernel, selection.chosen)
         self._best, self._best_utility = selection.chosen[best[:n]], utility[:n]
         self._helped_most = _groups(self._best)
-        self._own = diagonal_below(kernel, 0)
-        self._target = diagonal_below(kernel, n) if rows > n else np.zeros(n)
+        self._own = kernel.diagonal()
+        self._target = _from_target(kernel, selection.chosen)
         self._quotas = selection.quotas
         self._closings = None if selection.quotas is None else closings(selection)
         self._closed = _closed(selection, self._closings)
@@ -253,6 +253,17 @@ def explain(selection: Selection, kernel: Kernel, position: int) -> Reason:
         SelectionError: the kernel or the position does not belong to the selection.
     """
     return Explainer(selection, kernel).reason(position)
+
+
+def _from_target(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
+    """(n,) what the rows below the pool's give to the gain of each sample, when it was picked or now."""
+    n = kernel.shape[1]
+    if kernel.shape[0] == n:
+        return np.zeros(n)
+    below = kernel[n:]
+    found = residual_gains(below, chosen)
+    found[chosen] = gains_along(below, chosen)
+    return found
 
 
 def _groups(labels: np.ndarray) -> dict[int, np.ndarray]:

@@ -103,12 +103,6 @@ def column_of(kernel: Kernel, position: int) -> tuple[np.ndarray, np.ndarray]:
     return np.searchsorted(kernel.indptr, at, side="right") - 1, kernel.data[at]
 
 
-def diagonal_below(kernel: Kernel, rows: int) -> np.ndarray:
-    """The entries (rows + j, j) of a kernel with at least as many rows as that and columns: (n,)."""
-    entries: np.ndarray = kernel.diagonal(-rows)
-    return entries
-
-
 @dataclass(frozen=True, slots=True)
 class DenseColumns:
     """A dense kernel by columns: `entries` is (n, r), one line a column."""

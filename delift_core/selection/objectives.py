@@ -8,10 +8,16 @@ objectives (arXiv 2411.04425, with the published forms of FLMI and FLCG) over a 
     task         FLMI  f(A; D_T)  = FL(A) + eta * sum_{j in A} max_{i in D_T} s_ij
     continual    FLCG  f(A | D_E) = sum_{i in D} max(max_{j in A} s_ij - nu * max_{k in D_E} s_ik, 0)
 
-and with `scaling="min-max"` s is the published code's instead, see `scaling`. `represented_kernel` rewrites each as
-Facility Location over some rows, which one engine maximises; `evaluate` computes the formulas as they stand above,
-without that rewriting. Utilities are dense, or sparse with the pairs that were scored; one that was not scored is no
-help. This module knows nothing of budgets or optimisers.
+where the published bonus of FLMI adds up help to the same target row as often as it is given. Of our own is
+
+    task, `target_help="coverage"`  f(A; D_T) = FL(A) + eta * FL(D) / FL_T(D) * FL_T(A),
+                                    FL_T(A)   = sum_{i in D_T} max_{j in A} s_ij
+
+in which the target as a whole weighs eta times as much as the pool (benchmarks/results.md says why). With
+`scaling="min-max"` s is the published code's instead, see `scaling`. `represented_kernel` rewrites each as Facility
+Location over some rows, which one engine maximises; `evaluate` computes the formulas as they stand above, without that
+rewriting. Utilities are dense, or sparse with the pairs that were scored; one that was not scored is no help. This
+module knows nothing of budgets or optimisers.
 """
 
 from collections.abc import Sequence
@@ -25,7 +31,7 @@ from delift_core.selection.coverage import as_positions
 from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
 from delift_core.selection.memory import ensure_fits
 from delift_core.selection.scaling import CLAMP, Scale, min_max
-from delift_core.selection.types import ObjectiveConfig, Scaling, Stage
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
 
 _FLOAT32_BYTES = 4
 _SPARSE_BYTES = 40  # an entry of the kernel, and what it takes to make it
@@ -51,8 +57,8 @@ def represented_kernel(
 
     Returns:
         (r, n) float32, C-contiguous or a csr_array in canonical form, entries >= 0. Rows 0..n-1 stand for the pool
-        samples (for "continual": their help beyond the existing rows). For "task" rows n..2n-1 follow: row n+j holds
-        sample j's target term.
+        samples (for "continual": their help beyond the existing rows). For "task" more follow: row n+j holds sample j's
+        bonus, or row n+i stands for target row i.
 
     Raises:
         SelectionError: shapes or inputs that do not fit the stage, missing or infinite utilities, weights out of
@@ -66,23 +72,51 @@ def represented_kernel(
     # FLCG: x -> max(x - c, 0) never decreases, so it can move inside the maximum over A:
     # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0). Row by row that is Facility Location again.
     already = np.zeros(n) if existing is None else config.nu * row_best(_scaled(config, existing))
-    # FLMI: a modular bonus b_j is a represented row that only column j covers, with s = b_j.
-    bonus = None if target is None else config.eta * column_best(_scaled(config, target))
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is refused below
+        below = None if target is None else _target_rows(config, target)
         if isinstance(pool, np.ndarray):
-            kernel = _dense_kernel(pool, scale, own, already, bonus)
+            kernel = _dense_kernel(config, pool, scale, own, already, below)
         else:
-            kernel = _sparse_kernel(pool, own, already, bonus)
+            kernel = _sparse_kernel(config, pool, own, already, below)
     if not np.isfinite(kernel.max()):
         raise SelectionError("A utility, or eta times one, is too large for a 32-bit number: use a smaller eta.")
     return kernel
 
 
+def _target_rows(config: ObjectiveConfig, target: Kernel) -> Kernel:
+    """The rows that stand for the target, before their weight: (n, n) sparse bonuses, or (t, n) help of 0 at least."""
+    scaled = _scaled(config, target)
+    if config.target_help == "bonus":  # that adds up: a represented row that only one column covers
+        return _diagonal(column_best(scaled))
+    if isinstance(scaled, np.ndarray):
+        return np.fmax(scaled, 0).astype(np.float32)
+    kept = as_canonical(scaled).copy()
+    kept.data = np.fmax(kept.data, 0).astype(np.float32)
+    kept.eliminate_zeros()
+    return kept
+
+
+def _target_weight(config: ObjectiveConfig, of_pool: float, of_target: float) -> float:
+    """What the target's rows are multiplied by.
+
+    Args:
+        of_pool, of_target: what all samples together give to each.
+    """
+    if config.target_help == "bonus":
+        return config.eta
+    return config.eta * of_pool / of_target if of_target > 0 else 0.0
+
+
 def _dense_kernel(
-    pool: np.ndarray, scale: Scale, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None
+    config: ObjectiveConfig,
+    pool: np.ndarray,
+    scale: Scale,
+    own: np.ndarray,
+    already: np.ndarray,
+    below: Kernel | None,
 ) -> Kernel:
     n = len(pool)
-    rows = n if bonus is None else 2 * n
+    rows = n if below is None else n + below.shape[0]
     ensure_fits(rows, n, _FLOAT32_BYTES)
     kernel = np.zeros((rows, n), dtype=np.float32)
     for block in row_blocks(n, n):
@@ -90,12 +124,18 @@ def _dense_kernel(
         local = np.arange(block.stop - block.start)
         part[local, local + block.start] = own[block]
         kernel[block] = np.maximum(part - already[block, None], 0)
-    if bonus is not None:
-        kernel[n + np.arange(n), np.arange(n)] = bonus
+    if below is not None:
+        weight = _target_weight(config, float(row_best(kernel[:n]).sum()), float(row_best(below).sum()))
+        for block in row_blocks(*below.shape):
+            part = below[block]
+            wide = (part if isinstance(part, np.ndarray) else part.toarray()).astype(np.float64)
+            kernel[n + block.start : n + block.stop] = weight * wide
     return kernel
 
 
-def _sparse_kernel(pool: csr_array, own: np.ndarray, already: np.ndarray, bonus: np.ndarray | None) -> Kernel:
+def _sparse_kernel(
+    config: ObjectiveConfig, pool: csr_array, own: np.ndarray, already: np.ndarray, below: Kernel | None
+) -> Kernel:
     n = pool.shape[0]
     ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz)
     kernel = as_canonical(pool).copy()
@@ -106,8 +146,12 @@ def _sparse_kernel(pool: csr_array, own: np.ndarray, already: np.ndarray, bonus:
     kernel.eliminate_zeros()
     if own.any():
         kernel = kernel + _diagonal(np.maximum(own - already, 0))
-    if bonus is not None:
-        kernel = vstack([kernel, _diagonal(bonus)], format="csr")
+    if below is not None:
+        weight = _target_weight(config, float(row_best(kernel).sum()), float(row_best(below).sum()))
+        rows = csr_array(below, dtype=np.float64, copy=True)
+        rows.data *= weight
+        rows.eliminate_zeros()
+        kernel = vstack([kernel, rows.astype(np.float32)], format="csr")
     return as_canonical(kernel)
 
 
@@ -143,12 +187,23 @@ def evaluate(
     if not len(members):
         return 0.0
     scale = _scale(config, pool, diagonal)
-    best = _best_help(pool, members, scale)
-    best[members] = np.maximum(best[members], _self_coverage(config, diagonal, n, scale)[members])
+    own = _self_coverage(config, diagonal, n, scale)
+
+    def pool_help(members: np.ndarray) -> np.ndarray:
+        best = _best_help(pool, members, scale)
+        best[members] = np.maximum(best[members], own[members])
+        return best
+
+    best = pool_help(members)
     if existing is not None:
         return float(np.maximum(best - config.nu * row_best(_scaled(config, existing)), 0).sum())
     if target is not None:
-        return float(best.sum() + config.eta * column_best(_scaled(config, target))[members].sum())
+        scaled = _scaled(config, target)
+        if config.target_help == "bonus":
+            return float(best.sum() + config.eta * column_best(scaled)[members].sum())
+        of_pool, of_target = float(pool_help(np.arange(n)).sum()), float(row_best(scaled).sum())
+        given = float(row_best(scaled[:, members]).sum())
+        return float(best.sum() + _target_weight(config, of_pool, of_target) * given)
     return float(best.sum())
 
 
@@ -187,6 +242,8 @@ def _ensure_config(config: ObjectiveConfig) -> None:
             raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
     if config.scaling not in get_args(Scaling):
         raise SelectionError(f"Unknown scaling {config.scaling!r}: use one of {', '.join(get_args(Scaling))}.")
+    if config.target_help not in get_args(TargetHelp):
+        raise SelectionError(f"Unknown help {config.target_help!r}: use one of {', '.join(get_args(TargetHelp))}.")
     if not (0 <= config.self_coverage <= 1):
         raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
 

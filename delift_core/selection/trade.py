@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from delift_core.selection.kernels import Kernel, diagonal_below, row_best
+from delift_core.selection.coverage import value
+from delift_core.selection.kernels import Kernel, row_best
 from delift_core.selection.types import Selection
 
 
@@ -10,14 +11,14 @@ def task_shares(kernel: Kernel, selection: Selection) -> tuple[float, float]:
     """How much of what all rows together give a selection gives: to the pool, and to the target.
 
     Args:
-        kernel: (2n, n) the represented kernel of stage "task".
+        kernel: (r, n) the represented kernel of stage "task".
         selection: made from it.
 
     Returns:
         Two shares in [0, 1]; 1 where there is nothing to give.
     """
-    bonus = diagonal_below(kernel, kernel.shape[1]).astype(np.float64)
-    target, target_of_all = float(bonus[selection.chosen].sum()), float(bonus.sum())
+    below = kernel[kernel.shape[1] :]
+    target, target_of_all = value(below, selection.chosen), float(row_best(below).sum())
     pool = selection.certificate.value - target
     pool_of_all = float(selection.greedy.gains.sum()) - target_of_all
     return _share(pool, pool_of_all), _share(target, target_of_all)

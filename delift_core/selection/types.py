@@ -9,6 +9,7 @@ from delift_core.baselines.catalogue import Method
 
 Stage = Literal["instruction", "task", "continual"]
 Scaling = Literal["clamp", "min-max"]
+TargetHelp = Literal["bonus", "coverage"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
 ChosenBy = Literal["delift", "given", Method]
 """What put the rows in order: the greedy optimiser, another method, or something that is not said ("given")."""
@@ -27,6 +28,8 @@ class ObjectiveConfig:
             0 excludes the diagonal.
         scaling: how utilities become the kernel: "clamp" is s = max(U, 0); "min-max", as the published code has it, is
             s = (U - least) / (greatest - least) over each whole matrix, the pool's with its diagonal.
+        target_help: how the target counts (task only): "bonus", as published, each chosen row by its help to the one
+            target row that it helps most; "coverage", each target row by its best helper among the chosen.
     """
 
     stage: Stage
@@ -34,6 +37,7 @@ class ObjectiveConfig:
     nu: float = 1.0
     self_coverage: float = 0.0
     scaling: Scaling = "clamp"
+    target_help: TargetHelp = "bonus"
 
 
 @dataclass(frozen=True, slots=True)

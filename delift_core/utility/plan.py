@@ -160,7 +160,8 @@ def memory_to_select(samples: RunSamples, pairs: int | None = None) -> int:
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
     if pairs is not None:
         return pairs * _SPARSE_BYTES
-    kernel = (2 * n if t else n) * n  # with a target, as many rows again for the target term
+    kernel = (n + t) * n  # with a target, rows for it too; as published, as many as for the pool
+    kernel = max(kernel, 2 * n * n) if t else kernel
     by_columns = kernel  # where the rows of a selection are explained
     return (n * n + t * n + n * e + kernel + by_columns) * _FLOAT32_BYTES
 

@@ -246,6 +246,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(10, "engines", ("ALTER TABLE selections ADD COLUMN engine VARCHAR DEFAULT 'auto'",)),
     Migration(11, "methods", ("ALTER TABLE selections ADD COLUMN method VARCHAR DEFAULT 'delift'",)),
     Migration(12, "scaling", ("ALTER TABLE selections ADD COLUMN scaling VARCHAR DEFAULT 'clamp'",)),
+    Migration(13, "target help", ("ALTER TABLE selections ADD COLUMN target_help VARCHAR DEFAULT 'bonus'",)),
 )
 
 _LOG = """

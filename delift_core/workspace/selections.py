@@ -32,8 +32,9 @@ from delift_core.workspace.records import SelectionRecord, SelectionSummary
 
 _SUMMARY = (
     "id, run_id, name, metric, seed, created_at, stage, eta, nu, self_coverage, budget_unit, budget_amount, "
-    "objective_value, upper_bound, n_chosen, n_pool, method, scaling"
+    "objective_value, upper_bound, n_chosen, n_pool, method, scaling, target_help"
 )
+_SUMMARY_COLUMNS = _SUMMARY.count(",") + 1
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
 _QUOTAS = "quotas, quota_codes"
 _ENGINE = "engine"
@@ -137,6 +138,7 @@ def _small_values(selection: Selection) -> list[object]:
         len(selection.residual_gains),
         selection.method,
         config.scaling,
+        config.target_help,
     ]
 
 
@@ -177,8 +179,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
     )
     if row is None:
         raise missing("selection", selection_id)
-    summary = _summary(row[:18])
-    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped = row[18:26]
+    summary, rest = _summary(row[:_SUMMARY_COLUMNS]), row[_SUMMARY_COLUMNS:]
+    chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped, *last = rest
     return SelectionRecord(
         id=summary.id,
         run_id=summary.run_id,
@@ -194,8 +196,8 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
             fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
-            quotas=_quotas(*row[26:28]),
-            engine=str(row[28]),
+            quotas=_quotas(*last[:2]),
+            engine=str(last[2]),
             method=summary.method,
         ),
         seed=summary.seed,
@@ -205,13 +207,13 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
 
 def _summary(row: Row) -> SelectionSummary:
     (selection_id, run_id, name, metric, seed, created_at, *rest) = row
-    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool, method, scaling = rest
+    stage, eta, nu, self_coverage, unit, amount, value, upper_bound, n_chosen, n_pool, method, *how = rest
     return SelectionSummary(
         id=selection_id,
         run_id=run_id,
         name=name,
         metric=metric,
-        config=ObjectiveConfig(stage, eta, nu, self_coverage, scaling),
+        config=ObjectiveConfig(stage, eta, nu, self_coverage, *how),
         budget=Budget(unit, amount),
         certificate=Certificate(value, upper_bound),
         n_chosen=n_chosen,

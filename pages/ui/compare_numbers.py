@@ -31,7 +31,9 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     """One column of the table: what a selection is, and what it is worth by its own objective and by the other's."""
     record, config = curated.record, curated.problem.config
     tokens = curated.problem.run.token_counts()
-    extra = {"task": f", η = {config.eta:g}", "continual": f", ν = {config.nu:g}"}.get(config.stage, "")
+    extra = {"task": f", η = {config.eta:g}, target as {config.target_help}", "continual": f", ν = {config.nu:g}"}.get(
+        config.stage, ""
+    )
     own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
     return {
         "Method": method_title(record.selection.method),

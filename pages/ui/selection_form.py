@@ -114,7 +114,7 @@ def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
             own, metric, scaling = *_ask_metric(), PRESETS["default"].scaling
     eta = _ask_weight("η, weight of the target", 5.0, "eta") if stage == "task" else 1.0
     nu = _ask_weight("ν, how much existing rows count", 2.0, "nu") if stage == "continual" else 1.0
-    return ObjectiveConfig(stage, eta, nu, own, scaling), metric
+    return ObjectiveConfig(stage, eta, nu, own, scaling, PRESETS[preset or "default"].target_help), metric
 
 
 def _published() -> tuple[float, Metric, Scaling]:

@@ -1,14 +1,16 @@
 """Explanations on a matrix small enough to read."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import covered, residual_gains
+from delift_core.selection.coverage import covered, residual_gains, value
 from delift_core.selection.engine import select
 from delift_core.selection.explain import (
     ChosenReason,
@@ -19,7 +21,9 @@ from delift_core.selection.explain import (
     Reason,
     explain,
 )
+from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.trade import task_shares
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection, Stage
 from delift_core.selection.words import in_words
 
@@ -145,6 +149,28 @@ def test_target_and_own_shares_of_the_gain() -> None:
     # 0.2 on row 1 beyond the 0.1 with which sample 1 covers itself, 0.1 on its own row, 1.0 for the target.
     assert dropped.residual_gain == pytest.approx(1.0 + 0.1 + 0.1)
     assert "(1 of it by helping the target)" in in_words(dropped, name_of)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_covered_target_has_its_part_of_each_gain(form: Callable[[np.ndarray], Kernel]) -> None:
+    generator = np.random.default_rng(5)
+    pool, target = (form(np.maximum(generator.normal(size=(rows, 9)), 0)) for rows in (9, 4))
+    config = ObjectiveConfig("task", eta=0.7, target_help="coverage")
+    selection = select(config, Budget("rows", 4), pool=pool, target=target)
+    kernel = represented_kernel(config, pool, target=target)
+    reasons = Explainer(selection, kernel).reasons()
+    parts = np.array([reason.from_target for reason in reasons])
+    gains = [reason.gain if isinstance(reason, ChosenReason) else reason.residual_gain for reason in reasons]
+    assert kernel.shape == (13, 9) and (parts <= np.array(gains) + 1e-9).all()
+    assert parts[selection.chosen].sum() == pytest.approx(value(kernel[9:], selection.chosen))
+    others = np.setdiff1d(np.arange(9), selection.chosen)
+    np.testing.assert_allclose(parts[others], residual_gains(kernel[9:], selection.chosen)[others])
+    whole = [value(part, np.arange(9)) for part in (kernel[:9], kernel[9:])]
+    assert whole[1] == pytest.approx(0.7 * whole[0])  # the target as a whole weighs eta times the pool
+    shares = task_shares(kernel, selection)
+    assert shares == pytest.approx(
+        [value(part, selection.chosen) / all_of for part, all_of in zip((kernel[:9], kernel[9:]), whole, strict=True)]
+    )
 
 
 def test_continual_counts_help_beyond_the_existing_rows() -> None:

@@ -79,13 +79,14 @@ def all_subsets(n: int) -> list[list[int]]:
     weight=st.floats(0, 4),
     own=st.floats(0, 1),
     scaling=st.sampled_from(["clamp", "min-max"]),
+    target_help=st.sampled_from(["bonus", "coverage"]),
 )
 def test_kernel_equals_the_published_formula_on_every_subset(
-    seed: int, stage: str, weight: float, own: float, scaling: str
+    seed: int, stage: str, weight: float, own: float, scaling: str, target_help: str
 ) -> None:
     """Oracle: the formulas of the paper as nested Python loops, over s by the definition of the scaling."""
     pool, diagonal, target, existing = random_case(seed, n=5)
-    config = ObjectiveConfig(stage, weight, weight, own, scaling)  # type: ignore[arg-type]
+    config = ObjectiveConfig(stage, weight, weight, own, scaling, target_help)  # type: ignore[arg-type]
     inputs = {
         "diagonal": diagonal,
         "target": target if stage == "task" else None,
@@ -99,6 +100,8 @@ def test_kernel_equals_the_published_formula_on_every_subset(
             (matrix - matrix.min()) / (matrix.max() - matrix.min()) for matrix in (whole, target, existing)
         )
         diagonal = pool.diagonal()
+    everything = np.where(np.eye(5, dtype=bool), own * np.maximum(diagonal, 0), np.maximum(pool, 0))
+    whole_pool = sum(max(row) for row in everything)
     for subset in all_subsets(5):
         expected = 0.0
         for i in range(5):
@@ -106,7 +109,12 @@ def test_kernel_equals_the_published_formula_on_every_subset(
             already = weight * max(max(u, 0.0) for u in existing[i]) if stage == "continual" else 0.0
             expected += max(max(help_of, default=0.0) - already, 0.0)
         if stage == "task":
-            expected += weight * sum(max(max(target[i, j], 0.0) for i in range(4)) for j in subset)
+            positive = np.maximum(target, 0)
+            if target_help == "bonus":
+                expected += weight * sum(max(positive[:, j]) for j in subset)
+            elif positive.any():
+                ratio = whole_pool / sum(max(row) for row in positive)
+                expected += weight * ratio * sum(max((row[j] for j in subset), default=0.0) for row in positive)
         assert value(kernel, np.array(subset, dtype=int)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
         assert evaluate(config, subset, measured, **inputs) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
@@ -164,6 +172,8 @@ def test_min_max_by_hand_and_where_it_cannot_be() -> None:
         represented_kernel(ObjectiveConfig("instruction", scaling="min-max"), POOL)
     with pytest.raises(SelectionError, match="not all were scored"):
         represented_kernel(config, csr_array(np.eye(3)), diagonal=DIAGONAL)
+    with pytest.raises(SelectionError, match="Unknown help"):
+        represented_kernel(ObjectiveConfig("instruction", target_help="z"), POOL)  # type: ignore[arg-type]
     with pytest.raises(SelectionError, match="Unknown scaling"):
         represented_kernel(ObjectiveConfig("instruction", scaling="z"), POOL)  # type: ignore[arg-type]
 

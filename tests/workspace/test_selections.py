@@ -188,16 +188,17 @@ def test_unknown_ids_are_clear_errors(workspace: Workspace, make_selection: Call
         workspace.selections.add("r99", make_selection(), name="x", metric="pmi", seed=0)
 
 
-def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp(
+def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp_and_the_bonus(
     workspace: Workspace, fill: Callable[..., str]
 ) -> None:
     selection_id = fill(workspace)
     workspace.close()
     with duckdb.connect(str(workspace.folder / "delift.duckdb")) as connection:
-        for column in ("method", "scaling"):
+        for column in ("method", "scaling", "target_help"):
             connection.execute(f"ALTER TABLE selections DROP COLUMN {column}")
         connection.execute("DELETE FROM migrations WHERE version > 10")
     with Workspace.open(workspace.folder) as again:
         record, summary = again.selections.load(selection_id), again.selections.records()[0]
-    assert (record.selection.method, record.selection.config.scaling) == ("delift", "clamp")
+    config = record.selection.config
+    assert (record.selection.method, config.scaling, config.target_help) == ("delift", "clamp", "bonus")
     assert (summary.method, summary.config) == ("delift", record.selection.config)
