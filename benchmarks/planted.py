@@ -1,12 +1,13 @@
 """Planted truth: does a method leave out what was planted to be left out, and does U say what a gradient step does?
 
-    python -m benchmarks.planted [--influence ROWS] [--workspace FOLDER]
+    python -m benchmarks.planted [--influence ROWS] [--template paper] [--workspace FOLDER]
 
 44 short rows are made: five clusters of five clean rows, a near-copy of one row of each, ten rows whose answers belong
 to another cluster, and four that belong nowhere. The best 30 % (13 rows) hold none of the last fourteen, at most one of
 each near-copy pair, and some of every cluster. All rows are scored with the bundled model, and every method orders
 them. With --influence, one small step of gradient descent is made on each of the first ROWS rows, and what it does to
-the loss of the others is ranked beside U, LESS and embeddings.
+the loss of the others is ranked beside U, LESS and embeddings. Another table says which vectors put the rows of a
+cluster side by side, as a map of the pool should.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.machine import machine
 from benchmarks.proof import PRESETS, Scored, open_scored
@@ -30,10 +33,11 @@ from delift_core.evaluation.finetune import response_loss_sum
 from delift_core.evaluation.heldout import LOSS, response_loss
 from delift_core.jobs.runs import run_here
 from delift_core.models import LoadedModel, load_model
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.prompts import EncodedSample, Template, TemplateChoice, make_template
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.utility.batches import Suffix
 from delift_core.utility.scorer import Scorer
+from delift_core.word_vectors import WordVectors
 from delift_core.workspace import RunSpec, Workspace
 
 CLEAN: dict[str, tuple[tuple[str, str], ...]] = {
@@ -174,10 +178,27 @@ def agreement(measured: np.ndarray, said: np.ndarray) -> str:
     return f"{np.nanmean(by_row):+.2f} | {spearmanr(measured[off], said[off]).statistic:+.2f}"
 
 
+def neighbours(planted: Planted, hidden: np.ndarray) -> list[str]:
+    """Lines of a table: of the five rows nearest to each row of a cluster, how many are of that cluster."""
+    texts = [f"{sample.prompt} {sample.response}" for sample in planted.dataset.samples]
+    tf_idf = TfidfVectorizer(sublinear_tf=True).fit_transform(texts).toarray()
+    vectors = {"hidden states": hidden, "word vectors": WordVectors().embed(texts), "TF-IDF": tf_idf}
+    clusters = np.array(planted.clusters)
+    lines = ["| vectors | same cluster among the five nearest |", "| --- | --- |"]
+    for name, points in vectors.items():
+        alike = unit(points) @ unit(points).T
+        np.fill_diagonal(alike, -np.inf)
+        near = np.argsort(-alike, axis=1)[:, :5]
+        same = (clusters[near] == clusters[:, None])[clusters != ""]
+        lines.append(f"| {name} | {same.mean():.0%} |")
+    return lines
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--influence", type=int, default=0, metavar="ROWS")
+    parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="paper: as published")
     parser.add_argument("--rate", type=float, default=1e-3, help="of the one step")
     parser.add_argument("--workspace", type=Path, help="where scored pairs are kept; default: nowhere")
     asked = parser.parse_args()
@@ -187,17 +208,17 @@ def main() -> None:
         began = time.monotonic()
         with Workspace.open(folder) as workspace:
             pool = workspace.datasets.add(planted.dataset, role="pool", origin="planted")
-            spec = RunSpec(pool.id, None, None, "bundled", "auto", "cpu", "float32")
+            spec = RunSpec(pool.id, None, None, "bundled", asked.template, "cpu", "float32")
             run_here(workspace, spec, publish=lambda progress: None)
         scoring = time.monotonic() - began
         scored = open_scored(folder, planted.dataset.samples)
-        report(planted, scored, scoring, asked.influence, asked.rate)
+        report(planted, scored, scoring, asked)
 
 
-def report(planted: Planted, scored: Scored, scoring: float, influence: int, rate: float) -> None:
+def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Namespace) -> None:
     """Orders by all methods and prints what became of the planted rows."""
     loaded = load_model("bundled", device="cpu", dtype="float32")
-    template = make_template(loaded.tokenizer)
+    template, influence, rate = make_template(loaded.tokenizer, asked.template), asked.influence, asked.rate
     rows = [template.encode(sample.messages) for sample in scored.rows]
     utilities, _ = scored.utilities("euclidean")
     bench = MethodBench(Scorer(loaded), template, scored.rows, rows, utilities=utilities)
@@ -215,6 +236,7 @@ def report(planted: Planted, scored: Scored, scoring: float, influence: int, rat
     means = np.mean(draws, axis=0)
     shown = " | ".join(f"{value:.1f}" for value in means[:4])
     print(f"| Random, mean of 1,000 | {shown} | {means[4]:.0%} | |")
+    print("\n" + "\n".join(neighbours(planted, bench.facts.embeddings)), flush=True)
     if influence:
         few = rows[:influence]
         print(f"\nOne step at rate {rate:g} on each of {influence} rows, what it does to the others, beside\n")
