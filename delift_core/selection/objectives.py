@@ -137,7 +137,8 @@ def _sparse_kernel(
     config: ObjectiveConfig, pool: csr_array, own: np.ndarray, already: np.ndarray, below: Kernel | None
 ) -> Kernel:
     n = pool.shape[0]
-    ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz)
+    of_target = 0 if below is None else int(np.count_nonzero(below) if isinstance(below, np.ndarray) else below.nnz)
+    ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz + of_target)
     kernel = as_canonical(pool).copy()
     kernel.data = np.maximum(CLAMP.apply(kernel.data) - np.repeat(already, np.diff(kernel.indptr)), 0).astype(
         np.float32

@@ -55,7 +55,7 @@ def parts_to_plan(
         tuple(texts[name].prompt for name in names), tuple(texts[name].response for name in names), store.alone(names)
     )
     vectors = cue_vectors(known, _SEED)
-    effort = row_effort(store.alone(samples.pool).tokens)
+    tokens = dict(zip(names, known.alone.tokens.tolist(), strict=True))
     place = {name: position for position, name in enumerate(names)}
 
     def cues(part: tuple[str, ...]) -> np.ndarray:
@@ -66,8 +66,7 @@ def parts_to_plan(
             cues(samples.rows(name)),
             cues(samples.columns(name)),
             pairs_allowed(samples, name, budget),
-            np.ones(len(samples.pool)) if name == "target" else effort,
-            per_column=name == "target",
+            row_effort(np.array([tokens[row] for row in samples.rows(name)])),
             same=name == "pool",
         )
         for name in samples.parts

@@ -44,8 +44,7 @@ class Part:
     Attributes:
         row_cues: (r, d); column_cues: (c, d), see `cues`.
         total: pairs that may be scored.
-        effort: (seekers,) positive: in what proportion those who seek helpers are given pairs.
-        per_column: the largest entry is sought for each column instead of each row (a target, see `objectives`).
+        effort: (r,) positive: in what proportion rows are given pairs.
         same: rows and columns are the same samples, and no pair of a sample with itself is chosen.
     """
 
@@ -53,7 +52,6 @@ class Part:
     column_cues: np.ndarray
     total: int
     effort: np.ndarray
-    per_column: bool = False
     same: bool = False
 
     @property
@@ -180,19 +178,17 @@ def _estimate_and_likeness(part: Part, completion: Completion, generator: np.ran
 def _best_of_each(
     part: Part, ranking: Surface, number: int, taken: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Sorted keys of `number` pairs that are not taken: of each seeker, by its effort, those that rank highest."""
+    """Sorted keys of `number` pairs that are not taken: of each row, by its effort, those that rank highest."""
     rows, columns = part.shape
-    surface = ranking.turned if part.per_column else ranking
-    seekers, options = len(surface.left), len(surface.right)
-    has = np.bincount(taken % columns if part.per_column else taken // columns, minlength=seekers) + part.same
-    widest = min(options, max(WIDEST, 4 * -(-part.total // seekers)))
+    has = np.bincount(taken // columns, minlength=rows) + part.same
+    widest = min(columns, max(WIDEST, 4 * -(-part.total // rows)))
     quota = shared_out(part.effort, max(0, number), np.maximum(widest - has, 0))
     found = [np.empty(0, np.int64)]
-    search = ProductSearch(surface.right)
-    for block in _blocks(seekers, widest):
+    search = ProductSearch(ranking.right)
+    for block in _blocks(rows, widest):
         wanted = quota[block]
-        best = search.largest(surface.left[block], int((wanted + has[block]).max()))
-        keys = best * columns + block[:, None] if part.per_column else block[:, None] * columns + best
+        best = search.largest(ranking.left[block], int((wanted + has[block]).max()))
+        keys = block[:, None] * columns + best
         free = (best >= 0) & ~among(keys, taken)
         if part.same:
             free &= best != block[:, None]

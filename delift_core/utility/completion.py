@@ -46,11 +46,6 @@ class Surface:
     left: np.ndarray
     right: np.ndarray
 
-    @property
-    def turned(self) -> "Surface":
-        """Its transpose."""
-        return Surface(self.right, self.left)
-
     def at(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Entries at positions of any one shape (or shapes that broadcast), float32."""
         rows, columns = np.broadcast_arrays(rows, columns)

@@ -233,7 +233,9 @@ class Scorer:
 
     def _hidden(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
         """(b, t, d) last hidden states of a batch after a prefix; (1, t, d) where suffixes stand end to end."""
-        if batch.layout and prefix.layers:
+        if batch.layout:
+            if prefix.layers is None:
+                raise ValueError("suffixes end to end need an example before them")
             return ragged.run(self._body, batch.ids, prefix.layers, batch.layout)
         cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
         output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
