@@ -37,7 +37,8 @@ from benchmarks.sessions import ServerGone, Session, session_server
 from delift_core.backup import backup, restore
 from delift_core.curation import keep_selection, open_selection
 from delift_core.errors import WorkspaceError
-from delift_core.export import export_selection, verify
+from delift_core.export.export import export_selection
+from delift_core.export.verify import verify
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.runs import open_run, refresh, run_here, start
 from delift_core.problem import pose

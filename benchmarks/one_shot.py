@@ -23,7 +23,8 @@ from scipy.stats import spearmanr
 
 from benchmarks.machine import machine
 from benchmarks.proof import open_scored
-from delift_core.baselines import METHODS, MethodConfig, PoolFacts
+from delift_core.baselines import METHODS, MethodConfig
+from delift_core.baselines.facts import PoolFacts
 from delift_core.baselines.ordering import MODEL_METHODS, order_from_facts
 from delift_core.baselines.orders import by_score, unit
 from delift_core.selection.greedy import greedy_order

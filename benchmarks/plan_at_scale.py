@@ -33,9 +33,10 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.utility import budgeted, choice, partial, run
 from delift_core.utility.blocks import Block, Finished, Material, Step
-from delift_core.utility.budgeted import BudgetedRun, Texts
+from delift_core.utility.budgeted import BudgetedRun
 from delift_core.utility.pairs import parse_pairs
 from delift_core.utility.partial import PartialMatrix
+from delift_core.utility.parts import Texts
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.store import Alone, PairStore, ScoringContext
 

@@ -25,9 +25,10 @@ from benchmarks.machine import machine
 from delift_core.baselines import METHODS, scores
 from delift_core.baselines.catalogue import LessSettings
 from delift_core.baselines.orders import by_score
-from delift_core.evaluation import EvaluationReport, EvaluationRequest, FineTuning, evaluate
+from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.keeping import FolderKeeper
-from delift_core.evaluation.request import Other
+from delift_core.evaluation.report import EvaluationReport
+from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
 from delift_core.models import BUNDLED, load_model
 from delift_core.samples import Sample
 from delift_core.selection.greedy import greedy_order

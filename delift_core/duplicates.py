@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
-
-from datasketch import MinHash, MinHashLSH
+from typing import TYPE_CHECKING, Literal
 
 from delift_core.samples import Sample, by_record
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 CopyKind = Literal["exact", "near", "semantic"]  # the last: see `semantic`
 Side = Literal["row", "prompt"]
@@ -126,13 +127,15 @@ class _Probe:
 
     text: str
     pieces: frozenset[int]
-    signature: MinHash
+    signature: "MinHash"
 
 
 class _Index:
     """Texts that can be asked for the one most like another."""
 
     def __init__(self, near: float) -> None:
+        from datasketch import MinHash, MinHashLSH
+
         self._near = near
         # Pieces are made anew for each comparison: all of them at once would not fit for a large pool.
         self._texts: dict[int, str] = {}

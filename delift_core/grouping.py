@@ -11,7 +11,8 @@ import numpy as np
 from delift_core.composition import Facet, facets
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
-from delift_core.selection.quotas import AskedQuota, quotas_over
+from delift_core.selection.quotas import quotas_over
+from delift_core.selection.request import AskedQuota
 from delift_core.selection.types import Quotas
 
 

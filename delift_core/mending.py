@@ -7,8 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import ftfy
-
 from delift_core.formats import RecordError
 from delift_core.formats.base import ROLES
 from delift_core.health import ID_KEYS, turn_list_key
@@ -36,6 +34,8 @@ def unmarked(raw: str) -> str:
 
 def decoded(raw: str) -> str:
     """UTF-8 that was read as Latin-1 is read as UTF-8, controls are taken out; lost characters stay lost."""
+    import ftfy
+
     return _each_text(raw, lambda text: CONTROLS.sub("", ftfy.fix_encoding(text)))
 
 

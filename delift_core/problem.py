@@ -17,7 +17,7 @@ from delift_core.reliability import ErrorBar, error_bar
 from delift_core.selection.baseline import RandomCurves, random_curves
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.engines import AUTO, EngineChoice, format_engine, order_by
+from delift_core.selection.engines import order_by
 from delift_core.selection.fixed import order_given, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
@@ -25,6 +25,7 @@ from delift_core.selection.memory import memory_said
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.partitioned import MapParts
 from delift_core.selection.replay import Replay, replay_of
+from delift_core.selection.request import AUTO, EngineChoice, format_engine
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,

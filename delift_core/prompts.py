@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from jinja2.exceptions import TemplateError
-
 from delift_core.errors import ScoringError
 from delift_core.samples import Message
 
@@ -86,6 +84,8 @@ class Template:
         return EncodedSample(_ids(self.tokenizer, texts.example), query, alone, response)
 
     def _chat_texts(self, turns: Sequence[Message]) -> "_Texts":
+        from jinja2.exceptions import TemplateError
+
         start = len(self.head_text)
         try:
             whole = _render(self.tokenizer, turns)[start:]
@@ -217,6 +217,8 @@ def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether rendering two turn pairs gives the first pair's text followed by the second's, after a common head."""
     if not getattr(tokenizer, "chat_template", None):
         return False
+    from jinja2.exceptions import TemplateError
+
     one = (Message("user", "Name a colour."), Message("assistant", "Blue."))
     two = (Message("user", "What is 2 + 2?"), Message("assistant", "4"))
     try:

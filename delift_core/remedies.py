@@ -13,7 +13,6 @@ from delift_core.formats import RecordError
 from delift_core.health import CLASSES, HealthKind, health, record_id
 from delift_core.mending import as_text, decoded, encodable, in_order, masked, renamed, unmarked, up_to_answer
 from delift_core.samples import Choice, Dataset, Mendable, ParsedRecord, Problem, ProblemKind, Sample, by_record
-from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.sources.interpreting import Rereader
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.records import EXCERPT_CHARACTERS
@@ -101,6 +100,8 @@ def leave_out_copies(dataset: Dataset, kind: CopyKind) -> Remedied:
     """Leaves out the rows that are copies of one that is kept: exact ones, near ones too, or those in other words."""
     groups = copy_groups(dataset.samples, near=1) if kind == "exact" else copy_groups(dataset.samples)
     if kind == "semantic":
+        from delift_core.semantic import semantic_groups
+
         groups = semantic_groups(dataset.samples, groups)
     copies = copies_of(groups)
     return Remedied(leave_out(dataset, copies, _COPY_WORDS[kind]) if copies else dataset, len(copies))
@@ -108,6 +109,8 @@ def leave_out_copies(dataset: Dataset, kind: CopyKind) -> Remedied:
 
 def leave_out_shared(dataset: Dataset, others: Dataset) -> Remedied:
     """Leaves out the rows whose prompt another set holds as well, or that say the same as a row of it."""
+    from delift_core.semantic import semantic_overlaps
+
     found = overlaps(dataset.samples, others.samples)
     known = {one.position for one in found}
     shared = known | {one.position for one in semantic_overlaps(dataset.samples, others.samples, known)}

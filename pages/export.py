@@ -9,8 +9,7 @@ from delift_core.curation import CuratedSelection
 from delift_core.export.checks import checks
 from delift_core.export.containers import Container, container_of
 from delift_core.export.export import export_selection, preview
-from delift_core.export.manifest import manifest_path
-from delift_core.export.writers import ExportFormat
+from delift_core.export.writers import ExportFormat, manifest_path
 from delift_core.files import plain_stem
 from delift_core.workspace import ExportRecord
 from pages.ui.blocks import clear_errors, empty_state, plain, size, title

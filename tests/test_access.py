@@ -11,7 +11,7 @@ from delift_core.curation import add_sample_project
 from delift_core.errors import AccessError, NotAllowed
 from delift_core.evaluation import of_selection
 from delift_core.evaluation.job import EvaluationFolder
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.jobs import runs
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids

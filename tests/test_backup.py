@@ -16,7 +16,7 @@ from delift_core import backup as module
 from delift_core.backup import backup, restore
 from delift_core.curation import open_selection
 from delift_core.errors import WorkspaceError
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.workspace import Workspace
 from tests.export.scored import alpaca_lines, scored
 

@@ -17,7 +17,7 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.cli.terminal import safe
-from delift_core.export import read_manifest
+from delift_core.export.manifest import read_manifest
 from delift_core.jobs.runs import open_run
 from delift_core.selection.types import Quota
 from delift_core.workspace import Workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
-from delift_core.export import read_manifest
+from delift_core.export.manifest import read_manifest
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 

@@ -12,7 +12,8 @@ from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli import main
 from delift_core.errors import SelectionError
 from delift_core.evaluation.of_selection import select_arm
-from delift_core.export import export_selection, read_manifest
+from delift_core.export.export import export_selection
+from delift_core.export.manifest import read_manifest
 from delift_core.presets import objective_of
 from delift_core.problem import pose
 from delift_core.selection.coverage import value

@@ -17,7 +17,9 @@ from delift_core.backup import backup, restore
 from delift_core.cli import main
 from delift_core.curation import keep_selection, open_selection
 from delift_core.errors import DeliftError, ExportError, ScoringError, WorkspaceError
-from delift_core.export import export_selection, manifest_path, verify
+from delift_core.export.export import export_selection
+from delift_core.export.verify import verify
+from delift_core.export.writers import manifest_path
 from delift_core.jobs import watch
 from delift_core.jobs.runs import open_run, run_here
 from delift_core.jobs.scoring import JobProgress

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from delift_core.backup import backup
 from delift_core.cli import main
 from delift_core.cli.parser import build_parser
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.workspace import Workspace
 from tests.export.scored import alpaca_lines
 from tests.scored import make_scored_workspace

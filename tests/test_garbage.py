@@ -10,7 +10,7 @@ import pytest
 
 from delift_core.curation import open_selection
 from delift_core.errors import WorkspaceError
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.garbage import Garbage, collect_garbage
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.map_layout import layout_path

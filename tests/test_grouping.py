@@ -9,7 +9,7 @@ import pytest
 from delift_core.errors import SelectionError
 from delift_core.grouping import columns, quotas_from
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
-from delift_core.selection.quotas import parse_quota
+from delift_core.selection.request import parse_quota
 from delift_core.selection.types import Quota
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.errors import DeliftError
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.export.publish import push_to_hub
 from delift_core.sources import load_hub
 from delift_core.workspace import Workspace

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from delift_core.backup import INDEX, restore
 from delift_core.curation import open_selection
 from delift_core.errors import DeliftError, WorkspaceError
-from delift_core.export import export_selection, manifest_path, read_manifest, verify
-from delift_core.export.manifest import to_json
+from delift_core.export.export import export_selection
+from delift_core.export.manifest import read_manifest, to_json
+from delift_core.export.verify import verify
+from delift_core.export.writers import manifest_path
 from delift_core.files import plain_stem
 from delift_core.jobs.runs import cancel, open_run
 from delift_core.sources import load_bytes

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.cli import main
 from delift_core.cli.parser import build_parser
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.workspace import Workspace
 from tests.scored import make_scored_workspace
 

@@ -9,8 +9,11 @@ from scipy.sparse import csr_array
 
 from delift_core.curation import open_selection
 from delift_core.duplicates import copy_groups
-from delift_core.export import ExportFormat, export_selection, read_manifest, verify
 from delift_core.export.checks import checks, subset_samples, trainer_checks
+from delift_core.export.export import export_selection
+from delift_core.export.manifest import read_manifest
+from delift_core.export.verify import verify
+from delift_core.export.writers import ExportFormat
 from delift_core.health import health
 from delift_core.samples import by_record
 from delift_core.sources import load_bytes, load_file

@@ -6,6 +6,5 @@ method's whole order of a pool). A method orders the whole pool, so that any bud
 """
 
 from delift_core.baselines.catalogue import METHODS, Method, MethodConfig, MethodEntry
-from delift_core.baselines.facts import PoolFacts
 
-__all__ = ["METHODS", "Method", "MethodConfig", "MethodEntry", "PoolFacts"]
+__all__ = ["METHODS", "Method", "MethodConfig", "MethodEntry"]

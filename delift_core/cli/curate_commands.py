@@ -14,7 +14,6 @@ from delift_core.cli.inputs import (
     ProblemClass,
     Source,
     load_source,
-    named_path,
     note_losses,
     problem_classes,
     problem_documents,
@@ -22,15 +21,17 @@ from delift_core.cli.inputs import (
     tidying_of,
 )
 from delift_core.cli.method_orders import order_asked_of_the_model
+from delift_core.cli.naming import named_path
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output, UsageError
 from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation import CuratedSelection, keep_selection, open_selection
 from delift_core.errors import ExportError
-from delift_core.export import Check, Manifest, checks, export_selection, manifest_path
-from delift_core.export.checks import subset_samples
+from delift_core.export.checks import Check, checks, subset_samples
+from delift_core.export.export import export_selection
+from delift_core.export.manifest import Manifest
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
-from delift_core.export.writers import ensure_writable, unwritable
+from delift_core.export.writers import ensure_writable, manifest_path, unwritable
 from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.ray_map import parts_worked_on
@@ -39,11 +40,11 @@ from delift_core.models import BUNDLED
 from delift_core.presets import PRESETS, objective_of
 from delift_core.problem import pose
 from delift_core.reliability import ErrorBar
-from delift_core.selection.budget import format_budget, rows_of_budget
+from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
-from delift_core.selection.engines import AUTO
 from delift_core.selection.fixed import rows_within
-from delift_core.selection.quotas import format_quota, is_bound, places_within
+from delift_core.selection.quotas import places_within
+from delift_core.selection.request import AUTO, format_budget, format_quota, is_bound
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, RunSpec, Workspace

@@ -6,14 +6,13 @@ from dataclasses import asdict
 
 from delift_core.cli.inputs import (
     load_source,
-    named_path,
     note_losses,
     problem_classes,
     problem_documents,
     problem_lines,
     tidying_of,
 )
-from delift_core.cli.look import look_at
+from delift_core.cli.naming import named_path
 from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
 from delift_core.export.writers import ensure_writable, render_lines
@@ -21,6 +20,8 @@ from delift_core.export.writers import ensure_writable, render_lines
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
+    from delift_core.cli.look import look_at  # with numpy and word vectors, which `convert` does without
+
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)

@@ -6,20 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from delift_core.cli.naming import HUB_FORM, named_path
 from delift_core.cli.terminal import UsageError, note
 from delift_core.cli.watching import shown_loading
 from delift_core.duplicates import CopyKind
 from delift_core.export.conversion import Loss, losses
-from delift_core.export.manifest import ExportFormat
+from delift_core.export.writers import ExportFormat
 from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, leave_out_copies, leave_out_shared, mend
 from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Sample, Turns
 from delift_core.sources import load_file, load_hub
-
-HUB_PREFIX = "hub:"
-HUB_FORM = "hub:owner/name[:split][,config=C][,revision=R][,limit=N]"
-_FORM = "write prompt=COL,response=COL and, where there is one, system=COL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +35,6 @@ class ProblemClass:
     kind: ProblemKind
     count: int
     first: Problem
-
-
-def parse_mapping(text: str) -> ColumnMapping:
-    """Reads prompt=COL,response=COL[,system=COL]; a column name may hold anything but a comma.
-
-    Raises:
-        UsageError: another form.
-    """
-    columns: dict[str, str] = {}
-    for part in text.split(","):
-        key, equals, column = part.partition("=")
-        if not equals or key.strip() not in ("prompt", "response", "system") or not column or key.strip() in columns:
-            raise UsageError(f"--map {text!r} is not understood; {_FORM}")
-        columns[key.strip()] = column
-    if "prompt" not in columns or "response" not in columns:
-        raise UsageError(f"--map {text!r} lacks the prompt or the response; {_FORM}")
-    return ColumnMapping(columns["prompt"], columns["response"], columns.get("system"))
-
-
-def named_path(name: str) -> Path | None:
-    """The path that a command's word names; None for a hub data set."""
-    return None if name.startswith(HUB_PREFIX) else Path(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,16 @@
 """`explain`, `verify` and `evaluate`: what a manifest has to say. No workspace is needed, but for utilities."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from delift_core.cli.scoring import stop_on_signal
 from delift_core.cli.terminal import Interrupted, Output, note
 from delift_core.errors import ExportError
-from delift_core.export import Manifest, read_manifest
-from delift_core.export import verify as verify_files
 from delift_core.export.inputs import reload_input
-from delift_core.export.manifest import RowEntry
+from delift_core.export.manifest import Manifest, RowEntry, read_manifest
+from delift_core.export.verify import verify as verify_files
 from delift_core.samples import Sample
-
-Command = Callable[[argparse.Namespace], int]
 
 _SHOWN_CHARACTERS = 600
 

@@ -1,27 +1,25 @@
-"""The commands and their options. What a value must look like is checked here, before any work is done."""
+"""The commands and their options. What a value must look like is checked here, before any work is done.
+
+Nothing here needs numpy, a model or a database: help and a mistake on the command line are answered at once.
+"""
 
 import argparse
 import math
 import re
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
 from delift_core.baselines import METHODS
-from delift_core.cli import (
-    curate_commands,
-    data_commands,
-    manifest_commands,
-    publish_command,
-    rerun_command,
-    upkeep_commands,
-)
-from delift_core.cli.inputs import HUB_FORM, parse_mapping
+from delift_core.cli.naming import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.duplicates import CopyKind
 from delift_core.evaluation.request import BASELINES, Weights
-from delift_core.export.manifest import ExportFormat, Formulas
-from delift_core.export.side_files import DEFAULT_LIMIT
+from delift_core.export.containers import Formulas
+from delift_core.export.trainers import DEFAULT_LIMIT
+from delift_core.export.writers import ExportFormat
 from delift_core.formats.preference import Answer
 from delift_core.health import HealthKind
 from delift_core.jobs.backends import BackendName
@@ -29,9 +27,7 @@ from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.presets import PresetName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Mendable, Turns
-from delift_core.selection.budget import parse_budget
-from delift_core.selection.engines import AUTO, parse_engine
-from delift_core.selection.quotas import parse_quota
+from delift_core.selection.request import AUTO, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
@@ -67,14 +63,14 @@ _Commands = argparse._SubParsersAction  # the type has no public name
 
 
 def _add_data_commands(commands: "_Commands[_Parser]") -> None:
-    inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", data_commands.inspect)
+    inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", "data_commands.inspect")
     inspect.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(inspect, "FILE")
     words = "share of common text from which rows are near copies; default: 0.8, and 1 (exact copies) for a large file"
     inspect.add_argument("--near", type=_near, metavar="SHARE", help=words)
     words = "a target or held-out file, or hub data set: say which rows have a prompt that it holds as well"
     inspect.add_argument("--against", metavar="F", help=words)
-    convert = _command(commands, "convert", "write a file in another format; needs no model", data_commands.convert)
+    convert = _command(commands, "convert", "write a file in another format; needs no model", "data_commands.convert")
     convert.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(convert, "FILE")
     _add_format(convert)
@@ -82,10 +78,10 @@ def _add_data_commands(commands: "_Commands[_Parser]") -> None:
 
 
 def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
-    score = _command(commands, "score", "measure how much each row helps on each other row", curate_commands.score)
+    score = _command(commands, "score", "measure how much each row helps on each other row", "curate_commands.score")
     _add_scoring(score)
     curate = _command(
-        commands, "curate", "score, select and write the subset with its manifest", curate_commands.curate
+        commands, "curate", "score, select and write the subset with its manifest", "curate_commands.curate"
     )
     _add_scoring(curate)
     curate.add_argument("--stage", required=True, choices=get_args(Stage), help="what the fine-tuning is for")
@@ -112,7 +108,7 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     _add_format(curate)
     _add_trainers(curate)
     _add_out(curate)
-    export = _command(commands, "export", "write the subset of a kept selection", curate_commands.export)
+    export = _command(commands, "export", "write the subset of a kept selection", "curate_commands.export")
     export.add_argument("selection_id", metavar="SELECTION_ID", help="such as s1")
     _add_format(export)
     _add_trainers(export)
@@ -121,25 +117,25 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
 
 
 def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
-    explain = _command(commands, "explain", "say why a row was chosen or left out", manifest_commands.explain)
+    explain = _command(commands, "explain", "say why a row was chosen or left out", "manifest_commands.explain")
     explain.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     explain.add_argument("row", metavar="ROW", help="id of a pool row, or its line number in the pool file")
-    verify = _command(commands, "verify", "check an export against its manifest", manifest_commands.verify)
+    verify = _command(commands, "verify", "check an export against its manifest", "manifest_commands.verify")
     verify.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     words = "make an export again from its inputs, and say whether it is the same file"
-    rerun = _command(commands, "rerun", words, rerun_command.rerun)
+    rerun = _command(commands, "rerun", words, "rerun_command.rerun")
     rerun.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")
     _add_workspace(rerun)
     words = "put an exported file into a folder for `datasets`, or on the hub"
-    publish = _command(commands, "publish", words, publish_command.publish)
+    publish = _command(commands, "publish", words, "publish_command.publish")
     publish.add_argument("file", metavar="OUT", type=Path, help="an exported file, its manifest beside it")
     publish.add_argument("--folder", type=Path, metavar="DIR", help="folder to make, for datasets.load_from_disk")
     publish.add_argument(
         "--hub", metavar="OWNER/NAME", help="data set to make or add to; the token is read from HF_TOKEN"
     )
     publish.add_argument("--public", action="store_true", help="make a new repository public; default: private")
-    evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", manifest_commands.evaluate)
+    evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", "manifest_commands.evaluate")
     evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")
     words = f"names with commas, of: {', '.join(BASELINES)}; default: %(default)s"
@@ -162,32 +158,41 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
 
 
 def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
-    gc = _command(commands, "gc", "remove what nothing in the workspace refers to", upkeep_commands.gc)
+    gc = _command(commands, "gc", "remove what nothing in the workspace refers to", "upkeep_commands.gc")
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     _add_workspace(gc)
     words = "check that this machine and the workspace are fit to work"
-    doctor = _command(commands, "doctor", words, upkeep_commands.doctor)
+    doctor = _command(commands, "doctor", words, "upkeep_commands.doctor")
     words = "first mend what can be: remove damaged blocks and unfinished files, mark runs that are to be continued"
     doctor.add_argument("--repair", action="store_true", help=words)
     _add_workspace(doctor)
     words = "say how the workspace, its jobs and this machine are, also while another process has it open"
-    health = _command(commands, "health", words, upkeep_commands.health)
+    health = _command(commands, "health", words, "upkeep_commands.health")
     _add_workspace(health)
-    backup = _command(commands, "backup", "write a copy of the workspace to one file", upkeep_commands.backup)
+    backup = _command(commands, "backup", "write a copy of the workspace to one file", "upkeep_commands.backup")
     backup.add_argument("file", metavar="FILE", type=Path, help="such as work.tar; it must not exist")
     _add_workspace(backup)
-    restore = _command(commands, "restore", "make a workspace from a backup", upkeep_commands.restore)
+    restore = _command(commands, "restore", "make a workspace from a backup", "upkeep_commands.restore")
     restore.add_argument("file", metavar="FILE", type=Path, help="what backup wrote")
     words = "folder to make; it must not exist, or be empty"
     restore.add_argument("--workspace", type=Path, required=True, metavar="DIR", help=words)
 
 
-def _command(
-    commands: "_Commands[_Parser]", name: str, words: str, function: "manifest_commands.Command"
-) -> argparse.ArgumentParser:
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """A command by the name of its function, "module.function"; the module is imported when the command is called."""
+
+    name: str
+
+    def __call__(self, arguments: argparse.Namespace) -> int:
+        module, _, function = self.name.rpartition(".")
+        return int(getattr(import_module(f"delift_core.cli.{module}"), function)(arguments))
+
+
+def _command(commands: "_Commands[_Parser]", name: str, words: str, function: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=_Command(function))
     return parser
 
 

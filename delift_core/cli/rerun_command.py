@@ -7,15 +7,17 @@ from typing import cast
 
 import numpy as np
 
-from delift_core.cli.inputs import HUB_PREFIX, load_source
+from delift_core.cli.inputs import load_source
 from delift_core.cli.method_orders import order_asked_of_the_model
+from delift_core.cli.naming import HUB_PREFIX
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
 from delift_core.curation import keep_selection
 from delift_core.errors import ExportError
-from delift_core.export import Check, Manifest, export_selection, read_manifest
+from delift_core.export.checks import Check
+from delift_core.export.export import export_selection
 from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
-from delift_core.export.manifest import InputEntry
+from delift_core.export.manifest import InputEntry, Manifest, read_manifest
 from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
@@ -25,7 +27,7 @@ from delift_core.problem import SelectionProblem, pose
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
-from delift_core.selection.engines import AUTO, parse_engine
+from delift_core.selection.request import AUTO, parse_engine
 from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from delift_core.evaluation.bench import Bench
 from delift_core.prompts import EncodedSample
+
+if TYPE_CHECKING:
+    from delift_core.evaluation.bench import Bench
 
 _LOOKED_AT = 8  # held-out rows that are timed
 _WRITTEN = 4  # tokens of the answer that is timed
@@ -28,7 +31,7 @@ class Cost:
     trained_tokens: int
 
 
-def forecast(bench: Bench, *, clock: Callable[[], float] = time.monotonic) -> Cost:
+def forecast(bench: "Bench", *, clock: Callable[[], float] = time.monotonic) -> Cost:
     """Times a step and a look, and counts how many of them the request needs.
 
     Raises:
@@ -58,7 +61,7 @@ def forecast(bench: Bench, *, clock: Callable[[], float] = time.monotonic) -> Co
     return Cost(seconds, request.seeds + sum(each.values()), trained)
 
 
-def _rates(bench: Bench, clock: Callable[[], float]) -> tuple[float, float, float]:
+def _rates(bench: "Bench", clock: Callable[[], float]) -> tuple[float, float, float]:
     """Seconds a token: trained on, read, written."""
     from delift_core.evaluation.answers import answer
     from delift_core.evaluation.finetune import fine_tuned

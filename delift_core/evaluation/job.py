@@ -20,7 +20,6 @@ from delift_core.adapters import LoraSettings
 from delift_core.baselines.catalogue import LessSettings
 from delift_core.errors import ScoringError
 from delift_core.evaluation.cost import Cost, forecast
-from delift_core.evaluation.evaluate import evaluate, ready_bench
 from delift_core.evaluation.keeping import FolderKeeper
 from delift_core.evaluation.report import EvaluationReport, report_from_json
 from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
@@ -166,6 +165,8 @@ def _wait(job: EvaluationFolder, words: str) -> None:
 def _carry_out(
     job: EvaluationFolder, request: EvaluationRequest, mode: Mode, save_adapter: bool, stop: Callable[[], bool]
 ) -> None:
+    from delift_core.evaluation.evaluate import evaluate, ready_bench
+
     status = EvaluationStatus("measuring" if mode == "forecast" else "evaluating", f"loading {request.model}")
     job.write_status(status)
     keeper, adapter = FolderKeeper(job.folder.parent / "runs"), job.folder / "adapter" if save_adapter else None

@@ -5,23 +5,3 @@ to both files), `checks` (what to look at before), `shapes` and `trainers` (what
 `card` and `side_files` (what they need to read it), `inputs` (the files it was made from, found again) and `verify`
 (the written files against their manifest). This package knows nothing of pages or commands.
 """
-
-from delift_core.export.checks import Check, checks
-from delift_core.export.export import export_selection, preview
-from delift_core.export.manifest import Manifest, manifest_path, read_manifest
-from delift_core.export.verify import verify
-from delift_core.export.writers import ExportFormat, render_lines, write_lines
-
-__all__ = [
-    "Check",
-    "ExportFormat",
-    "Manifest",
-    "checks",
-    "export_selection",
-    "manifest_path",
-    "preview",
-    "read_manifest",
-    "render_lines",
-    "verify",
-    "write_lines",
-]

@@ -9,8 +9,7 @@ from pathlib import PurePath
 
 from delift_core.export.manifest import Manifest
 from delift_core.export.trainers import TrainerCheck
-from delift_core.selection.budget import format_budget
-from delift_core.selection.quotas import format_quota, is_bound
+from delift_core.selection.request import format_budget, format_quota, is_bound
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 

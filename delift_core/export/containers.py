@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from delift_core.errors import ExportError
-from delift_core.export.manifest import Formulas
 from delift_core.export.writers import write_chunks, write_lines
 from delift_core.formats.base import describe
 from delift_core.sources.json_records import DECODER
 
 Container = Literal["jsonl", "parquet", "csv"]
+Formulas = Literal["keep", "quote"]
 # A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 

@@ -18,16 +18,14 @@ from delift_core.baselines.catalogue import method_source, method_title
 from delift_core.curation import CuratedSelection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples
-from delift_core.export.containers import write_rows
+from delift_core.export.containers import Formulas, write_rows
 from delift_core.export.inputs import file_hash, find_input, reload
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
     EditEntry,
     EngineEntry,
     ErrorBarEntry,
-    ExportFormat,
     FixedEntry,
-    Formulas,
     InputEntry,
     Manifest,
     MethodUsed,
@@ -37,10 +35,9 @@ from delift_core.export.manifest import (
     QuotasEntry,
     ResultEntry,
     RowEntry,
-    manifest_path,
     to_json,
 )
-from delift_core.export.writers import ensure_writable, render_lines, write_lines
+from delift_core.export.writers import ExportFormat, ensure_writable, manifest_path, render_lines, write_lines
 from delift_core.jobs.folder import JobFolder
 from delift_core.problem import SelectionProblem
 from delift_core.samples import Sample

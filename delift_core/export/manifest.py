@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from delift_core.errors import ExportError
+from delift_core.export.containers import Formulas
+from delift_core.export.writers import ExportFormat
 from delift_core.samples import Choice, ColumnMapping, FormatName, Turns
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
 from delift_core.utility.metrics import Metric
@@ -19,8 +21,6 @@ from delift_core.workspace import DatasetRole, EditAction, EditState
 MANIFEST_VERSION = 1
 ManifestStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "not-scored"]
 WRITTEN: frozenset[ManifestStatus] = frozenset({"chosen", "kept-by-hand"})
-Formulas = Literal["keep", "quote"]
-ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
 
 Value = TypeVar("Value")
 
@@ -273,12 +273,6 @@ class Manifest:
     def pool(self) -> InputEntry:
         """The pool among the inputs."""
         return next(entry for entry in self.inputs if entry.role == "pool")
-
-
-def manifest_path(out: Path) -> Path:
-    """Where the manifest of an output file lies: OUT.jsonl has OUT.manifest.json beside it."""
-    stem = out.stem if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else out.name
-    return out.with_name(f"{stem}.manifest.json")
 
 
 def to_json(manifest: Manifest) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from delift_core.access import Actor
 from delift_core.errors import ExportError
 from delift_core.export.card import card
-from delift_core.export.manifest import Manifest, manifest_path, read_manifest
+from delift_core.export.manifest import Manifest, read_manifest
+from delift_core.export.writers import manifest_path
 from delift_core.hub import first_line
 from delift_core.sources import RawRecord, read_records
 

@@ -9,10 +9,8 @@ from delift_core.export.checks import subset_records, trainer_checks
 from delift_core.export.manifest import Manifest
 from delift_core.export.recipes import Recipe, recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.trainers import TrainerCheck
+from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import write_lines
-
-DEFAULT_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from delift_core.samples import Role
 Trainer = Literal["TRL", "LLaMA-Factory", "Axolotl"]
 Effect = Literal["stops the load", "left out", "cut", "loses a field", "up to the chat template"]
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
+DEFAULT_LIMIT = 4096  # tokens of a trainer's longest row, where nothing else is said
 # The role words that Axolotl maps without being told.
 AXOLOTL_ROLES = ("human", "user", "assistant", "gpt", "system", "tool")
 

@@ -9,15 +9,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from delift_core.errors import ExportError
 from delift_core.export.conversion import converted
-from delift_core.export.manifest import ExportFormat, manifest_path
 from delift_core.formats import RecordError, render_record
 from delift_core.samples import Sample
 
-__all__ = ["ExportFormat", "Unwritable", "ensure_writable", "render_lines", "unwritable", "write_lines"]
-
+ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
 TEMPORARY_SUFFIX = ".part"  # ".NAME.xxxxxxxx.part": what a killed export may leave behind
 
 
@@ -60,6 +59,12 @@ def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[st
             f"{first.sample.source}, line {first.sample.line}: {first.reason}"
         )
     return (_line(sample, format) for sample in samples)
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of an output file lies: OUT.jsonl has OUT.manifest.json beside it."""
+    stem = out.stem if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else out.name
+    return out.with_name(f"{stem}.manifest.json")
 
 
 def ensure_writable(out: Path, inputs: Iterable[Path]) -> None:

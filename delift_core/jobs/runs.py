@@ -21,10 +21,10 @@ from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
 from delift_core.logs import note_event
 from delift_core.samples import Message, Sample
 from delift_core.selection.memory import memory_said
-from delift_core.utility.budgeted import Texts
 from delift_core.utility.metrics import Metric
 from delift_core.utility.own_turns import records_of, without_own_turns
 from delift_core.utility.partial import PartialMatrix
+from delift_core.utility.parts import Texts
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.planned import PartName
 from delift_core.utility.store import Alone, PairStore

@@ -187,7 +187,8 @@ def _run(
     samples: RunSamples,
 ) -> "ScoringRun | BudgetedRun":
     """A run of all pairs, or of a budget of them."""
-    from delift_core.utility.budgeted import BudgetedRun, Texts
+    from delift_core.utility.budgeted import BudgetedRun
+    from delift_core.utility.parts import Texts
     from delift_core.utility.run import ScoringRun
 
     if request.pairs.unit == "all":
@@ -201,7 +202,7 @@ def _keep_utilities(
 ) -> None:
     """Puts the utilities together in the usual metric, for whoever looks first; without room or memory, they do."""
     from delift_core.jobs.utilities import BudgetedPairs
-    from delift_core.utility.budgeted import Texts
+    from delift_core.utility.parts import Texts
 
     made = BudgetedPairs(store, samples, pairs)
     if made.kept(_USUAL_METRIC) is None:

@@ -15,10 +15,10 @@ from scipy.sparse import csr_array
 from delift_core.errors import ScoringError
 from delift_core.jobs.assembled import AssembledFile, FitFile
 from delift_core.selection.kernels import Kernel
-from delift_core.utility.budgeted import Texts, parts_to_plan
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import PairBudget
 from delift_core.utility.partial import PartialMatrix, read_partial, spread_out
+from delift_core.utility.parts import Texts, parts_to_plan
 from delift_core.utility.plan import RunSamples
 from delift_core.utility.planned import PartName, PlanFile, UniqueSamples
 from delift_core.utility.reading import chosen_utilities

@@ -1,10 +1,9 @@
-"""How much may be chosen: reading and writing budgets, and cutting a greedy order to one.
+"""How much may be chosen: rows of a budget, and cutting a greedy order to one.
 
 This module knows nothing of objectives beyond a represented kernel, and nothing of tokenizers: token counts come in.
 """
 
 import math
-import re
 
 import numpy as np
 
@@ -12,31 +11,8 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import pick_per_weight
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, BudgetUnit, Fixed, GreedyOrder
-
-_FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
-_PATTERN = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
-_UNITS: dict[str | None, BudgetUnit] = {None: "rows", "%": "percent", "tok": "tokens"}
-_SUFFIXES: dict[BudgetUnit, str] = {"rows": "", "percent": "%", "tokens": "tok"}
-
-
-def parse_budget(text: str) -> Budget:
-    """Reads "30%", "500" or "200000tok".
-
-    Raises:
-        SelectionError: another form, an amount that is not above 0, more than 100 %, or a broken row or token.
-    """
-    match = _PATTERN.fullmatch(text)
-    if match is None:
-        raise SelectionError(f"Budget {text!r} is not understood: {_FORMS}.")
-    budget = Budget(unit=_UNITS[match[2]], amount=float(match[1]))
-    _ensure_sensible(budget)
-    return budget
-
-
-def format_budget(budget: Budget) -> str:
-    """Writes a budget in the form that `parse_budget` reads back to an equal one."""
-    return np.format_float_positional(budget.amount, trim="-") + _SUFFIXES[budget.unit]
+from delift_core.selection.request import ensure_sensible
+from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder
 
 
 def rows_of_budget(budget: Budget, n: int) -> int:
@@ -48,7 +24,7 @@ def rows_of_budget(budget: Budget, n: int) -> int:
     Raises:
         SelectionError: the budget is not sensible, asks for more rows than there are, or counts tokens.
     """
-    _ensure_sensible(budget)
+    ensure_sensible(budget)
     if budget.unit == "tokens":
         raise SelectionError("A token budget has no fixed number of rows: give rows or a percentage here.")
     if budget.unit == "percent":
@@ -99,7 +75,7 @@ def cut(
             raise SelectionError(f"{kept} rows are kept and the budget is {rows}: raise it, or keep fewer.")
         rows = min(rows, len(allowed))
         return greedy.order[:rows].copy(), greedy.gains[:rows].copy()
-    _ensure_sensible(budget)
+    ensure_sensible(budget)
     counts = _checked_counts(token_counts, n)
     room = budget.amount - tokens_used(allowed[:kept], counts)
     if room < 0:
@@ -158,16 +134,6 @@ def _fill_per_token(
     picks = pick_per_weight(kernel, counts, room, first=first, others=others)
     rest = np.setdiff1d(others, picks)[::-1]
     return np.concatenate([picks, fill(rest, counts, room - tokens_used(picks, counts))])
-
-
-def _ensure_sensible(budget: Budget) -> None:
-    amount = budget.amount
-    if not (0 < amount < math.inf):
-        raise SelectionError(f"A budget must be above 0, not {amount:g}: {_FORMS}.")
-    if budget.unit == "percent" and amount > 100:
-        raise SelectionError(f"A budget of {amount:g} % is more than the whole pool: give at most 100 %.")
-    if budget.unit != "percent" and amount != int(amount):
-        raise SelectionError(f"A budget of {amount:g} {budget.unit} is not a whole number: {_FORMS}.")
 
 
 def _checked_counts(token_counts: np.ndarray | None, n: int) -> np.ndarray:

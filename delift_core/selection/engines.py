@@ -9,7 +9,6 @@ Whatever the engine, the selection is the beginning of a whole order, with its c
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
 
 import numpy as np
 
@@ -19,59 +18,10 @@ from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.partitioned import MapParts, choose_in_parts
-from delift_core.selection.pickers import Engine
+from delift_core.selection.request import EngineChoice, parse_engine
 from delift_core.selection.types import Budget, GreedyOrder, Selection
 
-EngineName = Literal[Engine, "partitioned"]
-EPSILON, PARTS = 0.1, 4
-_MOST_PARTS = 10_000
 _GREEDY = 1 - 1 / math.e
-_FORMS = f"use one of {', '.join(get_args(Engine))}, stochastic:0.05, partitioned or partitioned:8"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """An engine and its setting: `epsilon` of "stochastic", `parts` of "partitioned"; the others have none."""
-
-    name: EngineName = "auto"
-    epsilon: float = EPSILON
-    parts: int = PARTS
-
-
-AUTO = EngineChoice()
-
-
-def parse_engine(text: str) -> EngineChoice:
-    """Reads "sparse", "stochastic:0.05" or "partitioned:8".
-
-    Raises:
-        SelectionError: an unknown engine, a setting where there is none, or one out of range.
-    """
-    name, colon, setting = text.strip().partition(":")
-    known = (*get_args(Engine), "partitioned")
-    if name not in known or (colon and name not in ("stochastic", "partitioned")):
-        raise SelectionError(f"Engine {text!r} is not known: {_FORMS}.")
-    chosen = cast(EngineName, name)
-    if not colon:
-        return EngineChoice(chosen)
-    if name == "partitioned":
-        if not (setting.isascii() and setting.isdecimal() and 1 <= int(setting[:6]) <= _MOST_PARTS):
-            raise SelectionError(f"Engine {text!r}: give a number of parts from 1 to {_MOST_PARTS:,}.")
-        return EngineChoice(chosen, parts=int(setting))
-    try:
-        epsilon = float(setting)
-    except ValueError:
-        epsilon = math.nan
-    if not 0 < epsilon < 1:
-        raise SelectionError(f"Engine {text!r}: give an epsilon between 0 and 1.")
-    return EngineChoice(chosen, epsilon=epsilon)
-
-
-def format_engine(choice: EngineChoice) -> str:
-    """Writes a choice in the form that `parse_engine` reads back to an equal one."""
-    if choice.name == "stochastic":
-        return f"stochastic:{choice.epsilon!r}"
-    return f"partitioned:{choice.parts}" if choice.name == "partitioned" else choice.name
 
 
 def guarantee(selection: Selection) -> str:

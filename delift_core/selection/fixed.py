@@ -16,9 +16,9 @@ from delift_core.selection.coverage import gains_along
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.pickers import Engine
 from delift_core.selection.quotas import admitted, capacity, everywhere, has_minima, places_within
 from delift_core.selection.replay import Replay, fixed_positions
+from delift_core.selection.request import Engine
 from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.kernels import Kernel, as_kernel
-from delift_core.selection.pickers import WITHOUT_PLACES, Engine, picker_for
+from delift_core.selection.pickers import WITHOUT_PLACES, picker_for
 from delift_core.selection.quotas import admitted, everywhere
+from delift_core.selection.request import Engine
 from delift_core.selection.types import GreedyOrder
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def greedy_order(
 
     Args:
         kernel: (r, n), finite, >= 0; rows are represented, columns selectable. Dense in any memory layout, or sparse.
-        engine: see `pickers.Engine`.
+        engine: see `request.Engine`.
         phases: positions that come before those of the next phase whatever their gains, (k_1,), (k_2,), ...; together
             all n, each once. None is one phase.
         places: from `quotas.places_within`, used up here. In each phase, what has a place comes before what has none.

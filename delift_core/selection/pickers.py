@@ -1,6 +1,6 @@
 """The greedy engines: each knows one form of a kernel, keeps what is covered, and picks on from there."""
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -10,20 +10,10 @@ from delift_core.selection.coverage import covered, gains_along
 from delift_core.selection.grid import magic_number
 from delift_core.selection.kernels import Kernel, SparseColumns, above, by_columns, row_blocks
 from delift_core.selection.memory import ensure_fits
+from delift_core.selection.request import Engine
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import Places
-
-Engine = Literal["auto", "dense", "sparse", "torch", "stochastic", "submodlib"]
-"""Any engine takes either form of a kernel, and turns it into its own first.
-
-    auto        sparse for a sparse kernel, dense for a dense one
-    dense       exact, compiled by numba, no copy of a dense kernel
-    sparse      exact, compiled by numba, a copy by columns
-    torch       exact, on a GPU where torch finds one; a copy on the device
-    stochastic  each pick is the best of a random sample; by columns as sparse
-    submodlib   the reference: its lazy greedy, on a copy
-"""
 
 WITHOUT_PLACES: frozenset[Engine] = frozenset({"stochastic", "submodlib"})
 """Engines that pick whatever adds most, and cannot keep to quotas."""

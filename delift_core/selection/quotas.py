@@ -15,7 +15,6 @@ al. 2020, "Fairness in streaming submodular maximization"), also around rows kep
 Everything here is about counts of positions; gains and kernels are elsewhere.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,45 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delift_core.errors import SelectionError
+from delift_core.selection.request import ensure_in_order
 from delift_core.selection.types import NOTHING_FIXED, Fixed, Quota, Quotas, Selection
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import Places
-
-_FORM = 'write "COLUMN:GROUP=LEAST..MOST", such as "source:a.jsonl=10..40"; either number may be left out'
-_PATTERN = re.compile(r"([^:]+):(.+)=(\d{0,9})\.\.(\d{0,9})", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class AskedQuota:
-    """A quota as a curator writes it, before the column's groups are known."""
-
-    column: str
-    quota: Quota
-
-
-def parse_quota(text: str) -> AskedQuota:
-    """Reads "source:a.jsonl=10..40", "topic:maths=10.." or "source:b.jsonl=..40".
-
-    Raises:
-        SelectionError: another form, or a minimum above the maximum.
-    """
-    match = _PATTERN.fullmatch(text)
-    if match is None or not (match[3] or match[4]):
-        raise SelectionError(f"Quota {text!r} is not understood: {_FORM}.")
-    quota = Quota(match[2], int(match[3] or 0), int(match[4]) if match[4] else None)
-    _ensure_in_order(quota)
-    return AskedQuota(match[1].strip(), quota)
-
-
-def format_quota(quota: Quota) -> str:
-    """The numbers of a quota as `parse_quota` reads them: "10..40", "10.." or "..40"."""
-    return f"{quota.least or ''}..{'' if quota.most is None else quota.most}"
-
-
-def is_bound(quota: Quota) -> bool:
-    """Whether a quota asks for anything."""
-    return quota.least > 0 or quota.most is not None
 
 
 def quotas_over(column: str, labels: Sequence[str], codes: np.ndarray, asked: Sequence[Quota]) -> Quotas:
@@ -83,7 +48,7 @@ def quotas_over(column: str, labels: Sequence[str], codes: np.ndarray, asked: Se
             raise SelectionError(f"No row has {column} {quota.label!r}: the groups are {known}.")
         if quota.label in by_label:
             raise SelectionError(f"{column} {quota.label!r} has two quotas: give one.")
-        _ensure_in_order(quota)
+        ensure_in_order(quota)
         by_label[quota.label] = quota
     return Quotas(column, tuple(by_label.get(label, Quota(label)) for label in labels), codes.astype(np.int64))
 
@@ -194,14 +159,6 @@ def _counts(quotas: Quotas, fixed: Fixed) -> tuple[np.ndarray, np.ndarray]:
 
 def _at_most(quota: Quota, there: int) -> int:
     return there if quota.most is None else min(quota.most, there)
-
-
-def _ensure_in_order(quota: Quota) -> None:
-    if quota.least < 0 or (quota.most is not None and quota.most < quota.least):
-        raise SelectionError(
-            f"The quota of {quota.label!r} asks for at least {quota.least:,} and at most {quota.most:,} rows: "
-            "give a minimum of 0 or more and a maximum that is not below it."
-        )
 
 
 def _ensure_possible(column: str, quota: Quota, kept: int, there: int, *, has_dropped: bool) -> None:

@@ -1,11 +1,12 @@
 """The nouns of selection: what is asked for, and what comes back."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from delift_core.baselines.catalogue import Method
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Stage = Literal["instruction", "task", "continual"]
 Scaling = Literal["clamp", "min-max"]
@@ -57,13 +58,13 @@ class GreedyOrder:
         gains: (n,) float64, marginal gain of each pick at the time it was picked, in units of the metric.
     """
 
-    order: np.ndarray
-    gains: np.ndarray
+    order: "np.ndarray"
+    gains: "np.ndarray"
 
     @property
     def useful(self) -> int:
         """How many picks add anything; in a greedy order, whatever comes after them only fills a budget."""
-        return int(np.count_nonzero(self.gains > 0))
+        return int((self.gains > 0).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,15 @@ class RandomBaseline:
     @property
     def mean(self) -> float:
         """Mean objective over the draws."""
+        import numpy as np
+
         return float(np.mean(self.values))
 
     @property
     def std(self) -> float:
         """Sample standard deviation over the draws (0 for a single draw)."""
+        import numpy as np
+
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
 
 
@@ -128,7 +133,7 @@ class Quotas:
 
     column: str
     groups: tuple[Quota, ...]
-    codes: np.ndarray
+    codes: "np.ndarray"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +155,10 @@ class Selection:
 
     config: ObjectiveConfig
     budget: Budget
-    chosen: np.ndarray
-    chosen_gains: np.ndarray
+    chosen: "np.ndarray"
+    chosen_gains: "np.ndarray"
     greedy: GreedyOrder
-    residual_gains: np.ndarray
+    residual_gains: "np.ndarray"
     certificate: Certificate
     random: RandomBaseline
     fixed: Fixed = NOTHING_FIXED

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 from delift_core.formats.mt_bench import ANSWERS, is_answer, is_question
-from delift_core.places import places
 from delift_core.samples import Problem
 from delift_core.sources.records import RawRecord
 
@@ -39,6 +38,8 @@ def _joined(question: RawRecord, answer: RawRecord) -> RawRecord:
     """A question with the answers as they stand in their own record."""
     if not isinstance(question.value, Mapping) or not isinstance(answer.value, Mapping) or ANSWERS in question.value:
         return question
+    from delift_core.places import places  # which reads the decoder of this package
+
     place = next(place for place in places(answer.raw) if place.path == ANSWERS)
     raw = f'{question.raw.rstrip()[:-1]}, "{ANSWERS}": {answer.raw[place.start : place.end]}}}'
     return RawRecord(question.source, question.line, raw, {**question.value, ANSWERS: answer.value[ANSWERS]})

@@ -5,18 +5,16 @@ is in the store (but for the last seconds before a kill), and the same samples a
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
 
 from delift_core.prompts import EncodedSample, Template
-from delift_core.samples import Message
-from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds, row_effort
-from delift_core.utility.cues import Known, cue_vectors
+from delift_core.utility.choice import Measured, Part, Round, keys_of, next_round, opening_rounds
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import PairBudget, count_pairs
+from delift_core.utility.parts import PLANNING_SEED, Texts, parts_to_plan
 from delift_core.utility.plan import PairPlan, RunCost, RunSamples, group_missing
 from delift_core.utility.planned import PartName, PlanFile, Rounds, UniqueSamples
 from delift_core.utility.reading import chosen_utilities
@@ -29,55 +27,6 @@ PLANNED_BY: Metric = "euclidean"
 _PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
 _DISK_BYTES_PER_PAIR = 16 + 65 + 65 // _PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
 _PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 8  # cues, and as many numbers again in the model, its estimates and the search
-_SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """What the planner reads of a sample."""
-
-    prompt: str
-    response: str
-
-    @classmethod
-    def of(cls, messages: Sequence[Message]) -> "Texts":
-        """The last user turn and the response."""
-        turns = [message.content for message in messages[:-1] if message.role == "user"]
-        return cls(turns[-1] if turns else "", messages[-1].content)
-
-
-def parts_to_plan(
-    samples: UniqueSamples, budget: PairBudget, texts: Mapping[str, Texts], store: PairStore
-) -> dict[PartName, Part]:
-    """The matrices of a run with the cues of their samples, which have all been scored alone."""
-    names = tuple(dict.fromkeys(samples.pool + samples.target + samples.existing))
-    known = Known(
-        tuple(texts[name].prompt for name in names), tuple(texts[name].response for name in names), store.alone(names)
-    )
-    vectors = cue_vectors(known, _SEED)
-    tokens = dict(zip(names, known.alone.tokens.tolist(), strict=True))
-    place = {name: position for position, name in enumerate(names)}
-
-    def cues(part: tuple[str, ...]) -> np.ndarray:
-        return vectors[[place[name] for name in part]]
-
-    return {
-        name: Part(
-            cues(samples.rows(name)),
-            cues(samples.columns(name)),
-            pairs_allowed(samples, name, budget),
-            row_effort(np.array([tokens[row] for row in samples.rows(name)])),
-            same=name == "pool",
-        )
-        for name in samples.parts
-    }
-
-
-def pairs_allowed(samples: UniqueSamples, part: PartName, budget: PairBudget) -> int:
-    """How many pairs of one matrix may be scored; those of the pool's samples with themselves come besides."""
-    rows, columns = len(samples.rows(part)), len(samples.columns(part))
-    seekers, options = (columns, rows) if part == "target" else (rows, columns - (part == "pool"))
-    return round(seekers * budget.per_row(options))
 
 
 def read_measured(store: PairStore, samples: UniqueSamples, part: PartName, rounds: tuple[Round, ...]) -> Measured:
@@ -155,11 +104,11 @@ class BudgetedRun:
         for name, part in self._parts.items():
             made = self._rounds.get(name, ())
             if not made:
-                added[name] = opening_rounds(part, _SEED)
+                added[name] = opening_rounds(part, PLANNING_SEED)
                 continue
             fitted = tuple(one for one in made if one.kind != "held-out")
             chosen = next_round(
-                part, read_measured(self._store, self._samples, name, fitted), keys_of(part, made), _SEED
+                part, read_measured(self._store, self._samples, name, fitted), keys_of(part, made), PLANNING_SEED
             )
             if chosen is not None:
                 added[name] = (*made, chosen)

@@ -9,12 +9,14 @@ samples. Some random pairs are kept out of the fitting: only they can say how go
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from delift_core.utility.completion import Completion, Surface
 from delift_core.utility.nearest import ProductSearch
+
+if TYPE_CHECKING:
+    from delift_core.utility.completion import Completion, Surface
 
 ALIKE_SHARE = 0.6  # of the budget, scored before anything is estimated
 LIKENESS_WEIGHT = 1.5  # beside the estimate's one, both in units of their spread over pairs
@@ -89,6 +91,8 @@ def row_effort(tokens: np.ndarray) -> np.ndarray:
 
 def opening_rounds(part: Part, seed: int) -> tuple[Round, ...]:
     """The rounds that need no estimates: held-out random pairs, and those of the samples most alike."""
+    from delift_core.utility.completion import Surface
+
     generator = np.random.default_rng(seed)
     everything = part.total >= part.options
     held = np.empty(0, np.int64) if everything else _held_out(part, generator)
@@ -106,6 +110,8 @@ def next_round(part: Part, fitted: Measured, taken: np.ndarray, seed: int) -> Ro
         taken: keys (row * columns + column) of all pairs of the plan so far, held-out ones too, sorted.
         seed: the same input and seed give the same pairs.
     """
+    from delift_core.utility.completion import Completion
+
     left = min(part.total, part.options) - len(taken)
     if left <= 0:
         return None
@@ -166,7 +172,7 @@ def _other_columns(part: Part, row: int, number: int, generator: np.random.Gener
     return picked + (picked >= row)
 
 
-def _estimate_and_likeness(part: Part, completion: Completion, generator: np.random.Generator) -> Surface:
+def _estimate_and_likeness(part: Part, completion: "Completion", generator: np.random.Generator) -> "Surface":
     """What pairs are ranked by: the estimate and the likeness of the samples, in units of their spread over pairs."""
     rows, columns = (generator.integers(0, count, _COMPARED_PAIRS) for count in part.shape)
     estimates = completion.mean().at(rows, columns) / completion.spread[rows]
@@ -176,7 +182,7 @@ def _estimate_and_likeness(part: Part, completion: Completion, generator: np.ran
 
 
 def _best_of_each(
-    part: Part, ranking: Surface, number: int, taken: np.ndarray, generator: np.random.Generator
+    part: Part, ranking: "Surface", number: int, taken: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Sorted keys of `number` pairs that are not taken: of each row, by its effort, those that rank highest."""
     rows, columns = part.shape

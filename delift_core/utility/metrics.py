@@ -8,9 +8,10 @@ with p_it the model's probability of the t-th response token under teacher forci
 one scoring run serves every metric (DELIFT, arXiv 2411.04425, section 3; definitions in design 2).
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Metric = Literal["euclidean", "pmi", "pmi-per-token"]
 
@@ -19,7 +20,7 @@ SQUARED, LOG_PROBABILITY = 0, 1  # last axis of an array of statistics
 METRIC_UNITS: dict[Metric, str] = {"euclidean": "distance", "pmi": "nats", "pmi-per-token": "nats per token"}
 
 
-def utility(alone: np.ndarray, with_example: np.ndarray, tokens: np.ndarray, metric: Metric) -> np.ndarray:
+def utility(alone: "np.ndarray", with_example: "np.ndarray", tokens: "np.ndarray", metric: Metric) -> "np.ndarray":
     """Utility of one example for a set of helped samples.
 
     Args:
@@ -33,6 +34,8 @@ def utility(alone: np.ndarray, with_example: np.ndarray, tokens: np.ndarray, met
     Returns:
         (n,) float32; positive where the example helps.
     """
+    import numpy as np
+
     if metric == "euclidean":
         length = tokens.astype(np.float64)
         before = np.sqrt(alone[:, SQUARED].astype(np.float64) / length)
@@ -42,8 +45,10 @@ def utility(alone: np.ndarray, with_example: np.ndarray, tokens: np.ndarray, met
     return (gain / tokens if metric == "pmi-per-token" else gain).astype(np.float32)
 
 
-def distance(statistics: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+def distance(statistics: "np.ndarray", tokens: "np.ndarray") -> "np.ndarray":
     """Euclidean distance d = sqrt(sum_t (1 - p_t)^2 / T) in [0, 1]; (n, 2) statistics, (n,) tokens; (n,) float32."""
+    import numpy as np
+
     squared: np.ndarray = statistics[:, SQUARED].astype(np.float64) / tokens
     root: np.ndarray = np.sqrt(squared).astype(np.float32)
     return root

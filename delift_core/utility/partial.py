@@ -5,18 +5,21 @@ Measured and estimated values are never in one array. Knows nothing of objective
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import ScoringError
 from delift_core.utility.choice import Measured, Part, Round, among, keys_of
-from delift_core.utility.completion import Completion
 from delift_core.utility.metrics import Metric
 from delift_core.utility.nearest import ProductSearch
 from delift_core.utility.planned import PartName, UniqueSamples
 from delift_core.utility.reading import chosen_utilities
 from delift_core.utility.store import PairStore
+
+if TYPE_CHECKING:
+    from delift_core.utility.completion import Completion
 
 EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
 LARGEST_OF_ROW = 64
@@ -92,7 +95,7 @@ class PartialMatrix:
         return len(self.fitted.values) + len(self.held.values) == self.part.options
 
     @cached_property
-    def completion(self) -> Completion:
+    def completion(self) -> "Completion":
         """The model that was fitted to the measured pairs, without the held-out ones."""
         return self._fit(self.fitted, None if self.kept is None else self.kept.weights)
 
@@ -101,7 +104,9 @@ class PartialMatrix:
         """What to keep of this matrix."""
         return Fit(self.completion.weights, self.misses)
 
-    def _fit(self, pairs: Measured, weights: np.ndarray | None = None) -> Completion:
+    def _fit(self, pairs: Measured, weights: np.ndarray | None = None) -> "Completion":
+        from delift_core.utility.completion import Completion
+
         cues = self.part.row_cues, self.part.column_cues
         return Completion(*cues, pairs.rows, pairs.columns, pairs.values, weights=weights)
 

@@ -5,7 +5,7 @@ import streamlit as st
 from delift_core.baselines.catalogue import method_title
 from delift_core.comparison import Comparison
 from delift_core.curation import CuratedSelection
-from delift_core.selection.budget import format_budget
+from delift_core.selection.request import format_budget
 from delift_core.utility.metrics import METRIC_UNITS
 from pages.ui import state
 

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from delift_core.selection.engines import AUTO, EPSILON, PARTS, EngineChoice, EngineName, guarantee
+from delift_core.selection.engines import guarantee
+from delift_core.selection.request import AUTO, EPSILON, PARTS, EngineChoice, EngineName
 from delift_core.selection.types import Selection
 from pages.ui.blocks import plain
 

@@ -13,7 +13,7 @@ from delift_core.composition import Facet
 from delift_core.errors import SelectionError
 from delift_core.grouping import column_name, columns, quotas_from
 from delift_core.jobs.runs import ScoredRun
-from delift_core.selection.quotas import AskedQuota, format_quota, is_bound, parse_quota
+from delift_core.selection.request import AskedQuota, format_quota, is_bound, parse_quota
 from delift_core.selection.types import Quota, Quotas, Selection
 from pages.ui.address import put
 from pages.ui.blocks import plain

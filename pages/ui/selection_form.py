@@ -8,7 +8,7 @@ import streamlit as st
 
 from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
-from delift_core.selection.engines import AUTO, EngineChoice
+from delift_core.selection.request import AUTO, EngineChoice
 from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import RunRecord

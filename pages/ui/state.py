@@ -18,9 +18,10 @@ from delift_core.jobs.utilities import Utilities
 from delift_core.problem import SelectionProblem, pose_for
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
-from delift_core.selection.engines import AUTO, EngineChoice, order_by
+from delift_core.selection.engines import order_by
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import has_minima, places_within
+from delift_core.selection.request import AUTO, EngineChoice
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,

@@ -8,9 +8,10 @@ import streamlit as st
 from delift_core.curation import CuratedSelection
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples, trainer_checks
-from delift_core.export.manifest import ExportFormat, manifest_path, read_manifest
-from delift_core.export.side_files import DEFAULT_LIMIT, trainer_kit
-from delift_core.export.trainers import TrainerCheck
+from delift_core.export.manifest import read_manifest
+from delift_core.export.side_files import trainer_kit
+from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
+from delift_core.export.writers import ExportFormat, manifest_path
 from delift_core.samples import Sample
 from delift_core.workspace import ExportRecord
 from pages.ui.blocks import plain

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.baselines import METHODS, MethodConfig, PoolFacts, orders, scores
+from delift_core.baselines import METHODS, MethodConfig, orders, scores
+from delift_core.baselines.facts import PoolFacts
 from delift_core.baselines.ordering import MODEL_METHODS, order_from_facts
 from delift_core.errors import SelectionError
 

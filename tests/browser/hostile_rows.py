@@ -7,7 +7,7 @@ from delift_core.curation import keep_selection, open_selection
 from delift_core.evaluation.job import carry_out
 from delift_core.evaluation.of_selection import Plan, folder_of, request_for
 from delift_core.evaluation.request import FineTuning
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.files import plain_stem
 from delift_core.jobs.runs import run_here
 from delift_core.problem import pose

@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.evaluation import EvaluationRequest, EvaluationStopped, FineTuning, evaluate
 from delift_core.evaluation.answers import Judge, bleu, by_words_of, rouge_1, rouge_l
 from delift_core.evaluation.arms import plan_arms
-from delift_core.evaluation.evaluate import rows_with_a_known_prompt
+from delift_core.evaluation.evaluate import evaluate, rows_with_a_known_prompt
 from delift_core.evaluation.incontext import nearest, with_examples
 from delift_core.evaluation.keeping import FolderKeeper
 from delift_core.evaluation.report import SCORES
-from delift_core.evaluation.request import Other
+from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
 from delift_core.models import load_model
 from delift_core.prompts import make_template
 from delift_core.utility.scorer import Scorer

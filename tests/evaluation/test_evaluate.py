@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from delift_core.errors import DataError, ScoringError
-from delift_core.evaluation import EvaluationReport, EvaluationRequest, EvaluationStopped, FineTuning, evaluate
-from delift_core.evaluation.evaluate import unseen_rows
-from delift_core.evaluation.report import LeftOutRow
+from delift_core.evaluation.evaluate import evaluate, unseen_rows
+from delift_core.evaluation.report import EvaluationReport, LeftOutRow
+from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS
 from delift_core.models import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from delift_core.errors import DataError, ExportError
-from delift_core.evaluation import FineTuning
 from delift_core.evaluation.from_manifest import evaluate_manifest
+from delift_core.evaluation.request import FineTuning
 from delift_core.export.manifest import (
     MANIFEST_VERSION,
     InputEntry,

@@ -8,13 +8,13 @@ import psutil
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.evaluation import EvaluationRequest, FineTuning, evaluate, worker
+from delift_core.evaluation import worker
 from delift_core.evaluation.bench import Bench
 from delift_core.evaluation.cost import forecast
-from delift_core.evaluation.evaluate import ready_bench
+from delift_core.evaluation.evaluate import evaluate, ready_bench
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus, carry_out
 from delift_core.evaluation.report import report_from_json
-from delift_core.evaluation.request import Other
+from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed
 from tests.tiny_models import save_model
 

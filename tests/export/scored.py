@@ -13,7 +13,7 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring import JobProgress, Refusal
 from delift_core.problem import pose
 from delift_core.samples import Turns
-from delift_core.selection.budget import parse_budget
+from delift_core.selection.request import parse_budget
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.sources import load_file
 from delift_core.utility.store import Alone, PairStore, ScoringContext

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import ExportError
-from delift_core.export import ExportFormat, export_selection, manifest_path, verify
 from delift_core.export.containers import unquoted, write_rows
+from delift_core.export.export import export_selection
+from delift_core.export.verify import verify
+from delift_core.export.writers import ExportFormat, manifest_path
 from delift_core.sources import load_file
 from tests.export.scored import Scored
 

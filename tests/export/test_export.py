@@ -7,7 +7,8 @@ import pytest
 
 from delift_core.curation import open_selection
 from delift_core.errors import ExportError
-from delift_core.export import checks, export_selection, preview
+from delift_core.export.checks import checks
+from delift_core.export.export import export_selection, preview
 from delift_core.export.manifest import RowEntry
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored

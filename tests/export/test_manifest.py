@@ -6,7 +6,8 @@ import pytest
 from delift_core.curation import open_selection, reoptimise
 from delift_core.errors import ExportError
 from delift_core.export.export import export_selection
-from delift_core.export.manifest import FixedEntry, from_json, manifest_path, read_manifest, to_json
+from delift_core.export.manifest import FixedEntry, from_json, read_manifest, to_json
+from delift_core.export.writers import manifest_path
 from tests.export.scored import Scored, clock
 
 

@@ -11,7 +11,7 @@ import pytest
 from delift_core.access import Actor
 from delift_core.cli import main
 from delift_core.errors import ExportError
-from delift_core.export import export_selection
+from delift_core.export.export import export_selection
 from delift_core.export.publish import push_to_hub, save_to_disk
 from tests.export.scored import Scored
 

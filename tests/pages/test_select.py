@@ -13,7 +13,7 @@ from delift_core import problem as posed
 from delift_core.evaluation.method_orders import kept_order, measured_order
 from delift_core.presets import objective_of
 from delift_core.problem import pose
-from delift_core.selection.engines import parse_engine
+from delift_core.selection.request import parse_engine
 from delift_core.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"

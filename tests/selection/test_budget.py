@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import SelectionError
-from delift_core.selection.budget import cut, fill, format_budget, parse_budget, rows_of_budget, tokens_used
+from delift_core.selection.budget import cut, fill, rows_of_budget, tokens_used
 from delift_core.selection.coverage import gains_along, value
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.request import format_budget, parse_budget
 from delift_core.selection.types import Budget
 
 

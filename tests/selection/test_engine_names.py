@@ -14,19 +14,11 @@ from scipy.sparse import csr_array
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.engines import (
-    AUTO,
-    EngineChoice,
-    format_engine,
-    guarantee,
-    order_by,
-    parse_engine,
-    picks_per_part,
-)
+from delift_core.selection.engines import guarantee, order_by, picks_per_part
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.partitioned import choose_in_parts
-from delift_core.selection.pickers import Engine
 from delift_core.selection.quotas import everywhere
+from delift_core.selection.request import AUTO, Engine, EngineChoice, format_engine, parse_engine
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas, Selection
 
 CONFIG = ObjectiveConfig("instruction")

@@ -18,7 +18,7 @@ from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.loops import compiled
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.pickers import Engine
+from delift_core.selection.request import Engine
 from delift_core.selection.types import ObjectiveConfig, Stage
 
 EXACT: tuple[Engine, ...] = ("dense", "sparse", "torch")

@@ -17,7 +17,8 @@ from delift_core.selection.fixed import order_around, order_within, select_aroun
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.quotas import has_minima, parse_quota, places_within, quotas_over
+from delift_core.selection.quotas import has_minima, places_within, quotas_over
+from delift_core.selection.request import parse_quota
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas, Selection
 from delift_core.selection.words import in_words
 
