@@ -23,7 +23,7 @@ from delift_core.cli.inputs import (
 from delift_core.cli.method_orders import order_asked_of_the_model
 from delift_core.cli.naming import named_path
 from delift_core.cli.scoring import score_here
-from delift_core.cli.terminal import Output, UsageError
+from delift_core.cli.terminal import Output
 from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation import CuratedSelection, keep_selection, open_selection
 from delift_core.errors import ExportError
@@ -44,12 +44,10 @@ from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import places_within
-from delift_core.selection.request import AUTO, format_budget, format_quota, is_bound
+from delift_core.selection.request import format_budget, format_quota, is_bound
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
 from delift_core.utility.metrics import Metric
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
-
-_STAGE_NEEDS: dict[str, DatasetRole] = {"task": "target", "continual": "existing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ def score(arguments: argparse.Namespace) -> int:
 
 def curate(arguments: argparse.Namespace) -> int:
     """Loads, scores, selects, keeps the selection, and writes the subset with its manifest."""
-    _check_request(arguments)
+    _check_paths(arguments)
     inputs = _load_inputs(arguments)
     _check_loaded(arguments, inputs)
     metric, config = _objective(arguments)
@@ -291,23 +289,10 @@ def _objective(arguments: argparse.Namespace) -> tuple[Metric, ObjectiveConfig]:
     return arguments.metric or preset.metric, config
 
 
-def _check_request(arguments: argparse.Namespace) -> None:
-    """What can be refused before anything is read."""
+def _check_paths(arguments: argparse.Namespace) -> None:
+    """What can be refused before anything is read, of the files that were named."""
     names = (arguments.pool, arguments.target, arguments.existing)
     ensure_writable(arguments.out, [path for name in names if name and (path := named_path(name))])
-    needed = _STAGE_NEEDS.get(arguments.stage)
-    if arguments.engine != AUTO and arguments.quota:
-        raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
-    if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
-        raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
-    if arguments.preset == "published" and arguments.pairs.unit != "all":
-        raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
-    if arguments.engine != AUTO and arguments.method != "delift":
-        raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")
-    if arguments.engine.name == "partitioned" and arguments.budget.unit == "tokens":
-        raise UsageError("--engine partitioned counts rows; give --budget in rows or percent")
-    if needed and not getattr(arguments, needed):
-        raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
 
 
 def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
@@ -331,7 +316,7 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
     return _Inputs(
-        _placement(arguments),
+        Placement(arguments.backend, arguments.ray_address, arguments.ray_threads),
         load(arguments.pool, arguments.map, tidying=tidying_of(arguments)),
         load(arguments.target, arguments.target_map) if arguments.target else None,
         load(arguments.existing, arguments.existing_map) if arguments.existing else None,
@@ -354,12 +339,6 @@ def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace)
         pairs=arguments.pairs,
     )
     return open_run(workspace, score_here(workspace, spec, inputs.placement).id)
-
-
-def _placement(arguments: argparse.Namespace) -> Placement:
-    if arguments.backend != "ray" and (arguments.ray_address or arguments.ray_threads):
-        raise UsageError("--ray-address and --ray-threads say how to score on Ray; add --backend ray")
-    return Placement(arguments.backend, arguments.ray_address, arguments.ray_threads)
 
 
 def _model_name(name: str) -> str:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from delift_core.cli.options import check_options
 from delift_core.cli.parser import build_parser
 from delift_core.cli.terminal import Interrupted, note
 from delift_core.errors import DeliftError
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = build_parser().parse_args(argv)
         name = arguments.name_of_command
+        check_options(arguments)
         _begin_log(arguments)
         note_event("command began", command=name)
         code = int(arguments.command(arguments))

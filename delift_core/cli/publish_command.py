@@ -12,8 +12,6 @@ TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105  # a name, not a token
 
 def publish(arguments: argparse.Namespace) -> int:
     """Writes the folder, uploads, or both."""
-    if arguments.folder is None and arguments.hub is None:
-        raise UsageError("say where to: --folder DIR, --hub owner/name, or both")
     token = os.environ.get(TOKEN_VARIABLE, "")
     if arguments.hub and not token:
         raise UsageError(f"--hub needs a token with the right to write; set it as {TOKEN_VARIABLE}")
