@@ -20,6 +20,7 @@ from delift_core.cli.inputs import (
     problem_lines,
     tidying_of,
 )
+from delift_core.cli.long_runs import LongRunCheck
 from delift_core.cli.method_orders import order_asked_of_the_model
 from delift_core.cli.naming import named_path
 from delift_core.cli.scoring import score_here
@@ -47,6 +48,7 @@ from delift_core.selection.quotas import places_within
 from delift_core.selection.request import format_budget, format_quota, is_bound
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
 from delift_core.utility.metrics import Metric
+from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 
@@ -58,6 +60,14 @@ class _Inputs:
     pool: Source
     target: Source | None
     existing: Source | None
+
+    @property
+    def rows(self) -> tuple[int, int, int]:
+        """How many rows the pool, the target and the existing set have."""
+        pool, target, existing = (
+            len(source.dataset) if source else 0 for source in (self.pool, self.target, self.existing)
+        )
+        return pool, target, existing
 
     @property
     def problems(self) -> tuple[ProblemClass, ...]:
@@ -336,9 +346,12 @@ def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace)
         template=arguments.template,
         device=arguments.device,
         dtype=arguments.dtype,
-        pairs=arguments.pairs,
+        pairs=arguments.pairs or ALL_PAIRS,
     )
-    return open_run(workspace, score_here(workspace, spec, inputs.placement).id)
+    asked_for = arguments.pairs is not None
+    needs_all = getattr(arguments, "preset", "default") == "published"
+    long_run = None if asked_for else LongRunCheck(inputs.rows, needs_all=needs_all)
+    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run).id)
 
 
 def _model_name(name: str) -> str:

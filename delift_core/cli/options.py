@@ -4,6 +4,7 @@ import argparse
 
 from delift_core.cli.terminal import UsageError
 from delift_core.selection.request import AUTO
+from delift_core.utility.pairs import ALL_PAIRS
 
 STAGE_NEEDS = {"task": "target", "continual": "existing"}
 
@@ -33,7 +34,7 @@ def _check_selection(arguments: argparse.Namespace) -> None:
         raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
     if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
         raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
-    if arguments.preset == "published" and arguments.pairs.unit != "all":
+    if arguments.preset == "published" and arguments.pairs not in (None, ALL_PAIRS):
         raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
     if arguments.engine != AUTO and arguments.method != "delift":
         raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")

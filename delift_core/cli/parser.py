@@ -204,8 +204,8 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{role}", metavar="F", help=f"file of {role} rows")
         parser.add_argument(f"--{role}-map", type=parse_mapping, metavar="COLUMNS", help=f"as --map, for {role} rows")
     parser.add_argument("--model", default=BUNDLED, help="hub id, folder, or bundled (the default)")
-    words = "pairs to score: all (the default), 12%% of them, or k=32 for each row"
-    parser.add_argument("--pairs", default="all", type=parse_pairs, metavar="PAIRS", help=words)
+    words = "pairs to score: all (the default; if that takes hours, you are asked first), 12%% of them, or k=32 a row"
+    parser.add_argument("--pairs", type=parse_pairs, metavar="PAIRS", help=words)
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
     parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")

@@ -4,12 +4,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from delift_core.cli.terminal import Interrupted, note
+from delift_core.cli.long_runs import LongRunCheck
+from delift_core.cli.terminal import Interrupted, UsageError, note
+from delift_core.durations import duration
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import run_here
 from delift_core.jobs.scoring import JobProgress
@@ -19,14 +21,20 @@ _LINE_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def score_here(workspace: Workspace, spec: RunSpec, placement: Placement) -> RunRecord:
+def score_here(
+    workspace: Workspace, spec: RunSpec, placement: Placement, long_run: LongRunCheck | None = None
+) -> RunRecord:
     """Scores a run to its end, under this process or on the cluster that it is given.
 
+    Args:
+        long_run: asks whether a long run is wanted; None where it was asked for.
+
     Raises:
+        UsageError: the run takes long, and nobody said that it is wanted; every finished block is kept.
         Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
         DeliftError: as `jobs.runs.run_here`.
     """
-    with _display() as show, stop_on_signal() as stop:
+    with _display() as display, stop_on_signal() as stop:
 
         def publish(progress: JobProgress) -> None:
             if progress.state == "scoring":
@@ -35,9 +43,18 @@ def score_here(workspace: Workspace, spec: RunSpec, placement: Placement) -> Run
                 if not stop.gently and progress.damaged:
                     note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
                 stop.gently = True  # from now on there is something to keep
-            show(progress)
+                if long_run and progress.forecast and long_run.is_due(progress.forecast):
+                    display.clear()
+                    with stop.at_once():
+                        long_run.ask(progress.forecast)
+            display.show(progress)
 
-        record = run_here(workspace, spec, publish=publish, stop=stop, placement=placement)
+        def enough() -> bool:
+            return stop() or bool(long_run and long_run.refusal)
+
+        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement)
+    if long_run and long_run.refusal:
+        raise UsageError(long_run.refusal)
     if record.status == "cancelled":
         raise Interrupted(
             f"interrupted; the pairs scored so far are kept in {workspace.folder}, "
@@ -60,6 +77,15 @@ class StopRequest:
 
     def __call__(self) -> bool:
         return self._asked
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For the length of the block, the first signal ends the work: nothing is under way but a question."""
+        before, self.gently = self.gently, False
+        try:
+            yield
+        finally:
+            self.gently = before
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -84,26 +110,33 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def _display() -> Iterator[Callable[[JobProgress], None]]:
-    """A bar on a terminal; elsewhere a line now and then, and none before scoring starts."""
+def _display() -> "Iterator[_Bar | _Lines]":
+    """A bar on a terminal; elsewhere a line for each phase, and one now and then."""
     if not sys.stderr.isatty():
-        yield _Lines().show
+        yield _Lines()
         return
     from tqdm import tqdm
 
-    with tqdm(file=sys.stderr, unit="pair", unit_scale=True, dynamic_ncols=True, leave=False) as bar:
-        yield lambda progress: _advance(bar, progress)
+    with tqdm(total=1, file=sys.stderr, bar_format="{desc} {bar}", dynamic_ncols=True, leave=False) as bar:
+        yield _Bar(bar)
 
 
-def _advance(bar: Any, progress: JobProgress) -> None:
-    words = {"loading": "loading the model", "scoring": "scoring", "waiting": progress.message}
-    bar.set_description_str(words.get(progress.state, progress.state))
-    if progress.pairs_total:
-        bar.total = progress.pairs_total
-        if not bar.initial and not bar.n:
-            bar.initial = progress.pairs_done  # found on disk: no part of the rate
-        bar.n = progress.pairs_done
-    bar.refresh()
+class _Bar:
+    """Progress as a bar."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def show(self, progress: JobProgress) -> None:
+        """Draws the bar anew."""
+        bar = self._bar
+        bar.set_description_str(_in_words(progress), refresh=False)
+        bar.total, bar.n = max(1, progress.pairs_total), progress.pairs_done
+        bar.refresh()
+
+    def clear(self) -> None:
+        """Takes the bar away until it is drawn again."""
+        self._bar.clear()
 
 
 class _Lines:
@@ -115,10 +148,19 @@ class _Lines:
     def show(self, progress: JobProgress) -> None:
         """Prints a line if one is due."""
         now = time.monotonic()
-        if progress.state == "waiting":
-            note(progress.message)
-        if progress.state != "scoring" or now - self._last < _LINE_SECONDS:
-            return
-        self._last = now
-        left = f", about {progress.seconds_left:,.0f} s left" if progress.seconds_left is not None else ""
-        note(f"scoring: {progress.pairs_done:,} of {progress.pairs_total:,} pairs{left}")
+        if progress.state in ("waiting", "loading"):
+            note(_in_words(progress))
+        if progress.state == "scoring" and now - self._last >= _LINE_SECONDS:
+            self._last = now
+            note(_in_words(progress))
+
+    def clear(self) -> None:
+        """Lines stay."""
+
+
+def _in_words(progress: JobProgress) -> str:
+    """The phase; while scoring, the pairs and the time left as well."""
+    if progress.state != "scoring":
+        return progress.phase
+    left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
+    return f"{progress.phase}: {progress.pairs_done:,} of {progress.pairs_total:,} pairs{left}"

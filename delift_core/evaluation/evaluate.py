@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from delift_core.durations import duration
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Arm, plan_arms
 from delift_core.evaluation.bench import ANSWERS, MEASURED, Bench
@@ -196,7 +197,7 @@ class _Teller:
         self._advance(self._done / self._planned, left)
         if now - self._last_line >= _REPORT_SECONDS:
             self._last_line = now
-            self.publish(f"{title}: step {step:,} of {steps:,}, about {left:,.0f} s of fine-tuning left in all")
+            self.publish(f"{title}: step {step:,} of {steps:,}, about {duration(left)} of fine-tuning left in all")
 
     def known(self, steps: int) -> None:
         """A run was found among those kept: its steps need no time."""

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 
 from delift_core.baselines.catalogue import METHODS, LessSettings, Method, MethodConfig
+from delift_core.durations import duration
 from delift_core.errors import ScoringError
 from delift_core.evaluation.keeping import FolderKeeper
 from delift_core.evaluation.request import EvaluationStopped, FineTuning
@@ -131,7 +132,7 @@ def _telling(title: str, rows: int, publish: Callable[[str], None], stop: Callab
         passes, now = passes + 1, time.monotonic() - began
         if now - told >= _SECONDS:
             told = now
-            publish(f"{title}: {passes:,} passes over {rows:,} rows so far, {now:,.0f} s")
+            publish(f"{title}: {passes:,} passes over {rows:,} rows so far, {duration(now)}")
         return stop()
 
     return asked

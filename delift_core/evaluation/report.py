@@ -7,6 +7,7 @@ from typing import Any
 
 from delift_core.adapters import LoraSettings
 from delift_core.baselines.catalogue import METHODS
+from delift_core.durations import duration
 from delift_core.evaluation.request import UNTOUCHED, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
 
@@ -160,7 +161,7 @@ class EvaluationReport:
         recipe = (
             f"Loss in nats per response token. {self.model} on {self.device}, template {self.template}, "
             f"{'LoRA layers' if self.lora else 'all weights'}, {tuning.epochs} epochs, learning rate "
-            f"{tuning.learning_rate:g}, {tuning.rows_per_step} rows a step, {self.seconds:,.0f} s."
+            f"{tuning.learning_rate:g}, {tuning.rows_per_step} rows a step, {duration(self.seconds)}."
         )
         tables = [*_table(self.arms)]
         if self.in_context:

@@ -61,6 +61,7 @@ class _Task:
     steps: Any
     tokens: int = 0
     pairs: int = 0
+    alone: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +135,7 @@ class _Shift:
             return self._replace(worker)
         task.tokens += step.tokens
         task.pairs += step.pairs
+        task.alone += step.alone
         if step.finished:
             worker.hand.popleft()
             self._deaths = 0
@@ -155,7 +157,10 @@ class _Shift:
             )
         self._returned.extend(task.block for task in worker.hand)
         self._hire()
-        return Step(-sum(task.tokens for task in worker.hand), -sum(task.pairs for task in worker.hand))
+        tokens, pairs, alone = (
+            -sum(getattr(task, name) for task in worker.hand) for name in ("tokens", "pairs", "alone")
+        )
+        return Step(tokens, pairs, alone=alone)
 
 
 def _in_words(error: Any) -> ScoringError:

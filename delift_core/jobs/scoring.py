@@ -77,6 +77,7 @@ class JobProgress:
         context_key: folder of the blocks under the utility folder, once the model is known.
         refused: samples that cannot be scored, with the reason.
         truncated: samples whose prompt was cut to fit the context.
+        alone_done, alone_total: rows scored without an example, which comes before all pairs.
         damaged: blocks whose bytes had changed on the disk; they are scored again.
         updated_at: seconds since the epoch.
     """
@@ -97,6 +98,17 @@ class JobProgress:
     damaged: int = 0
     forecast: Forecast | None = None
     updated_at: float = 0.0
+    alone_done: int = 0
+    alone_total: int = 0
+
+    @property
+    def phase(self) -> str:
+        """What the job is doing, in a few words."""
+        if self.state in ("waiting", "scoring") and self.message:
+            return self.message
+        if self.state == "scoring" and self.alone_done < self.alone_total:
+            return f"scoring each row without an example, {self.alone_done:,} of {self.alone_total:,}"
+        return {"loading": "loading the model", "calibrating": "measuring"}.get(self.state, self.state)
 
 
 Publish = Callable[[JobProgress], None]
@@ -158,23 +170,31 @@ def _carry_out(
     )
     run = _run(request, conversations, ready, template, encoded, store, samples)
     reporter.cached_pairs = run.progress.pairs_done
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, request.pairs, samples, ready, store.folder))
+    state: JobState = "scoring" if request.mode == "score" else "calibrating"
+    pace = _Pace()
+
+    def foresee() -> None:
+        forecast = _forecast(run, request.pairs, samples, ready, store.folder, pace.tokens_per_second)
+        reporter.facts = replace(reporter.facts, forecast=forecast)
+
+    def follow(progress: "ScoringProgress") -> None:
+        if pace.measured_by(progress):  # on the real plan: its finished blocks are kept
+            foresee()
+            reporter.publish_now(state, progress)
+        reporter.tick(state, progress)
+
+    foresee()
     if reporter.facts.forecast and reporter.facts.forecast.refusal:
         raise ScoringError(reporter.facts.forecast.refusal)
     if request.mode == "score":
-        complete = run.work(lambda progress: reporter.tick("scoring", progress), stop)
+        complete = run.work(follow, stop)
         if complete and request.pairs.unit != "all":
-            reporter.say("scoring", "putting the utilities together", run.progress)
+            reporter.publish_now("scoring", run.progress, "putting the utilities together")
             _keep_utilities(store, samples, request.pairs, conversations)
-        return reporter.finish("done" if complete else "cancelled", run.progress)
-    deadline = time.monotonic() + CALIBRATION_SECONDS  # on the real plan: its finished blocks are kept
-
-    def is_enough() -> bool:  # a busy machine may take longer for its first batch, and without one there is no rate
-        return time.monotonic() > deadline and run.progress.tokens_per_second > 0
-
-    complete = run.work(lambda progress: reporter.tick("calibrating", progress), lambda: stop() or is_enough())
-    reporter.facts = replace(reporter.facts, forecast=_forecast(run, request.pairs, samples, ready, store.folder))
-    return reporter.finish("done" if complete else "cancelled" if stop() else "forecast", run.progress)
+        return reporter.publish_now("done" if complete else "cancelled", run.progress)
+    complete = run.work(follow, lambda: stop() or pace.tokens_per_second > 0)
+    foresee()
+    return reporter.publish_now("done" if complete else "cancelled" if stop() else "forecast", run.progress)
 
 
 def _run(
@@ -232,11 +252,16 @@ def encode_samples(
 
 
 def _forecast(
-    run: "ScoringRun | BudgetedRun", pairs: PairBudget, samples: RunSamples, ready: ReadyBackend, folder: Path
+    run: "ScoringRun | BudgetedRun",
+    pairs: PairBudget,
+    samples: RunSamples,
+    ready: ReadyBackend,
+    folder: Path,
+    measured_rate: float,
 ) -> Forecast:
     """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
     progress = run.progress
-    rate, cost = progress.tokens_per_second, run.cost
+    rate, cost = measured_rate or progress.tokens_per_second, run.cost
     return Forecast(
         pairs_total=cost.pairs_total,
         pairs_missing=cost.pairs_missing,
@@ -247,6 +272,8 @@ def _forecast(
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,
         selection_bytes=memory_to_select(samples, None if pairs.unit == "all" else cost.pairs_total),
+        alone_tokens=cost.alone_tokens,
+        budgeted_pair_tokens=cost.budgeted_pair_tokens,
     )
 
 
@@ -281,6 +308,28 @@ def _memory_within_reach() -> int:
     return int(psutil.virtual_memory().available + psutil.Process(os.getpid()).memory_info().rss - _MEMORY_RESERVE)
 
 
+class _Pace:
+    """The rate of a run over some seconds after its first batch, which takes longer than others."""
+
+    def __init__(self) -> None:
+        self.tokens_per_second = 0.0
+        self._first: tuple[float, int] | None = None  # when, and the tokens until then
+
+    def measured_by(self, progress: "ScoringProgress") -> bool:
+        """Whether the rate is known with this look, and was not before."""
+        now = time.monotonic()
+        if self.tokens_per_second or not progress.work_done:
+            return False
+        if self._first is None:
+            self._first = now, progress.work_done
+            return False
+        seconds, tokens = now - self._first[0], progress.work_done - self._first[1]
+        if seconds < CALIBRATION_SECONDS or seconds <= 0 or tokens <= 0:
+            return False
+        self.tokens_per_second = tokens / seconds
+        return True
+
+
 class _Reporter:
     """Publishes progress at a bearable rate, with the facts that are known so far."""
 
@@ -301,11 +350,8 @@ class _Reporter:
             self._last = now
             self.publish(self._filled(state, progress))
 
-    def say(self, state: JobState, message: str, progress: "ScoringProgress") -> None:
-        self.publish(replace(self._filled(state, progress), message=message))
-
-    def finish(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
-        return self.publish(self._filled(state, progress))
+    def publish_now(self, state: JobState, progress: "ScoringProgress", message: str = "") -> JobProgress:
+        return self.publish(replace(self._filled(state, progress), message=message))
 
     def _filled(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
         done = progress.pairs_done - self.cached_pairs
@@ -316,4 +362,6 @@ class _Reporter:
             pairs_total=progress.pairs_total,
             pairs_per_second=done / progress.seconds if progress.seconds > 0 else 0.0,
             seconds_left=progress.seconds_left if progress.work_done else None,
+            alone_done=progress.alone_done,
+            alone_total=progress.alone_total,
         )

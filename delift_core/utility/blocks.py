@@ -63,11 +63,13 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What has happened since the last one: tokens and pairs worked off (less than none when a worker was lost)."""
+    """What has happened since the last one: tokens, pairs and rows without an example worked off (less than none when
+    a worker was lost)."""
 
     tokens: int = 0
     pairs: int = 0
     finished: Finished | None = None
+    alone: int = 0
 
 
 def cut_chunks(plan: PairPlan, size: int) -> tuple[tuple[tuple[str, ...], ...], ...]:
@@ -121,7 +123,7 @@ class BlockScorer:
             statistics[where] = numbers.cpu().numpy()
             for row, vector in zip(where, embedded.cpu().numpy(), strict=True):
                 vectors[row] = vector
-            yield Step(batch.real_tokens)
+            yield Step(batch.real_tokens, alone=len(where))
         yield Step(finished=Finished(block, Alone(statistics, *_counts(samples), np.stack(vectors))))
 
     def _with_example(self, block: Block, helper: str) -> Iterator[Step]:

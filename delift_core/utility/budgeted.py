@@ -15,7 +15,15 @@ from delift_core.utility.choice import Measured, Part, Round, keys_of, next_roun
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import PairBudget, count_pairs
 from delift_core.utility.parts import PLANNING_SEED, Texts, parts_to_plan
-from delift_core.utility.plan import PairPlan, RunCost, RunSamples, group_missing
+from delift_core.utility.plan import (
+    PAIRS_PER_VISIT,
+    PairPlan,
+    RunCost,
+    RunSamples,
+    budgeted_pair_tokens,
+    group_missing,
+    work_tokens,
+)
 from delift_core.utility.planned import PartName, PlanFile, Rounds, UniqueSamples
 from delift_core.utility.reading import chosen_utilities
 from delift_core.utility.run import Backend, Report, ScoringProgress, ScoringRun, Stop
@@ -24,8 +32,7 @@ from delift_core.utility.store import PairStore
 PLANNED_BY: Metric = "euclidean"
 """The metric whose large entries are looked for; the pairs serve every metric."""
 
-_PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round, typically: for the forecast only
-_DISK_BYTES_PER_PAIR = 16 + 65 + 65 // _PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
+_DISK_BYTES_PER_PAIR = 16 + 65 + 65 // PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
 _PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 8  # cues, and as many numbers again in the model, its estimates and the search
 
 
@@ -64,6 +71,8 @@ class BudgetedRun:
         self._total = count_pairs(budget, *map(len, (self._samples.pool, self._samples.target, self._samples.existing)))
         self._done = self._total - self._missing_of_known()
         self._work_done = 0
+        self._alone_plan = PairPlan(store.missing_alone(self._all), (), 0)
+        self._alone_done = 0
         self._to_score = self._total - self._done
 
     @property
@@ -71,20 +80,21 @@ class BudgetedRun:
         """Where the run stands now; work that is not chosen yet is counted at a typical pair's tokens."""
         missing = self._total - self._done
         ahead = missing * self._tokens_per_pair
-        return ScoringProgress(
-            self._done, self._total, self._work_done, self._work_done + round(ahead), self._clock() - self._started
-        )
+        work, elapsed = (self._work_done, self._work_done + round(ahead)), self._clock() - self._started
+        return ScoringProgress(self._done, self._total, *work, elapsed, self._alone_done, len(self._alone_plan.alone))
 
     @property
     def cost(self) -> RunCost:
         """What the run had to do when it was made."""
         disk = self._to_score * _DISK_BYTES_PER_PAIR
-        return RunCost(self._total, self._to_score, disk, len(self._all) * _PLANNING_BYTES_PER_SAMPLE)
+        planning = len(self._all) * _PLANNING_BYTES_PER_SAMPLE
+        alone = work_tokens(self._alone_plan, self._encoded, len(self._template.head))
+        return RunCost(self._total, self._to_score, disk, planning, alone, self._tokens_per_pair)
 
     def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
         """As `ScoringRun.work`, over all rounds."""
-        alone = PairPlan(self._store.missing_alone(self._all), (), 0)
-        if not self._score(alone, report, stop):
+        self._alone_plan, self._alone_done = PairPlan(self._store.missing_alone(self._all), (), 0), 0
+        if not self._score(self._alone_plan, report, stop):
             return False
         number = 0
         while True:
@@ -142,7 +152,7 @@ class BudgetedRun:
         return self._total - len(self._samples.pool) - chosen + missing + diagonal
 
     def _score(self, plan: PairPlan, report: Report, stop: Stop) -> bool:
-        before, work_before = self._done, self._work_done
+        before, work_before, alone_before = self._done, self._work_done, self._alone_done
         run = ScoringRun(
             self._backend,
             self._template,
@@ -156,6 +166,7 @@ class BudgetedRun:
         def follow(progress: ScoringProgress) -> None:
             self._done = before + progress.pairs_done
             self._work_done = work_before + progress.work_done
+            self._alone_done = alone_before + progress.alone_done
             report(self.progress)
 
         try:
@@ -167,6 +178,4 @@ class BudgetedRun:
 
     @cached_property
     def _tokens_per_pair(self) -> float:
-        suffix = np.mean([len(one.query) + len(one.response) for one in self._encoded.values()])
-        prefix = np.mean([len(one.example) for one in self._encoded.values()]) + len(self._template.head)
-        return float(suffix + prefix / _PAIRS_PER_VISIT)
+        return budgeted_pair_tokens(self._encoded, len(self._template.head))

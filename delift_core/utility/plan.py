@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from delift_core.prompts import EncodedSample
+from delift_core.utility.pairs import PairBudget, count_pairs
 from delift_core.utility.store import PairStore
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128
 _SPARSE_BYTES = 48  # a chosen pair in the utilities, the kernel, and its copies by column
 _FLOAT32_BYTES = 4
+PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round of a budget, typically: for forecasts only
+LONG_SECONDS = 3600.0  # a run that takes longer is started only where somebody asks for it knowing that
+_SMALLER = (PairBudget("percent", 12), PairBudget("per-row", 32), PairBudget("per-row", 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,22 @@ def group_missing(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tu
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What a run has to do: pairs in all and those not on disk yet, the bytes that these will take there, and the
-    bytes of memory that planning takes beside the model."""
+    """What a run has to do, and what a smaller one would.
+
+    Attributes:
+        pairs_total, pairs_missing: in all, and not on disk yet.
+        disk_bytes: what the missing ones will take there.
+        planning_bytes: memory that planning takes beside the model.
+        alone_tokens: of the rows that are still to be scored without an example.
+        budgeted_pair_tokens: see the function of that name.
+    """
 
     pairs_total: int
     pairs_missing: int
     disk_bytes: int
     planning_bytes: int = 0
+    alone_tokens: int = 0
+    budgeted_pair_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,7 @@ class Forecast:
     """What a run will cost; `seconds` follows from a rate measured on this machine with this model and these rows.
 
     Scoring never holds a matrix, whatever its size; `selection_bytes` is what choosing from all pairs will take later.
+    The tokens of rows without an example and of a pair on a budget say what a smaller run would take.
     """
 
     pairs_total: int
@@ -114,6 +129,8 @@ class Forecast:
     memory_available: int
     disk_available: int
     selection_bytes: int = 0
+    alone_tokens: int = 0
+    budgeted_pair_tokens: float = 0.0
 
     @property
     def refusal(self) -> str | None:
@@ -131,6 +148,27 @@ class Forecast:
         return None
 
     @property
+    def is_long(self) -> bool:
+        """Whether the run takes longer than anybody should find out by waiting."""
+        return self.seconds is not None and self.seconds > LONG_SECONDS
+
+    def smaller_runs(self, pool: int, target: int = 0, existing: int = 0) -> tuple["SmallerRun", ...]:
+        """What runs on a budget of pairs would take instead, the largest first; none before the rate is measured.
+
+        Args:
+            pool, target, existing: how many rows there are.
+        """
+        if self.seconds is None or not self.tokens_per_second:
+            return ()
+        found = []
+        for budget in _SMALLER:
+            pairs = count_pairs(budget, pool, target, existing)
+            seconds = (self.alone_tokens + pairs * self.budgeted_pair_tokens) / self.tokens_per_second
+            if seconds < self.seconds / 2:
+                found.append(SmallerRun(budget, pairs, seconds))
+        return tuple(sorted(found, key=lambda one: -one.pairs))
+
+    @property
     def caution(self) -> str | None:
         """What will be in the way after scoring, in one line; None when nothing is."""
         if self.selection_bytes <= self.memory_available:
@@ -139,6 +177,22 @@ class Forecast:
             f"scoring fits, but selecting from these pairs takes about {_gib(self.selection_bytes)} of memory and "
             f"{_gib(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerRun:
+    """A run on a budget of pairs, instead of a longer one: its pairs and the seconds that they will take."""
+
+    budget: PairBudget
+    pairs: int
+    seconds: float
+
+
+def budgeted_pair_tokens(encoded: Mapping[str, EncodedSample], head_length: int) -> float:
+    """Tokens of a typical pair of a run on a budget: the helped row, and the pair's part of its example."""
+    suffix = fmean(map(_suffix_length, encoded.values()))
+    prefix = fmean(len(sample.example) for sample in encoded.values()) + head_length
+    return suffix + prefix / PAIRS_PER_VISIT
 
 
 def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:

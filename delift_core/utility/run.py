@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -19,20 +19,27 @@ from delift_core.utility.blocks import (
     blocks_of,
     cut_chunks,
 )
-from delift_core.utility.plan import PairPlan, RunCost, disk_needed, work_tokens
+from delift_core.utility.plan import PairPlan, RunCost, budgeted_pair_tokens, disk_needed, work_tokens
 from delift_core.utility.scorer import Scorer
 from delift_core.utility.store import PairStore
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringProgress:
-    """Where a run stands; `work` is in tokens of examples and suffixes, the measure that time follows."""
+    """Where a run stands.
+
+    Attributes:
+        work_done, work_total: in tokens of examples and suffixes, the measure that time follows.
+        alone_done, alone_total: rows to be scored without an example, which comes before all pairs.
+    """
 
     pairs_done: int
     pairs_total: int
     work_done: int
     work_total: int
     seconds: float
+    alone_done: int = 0
+    alone_total: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -107,19 +114,26 @@ class ScoringRun:
         self._clock = clock
         self._started = clock()
         self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
-        self._work_done = 0
+        self._work_done = self._alone_done = 0
 
     @property
     def cost(self) -> RunCost:
         """What the run had to do when it was made."""
-        disk = disk_needed(self._plan, self.rows_per_block)
-        return RunCost(self._plan.pairs_total, self._plan.pairs_missing, disk)
+        disk, encoded, head = disk_needed(self._plan, self.rows_per_block), self._material.encoded, self._material.head
+        return RunCost(
+            self._plan.pairs_total,
+            self._plan.pairs_missing,
+            disk,
+            alone_tokens=work_tokens(replace(self._plan, groups=()), encoded, len(head)),
+            budgeted_pair_tokens=budgeted_pair_tokens(encoded, len(head)),
+        )
 
     @property
     def progress(self) -> ScoringProgress:
         """Where the run stands now."""
         elapsed = self._clock() - self._started
-        return ScoringProgress(self._pairs_done, self._plan.pairs_total, self._work_done, self._work_total, elapsed)
+        pairs, work = (self._pairs_done, self._plan.pairs_total), (self._work_done, self._work_total)
+        return ScoringProgress(*pairs, *work, elapsed, self._alone_done, len(self._plan.alone))
 
     def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
         """Scores what is missing; a finished block is on disk before anything else is looked at.
@@ -146,6 +160,7 @@ class ScoringRun:
                     left -= 1
                 self._pairs_done += step.pairs
                 self._work_done += step.tokens
+                self._alone_done += step.alone
                 report(self.progress)
         return True
 

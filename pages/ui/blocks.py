@@ -36,17 +36,6 @@ def shorten(text: str, length: int = 60) -> str:
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 1:
-        return "under a second"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
-
-
 def size(number: int) -> str:
     """Bytes as people say them."""
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
@@ -57,10 +46,7 @@ def size(number: int) -> str:
 
 def state_words(progress: JobProgress) -> str:
     """What a job is doing, for people."""
-    if progress.state == "waiting":
-        return plain(progress.message.capitalize()) or "Waiting"
-    words = {"starting": "Starting", "loading": "Loading the model", "calibrating": "Measuring", "scoring": "Scoring"}
-    return words.get(progress.state, progress.state.capitalize())
+    return plain(progress.phase[:1].upper() + progress.phase[1:])
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 import pandas as pd
 import streamlit as st
 
+from delift_core.durations import duration
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
 from delift_core.evaluation.of_selection import cancel
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
 from delift_core.figures.evaluation import alt_gap_chart, gap_chart
 from delift_core.workspace import Workspace
-from pages.ui.blocks import chart, clear_errors, duration, plain
+from pages.ui.blocks import chart, clear_errors, plain
 from pages.ui.evaluation_form import arm_title
 
 SHOWN = 20

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
+from delift_core.durations import duration
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import cancel
 from delift_core.workspace import Workspace
-from pages.ui.blocks import clear_errors, duration, plain, size, state_words
+from pages.ui.blocks import clear_errors, plain, size, state_words
 
 DIED = "The worker ended without a word: the system may have ended it for want of memory. "
 

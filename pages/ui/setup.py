@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from delift_core.durations import duration
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobStatus
 from delift_core.jobs.runs import refresh
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui import state
 from pages.ui.address import put
-from pages.ui.blocks import duration, plain, state_words
+from pages.ui.blocks import plain, state_words
 from pages.ui.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered, page_path
 from pages.ui.reading_ahead import read_ahead
 from pages.ui.state import Current

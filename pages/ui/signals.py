@@ -7,12 +7,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from delift_core.composition import Facet
+from delift_core.durations import duration
 from delift_core.jobs.runs import ScoredRun
 from delift_core.signals import SECONDS_PER_ROW, signal_facets
 from delift_core.sources import Progress
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui import state
-from pages.ui.blocks import duration
 
 SIGNAL_ROWS = 20_000  # so many rows are read without being asked
 _REPORT_SECONDS = 0.3
