@@ -7,7 +7,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ["OMP_NUM_THREADS"] = "1"  # tiny models gain nothing from more, and lose much on a busy machine
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from more, and lose much on a busy machine
 os.environ["GOMP_SPINCOUNT"] = "3000"  # as in settings.LIBRARY_ENVIRONMENT: a busy machine stays quick
 
 import pytest  # noqa: E402

@@ -1,4 +1,8 @@
-"""`rerun`: the way from a manifest's inputs to its file once more, to see that the same comes out, bit for bit."""
+"""`rerun`: the way from a manifest's inputs to its file once more, to see that the same comes out, bit for bit.
+
+On the processor of then the same rows are chosen again. On another one the utilities differ in their last digits, and
+`export.replication` says whose rows are written.
+"""
 
 import argparse
 from dataclasses import asdict
@@ -18,6 +22,7 @@ from delift_core.export.checks import Check
 from delift_core.export.export import export_selection
 from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
 from delift_core.export.manifest import InputEntry, Manifest, read_manifest
+from delift_core.export.replication import settle
 from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
@@ -28,7 +33,7 @@ from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
 from delift_core.selection.request import AUTO, parse_engine
-from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas
+from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas, Selection
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -41,13 +46,13 @@ def rerun(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     with Workspace.open(arguments.workspace) as workspace:
         inputs = {entry.role: _load(entry, arguments.manifest.parent, workspace) for entry in manifest.inputs}
-        made = _again(workspace, manifest, inputs, arguments.out)
+        made, rows = _again(workspace, manifest, inputs, arguments.out)
     same = made.output.sha256 == manifest.output.sha256
     found = (
         Check("Inputs", True, "the same conversations as then"),
         _same("Model", manifest.model.context_key, made.model.context_key, "weights, template or precision"),
         *_method_check(manifest),
-        _same("Chosen rows", _rows(manifest), _rows(made), "rows or their order"),
+        rows,
         Check("Output", same, f"{arguments.out}: " + ("bit for bit as then" if same else "not the file of then")),
     )
     ok = all(check.ok for check in found)
@@ -55,7 +60,9 @@ def rerun(arguments: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, Dataset], out: Path) -> Manifest:
+def _again(
+    workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, Dataset], out: Path
+) -> tuple[Manifest, Check]:
     ids = {
         entry.role: workspace.datasets.add(
             inputs[entry.role], role=entry.role, origin=entry.origin, sha256=_upload_hash(entry)
@@ -75,12 +82,29 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
     )
     run = open_run(workspace, score_here(workspace, spec, HERE).id)
     problem = pose(workspace, run.record.id, manifest.metric, manifest.objective)
+    selection, rows = settle(manifest, problem, _select(workspace, problem, manifest))
+    record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
+    for edit in manifest.edits:
+        if edit.state == "applied":
+            workspace.edits.apply(
+                record.id, edit.action, edit.sample_ids, author=edit.author, why=edit.why, detail=edit.detail
+            )
+    output = manifest.output
+    made = export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
+    if rows.ok and _statuses(made) != _statuses(manifest):
+        return made, Check(rows.label, False, "other rows than then, after the edits")
+    return made, rows
+
+
+def _select(workspace: Workspace, problem: SelectionProblem, manifest: Manifest) -> Selection:
+    """What is chosen here in the way of then."""
+    run = problem.run
     kept, dropped = (
         tuple(sorted(run.position_of[name] for name in names))
         for names in (manifest.fixed.kept, manifest.fixed.dropped)
     )
     fixed, quotas = Fixed(kept, dropped), _quotas(manifest, run)
-    selection = problem.select(
+    return problem.select(
         manifest.budget,
         seed=manifest.seed,
         fixed=fixed,
@@ -89,14 +113,6 @@ def _again(workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, D
         greedy=_order(workspace, problem, manifest, fixed, quotas),
         method=_method(manifest),
     )
-    record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
-    for edit in manifest.edits:
-        if edit.state == "applied":
-            workspace.edits.apply(
-                record.id, edit.action, edit.sample_ids, author=edit.author, why=edit.why, detail=edit.detail
-            )
-    output = manifest.output
-    return export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
 
 
 def _method(manifest: Manifest) -> ChosenBy:
@@ -169,7 +185,7 @@ def _load(entry: InputEntry, folder: Path, workspace: Workspace) -> Dataset:
     )
 
 
-def _rows(manifest: Manifest) -> list[tuple[str, str, int | None]]:
+def _statuses(manifest: Manifest) -> list[tuple[str, str, int | None]]:
     return [(row.id, row.status, row.rank) for row in manifest.rows]
 
 

@@ -1,0 +1,160 @@
+"""Whose rows a `rerun` writes where this machine would choose others than the manifest has.
+
+On the same kind of processor, with the same packages and number of threads, every number comes out as then, and so do
+the rows. Elsewhere float arithmetic sums in another order: utilities differ in their last digits, and greedy may take
+the other of two rows that are worth the same. The manifest holds what decides: the rows in the order they were picked,
+the gain of each, and what every other row would still have added. If these numbers come out here to within rounding,
+and the choices part at a tie, the rows of the manifest are used.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from delift_core.export.checks import Check
+from delift_core.export.export import package_versions
+from delift_core.export.manifest import Manifest
+from delift_core.problem import SelectionProblem
+from delift_core.selection.coverage import gains_along, residual_gains, value
+from delift_core.selection.request import parse_engine
+from delift_core.selection.types import GreedyOrder, Selection
+
+ROUNDING = {"float32": 1e-5, "float64": 1e-5}
+ROUNDING_IN_16_BITS = 1e-2
+"""By how much rounding moves one utility, in units of distance (or nats per token) and with an ample margin: float32 on
+two processors differs by some 1e-7 to 1e-6, products in bfloat16 by up to 5e-3 (benchmarks/README.md)."""
+WORTH = 0.99
+"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told."""
+OTHER_ROWS = 0.1
+"""The share of the rows, and one row always, that another method than DELIFT may choose otherwise: its scores are not
+in the manifest."""
+_LABEL = "Chosen rows"
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """The choice of then: positions in this run's pool, and what the manifest says of them."""
+
+    chosen: np.ndarray
+    gains: np.ndarray
+    order: np.ndarray
+    residual: np.ndarray
+
+
+def settle(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tuple[Selection, Check]:
+    """The selection to write, that of the manifest wherever rounding explains the difference, and what is said of it.
+
+    Args:
+        problem: of the inputs and the model of the manifest.
+        made: what was chosen here, in the manifest's way.
+    """
+    then = _recorded(manifest, problem)
+    if then is None:
+        return made, Check(_LABEL, False, "other rows can be scored here than then")
+    if np.array_equal(made.chosen, then.chosen):
+        return made, Check(_LABEL, True, "as then")
+    here = residual_gains(problem.kernel, then.chosen)
+    along = gains_along(problem.kernel, then.chosen)
+    off = max(float(np.abs(along - then.gains).max()), float(np.abs(here - then.residual).max()))
+    others = np.setdiff1d(made.chosen, then.chosen)
+    what = f"{len(others):,} of {len(made.chosen):,} rows" if len(others) else "the order"
+    refused = _too_far(manifest, problem, off) or _unexplained(manifest, problem, made, then, along, off)
+    if refused:
+        lost = np.setdiff1d(then.chosen, made.chosen)
+        named = f"{_lines(problem, others)} instead of {_lines(problem, lost)}" if len(others) else "in another order"
+        return made, Check(_LABEL, False, f"chosen here: {named}. {refused}{_versions(manifest)}")
+    said = (
+        "the pairs that are scored here differ" if problem.partial is not None else f"gains differ by up to {off:.1g}"
+    )
+    return _as_recorded(manifest, problem, made, then), Check(
+        _LABEL, True, f"those of the manifest; this machine would choose {what} otherwise, since {said}"
+    )
+
+
+def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> str:
+    """Why the numbers of then and of here are not the same but for rounding; empty where they are.
+
+    A gain is a sum over r represented rows. Errors of size u with either sign add up to u * sqrt(r), of which fourfold
+    is allowed. A budget of pairs leads to other pairs where estimates are close, so that nothing can be said of gains.
+    """
+    if problem.partial is not None:
+        return ""
+    kernel, utilities = problem.kernel, problem.utilities.pool
+    one = ROUNDING.get(manifest.model.dtype, ROUNDING_IN_16_BITS)
+    if manifest.metric == "pmi":
+        one *= float(problem.run.response_tokens().max())
+    largest = float(np.nanmax(np.abs(utilities), initial=0))
+    if largest > 0:  # weights and scaling multiply the error as they do the utilities
+        one *= max(1.0, float(kernel.max()) / largest)
+    allowed = 4 * one * kernel.shape[0] ** 0.5
+    if off <= allowed:
+        return ""
+    return f"Gains differ by up to {off:.2g} from the manifest's, and rounding explains {allowed:.1g}"
+
+
+def _unexplained(
+    manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded, along: np.ndarray, off: float
+) -> str:
+    """Why rounding does not explain that the choices part; empty where it does."""
+    if made.method != "delift":
+        others = len(np.setdiff1d(made.chosen, then.chosen))
+        most = max(1, int(OTHER_ROWS * len(made.chosen)))
+        return "" if others <= most else f"Of another method's rows at most {most:,} may differ, and {others:,} do"
+    engine = parse_engine(made.engine)
+    if problem.partial is not None or manifest.budget.unit == "tokens" or engine.name == "partitioned":
+        share = value(problem.kernel, then.chosen) / max(made.certificate.value, 1e-30)
+        return "" if share >= WORTH else f"The rows of the manifest are worth {share:.1%} of those chosen here"
+    at = int(np.flatnonzero(made.chosen != then.chosen)[0])
+    behind = float(made.chosen_gains[at] - along[at])
+    if behind <= 10 * off:  # gains are off by about as much as those that the manifest has
+        return ""
+    first, second = _lines(problem, made.chosen[at : at + 1]), _lines(problem, then.chosen[at : at + 1])
+    return f"Pick {at + 1:,} is no tie: {first} adds {behind:.2g} more than {second}, and gains agree to {off:.1g}"
+
+
+def _as_recorded(manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded) -> Selection:
+    """The rows of then, with their gains, certificate and random baseline by this machine's utilities."""
+    first = np.concatenate([then.chosen, then.order[~np.isin(then.order, then.chosen)]])
+    given = GreedyOrder(first, gains_along(problem.kernel, first))
+    selection = problem.select(
+        manifest.budget, seed=manifest.seed, fixed=made.fixed, quotas=made.quotas, greedy=given, method="given"
+    )
+    whole = GreedyOrder(then.order, gains_along(problem.kernel, then.order))
+    return replace(selection, greedy=whole, engine=made.engine, method=made.method)
+
+
+def _recorded(manifest: Manifest, problem: SelectionProblem) -> _Recorded | None:
+    """What the manifest says of this run's pool; None where other rows of it were scored."""
+    position_of = problem.run.position_of
+    scored = [row for row in manifest.rows if row.greedy_rank is not None]
+    if {row.id for row in scored} != set(position_of):
+        return None
+    residual = np.zeros(len(scored))
+    for row in scored:
+        residual[position_of[row.id]] = row.residual_gain or 0.0
+    picks = sorted((row for row in scored if row.rank is not None), key=lambda row: row.rank or 0)
+    order = sorted(scored, key=lambda row: row.greedy_rank or 0)
+    return _Recorded(
+        np.array([position_of[row.id] for row in picks], dtype=np.int64),
+        np.array([row.gain or 0.0 for row in picks]),
+        np.array([position_of[row.id] for row in order], dtype=np.int64),
+        residual,
+    )
+
+
+def _lines(problem: SelectionProblem, positions: np.ndarray) -> str:
+    named = ", ".join(str(problem.run.pool[position].line) for position in positions[:_NAMED].tolist())
+    more = f" and {len(positions) - _NAMED:,} more" if len(positions) > _NAMED else ""
+    return f"line{'s' if len(positions) > 1 else ''} {named}{more}"
+
+
+def _versions(manifest: Manifest) -> str:
+    """Which packages changed since then, as a clause; the device besides."""
+    here = {package.name: package.version for package in package_versions()}
+    changed = [
+        f"{package.name} {package.version} then, {here.get(package.name, 'none')} here"
+        for package in manifest.versions
+        if here.get(package.name) != package.version
+    ]
+    return f" ({'; '.join(changed)})" if changed else ""
