@@ -54,32 +54,26 @@ def settle(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tu
         return made, Check(_LABEL, False, "other rows can be scored here than then")
     if np.array_equal(made.chosen, then.chosen):
         return made, Check(_LABEL, True, "as then")
-    here = residual_gains(problem.kernel, then.chosen)
-    along = gains_along(problem.kernel, then.chosen)
+    along, here = gains_along(problem.kernel, then.chosen), residual_gains(problem.kernel, then.chosen)
     off = max(float(np.abs(along - then.gains).max()), float(np.abs(here - then.residual).max()))
-    others = np.setdiff1d(made.chosen, then.chosen)
-    what = f"{len(others):,} of {len(made.chosen):,} rows" if len(others) else "the order"
-    refused = _too_far(manifest, problem, off) or _unexplained(manifest, problem, made, then, along, off)
-    if refused:
-        lost = np.setdiff1d(then.chosen, made.chosen)
-        named = f"{_lines(problem, others)} instead of {_lines(problem, lost)}" if len(others) else "in another order"
-        return made, Check(_LABEL, False, f"chosen here: {named}. {refused}{_versions(manifest)}")
-    said = (
-        "the pairs that are scored here differ" if problem.partial is not None else f"gains differ by up to {off:.1g}"
-    )
-    return _as_recorded(manifest, problem, made, then), Check(
-        _LABEL, True, f"those of the manifest; this machine would choose {what} otherwise, since {said}"
-    )
+    ok, why = _too_far(manifest, problem, off) or _explained(manifest, problem, made, then, along, off)
+    others, lost = np.setdiff1d(made.chosen, then.chosen), np.setdiff1d(then.chosen, made.chosen)
+    if ok:
+        what = f"{len(others):,} of {len(made.chosen):,} rows otherwise" if len(others) else "them in another order"
+        said = f"those of the manifest; this machine would have picked {what}, {why}"
+        return _as_recorded(manifest, problem, made, then), Check(_LABEL, True, said)
+    what = f"{_lines(problem, others)} instead of {_lines(problem, lost)}" if len(others) else "them in another order"
+    return made, Check(_LABEL, False, f"this machine picked {what}: {why}{_versions(manifest)}")
 
 
-def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> str:
-    """Why the numbers of then and of here are not the same but for rounding; empty where they are.
+def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> tuple[bool, str] | None:
+    """Refuses numbers that rounding does not explain; None where it does.
 
     A gain is a sum over r represented rows. Errors of size u with either sign add up to u * sqrt(r), of which fourfold
-    is allowed. A budget of pairs leads to other pairs where estimates are close, so that nothing can be said of gains.
+    is allowed. Of a budget of pairs nothing can be said: where estimates are close, other pairs are scored.
     """
     if problem.partial is not None:
-        return ""
+        return None
     kernel, utilities = problem.kernel, problem.utilities.pool
     one = ROUNDING.get(manifest.model.dtype, ROUNDING_IN_16_BITS)
     if manifest.metric == "pmi":
@@ -89,28 +83,32 @@ def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> str:
         one *= max(1.0, float(kernel.max()) / largest)
     allowed = 4 * one * kernel.shape[0] ** 0.5
     if off <= allowed:
-        return ""
-    return f"Gains differ by up to {off:.2g} from the manifest's, and rounding explains {allowed:.1g}"
+        return None
+    return False, f"gains differ from the manifest's by up to {off:.2g}, and rounding explains {allowed:.1g}"
 
 
-def _unexplained(
+def _explained(
     manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded, along: np.ndarray, off: float
-) -> str:
-    """Why rounding does not explain that the choices part; empty where it does."""
+) -> tuple[bool, str]:
+    """Whether rounding explains that the choices part, and in which words."""
+    agree = f"gains agree with the manifest's to {off:.1g}"
     if made.method != "delift":
         others = len(np.setdiff1d(made.chosen, then.chosen))
         most = max(1, int(OTHER_ROWS * len(made.chosen)))
-        return "" if others <= most else f"Of another method's rows at most {most:,} may differ, and {others:,} do"
-    engine = parse_engine(made.engine)
-    if problem.partial is not None or manifest.budget.unit == "tokens" or engine.name == "partitioned":
+        return others <= most, f"as the method's scores round otherwise (at most {most:,} rows may differ; {agree})"
+    if (
+        problem.partial is not None
+        or manifest.budget.unit == "tokens"
+        or parse_engine(made.engine).name == "partitioned"
+    ):
         share = value(problem.kernel, then.chosen) / max(made.certificate.value, 1e-30)
-        return "" if share >= WORTH else f"The rows of the manifest are worth {share:.1%} of those chosen here"
+        return share >= WORTH, f"and the manifest's rows are worth {share:.1%} of those here"
     at = int(np.flatnonzero(made.chosen != then.chosen)[0])
     behind = float(made.chosen_gains[at] - along[at])
     if behind <= 10 * off:  # gains are off by about as much as those that the manifest has
-        return ""
-    first, second = _lines(problem, made.chosen[at : at + 1]), _lines(problem, then.chosen[at : at + 1])
-    return f"Pick {at + 1:,} is no tie: {first} adds {behind:.2g} more than {second}, and gains agree to {off:.1g}"
+        return True, f"by ties within rounding ({agree})"
+    here, there = _lines(problem, made.chosen[at : at + 1]), _lines(problem, then.chosen[at : at + 1])
+    return False, f"pick {at + 1:,} is no tie, since {here} adds {behind:.2g} more than {there} ({agree})"
 
 
 def _as_recorded(manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded) -> Selection:
@@ -150,7 +148,7 @@ def _lines(problem: SelectionProblem, positions: np.ndarray) -> str:
 
 
 def _versions(manifest: Manifest) -> str:
-    """Which packages changed since then, as a clause; the device besides."""
+    """Which packages changed since then, in brackets."""
     here = {package.name: package.version for package in package_versions()}
     changed = [
         f"{package.name} {package.version} then, {here.get(package.name, 'none')} here"
