@@ -4,7 +4,7 @@ A model that is wholly in bfloat16 rounds its residual stream after every layer;
 saves no time, since there the products alone have units of their own. Here each layer's input is rounded as it enters
 a product, and what comes out joins a float32 stream (the idea of arXiv 1710.03740, for inference).
 
-On a CPU that oneDNN has bfloat16 kernels for (AVX-512, or AVX2 with its conversions), the weights are kept in the layout
+On a CPU for which oneDNN has bfloat16 kernels (AVX-512, or AVX2 with conversions), the weights are kept in the layout
 that these kernels want, instead of being brought into it for every product: 5 % less time, and the same sums, in an
 order of their own. There the three products of a gated feed-forward part also hand each other bfloat16, which the next
 one would round its input to anyway: its widest values are not widened, read and rounded again.

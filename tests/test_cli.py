@@ -21,6 +21,7 @@ from delift_core.export.manifest import read_manifest
 from delift_core.jobs.runs import open_run
 from delift_core.selection.types import Quota
 from delift_core.workspace import Workspace
+from tests.rounding import UTILITY
 from tests.tiny_models import save_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -453,7 +454,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run: Run, model: Path, tmp_
         with Workspace.open(tmp_path / name) as workspace:
             (record,) = workspace.runs.records()
             matrices.append(open_run(workspace, record.id).utilities("euclidean").pool)
-    np.testing.assert_allclose(matrices[0], matrices[1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(matrices[0], matrices[1], rtol=0, atol=UTILITY)
 
 
 def test_an_export_is_made_again_bit_for_bit(run: Run, studio: Studio, tmp_path: Path) -> None:

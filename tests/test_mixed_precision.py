@@ -123,17 +123,18 @@ def test_the_logit_of_the_token_that_is_asked_is_not_rounded(tmp_path: Path) -> 
     assert unrounded_output(whole.loaded.model) is None
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_mixed_is_closer_to_float32_than_bfloat16_is(family: str, tmp_path: Path) -> None:
-    folder = str(save_model(tmp_path, family))
+def test_mixed_is_closer_to_float32_than_bfloat16_is(tmp_path: Path) -> None:
+    """On average over examples: of one alone, where roundings fall decides as much as how many there are."""
+    folder = str(save_model(tmp_path))
     suffixes = [Suffix(tuple(range(start, start + 9)), tuple(range(start + 40, start + 60))) for start in range(24)]
 
     def log_p(dtype: Precision) -> torch.Tensor:
         scorer = Scorer(load_model(folder, device="cpu", dtype=dtype))
-        prefix = scorer.prefill(tuple(range(100, 130)))
-        result = torch.empty(len(suffixes), dtype=torch.float64)
-        for batch in scorer.pack(suffixes):
-            result[batch.rows] = scorer.score(prefix, batch)[:, 1]
+        result = torch.empty(8, len(suffixes), dtype=torch.float64)
+        for example in range(8):
+            prefix = scorer.prefill(tuple(range(20 * example, 20 * example + 30)))
+            for batch in scorer.pack(suffixes):
+                result[example, batch.rows] = scorer.score(prefix, batch)[:, 1]
         return result
 
     exact = log_p("float32")

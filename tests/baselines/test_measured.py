@@ -17,6 +17,7 @@ from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.utility.scorer import Scorer
+from tests.rounding import off_by_order
 from tests.tiny_models import FAMILIES, loaded
 
 PAIRS = [("What is 2 + 2?", "4"), ("A colour?", "Blue."), ("Say hi", "Hello there!"), ("Spell cat", "c-a-t"), ("B", "")]
@@ -91,7 +92,9 @@ def test_adam_direction_and_projection_by_hand() -> None:
     assert adam_direction(gradient, first, second).tolist() == pytest.approx(expected, rel=1e-5)
     vectors = torch.randn(3, 70_000, generator=torch.Generator().manual_seed(1))  # more than one chunk
     down = project(vectors, 2048, seed=4)
-    assert torch.equal(down[1:2], project(vectors[1:2], 2048, seed=4))
+    apart = (down[1:2] - project(vectors[1:2], 2048, seed=4)).abs()
+    bound = off_by_order(vectors[1:2], torch.full((1, 70_000), 2048**-0.5))  # every entry a sign over the root
+    assert (apart <= bound).all() and float(bound) < 0.1 * float(down[1].abs().mean())
     lengths = (down.norm(dim=1) / vectors.norm(dim=1)).tolist()
     assert lengths == pytest.approx([1, 1, 1], abs=0.1)
     cosine = torch.nn.functional.cosine_similarity
@@ -149,5 +152,6 @@ def test_the_matrix_of_less_has_a_row_for_every_target() -> None:
     matrix = less_matrix(model, template.head_alone, rows, QUICK, seed=1)
     for target in range(4):
         alone = less_scores(model, template.head_alone, rows, [rows[target]], QUICK, seed=1)
-        assert matrix[target] == pytest.approx(alone, abs=1e-6)
+        # Means of cosines of gradients projected in another batch: some sqrt(k) u, for k of a few thousand weights.
+        assert matrix[target] == pytest.approx(alone, abs=2e-5)
     assert (matrix.argmax(axis=1) == np.arange(4)).all()

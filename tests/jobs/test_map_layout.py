@@ -27,7 +27,7 @@ def test_a_layout_is_made_once_kept_and_made_again_when_damaged(run: ScoredRun) 
     assert start_layout(run).wait(240) == 0
     found = kept_layout(run)
     assert found is not None
-    np.testing.assert_array_equal(found, map_coordinates(run.embeddings()))
+    np.testing.assert_allclose(found, map_coordinates(run.embeddings()), atol=1e-5)  # another process made it
     assert kept_layout(replace(run, pool=run.pool[1:])) is None  # other rows have another map
     (kept,) = (run.store.folder / "maps").iterdir()  # and nothing else is left there
     kept.write_bytes(kept.read_bytes()[:40])

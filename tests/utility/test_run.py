@@ -12,6 +12,7 @@ from delift_core.utility.plan import RunSamples, plan_pairs
 from delift_core.utility.run import LocalBackend, ScoringProgress, ScoringRun
 from delift_core.utility.scorer import Scorer
 from delift_core.utility.store import PairStore
+from tests.rounding import UTILITY
 from tests.tiny_models import loaded
 
 POOL = ("p0", "p1", "p2", "p3", "p4")
@@ -69,7 +70,7 @@ def test_a_run_scores_exactly_the_pairs_that_are_asked_for(whole: np.ndarray) ->
 @pytest.mark.parametrize("rows_per_block", [1, 2, 3])
 def test_small_blocks_give_the_same_matrix(whole: np.ndarray, rows_per_block: int, tmp_path: Path) -> None:
     assert make_run(tmp_path, rows_per_block=rows_per_block).work()
-    np.testing.assert_allclose(matrices(tmp_path), whole, atol=1e-6)
+    np.testing.assert_allclose(matrices(tmp_path), whole, rtol=0, atol=UTILITY)
     files = list((tmp_path / "pairs").glob("*.npy"))
     assert len(files) == 5 * -(-7 // rows_per_block) + -(-5 // rows_per_block)
 

@@ -21,6 +21,7 @@ from delift_core.utility import scorer as scorer_module
 from delift_core.utility.batches import Suffix, cuts_of
 from delift_core.utility.metrics import utility
 from delift_core.utility.scorer import Scorer
+from tests.rounding import STATISTICS
 from tests.tiny_models import FAMILIES, loaded
 
 ROWS = [
@@ -186,7 +187,7 @@ def test_logits_in_small_parts_give_the_same_numbers(at_once: int, monkeypatch: 
     whole = run(Scorer(model), (11, 12, 13), suffixes)
     monkeypatch.setitem(scorer_module._LOGITS_AT_ONCE, "cpu", at_once)
     monkeypatch.setattr(scorer_module, "_HEAD_CHUNK", 7)
-    np.testing.assert_allclose(run(Scorer(model), (11, 12, 13), suffixes), whole, rtol=1e-6)
+    np.testing.assert_allclose(run(Scorer(model), (11, 12, 13), suffixes), whole, rtol=STATISTICS)
 
 
 NO_ROOM = [
@@ -219,8 +220,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(
 
     monkeypatch.setattr(Scorer, "_hidden", cramped)
     statistics, vectors = subject.score_and_embed(prefix, batch)
-    torch.testing.assert_close(statistics, whole_statistics, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(vectors, whole_vectors, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(statistics, whole_statistics, rtol=STATISTICS, atol=0)
+    torch.testing.assert_close(vectors, whole_vectors, rtol=STATISTICS, atol=1e-5)
     assert tried == [5, 2, 3, 1, 2]
     tried.clear()
     subject.score(prefix, batch)
@@ -286,7 +287,7 @@ def test_a_device_without_float64_sums_in_float32(monkeypatch: pytest.MonkeyPatc
         sums, embedded = subject.score_and_embed(prefix, batch)
         assert torch.equal(subject.score(prefix, batch), sums)
     assert exact.dtype == torch.float64 and torch.equal(embedded, vectors)
-    torch.testing.assert_close(sums.double(), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(sums.double(), exact, rtol=STATISTICS, atol=0)
 
 
 def test_a_family_whose_output_layer_is_not_understood_is_refused() -> None:
