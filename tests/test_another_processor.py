@@ -94,6 +94,7 @@ def rerun(manifest: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tu
         ("rows", ("--budget", "8"), "instruction"),
         ("percent", ("--budget", "30%"), "task"),
         ("published", ("--budget", "8", "--preset", "published"), "task"),
+        ("nats", ("--budget", "8", "--metric", "pmi"), "instruction"),
         ("tokens", ("--budget", "400tok"), "instruction"),
         ("quotas", ("--budget", "8", "--quota", "kind:a=2.."), "instruction"),
         ("sampled", ("--budget", "8", "--engine", "stochastic:0.2"), "instruction"),

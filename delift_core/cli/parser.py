@@ -122,7 +122,7 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     explain.add_argument("row", metavar="ROW", help="id of a pool row, or its line number in the pool file")
     verify = _command(commands, "verify", "check an export against its manifest", "manifest_commands.verify")
     verify.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
-    words = "make an export again from its inputs, and say whether it is the same file"
+    words = "make an export again from its inputs, with the same rows on any processor; 1 if the file is not the same"
     rerun = _command(commands, "rerun", words, "rerun_command.rerun")
     rerun.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")

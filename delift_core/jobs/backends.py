@@ -18,8 +18,7 @@ BackendName = Literal["local", "ray"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where blocks are scored. Workers of one thread give the numbers of this machine's cores to the bit, others within
-    rounding.
+    """Where blocks are scored. Numbers agree within rounding, whatever processors and threads score them.
 
     Attributes:
         ray_address: of a running cluster; None starts one on this machine.

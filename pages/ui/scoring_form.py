@@ -104,7 +104,7 @@ def ask_placement() -> Placement:
             value=None,
             placeholder="as few as the memory allows",
             key="ray_threads",
-            help="Workers of one core give this machine's numbers to the bit.",
+            help="Whatever their number, results agree within rounding.",
         )
         return Placement("ray", address.strip() or None, threads)
 
