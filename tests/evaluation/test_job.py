@@ -58,7 +58,7 @@ def test_a_worker_process_evaluates_to_the_same_numbers(request_: EvaluationRequ
     assert report is not None
     assert [arm.name for arm in report.arms] == [arm.name for arm in here.arms]
     for there, arm in zip(report.arms, here.arms, strict=True):
-        # Another process: where a gradient is mere rounding so is AdamW's step, but the loss hardly depends on it there.
+        # Another process: where a gradient is mere rounding so is AdamW's step, and the loss hardly depends on it.
         assert there.runs == pytest.approx(arm.runs, rel=1e-4)
         gaps = [(gap.value, gap.low, gap.high) if gap else (0, 0, 0) for gap in (there.gap, arm.gap)]
         assert gaps[0] == pytest.approx(gaps[1], abs=2e-4 * max(arm.runs))
