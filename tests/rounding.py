@@ -5,6 +5,10 @@ that a row of a product need not equal the product of that row to the bit. What 
 roundoff of float32, u = 2**-24.
 """
 
+import io
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 
 _ROUNDOFF = 2.0**-24
@@ -36,3 +40,15 @@ def off_by_order(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """
     k = left.shape[-1]
     return 2 * min(k, 8 * k**0.5) * _ROUNDOFF * (left.abs().double() @ right.abs().double().T)
+
+
+def assert_same_numbers(found: Mapping[str, bytes], others: Mapping[str, bytes], rtol: float = STATISTICS) -> None:
+    """Compares files that two runs wrote: the same names, arrays alike but for rounding, anything else to the byte."""
+    assert found.keys() == others.keys()
+    for name, data in found.items():
+        if not name.endswith((".npy", ".npz")):
+            assert data == others[name], name
+            continue
+        one, other = np.load(io.BytesIO(data)), np.load(io.BytesIO(others[name]))
+        for part in one.files if name.endswith(".npz") else (slice(None),):
+            np.testing.assert_allclose(one[part], other[part], rtol=rtol, atol=rtol, err_msg=name)

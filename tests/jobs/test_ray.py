@@ -34,7 +34,7 @@ from delift_core.samples import Message, hash_messages
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility.blocks import Material
 from delift_core.utility.plan import RunSamples
-from tests.rounding import STATISTICS
+from tests.rounding import assert_same_numbers
 from tests.tiny_models import save_model
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -91,29 +91,8 @@ class Job:
         found = (path for path in self.folder.rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
 
-    def assert_wrote(self, others: dict[str, bytes], rtol: float = STATISTICS) -> None:
-        """The same files as in another process, with the same numbers but for rounding."""
-        mine = self.files()
-        assert mine.keys() == others.keys()
-        for name, data in mine.items():
-            assert_alike(name, data, others[name], rtol)
-
     def pairs(self) -> int:
         return sum(len(np.load(io.BytesIO(data))) for name, data in self.files().items() if "/pairs/" in name)
-
-
-def assert_alike(name: str, data: bytes, other: bytes, rtol: float = STATISTICS) -> None:
-    """Compares two files of one name: arrays by their numbers, anything else to the byte."""
-    if not name.endswith((".npy", ".npz")):
-        assert data == other, name
-        return
-    one, two = np.load(io.BytesIO(data)), np.load(io.BytesIO(other))
-    pairs = [(one[part], two[part]) for part in one.files] if name.endswith(".npz") else [(one, two)]
-    for left, right in pairs:
-        if np.issubdtype(left.dtype, np.floating):
-            np.testing.assert_allclose(left, right, rtol=rtol, atol=rtol)
-        else:
-            np.testing.assert_array_equal(left, right)
 
 
 @pytest.fixture
@@ -151,7 +130,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def test_two_workers_write_the_same_files_as_this_process(job: Job, local: dict[str, bytes]) -> None:
     counted: list[int] = []
     last = job.run(after=lambda: counted.append(len(scoring_workers())))
-    job.assert_wrote(local)
+    assert_same_numbers(job.files(), local)
     assert max(counted) == 2
     assert (last.state, last.pairs_done, last.pairs_total, last.seconds_left) == ("done", PAIRS, PAIRS, 0)
     assert (last.device, last.dtype, last.template) == ("cpu, 2 Ray workers", "float32", "chat")
@@ -169,7 +148,7 @@ def test_in_every_precision_the_files_are_those_of_this_process(job: Job, dtype:
     job.request = replace(job.request, dtype=dtype, samples=RunSamples(HASHES[:10]))
     here.request = replace(job.request, utility_folder=str(here.folder))
     assert here.run(HERE).dtype == job.run().dtype == dtype
-    job.assert_wrote(here.files(), rtol=0.05)  # roundings to bfloat16, 2**-8 each, may fall elsewhere
+    assert_same_numbers(job.files(), here.files(), rtol=0.05)  # roundings to bfloat16, 2**-8 each, may fall elsewhere
 
 
 @pytest.mark.usefixtures("cluster")
@@ -185,7 +164,7 @@ def test_a_killed_worker_changes_nothing_but_the_time(job: Job, local: dict[str,
     last = job.run(after=kill)
     assert killed and (last.state, last.pairs_done) == ("done", PAIRS)
     assert last.seconds_left == 0  # what was scored twice was counted once
-    job.assert_wrote(local)
+    assert_same_numbers(job.files(), local)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -196,10 +175,9 @@ def test_cancelled_it_keeps_finished_blocks_and_goes_on_anywhere(job: Job, local
     assert last.state == "cancelled"
     assert 100 - 16 * 2 <= last.pairs_done == job.pairs() < PAIRS
     assert kept.keys() < local.keys()
-    for name, data in kept.items():
-        assert_alike(name, data, local[name])
+    assert_same_numbers(kept, {name: local[name] for name in kept})
     assert job.run(HERE).state == "done"
-    job.assert_wrote(local)
+    assert_same_numbers(job.files(), local)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -226,9 +204,7 @@ def test_the_command_joins_a_running_cluster(job: Job, model_folder: Path, tmp_p
     job.run(HERE)
     written = {path.name: path.read_bytes() for path in (tmp_path / "other" / "utility").rglob("*.npy")}
     here = {Path(name).name: data for name, data in job.files().items() if name.endswith(".npy")}
-    assert written.keys() == here.keys()
-    for name, data in written.items():
-        assert_alike(name, data, here[name])
+    assert_same_numbers(written, here)
 
 
 def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> None:
