@@ -297,13 +297,24 @@ def _load_failure(name: str, error: Exception) -> str:
     )
 
 
-def _resolve_device(device: DeviceName) -> str:
+def device_here(device: DeviceName) -> DeviceName:
+    """The device that another machine was told to use if this one has it, else "auto"."""
+    return device if device in _devices() else "auto"
+
+
+def _devices() -> tuple[DeviceName, ...]:
+    """What this machine has, the quickest first."""
     import torch
 
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    every: tuple[tuple[DeviceName, bool], ...] = (("cuda", cuda), ("mps", mps), ("cpu", True))
+    return tuple(name for name, there in every if there)
+
+
+def _resolve_device(device: DeviceName) -> str:
     if device == "auto":
-        return "cuda" if present["cuda"] else "mps" if present["mps"] else "cpu"
-    if not present.get(device, False):
+        return _devices()[0]
+    if device not in _devices():
         raise ModelError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
     return device
 

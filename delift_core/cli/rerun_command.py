@@ -27,7 +27,7 @@ from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
 from delift_core.jobs.runs import ScoredRun, open_run
-from delift_core.models import DeviceName, DtypeName
+from delift_core.models import DeviceName, DtypeName, device_here
 from delift_core.problem import SelectionProblem, pose
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
@@ -76,7 +76,7 @@ def _again(
         existing_id=ids.get("existing"),
         model=model.name,
         template=cast(TemplateChoice, model.template),
-        device=cast(DeviceName, model.device),
+        device=device_here(cast(DeviceName, model.device)),
         dtype=cast(DtypeName, model.dtype),
         pairs=parse_pairs(model.pairs),
     )
