@@ -22,8 +22,9 @@ from delift_core.selection.types import GreedyOrder, Selection
 ROUNDING = {"float32": 1e-5, "mixed": 1e-2, "bfloat16": 1e-2}
 """By how much rounding moves one utility, in units of distance (or nats per token), with a margin. Of the bundled model
 it was up to 3e-6 in float32, between the libraries' code for AVX-512, AVX2 and SSE4, and up to 5e-3 in bfloat16."""
-WORTH = 0.99
-"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told."""
+WORTH, WORTH_OF_SOME_PAIRS = 0.99, 0.95
+"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told; of a
+budget of pairs by the pairs that were scored here, of which the manifest's machine may not have had all."""
 OTHER_ROWS = 0.1
 """The share of the rows, and one row always, that another method than DELIFT may choose otherwise: its scores are not
 in the manifest."""
@@ -101,7 +102,8 @@ def _explained(
         or parse_engine(made.engine).name == "partitioned"
     ):
         share = value(problem.kernel, then.chosen) / max(made.certificate.value, 1e-30)
-        return share >= WORTH, f"and the manifest's rows are worth {share:.1%} of those here"
+        least = WORTH if problem.partial is None else WORTH_OF_SOME_PAIRS
+        return share >= least, f"and the manifest's rows are worth {share:.1%} of those here"
     at = int(np.flatnonzero(made.chosen != then.chosen)[0])
     behind = float(made.chosen_gains[at] - along[at])
     if behind <= 10 * off:  # gains are off by about as much as those that the manifest has
