@@ -23,8 +23,8 @@ ROUNDING = {"float32": 1e-5, "mixed": 1e-2, "bfloat16": 1e-2}
 """By how much rounding moves one utility, in units of distance (or nats per token), with a margin. Of the bundled model
 it was up to 3e-6 in float32, between the libraries' code for AVX-512, AVX2 and SSE4, and up to 5e-3 in bfloat16."""
 WORTH, WORTH_OF_SOME_PAIRS = 0.99, 0.95
-"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told; of a
-budget of pairs by the pairs that were scored here, of which the manifest's machine may not have had all."""
+"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told; for
+a budget of pairs, by the pairs that were scored here, which need not be all the same."""
 OTHER_ROWS = 0.1
 """The share of the rows, and one row always, that another method than DELIFT may choose otherwise: its scores are not
 in the manifest."""
@@ -78,7 +78,7 @@ def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> tuple
     one = ROUNDING.get(manifest.model.dtype, max(ROUNDING.values()))
     if manifest.metric == "pmi":
         one *= float(problem.run.response_tokens().max())
-    largest = float(np.nanmax(np.abs(utilities), initial=0))
+    largest = max(float(np.nanmax(utilities, initial=0)), -float(np.nanmin(utilities, initial=0)))
     if largest > 0:  # weights and scaling multiply the error as they do the utilities
         one *= max(1.0, float(kernel.max()) / largest)
     allowed = 4 * one * kernel.shape[0] ** 0.5
