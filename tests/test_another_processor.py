@@ -205,6 +205,21 @@ def test_rows_that_were_not_chosen_so_are_no_tie(
     assert code == 1 and said in told
 
 
+def test_a_manifest_that_lost_a_row_or_all_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str], on: Machine
+) -> None:
+    on(1)
+    manifest = curate(folder, "lost", "--budget", "8")
+    document = json.loads(manifest.read_text("utf-8"))
+    for least, said in ((8, "8 rows are chosen here and the manifest has 7"), (1, "and the manifest has 0")):
+        for row in document["rows"]:
+            if row["rank"] and row["rank"] >= least:
+                row["rank"] = row["gain"] = None
+        manifest.write_text(json.dumps(document), "utf-8")
+        code, told, _ = rerun(manifest, capsys)
+        assert code == 1 and said in told
+
+
 def test_another_method_may_pick_one_row_otherwise(
     folder: Path, capsys: pytest.CaptureFixture[str], on: Machine
 ) -> None:

@@ -23,8 +23,8 @@ ROUNDING = {"float32": 1e-5, "mixed": 1e-2, "bfloat16": 1e-2}
 """By how much rounding moves one utility, in units of distance (or nats per token), with a margin. Of the bundled model
 it was up to 3e-6 in float32, between the libraries' code for AVX-512, AVX2 and SSE4, and up to 5e-3 in bfloat16."""
 WORTH, WORTH_OF_SOME_PAIRS = 0.99, 0.95
-"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told; for
-a budget of pairs, by the pairs that were scored here, which need not be all the same."""
+"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told. A
+budget of pairs allows more: it is reckoned by the pairs that were scored here, which need not be the same."""
 OTHER_ROWS = 0.1
 """The share of the rows, and one row always, that another method than DELIFT may choose otherwise: its scores are not
 in the manifest."""
@@ -52,10 +52,13 @@ def settle(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tu
     then = _recorded(manifest, problem)
     if then is None:
         return made, Check(_LABEL, False, "other rows can be scored here than then")
+    if manifest.budget.unit != "tokens" and len(made.chosen) != len(then.chosen):
+        what = f"{len(made.chosen):,} rows are chosen here and the manifest has {len(then.chosen):,}"
+        return made, Check(_LABEL, False, what)
     if np.array_equal(made.chosen, then.chosen):
         return made, Check(_LABEL, True, "as then")
     along, here = gains_along(problem.kernel, then.chosen), residual_gains(problem.kernel, then.chosen)
-    off = max(float(np.abs(along - then.gains).max()), float(np.abs(here - then.residual).max()))
+    off = float(np.abs(np.concatenate([along - then.gains, here - then.residual])).max())
     ok, why = _too_far(manifest, problem, off) or _explained(manifest, problem, made, then, along, off)
     others, lost = np.setdiff1d(made.chosen, then.chosen), np.setdiff1d(then.chosen, made.chosen)
     if ok:
