@@ -27,9 +27,11 @@ def test_a_product_rounds_its_inputs_and_its_result_and_nothing_else() -> None:
     assert error.max() > 0
 
 
+@pytest.mark.parametrize("packs", [True, False])
 @pytest.mark.parametrize("rows", [1, 7, 300])
-def test_packed_weights_give_the_product_of_plain_ones(rows: int) -> None:
-    """Both sum the same products of bfloat16 numbers in float32, in orders of their own, and round once."""
+def test_a_product_is_that_of_plain_weights(rows: int, packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All sum the same products of bfloat16 numbers in float32, in orders of their own, and round once."""
+    monkeypatch.setattr("delift_core.mixed_precision.can_pack", lambda: packs and can_pack())
     torch.manual_seed(0)
     layer, inputs = nn.Linear(72, 40, bias=False), torch.randn(2, rows, 72)
     left, right = inputs.bfloat16(), layer.weight.detach().bfloat16()
