@@ -41,6 +41,7 @@ ProblemKind = Literal[
     "no-choice",
     "other-answer",
     "left-out-by-choice",
+    "file-not-read",
 ]
 # What can be mended by itself; see `remedies`.
 Mendable = Literal[
@@ -107,9 +108,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that cannot be used: what is wrong, where, and what to do.
+    """A record that cannot be used, or a file of a folder that is not read: what is wrong, where, and what to do.
 
     Attributes:
+        line: of the record, see `Sample`; 0 for a whole file.
         excerpt: the start of its text.
         raw: its whole text on one line, what UTF-8 cannot hold replaced; "" where there is none to show.
     """
@@ -124,7 +126,7 @@ class Problem:
     raw: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.source}, line {self.line}" + (f", field {self.field!r}" if self.field else "")
+        where = self.source + (f", line {self.line}" if self.line else "") + (f", field {self.field!r}" if self.field else "")
         return f"{where}: {self.message}. {self.remedy}"
 
 
@@ -163,6 +165,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def files_not_read(self) -> tuple[Problem, ...]:
+        """A problem for each file of a folder that is not read."""
+        return tuple(problem for problem in self.problems if problem.kind == "file-not-read")
+
+    @property
+    def records_left_out(self) -> int:
+        """How many records could not be used."""
+        return len(self.problems) - len(self.files_not_read)
 
     @cached_property
     def content_hash(self) -> str:

@@ -278,7 +278,7 @@ def test_parquet(tmp_path):
         ("x.jsonl", b"\n \n", "no records"),
         ("x.json", b"[]", "no records"),
         ("x.jsonl", b"hello\nworld\n", "line 1"),
-        ("x.json", b"<html>", "JSON"),
+        ("x.json", b"<html>", "web page"),
         ("x.jsonl", LINE.encode("utf-16"), "UTF-16"),
         ("x.docx", b"x", ".jsonl, .ndjson, .csv, .tsv, .parquet"),
         ("x.parquet", b"PAR1", "Parquet"),

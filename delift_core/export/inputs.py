@@ -14,7 +14,7 @@ from delift_core.formats.preference import Answer
 from delift_core.remedies import again
 from delift_core.samples import Choice, ColumnMapping, Dataset, Turns
 from delift_core.sources import load_file
-from delift_core.sources.inputs import inputs_of
+from delift_core.sources.folders import inputs_of
 
 UPLOAD_PREFIX = "upload:"
 

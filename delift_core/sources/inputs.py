@@ -1,31 +1,19 @@
-"""What is to be read: one file, a folder of files, or uploaded bytes; compressed ones are unpacked first.
+"""What is to be read: one file, or uploaded bytes; compressed ones are unpacked first.
 
-Knows names and bytes; knows nothing of records.
+Knows names and bytes; knows nothing of records. What of a folder is read: see `folders`.
 """
 
-import errno
-import gzip
 import io
-import tempfile
-import zlib
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from delift_core.errors import DataError
-from delift_core.sources.bounds import Allowance, size_of
+from delift_core.sources.kinds import COMPRESSED, HEAD_BYTES, SUFFIXES, packing
+from delift_core.sources.unpacking import unpacked
 
-JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-CSV_SUFFIXES = (".csv", ".tsv")
-ARROW_SUFFIXES = (".arrow", ".feather")
-SUFFIXES = (*JSON_SUFFIXES, *CSV_SUFFIXES, ".parquet", *ARROW_SUFFIXES)
-COMPRESSED = (".gz", ".zst")
-# What `datasets` and this program write beside the rows.
-SIDE_FILES = ("dataset_info.json", "state.json", "dataset_infos.json")
-MANIFEST_END = ".manifest.json"
-IN_MEMORY = 64 << 20
-CHUNK = 1 << 20
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +25,7 @@ class Input:
 
     @property
     def compression(self) -> str:
-        """ ".gz", ".zst" or ""."""
+        """The suffix of the compression, such as ".gz", or ""."""
         last = Path(self.name).suffix.lower()
         return last if last in COMPRESSED else ""
 
@@ -59,16 +47,18 @@ class Input:
         return Path(self._inner).stem
 
     def open(self) -> BinaryIO:
-        """Opens the content for reading, unpacked and seekable.
+        """Opens the content for reading, unpacked (also where the name does not say that it is packed) and seekable.
 
         Raises:
             DataError: the file does not exist, is a folder, cannot be read, is damaged, or unpacks to too much.
         """
         stream = self._open_as_is()
-        if not self.compression:
+        compression = self.compression or packing(stream.read(HEAD_BYTES))
+        stream.seek(0)
+        if not compression:
             return stream
         with stream:
-            return _unpacked(stream, self.compression, self.name)
+            return unpacked(stream, compression, self.name)
 
     @property
     def _inner(self) -> str:
@@ -82,69 +72,18 @@ class Input:
         try:
             return self.content.open("rb")
         except FileNotFoundError:
-            raise DataError(f"{self.content} does not exist; check the path and the file name.") from None
+            raise DataError(_no_such(self.content)) from None
         except OSError as error:
             raise DataError(f"{self.content} cannot be read ({error.strerror}); check its permissions.") from error
 
 
-def inputs_of(path: Path) -> tuple[Input, ...]:
-    """A file as it is, or the data files of a folder and the folders in it, by name.
-
-    Hidden files, files of other kinds, manifests and the notes that `datasets` keeps beside its rows are passed over.
-
-    Raises:
-        DataError: the folder cannot be read, holds no data file, or holds the splits of a saved data set.
-    """
-    if not path.is_dir():
-        return (Input(path.name, path),)
-    if (path / "dataset_dict.json").exists():
-        raise DataError(f"{path} holds several splits of a data set; give one of the folders in it, such as train.")
-    try:
-        found = [one for one in sorted(path.rglob("*")) if one.is_file() and _is_data(one.relative_to(path))]
-    except OSError as error:
-        raise DataError(f"the folder {path} cannot be read ({error.strerror}); check its permissions.") from error
-    if not found:
-        raise DataError(f"the folder {path} has no data file in it; accepted are {', '.join(SUFFIXES)}.")
-    return tuple(Input(one.relative_to(path).as_posix(), one) for one in found)
-
-
-def _is_data(name: Path) -> bool:
-    if any(part.startswith((".", "_")) for part in name.parts) or name.name in SIDE_FILES:
-        return False
-    return Input(name.name, b"").suffix in SUFFIXES and not name.name.endswith(MANIFEST_END)
-
-
-def _unpacked(stream: BinaryIO, compression: str, source: str) -> BinaryIO:
-    """The unpacked content as a temporary file, which stays in memory while it is small."""
-    allowance = Allowance(source, size_of(stream))
-    target = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # the caller closes it
-    try:
-        for chunk in _gunzip(stream) if compression == ".gz" else _unzstd(stream):
-            allowance.take(len(chunk))
-            target.write(chunk)
-    except (OSError, EOFError, zlib.error) as error:  # a damaged gzip file is an OSError
-        target.close()
-        reason = " ".join(str(error).split())[:160]
-        remedy = (
-            "make room" if getattr(error, "errno", None) == errno.ENOSPC else "check that the download was complete"
+def _no_such(path: Path) -> str:
+    """What to say of a path that does not exist; an address and a hub id are often given in the place of one."""
+    if re.match(r"(https?|hf|s3|gs):/", str(path)):
+        return (
+            f"{path} is an address, and nothing is fetched from one; download the file, or name a data set of the "
+            "Hugging Face hub as hub:owner/name."
         )
-        raise DataError(f"{source} cannot be unpacked ({reason}); {remedy}.") from error
-    except BaseException:
-        target.close()
-        raise
-    target.seek(0)
-    return cast(BinaryIO, target)
-
-
-def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
-    with gzip.open(stream) as unpacked:
-        while chunk := unpacked.read(CHUNK):
-            yield chunk
-
-
-def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
-    import pyarrow as pa  # its exceptions for damaged files are OSErrors
-
-    with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd") as unpacked:
-        while chunk := unpacked.read(CHUNK):
-            yield chunk
+    if _HUB_ID.fullmatch(str(path)) and path.suffix.lower() not in (*SUFFIXES, *COMPRESSED):
+        return f"{path} does not exist here; write hub:{path} for a data set of the hub, or check the path."
+    return f"{path} does not exist; check the path and the file name."

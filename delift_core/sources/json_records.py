@@ -1,6 +1,7 @@
 """Raw records from JSON lines and JSON documents, told apart by their content.
 
-A document is an array of records, an object that wraps one such list, or a single record. Each record keeps its text:
+A document is an array of records, an object that wraps one such list, a table as one object (see `columnar`), a single
+record, or records one behind another that span lines. Each record keeps its text:
 what has a line to itself as it is, what spans lines or stands in an array as the slice of the file with the whitespace
 between tokens removed, so that numbers, escapes, key order and duplicate keys stay byte for byte. Knows nothing of
 what the records mean, except that a bare list of turns is one record.
@@ -16,22 +17,14 @@ from delift_core.formats import detect_format
 from delift_core.formats.base import name_list
 from delift_core.formats.turns import is_turn
 from delift_core.samples import Problem
+from delift_core.sources.columnar import rows_of
 from delift_core.sources.records import EXCERPT_CHARACTERS, RawRecord, checked, problem
+from delift_core.sources.scanning import DECODER, STRING, WHITESPACE, compact, members, next_token
 
-WHITESPACE = " \t\r\n"
-STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-TOKENS = re.compile(rf'{STRING}|[^" \t\r\n]+', re.DOTALL)
+__all__ = ["DECODER", "WHITESPACE", "compact", "read_json"]
+
 STRING_OR_MARK = re.compile(rf"{STRING}|[\[\]{{}},]", re.DOTALL)
-NOT_SPACE = re.compile(r"[^ \t\r\n]|\Z")
-# Python refuses to convert longer runs of digits; the value is only looked at, the digits stay in the raw text.
-MAX_DIGITS = 4000
-
-
-def _parse_int(digits: str) -> int | float:
-    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
-
-
-DECODER = json.JSONDecoder(parse_int=_parse_int)
+NEXT_RECORD = re.compile(r"\n[ \t]*\{")
 
 
 def read_json(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
@@ -51,11 +44,6 @@ def read_json(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
     yield from _read_document(text, source)
 
 
-def compact(text: str) -> str:
-    """Removes the whitespace between the tokens of a JSON text; strings and all other tokens stay as they are."""
-    return "".join(TOKENS.findall(text))
-
-
 def _is_lines(stream: BinaryIO) -> bool:
     """Whether each line is a record; leaves the stream at its start."""
     first = ""
@@ -69,22 +57,27 @@ def _is_lines(stream: BinaryIO) -> bool:
     if first[:1] not in ("{", "["):
         return True
     try:
-        DECODER.decode(first)
+        _, end = DECODER.raw_decode(first)
     except json.JSONDecodeError as error:
         if first[0] == "[":
             return False
         # A document's first line stops short at its end; a broken line of a JSON-lines file breaks before that.
-        return error.pos < len(first) - 1 or not _decodes_whole(stream)
+        return error.pos < len(first) - 1 or not _opens_with_a_value(stream)
     except RecursionError:
         return more
-    return more
+    rest = first[end:].strip(WHITESPACE)
+    if not rest or (rest == "," and more):
+        return more
+    # Several records on the only line are a document, as is a list that something follows.
+    return first[0] == "{" and (more or rest[0] not in "{,")
 
 
-def _decodes_whole(stream: BinaryIO) -> bool:
+def _opens_with_a_value(stream: BinaryIO) -> bool:
+    """Whether lines from the first on are one value; leaves the stream at its start."""
     text = stream.read().decode("utf-8-sig", "surrogateescape")
     stream.seek(0)
     try:
-        DECODER.decode(text)
+        DECODER.raw_decode(text, next_token(text, 0))
     except (ValueError, RecursionError):
         return False
     return True
@@ -103,9 +96,29 @@ def _read_lines(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
         try:
             value = DECODER.decode(text)
         except (ValueError, RecursionError) as error:
-            yield _not_json(error, text, 0, source, number, "Mend the line, or remove it.")
-            continue
+            record = _before_comma(text)
+            if record is None:
+                yield _not_json(error, text, 0, source, number, _remedy_of_line(text))
+                continue
+            text, value = record
         yield checked(RawRecord(source, number, _one_line(text), value))
+
+
+def _before_comma(text: str) -> tuple[str, object] | None:
+    """The record of a line that only has a comma behind it, as in a list whose brackets were lost."""
+    try:
+        value, end = DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return (text[:end], value) if text[end:].strip(WHITESPACE) == "," else None
+
+
+def _remedy_of_line(text: str) -> str:
+    if re.match(r"[\[{]+\s*'", text):
+        return "It is written as Python prints it; write the rows with json.dumps."
+    return (
+        "Put each record on a line of its own." if re.search(r"\}\s*,?\s*\{", text) else "Mend the line, or remove it."
+    )
 
 
 def _one_line(text: str) -> str:
@@ -115,10 +128,10 @@ def _one_line(text: str) -> str:
 
 
 def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
-    start = _next(text, 0)
+    start = next_token(text, 0)
     if text[start : start + 1] == "[":
         try:
-            first = DECODER.raw_decode(text, _next(text, start + 1))[0]
+            first = DECODER.raw_decode(text, next_token(text, start + 1))[0]
         except (ValueError, RecursionError):
             first = None
         if not (is_turn(first) and detect_format(first) is None):
@@ -127,9 +140,16 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
                 yield problem("not-json", source, 1, "", "text follows the list of records", "Remove it.", rest)
             return
     try:
-        value = DECODER.decode(text)
+        value, end = DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
-        yield _not_json(error, text[start:], 0, source, 1, "Mend the file.")
+        yield _not_json(error, text[start:], start, source, 1, "Mend the file.")
+        return
+    if next_token(text, end) < len(text):
+        yield from _read_sequence(text, start, source)
+        return
+    rows = rows_of(text, start, value)
+    if rows is not None:
+        yield from (checked(RawRecord(source, at, raw, row)) for at, (raw, row) in enumerate(rows, start=1))
         return
     key = _wrapped_list(value, source)
     if key is None:
@@ -138,7 +158,27 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
         number = 1 if "\n" in record else 1 + text[:start].count("\n")
         yield checked(RawRecord(source, number, _one_line(record), value))
     else:
-        yield from _walk_array(text, _value_start(text, start, key), source)
+        # The last one, if the key repeats.
+        yield from _walk_array(text, dict(members(text, start))[key][0], source)
+
+
+def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | Problem]:
+    """Records one behind another; a broken one becomes a problem, and the next line that opens a record goes on."""
+    number, position = 0, start
+    while position < len(text):
+        number += 1
+        begin = position
+        try:
+            value, position = DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError) as error:
+            found = NEXT_RECORD.search(text, begin + 1)
+            position = found.end() - 1 if found else len(text)
+            yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
+        else:
+            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
+        position = next_token(text, position)
+        if text[position : position + 1] == ",":
+            position = next_token(text, position + 1)
 
 
 def _wrapped_list(value: object, source: str) -> str | None:
@@ -151,22 +191,6 @@ def _wrapped_list(value: object, source: str) -> str | None:
     return keys[0] if keys else None
 
 
-def _value_start(text: str, start: int, key: str) -> int:
-    """Position of the value of a top-level key in an object known to decode; the last one, if the key repeats."""
-    found = start
-    position = _next(text, start + 1)
-    while text[position] != "}":
-        name, position = DECODER.raw_decode(text, position)
-        position = _next(text, _next(text, position) + 1)
-        if name == key:
-            found = position
-        _, position = DECODER.raw_decode(text, position)
-        position = _next(text, position)
-        if text[position] == ",":
-            position = _next(text, position + 1)
-    return found
-
-
 def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Problem, None, int]:
     """Yields the elements of the array that opens at `start`, and returns the position after it.
 
@@ -174,7 +198,7 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
     """
     number = 0
     broken = False
-    position = _next(text, start + 1)
+    position = next_token(text, start + 1)
     while position < len(text) and text[position] != "]":
         number += 1
         begin = position
@@ -187,9 +211,9 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
         else:
             broken = False
             yield checked(RawRecord(source, number, compact(text[begin:position]), value))
-        position = _next(text, position)
+        position = next_token(text, position)
         if text[position : position + 1] == ",":
-            position = _next(text, position + 1)
+            position = next_token(text, position + 1)
     if position >= len(text) and not broken:
         what = "the file ends before the list of records is closed"
         remedy = "Check that the download or the export was complete."
@@ -211,11 +235,6 @@ def _skip_element(text: str, begin: int) -> int:
         elif mark in "]}":
             depth -= 1
     return len(text)
-
-
-def _next(text: str, position: int) -> int:
-    match = NOT_SPACE.search(text, position)
-    return match.start() if match else len(text)
 
 
 def _not_json(

@@ -4,7 +4,7 @@ Knows sources and formats; knows nothing of the workspace, tokenizers or models.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -24,8 +24,9 @@ from delift_core.samples import (
     Turns,
     with_ids,
 )
+from delift_core.sources.folders import inputs_of, listing_of
 from delift_core.sources.hub import read_hub
-from delift_core.sources.inputs import ARROW_SUFFIXES, CSV_SUFFIXES, JSON_SUFFIXES, SUFFIXES, Input, inputs_of
+from delift_core.sources.inputs import Input
 from delift_core.sources.interpreting import (
     DETECT_RECORDS,
     FormatChoice,
@@ -39,6 +40,7 @@ from delift_core.sources.interpreting import (
 )
 from delift_core.sources.joining import with_answers
 from delift_core.sources.json_records import read_json
+from delift_core.sources.kinds import HEAD_BYTES, KINDS, Kind, kind_of
 from delift_core.sources.progress import Meter, Watch, over_rows
 from delift_core.sources.records import RawRecord, check_head, dump
 from delift_core.sources.tables import read_arrow, read_csv, read_parquet
@@ -55,6 +57,7 @@ class TablePreview:
         detected: the format found by detection, or None.
         suggested: the mapping found by detection where a known pair of columns exists, or None.
         records: the same records undecorated, for `map_preview`.
+        not_read: a problem for each file of a folder that is not read.
     """
 
     source: str
@@ -63,14 +66,16 @@ class TablePreview:
     detected: FormatName | None
     suggested: ColumnMapping | None
     records: tuple[RawRecord, ...]
+    not_read: tuple[Problem, ...] = ()
 
 
 def read_records(path: Path) -> Iterator[RawRecord | Problem]:
     """Yields the records of a file in order, and a problem in the place of each one that cannot be decoded.
 
     Args:
-        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, perhaps with .gz or .zst behind,
-            or a folder of such files, read in the order of their names. JSON and JSON lines are told apart by content.
+        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, perhaps with .gz, .zst, .bz2 or
+            .xz behind, or a folder of such files, read in the order of their names (`folders` says which of them). JSON
+            and JSON lines are told apart by content, as are files without a known suffix.
 
     Raises:
         DataError: the file is missing, empty, of another kind, or holds no record that can be decoded.
@@ -112,9 +117,11 @@ def load_file(
     Raises:
         DataError: as `read_records`, or no record is usable; the message says which columns were found.
     """
-    inputs = inputs_of(path)
-    stem = path.name if path.is_dir() else inputs[0].stem
-    return _build(_read(inputs, watch), path.name, name or stem, Wanted(format, mapping, answer, turns))
+    listing = listing_of(path)
+    stem = path.name if path.is_dir() else listing.inputs[0].stem
+    wanted = Wanted(format, mapping, answer, turns)
+    read = _build(_read(listing.inputs, watch), path.name, name or stem, wanted)
+    return replace(read, problems=(*read.problems, *listing.not_read)) if listing.not_read else read
 
 
 def load_bytes(
@@ -171,7 +178,8 @@ def read_columns(path: Path, limit: int = 20) -> TablePreview:
     Raises:
         DataError: as `read_records`.
     """
-    return _preview(_read(inputs_of(path)), path.name, limit)
+    listing = listing_of(path)
+    return replace(_preview(_read(listing.inputs), path.name, limit), not_read=listing.not_read)
 
 
 def read_columns_of_bytes(data: bytes, filename: str, limit: int = 20) -> TablePreview:
@@ -204,10 +212,6 @@ def map_preview(
 
 
 def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRecord | Problem]:
-    for source in inputs:
-        if source.suffix not in SUFFIXES:
-            accepted = ", ".join(SUFFIXES)
-            raise DataError(f"{source.name} has a suffix that is not read here; accepted are {accepted}.")
     # The first is opened at once, so that a wrong path is told before any record is asked for.
     opened = _open(inputs[0])
     meter = Meter(watch, sum(source.size for source in inputs)) if watch else None
@@ -216,28 +220,31 @@ def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRe
     return _refuse_nothing(with_answers(found) if len(inputs) > 1 else found, inputs)
 
 
-def _open(source: Input) -> BinaryIO:
+def _open(source: Input) -> tuple[BinaryIO, Kind]:
     stream = source.open()
     try:
-        check_head(stream, source.name)
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
+        check_head(head, source.name)
+        return stream, kind_of(source.name, source.suffix, head)
     except DataError:
         stream.close()
         raise
-    return stream
 
 
-def _records(source: Input, stream: BinaryIO, meter: Meter | None) -> Iterator[RawRecord | Problem]:
+def _records(source: Input, opened: tuple[BinaryIO, Kind], meter: Meter | None) -> Iterator[RawRecord | Problem]:
+    stream, kind = opened
     with stream:
-        records = _decoded(source, stream)
+        records = _decoded(source, stream, kind)
         yield from meter.over(records, stream, source.size) if meter else records
 
 
-def _decoded(source: Input, stream: BinaryIO) -> Iterator[RawRecord | Problem]:
-    if source.suffix in JSON_SUFFIXES:
+def _decoded(source: Input, stream: BinaryIO, kind: Kind) -> Iterator[RawRecord | Problem]:
+    if kind == "json":
         return read_json(stream, source.name)
-    if source.suffix in CSV_SUFFIXES:
+    if kind == "csv":
         return read_csv(stream, source.name, source.suffix)
-    return read_arrow(stream, source.name) if source.suffix in ARROW_SUFFIXES else read_parquet(stream, source.name)
+    return read_arrow(stream, source.name) if kind == "arrow" else read_parquet(stream, source.name)
 
 
 def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:
@@ -252,7 +259,7 @@ def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Inp
             first = item
         yield item
     if decoded == 0 and first is not None:
-        kind = "JSON" if all(one.suffix in JSON_SUFFIXES for one in inputs) else "records"
+        kind = "JSON" if all(KINDS.get(one.suffix, "json") == "json" for one in inputs) else "records"
         raise DataError(f"nothing in {source} can be read as {kind}; {first}")
     if decoded == 0:
         raise DataError(f"{source} holds no records; check that the download or the export was complete.")

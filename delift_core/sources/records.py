@@ -10,7 +10,6 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import BinaryIO
 
 from delift_core.errors import DataError
 from delift_core.samples import Problem, ProblemKind
@@ -37,14 +36,14 @@ class RawRecord:
     value: object
 
 
-def check_head(stream: BinaryIO, source: str) -> None:
-    """Refuses an empty file and one in UTF-16; leaves the stream at its start."""
-    head = stream.read(4)
-    stream.seek(0)
+def check_head(head: bytes, source: str) -> None:
+    """Refuses a file that is empty, or is not in UTF-8, by its first bytes."""
     if not head:
         raise DataError(f"{source} is empty; check that the download or the export was complete.")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{source} is encoded as UTF-16; save it as UTF-8 and load it again.")
+    wide = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+    # Without a mark at its start, text in UTF-16 or UTF-32 shows by the zeros in its first characters.
+    if head.startswith(wide) or re.match(rb"[\[{]\0|\0{1,3}[\[{]", head):
+        raise DataError(f"{source} is encoded as UTF-16 or UTF-32; save it as UTF-8 and load it again.")
 
 
 def checked(record: RawRecord) -> RawRecord | Problem:

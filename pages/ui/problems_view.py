@@ -27,6 +27,7 @@ TITLES: dict[ProblemKind, str] = {
     "no-choice": "Two answers, none chosen",
     "other-answer": "The answer that was not asked for",
     "left-out-by-choice": "Left out by choice",
+    "file-not-read": "File of the folder not read",
 }
 
 
