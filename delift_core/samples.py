@@ -126,8 +126,9 @@ class Problem:
     raw: str = ""
 
     def __str__(self) -> str:
-        where = self.source + (f", line {self.line}" if self.line else "") + (f", field {self.field!r}" if self.field else "")
-        return f"{where}: {self.message}. {self.remedy}"
+        line = f", line {self.line}" if self.line else ""
+        field = f", field {self.field!r}" if self.field else ""
+        return f"{self.source}{line}{field}: {self.message}. {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """Compressed files, Arrow files and folders of files."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 
 import pyarrow as pa
 import pytest
@@ -22,7 +24,10 @@ def zstd(data):
     return sink.getvalue().to_pybytes()
 
 
-@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (zstd, ".zst")])
+PACKINGS = [(gzip.compress, ".gz"), (zstd, ".zst"), (bz2.compress, ".bz2"), (lzma.compress, ".xz")]
+
+
+@pytest.mark.parametrize(("pack", "suffix"), PACKINGS)
 def test_compressed_files_read_as_what_is_in_them(tmp_path, pack, suffix):
     for name, content in (("x.jsonl", LINES), ("x.json", b"[" + LINES.replace(b"\n", b",") + b"]"), ("x.csv", CSV)):
         (tmp_path / f"{name}{suffix}").write_bytes(pack(content))
@@ -32,9 +37,11 @@ def test_compressed_files_read_as_what_is_in_them(tmp_path, pack, suffix):
         assert [one.raw for one in packed.samples] == [one.raw for one in plain.samples]
         assert packed.samples[0].source == f"{name}{suffix}"
     assert load_bytes(pack(LINES), f"UP.JSONL{suffix.upper()}").name == "UP"
+    assert len(load_bytes(pack(LINES + b"\n") + pack(LINES), f"x.jsonl{suffix}")) == 6  # streams one behind another
+    assert len(load_bytes(pack(LINES), "x.jsonl")) == 3  # a name that does not say that it is packed
 
 
-@pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (zstd, ".zst")])
+@pytest.mark.parametrize(("pack", "suffix"), PACKINGS)
 @pytest.mark.parametrize("damage", [lambda data: data[:-6], lambda data: b"junk" + data, lambda data: b"plain text"])
 def test_damaged_compressed_files_are_refused(pack, suffix, damage):
     with pytest.raises(DataError, match=f"x.jsonl{suffix} cannot be unpacked"):
@@ -46,6 +53,7 @@ def test_an_empty_compressed_file_is_empty():
         load_bytes(gzip.compress(b""), "x.jsonl.gz")
     with pytest.raises(DataError, match="not read here"):
         load_bytes(gzip.compress(b"x"), "x.gz")
+    assert len(load_bytes(gzip.compress(LINES), "x.gz")) == 3
 
 
 @pytest.mark.parametrize("opener", [pa.ipc.new_file, pa.ipc.new_stream])
@@ -92,9 +100,13 @@ def test_what_datasets_saves_is_read_and_its_splits_are_not_mixed(tmp_path):
     rows.save_to_disk(tmp_path / "one")
     assert len(load_file(tmp_path / "one")) == 3
     datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "two")
-    with pytest.raises(DataError, match="splits"):
-        load_file(tmp_path / "two")
-    assert len(load_file(tmp_path / "two" / "train")) == 3
+    whole = load_file(tmp_path / "two")
+    assert {one.source for one in whole.samples} == {"train/data-00000-of-00001.arrow"}
+    assert "test/data-00000-of-00001.arrow" in [one.source for one in whole.files_not_read]
+    datasets.DatasetDict({"dev": rows, "test": rows}).save_to_disk(tmp_path / "three")
+    with pytest.raises(DataError, match=r"three holds several splits.*validation: .*three/dev.*test: .*three/test"):
+        load_file(tmp_path / "three")
+    assert len(load_file(tmp_path / "three" / "dev")) == 3
 
 
 def test_a_folder_without_data_is_refused(tmp_path):

@@ -9,6 +9,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+
 from delift_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 VARIABLE = "DELIFT_MAX_UNPACKED_MIB"
 ALWAYS, MOST = 256 << 20, 8 << 30
 FACTOR = 100
+MUCH = 64 << 20
 ROW_COST, VALUE_COST = 256, 8  # bytes that a row, and a value, take in memory beside their texts
+_VIEW_BYTES = 16
 _LEAST_COMPRESSED = 8  # a compressed Arrow buffer begins with its size
 
 
@@ -58,24 +62,32 @@ def size_of(stream: BinaryIO) -> int:
 
 
 def written_out(array: "pa.Array") -> int:
-    """Bytes that an array takes with each value written out: a dictionary's as often as it is referred to."""
+    """Bytes that an array takes with each value written out: a shared one as often as it is referred to."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    own = VALUE_COST * len(array)
+    own, kind = VALUE_COST * len(array), array.type
     if isinstance(array, pa.ExtensionArray):
         return written_out(array.storage)
-    if pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(kind):
         lengths = _lengths(array.dictionary)
         return own + int(pc.sum(lengths.take(array.indices.drop_null())).as_py() or 0)
-    if pa.types.is_struct(array.type):
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return own + int(_view_lengths(array).sum())
+    if pa.types.is_run_end_encoded(kind):
+        return own + _run_bytes(array)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        values = int(pc.sum(array.sizes).as_py() or 0)
+        # Lists may share their values: what is much by its count alone is not put together to be measured.
+        return own + (VALUE_COST * values if VALUE_COST * values > MUCH else written_out(array.flatten()))
+    if pa.types.is_struct(kind):
         return own + sum(written_out(part) for part in array.flatten())
-    if pa.types.is_map(array.type):
+    if pa.types.is_map(kind):
         ends = array.offsets
         start = ends[0].as_py() if len(ends) else 0
         count = ends[-1].as_py() - start if len(ends) else 0
         return own + sum(written_out(part.slice(start, count)) for part in (array.keys, array.items))
-    if pa.types.is_nested(array.type):
+    if pa.types.is_nested(kind):
         return own + written_out(array.flatten())
     return own + int(array.nbytes)
 
@@ -88,14 +100,14 @@ def without_dictionaries(batch: "pa.RecordBatch") -> "pa.RecordBatch":
     return batch if plain == batch.schema else batch.cast(plain)
 
 
-def refuse_views(schema: "pa.Schema", source: str) -> None:
-    """Refuses columns in which several values may lie in the same bytes: views, unions and run ends.
+def refuse_unions(schema: "pa.Schema", source: str) -> None:
+    """Refuses columns whose values are of several types.
 
     Raises:
         DataError: there is one.
     """
     for field in schema:
-        if _is_view(field.type):
+        if _holds(field.type, "union"):
             raise DataError(f"{source}: the column {field.name!r} is of type {field.type}, which is not read; cast it.")
 
 
@@ -128,17 +140,38 @@ def _lengths(values: "pa.Array") -> "pa.Array":
 
     if pa.types.is_string(values.type) or pa.types.is_binary(values.type) or pa.types.is_large_string(values.type):
         return pc.binary_length(values).cast(pa.int64())
+    if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
+        return pa.array(_view_lengths(values), pa.int64())
     return pa.array([written_out(values.slice(at, 1)) for at in range(len(values))], pa.int64())
 
 
-def _is_view(kind: "pa.DataType") -> bool:
+def _view_lengths(array: "pa.Array") -> np.ndarray:
+    """(n,) int64, the bytes of each value of a view array: a view begins with its length."""
+    views = array.buffers()[1]
+    if views is None:
+        return np.zeros(len(array), np.int64)
+    lengths = np.frombuffer(views, np.int32)[:: _VIEW_BYTES // 4][array.offset : array.offset + len(array)]
+    return np.maximum(lengths.astype(np.int64), 0)
+
+
+def _run_bytes(array: "pa.Array") -> int:
+    """Bytes of a run-end encoded array with each run written out."""
+    first, count = array.find_physical_offset(), array.find_physical_length()
+    ends = np.asarray(array.run_ends.slice(first, count)).astype(np.int64) - array.offset
+    runs = np.diff(np.minimum(ends, len(array)), prepend=0)
+    lengths = _lengths(array.values.slice(first, count)).fill_null(0)
+    return int(runs @ np.asarray(lengths))
+
+
+def _holds(kind: "pa.DataType", word: str) -> bool:
+    """Whether a type has a word in its name, or a type inside it has."""
     import pyarrow as pa
 
-    if "view" in str(kind) or pa.types.is_run_end_encoded(kind) or pa.types.is_union(kind):
-        return True
     if pa.types.is_dictionary(kind):
-        return _is_view(kind.value_type)
-    return any(_is_view(kind.field(at).type) for at in range(kind.num_fields))
+        return _holds(kind.value_type, word)
+    return word in str(kind).partition("<")[0] or any(
+        _holds(kind.field(at).type, word) for at in range(kind.num_fields)
+    )
 
 
 def _plain(kind: "pa.DataType") -> "pa.DataType":
@@ -146,7 +179,7 @@ def _plain(kind: "pa.DataType") -> "pa.DataType":
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return kind.value_type
+        return kind if _holds(kind.value_type, "view") else kind.value_type  # views are not cast
     if pa.types.is_struct(kind):
         return pa.struct([kind.field(at).with_type(_plain(kind.field(at).type)) for at in range(kind.num_fields)])
     if pa.types.is_map(kind):

@@ -11,6 +11,7 @@ from pathlib import Path
 from delift_core.errors import DataError
 from delift_core.hub import Outcome, first_line, probe
 from delift_core.samples import Problem
+from delift_core.sources.cells import without_filling
 from delift_core.sources.records import RawRecord, checked, dump
 
 
@@ -32,7 +33,7 @@ def read_hub(
     stream = online and limit is not None
     try:
         rows = load_dataset(repo_id, config, split=split, revision=revision, streaming=stream)
-        for number, row in enumerate(islice(rows, limit), start=1):
+        for number, row in enumerate(map(without_filling, islice(rows, limit)), start=1):
             yield checked(RawRecord(repo_id, number, dump(row), row))
     except (DatasetsError, pa.ArrowException, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
         raise DataError(_explain(repo_id, config, split, error)) from error

@@ -67,11 +67,14 @@ def problem(kind: ProblemKind, source: str, line: int, field: str, message: str,
 
 
 def dump(value: object) -> str:
-    """Writes a value as one line of JSON, non-ASCII as it is; values that JSON lacks become text, NaN becomes null."""
+    """Writes a value as one line of JSON, non-ASCII as it is; values that JSON lacks become text, NaN becomes null.
+
+    Infinity, for which JSON has no word either, keeps Python's.
+    """
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain)
 
 
 def _plain(value: object) -> str:
@@ -82,13 +85,13 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _finite(value: object) -> object:
+def _without_nan(value: object) -> object:
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return None if math.isnan(value) else value
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_without_nan(item) for item in value]
     return value
 
 

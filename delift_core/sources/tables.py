@@ -5,6 +5,7 @@ CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows no
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,11 +17,12 @@ from delift_core.sources.bounds import (
     VALUE_COST,
     Allowance,
     check_buffers,
-    refuse_views,
+    refuse_unions,
     size_of,
     without_dictionaries,
     written_out,
 )
+from delift_core.sources.cells import record_maker
 from delift_core.sources.records import RawRecord, checked, dump, problem
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 MAX_CELL_CHARACTERS = 2**31 - 1
 PARQUET_BATCH_ROWS = 1024
 PIECE_BYTES = 64 << 20  # of rows that are written out at once
+SEPARATOR_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([,;|:\t ])"?\r?\n?', re.IGNORECASE)
 ARROW_FILE_MARK = b"ARROW1"
 ARROW_FILE_START = 8  # the mark, padded
 ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -44,13 +47,15 @@ def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord |
     Args:
         stream: the file, at its start and seekable.
         source: the file's name, for problems.
-        suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them.
+        suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them. A first
+            line such as sep=; which Excel writes, says otherwise.
 
     Raises:
         DataError: the header cannot be read, or names a column twice.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    delimiter = "\t" if suffix == ".tsv" else _delimiter(stream)
+    announced = _announced_delimiter(stream)
+    delimiter = announced or ("\t" if suffix == ".tsv" else _delimiter(stream))
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         yield from _rows(csv.reader(text, delimiter=delimiter, strict=True), source)
 
@@ -68,6 +73,7 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
     def batches() -> Iterator["pa.RecordBatch"]:
         table = pq.ParquetFile(stream)
         _refuse_repeats(table.schema_arrow.names, source)
+        refuse_unions(table.schema_arrow, source)
         chunks = _chunks(table.metadata)
         sizes = (max(chunk.total_uncompressed_size, VALUE_COST * chunk.num_values, 0) for chunk in chunks)
         Allowance(source, size_of(stream)).take(sum(sizes))
@@ -106,7 +112,7 @@ def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
         found = 0
         with pa.ipc.open_stream(stream) as reader:
             _refuse_repeats(reader.schema.names, source)
-            refuse_views(reader.schema, source)
+            refuse_unions(reader.schema, source)
             for found, batch in enumerate(reader, start=1):  # noqa: B007  # counted on purpose
                 yield batch
         if wanted is not None and found != wanted:
@@ -130,8 +136,9 @@ def _batch_rows(
         for batch in batches:
             # A damaged file can hold offsets that point outside its data, and reading those ends the process.
             batch.validate(full=True)
+            record = record_maker(batch.schema)
             for piece in _pieces(batch, allowance):
-                for row in piece.to_pylist():
+                for row in map(record, piece.to_pylist(maps_as_pydicts="strict")):
                     number += 1
                     yield checked(RawRecord(source, number, dump(row), row))
     # A KeyError is of a column that the schema names otherwise than its data.
@@ -215,9 +222,18 @@ def _ends_with(stream: BinaryIO, mark: bytes) -> bool:
     return found
 
 
+def _announced_delimiter(stream: BinaryIO) -> str | None:
+    """What a line before the header says; leaves the stream at the header."""
+    line = SEPARATOR_LINE.fullmatch(stream.readline())
+    if line is None:
+        stream.seek(0)
+    return line[1].decode("ascii") if line else None
+
+
 def _delimiter(stream: BinaryIO) -> str:
+    start = stream.tell()
     header = stream.readline().decode("utf-8-sig", "surrogateescape")
-    stream.seek(0)
+    stream.seek(start)
     # max() keeps the first of equals, so a single column is read as comma-separated.
     return max((",", ";", "\t"), key=header.count)
 
