@@ -33,7 +33,7 @@ MIME_TYPES: dict[Container, str] = {
     "csv": "text/csv",
 }
 TRAINER_HINTS: dict[ExportFormat, str] = {
-    "same": "Every record byte for byte as it was found.",
+    "same": "Every record byte for byte as it was found; only NaN and Infinity become null.",
     "alpaca": "For Axolotl (`type: alpaca`) and LLaMA-Factory (its default columns).",
     "sharegpt": "For LLaMA-Factory (`formatting: sharegpt`) and Axolotl (`chat_template` with mapped keys).",
     "messages": "For TRL and Axolotl (`chat_template`); TRL trains on every turn unless `assistant_only_loss` is set.",
@@ -41,9 +41,9 @@ TRAINER_HINTS: dict[ExportFormat, str] = {
 }
 
 
-def checks_list(selection: CuratedSelection, format: ExportFormat) -> None:
+def checks_list(selection: CuratedSelection, format: ExportFormat, container: Container) -> None:
     """What was looked at, each line green or orange, in words."""
-    for check in checks(selection, format):
+    for check in checks(selection, format, container):
         icon, colour = (":material/check_circle:", "green") if check.ok else (":material/warning:", "orange")
         st.markdown(f":{colour}[{icon}] **{plain(check.label)}** · {plain(check.detail)}")
 
@@ -135,7 +135,7 @@ with clear_errors():
                 publish_view(Path(latest.path), current.workspace.actor)
         st.header("Checks")
         method_line(selection.record.selection.method)
-        checks_list(selection, format)
+        checks_list(selection, format, kind)
     with right:
         st.header("First rows")
         for line in preview(selection, format):

@@ -29,6 +29,7 @@ from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation import CuratedSelection, keep_selection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import Check, checks, subset_samples
+from delift_core.export.containers import container_of
 from delift_core.export.export import export_selection
 from delift_core.export.manifest import Manifest
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
@@ -144,7 +145,9 @@ def curate(arguments: argparse.Namespace) -> int:
                 problem=problem,
             )
         curated = open_selection(workspace, record.id, problem)
-        warnings = tuple(check for check in checks(curated, arguments.format) if not check.ok)
+        warnings = tuple(
+            check for check in checks(curated, arguments.format, container_of(arguments.out)) if not check.ok
+        )
         diagnosis = diagnose(problem.utilities.pool)
         kit = trainer_kit(curated, manifest, arguments.max_tokens)
         files = write_kit(kit, arguments.out) if arguments.recipes else ()
@@ -168,7 +171,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
         curated = open_selection(workspace, arguments.selection_id)
-        note_losses(subset_samples(curated), arguments.format)
+        note_losses(subset_samples(curated), arguments.format, arguments.out)
         manifest = export_selection(
             workspace,
             arguments.selection_id,
@@ -219,7 +222,7 @@ class _CurateReport:
         run = self.curated.problem.run
         refused = _refused(run)
         return [
-            f"pool: {len(pool) + len(pool.problems):,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
+            f"pool: {len(pool) + pool.records_left_out:,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
             *problem_lines(self.inputs.problems),
             *([refused] if refused else []),
             *(f"note: {caution}" for caution in self.curated.problem.cautions),
@@ -267,9 +270,9 @@ class _CurateReport:
             "out": str(self.out),
             "manifest": str(manifest_path(self.out)),
             "workspace": str(self.workspace),
-            "records": len(pool) + len(pool.problems),
+            "records": len(pool) + pool.records_left_out,
             "rows": len(pool),
-            "left_out": len(pool.problems),
+            "left_out": pool.records_left_out,
             "problems": problem_documents(self.inputs.problems),
             "not_scored": len(pool) - len(run.pool),
             "chosen": manifest.output.rows,
@@ -320,7 +323,7 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
             f"{len(refused):,} of {len(samples):,} pool rows cannot be written as {arguments.format}, the first is "
             f"{first.sample.source}, line {first.sample.line}: {first.reason} Choose another --format."
         )
-    note_losses(samples, arguments.format)
+    note_losses(samples, arguments.format, arguments.out)
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:

@@ -15,7 +15,9 @@ from delift_core.cli.inputs import (
 from delift_core.cli.naming import named_path
 from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
+from delift_core.export.shapes import media_words
 from delift_core.export.writers import ensure_writable, render_lines
+from delift_core.samples import Dataset
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -29,10 +31,13 @@ def inspect(arguments: argparse.Namespace) -> int:
     columns = dataset.mapping
     mapped = f" (prompt from {columns.prompt!r}, response from {columns.response!r})" if columns else ""
     look = look_at(dataset, arguments.near, arguments.against)
+    media = media_words(dataset.samples)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
-        f"{len(dataset.problems):,} records left out",
+        f"{dataset.records_left_out:,} records left out",
+        *_file_lines(dataset),
         *problem_lines(classes),
+        *([f"images and the like: {media}"] if media else []),
         f"repeats: {repeats:,} rows have the same conversation as an earlier one",
         f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
         *look.lines(),
@@ -42,8 +47,13 @@ def inspect(arguments: argparse.Namespace) -> int:
         "format": dataset.format,
         "mapping": asdict(columns) if columns else None,
         "rows": len(dataset),
-        "left_out": len(dataset.problems),
+        "left_out": dataset.records_left_out,
+        "files": [{"file": name, "rows": rows, "left_out": left} for name, rows, left in _by_file(dataset)],
+        "not_read": [
+            {"file": one.source, "reason": one.message, "remedy": one.remedy} for one in dataset.files_not_read
+        ],
         "problems": problem_documents(classes),
+        "media": media or None,
         "repeats": repeats,
         "turns": {str(length): count for length, count in sorted(turns.items())},
         "content_hash": dataset.content_hash,
@@ -53,30 +63,44 @@ def inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _by_file(dataset: Dataset) -> list[tuple[str, int, int]]:
+    """(name, rows, records left out) of each file that was read, by name."""
+    rows = Counter(sample.source for sample in dataset.samples)
+    left = Counter(problem.source for problem in dataset.problems if problem.kind != "file-not-read")
+    return [(name, rows[name], left[name]) for name in sorted({*rows, *left})]
+
+
+def _file_lines(dataset: Dataset) -> list[str]:
+    """Rows by file for a folder; what was not read of it is said when it is loaded."""
+    files = _by_file(dataset)
+    if len(files) < 2 and not dataset.files_not_read:
+        return []
+    return [f"  file {name}: {rows:,} rows" + (f", {left:,} left out" if left else "") for name, rows, left in files]
+
+
 def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
     path = named_path(arguments.file)
     ensure_writable(arguments.out, [path] if path else [])
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
-    lost = note_losses(dataset.samples, arguments.format)
-    digest, rows = write_rows(
-        arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas
-    )
+    lost = note_losses(dataset.samples, arguments.format, arguments.out)
+    written = write_rows(arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas)
     lines = [
-        f"{arguments.out}: {rows:,} rows written as {arguments.format} (read as {dataset.format}), "
-        f"{len(dataset.problems):,} records left out",
+        f"{arguments.out}: {written.rows:,} rows written as {arguments.format} (read as {dataset.format}), "
+        f"{dataset.records_left_out:,} records left out",
         *problem_lines(classes),
     ]
     document = {
         "out": str(arguments.out),
         "format": arguments.format,
         "source_format": dataset.format,
-        "rows": rows,
-        "left_out": len(dataset.problems),
+        "rows": written.rows,
+        "left_out": dataset.records_left_out,
         "problems": problem_documents(classes),
         "losses": [{"kind": loss.kind, "rows": loss.rows, "first_line": loss.first.line} for loss in lost],
-        "sha256": digest,
+        "json_columns": list(written.json_columns),
+        "sha256": written.sha256,
     }
     Output(arguments.json).show(lines, document)
     return 0

@@ -10,8 +10,15 @@ from delift_core.cli.naming import HUB_FORM, named_path
 from delift_core.cli.terminal import UsageError, note
 from delift_core.cli.watching import shown_loading
 from delift_core.duplicates import CopyKind
+from delift_core.export.containers import container_of, fitted, json_columns_words
 from delift_core.export.conversion import Loss, losses
-from delift_core.export.writers import ExportFormat
+from delift_core.export.writers import (
+    ExportFormat,
+    json_number_words,
+    render_lines,
+    unwritable,
+    without_json_numbers,
+)
 from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, leave_out_copies, leave_out_shared, mend
@@ -100,6 +107,7 @@ def load_source(
     if path is not None:
         with shown_loading(path.name) as watch:
             read = load_file(path, mapping=mapping, answer=answer, turns=turns, watch=watch)
+        note_unread(read)
         return Source(tidying(read) if tidying else read, str(path.resolve()), path)
     place, _, rest = name.partition(",")
     match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
@@ -134,10 +142,11 @@ def _hub_options(name: str, rest: str) -> dict[str, str]:
 
 
 def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:
-    """The problems by kind, most frequent first."""
+    """The records that could not be used by what is wrong with them, most frequent first."""
     by_kind: dict[ProblemKind, list[Problem]] = {}
     for problem in problems:
-        by_kind.setdefault(problem.kind, []).append(problem)
+        if problem.kind != "file-not-read":
+            by_kind.setdefault(problem.kind, []).append(problem)
     classes = [ProblemClass(kind, len(members), members[0]) for kind, members in by_kind.items()]
     return tuple(sorted(classes, key=lambda one: -one.count))
 
@@ -157,9 +166,24 @@ def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]
     return [{"kind": one.kind, "count": one.count, "first": asdict(one.first)} for one in classes]
 
 
-def note_losses(samples: Sequence[Sample], format: ExportFormat) -> tuple[Loss, ...]:
-    """Says on standard error, before anything is written, what a format cannot hold of some rows."""
+def note_losses(samples: Sequence[Sample], format: ExportFormat, out: Path) -> tuple[Loss, ...]:
+    """Says on standard error, before anything is written, what a format or the file cannot hold of some rows.
+
+    Raises:
+        ExportError: a table cannot hold the rows.
+    """
     found = losses(samples, format)
     for loss in found:
         note(f"{format} cannot hold everything: {loss}")
+    if numbers := without_json_numbers(samples):
+        note(json_number_words(numbers))
+    columns = () if unwritable(samples, format) else fitted(container_of(out), render_lines(samples, format))
+    if columns:
+        note(json_columns_words(columns))
     return found
+
+
+def note_unread(dataset: Dataset) -> None:
+    """Says on standard error which files of a folder were not read."""
+    for one in dataset.files_not_read:
+        note(f"not read: {one}")

@@ -33,7 +33,7 @@ from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
 from delift_core.utility.pairs import parse_pairs
 
-_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst), a folder, or " + HUB_FORM
+_FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst, .bz2, .xz), a folder, or " + HUB_FORM
 
 
 class _Parser(argparse.ArgumentParser):

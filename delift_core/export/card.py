@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
+from delift_core.export.containers import json_columns_words
 from delift_core.export.manifest import Manifest
 from delift_core.export.trainers import TrainerCheck
 from delift_core.selection.request import format_budget, format_quota, is_bound
@@ -83,7 +84,14 @@ def _method(manifest: Manifest) -> list[str]:
         "",
         f"Format: {output.format}. SHA-256 of {_code(output.file)}: {_code(output.sha256)}. The manifest beside the "
         "file says why each row of the pool was kept or left out.",
+        *_json_text(output.json_columns),
     ]
+
+
+def _json_text(columns: Sequence[str]) -> list[str]:
+    if not columns:
+        return []
+    return ["", f"{json_columns_words(_code(name) for name in columns)}."]
 
 
 def _by_what(manifest: Manifest) -> str:

@@ -1,15 +1,18 @@
 """What to look at before a subset is written. A check says what was looked at, whether it is well, and the facts."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from delift_core.curation import CuratedSelection
+from delift_core.errors import ExportError
+from delift_core.export.containers import Container, fitted, json_columns_words
 from delift_core.export.conversion import losses
+from delift_core.export.shapes import media_words
 from delift_core.export.trainers import Length, TrainerCheck, check_table
-from delift_core.export.writers import ExportFormat, render_lines, unwritable
+from delift_core.export.writers import ExportFormat, json_number_words, render_lines, unwritable, without_json_numbers
 from delift_core.samples import Sample, by_record
 from delift_core.sources.json_records import DECODER
 
@@ -40,18 +43,21 @@ def written_positions(curated: CuratedSelection) -> tuple[int, ...]:
     return tuple(sorted(turns[-1] for turns in by_record(curated.samples) if subset.intersection(turns)))
 
 
-def checks(curated: CuratedSelection, format: ExportFormat) -> tuple[Check, ...]:
-    """Looks at a subset and the format it is to be written in; only the first two can stop an export.
+def checks(curated: CuratedSelection, format: ExportFormat, container: Container = "jsonl") -> tuple[Check, ...]:
+    """Looks at a subset and what it is to be written as; only the first two can stop an export.
 
     Args:
         curated: the selection with its edits.
-        format: to be written.
+        format, container: to be written.
     """
     samples = subset_samples(curated)
     return (
         Check("Rows in the subset", bool(samples), _rows_in_words(curated, len(samples))),
-        _writable(samples, format),
+        _writable(samples, format, container),
         _nothing_left_behind(samples, format),
+        _json_numbers(samples),
+        *_objects_as_text(samples, format, container),
+        *_media(samples),
         _budget_used(curated),
         _no_repeats(samples),
         _untruncated(curated),
@@ -91,10 +97,14 @@ def _rows_in_words(curated: CuratedSelection, written: int) -> str:
     return f"{chosen:,} answers of {pool:,}, in {written:,} records, each written whole and once"
 
 
-def _writable(samples: tuple[Sample, ...], format: ExportFormat) -> Check:
+def _writable(samples: tuple[Sample, ...], format: ExportFormat, container: Container) -> Check:
     label = "Rows can be written"
     refused = unwritable(samples, format)
     if not refused:
+        try:
+            fitted(container, render_lines(samples, format))
+        except ExportError as error:
+            return Check(label, False, str(error))
         return Check(label, True, f"all of them as {format}")
     first = refused[0]
     return Check(label, False, f"{len(refused):,} cannot, the first is line {first.sample.line}: {first.reason}")
@@ -109,6 +119,28 @@ def _nothing_left_behind(samples: Sequence[Sample], format: ExportFormat) -> Che
     if not found:
         return Check(label, True, "nothing of a record is left behind")
     return Check(label, False, f"{'; '.join(map(str, found))}")
+
+
+def _json_numbers(samples: Sequence[Sample]) -> Check:
+    label, found = "Every number is JSON", without_json_numbers(samples)
+    if not found:
+        return Check(label, True, "no record holds NaN or Infinity")
+    return Check(label, False, json_number_words(found))
+
+
+def _objects_as_text(samples: Sequence[Sample], format: ExportFormat, container: Container) -> Iterator[Check]:
+    try:
+        columns = fitted(container, render_lines(samples, format))
+    except ExportError:  # said by the check of the rows
+        return
+    if columns:
+        yield Check("Objects fit the table", False, json_columns_words(columns))
+
+
+def _media(samples: Sequence[Sample]) -> Iterator[Check]:
+    words = media_words(samples)
+    if words:
+        yield Check("Text is all there is", False, words)
 
 
 def _budget_used(curated: CuratedSelection) -> Check:

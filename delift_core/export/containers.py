@@ -1,62 +1,135 @@
 """The file that rows are put into: JSON lines, Parquet or CSV, by the suffix of its name.
 
 JSON lines hold every record as it is. Parquet and CSV are tables: what they cannot hold is refused before anything is
-written, and only the difference between null, missing and (in CSV) empty is given up. Knows lines of JSON and one file.
+written, and only the difference between null, missing and (in CSV) empty is given up. A table gives all objects of a
+column the same keys, so that a call would get the arguments of the others: a column whose objects differ is written as
+JSON text, in the type that Parquet and Arrow have for it. Knows lines of JSON and one file.
 """
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ExportError
 from delift_core.export.writers import write_chunks, write_lines
 from delift_core.formats.base import describe
+from delift_core.formats.turns import ROLE_KEYS
+from delift_core.sources.cells import without_filling
 from delift_core.sources.json_records import DECODER
+from delift_core.sources.kinds import COMPRESSED
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NOT_WRITTEN = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
 Container = Literal["jsonl", "parquet", "csv"]
 Formulas = Literal["keep", "quote"]
 # A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that was written.
+
+    Attributes:
+        sha256: of its bytes (hex).
+        json_columns: the columns of a table that hold JSON text.
+    """
+
+    sha256: str
+    rows: int
+    json_columns: tuple[str, ...] = ()
+
+
 def container_of(path: Path) -> Container:
-    """What a file of this name is written as; JSON lines unless it ends in .parquet or .csv."""
+    """What a file of this name is written as; JSON lines unless it ends in .parquet or .csv.
+
+    Raises:
+        ExportError: the name says that it is a file of another kind, and would mislead whoever reads it.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _NOT_WRITTEN:
+        raise ExportError(f"{path.name}: files ending in {suffix} are not written; end it in .jsonl, .parquet or .csv")
     suffixes: dict[str, Container] = {".parquet": "parquet", ".csv": "csv"}
-    return suffixes.get(path.suffix.lower(), "jsonl")
+    return suffixes.get(suffix, "jsonl")
 
 
-def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep") -> tuple[str, int]:
+def fitted(container: Container, lines: Iterable[str]) -> tuple[str, ...]:
+    """The columns that would be written as JSON text.
+
+    Raises:
+        ExportError: a table cannot hold the rows.
+    """
+    if container == "jsonl":
+        return ()
+    records = _objects(lines)
+    if container == "parquet":
+        return _json_columns(table_of(records))
+    columns = _columns(records)
+    for number, record in enumerate(records, start=1):
+        _csv_row(record, columns, number, "keep")
+    return ()
+
+
+def json_columns_words(columns: Iterable[str]) -> str:
+    """What to say of columns that hold JSON text, and how they are read."""
+    return (
+        f"{', '.join(columns)}: written as JSON text, since a table would give their objects the keys of all others; "
+        "datasets from version 4.7 on reads it as objects, other readers need json.loads"
+    )
+
+
+def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep") -> Written:
     """Writes one row for each line of JSON, as the name of the file says.
 
     Args:
         formulas: "quote" puts an apostrophe before CSV cells (and names of columns) that a spreadsheet would run as a
             formula; the trainer then sees the apostrophe too.
 
-    Returns:
-        (sha256, n): SHA-256 (hex) of the bytes, and how many rows there are.
-
     Raises:
         ExportError: a table cannot hold the rows, or as `write_lines`. Nothing is written then.
     """
     kind = container_of(path)
     if kind == "jsonl":
-        return write_lines(path, lines)
-    records = [_as_object(DECODER.decode(line), number) for number, line in enumerate(lines, start=1)]
-    columns = list(dict.fromkeys(key for record in records for key in record))
+        return Written(*write_lines(path, lines))
+    records = _objects(lines)
     if kind == "csv":
+        columns = _columns(records)
         rows = [_csv_row(record, columns, number, formulas) for number, record in enumerate(records, start=1)]
         digest, _ = write_chunks(path, _csv_lines([[_text(name, formulas) for name in columns], *rows]))
-    else:
-        digest, _ = write_chunks(path, [_parquet(records, columns)])
-    return digest, len(records)
+        return Written(digest, len(records))
+    table = table_of(records)
+    digest, _ = write_chunks(path, [_parquet(table)])
+    return Written(digest, len(records), _json_columns(table))
+
+
+def table_of(records: Sequence[Mapping[str, object]]) -> "pa.Table":
+    """Records as a table; a column whose objects differ in their keys or types holds JSON text.
+
+    Raises:
+        ExportError: the values of a column are of several types.
+    """
+    import pyarrow as pa
+
+    return pa.table({name: _array(name, [record.get(name) for record in records]) for name in _columns(records)})
 
 
 def unquoted(cell: str) -> str:
     """A CSV cell without the apostrophe that `write_rows` put before a formula."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+
+
+def _objects(lines: Iterable[str]) -> list[Mapping[str, object]]:
+    return [_as_object(DECODER.decode(line), number) for number, line in enumerate(lines, start=1)]
+
+
+def _columns(records: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(key for record in records for key in record))
 
 
 def _as_object(record: object, number: int) -> Mapping[str, object]:
@@ -96,36 +169,67 @@ def _csv_lines(rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
         yield out.getvalue().encode("utf-8")
 
 
-def _parquet(records: Sequence[Mapping[str, object]], columns: Sequence[str]) -> bytes:
-    import pyarrow as pa
+def _parquet(table: "pa.Table") -> bytes:
     import pyarrow.parquet as pq
 
-    arrays = {}
-    for column in columns:
-        values = [record.get(column) for record in records]
-        try:
-            array = pa.array(values)
-            same = _without_nulls(array.to_pylist()) == _without_nulls(values)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
-            raise _no_column(column, " ".join(str(error).split())[:120]) from error
-        if not same:
-            raise _no_column(column, "values of several types")
-        arrays[column] = array
     out = io.BytesIO()
-    pq.write_table(pa.table(arrays), out)
+    # Without Arrow's own types, readers that do not know its JSON type take the column as text.
+    pq.write_table(table, out, store_schema=False)
     return out.getvalue()
+
+
+def _json_columns(table: "pa.Table") -> tuple[str, ...]:
+    import pyarrow as pa
+
+    return tuple(field.name for field in table.schema if isinstance(field.type, pa.JsonType))
+
+
+def _array(column: str, values: Sequence[object]) -> "pa.Array":
+    import pyarrow as pa
+
+    nested = any(isinstance(value, dict | list) for value in values)
+    reason = "values of several types"
+    try:
+        array = pa.array(values)
+        if not nested or (_is_storable(array.type) and _comes_back(column, array.to_pylist(), values)):
+            return array
+    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+    if not nested:
+        raise _no_column(column, reason)
+    texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+    return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
+
+
+def _is_storable(kind: "pa.DataType") -> bool:
+    """Whether Parquet can hold a type: it has no objects without keys."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind) and kind.num_fields == 0:
+        return False
+    return all(_is_storable(kind.field(at).type) for at in range(kind.num_fields))
+
+
+def _comes_back(column: str, found: Sequence[object], values: Sequence[object]) -> bool:
+    """Whether values are in the table as they are, but for the fields that a turn does not have, and read as such."""
+    pairs = zip(found, values, strict=True)
+    kept = all(json.dumps(_without_absent(one)) == json.dumps(_without_absent(other)) for one, other in pairs)
+    return kept and all(without_filling({column: value})[column] == value for value in values)
+
+
+def _without_absent(value: object) -> object:
+    """The turns of a list without their nulls, in one order: readers take a null field as one that is not there."""
+    if not isinstance(value, list):
+        return value
+    return [
+        {key: turn[key] for key in sorted(turn) if turn[key] is not None}
+        if isinstance(turn, Mapping) and any(key in turn for key in ROLE_KEYS)
+        else turn
+        for turn in value
+    ]
 
 
 def _no_column(column: str, reason: str) -> ExportError:
     return ExportError(
         f"the field {column!r} cannot be a Parquet column ({reason}); write to a .jsonl file, or choose a format"
     )
-
-
-def _without_nulls(value: object) -> object:
-    """Nulls of an object's keys taken out: in a table, a missing key and a null are the same."""
-    if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value

@@ -7,7 +7,7 @@ conversation, or only the conversation is written. Knows one sample; knows nothi
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, render_record
@@ -17,6 +17,7 @@ from delift_core.formats.sharegpt import WORDS
 from delift_core.places import places
 from delift_core.samples import FormatName, Message, Sample
 from delift_core.sources.json_records import DECODER
+from delift_core.sources.scanning import strict
 
 LossKind = Literal["tools", "calls", "turn-fields", "later-turns", "other-answer", "fields", "parts", "input", "text"]
 LOSS_WORDS: dict[LossKind, str] = {
@@ -50,11 +51,12 @@ class Converted:
 
 
 def converted(sample: Sample, format: FormatName) -> Converted:
-    """Writes a sample in a format; a record that is in it already stays as found.
+    """Writes a sample in a format; a record that is in it already stays as found, NaN and Infinity aside (null).
 
     Raises:
         RecordError: the format cannot hold the conversation.
     """
+    sample = replace(sample, raw=strict(sample.raw))
     plain = render_record(format, sample.messages)
     found = DECODER.decode(sample.raw)
     if _stands_already(found, sample, format, plain):

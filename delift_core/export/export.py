@@ -89,14 +89,14 @@ def export_selection(
     lines = render_lines(samples, format)
     rows = _rows(workspace, curated)
     inputs = tuple(_input_entry(record) for record in records)
-    digest, written = write_rows(out, lines, formulas=formulas)
+    written = write_rows(out, lines, formulas=formulas)
     manifest = Manifest(
         version=MANIFEST_VERSION,
         created_at=clock().isoformat(),
         selection_id=selection_id,
         selection_name=curated.record.name,
         seed=curated.record.seed,
-        output=OutputEntry(out.name, format, written, digest, formulas),
+        output=OutputEntry(out.name, format, written.rows, written.sha256, formulas, written.json_columns),
         inputs=inputs,
         model=_model(curated),
         metric=curated.problem.metric,
@@ -113,7 +113,9 @@ def export_selection(
         method=_method(curated),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
-    workspace.exports.add(selection_id, path=str(out.resolve()), sha256=digest, n_records=written, format=format)
+    workspace.exports.add(
+        selection_id, path=str(out.resolve()), sha256=written.sha256, n_records=written.rows, format=format
+    )
     return manifest
 
 

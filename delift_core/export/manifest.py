@@ -59,6 +59,7 @@ class OutputEntry:
 
     Attributes:
         formulas: what became of CSV cells that begin like a spreadsheet's formula.
+        json_columns: the columns of a table that hold JSON text.
     """
 
     file: str
@@ -66,6 +67,7 @@ class OutputEntry:
     rows: int
     sha256: str
     formulas: Formulas = "keep"
+    json_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from delift_core.access import Actor
 from delift_core.errors import ExportError
 from delift_core.export.card import card
+from delift_core.export.containers import table_of
 from delift_core.export.manifest import Manifest, read_manifest
 from delift_core.export.writers import manifest_path
 from delift_core.hub import first_line
@@ -20,6 +21,8 @@ from delift_core.sources import RawRecord, read_records
 
 def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     """Writes the rows of an exported file as a folder for `datasets.load_from_disk`, and returns how many there are.
+
+    Columns whose objects differ in their keys are of the type Json, which `datasets` has from version 4.7 on.
 
     Args:
         out: the file, JSON lines, Parquet or CSV.
@@ -35,12 +38,13 @@ def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     actor.require("export")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ExportError(f"{folder} exists and holds something; give the name of a new folder")
-    records = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
-    if not all(isinstance(record, dict) for record in records):
+    found = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
+    records = [record for record in found if isinstance(record, dict)]
+    if len(records) < len(found):
         raise ExportError(f"{out} holds rows that are not objects, which a table cannot hold; export as messages")
     try:
-        made = Dataset.from_list(records)
-    except Exception as error:  # datasets passes on whatever Arrow raises for values of several types
+        made = Dataset(table_of(records))
+    except ExportError as error:
         raise ExportError(f"the rows of {out} do not fit a table ({first_line(error)}); export as messages") from error
     try:
         made.save_to_disk(str(folder))

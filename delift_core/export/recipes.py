@@ -4,10 +4,11 @@ Made from the shape of the file alone; the check table of `trainers` holds for f
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.export.shapes import Shape
+from delift_core.export.shapes import MEDIA, Shape
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
 from delift_core.formats.base import ROLES
 
@@ -23,31 +24,48 @@ class Recipe:
     text: str
 
 
-def recipes(shape: Shape, data_file: str, limit: int) -> tuple[Recipe, ...]:
+def recipes(shape: Shape, data_file: str, limit: int, json_columns: Sequence[str] = ()) -> tuple[Recipe, ...]:
     """A recipe for each trainer that can read files of this shape.
 
     Args:
         data_file: name of the exported file, which is to lie beside the recipe.
         limit: longest row in tokens.
+        json_columns: the columns of a table that hold JSON text.
     """
+    needs = _what_datasets_is_needed(shape, json_columns)
     stem = Path(data_file).stem
     made: dict[Trainer, Recipe] = {
-        "TRL": Recipe("TRL", f"{stem}.trl.py", _trl(shape, data_file, limit)),
+        "TRL": Recipe("TRL", f"{stem}.trl.py", _trl(shape, data_file, limit, needs)),
         "LLaMA-Factory": Recipe("LLaMA-Factory", f"{stem}.dataset_info.json", _llama_factory(shape, stem, data_file)),
-        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", _axolotl(shape, data_file, limit)),
+        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", _axolotl(shape, data_file, limit, needs)),
     }
     return tuple(made[trainer] for trainer in TRAINERS if not refusal(trainer, shape))
 
 
-def _trl(shape: Shape, data_file: str, limit: int) -> str:
+def _what_datasets_is_needed(shape: Shape, json_columns: Sequence[str]) -> list[str]:
+    """A comment, where the file needs a version of `datasets`."""
+    if json_columns:
+        names = ", ".join(json_columns)
+        return [f"# Needs datasets 4.7 or later, which reads {names} as objects; elsewhere it is text for json.loads."]
+    if shape.uneven:
+        return [
+            "# Needs datasets 4.7 or later: older ones stop at mixed types, and fill in arguments that a call lacks."
+        ]
+    return []
+
+
+def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> str:
     kind = "parquet" if data_file.endswith(".parquet") else "csv" if data_file.endswith(".csv") else "json"
     read = f'data = load_dataset("{kind}", data_files={json.dumps(data_file)}, split="train")'
-    lines = ["from datasets import load_dataset", "from trl import SFTConfig, SFTTrainer", "", read]
+    lines = ["from datasets import load_dataset", "from trl import SFTConfig, SFTTrainer", "", *needs, read]
     split = _trl_split(shape)
     if split:
         lines[3:3] = [*split, ""]
-        lines += ['kept = [name for name in data.column_names if name == "tools"]']
-        lines += ["data = data.map(split, remove_columns=[name for name in data.column_names if name not in kept])"]
+        mixed = ', on_mixed_types="use_json"' if shape.uneven else ""
+        lines += ['others = [name for name in data.column_names if name != "tools"]']
+        lines += [f"data = data.map(split, remove_columns=others{mixed})"]
+    elif shape.media:
+        lines += [f"data = data.remove_columns({list(shape.media)!r})"]
     loss = "# With a prompt and a completion the loss is on the completion only."
     only = ", completion_only_loss=True"
     if shape.name == "text":
@@ -82,7 +100,7 @@ def _trl_split(shape: Shape) -> list[str]:
             "",
             "def spell(turn):",
             f"    rest = {{key: value for key, value in turn.items(){others}}}",
-            f"    return {{**rest, 'role': ROLES[turn[{role!r}]], 'content': turn[{text!r}]}}",
+            f"    return {{**rest, 'role': ROLES[turn[{role!r}]], 'content': turn.get({text!r})}}",
             "",
             "def split(row):",
             f"    turns = [spell(turn) for turn in row[{shape.turns!r}]]",
@@ -142,12 +160,13 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
         columns["system"] = system
     if tools:
         columns["tools"] = "tools"
+    columns |= {MEDIA[name]: name for name in shape.media}
     entry["columns"] = columns
     return json.dumps({stem: entry}, ensure_ascii=False, indent=2) + "\n"
 
 
-def _axolotl(shape: Shape, data_file: str, limit: int) -> str:
-    lines = ["datasets:", f"  - path: {json.dumps(data_file)}"]
+def _axolotl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> str:
+    lines = [*needs, "datasets:", f"  - path: {json.dumps(data_file)}"]
     if not data_file.endswith((".parquet", ".csv")):
         lines.append("    ds_type: json")
     if shape.name == "turns":

@@ -9,11 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from delift_core.export.uneven import uneven_rows
 from delift_core.formats.base import ROLES
 from delift_core.formats.columns import detect as detect_columns
+from delift_core.samples import Sample
+from delift_core.sources.json_records import DECODER
 
 ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
 TURN_KEYS = ("messages", "conversations", "conversation", "items")
+# What LLaMA-Factory calls columns that hold pictures, films and sound, by the names that they have in files.
+MEDIA = {"image": "images", "images": "images", "video": "videos", "videos": "videos"} | {
+    "audio": "audios",
+    "audios": "audios",
+}
 SHAPE_WORDS: dict[ShapeName, str] = {
     "alpaca": "a prompt and a response column",
     "turns": "a list of turns",
@@ -36,6 +44,8 @@ class Shape:
         columns: every key that occurs, in order of first appearance.
         tools_are_text: whether tool definitions, where there are any, are JSON written as text.
         roles: every role word that occurs in the turns, the most frequent first.
+        media: the columns that hold pictures, films or sound.
+        uneven: whether objects of the rows differ in keys or types, see `uneven`.
     """
 
     name: ShapeName
@@ -48,6 +58,8 @@ class Shape:
     columns: tuple[str, ...] = ()
     tools_are_text: bool = True
     roles: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    uneven: bool = False
 
     def word_of(self, role: str) -> str:
         """The word that the file uses most for a role; the role itself where it has none."""
@@ -77,6 +89,8 @@ def shape_of_file(records: Sequence[object]) -> Shape:
         columns=columns,
         tools_are_text=all(isinstance(item, str | None) for item in tools),
         roles=roles,
+        media=tuple(dict.fromkeys(name for record in records for name in media_of(record))),
+        uneven=bool(uneven_rows(records)),
     )
 
 
@@ -96,6 +110,24 @@ def shape_of(record: object) -> Shape:
     if mapping is not None:
         return Shape("alpaca", prompt=mapping.prompt, response=mapping.response)
     return Shape("text") if isinstance(record.get("text"), str) else Shape("unknown")
+
+
+def media_of(record: object) -> tuple[str, ...]:
+    """The columns of a record that hold pictures, films or sound."""
+    if not isinstance(record, Mapping):
+        return ()
+    return tuple(str(key) for key in record if key in MEDIA and record[key])
+
+
+def media_words(samples: Sequence[Sample]) -> str:
+    """What to say of rows with pictures, films or sound beside their text; "" where there are none."""
+    found = [sample for sample in samples if media_of(DECODER.decode(sample.raw))]
+    if not found:
+        return ""
+    return (
+        f"{len(found):,} rows have images, videos or audio beside their text, the first is line {found[0].line} of "
+        f"{found[0].source}; the utility is of the text alone"
+    )
 
 
 def turns_of(record: object, shape: Shape) -> list[Mapping[str, object]] | None:

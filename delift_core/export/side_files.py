@@ -31,7 +31,7 @@ def trainer_kit(curated: CuratedSelection, manifest: Manifest, limit: int = DEFA
     output = manifest.output
     table = trainer_checks(curated, output.format, limit)
     shape = shape_of_file(subset_records(curated, output.format))
-    return TrainerKit(table, recipes(shape, output.file, limit), card(manifest, table))
+    return TrainerKit(table, recipes(shape, output.file, limit, output.json_columns), card(manifest, table))
 
 
 def write_kit(kit: TrainerKit, out: Path) -> tuple[Path, ...]:

@@ -6,15 +6,24 @@ files read with the settings of `recipes`. Knows decoded records and token count
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from delift_core.export.shapes import SHAPE_WORDS, Shape, shape_of, shape_of_file, turns_of
-from delift_core.formats.base import ROLES, describe
+from delift_core.export.shapes import MEDIA, SHAPE_WORDS, Shape, media_of, shape_of, shape_of_file, turns_of
+from delift_core.export.uneven import null_columns, uneven_rows
+from delift_core.formats.base import ROLES, describe, name_list
 from delift_core.samples import Role
 
 Trainer = Literal["TRL", "LLaMA-Factory", "Axolotl"]
-Effect = Literal["stops the load", "left out", "cut", "loses a field", "up to the chat template"]
+Effect = Literal[
+    "stops the load",
+    "left out",
+    "cut",
+    "loses a field",
+    "up to datasets' version",
+    "up to the model",
+    "up to the chat template",
+]
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 DEFAULT_LIMIT = 4096  # tokens of a trainer's longest row, where nothing else is said
 # The role words that Axolotl maps without being told.
@@ -79,11 +88,19 @@ def check_table(
     """
     shape = shape_of_file(records)
     known = lengths if len(lengths) == len(records) else [None] * len(records)
-    return tuple(_check(trainer, records, shape, known, limit) for trainer in TRAINERS)
+    uneven, empty = uneven_rows(records), null_columns(records)
+    table = (_check(trainer, records, shape, uneven, known, limit) for trainer in TRAINERS)
+    words = f"; null in every row, and so without a type: {name_list(empty)}" if empty else ""
+    return tuple(replace(one, note=one.note + words) for one in table)
 
 
 def _check(
-    trainer: Trainer, records: Sequence[object], shape: Shape, lengths: Sequence[Length | None], limit: int
+    trainer: Trainer,
+    records: Sequence[object],
+    shape: Shape,
+    uneven: Mapping[int, str],
+    lengths: Sequence[Length | None],
+    limit: int,
 ) -> TrainerCheck:
     refused = refusal(trainer, shape)
     if refused:
@@ -91,7 +108,9 @@ def _check(
     risks = []
     for row, (record, length) in enumerate(zip(records, lengths, strict=True)):
         rules = _text if shape.name == "text" else _RULES[trainer]
-        verdicts = [*rules(record, shape), *_by_length(trainer, shape, length, limit)]
+        verdicts = [*rules(record, shape), *_media(trainer, record, shape), *_by_length(trainer, shape, length, limit)]
+        if row in uneven:
+            verdicts.append(("up to datasets' version", uneven[row]))
         if verdicts:
             effect, reason = min(verdicts, key=lambda verdict: _GRAVITY.index(verdict[0]))
             risks.append(Risk(row, trainer, effect, reason))
@@ -120,6 +139,28 @@ def _text(record: object, shape: Shape) -> Iterator[_Verdict]:
     value = record.get("text") if isinstance(record, Mapping) else None
     if not isinstance(value, str):
         yield "stops the load", f"`text` is {describe(value)}, not text"
+
+
+def _media(trainer: Trainer, record: object, shape: Shape) -> Iterator[_Verdict]:
+    """What becomes of pictures, films and sound that stand in a column of their own."""
+    for column in media_of(record):
+        if trainer != "LLaMA-Factory":
+            yield "loses a field", f"`{column}` is not read, and its marks stay in the text"
+            continue
+        assert isinstance(record, Mapping)
+        mark = f"<{MEDIA[column].removesuffix('s')}>"
+        marks = sum(text.count(mark) for text in _texts(record, shape))
+        count = len(record[column]) if isinstance(record[column], list) else 1
+        if marks != count:
+            yield "stops the load", f"`{column}` holds {count:,} and the text has {mark} {marks:,} times"
+        yield "up to the model", f"`{column}` is read by a model made for it; another one stops the load"
+
+
+def _texts(record: Mapping[str, object], shape: Shape) -> Iterator[str]:
+    """The texts of a record in which media are marked."""
+    turns = turns_of(record, shape) if shape.name == "turns" else None
+    values = [turn.get(shape.text_key) for turn in turns] if turns is not None else list(record.values())
+    yield from (value for value in values if isinstance(value, str))
 
 
 def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:

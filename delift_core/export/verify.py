@@ -17,6 +17,7 @@ from delift_core.formats import RecordError, detect_format, parse_record
 from delift_core.samples import FormatName, Message, hash_messages
 from delift_core.sources import RawRecord, read_bytes
 from delift_core.sources.json_records import DECODER
+from delift_core.sources.scanning import strict
 
 
 def verify(path: Path) -> tuple[Check, ...]:
@@ -74,12 +75,15 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
     pool = reload_input(manifest.pool, folder)
     if pool is None:
         return Check(label, True, f"{len(rows):,} conversations, by their hash (the pool file is not at hand)")
-    raw = {sample.id: sample.raw for sample in pool.samples}
+    raw = {sample.id: strict(sample.raw) for sample in pool.samples}
     for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
         if row.edited_hash is None and line != raw.get(row.id):
             return Check(label, False, f"line {number} differs from the record at line {row.line} of {row.source}")
     edited = sum(row.edited_hash is not None for row in rows)
     changed = f"; {edited:,} others as their text was changed by hand" if edited else ""
+    written = {row.id for row in rows}
+    odd = sum(sample.id in written and raw[sample.id] != sample.raw for sample in pool.samples)
+    changed += f"; in {odd:,} null stands for NaN or Infinity" if odd else ""
     return Check(label, True, f"{len(rows) - edited:,} records, character by character as in {pool.name}{changed}")
 
 

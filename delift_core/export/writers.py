@@ -15,6 +15,7 @@ from delift_core.errors import ExportError
 from delift_core.export.conversion import converted
 from delift_core.formats import RecordError, render_record
 from delift_core.samples import Sample
+from delift_core.sources.scanning import strict
 
 ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
 TEMPORARY_SUFFIX = ".part"  # ".NAME.xxxxxxxx.part": what a killed export may leave behind
@@ -41,12 +42,26 @@ def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwrita
     return tuple(found)
 
 
+def without_json_numbers(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """The samples whose records hold NaN or Infinity, in order; null is written in their place."""
+    return tuple(sample for sample in samples if strict(sample.raw) != sample.raw)
+
+
+def json_number_words(found: Sequence[Sample]) -> str:
+    """What to say of rows that `without_json_numbers` found."""
+    return (
+        f"in {len(found):,} rows null is written for NaN or Infinity, which JSON does not have; the first is line "
+        f"{found[0].line} of {found[0].source}. Change the record to have another value"
+    )
+
+
 def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[str]:
     """One line of JSON, newline included, for each sample.
 
     "same" is the record as it was found. In another format the conversation is written anew, with all of the record
     that the format can hold (see `conversion`; its `losses` says what it cannot), except that a record which is in that
-    format already stays as it was found.
+    format already stays as it was found. In every format null stands for NaN and Infinity, which JSON does not have
+    (`without_json_numbers` names these rows).
 
     Raises:
         ExportError: the format cannot hold some of the samples; raised before the first line is given.
@@ -136,7 +151,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def _line(sample: Sample, format: ExportFormat) -> str:
-    return f"{sample.raw if format == 'same' else converted(sample, format).line}\n"
+    return f"{strict(sample.raw) if format == 'same' else converted(sample, format).line}\n"
 
 
 def _umask() -> int:

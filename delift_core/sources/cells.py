@@ -22,11 +22,11 @@ CALL_INPUT = "input"  # of a content block; a prompt's input is text
 def record_maker(schema: "pa.Schema") -> Callable[[dict[str, object]], dict[str, object]]:
     """A function that makes a record of a row in which maps are dictionaries, for one schema."""
     texts = {field.name: field.type for field in schema if _holds(field.type, _is_json)}
-    changed = {field.name for field in schema if field.name in texts or _holds(field.type, _may_be_filled)}
+    filled = {field.name for field in schema if field.name not in texts and _holds(field.type, _may_be_filled)}
 
     def record(row: dict[str, object]) -> dict[str, object]:
-        decoded = {name: _decoded(row[name], kind) for name, kind in texts.items()}
-        return {**row, **without_filling({name: decoded.get(name, row[name]) for name in changed})} if changed else row
+        decoded = {name: _decoded(row[name], kind) for name, kind in texts.items()}  # JSON has the keys it was given
+        return {**row, **decoded, **without_filling({name: row[name] for name in filled})}
 
     return record
 

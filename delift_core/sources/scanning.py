@@ -11,6 +11,9 @@ NOT_SPACE = re.compile(r"[^ \t\r\n]|\Z")
 # Python refuses to convert longer runs of digits; the value is only looked at, the digits stay in the raw text.
 MAX_DIGITS = 4000
 
+# Words that Python writes and reads for numbers, and JSON does not have.
+_STRING_OR_CONSTANT = re.compile(rf"{STRING}|(-?Infinity|NaN)", re.DOTALL)
+
 Span = tuple[int, int]
 
 
@@ -24,6 +27,13 @@ DECODER = json.JSONDecoder(parse_int=_parse_int)
 def compact(text: str) -> str:
     """Removes the whitespace between the tokens of a JSON text; strings and all other tokens stay as they are."""
     return "".join(TOKENS.findall(text))
+
+
+def strict(text: str) -> str:
+    """A JSON text with null in the place of NaN and Infinity, which many readers refuse; the same one without any."""
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    return _STRING_OR_CONSTANT.sub(lambda match: "null" if match[1] else match[0], text)
 
 
 def next_token(text: str, position: int) -> int:

@@ -27,7 +27,7 @@ from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
 from pages.ui.signals import watched
 
-SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst"]
+SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst", "bz2", "xz", "txt"]
 PREVIEWED = 3
 
 
@@ -119,7 +119,7 @@ def ask_source(kind: str) -> Source | None:
         most = st.get_option("server.maxUploadSize")
         words = f"Up to {most:,} MB; load a larger file by its path, which takes less memory as well."
         upload = st.file_uploader(
-            "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz or zst", type=SUFFIXES, key="upload", help=words
+            "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz, zst, bz2 or xz", type=SUFFIXES, key="upload", help=words
         )
         return Source(kind, upload.name, upload.getvalue()) if upload else None
     if kind == "Path":
@@ -208,6 +208,8 @@ def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: A
     """The first rows as they would be read, or why they cannot be."""
     kind = "mapped columns" if mapping else preview.detected
     st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
+    for unread in preview.not_read:
+        st.caption(plain(f"Not read: {unread}"))
     for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
         with st.container(border=True):
             if isinstance(outcome, Problem):
@@ -229,7 +231,9 @@ def load(
     bar = watched("Reading…", "cancel_loading")
     dataset = source.load(mapping, answer, turns, bar)
     record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
-    left_out = f", {record.n_problems:,} left out (listed below)" if record.n_problems else ""
+    unread, left = len(dataset.files_not_read), dataset.records_left_out
+    told = [f"{left:,} left out"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
+    left_out = f", {', '.join(told)} (listed below)" if told else ""
     st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.")
     st.query_params["set"] = record.id
     st.rerun()

@@ -7,20 +7,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delift_core.access import Actor
+from delift_core.curation import open_selection
 from delift_core.errors import ExportError
-from delift_core.export.containers import unquoted, write_rows
+from delift_core.export.checks import checks
+from delift_core.export.containers import Written, fitted, unquoted, write_rows
 from delift_core.export.export import export_selection
+from delift_core.export.publish import save_to_disk
 from delift_core.export.verify import verify
 from delift_core.export.writers import ExportFormat, manifest_path
-from delift_core.sources import load_file
-from tests.export.scored import Scored
+from delift_core.sources import RawRecord, load_file, read_records
+from delift_core.workspace import Workspace
+from tests.export.scored import Scored, scored
 
 CHAT = {"messages": [{"role": "user", "content": "u\u2028"}, {"role": "assistant", "content": "a"}]}
 TOOL = {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "name": "x"}], "n": None}
 FLAT = {"instruction": "NA", "input": None, "output": 'None\r\n"é"', "n": 2**60}
 
 
-def write(path: Path, *records: object, **options: str) -> tuple[str, int]:
+def write(path: Path, *records: object, **options: str) -> Written:
     return write_rows(path, [json.dumps(record) + "\n" for record in records], **options)  # type: ignore[arg-type]
 
 
@@ -31,7 +36,7 @@ def test_rows_read_back_as_the_same_conversations(tmp_path: Path, suffix: str) -
         if suffix == ".csv" and rows[0] is CHAT:
             continue
         write(plain, *rows)
-        assert write(out, *rows)[1] == len(rows)
+        assert write(out, *rows).rows == len(rows)
         assert load_file(out).content_hash == load_file(plain).content_hash
 
 
@@ -41,6 +46,8 @@ def test_what_a_table_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Pa
         ("o.parquet", [FLAT, FLAT | {"n": "text"}], "'n' cannot be a Parquet column"),
         ("o.parquet", [FLAT | {"n": 2**70}], "'n' cannot be a Parquet column"),
         ("o.parquet", [[{"from": "human", "value": "u"}]], "row 1 is a list"),
+        ("o.arrow", [FLAT], "files ending in .arrow are not written"),
+        ("o.jsonl.gz", [FLAT], "files ending in .gz are not written"),
     ]:
         with pytest.raises(ExportError, match=words):
             write(tmp_path / name, *rows)
@@ -80,7 +87,7 @@ def test_an_exported_table_verifies(eight: Scored, tmp_path: Path, name: str, fo
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
-    digests = {write(tmp_path / f"{at}.parquet", FLAT, FLAT)[0] for at in range(2)}
+    digests = {write(tmp_path / f"{at}.parquet", FLAT, FLAT).sha256 for at in range(2)}
     assert len(digests) == 1
 
 
@@ -90,10 +97,122 @@ cells = st.text(st.characters(codec="utf-8"), max_size=8)
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.fixed_dictionaries({"question": cells, "answer": cells}), min_size=1, max_size=4))
 def test_any_text_survives_both_tables(rows: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    from delift_core.sources import RawRecord, read_records
-
     folder = tmp_path_factory.mktemp("tables")
     for name in ("x.csv", "x.parquet"):
         write(folder / name, *rows)
         found = [one.value for one in read_records(folder / name) if isinstance(one, RawRecord)]
         assert found == rows
+
+
+def called(name: str, arguments: dict[str, object], **more: object) -> dict[str, object]:
+    """A conversation whose answer follows a call."""
+    call = {"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return {
+        "messages": [
+            {"role": "user", "content": name},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "r"},
+            {"role": "assistant", "content": "a"},
+        ],
+        **more,
+    }
+
+
+def tool(name: str, **properties: object) -> dict[str, object]:
+    return {"name": name, "parameters": {"type": "object", "properties": properties}}
+
+
+WIND, SUM = called("wind", {"place": "Turku"}), called("sum", {"one": 1, "two": 2})
+UNEVEN = {
+    "arguments": ([WIND, SUM], ("messages",)),
+    "types of arguments": ([called("at", {"hour": 9}), called("at", {"hour": "nine"})], ("messages",)),
+    "whole and other numbers": ([called("at", {"hour": 9}), called("at", {"hour": 9.5})], ("messages",)),
+    "order of arguments": ([SUM, called("sum", {"two": 2, "one": 1})], ("messages",)),
+    "null as an argument": ([called("wind", {"place": None}), WIND], ("messages",)),
+    "no arguments": ([called("now", {})] * 2, ("messages",)),
+    "arguments called from": ([called("go", {"from": "x", "to": "y"}), called("go", {"from": "x"})], ("messages",)),
+    "definitions": ([WIND | {"tools": [tool("wind", place={})]}, WIND | {"tools": [tool("sum", n={})]}], ("tools",)),
+    "other objects": ([FLAT | {"meta": {"a": 1}}, FLAT | {"meta": {"b": [1, "x"]}}], ("meta",)),
+    "the same keys": ([WIND, called("wind", {"place": "Oulu"})], ()),
+    "fields of turns": ([CHAT, TOOL, WIND], ()),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_objects_that_differ_are_json_text_and_come_back(tmp_path: Path, name: str) -> None:
+    import datasets
+
+    rows, columns = UNEVEN[name]
+    plain, out, folder = tmp_path / "plain.jsonl", tmp_path / "out.parquet", tmp_path / "folder"
+    write(plain, *rows)
+    assert fitted("parquet", map(json.dumps, rows)) == write(out, *rows).json_columns == columns
+    save_to_disk(plain, folder, actor=Actor("me", "admin"))
+    for made in (out, folder):
+        assert load_file(made).content_hash == load_file(plain).content_hash
+        assert [one.raw for one in load_file(made).samples] == [one.raw for one in load_file(out).samples]
+    loaded = datasets.load_from_disk(str(folder))
+    for column in columns:
+        assert list(loaded[column]) == [row.get(column) for row in rows]
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_a_table_of_objects_that_differ_verifies(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    rows, columns = UNEVEN[name]
+    made = scored(workspace, tmp_path / "pool.jsonl", [json.dumps(row) for row in rows], budget="100%")
+    manifest = export_selection(workspace, made.selection_id, tmp_path / "out.parquet")
+    assert manifest.output.json_columns == columns and all(
+        check.ok for check in verify(manifest_path(tmp_path / "out.parquet"))
+    )
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | cells,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(cells, inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(st.sampled_from(["x", "y", "from", "role"]), values, max_size=3)
+tools = st.lists(st.builds(tool, st.just("t"), x=objects), max_size=3)
+calling = st.builds(called, cells.filter(str.strip), objects, tools=st.none() | tools)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(calling, min_size=1, max_size=4))
+def test_any_call_survives_a_table_and_a_folder(
+    rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    place = tmp_path_factory.mktemp("calls")
+    write(place / "plain.jsonl", *rows)
+    write(place / "out.parquet", *rows)
+    save_to_disk(place / "plain.jsonl", place / "folder", actor=Actor("me", "admin"))
+    expected = load_file(place / "plain.jsonl").content_hash
+    assert load_file(place / "out.parquet").content_hash == load_file(place / "folder").content_hash == expected
+    found = [one.value for one in read_records(place / "out.parquet") if isinstance(one, RawRecord)]
+    for one, row in zip(found, rows, strict=True):
+        assert isinstance(one, dict) and one.get("tools") == row["tools"]
+        turns = [{key: item for key, item in turn.items() if item is not None} for turn in one["messages"]]
+        assert turns == [{key: item for key, item in turn.items() if item is not None} for turn in row["messages"]]  # type: ignore[union-attr]
+
+
+NUMBERS = [
+    f'{{"question": "q{at} NaN", "answer": "-Infinity", "grade": {text}}}'
+    for at, text in enumerate(("1", "NaN", "-Infinity", "1e999", "2.50"))
+]
+
+
+@pytest.mark.parametrize("format", ["same", "alpaca", "messages"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_numbers_that_json_lacks_become_null_and_are_named(
+    workspace: Workspace, tmp_path: Path, name: str, format: ExportFormat
+) -> None:
+    made = scored(workspace, tmp_path / "pool.jsonl", NUMBERS, budget="100%")
+    curated = open_selection(workspace, made.selection_id)
+    named = next(check for check in checks(curated, format) if check.label == "Every number is JSON")
+    assert not named.ok and "in 2 rows" in named.detail and "line 2" in named.detail
+    export_selection(workspace, made.selection_id, tmp_path / name, format=format)
+    assert all(check.ok for check in verify(manifest_path(tmp_path / name)))
+    if name == "out.jsonl":
+        lines = (tmp_path / name).read_text("utf-8").splitlines()
+        records = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+        assert [record["grade"] for record in records] == [1, None, None, float("inf"), 2.5]
+        if format == "same":
+            assert [line for line in lines if "null" not in line] == [NUMBERS[0], *NUMBERS[3:]]

@@ -38,7 +38,12 @@ def verdicts(record: object, *, good: object = GOOD, count: int = 3) -> dict[str
         # A role word that the file does not use otherwise.
         (chat(("human", "u"), ("gpt", "a")), "kept", "left out", "kept"),
         (chat(("user", "u"), ("assistant", None), ("tool", "r"), ("assistant", "a")), "kept", "stops", "up to"),
-        (chat(("user", [{"type": "text", "text": "u"}]), ("assistant", "a")), "kept", "stops the load", "kept"),
+        (
+            chat(("user", [{"type": "text", "text": "u"}]), ("assistant", "a")),
+            "up to datasets",
+            "stops",
+            "up to datasets",
+        ),
         (chat(("user", "u")), "stops the load", "left out", "left out"),
         ({"messages": []}, "stops the load", "left out", "left out"),
         (ALPACA, "stops the load", "stops the load", "stops the load"),
@@ -57,7 +62,7 @@ def test_chat_rows(record: object, trl: str, llama_factory: str, axolotl: str) -
         ({"input": None}, "kept", "kept", "kept"),
         ({"output": {"n": 1}}, "stops the load", "left out", "stops the load"),
         ({"output": ""}, "kept", "kept", "left out"),
-        ({"instruction": 3}, "stops the load", "stops the load", "kept"),
+        ({"instruction": 3}, "stops the load", "stops the load", "up to datasets' version"),
         ({"history": [["q", "a"]]}, "kept", "kept", "loses a field"),
         (GOOD, "stops the load", "left out", "stops the load"),
     ],
@@ -178,3 +183,71 @@ def test_plain_text_is_trained_on_whole_and_cut_where_it_is_long() -> None:
     made = {recipe.trainer: recipe.text for recipe in recipes(shape_of_file(rows), "x.jsonl", 64)}
     assert "completion_only_loss" not in made["TRL"] and "type: completion" in made["Axolotl"]
     assert json.loads(made["LLaMA-Factory"])["x"]["columns"] == {"prompt": "text"}
+
+
+def pictured(images: object, text: str = "<image>What is it?") -> dict[str, object]:
+    return chat(("user", text), ("assistant", "a"), images=images)
+
+
+@pytest.mark.parametrize(
+    ("record", "llama_factory"),
+    [
+        (pictured(["a.jpg"]), "up to the model"),
+        (pictured(["a.jpg", "b.jpg"]), "stops the load"),
+        (pictured(["a.jpg"], "What is it?"), "stops the load"),
+        (chat(("user", "<video>u"), ("assistant", "a"), video="a.mp4"), "up to the model"),
+        (pictured([]), "kept"),
+    ],
+)
+def test_pictures_beside_the_text(record: dict[str, object], llama_factory: str) -> None:
+    found = verdicts(record)
+    assert found["LLaMA-Factory"] == llama_factory
+    assert found["TRL"] == found["Axolotl"] == ("kept" if llama_factory == "kept" else "loses a field")
+
+
+def test_recipes_name_the_columns_of_pictures() -> None:
+    made = {one.trainer: one.text for one in recipes(shape_of_file([pictured(["a.jpg"])]), "x.jsonl", 100)}
+    assert json.loads(made["LLaMA-Factory"])["x"]["columns"] == {"messages": "messages", "images": "images"}
+    flat = {"prompt": "p", "completion": "c", "image": "a.jpg"}
+    made = {one.trainer: one.text for one in recipes(shape_of_file([flat]), "x.jsonl", 100)}
+    assert json.loads(made["LLaMA-Factory"])["x"]["columns"]["images"] == "image"
+    assert "remove_columns(['image'])" in made["TRL"]
+
+
+def calling(arguments: dict[str, object]) -> dict[str, object]:
+    call = {"function": {"name": "f", "arguments": arguments}}
+    turns = chat(("user", "u"), ("assistant", ""), ("tool", "r"), ("assistant", "a"))
+    turns["messages"][1]["tool_calls"] = [call]  # type: ignore[index]
+    return turns
+
+
+@pytest.mark.parametrize(
+    ("odd", "good", "words"),
+    [
+        (calling({"time": "one"}), calling({"time": 1}), "arguments.time` differs in type"),
+        (calling({"place": 2}), calling({"time": 1}), "function.arguments` differs in keys"),
+        (ALPACA | {"n": "one"}, ALPACA | {"n": 1}, "`n` differs in type"),
+        (ALPACA | {"meta": {"a": 1}}, ALPACA | {"meta": {"b": 1}}, "`meta` differs in keys"),
+        (
+            GOOD | {"tools": [{"x": {}}]},
+            GOOD | {"tools": [{"x": {"y": 1}}]},
+            "`tools[].x` differs in keys",
+        ),
+    ],
+)
+def test_values_that_an_older_datasets_cannot_hold(odd: dict[str, object], good: dict[str, object], words: str) -> None:
+    for check in check_table([odd, good, good], limit=100):
+        if check.trainer != "LLaMA-Factory" or "tools" not in odd:
+            (reason,) = (risk.reason for risk in check.risks if risk.row == 0)
+            assert words in reason and "datasets before 4.7" in reason
+            assert check.kept == 3
+    trl = next(one.text for one in recipes(shape_of_file([odd, good]), "x.jsonl", 100) if one.trainer == "TRL")
+    assert "# Needs datasets 4.7 or later" in trl
+
+
+def test_fields_that_turns_or_rows_lack_are_no_risk() -> None:
+    named = chat(("user", "u"), ("assistant", "a"), id=None)
+    named["messages"][1]["name"] = "x"  # type: ignore[index]
+    table = check_table([named, GOOD, GOOD | {"n": 1}, GOOD | {"n": 2.5}], limit=100)
+    assert [check.risks for check in table] == [(), (), ()]
+    assert all("null in every row, and so without a type: id" in check.note for check in table)
