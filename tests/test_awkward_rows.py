@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.errors import DataError
 from delift_core.export.containers import write_rows
-from delift_core.export.writers import ExportFormat, render_lines
+from delift_core.export.writers import ExportFormat, render_lines, without_json_numbers
 from delift_core.sources import load_bytes, load_file
 
 PLAIN = '{"instruction": "q", "input": "", "output": "a"}'
@@ -68,7 +67,7 @@ CASES: dict[str, list[str]] = {
         '{"conversation": [{"human": "u", "assistant": "a"}], "system": "s"}',
         f'{{"items": [{USER}, {ANSWER}], "system": "s"}}',
     ],
-    "a not-a-number beside the text": [alpaca('"a"', ', "score": NaN')],
+    "words for numbers inside a text": [alpaca('"NaN, -Infinity"', ', "NaN": "Infinity"')],
 }
 
 
@@ -109,6 +108,14 @@ def test_naming_the_format_it_is_in_changes_nothing(tmp_path: Path, format: Expo
     source = tmp_path / "in.jsonl"
     source.write_bytes((line + "\n").encode())
     assert list(render_lines(load_file(source).samples, format)) == [line + "\n"]
+
+
+def test_what_json_does_not_have_becomes_null_and_nothing_else_changes() -> None:
+    lines = ['{"output" :"NaN",  "instruction":"q", "score": NaN, "n": [-Infinity, 1.50]}', alpaca('"a"')]
+    samples = load_bytes("\n".join(lines).encode(), "x.jsonl").samples
+    assert [one.raw for one in samples] == lines and without_json_numbers(samples) == samples[:1]
+    written = ['{"output" :"NaN",  "instruction":"q", "score": null, "n": [null, 1.50]}\n', f"{lines[1]}\n"]
+    assert list(render_lines(samples, "same")) == written
 
 
 def test_what_utf8_or_json_cannot_hold_is_named_not_changed(tmp_path: Path) -> None:
@@ -156,19 +163,6 @@ def test_a_table_of_text_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert out.read_bytes() == source.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b'{"data": [' + PLAIN.encode() + b"]}", 1),
-        (b'{"instruction": {"0": "q"}, "output": {"0": "a"}}', "is an object, not text"),
-        (b'{"instruction": ["q"], "output": ["a"]}', "is a list, not text"),
-    ],
-)
-def test_records_within_another_are_found_and_columns_are_refused(data: bytes, expected: int | str) -> None:
-    if isinstance(expected, int):
-        assert [sample.raw for sample in load_bytes(data, "x.json").samples] == [
-            PLAIN.replace(": ", ":").replace(", ", ",")
-        ]
-        return
-    with pytest.raises(DataError, match=expected):
-        load_bytes(data, "x.json")
+def test_records_within_another_are_found() -> None:
+    (sample,) = load_bytes(b'{"data": [' + PLAIN.encode() + b"]}", "x.json").samples
+    assert sample.raw == PLAIN.replace(": ", ":").replace(", ", ",")

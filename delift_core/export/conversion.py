@@ -17,7 +17,7 @@ from delift_core.formats.sharegpt import WORDS
 from delift_core.places import places
 from delift_core.samples import FormatName, Message, Sample
 from delift_core.sources.json_records import DECODER
-from delift_core.sources.scanning import strict
+from delift_core.sources.scanning import parse_int, strict
 
 LossKind = Literal["tools", "calls", "turn-fields", "later-turns", "other-answer", "fields", "parts", "input", "text"]
 LOSS_WORDS: dict[LossKind, str] = {
@@ -82,7 +82,7 @@ def _line(record: Mapping[str, object], others: Sequence[str], sample: Sample, f
 
 def _reads_alike(line: str, sample: Sample, format: FormatName) -> bool:
     try:
-        record = json.loads(line, parse_constant=_no_constant, parse_int=str)
+        record = json.loads(line, parse_constant=_no_constant, parse_int=parse_int)
         return detect_format(record) == format and parse_record(format, record) == sample.messages
     except (RecordError, ValueError):
         return False

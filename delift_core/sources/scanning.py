@@ -17,11 +17,12 @@ _STRING_OR_CONSTANT = re.compile(rf"{STRING}|(-?Infinity|NaN)", re.DOTALL)
 Span = tuple[int, int]
 
 
-def _parse_int(digits: str) -> int | float:
+def parse_int(digits: str) -> int | float:
+    """A whole number, or one near it where Python would refuse its length."""
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
-DECODER = json.JSONDecoder(parse_int=_parse_int)
+DECODER = json.JSONDecoder(parse_int=parse_int)
 
 
 def compact(text: str) -> str:
