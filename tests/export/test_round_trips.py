@@ -195,12 +195,10 @@ def test_numbers_of_other_fields_stay_digit_for_digit_and_trainers_names_are_lef
     odd = '{"question": "q", "answer": "a", "n": NaN}'
     found = converted(load_bytes(odd.encode(), "x.jsonl").samples[0], "messages")
     assert found.line.endswith('"n": null}') and found.losses == ()
-    call = (
-        '{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"n": 4.0}}}]}'
-    )
-    turns = f'{{"role": "user", "content": "u"}}, {call}, {{"role": "tool", "content": "r", "tool_call_id": "c"}}'
-    raw = f'{{"messages": [{turns}, {{"role": "assistant", "content": "a"}}]}}'
-    for text in (raw, raw.replace("4.0", "4"), raw.replace("4.0", "9" * 5000)):
+    calls = '[{"function": {"name": "f", "arguments": {"n": 4.0}}}]'
+    turns = f'{{"role": "user", "content": "u"}}, {{"role": "assistant", "content": null, "tool_calls": {calls}}}'
+    raw = f'{{"messages": [{turns}, {{"role": "tool", "content": "r"}}, {{"role": "assistant", "content": "a"}}]}}'
+    for text in (raw, raw.replace("4.0", "4"), raw.replace("4.0", "9" * 30)):
         assert converted(load_bytes(text.encode(), "x.jsonl").samples[0], "messages").losses == ()
 
 
