@@ -9,11 +9,10 @@ import os
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
-import numpy as np
-
 from delift_core.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 VARIABLE = "DELIFT_MAX_UNPACKED_MIB"
@@ -145,8 +144,10 @@ def _lengths(values: "pa.Array") -> "pa.Array":
     return pa.array([written_out(values.slice(at, 1)) for at in range(len(values))], pa.int64())
 
 
-def _view_lengths(array: "pa.Array") -> np.ndarray:
+def _view_lengths(array: "pa.Array") -> "np.ndarray":
     """(n,) int64, the bytes of each value of a view array: a view begins with its length."""
+    import numpy as np
+
     views = array.buffers()[1]
     if views is None:
         return np.zeros(len(array), np.int64)
@@ -156,6 +157,8 @@ def _view_lengths(array: "pa.Array") -> np.ndarray:
 
 def _run_bytes(array: "pa.Array") -> int:
     """Bytes of a run-end encoded array with each run written out."""
+    import numpy as np
+
     first, count = array.find_physical_offset(), array.find_physical_length()
     ends = np.asarray(array.run_ends.slice(first, count)).astype(np.int64) - array.offset
     runs = np.diff(np.minimum(ends, len(array)), prepend=0)
