@@ -3,15 +3,18 @@
 FUZZ_EXAMPLES=10000 looks at so many files of each test, and at rows of 100 MB; the default is quick.
 """
 
+import bz2
 import contextlib
 import csv
 import gzip
 import io
 import json
+import lzma
 import os
 from typing import get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -91,7 +94,36 @@ def zstd(data: bytes) -> bytes:
     return out.getvalue().to_pybytes()
 
 
+def views(rows: list[dict[str, object]]) -> bytes:
+    """Texts as views, numbers as runs, turns as a list view, and a column of JSON text."""
+    turns = pa.list_view(pa.struct([("from", pa.string_view()), ("value", pa.string_view())]))
+    table = pa.table(
+        {
+            "conversations": pa.array([row["conversations"] for row in rows], turns),
+            "n": pc.run_end_encode(pa.array([1.5] * len(rows))),
+            "tools": pa.ExtensionArray.from_storage(pa.json_(), pa.array(["[{}]"] * len(rows))),
+        }
+    )
+    out = io.BytesIO()
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+PRETTY = "\n".join(json.dumps(row, indent=1) for row in ROWS[:3]).encode()
+BY_COLUMN = {name: {str(at): row[name] for at, row in enumerate(FLAT)} for name in FLAT[0]}
+SPLIT = {"columns": list(FLAT[0]), "index": [0, 1], "data": [list(row.values()) for row in FLAT]}
 WHOLE = [
+    ("x.json", PRETTY),
+    ("x.jsonl", PRETTY),
+    ("x", lines(ROWS)),
+    ("x.json", json.dumps(BY_COLUMN).encode()),
+    ("x.json", json.dumps(SPLIT, indent=1).encode()),
+    ("x.json", json.dumps({name: [row[name] for row in FLAT] for name in FLAT[0]}).encode()),
+    ("x.csv", b"sep=;\n" + table(FLAT).replace(b",", b";")),
+    ("x.arrow", views([ROWS[2]] * 3)),
+    ("x.jsonl.bz2", bz2.compress(lines(ROWS))),
+    ("x.jsonl.xz", lzma.compress(lines(ROWS))),
     ("x.jsonl", lines(ROWS)),
     ("x.json", json.dumps(ROWS, indent=1).encode()),
     ("x.json", json.dumps({"data": ROWS}).encode()),
@@ -141,6 +173,8 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
         written = list(render_lines(dataset.samples, "same"))
         check_table([DECODER.decode(line) for line in written], limit=10)
         assert "".join(written).encode().count(b"\n") == len(dataset)
+        for line in written:
+            json.loads(line, parse_constant=pytest.fail, parse_int=str)
         for problem in dataset.problems:
             assert "\n" not in str(problem) and len(f"{problem}{problem.excerpt}".encode()) > 0
         return len(dataset), len(dataset.problems)
@@ -173,7 +207,8 @@ def test_damaged_files(file: tuple[str, bytes]) -> None:
 
 @often
 @given(
-    st.sampled_from(["x.json", "x.jsonl", "x.csv", "x.tsv", "x.parquet", "x.feather", "x.csv.gz", "x.json.zst"]),
+    st.sampled_from(["x.json", "x.jsonl", "x.csv", "x.tsv", "x.parquet", "x.feather", "x.csv.gz", "x.json.zst"])
+    | st.sampled_from(["x", "x.txt", "x.jsonl.bz2", "x.xz"]),
     st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-16", "surrogatepass")),
 )
 def test_noise(name: str, data: bytes) -> None:

@@ -67,13 +67,18 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
 
 def _records_of(problems: list[Problem], key: str) -> None:
     """The records of one class; a selected one opens in full."""
+    shown = problems[:SHOWN]
+    places: dict[str, list[int] | list[str]] = (
+        {"File": [problem.source for problem in shown]}
+        if problems[0].kind == "file-not-read"
+        else {"Line": [problem.line for problem in shown], "Field": [problem.field for problem in shown]}
+    )
     event = st.dataframe(
         pd.DataFrame(
             {
-                "Line": [problem.line for problem in problems[:SHOWN]],
-                "Field": [problem.field for problem in problems[:SHOWN]],
-                "Why": [problem.message for problem in problems[:SHOWN]],
-                "Record": [shorten(problem.excerpt, 120) for problem in problems[:SHOWN]],
+                **places,
+                "Why": [problem.message for problem in shown],
+                "Record": [shorten(problem.excerpt, 120) for problem in shown],
             }
         ),
         hide_index=True,
@@ -91,6 +96,7 @@ def _records_of(problems: list[Problem], key: str) -> None:
 
 @st.dialog("Record that was left out", position="right", width="medium")
 def _drawer(problem: Problem) -> None:
-    st.caption(plain(f"{problem.source}, line {problem.line}" + (f", {problem.field}" if problem.field else "")))
+    line, field = f", line {problem.line}" if problem.line else "", f", {problem.field}" if problem.field else ""
+    st.caption(plain(f"{problem.source}{line}{field}"))
     st.text(inert(f"{problem.message}. {problem.remedy}"))
     st.code(inert(problem.raw or problem.excerpt), language=None, wrap_lines=True)

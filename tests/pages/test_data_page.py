@@ -173,3 +173,24 @@ def test_health_is_of_the_records_and_not_of_what_they_say(empty_workspace: Path
     newest = state.workspace().datasets.records()[0]
     assert newest.id != record.id and newest.content_hash == record.content_hash
     assert not [one for one in app.dataframe if "What to do" in one.value.columns]
+
+
+def test_files_of_a_folder_that_are_not_read_are_named_before_and_after_loading(
+    empty_workspace: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    (folder / "test.jsonl").write_text('{"question": "r", "answer": "b"}\n')
+    (folder / "notes.md").write_text("words")
+    app = open_app("data")
+    app.segmented_control[0].set_value("Path").run()
+    app.text_input(key="path").set_value(str(folder)).run()
+    told = [caption.value for caption in app.caption]
+    assert any("it belongs to the split test" in text for text in told)
+    assert any("are not read in a folder" in text for text in told)
+    press(app, "Load")
+    assert_calm(app)
+    assert "2 files of the folder not read" in app.success[0].value
+    open_tab(app, "Left out (2)")
+    assert list(frame(app, "File", "Why")["File"]) == ["notes.md", "test.jsonl"]
