@@ -30,12 +30,14 @@ _SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("validation", "validate", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("eval", "evaluation"), "evaluation"),
-    **dict.fromkeys(("heldout", "holdout"), "held-out"),
+    **dict.fromkeys(("heldout", "held-out", "held_out", "holdout"), "held-out"),
 }
-_WORD = "|".join(sorted(_SPLIT_WORDS, key=len, reverse=True))
+_WORD = rf"(?P<word>{'|'.join(sorted(_SPLIT_WORDS, key=len, reverse=True))})(set|data|split)?"
 _SHARD = re.compile(r"(?P<split>.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?", re.IGNORECASE)
-_FIRST_WORD = re.compile(rf"(?P<word>{_WORD})(?![a-z])", re.IGNORECASE)
-_LAST_WORD = re.compile(rf".*[-_. ](?P<word>{_WORD})([-_. ]?\d+)?", re.IGNORECASE)
+_FOLDER = re.compile(rf"{_WORD}([-_. ](set|data|split|files))?([-_. ]?v?\d+)*", re.IGNORECASE)
+_FIRST_WORD = re.compile(rf"{_WORD}(?![a-z])", re.IGNORECASE)
+_LAST_WORD = re.compile(rf".*[-_. ]{_WORD}([-_. ]?v?\d+)*", re.IGNORECASE)
+_ANY_WORD = re.compile(rf"(.*[-_. ])?{_WORD}([-_. \d].*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +134,12 @@ def _why_not(path: Path) -> tuple[str, str] | None:
 
 def _of_one_split(path: Path, found: Sequence[Path]) -> list[Path]:
     """The files that are read together: all of them, or those for training where others are held back from it."""
+    words = [split_of(name, anywhere=True) for name in found]
+    # A word in the middle of a name is that of a split where others are named in the same way.
+    anywhere = any(word and word.startswith(TRAIN) for word in words) and len(set(words) - {None}) > 1
     splits: dict[str | None, list[Path]] = {}
     for name in found:
-        splits.setdefault(split_of(name), []).append(name)
+        splits.setdefault(split_of(name, anywhere=anywhere), []).append(name)
     training = [split for split in splits if split is not None and split.startswith(TRAIN)]
     held_back = [split for split in splits if split is not None and split not in training]
     if len(splits) == 1 or (not held_back and len(training) < 2):
@@ -148,16 +153,20 @@ def _of_one_split(path: Path, found: Sequence[Path]) -> list[Path]:
     )
 
 
-def split_of(name: Path) -> str | None:
-    """The split that the place or the name of a file says it belongs to, in lower case; None where it says nothing."""
+def split_of(name: Path, *, anywhere: bool = False) -> str | None:
+    """The split that the place or the name of a file says it belongs to, in lower case; None where it says nothing.
+
+    Args:
+        anywhere: look for the word in the middle of the name too.
+    """
     for part in reversed(name.parts[:-1]):
-        word = part.lower().removeprefix("split=")
-        if word in _SPLIT_WORDS or word != part.lower():
-            return _SPLIT_WORDS.get(word, word)
+        called, word = _FOLDER.fullmatch(part), part.lower().removeprefix("split=")
+        if called or word != part.lower():
+            return _SPLIT_WORDS[called["word"].lower()] if called else _SPLIT_WORDS.get(word, word)
     stem = Input(name.name, b"").stem
     shard = _SHARD.fullmatch(stem)
     bare = shard["split"] if shard else stem
-    match = _FIRST_WORD.match(bare) or _LAST_WORD.fullmatch(bare)
+    match = _FIRST_WORD.match(bare) or _LAST_WORD.fullmatch(bare) or (_ANY_WORD.fullmatch(bare) if anywhere else None)
     if match is None:
         return None
     return bare.lower() if shard else _SPLIT_WORDS[match["word"].lower()]
@@ -174,7 +183,7 @@ def _place(path: Path, names: Sequence[Path], found: Sequence[Path]) -> Path | s
 
 
 def _of_another_split(name: Path) -> _Unread:
-    split = split_of(name)
+    split = split_of(name, anywhere=True)
     words = f"it belongs to the split {split}" if split else "it belongs to none of the folder's splits"
     return _Unread(name, f"{words}, and splits are not read together", "Give its path to read it.")
 
