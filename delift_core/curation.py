@@ -87,6 +87,15 @@ class CuratedSelection:
         status: RowStatus = self.status[position].item()
         return status
 
+    @cached_property
+    def marked_status(self) -> np.ndarray:
+        """(n,) str, as `status`, but every row that was kept or dropped by hand says so, where that changed nothing
+        too."""
+        status = self.status.copy()
+        status[self.subset.pinned] = "kept-by-hand"
+        status[self.subset.banned] = "dropped-by-hand"
+        return status
+
     @property
     def statuses(self) -> tuple[RowStatus, ...]:
         """(n,) what became of each pool sample."""
@@ -120,7 +129,7 @@ class CuratedSelection:
 
         def name_of(other: int) -> str:
             named[other] = None
-            return f"line {self.problem.run.pool[other].line}"
+            return self.problem.run.pool[other].place
 
         return in_words(reason, name_of), tuple(named)
 

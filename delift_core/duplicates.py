@@ -93,7 +93,7 @@ def _whole_groups(samples: Sequence[Sample], near: float) -> tuple[CopyGroup, ..
             index.add(position, probe)
         else:
             members[found[0]].append((position, found[1]))
-    groups = (_group(kept, near_copies, firsts, texts) for kept, near_copies in members.items())
+    groups = (_group(kept, near_copies, firsts, texts, samples) for kept, near_copies in members.items())
     return tuple(sorted((group for group in groups if group.copies), key=lambda group: group.kept))
 
 
@@ -169,15 +169,27 @@ class _Index:
 
 
 def _group(
-    kept: int, near_copies: Iterable[tuple[int, float]], firsts: dict[str, list[int]], texts: Sequence[str]
+    kept: int,
+    near_copies: Iterable[tuple[int, float]],
+    firsts: dict[str, list[int]],
+    texts: Sequence[str],
+    samples: Sequence[Sample],
 ) -> CopyGroup:
     found = list(near_copies)
     copies = [at for at in firsts[texts[kept]] if at != kept]
     copies += [same for at, _ in found for same in firsts[texts[at]]]
+    reason = why_kept(samples, kept, copies)
     if not found:
-        return CopyGroup("exact", kept, tuple(sorted(copies)), 1.0, "the first in the file")
-    least = min(share for _, share in found)
-    return CopyGroup("near", kept, tuple(sorted(copies)), least, "the longest response, the first of equals")
+        return CopyGroup("exact", kept, tuple(sorted(copies)), 1.0, reason)
+    return CopyGroup("near", kept, tuple(sorted(copies)), min(share for _, share in found), reason)
+
+
+def why_kept(samples: Sequence[Sample], kept: int, copies: Sequence[int]) -> str:
+    """What makes this row of a group the one to keep: a noun phrase."""
+    own, others = samples[kept].response, [samples[at].response for at in copies]
+    if all(kept < at for at in copies) and all(_normal(other) == _normal(own) for other in others):
+        return "the first in the file"
+    return "the first of the longest answers" if len(own) in map(len, others) else "the longest answer"
 
 
 def _text(sample: Sample, side: Side) -> str:

@@ -22,11 +22,15 @@ class Subset:
         by_hand: kept by hand though the optimiser had not chosen them, in pool order; those that it was told to choose
             around are among them, and stand where they were picked in `positions`.
         dropped: dropped by hand though the optimiser had chosen them, or dropped before it chose, in pool order.
+        pinned: every row kept by hand, chosen by the optimiser or not, in pool order.
+        banned: every row dropped by hand, likewise.
     """
 
     positions: np.ndarray
     by_hand: np.ndarray
     dropped: np.ndarray
+    pinned: np.ndarray
+    banned: np.ndarray
 
 
 def subset_after_edits(
@@ -62,4 +66,6 @@ def subset_after_edits(
         positions=np.concatenate([remaining, added]).astype(np.int64),
         by_hand=np.union1d(added, np.intersect1d(kept, selection.fixed.kept)).astype(np.int64),
         dropped=np.intersect1d(dropped, np.union1d(selection.chosen, selection.fixed.dropped)).astype(np.int64),
+        pinned=kept,
+        banned=dropped,
     )

@@ -6,6 +6,7 @@ verbatim. This module knows nothing of files, wire formats, tokenizers or databa
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,8 @@ Mendable = Literal[
     "trailing-turns",
 ]
 
+_OF_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -95,6 +98,11 @@ class Sample:
     content_hash: str
 
     @property
+    def place(self) -> str:
+        """Where it stands in its source, for people: "line 48", or "row 48" where records are not lines."""
+        return f"{place_word([self.source])} {self.line}"
+
+    @property
     def response(self) -> str:
         """The text of the last assistant turn."""
         return self.messages[-1].content
@@ -104,6 +112,11 @@ class Sample:
         """The text of the last user turn before the response (for display)."""
         turns = [m.content for m in self.messages[:-1] if m.role == "user"]
         return turns[-1] if turns else ""
+
+
+def place_word(sources: Iterable[str]) -> Literal["line", "row"]:
+    """What a `Sample.line` counts in some sources: lines of text, or, where any is no file of lines, records."""
+    return "line" if all(_OF_LINES.search(source) for source in sources) else "row"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from delift_core.duplicates import CopyGroup, Overlap, copies_of
+from delift_core.duplicates import CopyGroup, Overlap, copies_of, why_kept
 from delift_core.samples import Sample, by_record
 from delift_core.utility.nearest import ProductSearch
 from delift_core.word_vectors import WordVectors
@@ -18,7 +18,6 @@ from delift_core.word_vectors import WordVectors
 ROW = 0.74
 ANSWER = 0.65
 NEIGHBOURS = 32
-REASON = "the longest of the answers that say the same"
 _NUMBER = re.compile(r"\d+")
 _QUERIES = 4096
 
@@ -113,11 +112,11 @@ def _grouped(samples: Sequence[Sample], rows: _Rows) -> tuple[CopyGroup, ...]:
             members[other].append((at, share))
         else:
             members[at] = []
-    groups = (
-        CopyGroup("semantic", kept, tuple(sorted(at for at, _ in found)), min(share for _, share in found), REASON)
-        for kept, found in members.items()
-        if found
-    )
+    groups = []
+    for best, alike_rows in members.items():
+        if alike_rows:
+            copies, least = tuple(sorted(at for at, _ in alike_rows)), min(share for _, share in alike_rows)
+            groups.append(CopyGroup("semantic", best, copies, least, why_kept(samples, best, copies)))
     return tuple(sorted(groups, key=lambda group: group.kept))
 
 

@@ -8,9 +8,10 @@ from delift_core.workspace import Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.composition_view import composition_view, facets_of
-from pages.ui.edit_actions import announce, edit_bar, history_view, say_what_was_done
+from pages.ui.edit_actions import Rows, announce, edit_bar, history_view, say_what_was_done
 from pages.ui.method_form import method_line
-from pages.ui.row_drawer import position_in_address, row_drawer
+from pages.ui.opened_row import opened_position
+from pages.ui.row_drawer import row_drawer
 from pages.ui.row_filter import ask_view
 from pages.ui.row_table import paged_table, row_facts
 from pages.ui.setup import page_setup
@@ -28,8 +29,8 @@ def numbers(curated: CuratedSelection) -> None:
             f"{len(subset.positions):,}",
             f"{change:+,} by hand" if change else "as many as chosen",
         )
-        card("Kept by hand", f"{len(subset.by_hand):,}", "added to the chosen")
-        card("Dropped by hand", f"{len(subset.dropped):,}", "taken from the chosen")
+        card("Kept by hand", f"{len(subset.pinned):,}", f"{len(subset.by_hand):,} of them added to the chosen")
+        card("Dropped by hand", f"{len(subset.banned):,}", f"{len(subset.dropped):,} of them taken from the chosen")
         card("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.")
 
 
@@ -41,8 +42,13 @@ def card(label: str, number: str, chip: str, help: str | None = None) -> None:
 def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
     """Makes a new selection around the edits and goes on with it."""
     again = reoptimise(workspace, curated, author=workspace.actor.name)
-    kept = len(np.intersect1d(again.selection.chosen, curated.subset.positions))
-    announce(f"Chosen again around your edits: {kept:,} rows stayed", ":material/autorenew:")
+    before, after = curated.subset.positions, again.selection.chosen
+    kept = len(np.intersect1d(after, before))
+    announce(
+        f"Chosen again around your edits, as “{plain(again.name)}”: {len(after) - kept:,} rows in, "
+        f"{len(before) - kept:,} out, {kept:,} stayed. The selection before is still there.",
+        ":material/autorenew:",
+    )
     state.want_selection(again.id)
     st.rerun()
 
@@ -60,10 +66,10 @@ with clear_errors():
     numbers(curated)
     method_line(curated.record.selection.method)
     view = ask_view(current.workspace, curated, facts, facets_of(run))
-    chosen: list[int] = []
+    ticked: Rows = list
+    opened = opened_position(run)
     if len(view.positions):
-        version = current.workspace.edits.can_undo(selection.id)
-        chosen = paged_table(curated, facts, view.positions, view=view.key, version=version)
+        ticked = paged_table(curated, facts, view.positions, view=view.key, opened=opened).ids
     else:
         st.caption(plain(view.nothing))
     with st.expander("Composition", icon=":material/donut_small:", key="composition", bind="query-params") as unfolded:
@@ -71,10 +77,8 @@ with clear_errors():
             subsets = {"the subset": curated.subset.positions, "as chosen": curated.record.selection.chosen}
             composition_view(run, subsets, key="curate")
     history_view(current.workspace, selection.id)
-    opened = position_in_address(run) is not None
-    ids, tags = [run.pool[position].id for position in chosen], state.known_tags(curated)
-    if edit_bar(current.workspace, selection.id, ids, tags, quiet=opened):
+    if edit_bar(current.workspace, selection.id, ticked, state.known_tags(curated), quiet=opened is not None):
         choose_again(current.workspace, curated)
-    if opened:
+    if opened is not None:
         row_drawer(current.workspace, selection, view.positions)
 say_what_was_done()

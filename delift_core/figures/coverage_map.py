@@ -77,6 +77,7 @@ _GRADE_COLOURS = (
     ("#07324E", "#DBF0F9"),
 )
 _GRADE_SIZES = (4, 5, 6, 7, 9)
+_RING: Mapping[str, str] = {"light": "#1B2429", "dark": "#E6EBEE"}
 
 Labels = Sequence[str] | np.ndarray
 """What to call the points: texts, or (m,) numbers of lines."""
@@ -200,7 +201,7 @@ def _option(
             "yAxisIndex": "all",
             "throttleType": "debounce",
             "throttleDelay": 300,
-            "outOfBrush": {"opacity": 0.3},
+            "outOfBrush": {},  # nothing is dimmed: rings say what is picked
         },
         "dataZoom": [
             {"type": "inside", "xAxisIndex": 0, "filterMode": "none"},
@@ -211,6 +212,40 @@ def _option(
             for place, name in enumerate(present)
         ],
         "media": [{"query": {"maxWidth": 520}, "option": {"grid": {"bottom": 88}}}],
+    }
+
+
+def mark_picked(spec: dict[str, Any], coords: np.ndarray, picked: Sequence[int], theme: Theme) -> dict[str, Any]:
+    """The option of a map with a ring around each picked point.
+
+    The rings alone say what is picked, and not the area that was drawn: rows are picked in other ways as well.
+
+    Args:
+        spec: of one of the maps above, with all points of `coords`.
+        picked: positions in `coords`.
+    """
+    if not len(picked):
+        return spec
+    heights = np.full(len(coords), np.float32(np.nan))
+    heights[list(picked)] = np.asarray(coords, dtype=np.float32)[list(picked), 1]
+    title, colour = f"picked ({len(picked):,})", _RING[theme]
+    rings = {
+        "id": "picked",
+        "name": title,
+        "type": "scatter",
+        "symbol": "circle",
+        "symbolSize": round(9 * _scale(len(coords)) + 5, 1),
+        "progressive": 0,
+        "encode": {"x": "x", "y": "y_picked"},
+        "itemStyle": {"color": "rgba(0,0,0,0)", "borderColor": colour, "borderWidth": 1.8},
+        "silent": True,  # the point inside is the one to hover
+        "z": 4,
+    }
+    return {
+        **spec,
+        "dataset": {"source": spec["dataset"]["source"].assign(y_picked=heights)},
+        "legend": {**spec["legend"], "data": [*spec["legend"]["data"], title]},
+        "series": [*spec["series"], rings],
     }
 
 

@@ -56,6 +56,7 @@ def utility_heatmap(
     mouse: Mouse,
     unit: str = "",
     estimated: np.ndarray | None = None,
+    clip: float | None = None,
 ) -> "go.Figure":
     """Draws a utility matrix around 0, with an invisible overlay that reports what the mouse does.
 
@@ -71,6 +72,7 @@ def utility_heatmap(
         mouse: "pick" lets a click report a cell, "box" lets a drag report a block.
         unit: unit of the metric for the colour bar ("nats"); empty for the Euclidean metric.
         estimated: (r, c) bool, cells whose value is an estimate; they get a cross and say so when hovered.
+        clip: where the colours saturate; `clip_value` of the matrix if None.
 
     Returns:
         A figure without template and without any colour of its own.
@@ -82,7 +84,7 @@ def utility_heatmap(
 
     _check_drawable(utility, mouse, (len(row_labels), len(col_labels)), (len(row_positions), len(col_positions)))
     guessed = np.zeros(utility.shape, dtype=bool) if estimated is None else estimated
-    clip = clip_value(utility)
+    clip = clip_value(utility) if clip is None else clip
     heatmap = go.Heatmap(
         z=utility.astype(np.float32),
         autocolorscale=True,
@@ -111,11 +113,12 @@ def utility_heatmap(
     return figure
 
 
-def alt_heatmap(utility: np.ndarray) -> str:
+def alt_heatmap(utility: np.ndarray, clip: float | None = None) -> str:
     """Says in one sentence how much of the matrix helps, how strongly, and what is not scored.
 
     Args:
         utility: (r, c) float with NaN = not scored.
+        clip: see `utility_heatmap`.
     """
     rows, columns = utility.shape
     scored = utility[np.isfinite(utility)]
@@ -124,7 +127,7 @@ def alt_heatmap(utility: np.ndarray) -> str:
     return (
         f"Utility matrix of {rows} rows by {columns} columns: {np.mean(scored > 0):.0%} of {scored.size:,} scored "
         f"pairs help, the mean utility is {scored.mean():+.3f} and the largest {scored.max():+.3f}; colours are "
-        f"clipped at plus or minus {clip_value(utility):.3g}."
+        f"clipped at plus or minus {clip_value(utility) if clip is None else clip:.3g}."
     )
 
 

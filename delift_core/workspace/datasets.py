@@ -146,6 +146,21 @@ class DatasetStore:
             _get(cursor, dataset_id)
             return _find_text(cursor, dataset_id, search)
 
+    def characters(self, dataset_id: str) -> np.ndarray:
+        """(n, 2) int64, the characters of each sample's prompt and response.
+
+        Raises:
+            WorkspaceError: there is no data set with this id.
+        """
+        with self._database.read() as cursor:
+            _get(cursor, dataset_id)
+            found = cursor.execute(
+                f"""SELECT coalesce(length({_PROMPT}), 0) AS prompt, length({_RESPONSE}) AS response FROM samples
+                    WHERE dataset_id = ? ORDER BY position""",
+                [dataset_id],
+            ).fetchnumpy()
+        return np.stack([found["prompt"], found["response"]], axis=1).astype(np.int64)
+
     def page(
         self,
         dataset_id: str,

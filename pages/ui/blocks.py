@@ -49,6 +49,16 @@ def state_words(progress: JobProgress) -> str:
     return plain(progress.phase[:1].upper() + progress.phase[1:])
 
 
+def page_line(first: int, shown: int, total: int) -> None:
+    """Which rows of a paged table are shown; for the line above it.
+
+    The table shows its toolbar over what stands above: this line has nothing to press.
+    """
+    where = f"Rows {first:,} to {first + shown - 1:,} of {total:,}." if shown < total else f"All {total:,} rows."
+    paged = " The heads of the columns and the table's own search see this page alone." if shown < total else ""
+    st.caption(where + paged)
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Shows an error of ours as one line; what stands after the block still runs."""

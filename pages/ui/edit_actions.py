@@ -4,7 +4,7 @@ The buttons write to the log of a selection in callbacks, which run before the p
 shows the result, and says at its end what was done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pandas as pd
@@ -12,8 +12,9 @@ import streamlit as st
 
 from delift_core.errors import DeliftError
 from delift_core.workspace import Edit, EditAction, Workspace
-from pages.ui.address import put
+from pages.ui import state
 from pages.ui.blocks import plain, shorten
+from pages.ui.opened_row import open_row
 
 _DONE: dict[EditAction, tuple[str, str]] = {
     "keep": ("Kept", ":material/add_circle:"),
@@ -30,6 +31,8 @@ _EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
     ("Reset", "reset", None, "Give the decision back to the optimiser"),
 )
 HISTORY_SHOWN = 200
+Rows = Callable[[], Sequence[str]]
+"""Ids of the rows to edit, asked for when the button is pressed: a tick may be newer than the page that drew it."""
 _DONE_NOW = "done_now"
 _NOUNS: dict[EditAction, str] = {
     "keep": "keeping",
@@ -48,11 +51,11 @@ def rows_in_words(count: int) -> str:
 
 
 def announce(words: str, icon: str) -> None:
-    """Leaves word of what was done for the end of the page that follows.
+    """Leaves word of what was done for the end of the page that follows, which may say several things.
 
     A callback does not say it itself: in a drawer its message would take the drawer's own place in the browser.
     """
-    st.session_state[_DONE_NOW] = words, icon
+    st.session_state[_DONE_NOW] = [*st.session_state.get(_DONE_NOW, ()), (words, icon)]
 
 
 @contextmanager
@@ -66,8 +69,7 @@ def _refusals() -> Iterator[None]:
 
 def say_what_was_done() -> None:
     """Shows what was announced, once; for the end of a page, after its drawer."""
-    if (said := st.session_state.pop(_DONE_NOW, None)) is not None:
-        words, icon = said
+    for words, icon in st.session_state.pop(_DONE_NOW, ()):
         st.toast(words, icon=icon)
 
 
@@ -75,20 +77,26 @@ def edit_rows(
     workspace: Workspace,
     selection_id: str,
     action: EditAction,
-    sample_ids: Sequence[str],
+    rows: Rows,
     place: str = "",
     field: str = "",
 ) -> None:
-    """Edits rows.
+    """Edits rows, and announces what that changed.
 
     Args:
+        rows: none of them changes nothing.
         place: of the buttons; the reason stands in its field, see `ask_marks`, which is emptied.
         field: the tag or note stands there; emptied as well.
     """
     asked = [f"{place}_why"] * bool(place) + [f"{place}_{field}"] * bool(field)
     keys = [key for key in asked if key in st.session_state]
     said = {key: (st.session_state[key] or "").strip() for key in keys}
+    sample_ids = list(dict.fromkeys(rows()))
+    if not sample_ids:
+        announce("No row is selected: nothing was changed", ":material/info:")
+        return
     with _refusals():
+        done = _effect(workspace, selection_id, action, sample_ids)
         workspace.edits.apply(
             selection_id,
             action,
@@ -99,15 +107,32 @@ def edit_rows(
         )
         for key in keys:
             st.session_state[key] = None if key == f"{place}_tag" else ""
-        done, icon = _DONE[action]
-        announce(f"{done}: {rows_in_words(len(set(sample_ids)))}", icon)
+        announce(done, _DONE[action][1])
 
 
-def ask_marks(
-    workspace: Workspace, selection_id: str, sample_ids: Sequence[str], tags: Sequence[str], place: str
-) -> None:
+def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_ids: list[str]) -> str:
+    """What an edit is about to do: how many rows it puts into the subset or takes out, and how many are there."""
+    summary = next((one for one in workspace.selections.records() if one.id == selection_id), None)
+    count, done = len(sample_ids), _DONE[action][0]
+    if summary is None or action not in ("keep", "drop"):
+        return f"{done}: {rows_in_words(count)}"
+    curated = state.curated(summary)
+    inside = state.rows_named(curated.problem.run, sample_ids)[curated.subset.positions].sum()
+    idle = int(inside) if action == "keep" else count - int(inside)
+    where, way = ("in the subset", "in") if action == "keep" else ("out of the subset", "out")
+    at = curated.problem.run.position_of.get(sample_ids[0])
+    place = f" ({curated.problem.run.pool[at].place})" if count == 1 and at is not None else ""
+    moved = f"{done}: {rows_in_words(count - idle)}{place}"
+    if not idle:
+        return moved
+    were, stay = ("was", "stays") if idle == 1 else ("were", "stay")
+    already = f"{rows_in_words(idle)}{place} {were} {where} already, and now {stay} {way}"
+    return f"{moved}; {already}" if idle < count else f"{done}: {already}"
+
+
+def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], place: str) -> None:
     """Fields for a reason, a tag and a note of rows, with the buttons that put them there."""
-    none = not sample_ids or not workspace.actor.may("edit")
+    none = not rows() or not workspace.actor.may("edit")
     st.text_input("Why", key=f"{place}_why", placeholder="Recorded with the next edit", help="The reason; may be empty")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
@@ -125,7 +150,7 @@ def ask_marks(
                 key=f"{place}_{action}_button",
                 disabled=none,
                 on_click=edit_rows,
-                args=(workspace, selection_id, action, sample_ids, place, "tag"),
+                args=(workspace, selection_id, action, rows, place, "tag"),
             )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("Note", key=f"{place}_note", placeholder="An empty note takes it back", width="stretch")
@@ -134,7 +159,7 @@ def ask_marks(
             key=f"{place}_note_button",
             disabled=none,
             on_click=edit_rows,
-            args=(workspace, selection_id, "note", sample_ids, place, "note"),
+            args=(workspace, selection_id, "note", rows, place, "note"),
         )
 
 
@@ -155,30 +180,28 @@ def _say(done: str, edit: Edit | None, icon: str) -> None:
         announce(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon)
 
 
-def edit_bar(
-    workspace: Workspace, selection_id: str, sample_ids: Sequence[str], tags: Sequence[str], *, quiet: bool
-) -> bool:
+def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], *, quiet: bool) -> bool:
     """The bar at the window's foot, for the selected rows; says whether to choose again around the edits.
 
     Args:
         tags: to offer.
         quiet: a row is open above the page, and the keys are its own.
     """
-    may_edit = workspace.actor.may("edit")
+    may_edit, count = workspace.actor.may("edit"), len(rows())
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.markdown(f"**{rows_in_words(len(sample_ids))}** selected", width="stretch")
+        st.markdown(f"**{rows_in_words(count)}** selected", width="stretch")
         st.button(
             "Open",
             key="bar_open",
             shortcut=None if quiet else "O",
-            disabled=len(sample_ids) != 1,
+            disabled=count != 1,
             help="Read the one selected row, and why it was chosen or left out",
-            on_click=open_row,
-            args=tuple(sample_ids[:1]),
+            on_click=_open_the_one,
+            args=(rows,),
         )
-        edit_buttons(workspace, selection_id, sample_ids, "bar", quiet=quiet)
+        edit_buttons(workspace, selection_id, rows, "bar", quiet=quiet)
         with st.popover("Tag, note, why", help="Mark the selected rows, or give the reason of the next edit"):
-            ask_marks(workspace, selection_id, sample_ids, tags, "bar")
+            ask_marks(workspace, selection_id, rows, tags, "bar")
         wanted = st.button(
             "Re-optimise",
             shortcut=None if quiet else "A",
@@ -190,18 +213,24 @@ def edit_bar(
 
 
 def edit_buttons(
-    workspace: Workspace, selection_id: str, sample_ids: Sequence[str], place: str, *, quiet: bool = False
+    workspace: Workspace, selection_id: str, rows: Rows, place: str, *, quiet: bool = False, of: str = ""
 ) -> None:
-    """Keep, drop and reset, for some rows; the reason is what stands in the field of this place."""
+    """Keep, drop and reset, for some rows; the reason is what stands in the field of this place.
+
+    Args:
+        of: what the buttons are about. Buttons of another row are others, so that a click always means the row
+            that was on the screen.
+    """
+    none = not rows() or not workspace.actor.may("edit")
     for label, action, shortcut, help in _EDITS:
         st.button(
             label,
-            key=f"{place}_{action}",
+            key=f"{place}_{action}{of and f'_{of}'}",
             shortcut=None if quiet else shortcut,
-            disabled=not sample_ids or not workspace.actor.may("edit"),
+            disabled=none,
             help=help,
             on_click=edit_rows,
-            args=(workspace, selection_id, action, sample_ids, place),
+            args=(workspace, selection_id, action, rows, place),
         )
 
 
@@ -228,13 +257,11 @@ def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: 
     )
 
 
-ROW = "row"
-"""Name of the open row's id in the address."""
-
-
-def open_row(sample_id: str) -> None:
-    """Puts a row into the address, so that its drawer opens."""
-    put(ROW, sample_id)
+def _open_the_one(rows: Rows) -> None:
+    """Opens the row that is selected, where it is one."""
+    ids = rows()
+    if len(ids) == 1:
+        open_row(ids[0])
 
 
 def history_view(workspace: Workspace, selection_id: str) -> None:

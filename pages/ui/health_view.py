@@ -1,19 +1,19 @@
 """What to look at in a data set: classes of problems, copies, and rows that other sets hold; each can be left out."""
 
 from collections.abc import Sequence
-from typing import NoReturn
 
 import pandas as pd
 import streamlit as st
 
 from delift_core.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
 from delift_core.health import Health, health
-from delift_core.remedies import MEND_WORDS, can_mend, leave_out, mend
-from delift_core.samples import Dataset, Mendable, Sample
+from delift_core.remedies import can_mend
+from delift_core.samples import Dataset, Sample, place_word
 from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import ROLE_WORDS, plain, shorten
-from pages.ui.sample_view import samples_table
+from pages.ui.remedy_buttons import Leaving, leave_out_button, mend_button, out_label
+from pages.ui.sample_view import samples_table, ticked_samples
 from pages.ui.signals import SIGNAL_ROWS, watched
 
 QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
@@ -53,12 +53,15 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         st.markdown(f"**{finding.words.title}**")
         st.caption(finding.words.remedy)
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
-        samples_table(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
+        ticked = ticked_samples(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
         if len(finding.positions) > SHOWN:
             st.caption(f"The first {SHOWN:,} of {len(finding.positions):,}; a remedy is for all of them.")
         with st.container(horizontal=True):
             mend_button(workspace, record, dataset, can_mend(finding.kind), len(finding.positions))
-            _leave_out_button(workspace, record, dataset, finding.positions, finding.words.title)
+            wanted = [finding.positions[place] for place in ticked]
+            label = out_label(len(finding.positions), "row", "rows", len(ticked))
+            reason = finding.words.title
+            leave_out_button(workspace, record, dataset, Leaving(wanted or finding.positions, reason, label))
 
 
 def _report(record: DatasetRecord, dataset: Dataset) -> Health | None:
@@ -103,35 +106,52 @@ def _copies_of_kinds(
     st.caption(
         "1 row is a copy." if len(copies) == 1 else f"{len(copies):,} rows are copies of {len(groups):,} others."
     )
-    st.dataframe(
-        _groups_table(dataset.samples, groups),
-        hide_index=True,
-        alt="Groups of copies: the line to keep, why, the other lines and how alike they are",
-    )
-    _leave_out_button(workspace, record, dataset, copies, "Copy of a row that is kept")
+    ticked = _ticked_groups(dataset.samples, groups, key=f"copies_{record.id}")
+    _leave_copies_out(workspace, record, dataset, groups, ticked)
 
 
 def _reworded(workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup]) -> None:
-    """Rows that say the same in other words; one group opens side by side."""
+    """Rows that say the same in other words; the ticked groups open below."""
     st.markdown("**In other words**")
     if not groups:
         st.badge("No two rows say the same", icon=":material/check:", color="green")
         return
     st.caption("By the meaning of their words, the numbers being the same: read them before you decide.")
-    event = st.dataframe(
-        _groups_table(dataset.samples, groups),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"reworded_{record.id}",
-        alt="Groups of rows that say the same in other words; select one to read its rows",
-    )
-    picked = event["selection"]["rows"]
-    if picked and picked[0] < len(groups):
-        group = groups[picked[0]]
+    ticked = _ticked_groups(dataset.samples, groups, key=f"reworded_{record.id}")
+    for group in ticked:
         rows = [dataset.samples[at] for at in (group.kept, *group.copies)]
         samples_table(rows, key=f"reworded_rows_{record.id}_{group.kept}", alt="Rows of the group")
-    _leave_out_button(workspace, record, dataset, copies_of(groups), "Says the same as a row that is kept")
+    _leave_copies_out(workspace, record, dataset, groups, ticked)
+
+
+def _ticked_groups(samples: Sequence[Sample], groups: Sequence[CopyGroup], *, key: str) -> list[CopyGroup]:
+    """The table of groups; the groups that are ticked."""
+    event = st.dataframe(
+        _groups_table(samples, groups),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=key,
+        alt="Groups of copies: the row to keep, why, the others and how alike they are; tick groups to leave the "
+        "copies of these alone out",
+    )
+    return [groups[row] for row in event["selection"]["rows"] if row < len(groups)]
+
+
+def _leave_copies_out(
+    workspace: Workspace,
+    record: DatasetRecord,
+    dataset: Dataset,
+    groups: Sequence[CopyGroup],
+    ticked: Sequence[CopyGroup],
+) -> None:
+    copies = copies_of(ticked or groups)
+    reason = "Says the same as a row that is kept" if groups[0].kind == "semantic" else "Copy of a row that is kept"
+    label = out_label(len(copies), "copy", "copies", 0)
+    if ticked:
+        of = "the ticked group" if len(ticked) == 1 else f"the {len(ticked):,} ticked groups"
+        label = f"Leave out the {'copy' if len(copies) == 1 else f'{len(copies):,} copies'} of {of}"
+    leave_out_button(workspace, record, dataset, Leaving(copies, reason, label))
 
 
 def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -152,57 +172,26 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
             if role == "heldout"
             else "These rows help on the target because they are the target."
         )
-        st.dataframe(
+        event = st.dataframe(
             _overlaps_table(dataset.samples, other.samples, found),
             hide_index=True,
-            alt=f"Pool rows whose prompt stands in the {words}",
+            on_select="rerun",
+            selection_mode="multi-row",
+            key=f"overlaps_{record.id}_{records[0].id}",
+            alt=f"Pool rows whose prompt stands in the {words}; tick rows to leave these alone out",
         )
-        _leave_out_button(workspace, record, dataset, [one.position for one in found], f"Prompt stands in the {words}")
-
-
-def _leave_out_button(
-    workspace: Workspace, record: DatasetRecord, dataset: Dataset, positions: Sequence[int], reason: str
-) -> None:
-    """Makes a new data set without the rows; the one that is shown stays as it is."""
-    if len(positions) >= len(dataset):
-        return
-    label = "Leave this row out" if len(positions) == 1 else f"Leave these {len(positions):,} rows out"
-    if st.button(label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help="Makes a new data set."):
-        _keep(workspace, record, leave_out(dataset, positions, reason), f"{len(positions):,} left out")
-
-
-def mend_button(
-    workspace: Workspace, record: DatasetRecord, dataset: Dataset, kind: Mendable | None, rows: int
-) -> None:
-    """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
-    if kind is None:
-        return
-    label = f"{MEND_WORDS[kind]} ({rows:,})"
-    if not st.button(
-        label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help="Makes a new data set."
-    ):
-        return
-    done = mend(dataset, kind)
-    if done.changed:
-        _keep(workspace, record, done.dataset, f"{done.changed:,} records mended")
-    st.info("None of these records can be mended this way; leave them out, or mend them in their source.")
-
-
-def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: str) -> NoReturn:
-    """Adds what a choice made of a data set, and shows it."""
-    made = workspace.datasets.add(dataset, role=record.role, origin=record.origin, sha256=record.sha256)
-    st.session_state["loaded_notice"] = plain(
-        f"{made.name}: {words}, {made.n_samples:,} rows. This is a new data set; the earlier one is still there."
-    )
-    st.query_params["set"] = made.id
-    st.rerun()
+        ticked = [found[row].position for row in event["selection"]["rows"] if row < len(found)]
+        label = out_label(len(found), "row", "rows", len(ticked))
+        rows = ticked or [one.position for one in found]
+        leave_out_button(workspace, record, dataset, Leaving(rows, f"Prompt stands in the {words}", label))
 
 
 def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:
     shown = groups[:SHOWN]
+    place = place_word({samples[one.kept].source for one in shown})
     return pd.DataFrame(
         {
-            "Keep line": [samples[one.kept].line for one in shown],
+            f"Keep {place}": [samples[one.kept].line for one in shown],
             "Copies": [", ".join(f"{samples[at].line}" for at in one.copies[:20]) for one in shown],
             "Alike": [f"{one.similarity:.0%}" for one in shown],
             "Kept because it is": [one.reason for one in shown],
@@ -215,8 +204,8 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
     shown = found[:SHOWN]
     return pd.DataFrame(
         {
-            "Line": [pool[one.position].line for one in shown],
-            "Its line": [others[one.other].line for one in shown],
+            place_word({sample.source for sample in pool}).capitalize(): [pool[one.position].line for one in shown],
+            f"Its {place_word({sample.source for sample in others})}": [others[one.other].line for one in shown],
             "How": [KIND_WORDS[one.kind] for one in shown],
             "Alike": [f"{one.similarity:.0%}" for one in shown],
             "Prompt": [shorten(pool[one.position].prompt, 120) for one in shown],

@@ -6,7 +6,6 @@ of the page: picking does not run the rest of it.
 
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 
 import numpy as np
 import streamlit as st
@@ -20,6 +19,7 @@ from delift_core.figures.coverage_map import (
     alt_map,
     labelled_map_spec,
     map_spec,
+    mark_picked,
     picked_points,
     sides_map_spec,
     view_around,
@@ -35,17 +35,17 @@ from pages.ui.kept_zoom import keep_zoom
 from pages.ui.map_colours import Colouring, ask_colouring, sides_of
 from pages.ui.modifier_keys import way_of_keys
 from pages.ui.picked_view import picked_view
-from pages.ui.picks import Way, clear_picks, pick, picked_positions, picks
+from pages.ui.picks import Way, other_picks, pick_area, picked_positions, picks
 
 LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
-WAITED_FOR = 2_000
-"""Up to this many points the page waits for the layout instead of showing a first map."""
-_PATIENCE_SECONDS = 180
-_PATIENCE_BESIDE = 5  # where the map is one part of a page: beside a scoring job its layout takes minutes
 _POLL_SECONDS = 3.0
+_ROUGH = (
+    ":material/hourglass_top: A rough layout (two principal components). The final one is being worked out and appears "
+    "by itself: it takes some 20 seconds, for 100,000 rows a minute or two, and waits while a job is running."
+)
 WAYS: dict[Way, str] = {"only": "New", "add": "Add", "remove": "Remove"}
-_WAY, _KEYS, _CHART = "picking_way", "picking_keys", "map_chart"
+_WAY, _KEYS, _CHART, _TAKEN = "picking_way", "picking_keys", "map_chart", "map_area_taken"
 
 
 @st.fragment
@@ -58,7 +58,7 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
     with left:
         coords, is_final = coordinates(run)
         colouring = _tools(run, curated)
-        _draw(run, coords, curated, colouring)
+        _draw(run, coords, is_final, curated, colouring)
         _legend(run, curated, is_final)
         way_of_keys(_CHART, key=_KEYS)
         keep_zoom(_CHART)
@@ -72,30 +72,22 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
 def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus]:
     """One status a point."""
     undecided: MapStatus = "undecided"
-    pool: list[MapStatus] = list(curated.statuses) if curated else [undecided] * len(run.pool)
+    pool: list[MapStatus] = list(curated.marked_status.tolist()) if curated else [undecided] * len(run.pool)
     target: list[MapStatus] = ["target"] * len(run.target)
     existing: list[MapStatus] = ["existing"] * len(run.existing)
     return pool + target + existing
 
 
-def coordinates(run: ScoredRun, patience: float = _PATIENCE_SECONDS) -> tuple[np.ndarray, bool]:
-    """Where the points stand, and whether that is their layout; of a large map, principal components until it is.
+def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
+    """Where the points stand, and whether that is their layout: principal components until it is made.
 
-    Args:
-        patience: seconds for which a small map's layout is waited for.
+    Never waits for it: the process that makes it waits its turn behind jobs that take hours.
     """
     found = _kept(run)
     if found is not None:
         return found, True
-    with st.skeleton(height=560):
-        job = _layout_job(run.record.id, str(run.record.finished_at), run)
-        if len(run.pool) + len(run.target) + len(run.existing) <= WAITED_FOR:
-            with suppress(subprocess.TimeoutExpired):  # the first map will do meanwhile
-                job.wait(patience)
-            found = _kept(run)
-            if found is not None:
-                return found, True
-        return _first_map(run.record.id, str(run.record.finished_at), run), False
+    _layout_job(run.record.id, str(run.record.finished_at), run)
+    return _first_map(run.record.id, str(run.record.finished_at), run), False
 
 
 def _kept(run: ScoredRun) -> np.ndarray | None:
@@ -121,7 +113,7 @@ def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> "subprocess.P
     return start_layout(_run)
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner="Laying out a rough map…")
 def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
     return principal_coordinates(_run.embeddings())
 
@@ -185,7 +177,9 @@ def _look_at_all(run: ScoredRun) -> None:
     st.session_state[_view_key(run)] = None
 
 
-def _draw(run: ScoredRun, coords: np.ndarray, curated: CuratedSelection | None, colouring: Colouring) -> None:
+def _draw(
+    run: ScoredRun, coords: np.ndarray, is_final: bool, curated: CuratedSelection | None, colouring: Colouring
+) -> None:
     """Draws the map; what is picked on it goes to the picks of the visitor."""
     status = statuses(run, curated)
     view: View | None = st.session_state.get(_view_key(run))
@@ -200,7 +194,8 @@ def _draw(run: ScoredRun, coords: np.ndarray, curated: CuratedSelection | None, 
         spec = sides_map_spec(coords[: len(run.pool)], sides, theme=theme, labels=labels[: len(run.pool)], view=view)
     else:
         spec = map_spec(coords, status, theme=theme, labels=labels, view=view)
-    key = f"map_{run.record.id}"
+    spec = mark_picked(spec, coords, picked_positions(run), theme)
+    key = _chart_key(run, is_final)
     with st.container(key=_CHART):
         st.echarts_chart(
             spec,
@@ -211,23 +206,34 @@ def _draw(run: ScoredRun, coords: np.ndarray, curated: CuratedSelection | None, 
         )
 
 
+def _chart_key(run: ScoredRun, is_final: bool) -> str:
+    """Names the chart. Its drawn area can be taken away in no other way than by another chart: so there is another one
+    after rows were picked by other means, and for another layout, on which the area lies over other rows."""
+    return f"map_{run.record.id}_{'final' if is_final else 'rough'}_{other_picks()}"
+
+
 def take_area(run: ScoredRun, event: object) -> None:
-    """Picks the pool rows in the drawn areas, in the way that the keys or the tool above the map say."""
+    """Picks the pool rows in the drawn areas, in the way that the keys or the tool above the map say.
+
+    The chart says an area again when its colours change: one that was taken is not taken twice.
+    """
+    areas = str(((event or {}).get("selection") or {}).get("areas"))  # type: ignore[attr-defined]
+    ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
     held: Way = (st.session_state.get(_KEYS) or {}).get("way", "only")
     way: Way = held if held != "only" else st.session_state.get(_WAY, "only")
-    ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
-    if ids:
-        pick(run.record.id, ids, way)
-    elif way == "only":  # the areas were cleared; while adding or removing, an empty area says nothing
-        clear_picks(run.record.id)
+    if ids and st.session_state.get(_TAKEN) != areas:
+        pick_area(run.record.id, ids, way)
+    elif not ids and way == "only":  # the areas were cleared; while adding or removing, an empty area says nothing
+        pick_area(run.record.id, ())
+    st.session_state[_TAKEN] = areas
 
 
 def _labels(run: ScoredRun) -> list[str] | np.ndarray:
     if len(run.pool) + len(run.target) + len(run.existing) > LABELLED:
         return np.array([sample.line for sample in (*run.pool, *run.target, *run.existing)], dtype=np.int32)
     return [
-        f"{part} {sample.line}: {shorten(sample.prompt, 60)}"
-        for part, samples in (("line", run.pool), ("target line", run.target), ("existing line", run.existing))
+        f"{part}{sample.place}: {shorten(sample.prompt, 60)}"
+        for part, samples in (("", run.pool), ("target ", run.target), ("existing ", run.existing))
         for sample in samples
     ]
 
@@ -250,17 +256,15 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
             _layout_job.clear(run.record.id, str(run.record.finished_at))  # type: ignore[call-arg]
             st.rerun()
     elif not is_final:
-        st.caption(
-            ":material/hourglass_top: A first map by two principal components. The UMAP layout takes its place when it "
-            "is done: it waits for jobs that are at work, and of 100,000 rows takes a minute or two, once."
-        )
+        st.caption(_ROUGH)
     elif count > MOST_BY_UMAP:
         st.caption(
             f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; each other row stands among those most like it."
         )
     st.caption(
-        "▭ box or ⬠ lasso at the top left picks the rows inside. Shift adds, Ctrl removes, a double click clears. The "
-        "wheel zooms. Alike rows lie close together, but a distance on the map has no exact meaning."
+        "▭ box or ⬠ lasso at the top left picks the rows inside; a ring marks each picked row. Shift adds, Ctrl "
+        "removes, a double click clears. The wheel zooms. Alike rows lie close together, but a distance on the map has "
+        "no exact meaning."
     )
     if curated is None:
         st.caption("There is no selection yet, so nothing is decided.")
@@ -268,14 +272,17 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
 
 def sides_map(run: ScoredRun, compared: Comparison) -> None:
     """The pool with what is in both of two subsets, in one of them, and in neither."""
-    coords = coordinates(run, _PATIENCE_BESIDE)[0][: len(run.pool)]
+    coords, is_final = coordinates(run)
     labels = _labels(run)[: len(run.pool)]
     st.echarts_chart(
-        sides_map_spec(coords, compared.sides, theme=_theme(), labels=labels),
+        sides_map_spec(coords[: len(run.pool)], compared.sides, theme=_theme(), labels=labels),
         key=f"sides_{run.record.id}",
         height=430,
         alt=alt_map(compared.sides),
     )
+    if not is_final and not _failure(run):
+        st.caption(_ROUGH)
+        _swap_when_ready(run)
 
 
 def _theme() -> Theme:

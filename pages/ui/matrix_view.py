@@ -1,6 +1,6 @@
 """The utility matrix to look at: ordered, in blocks where it is large, zoomed by box, with one picked pair in full."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -48,6 +48,7 @@ class Picture:
     Attributes:
         estimated: which cells are estimates; of blocks none is marked.
         guesses: how many pairs of the window are estimated, and how many are scored or estimated.
+        clip: where its colours saturate.
     """
 
     values: np.ndarray
@@ -55,6 +56,7 @@ class Picture:
     col_edges: np.ndarray
     estimated: np.ndarray
     guesses: tuple[int, int] = (0, 0)
+    clip: float = 1.0
 
     @property
     def is_blocks(self) -> bool:
@@ -101,7 +103,10 @@ def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
         identity = (*identity, greedy.order.tobytes())
     with st.container():  # for the spinners
         order = _order(identity, wishes.order, problem.utilities.pool, greedy)
-        picture = _picture(identity, view, wishes.shown, wishes.mouse, problem, order)
+        whole = _picture(identity, (0, n, 0, n), wishes.shown, wishes.mouse, problem, order)
+        picture = whole if not zooms else _picture(identity, view, wishes.shown, wishes.mouse, problem, order)
+    if whole.is_blocks == picture.is_blocks:  # a colour means the same number before and after zooming
+        picture = replace(picture, clip=whole.clip)
     _zoom_line(zooms, n, wishes.order_in_words)
     _draw(problem, picture, order, wishes, zooms)
 
@@ -192,21 +197,22 @@ def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, wishes
         mouse=wishes.mouse,
         unit=unit,
         estimated=picture.estimated,
+        clip=picture.clip,
     )
     key = "_".join(str(part) for part in ("matrix", *(zooms[-1] if zooms else ()), wishes.mouse, wishes.shown))
     st.plotly_chart(
         figure.update_layout(template="streamlit"),
         theme="streamlit",
         key=key,
-        alt=alt_heatmap(picture.values),
+        alt=alt_heatmap(picture.values, picture.clip),
         on_select=lambda: _on_mouse(key, picture, pool, zooms),
         selection_mode=("points", "box"),
     )
-    for sentence in _legend(picture, wishes, unit):
+    for sentence in _legend(picture, wishes, unit, len(pool)):
         st.caption(sentence)
 
 
-def _legend(picture: Picture, wishes: Wishes, unit: str) -> list[str]:
+def _legend(picture: Picture, wishes: Wishes, unit: str, pool_size: int) -> list[str]:
     """What the picture cannot say itself."""
     said = []
     if picture.is_blocks:
@@ -219,10 +225,13 @@ def _legend(picture: Picture, wishes: Wishes, unit: str) -> list[str]:
     if guessed:
         crosses = "" if picture.is_blocks else "Crosses are estimates. "
         said.append(f"{crosses}{guessed:,} of the {known:,} values here are estimated, not measured.")
+    alone = not picture.is_blocks and pool_size > CELLS_PER_SIDE[wishes.mouse]
     said.append(
-        f"Row i is helped, column j helps. Colours are clipped at ±{clip_value(picture.values):.3g}"
-        f"{f' {unit}' if unit else ''}, the 98th percentile; cells without colour are not scored."
+        f"Row i is helped, column j helps. Colours are clipped at ±{picture.clip:.3g}{f' {unit}' if unit else ''}, the "
+        f"98th percentile of {'the pairs shown' if alone else 'the whole matrix'}; cells without colour are not scored."
     )
+    if alone:
+        said.append("The scale is another one than that of the blocks, whose means and maxima are not values of pairs.")
     return said
 
 
@@ -253,7 +262,7 @@ def box_window(picture: Picture, box: tuple[int, int, int, int]) -> Window | Non
 def _labels(edges: np.ndarray, order: np.ndarray, pool: tuple[Sample, ...]) -> list[str]:
     """Lines, or the places that a block spans."""
     return [
-        f"line {pool[order[low]].line}" if high - low == 1 else f"{low + 1}–{high}"
+        pool[order[low]].place if high - low == 1 else f"{low + 1}–{high}"
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     ]
 
@@ -300,7 +309,7 @@ def picture_of(
         values = np.where(guessed, guess, values)
         n_guessed = int(guessed.sum())
         edges = np.arange(top, bottom + 1), np.arange(first, last + 1)
-        return Picture(values, *edges, guessed, (n_guessed, scored + n_guessed))
+        return Picture(values, *edges, guessed, (n_guessed, scored + n_guessed), clip_value(values))
     part = blocks(utility, rows, columns, most)
     values, counts, n_guessed = getattr(part, shown), part.scored, 0
     if estimated is not None:
@@ -314,6 +323,5 @@ def picture_of(
             merged = (both * weights).sum(axis=0) / np.maximum(weights.sum(axis=0), 1)
         values = np.where(weights.sum(axis=0) > 0, merged, np.nan)
     none = np.zeros(values.shape, dtype=bool)
-    return Picture(
-        values, part.row_edges + top, part.col_edges + first, none, (n_guessed, int(counts.sum()) + n_guessed)
-    )
+    guesses = (n_guessed, int(counts.sum()) + n_guessed)
+    return Picture(values, part.row_edges + top, part.col_edges + first, none, guesses, clip_value(values))

@@ -11,7 +11,7 @@ import streamlit as st
 
 from delift_core.figures.matrix_parts import best_pair, pair_value
 from delift_core.problem import SelectionProblem
-from delift_core.samples import Sample
+from delift_core.samples import Sample, place_word
 from delift_core.utility.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.ui.address import put
 from pages.ui.blocks import clear_errors
@@ -59,11 +59,19 @@ def pair_view(problem: SelectionProblem) -> None:
     with st.grid(2, min_column_width=110):
         for label, key, what in (("Helped", ROW_LINE, "row i"), ("Helper", COLUMN_LINE, "column j")):
             st.number_input(
-                label, 1, highest, step=1, key=key, required=True, on_change=_take_typed_pair, help=f"Line of {what}"
+                label,
+                1,
+                highest,
+                step=1,
+                key=key,
+                required=True,
+                on_change=_take_typed_pair,
+                help=f"Place in the file of {what}",
             )
+    word = place_word({sample.source for sample in pool})
     for line in (row_line, column_line):
         if line not in positions:
-            st.info(f"Line {line} is not among the scored rows of the pool.", icon=":material/info:")
+            st.info(f"{word.capitalize()} {line} is not among the scored rows of the pool.", icon=":material/info:")
             return
     row, column = positions[row_line], positions[column_line]
     with clear_errors():
@@ -85,13 +93,13 @@ def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
         return
     else:
         verb = "helps" if value > 0 else "harms" if value < 0 else "does not change"
-        st.markdown(f"Line {helper.line} **{verb}** the model on line {helped.line}.")
+        st.markdown(f"{helper.place.capitalize()} **{verb}** the model on {helped.place}.")
     name, before, after = _parts(problem, helped, helper)
     st.table(
         {
             f"Utility U ({METRIC_UNITS[problem.metric]})": f"{value:+.3f}",
-            f"{name} of line {helped.line} alone": f"{before:.3f}",
-            f"{name} with line {helper.line} as example": f"{after:.3f}",
+            f"{name} of {helped.place} alone": f"{before:.3f}",
+            f"{name} with {helper.place} as example": f"{after:.3f}",
         },
         border="horizontal",
     )
@@ -115,7 +123,7 @@ def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
     helped, helper = problem.run.pool[row], problem.run.pool[column]
     estimated = problem.utilities.estimated
     guess = float("nan") if estimated is None else pair_value(estimated, row, column)
-    st.markdown(f"Line {helper.line} as an example for line {helped.line} was **not scored** in this run.")
+    st.markdown(f"{helper.place.capitalize()} as an example for {helped.place} was **not scored** in this run.")
     if np.isnan(guess):
         st.caption("The selection counts it as no help.")
     else:
@@ -124,7 +132,7 @@ def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
 
 def _text_of(part: str, sample: Sample) -> None:
     """One row's conversation, literally."""
-    st.markdown(f"**{part}** · line {sample.line}")
+    st.markdown(f"**{part}** · {sample.place}")
     with st.container(border=True, height="content"):
         for message in sample.messages:
             st.caption(f"{ROLE_ICONS[message.role]} {message.role}")

@@ -9,7 +9,7 @@ import streamlit as st
 from delift_core.curation import CuratedSelection
 from delift_core.errors import DeliftError
 from delift_core.jobs.runs import ScoredRun
-from delift_core.samples import Sample
+from delift_core.samples import Sample, place_word
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, plain, shorten
 from pages.ui.edit_actions import edit_buttons, edit_rows, rows_in_words, step_buttons
@@ -44,7 +44,7 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
         if positions:
             lines = ", ".join(str(run.pool[position].line) for position in positions[:SPELT_OUT])
             rest = f" and {len(positions) - SPELT_OUT:,} more" if len(positions) > SPELT_OUT else ""
-            st.text(f"Lines {lines}{rest}")
+            st.text(f"{place_word({sample.source for sample in run.pool}).capitalize()}s {lines}{rest}")
             _table(run, curated, positions)
     if curated is not None:
         _edit_buttons(workspace, curated, [run.pool[position].id for position in positions])
@@ -66,17 +66,18 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
     """The first picked rows; a selected one opens below the table."""
     listed = positions[:LISTED]
     samples = [_as_it_reads(run, curated, position) for position in listed]
-    state = curated.status[listed] if curated is not None else np.full(len(listed), "not decided yet")
+    state = curated.marked_status[listed] if curated is not None else np.full(len(listed), "not decided yet")
+    place = place_word({sample.source for sample in samples}).capitalize()
     event = st.dataframe(
         pd.DataFrame(
             {
-                "Line": [sample.line for sample in samples],
+                place: [sample.line for sample in samples],
                 "State": [str(word).replace("-", " ") for word in state],
                 "Prompt": [shorten(sample.prompt, 160) for sample in samples],
             }
         ),
         column_config={
-            "Line": st.column_config.NumberColumn(width=60),
+            place: st.column_config.NumberColumn(width=60),
             "State": st.column_config.TextColumn(width=105),
         },
         hide_index=True,
@@ -101,11 +102,11 @@ def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int
 def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str]) -> None:
     selection_id, none = curated.record.id, not ids or not workspace.actor.may("edit")
     with st.container(horizontal=True):
-        edit_buttons(workspace, selection_id, ids, "map")
+        edit_buttons(workspace, selection_id, lambda: ids, "map")
         step_buttons(workspace, selection_id, "map")
         with st.popover("Tag", icon=":material/sell:", disabled=none, help="Put a tag on the picked rows"):
             st.text_input("Tag", key="picked_tag", placeholder="to check", max_chars=60)
-            marked = (workspace, selection_id, "tag", ids, "picked", "tag")
+            marked = (workspace, selection_id, "tag", lambda: ids, "picked", "tag")
             st.button("Put on", key="map_tag", on_click=edit_rows, args=marked)
     st.caption(
         f"{len(curated.subset.positions):,} rows are in the subset of “{plain(shorten(curated.record.name, 40))}”."

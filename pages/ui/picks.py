@@ -1,7 +1,7 @@
 """The rows that a visitor has picked, kept by the visitor's own session: no other visitor sees or loses them.
 
-The map writes them; the panel beside it, the pair view and the Picked tab of Curate read them. The stored picks are
-the truth, not what a chart happens to have marked: a chart forgets its mark when the page is left.
+The map writes them and marks them; the panel beside it, the pair view and the Picked tab of Curate read them. The
+stored picks are the truth, not the area that a chart happens to show: rows are picked in other ways too.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ import streamlit as st
 
 from delift_core.jobs.runs import ScoredRun
 
-_PICKS = "picks"
+_PICKS, _OTHERWISE = "picks", "picked_otherwise"
 
 Way = Literal["only", "add", "remove"]
 """What picking rows does to those picked before: replaces them, adds to them, takes from them."""
@@ -29,7 +29,18 @@ def picked_positions(run: ScoredRun) -> list[int]:
 
 
 def pick(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:
-    """Picks pool samples of a run; samples of other runs stay as they are."""
+    """Picks pool samples of a run by other means than an area of the map; samples of other runs stay as they are."""
+    st.session_state[_OTHERWISE] = other_picks() + 1
+    pick_area(run_id, sample_ids, way)
+
+
+def other_picks() -> int:
+    """How many times the visitor has picked by other means than an area of the map."""
+    return int(st.session_state.get(_OTHERWISE, 0))
+
+
+def pick_area(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:
+    """As `pick`, for the rows in an area of the map, which goes on showing it."""
     before, now = picks(run_id), tuple(sample_ids)
     if way == "remove":
         gone = set(now)

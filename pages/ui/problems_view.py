@@ -8,10 +8,11 @@ import streamlit as st
 
 from delift_core.display import inert
 from delift_core.remedies import can_mend
-from delift_core.samples import Dataset, Problem, ProblemKind
+from delift_core.samples import Dataset, Problem, ProblemKind, place_word
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.blocks import plain, shorten
-from pages.ui.health_view import SHOWN, mend_button
+from pages.ui.health_view import SHOWN
+from pages.ui.remedy_buttons import mend_button
 
 TITLES: dict[ProblemKind, str] = {
     "not-json": "Not JSON",
@@ -71,7 +72,10 @@ def _records_of(problems: list[Problem], key: str) -> None:
     places: dict[str, list[int] | list[str]] = (
         {"File": [problem.source for problem in shown]}
         if problems[0].kind == "file-not-read"
-        else {"Line": [problem.line for problem in shown], "Field": [problem.field for problem in shown]}
+        else {
+            place_word({problem.source for problem in problems}).capitalize(): [problem.line for problem in shown],
+            "Field": [problem.field for problem in shown],
+        }
     )
     event = st.dataframe(
         pd.DataFrame(
@@ -96,7 +100,8 @@ def _records_of(problems: list[Problem], key: str) -> None:
 
 @st.dialog("Record that was left out", position="right", width="medium")
 def _drawer(problem: Problem) -> None:
-    line, field = f", line {problem.line}" if problem.line else "", f", {problem.field}" if problem.field else ""
-    st.caption(plain(f"{problem.source}{line}{field}"))
+    counted = f", {place_word([problem.source])} {problem.line}" if problem.line else ""
+    field = f", {problem.field}" if problem.field else ""
+    st.caption(plain(f"{problem.source}{counted}{field}"))
     st.text(inert(f"{problem.message}. {problem.remedy}"))
     st.code(inert(problem.raw or problem.excerpt), language=None, wrap_lines=True)

@@ -75,6 +75,8 @@ def quota_table(run: ScoredRun, asked: tuple[AskedQuota, ...], selection: Select
     )
     table = f"quota_table_{run.record.id}_{column_name(facet)}"
     number = {least: st.column_config.NumberColumn(min_value=0, step=1, format="%d") for least in (_LEAST, _MOST)}
+    # The table shows its toolbar over what stands above: here a line with nothing to press.
+    st.caption("Rows of each group to take at least and at most. An empty field asks nothing.")
     st.data_editor(
         frame,
         key=table,

@@ -44,7 +44,7 @@ class View:
 def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, facets: Sequence[Facet]) -> View:
     """The toolbar, and the rows that it asks for."""
     run, pool_id = curated.problem.run, curated.problem.run.record.spec.pool_id
-    similar, counts = _settle(run), facts.counts()
+    similar = _settle(run)
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search",
@@ -55,16 +55,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
             label_visibility="collapsed",
             width=190,
         )
-        show: Show = st.pills(
-            "Show",
-            list(SHOWS),
-            default="all",
-            required=True,
-            key=_SHOW,
-            label_visibility="collapsed",
-            wrap=True,
-            format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
-        )
+        tabs = st.container(width="content")  # drawn last: they count what passes the search and the filters
         sort: Sort = st.selectbox(
             "Order",
             list(SORTS),
@@ -77,9 +68,20 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
         )
         passing = _ask_filters(facets, curated)
         _named_filters(workspace, pool_id, facets)
+    matching = _both(passing, _matching(workspace, curated, search or ""))
+    counts = facts.counts(matching)
+    show: Show = tabs.pills(
+        "Show",
+        list(SHOWS),
+        default="all",
+        required=True,
+        key=_SHOW,
+        label_visibility="collapsed",
+        wrap=True,
+        format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
+    )
     put("show", None if show == "all" else show)  # what is usual stays out of the address
     like = _similar_line(run, similar)
-    matching = _both(passing, _matching(workspace, curated, search or ""))
     positions = arranged(facts, show, sort, matching)
     if like is not None:
         positions = positions[np.argsort(-like[positions], kind="stable")]
@@ -115,8 +117,10 @@ def _similar_line(run: ScoredRun, position: int | None) -> np.ndarray | None:
     if position is None:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
-        line = run.pool[position].line
-        st.markdown(f":material/hub: Most similar to line {line} first, by the model's embeddings", width="content")
+        st.markdown(
+            f":material/hub: Most similar to {run.pool[position].place} first, by the model's embeddings",
+            width="content",
+        )
         st.button("Usual order", icon=":material/close:", on_click=_forget_similar, key="usual_order")
     return _likeness(run.record.id, str(run.record.finished_at), position, run)
 

@@ -13,13 +13,14 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from delift_core.curation import CuratedSelection, RowStatus
+from delift_core.samples import Sample, place_word
 from pages.ui import state
 from pages.ui.address import put
-from pages.ui.blocks import shorten
+from pages.ui.blocks import page_line, shorten
 from pages.ui.picks import picks
 
 Show = Literal["all", "chosen", "dropped", "edited", "picked"]
-Sort = Literal["picked", "file", "gain"]
+Sort = Literal["picked", "file", "gain", "longest", "shortest"]
 
 SHOWS: dict[Show, str] = {
     "all": "All",
@@ -28,7 +29,13 @@ SHOWS: dict[Show, str] = {
     "edited": "Edited",
     "picked": "Picked",
 }
-SORTS: dict[Sort, str] = {"picked": "Pick order", "file": "File order", "gain": "Gain, largest first"}
+SORTS: dict[Sort, str] = {
+    "picked": "Pick order",
+    "file": "File order",
+    "gain": "Gain, largest first",
+    "longest": "Longest response first",
+    "shortest": "Shortest response first",
+}
 STATE_WORDS: dict[RowStatus, str] = {
     "chosen": "Chosen",
     "dropped": "Dropped",
@@ -38,7 +45,7 @@ STATE_WORDS: dict[RowStatus, str] = {
 _STATE_COLOURS = ["blue", "gray", "green", "orange"]
 _TEXT_LENGTH = 200
 PAGE_SIZES = (25, 50, 100)
-_PAGE, _PAGE_SIZE, _TAKEN = "page", "curate_page_size", "curate_page_taken"
+_PAGE, _PAGE_SIZE, _TAKEN, _FOLLOWED = "page", "curate_page_size", "curate_page_taken", "curate_row_followed"
 _ROW_HEIGHT, _TALLEST = 33, 640
 
 
@@ -51,6 +58,7 @@ class RowFacts:
         place: float64, 1 for the first pick; NaN for what the optimiser left out.
         order: int64 place in the whole greedy order, 0 first.
         gain: float64; of chosen rows what they added when picked, of others what they would still add.
+        tokens: int64, of the response as it was scored.
         edited: bool, kept or dropped by hand, tagged, noted, or with a text of its own.
         picked: bool, picked on the map.
     """
@@ -59,6 +67,7 @@ class RowFacts:
     place: np.ndarray
     order: np.ndarray
     gain: np.ndarray
+    tokens: np.ndarray
     edited: np.ndarray
     picked: np.ndarray
 
@@ -71,9 +80,14 @@ class RowFacts:
         inside: np.ndarray = (self.status == "chosen") | (self.status == "kept-by-hand")
         return inside if show == "chosen" else ~inside
 
-    def counts(self) -> dict[Show, int]:
-        """How many rows each tab has."""
-        return {show: int(self.shown(show).sum()) for show in SHOWS}
+    def counts(self, matching: np.ndarray | None) -> dict[Show, int]:
+        """How many rows each tab has.
+
+        Args:
+            matching: see `arranged`.
+        """
+        every = np.ones(len(self.status), dtype=bool) if matching is None else matching
+        return {show: int((self.shown(show) & every).sum()) for show in SHOWS}
 
 
 def row_facts(curated: CuratedSelection) -> RowFacts:
@@ -93,8 +107,9 @@ def _facts(selection_id: str, finished_at: str, version: tuple[int, int], _curat
     place[selection.chosen] = np.arange(1, len(selection.chosen) + 1)
     gain[selection.chosen] = selection.chosen_gains
     edited = state.rows_named(run, [*marks.tags, *marks.notes, *marks.records])
-    edited |= (_curated.status == "kept-by-hand") | (_curated.status == "dropped-by-hand")
-    return RowFacts(_curated.status, place, order, gain, edited, np.zeros(n, dtype=bool))
+    status, tokens = _curated.marked_status, run.response_tokens()
+    edited |= (status == "kept-by-hand") | (status == "dropped-by-hand")
+    return RowFacts(status, place, order, gain, tokens, edited, np.zeros(n, dtype=bool))
 
 
 def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | None) -> np.ndarray:
@@ -107,35 +122,71 @@ def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | Non
     positions = np.flatnonzero(wanted)
     if sort == "gain":
         return positions[np.argsort(-facts.gain[positions], kind="stable")]
+    if sort in ("longest", "shortest"):
+        tokens = facts.tokens[positions]
+        return positions[np.argsort(-tokens if sort == "longest" else tokens, kind="stable")]
     if sort == "picked":
         # Rows left out have no place (NaN, which sorts last); they follow in the greedy order.
         return positions[np.lexsort((facts.order[positions], facts.place[positions]))]
     return positions
 
 
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Which rows are ticked, as the visitor's session has it at the time of asking.
+
+    Attributes:
+        table, everything: keys of the table and of the box for all rows.
+        shown, positions: of the rows on the page and of all rows, in their order.
+    """
+
+    pool: tuple[Sample, ...]
+    table: str
+    everything: str
+    shown: np.ndarray
+    positions: np.ndarray
+
+    def ids(self) -> list[str]:
+        """Ids of the ticked rows."""
+        at = self.shown[self._places()] if not st.session_state.get(self.everything) else self.positions
+        return [self.pool[position].id for position in at.tolist()]
+
+    def _places(self) -> list[int]:
+        event = st.session_state.get(self.table) or {"selection": {"rows": []}}
+        return [row for row in event["selection"]["rows"] if row < len(self.shown)]
+
+
 def paged_table(
-    curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, *, view: str, version: int
-) -> list[int]:
-    """Draws one page of the rows with its controls, and returns the positions of the selected rows.
+    curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, *, view: str, opened: int | None
+) -> Ticks:
+    """Draws one page of the rows with its controls, and returns what is ticked.
 
     Args:
         positions: of all rows to show, in their order, at least one.
         view: names what is shown and how, so that another view starts on its first page with nothing selected.
-        version: of the edits; "all rows" is off again after an edit.
+        opened: position of the row that is being read; the table turns to it and ticks it.
     """
     key = f"page_{view}"
     _take_address(key)
     size: int = st.session_state.get(_PAGE_SIZE, PAGE_SIZES[0])
     pages = -(-len(positions) // size)
+    place = _follow(opened, positions)
+    if place is not None and place // size + 1 != st.session_state.get(key, 1):
+        st.session_state[key] = place // size + 1
     page = min(st.session_state.get(key, 1), pages)
     for name, value, usual in ((_PAGE, page, 1), (_PAGE_SIZE, size, PAGE_SIZES[0])):
         put(name, None if value == usual else str(value))
-    picked = _table(curated, facts, positions[(page - 1) * size : page * size], view)
+    shown = positions[(page - 1) * size : page * size]
+    table = f"rows_{view}_{zlib.crc32(shown.tobytes())}"  # holds the rows: ticks must never pass on to other rows
+    if place is not None:
+        st.session_state[table] = {"selection": {"rows": [place % size], "columns": [], "cells": []}}
+    page_line((page - 1) * size + 1, len(shown), len(positions))
+    _table(curated, facts, shown, table)
+    version = state.workspace().edits.can_undo(curated.record.id)  # "all rows" is off again after an edit
+    everything = f"everything_{view}_{version}"
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        everything = st.checkbox(
-            f"Select all {len(positions):,} rows",
-            key=f"everything_{view}_{version}",
-            help="Of every page, with this search and state",
+        st.checkbox(
+            f"Select all {len(positions):,} rows", key=everything, help="Of every page, with this search and state"
         )
         if pages > 1:
             st.pagination(pages, key=key, width=300)
@@ -148,7 +199,16 @@ def paged_table(
                 width=130,
                 format_func=lambda number: f"{number} a page",
             )
-    return positions.tolist() if everything else picked
+    return Ticks(curated.problem.run.pool, table, everything, shown, positions)
+
+
+def _follow(opened: int | None, positions: np.ndarray) -> int | None:
+    """Place in the table of a row that was opened since the last run; None where it is another one, or not there."""
+    before, st.session_state[_FOLLOWED] = st.session_state.get(_FOLLOWED), opened
+    if opened is None or opened == before:
+        return None
+    (found,) = np.nonzero(positions == opened)
+    return int(found[0]) if len(found) else None
 
 
 def _take_address(key: str) -> None:
@@ -163,19 +223,20 @@ def _take_address(key: str) -> None:
         st.session_state[key] = int(page)
 
 
-def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, view: str) -> list[int]:
-    """The table; the key holds the rows shown, since a selection must never pass on to other rows."""
+def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, key: str) -> None:
     samples = [curated.samples[position] for position in positions]
     marks = curated.marks
-    event = st.dataframe(
+    place = place_word({sample.source for sample in samples}).capitalize()
+    st.dataframe(
         pd.DataFrame(
             {
                 "State": [[STATE_WORDS[status]] for status in facts.status[positions]],
-                "Line": [sample.line for sample in samples],
+                place: [sample.line for sample in samples],
                 "Rank": pd.array(
                     [None if np.isnan(place) else int(place) for place in facts.place[positions]], "Int64"
                 ),
                 "Gain": facts.gain[positions],
+                "Tokens": facts.tokens[positions],
                 "Prompt": [shorten(sample.prompt, _TEXT_LENGTH) for sample in samples],
                 "Response": [shorten(sample.response, _TEXT_LENGTH) for sample in samples],
                 **(
@@ -194,11 +255,10 @@ def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, vi
         height=min(_ROW_HEIGHT * (len(samples) + 1) + 4, _TALLEST),
         on_select="rerun",
         selection_mode="multi-row",
-        key=f"rows_{view}_{zlib.crc32(positions.tobytes())}",
+        key=key,
         placeholder="",
         alt=f"{len(samples)} rows of the pool with state, rank and gain; select rows to keep or drop them",
     )
-    return [int(positions[row]) for row in event["selection"]["rows"] if row < len(positions)]
 
 
 def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
@@ -207,7 +267,10 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
         "State": column.MultiselectColumn(
             options=list(STATE_WORDS.values()), color=_STATE_COLOURS, width=130, help="What became of the row"
         ),
-        "Line": column.NumberColumn(width=60, help="Line in the file that the pool came from"),
+        **{
+            name: column.NumberColumn(width=60, help="Place in the file that the pool came from")
+            for name in ("Line", "Row")
+        },
         "Rank": column.NumberColumn(width=60, help="1 is the optimiser's first pick; empty for rows it left out"),
         "Gain": column.ProgressColumn(
             format="%.3f",
@@ -216,6 +279,7 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
             width=110,
             help="Chosen rows: what it added when it was picked. Others: what it would still add.",
         ),
+        "Tokens": column.NumberColumn(width=70, help="Of the response, as it was scored"),
         "Prompt": column.TextColumn(width=280),
         "Response": column.TextColumn(),
         "Tags": column.ListColumn(width=120, help="What you called the row"),

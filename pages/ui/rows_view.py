@@ -1,5 +1,6 @@
 """The rows of a data set: search, filters by signals, and how many tokens a model makes of each."""
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,12 +12,19 @@ from delift_core.samples import Sample
 from delift_core.tokens import TokenCounts, count_tokens_of
 from delift_core.workspace import DatasetRecord, SamplePage, Workspace
 from pages.ui.address import name_of
-from pages.ui.blocks import clear_errors, plain
+from pages.ui.blocks import clear_errors, page_line, plain
 from pages.ui.sample_view import samples_table
 from pages.ui.signals import ask_signals, signals_of
 
 PAGE_SIZE = 25
 _PAGE = "data_page"
+_FILE = "File order"
+_ORDERS = {  # which of prompt and response, and the sign
+    "Longest response first": (1, -1),
+    "Shortest response first": (1, 1),
+    "Longest prompt first": (0, -1),
+    "Shortest prompt first": (0, 1),
+}
 
 
 def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
@@ -30,13 +38,30 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
             key="data_search",
             bind="query-params",
         )
+        order = st.selectbox(
+            "Order",
+            [_FILE, *_ORDERS],
+            key="data_order",
+            bind="query-params",
+            label_visibility="collapsed",
+            width=210,
+            help="Of all rows, not of this page alone",
+            on_change=_first_page,
+        )
         counts = _ask_tokens(workspace, record)
         positions = _ask_filters(workspace, record, counts)
+    sizes = None if counts is None else np.stack([counts.prompt, counts.response], axis=1)
+    if order != _FILE:
+        sizes = _characters(record.id, workspace) if sizes is None else sizes
+        part, sign = _ORDERS[order]
+        every = np.arange(len(sizes)) if positions is None else positions
+        ordered = every[np.argsort(sign * sizes[every, part], kind="stable")]
     page = _page_asked()
-    found = _page(workspace, record, search, positions, page)
+    asked = positions if order == _FILE else ordered
+    found = _page(workspace, record, search, asked, page)
     if found.total and not found.rows:  # fewer rows pass now than when this page was turned to
         page = 1
-        found = _page(workspace, record, search, positions, page)
+        found = _page(workspace, record, search, asked, page)
     if not found.total:
         st.caption("No row matches." if search or positions is not None else "This data set has no rows.")
         return
@@ -44,14 +69,20 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
         words = f"{counts.prompt.sum():,} tokens in prompts and {counts.response.sum():,} in responses, of all rows"
         st.caption(plain(f"{words}, with the tokenizer of {_tokens_model(record)}."))
     rows = np.array([row.position for row in found.rows], dtype=np.int64)
+    unit = "characters" if counts is None else "tokens"
+    page_line((page - 1) * PAGE_SIZE + 1, len(rows), found.total)
     samples_table(
         [row.sample for row in found.rows],
-        key=f"rows_{record.id}_{page}_{search}_{found.total}",
+        key=f"rows_{record.id}_{zlib.crc32(rows.tobytes())}",
         alt=f"Rows of {record.name}",
-        tokens=None if counts is None else np.stack([counts.prompt[rows], counts.response[rows]], axis=1),
+        sizes={} if sizes is None else {f"Prompt {unit}": sizes[rows, 0], f"Response {unit}": sizes[rows, 1]},
     )
     if found.total > PAGE_SIZE:
         st.pagination(-(-found.total // PAGE_SIZE), key=_PAGE, bind="query-params")
+
+
+def _first_page() -> None:
+    st.session_state[_PAGE] = 1
 
 
 def _page_asked() -> int:
@@ -108,6 +139,11 @@ def _passing(facet: Facet, key: str) -> np.ndarray:
 
 def _samples(dataset_id: str, workspace: Workspace) -> Sequence[Sample]:
     return workspace.datasets.load(dataset_id).samples
+
+
+@st.cache_resource(max_entries=8, show_spinner="Measuring the rows…")
+def _characters(dataset_id: str, _workspace: Workspace) -> np.ndarray:
+    return _workspace.datasets.characters(dataset_id)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Counting tokens…")

@@ -1,13 +1,14 @@
 """One sample in full: its turns as plain text, and the record it came from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from delift_core.display import inert
-from delift_core.samples import Sample
+from delift_core.samples import Sample, place_word
 from pages.ui.blocks import plain, shorten
 
 ROLE_ICONS = {
@@ -18,22 +19,16 @@ ROLE_ICONS = {
 }
 
 
-def samples_table(samples: Sequence[Sample], *, key: str, alt: str, tokens: np.ndarray | None = None) -> None:
+def samples_table(
+    samples: Sequence[Sample], *, key: str, alt: str, sizes: Mapping[str, np.ndarray] = MappingProxyType({})
+) -> None:
     """Samples as rows; a selected one opens in a drawer.
 
     Args:
-        tokens: (m, 2) of prompt and response; None shows none.
+        sizes: numbers to show with them, (m,) each, by the name of their column.
     """
-    counted = {} if tokens is None else {"Prompt tokens": tokens[:, 0], "Response tokens": tokens[:, 1]}
     event = st.dataframe(
-        pd.DataFrame(
-            {
-                "Line": [sample.line for sample in samples],
-                **counted,
-                "Prompt": [shorten(sample.prompt, 160) for sample in samples],
-                "Response": [shorten(sample.response, 160) for sample in samples],
-            }
-        ),
+        _rows_of(samples, sizes),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -45,10 +40,40 @@ def samples_table(samples: Sequence[Sample], *, key: str, alt: str, tokens: np.n
         sample_drawer(samples[picked[0]])
 
 
+def ticked_samples(samples: Sequence[Sample], *, key: str, alt: str) -> list[int]:
+    """Samples as rows to tick, with a button that opens the one that is ticked; places of the ticked rows."""
+    event = st.dataframe(
+        _rows_of(samples, {}),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=key,
+        alt=f"{alt}; tick rows to leave these alone out, or one to read it in full",
+    )
+    ticked: list[int] = [row for row in event["selection"]["rows"] if row < len(samples)]
+    wanted = st.button(
+        "Read the ticked row", icon=":material/open_in_full:", key=f"read_{key}", disabled=len(ticked) != 1
+    )
+    if wanted and len(ticked) == 1:
+        sample_drawer(samples[ticked[0]])
+    return ticked
+
+
+def _rows_of(samples: Sequence[Sample], sizes: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            place_word({sample.source for sample in samples}).capitalize(): [sample.line for sample in samples],
+            **sizes,
+            "Prompt": [shorten(sample.prompt, 160) for sample in samples],
+            "Response": [shorten(sample.response, 160) for sample in samples],
+        }
+    )
+
+
 @st.dialog("Row", position="right", width="medium")
 def sample_drawer(sample: Sample) -> None:
     """A drawer at the right with one sample; Escape closes it."""
-    st.caption(plain(f"{sample.source}, line {sample.line} · id {sample.id}"))
+    st.caption(plain(f"{sample.source}, {sample.place} · id {sample.id}"))
     turns(sample)
 
 

@@ -46,7 +46,7 @@ def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) 
     assert list(frame(app, "What", "What to do", "Rows")["What"]) == ["Left over from a template"]
     open_tab(app, "Copies")
     assert list(frame(app, "Keep line")["Copies"]) == ["2"]
-    press(app, "Leave this row out")
+    press(app, "Leave out this copy")
     assert_calm(app)
     sets = frame(app, "Role", "Left out")
     assert sorted(zip(sets["Rows"], sets["Left out"], strict=True)) == [(3, 1), (4, 0)]
@@ -125,7 +125,7 @@ def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path)
     assert list(frame(app, "Line", "Why")["Line"]) == [3]
     press(app, "Write numbers, lists and objects as text (1)")
     assert_calm(app)
-    assert any("1 records mended, 3 rows" in message.value for message in app.success)
+    assert any("1 records with values written as text, 3 rows" in message.value for message in app.success)
     assert list(frame(app, "Role", "Left out")["Rows"]) == [3, 2]
 
 
@@ -141,7 +141,7 @@ def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Pa
     assert list(frame(app, "Its line", "How")["How"]) == ["in other words"]
     next(button for button in app.button if "Says the same" in str(button.key)).click().run()
     assert_calm(app)
-    assert any("1 left out, 2 rows" in message.value for message in app.success)
+    assert any("1 left out: says the same as a row that is kept, 2 rows" in message.value for message in app.success)
 
 
 def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
