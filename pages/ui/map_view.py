@@ -31,7 +31,7 @@ from delift_core.workspace import SelectionSummary, Workspace
 from pages.ui import state
 from pages.ui.blocks import clear_errors, shorten
 from pages.ui.edit_actions import say_what_was_done
-from pages.ui.kept_zoom import keep_zoom
+from pages.ui.kept_view import keep_view
 from pages.ui.map_colours import Colouring, ask_colouring, sides_of
 from pages.ui.modifier_keys import way_of_keys
 from pages.ui.picked_view import picked_view
@@ -61,7 +61,7 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
         _draw(run, coords, is_final, curated, colouring)
         _legend(run, curated, is_final)
         way_of_keys(_CHART, key=_KEYS)
-        keep_zoom(_CHART)
+        keep_view(_CHART)
     with right:
         picked_view(workspace, run, curated)
     say_what_was_done()

@@ -41,8 +41,54 @@ def test_an_area_picks_what_is_inside_shift_adds_and_ctrl_removes(
     settled(page)
     drag(page, canvas, 2, 3)
     expect(picked).to_contain_text(f"Lines {lines[2]}, {lines[3]}")
+    settled(page)
+    assert (marked(page), areas(page)) == (2, 1)
+    picks_by_line_are_marked_and_cleared(page, lines, settled)
+    drag(page, canvas, 2, 3)  # with the tool that was taken at the start
+    expect(picked).to_contain_text(f"Lines {lines[2]}, {lines[3]}")
+    settled(page)
     zoom_lasts(page, canvas, settled)
     assert external_requests == []
+
+
+OPTION = """() => {
+    const chart = document.querySelector(".st-key-map_chart [data-testid=stEChartsChart]");
+    let fiber = chart[Object.keys(chart).find(key => key.startsWith("__reactFiber$"))];
+    for (; fiber; fiber = fiber.return)
+        for (let hook = fiber.memoizedState; hook?.next !== undefined; hook = hook.next)
+            if (hook.memoizedState?.getOption) {
+                const {legend, series} = hook.memoizedState.getOption();
+                return {areas: hook.memoizedState.getModel().getComponent("brush").areas.length, legend: legend[0].data,
+                        rings: series.filter(one => one.id === "picked").length};
+            }
+}"""
+
+
+def marked(page: Page) -> int:
+    """How many rows the legend of the map says are ringed."""
+    option = page.evaluate(OPTION)
+    (words,) = [words for words in option["legend"] if words.startswith("picked")] or ["picked (0)"]
+    assert option["rings"] == (words != "picked (0)")
+    return int(words.strip("picked ()"))
+
+
+def areas(page: Page) -> int:
+    """How many areas are drawn on the map."""
+    count: int = page.evaluate(OPTION)["areas"]
+    return count
+
+
+def picks_by_line_are_marked_and_cleared(page: Page, lines: list[int], settled: Settled) -> None:
+    """Rows picked by line are ringed like those in an area, which then goes; *Clear* leaves neither."""
+    page.get_by_role("textbox", name="Pick by line").fill(str(lines[7]))
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-picked_rows")).to_contain_text("3 rows")
+    settled(page)
+    assert (marked(page), areas(page)) == (3, 0)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.locator(".st-key-picked_rows")).to_contain_text("Nothing is picked")
+    settled(page)
+    assert (marked(page), areas(page)) == (0, 0)
 
 
 ZOOM = """() => {
