@@ -65,3 +65,11 @@ def test_every_row_is_kept_or_a_copy_of_one_that_is(texts: list[str]) -> None:
     assert len(set(copies)) == len(copies) and not set(copies) & set(kept)
     left = [text for at, text in enumerate(texts) if at not in copies]
     assert len(left) == len(set(left)) and {text.strip("!") for text in left} == {text.strip("!") for text in texts}
+
+
+def test_why_a_row_is_kept_is_said_of_its_own_group() -> None:
+    asked = "How far is it from the harbour to the old lighthouse on the northern cliff?"
+    rows = samples(
+        (asked, "Three km."), (asked + "?", "Three km."), (LONG, "A yes, I think so."), (LONG + "!", "A yes, I think")
+    )
+    assert [one.reason for one in copy_groups(rows)] == ["the first in the file", "the longest answer"]

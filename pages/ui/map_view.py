@@ -217,7 +217,7 @@ def take_area(run: ScoredRun, event: object) -> None:
 
     The chart says an area again when its colours change: one that was taken is not taken twice.
     """
-    areas = str(((event or {}).get("selection") or {}).get("areas"))  # type: ignore[attr-defined]
+    areas = other_picks(), str(((event or {}).get("selection") or {}).get("areas"))  # type: ignore[attr-defined]
     ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
     held: Way = (st.session_state.get(_KEYS) or {}).get("way", "only")
     way: Way = held if held != "only" else st.session_state.get(_WAY, "only")

@@ -25,12 +25,14 @@ _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
 def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
     """What was picked on the map or by line, and what to do with it."""
+    word = place_word({sample.source for sample in run.pool})
     st.header("Picked rows")
     st.text_input(
-        "Pick by line",
-        placeholder="Pool lines: 3, 8-12",
+        f"Pick by {word}",
+        placeholder=f"Pool {word}s: 3, 8-12",
         key=_LINES,
-        help="The same choice without the mouse: lines and ranges of lines of the pool are added to the picked rows.",
+        help=f"The same choice without the mouse: {word}s of the pool's file, and ranges of them, are added to the picked "
+        "rows.",
         on_change=_pick_lines,
         args=(run,),
     )
@@ -44,7 +46,7 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
         if positions:
             lines = ", ".join(str(run.pool[position].line) for position in positions[:SPELT_OUT])
             rest = f" and {len(positions) - SPELT_OUT:,} more" if len(positions) > SPELT_OUT else ""
-            st.text(f"{place_word({sample.source for sample in run.pool}).capitalize()}s {lines}{rest}")
+            st.text(f"{word.capitalize()}s {lines}{rest}")
             _table(run, curated, positions)
     if curated is not None:
         _edit_buttons(workspace, curated, [run.pool[position].id for position in positions])

@@ -15,6 +15,7 @@ from delift_core.figures.coverage_map import (
     alt_map,
     labelled_map_spec,
     map_spec,
+    mark_picked,
     picked_points,
     sides_map_spec,
 )
@@ -226,3 +227,16 @@ def test_lines_travel_as_numbers_and_are_called_lines() -> None:
     spec = map_spec(np.zeros((2, 2)), ["chosen", "target"], theme="light", labels=np.array([7, 3], dtype=np.int32))
     assert spec["dataset"]["source"]["label"].tolist() == [7, 3]
     assert spec["series"][-1]["tooltip"]["formatter"].startswith("line {@label}<br>")
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_picked_points_have_rings_and_nothing_else_changes(theme: Theme) -> None:
+    spec = map_spec(POINTS, POINT_STATUS, theme=theme)
+    assert mark_picked(spec, POINTS, (), theme) == spec
+    marked = mark_picked(spec, POINTS, (3, 40), theme)
+    heights = marked["dataset"]["source"]["y_picked"].to_numpy()
+    assert np.flatnonzero(np.isfinite(heights)).tolist() == [3, 40]
+    np.testing.assert_array_equal(heights[[3, 40]], POINTS[[3, 40], 1])
+    assert marked["series"][:-1] == spec["series"] and marked["series"][-1]["silent"]
+    assert marked["legend"]["data"] == [*spec["legend"]["data"], "picked (2)"]
+    assert not spec["brush"]["outOfBrush"]  # an area dims nothing: it is not what is picked

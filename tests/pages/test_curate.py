@@ -157,6 +157,86 @@ def test_edits_made_while_a_selection_is_opened_are_not_kept_under_the_version_b
     assert metrics(at.run())["Dropped by hand"] == "0"
 
 
+def test_a_chosen_row_that_is_kept_and_a_left_out_one_that_is_dropped_say_so(scored_workspace: Path) -> None:
+    at = curate()
+    select(at, 0)
+    press(at, "Keep")
+    assert at.dataframe[0].value["State"][0] == ["Kept by hand"]
+    assert (metrics(at)["Kept by hand"], metrics(at)["Rows in the subset"]) == ("1", "4")
+    (said,) = [toast.value for toast in at.toast]
+    assert "in the subset already, and now stays in" in said and said.startswith("Kept: 1 row")
+    select(at, 5, 6)
+    press(at, "Drop")
+    assert [at.dataframe[0].value["State"][row] for row in (5, 6)] == [["Dropped by hand"]] * 2
+    assert [toast.value for toast in at.toast] == ["Dropped: 2 rows were out of the subset already, and now stay out"]
+    select(at, 1, 7)
+    press(at, "Drop")
+    assert [toast.value for toast in at.toast] == [
+        "Dropped: 1 row; 1 row was out of the subset already, and now stays out"
+    ]
+    assert (metrics(at)["Dropped by hand"], metrics(at)["Rows in the subset"]) == ("4", "3")
+
+
+def test_the_numbers_of_the_tabs_follow_the_search_and_the_filters(scored_workspace: Path) -> None:
+    at = search(curate(), "colour of the sky")
+    labels = at.pills(key="curate_show").options
+    assert labels[0] == "All (2)" and int(labels[1].strip("Chosen ()")) + int(labels[2].strip("Dropped ()")) == 2
+
+
+def test_rows_are_ordered_by_the_length_of_all_responses(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_table, "PAGE_SIZES", (3, 25))
+    at = curate()
+    at.selectbox(key="curate_sort").set_value("longest").run()
+    tokens = stored(scored_workspace).problem.run.response_tokens()
+    assert at.dataframe[0].value["Tokens"].tolist() == sorted(tokens.tolist(), reverse=True)[:3]
+    assert any(caption.value.startswith("Rows 1 to 3 of 12") for caption in at.caption)
+
+
+def test_the_list_turns_to_the_row_that_is_read_and_ticks_it(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_table, "PAGE_SIZES", (3, 25))
+    at = press(select(curate(), 2), "Open")
+    at.button(key="drawer_next").click().run()
+    table = at.dataframe[0]
+    assert at.pagination[0].value == 2
+    assert at.session_state[table.key]["selection"]["rows"] == [0]
+
+
+def test_keys_are_taken_once_in_order_each_with_the_row_on_the_screen() -> None:
+    at = AppTest.from_function(_press)
+    for presses, done in (
+        ([["v", 1, "next", "a"], ["v", 2, "drop", "a"]], [("next", "a"), ("drop", "a")]),
+        ([["v", 2, "drop", "a"], ["v", 3, "keep", "b"]], [("keep", "b")]),
+        ([["w", 1, "undo", "c"]], [("undo", "c")]),
+    ):
+        at.session_state["presses"] = presses
+        at.run()
+        assert at.session_state["acts"] == done
+
+
+def _press() -> None:
+    import streamlit as st
+
+    from pages.ui.row_keys import take_presses
+
+    st.session_state["acts"] = []
+    take_presses(st.session_state["presses"], lambda action, row: st.session_state["acts"].append((action, row)))
+
+
+def test_a_row_that_an_edit_takes_off_the_list_has_a_next_row_still(scored_workspace: Path) -> None:
+    at = curate()
+    at.pills(key="curate_show").set_value("dropped").run()
+    order = lines(at)
+    press(select(at, 1), "Open")
+    next(button for button in at.button if str(button.key).startswith("drawer_keep_")).click().run()
+    assert lines(at) == [order[0], *order[2:]]
+    at.button(key="drawer_next").click().run()
+    assert any(f"line {order[2]} " in caption.value.replace("\\", "") for caption in at.caption)
+
+
 def test_coverage_is_that_of_the_subset(scored_workspace: Path) -> None:
     at = curate()
     select(at, 0)

@@ -52,6 +52,34 @@ def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) 
     assert sorted(zip(sets["Rows"], sets["Left out"], strict=True)) == [(3, 1), (4, 0)]
 
 
+def test_only_the_ticked_rows_or_groups_are_left_out_and_the_new_name_says_so(empty_workspace: Path) -> None:
+    app = open_app("data")
+    load(app, [*ROWS[:2], {"instruction": "Name a town.", "output": "Ulm, by the river."}] * 2 + ROWS[2:], "mine.jsonl")
+    (record,) = state.workspace().datasets.records()
+    open_tab(app, "Copies")
+    groups = frame(app, "Keep line", "Copies")
+    assert len(groups) == 2 and any(button.label == "Leave out all 4 copies" for button in app.button)
+    place = list(groups["Prompt"]).index("Name a town.")
+    app.session_state[f"copies_{record.id}"] = {"selection": {"rows": [place], "columns": [], "cells": []}}
+    app.run()
+    press(app, "Leave out the copy of the ticked group")
+    assert_calm(app)
+    newest = state.workspace().datasets.records()[0]
+    assert (newest.name, newest.n_samples) == ("mine · 1 left out: copy of a row that is kept", 7)
+    assert sorted(frame(app, "Role", "Name")["Name"]) == sorted(["mine", newest.name])
+
+
+def test_rows_are_put_in_order_over_all_pages(empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pages.ui.rows_view.PAGE_SIZE", 2)
+    app = open_app("data")
+    load(app, ROWS, "mine.json")
+    app.selectbox(key="data_order").set_value("Shortest response first").run()
+    shown = frame(app, "Row", "Response characters")  # rows of a JSON array are no lines
+    assert list(shown["Row"]) == [4, 1] and list(shown["Response characters"]) == [3, 23]
+    app.selectbox(key="data_order").set_value("Longest prompt first").run()
+    assert list(frame(app, "Row", "Prompt")["Row"]) == [1, 2]
+
+
 def test_a_pool_row_that_the_held_out_set_holds_is_flagged(empty_workspace: Path) -> None:
     app = open_app("data")
     load(app, [{"instruction": LONG, "output": "Other words."}], "held.jsonl", "heldout")
