@@ -16,6 +16,7 @@ from delift_core.edits import Subset, subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.jobs.runs import ScoredRun
 from delift_core.problem import SelectionProblem, pose
+from delift_core.reliability import ErrorBar
 from delift_core.rewriting import Reading, read_again, rewritten
 from delift_core.sample_project import sample_project_files
 from delift_core.samples import Sample
@@ -53,6 +54,12 @@ def add_sample_project(workspace: Workspace) -> SampleProject:
         existing=add(files.existing, "Sample existing", "existing"),
         heldout=add(files.heldout, "Sample held-out", "heldout"),
     )
+
+
+def from_sample_project(record: DatasetRecord) -> bool:
+    """Whether a data set is one of the sample project's, or was made from it; it fits no other pool."""
+    ours = {path.parts[-2:] for path in sample_project_files().paths}
+    return Path(record.origin).parts[-2:] in ours
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,11 @@ class CuratedSelection:
         if np.array_equal(self.subset.positions, self.record.selection.chosen):
             return self.record.selection.certificate.value
         return value(self.problem.kernel, self.subset.positions)
+
+    @cached_property
+    def error_bar(self) -> ErrorBar | None:
+        """Of what the optimiser chose; None where every pair was scored. It takes a second for a large pool."""
+        return self.problem.error_bar(self.record.selection.chosen, seed=self.record.seed)
 
     def why(self, position: int) -> str:
         """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""

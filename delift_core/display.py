@@ -1,6 +1,9 @@
-"""Texts of strangers, made fit to be looked at: nothing in them can move, hide, colour or turn round what is shown."""
+"""Texts of strangers, made fit to be looked at: nothing in them can move, hide, colour or turn round what is shown.
+And paths as a reader knows them.
+"""
 
 import re
+from pathlib import Path
 
 # All controls but tab and line feed; marks that override or isolate the direction of writing; line and paragraph
 # separators; and the characters that show nothing at all, such as zero-width spaces and tags. The joiners U+200C and
@@ -14,3 +17,9 @@ _UNSEEN = re.compile(
 def inert(text: str) -> str:
     """The text with every control and direction mark written out, as \\x1b or \\u202e; lines and tabs stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def short_path(path: Path | str) -> str:
+    """A path with the home folder written as ~."""
+    path, home = Path(path), Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) and path != home else str(path)

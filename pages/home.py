@@ -3,26 +3,43 @@
 import streamlit as st
 
 from delift_core.curation import add_sample_project
+from delift_core.jobs.runs import refresh
 from delift_core.models import BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, title
-from pages.ui.made_tables import runs_table, selections_table
+from pages.ui.made_tables import run_deleter, runs_table, selections_table
 from pages.ui.navigation import PAGES, go_to, page_path
 from pages.ui.setup import page_setup
 from pages.ui.state import Current, curated
 
 STEPS = {
     "score": "Measure how much each row helps the model on each other row.",
+    "running": "The pool is being scored. It goes on when you leave the pages.",
+    "stopped": "Scoring stopped before the end. Continuing scores only the pairs that are missing.",
     "select": "Choose how much to keep, and for which stage of fine-tuning.",
     "curate": "Read what was chosen, see why, and overrule it where you know better.",
 }
 
 
-def next_step(current: Current) -> str:
-    """The page that comes next on the curator's way."""
-    if current.run is None or current.run.status != "done":
-        return "score"
-    return "select" if current.selection is None else "curate"
+def next_step(current: Current) -> tuple[str, str]:
+    """The page that comes next on the curator's way, and why."""
+    status = current.run.status if current.run else "queued"
+    if status == "running":
+        return "score", STEPS["running"]
+    if status in ("cancelled", "interrupted", "failed"):
+        return "score", STEPS["stopped"]
+    name = "score" if status != "done" else "select" if current.selection is None else "curate"
+    return name, STEPS[name]
+
+
+def pairs_scored(current: Current) -> str:
+    """Scored pairs of the run, while it goes on those scored so far."""
+    if current.run is None:
+        return "–"
+    if current.run.status != "running":
+        return f"{current.run.n_pairs:,}"
+    progress = refresh(current.workspace, current.run.id)[1].progress
+    return f"{progress.pairs_done:,} of {progress.pairs_total:,}" if progress.pairs_total else "0"
 
 
 def model_card(workspace: Workspace) -> None:
@@ -69,7 +86,7 @@ def welcome(current: Current) -> None:
     with st.grid("auto", min_column_width=230):
         for number, page in enumerate(PAGES[1:], start=1):
             with st.container(border=True, height="stretch"):
-                st.markdown(f"{page.icon} **{number} · {page.title}**")
+                st.page_link(page_path(page.name), label=f"**{number} · {page.title}**", icon=page.icon)
                 st.caption(page.purpose)
 
 
@@ -79,8 +96,9 @@ def overview(current: Current) -> None:
     selection = current.selection
     with st.grid(4, min_column_width=160):
         st.metric("Pool rows", f"{current.pool.n_samples:,}" if current.pool else "–", border=True)
-        st.metric("Scored pairs", f"{current.run.n_pairs:,}" if current.run else "–", border=True)
-        st.metric("In the subset", subset_size(current), border=True)
+        st.metric("Scored pairs", pairs_scored(current), border=True)
+        help_text = "Rows chosen by the optimiser, with your edits: rows you kept are in, rows you dropped are out."
+        st.metric("In the subset", subset_size(current), border=True, help=help_text)
         ratio = f"≥ {selection.certificate.ratio:.0%}" if selection else "–"
         help_text = "Coverage as a share of what any subset of this size can reach: a guarantee, not an estimate."
         st.metric("Share of the optimum", ratio, border=True, help=help_text)
@@ -90,11 +108,12 @@ def overview(current: Current) -> None:
         selections_table(current.workspace)
         st.header("Runs")
         runs_table(current.workspace)
+        run_deleter(current.workspace)
     with right:
-        name = next_step(current)
+        name, why = next_step(current)
         page = next(entry for entry in PAGES if entry.name == name)
         st.header("Next")
-        st.markdown(STEPS[name])
+        st.markdown(why)
         st.page_link(page_path(name), label=f"Go to {page.title}", icon=page.icon)
         st.header("Model")
         model_card(current.workspace)

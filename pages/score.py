@@ -14,12 +14,21 @@ from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
 from pages.ui.job_view import DIED, cost_view, notes_view, progress_view
 from pages.ui.navigation import page_path
-from pages.ui.scoring_form import ask_placement, ask_spec, pairs_of
-from pages.ui.setup import page_setup
+from pages.ui.scoring_form import ask_placement, ask_spec, pairs_line
+from pages.ui.setup import job_line, page_setup, running
 
+UTILITY_WORDS = (
+    "The utility of a pair is the model's error on one row's response alone, minus its error with the other row shown as "
+    "an example. The error is 0 where the model is certain of every token, and 1 where it expects none of them. Above 0 "
+    "the example helps, at 0 it changes nothing, below 0 it misleads the model."
+)
 WAITING = ("Waiting its turn", "orange")
+MEASURE_HELP = (
+    "Loads the model and scores for about five seconds. Blocks of pairs that are finished by then are kept; on a busy "
+    "machine there may be none."
+)
 BADGES = {
-    "queued": ("Cost measured", "blue"),
+    "queued": ("Estimated only", "blue"),
     "running": ("Running", "blue"),
     "done": ("Scored", "green"),
     "cancelled": ("Cancelled", "orange"),
@@ -46,11 +55,12 @@ def result_view(run: RunRecord) -> None:
     st.markdown(plain(diagnose(utilities).sentence))
     scored = utilities if isinstance(utilities, np.ndarray) else utilities.data
     chart(utility_histogram(scored), key="histogram", alt=alt_histogram(scored))
+    st.caption(UTILITY_WORDS)
     st.page_link(page_path("select"), label="Go on to Select", icon=":material/arrow_forward:")
 
 
 def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None) -> None:
-    """The one button that makes sense now."""
+    """The button that makes sense now; beside an estimate, another one that takes it anew."""
     status = run.status if run else None
     blocked = not workspace.actor.may("job")
     if status in ("cancelled", "interrupted", "failed"):
@@ -59,6 +69,8 @@ def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunR
     elif status == "queued":
         if st.button("Start scoring", type="primary", icon=":material/play_arrow:", disabled=blocked):
             begin(workspace, spec, placement, measure=False)
+        if st.button("Measure again", icon=":material/timer:", disabled=blocked, help=MEASURE_HELP):
+            begin(workspace, spec, placement, measure=True)
     elif status == "done":
         repair = "Scores again what is missing or damaged on disk, and nothing else."
         if st.button("Check again", icon=":material/refresh:", disabled=blocked, help=repair):
@@ -68,11 +80,14 @@ def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunR
         type="primary",
         icon=":material/timer:",
         disabled=blocked,
-        help="Loads the model and scores for five seconds; those pairs are kept.",
+        help=MEASURE_HELP,
     ):
         begin(workspace, spec, placement, measure=True)
 
 
+if watched := st.query_params.get("watch"):  # the link of the sidebar's line of progress
+    state.want_run(watched)
+    del st.query_params["watch"]
 current = page_setup("score")
 workspace = current.workspace
 pools = workspace.datasets.records("pool")
@@ -88,13 +103,20 @@ with clear_errors():
         run = run_of(workspace, spec)
         run, status = refresh(workspace, run.id) if run else (None, None)
         if run is None or run.status in ("queued", "running"):
-            st.markdown(f"**{pairs_of(workspace, spec):,} pairs** of rows in all")
-        actions(workspace, spec, placement, run)
+            pairs_line(workspace, spec)
+        if spec.model:
+            actions(workspace, spec, placement, run)
+    at_work = running(workspace)
+    if at_work is not None and (run is None or at_work[0].id != run.id):
+        with st.sidebar:
+            job_line(workspace)
     with heading:
         waits = status is not None and status.progress.state == "waiting" and status.active
         title("Score", ":material/speed:", WAITING if waits else BADGES[run.status] if run else None)
     with right:
-        if run is None or status is None:
+        if not spec.model:
+            st.info("Name the model to score with: a hub id or a folder.", icon=":material/smart_toy:")
+        elif run is None or status is None:
             st.info("Measure the cost first: it says how long this will take on this machine.", icon=":material/timer:")
         else:
             if run.message:

@@ -41,7 +41,6 @@ from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.models import BUNDLED
 from delift_core.presets import PRESETS, objective_of
 from delift_core.problem import pose
-from delift_core.reliability import ErrorBar
 from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.fixed import rows_within
@@ -161,7 +160,6 @@ def curate(arguments: argparse.Namespace) -> int:
             warnings,
             kit,
             files,
-            problem.error_bar(selection.chosen, seed=arguments.seed),
         )
     Output(arguments.json).show(report.lines(), report.document())
     return 0
@@ -215,12 +213,11 @@ class _CurateReport:
     warnings: tuple[Check, ...]
     kit: TrainerKit
     files: tuple[Path, ...]
-    error_bar: ErrorBar | None
 
     def lines(self) -> list[str]:
         pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
         run = self.curated.problem.run
-        refused = _refused(run)
+        refused, bar = _refused(run), self.curated.error_bar
         return [
             f"pool: {len(pool) + pool.records_left_out:,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
             *problem_lines(self.inputs.problems),
@@ -232,7 +229,7 @@ class _CurateReport:
             f"coverage: {result.value:.6g} of at most {result.upper_bound:.6g} (certificate {result.certificate:.1%}); "
             f"random subsets reach {result.random_mean:.6g} ± {result.random_std:.2g}",
             *self._engine_lines(),
-            *([self.error_bar.sentence] if self.error_bar else []),
+            *([bar.sentence] if bar and bar.enough else []),  # else it is among the warnings
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
             *kit_lines(self.kit, subset_samples(self.curated), self.files),

@@ -62,6 +62,7 @@ def checks(curated: CuratedSelection, format: ExportFormat, container: Container
         _no_repeats(samples),
         _untruncated(curated),
         _all_scored(curated),
+        _pairs_scored(curated),
         _texts_as_scored(curated),
     )
 
@@ -173,6 +174,16 @@ def _all_scored(curated: CuratedSelection) -> Check:
     left_out = len(curated.problem.run.left_out)
     detail = f"{left_out:,} rows could not be scored and were not chosen from" if left_out else "all of them"
     return Check("Rows were scored", not left_out, detail)
+
+
+def _pairs_scored(curated: CuratedSelection) -> Check:
+    """A selection from too few pairs is written all the same, and is said to be one."""
+    label, bar = "Pairs were scored", curated.error_bar
+    if curated.problem.partial is None:
+        return Check(label, True, "all of them")
+    if bar is None:
+        return Check(label, False, "a part of them, too few to estimate what the others would change")
+    return Check(label, bar.enough, bar.sentence)
 
 
 def _texts_as_scored(curated: CuratedSelection) -> Check:

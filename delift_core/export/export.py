@@ -218,7 +218,7 @@ def _result(curated: CuratedSelection) -> ResultEntry:
 
 def _error_bar(curated: CuratedSelection) -> ErrorBarEntry | None:
     """Of what the optimiser chose; None when every pair was scored."""
-    bar = curated.problem.error_bar(curated.record.selection.chosen, seed=curated.record.seed)
+    bar = curated.error_bar
     if bar is None:
         return None
     return ErrorBarEntry(

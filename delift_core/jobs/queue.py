@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from delift_core.errors import ScoringError
@@ -32,15 +32,20 @@ class Ticket:
         job: id of the run or evaluation, or a few words.
         workspace: its folder; "" where there is none.
         asked: when it was asked for, in nanoseconds since the epoch; the earlier goes first.
+        began: when its turn began, in seconds since the epoch; 0 while it waits.
     """
 
     job: str
     workspace: str
     asked: int
+    began: float = 0.0
 
     def named_in(self, workspace: str) -> str:
-        """The job for somebody who works in this workspace."""
-        return self.job if not self.workspace or self.workspace == workspace else f"{self.job} of {self.workspace}"
+        """The job, for somebody who works in this workspace: of another one they know neither ids nor folder."""
+        if not self.workspace or self.workspace == workspace:
+            return self.job
+        since = f", running since {time.strftime('%H:%M', time.localtime(self.began))}" if self.began else ""
+        return f"another job on this machine{since}"
 
 
 @contextmanager
@@ -153,7 +158,10 @@ def _at_work(folder: Path) -> Ticket | None:
     """Whose turn it is, if anybody's."""
     handle = os.open(folder / _TURN, os.O_RDONLY)
     try:
-        return None if _lock(handle) else _read(handle)
+        if _lock(handle):
+            return None
+        found = _read(handle)
+        return found and replace(found, began=os.fstat(handle).st_mtime)
     finally:
         os.close(handle)
 

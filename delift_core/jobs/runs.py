@@ -23,6 +23,7 @@ from delift_core.samples import Message, Sample
 from delift_core.selection.memory import memory_said
 from delift_core.utility.metrics import Metric
 from delift_core.utility.own_turns import records_of, without_own_turns
+from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.utility.partial import PartialMatrix
 from delift_core.utility.parts import Texts
 from delift_core.utility.plan import RunSamples
@@ -259,6 +260,34 @@ def cancel(workspace: Workspace, run_id: str) -> None:
     workspace.require("job")
     JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
     note_event("cancel asked", job=run_id, actor=workspace.actor.name)
+
+
+def forget(workspace: Workspace, run_id: str) -> None:
+    """Removes a run from the workspace; scored pairs stay on disk for other runs, until `gc`.
+
+    Raises:
+        ScoringError: it is being scored.
+        NotAllowed: the visitor is no admin.
+        WorkspaceError: there is no such run, or a selection was made from it.
+    """
+    workspace.require("delete")
+    job = JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id)
+    if job.status().active:
+        raise ScoringError(f"run {run_id} is being scored: wait for it, or cancel it first")
+    workspace.runs.delete(run_id)
+    note_event("run deleted", job=run_id, actor=workspace.actor.name)
+
+
+def pairs_known(workspace: Workspace, spec: RunSpec) -> int:
+    """How many of the pairs that a run of all pairs needs were scored by one run before it, of the same model."""
+    known = [
+        run.n_pairs
+        for run in workspace.runs.records()
+        if replace(run.spec, target_id=spec.target_id, existing_id=spec.existing_id, pairs=spec.pairs) == spec
+        and run.spec.target_id in (None, spec.target_id)
+        and run.spec.existing_id in (None, spec.existing_id)
+    ]
+    return max(known, default=0) if spec.pairs == ALL_PAIRS else 0
 
 
 def open_run(workspace: Workspace, run_id: str) -> ScoredRun:

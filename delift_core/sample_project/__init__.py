@@ -27,6 +27,11 @@ class SampleProjectFiles:
     existing: Path
     heldout: Path
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return self.pool, self.target, self.existing, self.heldout
+
 
 def sample_project_files() -> SampleProjectFiles:
     """Finds the files of the sample project beside this module, wherever the package is installed."""

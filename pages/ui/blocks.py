@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import streamlit as st
 
@@ -14,7 +16,9 @@ from delift_core.workspace import DatasetRole
 from pages.ui.navigation import page_path
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
+    from pandas.io.formats.style import Styler
 
 ROLE_WORDS: dict[DatasetRole, str] = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 
@@ -42,6 +46,19 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:,.1f} {unit}"
     return f"{number} B"
+
+
+def with_separators(frame: "pd.DataFrame", *counts: str) -> "Styler":
+    """A table whose columns of counts read as numbers do in texts: 12,345."""
+    return frame.style.format(dict.fromkeys(counts, "{:,}"), na_rep="")
+
+
+def clock_time(seconds: float) -> str:
+    """A moment (seconds since the epoch) as the visitor's clock and calendar say it."""
+    zone = st.context.timezone
+    moment = datetime.fromtimestamp(seconds, ZoneInfo(zone) if zone else None)
+    today = datetime.now(moment.tzinfo).date() == moment.date()
+    return f"{moment:%H:%M}" if today else f"{moment.day} {moment:%b, %H:%M}"
 
 
 def state_words(progress: JobProgress) -> str:
@@ -87,4 +104,5 @@ def empty_state(icon: str, sentence: str, page: str, label: str) -> None:
 
 def chart(figure: "go.Figure", *, key: str, alt: str) -> None:
     """A plotly figure in the app's colours (figures are built without any)."""
-    st.plotly_chart(figure.update_layout(template="streamlit"), theme="streamlit", key=key, alt=alt)
+    figure.update_layout(template="streamlit").update_xaxes(separatethousands=True).update_yaxes(separatethousands=True)
+    st.plotly_chart(figure, theme="streamlit", key=key, alt=alt)

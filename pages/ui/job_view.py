@@ -6,7 +6,7 @@ from delift_core.durations import duration
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import cancel
 from delift_core.workspace import Workspace
-from pages.ui.blocks import clear_errors, plain, size, state_words
+from pages.ui.blocks import clear_errors, clock_time, plain, size, state_words
 
 DIED = "The worker ended without a word: the system may have ended it for want of memory. "
 
@@ -21,6 +21,10 @@ def cost_view(status: JobStatus) -> None:
         st.metric("Time", duration(forecast.seconds), border=True, help=f"{forecast.tokens_per_second:,.0f} tokens/s")
         st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
         st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
+    st.caption(
+        f"Measured at {clock_time(status.progress.updated_at)}. The time holds while this machine is about as busy as it "
+        "was then."
+    )
     if forecast.refusal:
         st.error(plain(forecast.refusal), icon=":material/memory:")
     elif forecast.caution:

@@ -1,6 +1,7 @@
 """What every page does first: enter the app, open the workspace, draw the sidebar."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -19,6 +20,7 @@ from pages.ui.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
 
 _POLL_SECONDS = 2.0
 _NAME_FITS = 20
+_GONE = "gone"
 
 
 def page_setup(name: str) -> Current:
@@ -42,25 +44,26 @@ def page_setup(name: str) -> Current:
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
-        if name != "score":  # that page shows the job itself
-            _job_line(workspace)
+        if name != "score":  # that page shows the job itself, or calls for this
+            job_line(workspace)
         who_line(actor)
+    _say_what_is_gone(name, current)
     return current
 
 
 def _pickers(workspace: Workspace) -> Current:
     runs = [refresh(workspace, run.id)[0] for run in workspace.runs.records()]
     pools = {record.id: record for record in workspace.datasets.records()}
-    run = _pick_run(runs, pools)
+    run = _pick_run(workspace, runs, pools)
     selections = workspace.selections.records(run.id) if run else ()
     selection = _pick_selection(selections)
     pool = pools.get(run.spec.pool_id) if run else next((p for p in pools.values() if p.role == "pool"), None)
     return Current(workspace, pool, run, selection)
 
 
-def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunRecord | None:
+def _pick_run(workspace: Workspace, runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunRecord | None:
     by_id = {run.id: run for run in runs}
-    _settle("run", "run_picker", by_id)
+    _settle("run", "run_picker", by_id, default_run(workspace, runs))
     if not by_id:
         return None
     chosen = st.selectbox(  # no status in the label: the browser keeps the words of a chosen option
@@ -77,13 +80,13 @@ def _pick_run(runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunReco
 
 def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummary | None:
     by_id = {selection.id: selection for selection in selections}
-    _settle("selection", "selection_picker", by_id)
+    _settle("selection", "selection_picker", by_id, next(iter(by_id), None))
     if not by_id:
         return None
     chosen = st.selectbox(
         "Selection",
         list(by_id),
-        format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen} rows",
+        format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen:,} chosen",
         key="selection_picker",
         persist_state="session",
         help="What was chosen from this run, under the name you kept it by.",
@@ -94,16 +97,61 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
     return by_id[chosen]
 
 
-def _settle(kind: str, key: str, known: Mapping[str, object]) -> None:
+def default_run(workspace: Workspace, runs: list[RunRecord]) -> str | None:
+    """The run that a new visitor meets: that of the selection in the address, else the newest finished one, else one
+    at work, else one with scored pairs, else the newest."""
+    asked = None if "run_picker" in st.session_state else st.query_params.get("selection")
+    of_selection = {one.id: one.run_id for one in workspace.selections.records()}.get(asked) if asked else None
+    kinds = (
+        lambda run: run.id == of_selection,
+        lambda run: run.status == "done",
+        lambda run: run.status == "running",
+        lambda run: run.n_pairs > 0,
+        lambda run: True,
+    )
+    return next((run.id for kind in kinds for run in runs if kind(run)), None)
+
+
+def _settle(kind: str, key: str, known: Mapping[str, object], default: str | None) -> None:
     """Puts a picker on what another page asked for, and off what is no longer there."""
     wanted = state.wanted(kind)
     if wanted is None and key not in st.session_state:  # a new visitor: what the address asks for
         wanted = st.query_params.get(kind)
+    if wanted is not None and wanted not in known:
+        st.session_state[_GONE] = _Gone(kind, wanted)
     held = wanted if wanted in known else st.session_state.get(key)
-    if held in known:  # set on every run: on a new page Streamlit keeps the value, but draws the picker without it
+    held = held if held in known else default
+    if held is not None:  # set on every run: on a new page Streamlit keeps the value, but draws the picker without it
         st.session_state[key] = held
     else:
         st.session_state.pop(key, None)
+
+
+@dataclass(slots=True)
+class _Gone:
+    """A run or selection that an address named and the workspace does not have; `page`: where that was said."""
+
+    kind: str
+    id: str
+    page: str = ""
+
+
+def _say_what_is_gone(page: str, current: Current) -> None:
+    """Says so on the page that was opened; the next page is shown as always."""
+    gone: _Gone | None = st.session_state.get(_GONE)
+    if gone is None:
+        return
+    gone.page = gone.page or page
+    shown = {"run": current.run, "selection": current.selection}[gone.kind]
+    if gone.page != page:
+        del st.session_state[_GONE]
+        return
+    instead = f"What follows is {gone.kind} {shown.id}." if shown else f"There is no other {gone.kind} to show."
+    st.warning(
+        f"The address asks for {gone.kind} {plain(gone.id)}, which this workspace does not have: it was deleted, or is "
+        f"one of another workspace. {instead}",
+        icon=":material/link_off:",
+    )
 
 
 def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
@@ -113,7 +161,8 @@ def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
     return min(active, key=lambda one: one[1].state == "waiting", default=None)
 
 
-def _job_line(workspace: Workspace) -> None:
+def job_line(workspace: Workspace) -> None:
+    """The job that is at work, in a line that keeps up with it, and the way to it."""
     if running(workspace) is None:
         return
 
@@ -127,6 +176,11 @@ def _job_line(workspace: Workspace) -> None:
         share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
         left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
         st.progress(share, text=f"{record.id} · {state_words(progress)}{left}")
-        st.page_link(page_path("score"), label="Watch or cancel", icon=":material/monitoring:")
+        st.page_link(
+            page_path("score"),
+            label="Watch or cancel",
+            icon=":material/monitoring:",
+            query_params={"watch": record.id},
+        )
 
     line()

@@ -1,6 +1,7 @@
 """The line of jobs: one at a time, in the order of asking, whatever dies meanwhile."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -88,11 +89,13 @@ def test_they_go_in_the_order_of_asking_and_the_dead_leave_their_place(line: Lin
     assert order == ["r1: begins", "r2: begins", "r2: ends", "r4: begins", "r4: ends"]
 
 
-def test_other_workspaces_wait_for_the_device_and_are_named_with_their_folder(line: Line) -> None:
+def test_other_workspaces_wait_for_the_device_and_are_not_named(line: Line) -> None:
     line.join("r1", 1, workspace="/one")
     line.await_words("r1: begins")
     line.join("r9", 2, workspace="/two")
-    line.await_words("r9: waiting for r1 of /one")
+    words = r"r9: waiting for another job on this machine, running since \d\d:\d\d"
+    wait_until(lambda: any(re.fullmatch(words, said) for said in line.said()), seconds=60)
+    assert "/one" not in "".join(line.said())
     line.join("c1", 3, workspace="/three", device="cluster")  # no device of this machine
     line.await_words("c1: begins")
     line.join("c2", 4, workspace="/three", device="cluster")
