@@ -62,6 +62,12 @@ def from_sample_project(record: DatasetRecord) -> bool:
     return Path(record.origin).parts[-2:] in ours
 
 
+def fitting_sets(workspace: Workspace, role: DatasetRole, pool: DatasetRecord) -> list[DatasetRecord]:
+    """The sets that may go with a pool unasked, newest first: the sample project's sets with its pool alone."""
+    found = [one for one in workspace.datasets.records(role) if from_sample_project(one) == from_sample_project(pool)]
+    return found or (list(workspace.datasets.records(role)) if from_sample_project(pool) else [])
+
+
 @dataclass(frozen=True)
 class CuratedSelection:
     """A kept selection with the curator's edits.

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from delift_core.curation import CuratedSelection, keep_selection
+from delift_core.display import short_path
 from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus, Mode
 from delift_core.evaluation.of_selection import Plan, evaluations, folder_of, select_arm, start
 from delift_core.evaluation.report import EvaluationReport
@@ -12,7 +13,7 @@ from pages.ui.blocks import clear_errors, empty_state, plain, title
 from pages.ui.evaluation_form import arm_title, ask_plan
 from pages.ui.evaluation_view import cost_view, progress_view, report_view
 from pages.ui.job_view import DIED
-from pages.ui.navigation import go_to
+from pages.ui.navigation import go_to, page_path
 from pages.ui.setup import page_setup
 
 BADGES = {
@@ -92,7 +93,7 @@ def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationS
     if report is not None:
         report_view(report)
         if (job.folder / "adapter").exists():
-            st.caption(f"The adapter lies in `{job.folder / 'adapter'}`")
+            st.caption(plain(f"The adapter is in {short_path(job.folder / 'adapter')}"))
         keep_arm(curated, report)
 
 
@@ -109,7 +110,16 @@ with clear_errors():
     left, right = st.columns([1, 2], gap="large")
     curated = state.curated(current.selection)
     with left:
-        plan = ask_plan(current.workspace, current.selection)
+        assert current.pool is not None
+        plan = ask_plan(current.workspace, current.selection, current.pool)
+    if plan is None:
+        with heading:
+            title("Evaluate", ":material/science:")
+        with right:
+            st.info("Choose the held-out rows to measure on.", icon=":material/science:")
+            st.page_link(page_path("data"), label="Load held-out rows", icon=":material/arrow_forward:")
+        st.stop()
+    with left:
         job = folder_of(current.workspace, current.selection.id, plan)
         known = (job.folder / "request.json").exists()
         status = job.status() if known else None

@@ -6,6 +6,7 @@ from typing import get_args
 import streamlit as st
 
 from delift_core.curation import CuratedSelection
+from delift_core.display import short_path
 from delift_core.export.checks import checks
 from delift_core.export.containers import Container, container_of
 from delift_core.export.export import export_selection, preview
@@ -53,7 +54,7 @@ def downloads(export: ExportRecord) -> None:
     out = Path(export.path)
     manifest = manifest_path(out)
     if not (out.exists() and manifest.exists()):
-        st.caption(plain(f"{out} is no longer there; write it again."))
+        st.caption(plain(f"{short_path(out)} is no longer there; write it again."))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
@@ -73,7 +74,7 @@ def downloads(export: ExportRecord) -> None:
             icon=":material/receipt_long:",
             on_click="ignore",
         )
-    st.caption(plain(f"On this machine: {out}"))
+    st.caption(plain(f"On this machine: {short_path(out)}"))
 
 
 current = page_setup("export")

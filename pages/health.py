@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from delift_core.display import short_path
 from delift_core.maintenance import machine_checks
 from delift_core.repair import check_workspace
 from delift_core.status import HealthReport, health
@@ -73,7 +74,7 @@ with clear_errors():
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Versions of the app, Python and packages")
     if current.workspace.actor.may("upkeep"):
         st.header("This machine")
-        st.caption(plain(f"Held open by this server; the folder is {current.workspace.folder}"))
+        st.caption(plain(f"Held open by this server; the folder is {short_path(current.workspace.folder)}"))
         checks_list(machine(str(current.workspace.folder)))
         look_through(current.workspace)
         st.header("Last lines of the log")

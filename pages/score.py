@@ -18,9 +18,9 @@ from pages.ui.scoring_form import ask_placement, ask_spec, pairs_line
 from pages.ui.setup import job_line, page_setup, running
 
 UTILITY_WORDS = (
-    "The utility of a pair is the model's error on one row's response alone, minus its error with the other row shown as "
-    "an example. The error is 0 where the model is certain of every token, and 1 where it expects none of them. Above 0 "
-    "the example helps, at 0 it changes nothing, below 0 it misleads the model."
+    "The utility of a pair is the model's error on one row's response alone, minus its error with the other row shown "
+    "as an example. The error is 0 where the model is certain of every token, and 1 where it expects none of them. "
+    "Above 0 the example helps, at 0 it changes nothing, below 0 it misleads the model."
 )
 WAITING = ("Waiting its turn", "orange")
 MEASURE_HELP = (

@@ -52,7 +52,7 @@ if current.run is None or current.run.status != "done":
 run = current.run
 assert run is not None
 with clear_errors():
-    wish = ask_objective(run)
+    wish = ask_objective(current.workspace, run)
     problem, method = state.problem(run, wish.metric, wish.config), wish.method
     budget = ask_budget(len(problem.run.pool), int(problem.run.token_counts().sum()))
     quota_place = st.expander("Quotas", icon=":material/balance:", key="quotas_shown", bind="query-params")

@@ -3,9 +3,10 @@
 import streamlit as st
 
 from delift_core.baselines import METHODS
+from delift_core.curation import fitting_sets
 from delift_core.evaluation.of_selection import Plan
 from delift_core.evaluation.request import BASELINES, FineTuning, Weights
-from delift_core.workspace import SelectionSummary, Workspace
+from delift_core.workspace import DatasetRecord, SelectionSummary, Workspace
 
 ARM_WORDS: dict[str, str] = {
     "untouched": "Untouched model",
@@ -22,14 +23,18 @@ def arm_title(name: str) -> str:
     return ARM_WORDS.get(name, name)
 
 
-def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
-    """The widgets; there are held-out rows to choose."""
+def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRecord) -> Plan | None:
+    """The widgets; there are held-out rows to choose. None while none are chosen: those of the sample project are not
+    taken unasked for another pool."""
     heldout = {record.id: record for record in workspace.datasets.records("heldout")}
+    fitting = fitting_sets(workspace, "heldout", pool)
     heldout_id = st.selectbox(
         "Held-out rows",
         list(heldout),
+        index=list(heldout).index(fitting[0].id) if fitting else None,
+        placeholder="Choose rows to measure on",
         format_func=lambda i: f"{heldout[i].name} · {heldout[i].n_samples:,} rows",
-        key="evaluate_heldout",
+        key=f"evaluate_heldout_{pool.id}",
         help="Rows like those the model will meet, none of which is in the pool; rows that are will be left out.",
     )
     against = st.multiselect(
@@ -66,6 +71,8 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary) -> Plan:
         help="Runs of the subset and of random rows, each with another order.",
     )
     tuning, examples, answers, save = _ask_recipe()
+    if heldout_id is None:
+        return None
     return Plan(str(heldout_id), tuple(against), tuple(chosen), seeds, examples, answers, tuning, save)
 
 

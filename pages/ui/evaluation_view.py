@@ -9,7 +9,7 @@ from delift_core.evaluation.of_selection import cancel
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
 from delift_core.figures.evaluation import alt_gap_chart, gap_chart
 from delift_core.workspace import Workspace
-from pages.ui.blocks import chart, clear_errors, plain
+from pages.ui.blocks import chart, clear_errors, plain, with_separators
 from pages.ui.evaluation_form import arm_title
 
 SHOWN = 20
@@ -90,7 +90,8 @@ def _table(arms: tuple[ArmResult, ...], key: str) -> None:
     config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
     config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Nearly 0 where a run was known already.")
     alt = "One line for each arm"
-    st.dataframe(pd.DataFrame(first), hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
+    table = with_separators(pd.DataFrame(first), "Rows", "Tokens")
+    st.dataframe(table, hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
     with st.expander("Intervals, perplexity, time", type="compact"):
         st.dataframe(pd.DataFrame(more), hide_index=True, column_config=config, key=f"more_{key}", alt=alt)
 

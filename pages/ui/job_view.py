@@ -22,8 +22,8 @@ def cost_view(status: JobStatus) -> None:
         st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
         st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
     st.caption(
-        f"Measured at {clock_time(status.progress.updated_at)}. The time holds while this machine is about as busy as it "
-        "was then."
+        f"Measured at {clock_time(status.progress.updated_at)}. The time holds while this machine is about as busy as "
+        "it was then."
     )
     if forecast.refusal:
         st.error(plain(forecast.refusal), icon=":material/memory:")

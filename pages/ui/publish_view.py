@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from delift_core.access import Actor
+from delift_core.display import short_path
 from delift_core.export.publish import push_to_hub, save_to_disk
 from pages.ui.blocks import clear_errors, plain
 
@@ -14,8 +15,8 @@ def publish_view(out: Path, actor: Actor) -> None:
     with st.expander("Publish", icon=":material/cloud_upload:", type="compact"):
         folder = out.with_name(f"{out.stem}.dataset")
         if folder.exists():
-            st.caption(plain(f"{folder} is there; datasets.load_from_disk reads it."))
-        elif st.button("Save for datasets.load_from_disk", icon=":material/folder:", help=plain(str(folder))):
+            st.caption(plain(f"{short_path(folder)} is there; datasets.load_from_disk reads it."))
+        elif st.button("Save for datasets.load_from_disk", icon=":material/folder:", help=plain(short_path(folder))):
             with clear_errors():
                 rows = save_to_disk(out, folder, actor=actor)
                 st.toast(plain(f"{folder.name}: {rows:,} rows"), icon=":material/check_circle:")

@@ -5,7 +5,7 @@ from typing import TypeVar, get_args
 
 import streamlit as st
 
-from delift_core.curation import from_sample_project
+from delift_core.curation import fitting_sets
 from delift_core.jobs.backends import HERE, Placement, ray_installed
 from delift_core.jobs.runs import pairs_known
 from delift_core.models import BUNDLED, BUNDLED_TITLE, DeviceName, DtypeName, bundled_available, install_bundled
@@ -105,12 +105,6 @@ def _take_sets_of_pool(workspace: Workspace) -> None:
     run = next((run for run in workspace.runs.records() if run.spec.pool_id == chosen), None)
     st.session_state["score_target"] = run.spec.target_id or "" if run else ""
     st.session_state["score_existing"] = run.spec.existing_id or "" if run else ""
-
-
-def fitting_sets(workspace: Workspace, role: DatasetRole, pool: DatasetRecord) -> list[DatasetRecord]:
-    """The sets that may go with a pool unasked, newest first: the sample project's sets with its pool alone."""
-    found = [one for one in workspace.datasets.records(role) if from_sample_project(one) == from_sample_project(pool)]
-    return found or (list(workspace.datasets.records(role)) if from_sample_project(pool) else [])
 
 
 def ask_pairs() -> PairBudget:

@@ -6,15 +6,18 @@ from typing import get_args
 
 import streamlit as st
 
+from delift_core.curation import fitting_sets
 from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
 from delift_core.selection.request import AUTO, EngineChoice
 from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
-from delift_core.workspace import RunRecord
+from delift_core.workspace import DatasetRole, RunRecord, Workspace
+from pages.ui.address import put
 from pages.ui.engine_form import ask_engine
 from pages.ui.method_form import ask_method, method_words
 from pages.ui.navigation import page_path
+from pages.ui.scoring_form import ADD
 
 STAGE_WORDS: dict[Stage, str] = {
     "instruction": "Instruction tuning",
@@ -37,6 +40,7 @@ _TRADES = {
     "a row must help so many times as much as they do before it counts.",
 }
 DEFAULT_PERCENT = 30
+_UNIT = "budget_unit_before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +54,9 @@ class Wish:
     seed: int
 
 
-def ask_objective(run: RunRecord) -> Wish:
-    """The stage, on a card each, its weight, under popovers the metric and the engine, and between them the method."""
-    lacking = {stage: words for stage in get_args(Stage) if (words := _lacking(run, stage))}
+def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
+    """The stage, its weight, under popovers the metric and the engine, and between them the method."""
+    lacking = {stage: role for stage in get_args(Stage) if (role := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
             "Stage of fine-tuning",
@@ -68,22 +72,23 @@ def ask_objective(run: RunRecord) -> Wish:
         engine = AUTO
         if method == "delift":
             engine, seed = ask_engine()
-    _cards(config.stage, lacking)
+    _stages(workspace, run, config.stage, lacking)
     method_words(method)
     return Wish(config, metric, method, engine, seed)
 
 
-def _lacking(run: RunRecord, stage: Stage) -> str:
+def _lacking(run: RunRecord, stage: Stage) -> DatasetRole | None:
     """The set that a stage needs and the run does not have."""
-    present = {"instruction": True, "task": run.spec.target_id, "continual": run.spec.existing_id}
-    return "" if present[stage] else {"task": "target", "continual": "existing"}[stage]
+    if stage == "task" and not run.spec.target_id:
+        return "target"
+    return "existing" if stage == "continual" and not run.spec.existing_id else None
 
 
-def _cards(chosen: Stage, lacking: Mapping[Stage, str]) -> None:
+def _stages(workspace: Workspace, run: RunRecord, chosen: Stage, lacking: Mapping[Stage, DatasetRole]) -> None:
     """What each stage optimises and which sets it needs; of one that cannot be chosen, why, and where to mend it."""
     with st.grid(3, min_column_width=230):
         for stage in get_args(Stage):
-            with st.container(border=True, height="stretch", key=f"stage_card_{stage}"):
+            with st.container():  # without a border: it is nothing to click
                 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
                     st.markdown(f"**{STAGE_WORDS[stage]}**", width="content")
                     if stage == chosen:
@@ -92,9 +97,17 @@ def _cards(chosen: Stage, lacking: Mapping[Stage, str]) -> None:
                         st.badge("not available", icon=":material/block:", color="gray")
                 st.caption(f"{STAGES[stage]} {_NEEDS[stage]}")
                 if stage in lacking:
-                    st.caption(f"This run has no {lacking[stage]} rows.")
-                    label = f"Add the {lacking[stage]} set and score"
-                    st.page_link(page_path("score"), label=label, icon=":material/arrow_forward:")
+                    _way_to(workspace, run, lacking[stage])
+
+
+def _way_to(workspace: Workspace, run: RunRecord, role: DatasetRole) -> None:
+    """Where to get the set that a stage lacks: on Score, where the workspace has one that fits, else on Data."""
+    st.caption(f"This run has no {role} rows.")
+    if fitting_sets(workspace, role, workspace.datasets.record(run.spec.pool_id)):
+        label, page, query = f"Add the {role} set and score", "score", {ADD: role}
+    else:
+        label, page, query = f"Load {'an' if role == 'existing' else 'a'} {role} set", "data", {}
+    st.page_link(page_path(page), label=label, icon=":material/arrow_forward:", query_params=query)
 
 
 def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
@@ -153,6 +166,18 @@ def _ask_weight(label: str, most: float, key: str) -> float:
     )
 
 
+def _convert_budget(rows: int, tokens: int) -> None:
+    """Another unit keeps the share that was asked for."""
+    whole, unit, before = {"rows": rows, "percent": 100, "tokens": tokens}, st.session_state["budget_unit"], _UNIT
+    old = st.session_state.get(before)
+    amount = st.session_state.get(f"budget_{old}")
+    if amount is None or old == unit:
+        return
+    converted = max(1, round(amount / whole[old] * whole[unit]))
+    put(f"budget_{unit}", str(converted))  # the slider of this unit is not there yet: it takes what the address says
+    st.session_state[f"budget_{unit}"] = converted
+
+
 def ask_budget(rows: int, tokens: int) -> Budget:
     """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -163,7 +188,10 @@ def ask_budget(rows: int, tokens: int) -> Budget:
             required=True,
             key="budget_unit",
             bind="query-params",
+            on_change=_convert_budget,
+            args=(rows, tokens),
         )
+        st.session_state[_UNIT] = unit
         if unit == "rows":
             most, start = rows, max(1, rows * DEFAULT_PERCENT // 100)
         elif unit == "tokens":

@@ -28,12 +28,18 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
     tokens = problem.run.token_counts()
     spent = int(tokens[selection.chosen].sum())
     share = f"{value / whole:.0%} of the pool's" if whole > 0 else None
+    luck = f"{random.mean / whole:.0%} ± {random.std / whole:.0%} of the pool's" if whole > 0 else None
     chip = {"delta_color": "off", "delta_arrow": "off"}
     with st.grid(4, min_column_width=150):
         st.metric("Chosen", f"{k:,}", f"{k / n:.0%} of {n:,} rows", border=True, **chip)
         st.metric("Coverage", f"{value:,.3g}", share, border=True, **chip, help="The objective f(A) of this selection.")
-        st.metric("Random", f"{random.mean:,.3g}", f"± {random.std:,.2g}, 20 draws", border=True, **chip)
+        st.metric("Random", f"{random.mean:,.3g}", luck, border=True, **chip, help="Mean of 20 random subsets.")
         st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
+    if problem.partial is not None:
+        st.caption(
+            ":material/percent: Coverage and Random count scored pairs alone. Pairs were scored where help was likely, "
+            "and so more often of chosen rows than of random ones: scored in full, the two would lie closer together."
+        )
     st.caption(_certificate(problem, selection))
     if trade := _trade(problem, selection):
         st.caption(trade)

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from delift_core.durations import duration
 from delift_core.errors import DeliftError
-from delift_core.jobs.folder import JobStatus
+from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import refresh
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui import state
@@ -17,6 +18,9 @@ from pages.ui.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered, page_
 from pages.ui.reading_ahead import read_ahead
 from pages.ui.state import Current
 from pages.ui.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
+
+if TYPE_CHECKING:
+    from delift_core.evaluation.job import EvaluationStatus
 
 _POLL_SECONDS = 2.0
 _NAME_FITS = 20
@@ -46,6 +50,8 @@ def page_setup(name: str) -> Current:
         current = _pickers(workspace)
         if name != "score":  # that page shows the job itself, or calls for this
             job_line(workspace)
+        if name != "evaluate":
+            _evaluation_line(workspace)
         who_line(actor)
     _say_what_is_gone(name, current)
     return current
@@ -184,3 +190,32 @@ def job_line(workspace: Workspace) -> None:
         )
 
     line()
+
+
+def _evaluation_line(workspace: Workspace) -> None:
+    """The evaluation that goes on, if any: what it does or waits for, and the way to it."""
+    if _evaluation_at_work(workspace) is None:
+        return
+
+    @st.fragment(run_every=_POLL_SECONDS)
+    def line() -> None:
+        status = _evaluation_at_work(workspace)
+        if status is None:
+            st.rerun()
+        left = f" · {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+        said = status.message if status.state == "waiting" else status.state
+        st.progress(min(status.share, 1.0), text=f"Evaluation · {plain(said.capitalize())}{left}")
+        st.page_link(page_path("evaluate"), label="Go to Evaluate", icon=":material/science:")
+
+    line()
+
+
+def _evaluation_at_work(workspace: Workspace) -> "EvaluationStatus | None":
+    for path in workspace.evaluations_folder.glob("*/worker.json"):
+        if JobFolder(path.parent).status().alive:
+            from delift_core.evaluation.job import EvaluationFolder  # seldom needed, and slow to load
+
+            status = EvaluationFolder(path.parent).status()
+            if status.active:
+                return status
+    return None

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.curation import CuratedSelection
+from delift_core.display import short_path
 from delift_core.errors import ExportError
 from delift_core.export.checks import subset_samples, trainer_checks
 from delift_core.export.manifest import read_manifest
@@ -14,7 +15,7 @@ from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import ExportFormat, manifest_path
 from delift_core.samples import Sample
 from delift_core.workspace import ExportRecord
-from pages.ui.blocks import plain
+from pages.ui.blocks import plain, with_separators
 
 LIMIT_KEY = "export_max_tokens"
 SHOWN_RISKS = 500
@@ -40,13 +41,16 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
         st.warning(plain(str(error)), icon=":material/warning:")
         return
     st.dataframe(
-        pd.DataFrame(
-            {
-                "Trainer": [check.trainer for check in table],
-                "Kept": [f"{check.kept:,} of {check.rows:,}" for check in table],
-                "At risk": [len(check.risks) for check in table],
-                "How": [check.note for check in table],
-            }
+        with_separators(
+            pd.DataFrame(
+                {
+                    "Trainer": [check.trainer for check in table],
+                    "Kept": [f"{check.kept:,} of {check.rows:,}" for check in table],
+                    "At risk": [len(check.risks) for check in table],
+                    "How": [check.note for check in table],
+                }
+            ),
+            "At risk",
         ),
         hide_index=True,
         alt="For each trainer, how many rows of the file it would keep and how many are at risk",
@@ -74,17 +78,17 @@ def recipes_view(selection: CuratedSelection, out: Path) -> None:
 
 def earlier_view(exports: tuple[ExportRecord, ...]) -> None:
     """What was written from this selection before."""
-    with st.expander(f"Written before ({len(exports)})", icon=":material/history:", type="compact"):
+    with st.expander(f"Written before ({len(exports):,})", icon=":material/history:", type="compact"):
         table = pd.DataFrame(
             {
-                "File": [export.path for export in exports],
+                "File": [short_path(export.path) for export in exports],
                 "Rows": [export.n_records for export in exports],
                 "Format": [export.format for export in exports],
                 "SHA-256": [export.sha256 for export in exports],
                 "When": [export.created_at for export in exports],
             }
         )
-        st.dataframe(table, hide_index=True, alt="Files written from this selection")
+        st.dataframe(with_separators(table, "Rows"), hide_index=True, alt="Files written from this selection")
 
 
 def _risks(table: tuple[TrainerCheck, ...], samples: tuple[Sample, ...]) -> None:
