@@ -3,11 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation import add_sample_project
+from delift_core.curation import add_sample_project, from_sample_project
+from delift_core.display import short_path
 from delift_core.samples import Dataset, Turns
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.address import put
-from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title
+from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title, with_separators
 from pages.ui.health_view import copies_view, health_view
 from pages.ui.loading import load_form
 from pages.ui.problems_view import problems_view
@@ -36,6 +37,13 @@ def loader(workspace: Workspace) -> None:
             load_form(workspace, source)
 
 
+def origin_words(record: DatasetRecord) -> str:
+    """Where a set came from, short enough for a column."""
+    if from_sample_project(record):
+        return "sample project"
+    return short_path(record.origin) if record.origin.startswith("/") else record.origin
+
+
 def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
     """All data sets; the selected one, else the one in the address, else the newest, is shown below."""
     table = pd.DataFrame(
@@ -46,11 +54,11 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
             "Left out": [record.n_problems for record in records],
             "Format": [record.format for record in records],
             "Scored": [TURN_WORDS[record.turns] for record in records],
-            "From": [record.origin for record in records],
+            "From": [origin_words(record) for record in records],
         }
     )
     event = st.dataframe(
-        table,
+        with_separators(table, "Rows", "Left out"),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",

@@ -1,5 +1,7 @@
 """What a workspace has made so far, as tables: kept selections, and scoring runs."""
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -61,7 +63,7 @@ def runs_table(workspace: Workspace) -> None:
             "Pool": names[run.spec.pool_id],
             "Target": names.get(run.spec.target_id or "", ""),
             "Existing": names.get(run.spec.existing_id or "", ""),
-            "Model": run.spec.model,
+            "Model": Path(run.spec.model).name if Path(run.spec.model).is_absolute() else run.spec.model,
             "Pairs scored": run.n_pairs,
             "Status": RUN_WORDS[run.status],
             "Started": run.created_at,

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocketRoute, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from tests.browser.pictures import PICTURES, Picture
 from tests.setup_browser import find_browser
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,9 @@ class AppServer:
         command += self.options
         environment = {**os.environ, "DELIFT_WORKSPACE": str(self.workspace), "PYTHONUNBUFFERED": "1"}
         environment.pop("OMP_NUM_THREADS", None)  # here a real model scores, on every core
+        # Files lie in the home folder, as they do for most people; converted models are where they were.
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        environment |= {"HOME": str(self.workspace.parent.resolve()), "XDG_CACHE_HOME": cache}
         with self.log.open("ab") as sink:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
@@ -198,8 +203,8 @@ def screenshot(
     beside it what a visitor whose system is dark sees at the same address: charts take their colours when made.
 
     What the address does not hold, such as a lasso, no other visitor sees: with `draw_anew`, which makes the app draw
-    the page again without a change, the page itself turns dark instead. Data and Export show where files lie: take
-    these in a checkout, and with a --basetemp, that may be seen.
+    the page again without a change, the page itself turns dark instead. For docs/ a picture must show what its caption
+    says (`tests.browser.pictures`), and nothing of this machine.
     """
     for_docs = os.environ.get("UPDATE_SCREENSHOTS") == "1"
     folder = SCREENSHOTS if for_docs else tmp_path
@@ -210,23 +215,40 @@ def screenshot(
         page.mouse.move(0, 0)
         settled(page)
 
-    def take(page: Page, name: str, *, draw_anew: Callable[[Page], None] | None = None) -> None:
-        page.mouse.move(0, 0)  # no tooltips
+    def shoot(page: Page, picture: Picture, name: str) -> None:
         settled(page)
+        if for_docs:
+            wait_until_shown(page, picture, name)
         page.screenshot(path=folder / f"{name}.png", animations="disabled")
+
+    def take(page: Page, name: str, *, draw_anew: Callable[[Page], None] | None = None) -> None:
+        picture, size = PICTURES[name], page.viewport_size
+        assert size
+        page.mouse.move(0, 0)  # no tooltips
+        page.set_viewport_size({"width": size["width"], "height": picture.height or size["height"]})
+        shoot(page, picture, name)
         if for_docs and draw_anew is not None:
             turn(page, "dark", draw_anew)
-            page.screenshot(path=folder / f"{name}-dark.png", animations="disabled")
+            shoot(page, picture, f"{name}-dark")
             turn(page, "light", draw_anew)
         elif for_docs:
             context = browser.new_context(viewport=page.viewport_size, color_scheme="dark")
             dark = context.new_page()
             dark.goto(page.url)
-            settled(dark)
-            dark.screenshot(path=folder / f"{name}-dark.png", animations="disabled")
+            shoot(dark, picture, f"{name}-dark")
             context.close()
+        page.set_viewport_size(size)
 
     return take
+
+
+def wait_until_shown(page: Page, picture: Picture, name: str) -> None:
+    """A run's first pairs, or a chart's last frame, may come a moment after the page is calm."""
+    deadline = time.monotonic() + SETTLE_MS / 1000
+    while faults := picture.faults(page):
+        if time.monotonic() > deadline:
+            pytest.fail(f"The picture {name} does not show what it says:\n" + "\n".join(faults), pytrace=False)
+        page.wait_for_timeout(500)
 
 
 def free_port() -> int:

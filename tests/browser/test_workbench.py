@@ -52,7 +52,7 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     page.keyboard.press("a")
     expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
     settled(page)
-    expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 rows")
+    expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 chosen")
     expect(page.get_by_text("History of edits (1)")).to_be_visible()  # the one edit of four that counts
     page.goto("/compare")
     settled(page)

@@ -1,0 +1,121 @@
+"""The Home page and the sidebar's pickers: the run that is met first, what a run is called, links to what is gone."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from delift_core.errors import ScoringError
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.runs import forget, open_run
+from delift_core.jobs.scoring import JobProgress
+from delift_core.utility.pairs import parse_pairs
+from delift_core.workspace import Workspace
+from pages.ui.navigation import PAGES
+from tests.pages.test_visitors import words
+from tests.pages.test_way import links, press
+
+APP = Path(__file__).parents[2] / "app.py"
+
+
+@pytest.fixture
+def with_estimate(scored_workspace: Path) -> Path:
+    """The scored workspace with a newer run, r2, of which only the cost was measured."""
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.runs.add(replace(workspace.runs.record("r1").spec, pairs=parse_pairs("50%")))
+        JobFolder(scored_workspace / "jobs" / "r2").folder.mkdir()
+        JobFolder(scored_workspace / "jobs" / "r2").write_progress(JobProgress("forecast", pairs_total=90))
+    return scored_workspace
+
+
+def opened(page: str = "home", **query: str) -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if page != "home":
+        app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception and not app.error
+    return app
+
+
+def numbers(app: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def at_work(workspace: Path, run: str, progress: JobProgress) -> None:
+    job = JobFolder(workspace / "jobs" / run)
+    job.claim(os.getpid())  # a worker that lives
+    job.write_progress(progress)
+
+
+def test_the_cards_of_the_first_visit_lead_to_their_pages(empty_workspace: Path) -> None:
+    labels = links(opened())
+    assert labels == [f"**{number} · {page.title}**" for number, page in enumerate(PAGES[1:], start=1)]
+
+
+def test_the_finished_run_is_met_first_and_an_estimate_is_called_one(with_estimate: Path) -> None:
+    app = opened()
+    assert app.selectbox(key="run_picker").value == "r1"
+    assert numbers(app)["Scored pairs"] == "165" and "Go to Curate" in links(app)
+    runs = next(frame.value for frame in app.dataframe if "Status" in frame.value.columns)
+    assert dict(zip(runs["Run"], runs["Status"], strict=True)) == {"r2": "estimated only", "r1": "scored"}
+    assert opened("score", run="r2").selectbox(key="run_picker").value == "r2"  # asked for, it is shown
+
+
+def test_an_estimate_can_be_deleted_and_a_run_with_selections_cannot(with_estimate: Path) -> None:
+    app = opened()
+    (choice,) = [box for box in app.selectbox if box.label == "Run" and box.key != "run_picker"]
+    assert [option.partition(" ")[0] for option in choice.options] == ["r2"]
+    press(app, "Delete for good")
+    assert not app.exception and not app.error
+    assert app.selectbox(key="run_picker").options == ["r1 · pool"]
+
+
+def test_a_run_at_work_is_not_deleted(with_estimate: Path) -> None:
+    at_work(with_estimate, "r2", JobProgress("scoring", pairs_done=1, pairs_total=9))
+    with Workspace.open(with_estimate) as workspace, pytest.raises(ScoringError, match="cancel it first"):
+        forget(workspace, "r2")
+
+
+def test_home_follows_a_run_at_work(with_estimate: Path) -> None:
+    at_work(with_estimate, "r2", JobProgress("scoring", pairs_done=1_050, pairs_total=2_540))
+    app = opened(run="r2")
+    assert numbers(app)["Scored pairs"] == "1,050 of 2,540"
+    assert "The pool is being scored" in words(app) and "Go to Score" in links(app)
+    at_work(with_estimate, "r2", JobProgress("cancelled", pairs_done=1_050, pairs_total=2_540))
+    app.run()
+    assert numbers(app)["Scored pairs"] == "1,050" and "Scoring stopped before the end" in words(app)
+
+
+@pytest.mark.parametrize(("kind", "instead"), [("run", "r1"), ("selection", "s1")])
+def test_a_link_to_what_is_gone_says_so_once(scored_workspace: Path, kind: str, instead: str) -> None:
+    app = opened(**{kind: "x99"})
+    (box,) = app.warning
+    assert f"asks for {kind} x99" in box.value and f"What follows is {kind} {instead}" in box.value
+    app.switch_page("pages/export.py").run()
+    assert not app.warning
+
+
+def test_a_selection_in_the_address_brings_its_run(with_estimate: Path) -> None:
+    with Workspace.open(with_estimate) as workspace:
+        workspace.runs.set_status("r2", "done")
+    JobFolder(with_estimate / "jobs" / "r2").write_progress(JobProgress("done", pairs_done=90, pairs_total=90))
+    assert opened(page="data").selectbox(key="run_picker").value == "r2"
+    st.cache_resource.clear()
+    app = opened(page="data", selection="s1")
+    assert app.selectbox(key="run_picker").value == "r1"
+    assert app.selectbox(key="selection_picker").options == ["first · 4 chosen"]
+
+
+def test_counts_before_and_after_edits_are_two_columns(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        chosen = int(workspace.selections.load("s1").selection.chosen[0])
+        workspace.edits.apply("s1", "drop", [open_run(workspace, "r1").pool[chosen].id], author="somebody")
+    app = opened()
+    table = next(frame.value for frame in app.dataframe if "By hand" in frame.value.columns)
+    assert (table["Chosen"][0], table["By hand"][0]) == (4, 1)
+    assert numbers(app)["In the subset"] == "3 of 12"

@@ -1,0 +1,120 @@
+"""The Score page: the sets that its form proposes, what it says of pairs and estimates, and a model without a name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from delift_core.curation import add_sample_project
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.scoring import JobProgress
+from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.utility.plan import Forecast
+from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
+from tests.pages.test_visitors import buttons, words
+from tests.pages.test_way import APP, links
+
+
+def opened(page: str = "score", **query: str) -> AppTest:
+    app = AppTest.from_file(APP, default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception and not app.error
+    return app
+
+
+def sets(app: AppTest) -> tuple[str, str, str]:
+    return tuple(app.selectbox(key=f"score_{role}").value for role in ("pool", "target", "existing"))
+
+
+def add(workspace: Workspace, name: str, role: DatasetRole) -> DatasetRecord:
+    records = [
+        ParsedRecord((Message("user", f"{name} {n}?"), Message("assistant", "Yes.")), "{}", f"{name}.jsonl", n)
+        for n in range(1, 6)
+    ]
+    return workspace.datasets.add(Dataset(name, "alpaca", None, with_ids(records)), role=role, origin=f"{name}.jsonl")
+
+
+def test_a_pool_loaded_after_the_run_is_proposed_without_the_sets_of_the_run(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        spec = workspace.runs.record("r1").spec
+        mine = add(workspace, "mine", "pool")
+    app = opened()
+    assert sets(app) == (mine.id, "", "") and "**25 pairs** of rows in all" in words(app)
+    app.selectbox(key="score_pool").set_value(spec.pool_id).run()
+    assert sets(app) == (spec.pool_id, spec.target_id, spec.existing_id)
+    app.selectbox(key="score_pool").set_value(mine.id).run()
+    assert sets(app) == (mine.id, "", "")
+
+
+def test_the_form_follows_the_run_that_the_sidebar_points_at(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        spec = workspace.runs.record("r1").spec
+        workspace.runs.add(replace(spec, target_id=None))
+    app = opened()
+    assert sets(app)[1] == spec.target_id
+    app.selectbox(key="run_picker").set_value("r2").run()
+    assert sets(app)[1] == "" and not app.exception
+
+
+def test_the_way_from_a_lacking_stage_arrives_with_the_set_chosen(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        spec = workspace.runs.record("r1").spec
+        workspace.runs.add(replace(spec, target_id=None, existing_id=None))
+        workspace.runs.set_status("r2", "cancelled", n_pairs=144)
+    app = opened(run="r2", add="target")
+    assert sets(app) == (spec.pool_id, spec.target_id, "")
+    assert "195 pairs** of rows in all, 144 of them scored already" in words(app)
+    assert "add" not in app.query_params
+
+
+def test_the_sample_projects_sets_are_proposed_for_its_pool_alone(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        spec = workspace.runs.record("r1").spec
+        sample = add_sample_project(workspace)
+        workspace.runs.add(replace(spec, pool_id=sample.pool.id, target_id=None, existing_id=None))
+    assert sets(opened(run="r2", add="existing")) == (sample.pool.id, "", sample.existing.id)
+
+
+def test_where_no_set_fits_the_way_leads_to_data(scored_workspace: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(scored_workspace / "delift.duckdb")) as connection:
+        connection.execute("UPDATE runs SET target_id = NULL")
+        connection.execute("DELETE FROM datasets WHERE role = 'target'")
+    assert "Load a target set" in links(opened("select"))
+
+
+def test_own_without_a_name_is_no_model(scored_workspace: Path) -> None:
+    app = opened()
+    app.text_input(key="model_name").set_value(" ").run()
+    assert not app.exception and not app.success
+    assert "Name the model to score with" in app.info[0].value
+    assert not {"Check again", "Measure the cost", "Start scoring", "Continue"} & set(buttons(app))
+
+
+def test_pairs_of_a_row_with_itself_are_told_apart(scored_workspace: Path) -> None:
+    app = opened()
+    app.segmented_control(key="pairs_unit").set_value("per-row").run()
+    app.number_input(key="pairs_count").set_value(2).run()
+    assert "**91 pairs** of rows in all; 13 of them are of a row with itself" in words(app)
+
+
+def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None))
+    job = JobFolder(scored_workspace / "jobs" / "r2")
+    job.folder.mkdir()
+    cost = Forecast(1_000, 900, 60.0, 5.0, 1 << 20, 1 << 20, 1 << 30, 1 << 30)
+    job.write_progress(JobProgress("forecast", forecast=cost, updated_at=86_400.0))
+    app = opened(run="r2")
+    assert "Measured at 2 Jan, " in words(app) or "Measured at 1 Jan, " in words(app)
+    modes = []
+    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
+    next(button for button in app.button if button.label == "Measure again").click().run()
+    assert modes == ["forecast"] and not app.exception
