@@ -16,7 +16,8 @@ def likeness(embeddings: np.ndarray, position: int) -> np.ndarray:
         DeliftError: the position is not among them.
     """
     if not 0 <= position < len(embeddings):
-        raise DeliftError(f"position {position} is not among {len(embeddings)} samples: use 0 to {len(embeddings) - 1}")
+        n = len(embeddings)
+        raise DeliftError(f"position {position} is not among {n:,} samples: use 0 to {n - 1:,}")
     lengths = np.linalg.norm(embeddings, axis=1)
     scale = lengths * lengths[position]
     found = np.divide(embeddings @ embeddings[position], scale, out=np.zeros(len(embeddings)), where=scale > 0)

@@ -50,8 +50,8 @@ def subset_after_edits(
     """
     if len(position_of) != len(selection.residual_gains):
         raise SelectionError(
-            f"the selection was made from {len(selection.residual_gains)} samples, the pool has {len(position_of)}: "
-            "use the pool of its run"
+            f"the selection was made from {len(selection.residual_gains):,} samples, the pool has "
+            f"{len(position_of):,}: use the pool of its run"
         )
     stranger = next((sample_id for sample_id in overrides if sample_id not in position_of), None)
     if stranger is not None:

@@ -65,7 +65,7 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
         on_select=lambda: st.session_state.update({_READ: letter}),
         selection_mode="single-row",
         key=f"only_{letter}",
-        alt=f"{len(shown)} rows that are only in selection {letter}; select one to read it in full",
+        alt=f"{len(shown):,} rows that are only in selection {letter}; select one to read it in full",
     )
     picked = event["selection"]["rows"]
     if st.session_state.get(_READ) == letter and picked and picked[0] < len(shown):

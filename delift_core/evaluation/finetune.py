@@ -164,7 +164,8 @@ def _train(
     for chosen in _steps(len(rows), settings, np.random.default_rng(seed)):
         if stop():
             raise EvaluationStopped(
-                f"the evaluation was stopped after {len(losses)} of {total} fine-tuning steps; the model is as before"
+                f"the evaluation was stopped after {len(losses):,} of {total:,} fine-tuning steps; "
+                "the model is as before"
             )
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - len(losses) / total)

@@ -30,7 +30,7 @@ def composition_bars(labels: Sequence[str], shares: Mapping[str, np.ndarray]) ->
     places = np.arange(len(labels))
     for name, part in shares.items():
         if part.shape != (len(labels),):
-            raise DeliftError(f"{name} has shares of shape {part.shape} for {len(labels)} labels; give one a label")
+            raise DeliftError(f"{name} has shares of shape {part.shape} for {len(labels):,} labels; give one a label")
         figure.add_bar(
             y=places,
             x=part,
@@ -61,7 +61,7 @@ def alt_composition(name: str, labels: Sequence[str], shares: Mapping[str, np.nd
         labels, shares: as for `composition_bars`.
     """
     parts = [f"{rows} {part.max():.0%} {labels[int(part.argmax())]}" for rows, part in shares.items() if part.size]
-    return f"Bars of {name.lower()}, {len(labels)} labels; most frequent: {', '.join(parts)}."
+    return f"Bars of {name.lower()}, {len(labels):,} labels; most frequent: {', '.join(parts)}."
 
 
 def _short(label: str) -> str:

@@ -284,7 +284,7 @@ def _check(coords: np.ndarray, status: Sequence[str], labels: Labels | None) -> 
     sizes = [len(status)] + ([] if labels is None else [len(labels)])
     if any(size != len(coords) for size in sizes):
         raise DeliftError(
-            f"{len(coords)} map points do not fit {sizes} statuses and labels; give one of each per point"
+            f"{len(coords):,} map points do not fit {sizes} statuses and labels; give one of each per point"
         )
 
 

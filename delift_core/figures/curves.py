@@ -205,7 +205,7 @@ def alt_means(helped: np.ndarray, helps: np.ndarray) -> str:
 def _objective(gains: np.ndarray, k: int) -> np.ndarray:
     """Cumulative objective after 0 to n picks."""
     if not 0 <= k <= gains.size:
-        raise DeliftError(f"a budget of {k} rows does not fit an order of {gains.size}; choose 0 to {gains.size}")
+        raise DeliftError(f"a budget of {k:,} rows does not fit an order of {gains.size:,}; choose 0 to {gains.size:,}")
     return np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
 
 

@@ -123,9 +123,9 @@ def alt_heatmap(utility: np.ndarray, clip: float | None = None) -> str:
     rows, columns = utility.shape
     scored = utility[np.isfinite(utility)]
     if not scored.size:
-        return f"Utility matrix of {rows} rows by {columns} columns with no pair scored yet."
+        return f"Utility matrix of {rows:,} rows by {columns:,} columns with no pair scored yet."
     return (
-        f"Utility matrix of {rows} rows by {columns} columns: {np.mean(scored > 0):.0%} of {scored.size:,} scored "
+        f"Utility matrix of {rows:,} rows by {columns:,} columns: {np.mean(scored > 0):.0%} of {scored.size:,} scored "
         f"pairs help, the mean utility is {scored.mean():+.3f} and the largest {scored.max():+.3f}; colours are "
         f"clipped at plus or minus {clip_value(utility) if clip is None else clip:.3g}."
     )

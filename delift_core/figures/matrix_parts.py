@@ -148,7 +148,8 @@ def order_rows(utility: Matrix, by: RowOrder, gains: np.ndarray | None = None) -
     count = int(utility.shape[0])
     if by == "gain":
         if gains is None or gains.shape != (count,):
-            raise DeliftError(f"ordering {count} rows by gain needs {count} gains; make a selection on this run first")
+            needed = f"ordering {count:,} rows by gain needs {count:,} gains"
+            raise DeliftError(f"{needed}; make a selection on this run first")
         return _descending(gains)
     if by == "mean":
         return _descending(mean_by_row(utility))

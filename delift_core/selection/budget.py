@@ -67,12 +67,13 @@ def cut(
     """
     n, kept = kernel.shape[1], len(fixed.kept)
     if len(greedy.order) != n:
-        raise SelectionError(f"The greedy order has {len(greedy.order)} samples and the kernel {n}: order it again.")
+        ordered = len(greedy.order)
+        raise SelectionError(f"The greedy order has {ordered:,} samples and the kernel {n:,}: order it again.")
     allowed = greedy.order[: n - len(fixed.dropped)]
     if budget.unit != "tokens":
         rows = rows_of_budget(budget, n)
         if rows < kept:
-            raise SelectionError(f"{kept} rows are kept and the budget is {rows}: raise it, or keep fewer.")
+            raise SelectionError(f"{kept:,} rows are kept and the budget is {rows:,}: raise it, or keep fewer.")
         rows = min(rows, len(allowed))
         return greedy.order[:rows].copy(), greedy.gains[:rows].copy()
     ensure_sensible(budget)

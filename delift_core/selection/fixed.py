@@ -77,7 +77,7 @@ def order_within(
     n = kernel.shape[1]
     if len(quotas.codes) != n:
         raise SelectionError(
-            f"The quotas are over {len(quotas.codes)} rows and the pool has {n}: group its rows again."
+            f"The quotas are over {len(quotas.codes):,} rows and the pool has {n:,}: group its rows again."
         )
     return greedy_order(kernel, engine=engine, phases=_phases(fixed, n), places=_places(budget, n, quotas, fixed))
 

@@ -92,7 +92,7 @@ def replay_of(kernel: csr_array, greedy: GreedyOrder) -> Replay:
     assert isinstance(form, csr_array)
     if len(greedy.order) != form.shape[1]:
         raise SelectionError(
-            f"The greedy order has {len(greedy.order)} samples and the kernel {form.shape[1]}: order it again."
+            f"The greedy order has {len(greedy.order):,} samples and the kernel {form.shape[1]:,}: order it again."
         )
     columns = by_columns(form)
     assert isinstance(columns, SparseColumns)

@@ -31,7 +31,7 @@ def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str
         return f"{head}: it adds nothing that the samples picked before it do not already cover."
     parts = [f"{head}: it added {reason.gain:.3g} to the coverage{_shares(reason)}"]
     if reason.helps:
-        count = "1 sample" if reason.covers == 1 else f"{reason.covers} samples"
+        count = "1 sample" if reason.covers == 1 else f"{reason.covers:,} samples"
         lead = "" if reason.covers <= _NAMED else "above all "
         parts.append(f"of all chosen samples it helps {count} most, {lead}{_list_of_help(reason.helps, name_of)}")
     else:

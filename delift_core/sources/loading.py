@@ -299,7 +299,8 @@ def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[
     if 2 * unknown > len(problems):
         return f"{source} has no record in a known format (columns found: {name_list(columns)}); {by_hand}."
     first = str(problems[0])
-    return f"none of the {len(problems)} records of {source} can be used (columns found: {name_list(columns)}); {first}"
+    found = f"(columns found: {name_list(columns)})"
+    return f"none of the {len(problems):,} records of {source} can be used {found}; {first}"
 
 
 def _preview(records: Iterator[RawRecord | Problem], source: str, limit: int) -> TablePreview:

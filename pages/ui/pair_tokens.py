@@ -44,7 +44,7 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
                 name: st.column_config.NumberColumn(format="%.3f") for name in ("p alone", "p with example", "Change")
             },
             hide_index=True,
-            alt=f"{len(pieces)} tokens of the response with their probabilities without and with the example",
+            alt=f"{len(pieces):,} tokens of the response with their probabilities without and with the example",
         )
 
 

@@ -87,7 +87,7 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
         on_select="rerun",
         selection_mode="single-row",
         key=f"picked_table_{hash(tuple(listed))}",
-        alt=f"The first {len(listed)} picked rows, with state and prompt; select one to read it",
+        alt=f"The first {len(listed):,} picked rows, with state and prompt; select one to read it",
     )
     if len(positions) > LISTED:
         st.caption(f"The first {LISTED:,} are listed; the buttons below are for all {len(positions):,}.")

@@ -214,14 +214,14 @@ def _numbers(curated: CuratedSelection, position: int) -> str:
     if not len(picked):
         return f"Not picked, would still add {selection.residual_gains[position]:.3g} ({unit})"
     rank = int(picked[0])
-    return f"Rank {rank + 1} of {len(selection.chosen)}, gain {selection.chosen_gains[rank]:.3g} ({unit})"
+    return f"Rank {rank + 1:,} of {len(selection.chosen):,}, gain {selection.chosen_gains[rank]:.3g} ({unit})"
 
 
 def _own_edits(history: tuple[Edit, ...], sample_id: str) -> None:
     own = [edit for edit in history if sample_id in edit.sample_ids]
     if not own:
         return
-    with st.expander(f"Edits of this row ({len(own)})", type="compact"):
+    with st.expander(f"Edits of this row ({len(own):,})", type="compact"):
         for edit in reversed(own):
             said = f": {edit.detail}" if edit.detail and edit.action != "text" else ""
             why = f", because {edit.why}" if edit.why else ""

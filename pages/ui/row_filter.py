@@ -198,7 +198,7 @@ def _named_filters(workspace: Workspace, pool_id: str, facets: Sequence[Facet]) 
     """Filters kept under a name: chosen, saved, deleted."""
     known = workspace.filters.records(pool_id)
     query = _query(facets)
-    with st.popover(f"Saved ({len(known)})" if known else "Saved", icon=":material/bookmark:", help="Named filters"):
+    with st.popover(f"Saved ({len(known):,})" if known else "Saved", icon=":material/bookmark:", help="Named filters"):
         for index, saved in enumerate(known):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.button(

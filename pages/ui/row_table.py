@@ -257,7 +257,7 @@ def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, ke
         selection_mode="multi-row",
         key=key,
         placeholder="",
-        alt=f"{len(samples)} rows of the pool with state, rank and gain; select rows to keep or drop them",
+        alt=f"{len(samples):,} rows of the pool with state, rank and gain; select rows to keep or drop them",
     )
 
 

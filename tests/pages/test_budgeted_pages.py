@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.test_visitors import words
 from tests.scored import make_scored_workspace
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -20,10 +21,14 @@ def budgeted_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_pages_show_a_run_on_a_budget_and_ask_for_another(budgeted_workspace: Path) -> None:
     app = AppTest.from_file(APP, default_timeout=120).run()
+    said = {}
     for page in ("select", "explore", "curate", "compare", "export", "score"):
         app.switch_page(f"pages/{page}.py").run()
+        said[page] = words(app)
         assert not app.exception, (page, [e.value for e in app.exception])
         assert not app.error, (page, [e.value for e in app.error])
+    assert "Coverage and Random count scored pairs alone" in said["select"]
+    assert "Pairs were scored** · 40% of the pairs are scored. The selection reaches an estimated" in said["export"]
     (message,) = app.success
     assert message.value.startswith("The chosen ")
     assert app.segmented_control(key="pairs_unit").value == "percent"

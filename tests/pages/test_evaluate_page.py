@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import open_selection
+from delift_core.curation import add_sample_project, open_selection
 from delift_core.evaluation.job import EvaluationFolder, carry_out
 from delift_core.evaluation.of_selection import select_arm
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
@@ -45,6 +45,17 @@ def test_without_held_out_rows_the_page_says_where_to_load_them(scored_workspace
     at = opened()
     assert any("Held-out rows are needed" in block.value for block in at.markdown)
     assert not any(button.label == "Measure the cost" for button in at.button)
+
+
+def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        sample = add_sample_project(workspace)
+        pool = workspace.runs.record("r1").spec.pool_id
+    at = opened()
+    assert "Choose the held-out rows" in at.info[0].value
+    assert not any(button.label == "Measure the cost" for button in at.button)
+    at.selectbox(key=f"evaluate_heldout_{pool}").set_value(sample.heldout.id).run()
+    assert any(button.label == "Measure the cost" for button in at.button) and not at.exception
 
 
 def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: Path) -> None:

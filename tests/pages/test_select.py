@@ -79,6 +79,26 @@ def test_another_budget_optimises_nothing_again(scored_workspace: Path, monkeypa
     assert calls == []
 
 
+def test_another_unit_keeps_the_share_that_was_asked_for(scored_workspace: Path) -> None:
+    app = open_select(budget_percent="50")
+    assert metrics(app)["Chosen"] == "6"
+    app.segmented_control(key="budget_unit").set_value("rows").run()
+    assert app.slider(key="budget_rows").value == 6 and metrics(app)["Chosen"] == "6"
+    app.slider(key="budget_rows").set_value(3).run()
+    app.segmented_control(key="budget_unit").set_value("tokens").run()
+    tokens = app.slider(key="budget_tokens")
+    assert not app.exception and tokens.value == round(tokens.max / 4)
+    app.segmented_control(key="budget_unit").set_value("percent").run()
+    assert app.slider(key="budget_percent").value == 25 and metrics(app)["Chosen"] == "3"
+
+
+def test_chance_is_told_as_a_share_like_coverage(scored_workspace: Path) -> None:
+    shares = {metric.label: metric.delta for metric in open_select().metric}
+    assert re.fullmatch(r"\d+% of the pool's", shares["Coverage"])
+    assert re.fullmatch(r"\d+% ± \d+% of the pool's", shares["Random"])
+    assert "scored pairs alone" not in captions(open_select())
+
+
 def test_with_maxima_alone_another_budget_optimises_nothing_again(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

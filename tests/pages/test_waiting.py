@@ -1,12 +1,16 @@
 """A run that waits for its turn, as the pages show it: for whom, and how to give up."""
 
+import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring import JobProgress
+from delift_core.workspace import Workspace
 from tests.pages.test_visitors import words
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -24,3 +28,31 @@ def test_it_says_for_whom_it_waits_and_can_be_cancelled(scored_workspace: Path) 
     assert [bar.proto.text for bar in app.get("progress")] == ["Waiting for r3"]
     next(button for button in app.button if button.label == "Cancel").click().run()
     assert job.cancel_requested() and not app.exception
+
+
+def test_an_evaluation_that_waits_shows_on_every_page(scored_workspace: Path) -> None:
+    folder = scored_workspace / "evaluations" / "s1.0123456789"
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(json.dumps(asdict(EvaluationStatus("waiting", "waiting for r3"))))
+    JobFolder(folder).claim(os.getpid())
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    assert [bar.proto.text for bar in app.get("progress")] == ["Evaluation · Waiting for r3"]
+    EvaluationFolder(folder).write_status(EvaluationStatus("done", share=1.0))
+    app.run()
+    assert not app.exception and not app.get("progress")
+
+
+def test_score_shows_the_line_of_a_run_that_is_not_in_its_form(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None))
+    job = JobFolder(scored_workspace / "jobs" / "r2")
+    job.folder.mkdir()
+    job.claim(os.getpid())
+    job.write_progress(JobProgress("scoring", pairs_done=1, pairs_total=10))
+    app = AppTest.from_file(APP, default_timeout=60).run()
+    app.switch_page("pages/score.py").run()
+    assert [bar.proto.text for bar in app.get("progress")] == ["r2 · Scoring"]
+    app.query_params["watch"] = "r2"  # as the link below it asks
+    app.run()
+    assert app.selectbox(key="run_picker").value == "r2" and "watch" not in app.query_params
+    assert [bar.proto.text for bar in app.get("progress")] == ["Scoring · 1 of 10 pairs"]
