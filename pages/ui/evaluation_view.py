@@ -46,9 +46,10 @@ def report_view(report: EvaluationReport) -> None:
     titles = {arm.name: arm_title(arm.name) for arm in report.arms}
     chart(gap_chart(report.arms, titles), key="gaps", alt=alt_gap_chart(report.arms, titles))
     weights = "LoRA layers" if report.lora else "All weights"
+    seeds = "1 seed" if len(report.seeds) == 1 else f"{len(report.seeds)} seeds"
     st.caption(
         "In nats per response token; right of 0 the subset is better, an interval across 0 is no difference found. "
-        f"Means over {len(report.seeds)} seeds for the subset and random rows; 95 % intervals by bootstrap, paired by "
+        f"Means over {seeds} for the subset and random rows; 95 % intervals by bootstrap, paired by "
         f"row, on {report.heldout_rows:,} held-out rows ({report.heldout_tokens:,} tokens). {weights}, "
         f"{report.tuning.epochs} epochs, learning rate {report.tuning.learning_rate:g}."
     )

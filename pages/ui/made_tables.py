@@ -39,8 +39,11 @@ def selections_table(workspace: Workspace) -> None:
     if not rows:
         st.caption("Nothing was selected yet: score the pool, then choose a stage and a budget.")
         return
+    table = pd.DataFrame(rows)
+    if set(table["Method"]) == {method_title("delift")}:
+        table = table.drop(columns="Method")
     st.dataframe(
-        with_separators(pd.DataFrame(rows), "Chosen", "By hand"),
+        with_separators(table, "Chosen", "By hand"),
         hide_index=True,
         column_config={
             "Run": st.column_config.Column(width=45),

@@ -28,6 +28,10 @@ TEXTS = """() => {
     return found;
 }"""
 
+CUT_TABLES = (
+    """() => [...document.querySelectorAll('.dvn-scroller')].some(one => one.scrollWidth > one.clientWidth + 1)"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -38,6 +42,7 @@ class Picture:
         shows: patterns of texts that lie within it.
         hides: patterns of texts that are nowhere on the page.
         whole: a selector of what lies within it from edge to edge.
+        tables: whether all columns of its tables lie within them.
         height: of the window, where the usual one cuts off what matters.
     """
 
@@ -45,6 +50,7 @@ class Picture:
     shows: tuple[str, ...]
     hides: tuple[str, ...] = ()
     whole: str = ""
+    tables: bool = False
     height: int = 0
 
     def faults(self, page: Page) -> list[str]:
@@ -60,6 +66,8 @@ class Picture:
         found += [f"{pattern!r} is on the page" for pattern in self.hides if _any(pattern, everything)]
         found += [f"{words!r} is a placeholder" for words in seen if PLACEHOLDERS.search(words)]
         found += [f"{words!r} tells of this machine" for words in everything if is_of_this_machine(words)]
+        if self.tables and page.evaluate(CUT_TABLES):
+            found.append("a table is cut off at its right")
         if self.whole:
             box = page.locator(self.whole).first.bounding_box()
             if box is None or box["y"] < 0 or box["y"] + box["height"] > edge:
@@ -83,6 +91,7 @@ PICTURES = {
     "home": Picture(
         "Home with a run and two selections",
         (r"^Selections$", r"^Runs$", r"^2,500$", r"Go to Curate$", r"^\d+ of 50$"),
+        tables=True,
     ),
     "data": Picture("Data with the sample project", (r"Sample pool", r"^Health$|Health")),
     "score-cost": Picture(
@@ -108,6 +117,7 @@ PICTURES = {
         (r"^Done$", r"Run again$", r"Fine-tuned on the subset"),
         hides=(r"Measure the cost",),
         whole=".st-key-gaps",
+        tables=True,
     ),
     "export": Picture("Export with a written file", (r"Download \S+\.jsonl", r"^Checks$", r"^Pairs were scored")),
 }
