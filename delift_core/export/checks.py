@@ -178,11 +178,12 @@ def _all_scored(curated: CuratedSelection) -> Check:
 
 def _pairs_scored(curated: CuratedSelection) -> Check:
     """A selection from too few pairs is written all the same, and is said to be one."""
-    label, bar = "Pairs were scored", curated.error_bar
-    if curated.problem.partial is None:
+    label, matrix, bar = "Pairs were scored", curated.problem.partial, curated.error_bar
+    if matrix is None or matrix.complete:
         return Check(label, True, "all of them")
     if bar is None:
-        return Check(label, False, "a part of them, too few to estimate what the others would change")
+        share = (len(matrix.held.values) + len(matrix.fitted.values)) / matrix.part.options
+        return Check(label, False, f"{share:.0%} of them, too few to estimate what the others would change")
     return Check(label, bar.enough, bar.sentence)
 
 

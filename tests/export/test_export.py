@@ -2,6 +2,7 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,6 +11,8 @@ from delift_core.errors import ExportError
 from delift_core.export.checks import checks
 from delift_core.export.export import export_selection, preview
 from delift_core.export.manifest import RowEntry
+from delift_core.reliability import ErrorBar
+from delift_core.utility.partial import EstimateCheck
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored
 
@@ -126,6 +129,18 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
     assert not found["Rows were scored"].ok
     assert found["Prompts fit the context"].ok
     assert [check.ok for check in checks(curated, "same")[:3]] == [True, True, True]
+
+
+@pytest.mark.parametrize(("ratio", "enough"), [(0.88, False), (0.99, True)])
+def test_a_selection_from_a_part_of_the_pairs_is_said_to_be_one(eight: Scored, ratio: float, enough: bool) -> None:
+    curated = open_selection(eight.workspace, eight.selection_id)
+    found = {check.label: check for check in checks(curated, "same")}
+    assert found["Pairs were scored"].ok and found["Pairs were scored"].detail == "all of them"
+    vars(curated.problem)["partial"] = SimpleNamespace(complete=False)
+    vars(curated)["error_bar"] = ErrorBar(90, 0.14, EstimateCheck(40, 0.5, 0.6), ratio, ratio - 0.02, 1.0, False)
+    found = {check.label: check for check in checks(curated, "same")}
+    assert found["Pairs were scored"].ok == enough
+    assert "14% of the pairs are scored" in found["Pairs were scored"].detail
 
 
 def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:

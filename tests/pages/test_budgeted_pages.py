@@ -28,7 +28,7 @@ def test_pages_show_a_run_on_a_budget_and_ask_for_another(budgeted_workspace: Pa
         assert not app.exception, (page, [e.value for e in app.exception])
         assert not app.error, (page, [e.value for e in app.error])
     assert "Coverage and Random count scored pairs alone" in said["select"]
-    assert "Pairs were scored** · 40% of the pairs are scored. The selection reaches an estimated" in said["export"]
+    assert "Pairs were scored** · 40% of them, too few to estimate what the others would change" in said["export"]
     (message,) = app.success
     assert message.value.startswith("The chosen ")
     assert app.segmented_control(key="pairs_unit").value == "percent"
