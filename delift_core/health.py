@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.formats import detect_format
+from delift_core.formats.base import ROLES
+from delift_core.formats.calls import has_calls
+from delift_core.formats.talks import Talk, talk_of
 from delift_core.patterns import DAMAGE, MARKERS, PLACEHOLDERS, REFUSAL, is_personal
 from delift_core.samples import FormatName, Sample, by_record
 from delift_core.sources.json_records import DECODER
@@ -27,8 +30,19 @@ HealthKind = Literal[
     "odd-turns",
     "trailing-turns",
     "tools",
+    "thoughts",
+    "other-replies",
 ]
 ID_KEYS = ("id", "uuid", "_id", "idx")
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thinking_content", "thought", "thoughts", "think") + (
+    "cot",
+    "complex_cot",
+    "chain_of_thought",
+    "rationale",
+    "scratchpad",
+    "reasoning_trace",
+    "thinking_trajectories",
+)
 MAX_CHARACTERS = 16_000  # some 4,000 tokens of English; exact counts need a model's tokenizer
 
 
@@ -64,6 +78,12 @@ CLASSES: dict[HealthKind, HealthClass] = {
         "Turns behind the last answer", "They are not scored; export to a format to drop them, or keep them as found."
     ),
     "tools": HealthClass("Tools and tool calls", "Check that your trainer and chat template read them."),
+    "thoughts": HealthClass(
+        "Thoughts are not scored", "The utility is of the answer alone; a trainer may learn the thoughts as well."
+    ),
+    "other-replies": HealthClass(
+        "Other replies in the thread", "The best-ranked reply is read; a converted file lacks the others."
+    ),
 }
 
 
@@ -126,6 +146,8 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS, w
     found["repeated-id"] = _shared([_record_id(record) for record in records])
     found["trailing-turns"] = [at for at, record in enumerate(records) if _trails(record, samples[at])]
     found["tools"] = [at for at, record in enumerate(records) if _has_tools(record, samples[at])]
+    found["thoughts"] = [at for at, record in enumerate(records) if _has_thoughts(record)]
+    found["other-replies"] = [at for at, record in enumerate(records) if (talk := talk_of(record)) and talk.others]
     findings = (Finding(kind, _rows_at(positions, rows_of)) for kind, positions in found.items())
     formats = Counter(detect_format(record) for record in records)
     return Health(
@@ -182,40 +204,34 @@ def _record_id(record: object) -> Hashable:
     return None if value is None else (type(value).__name__, value)
 
 
-def turn_list_key(record: object) -> str | None:
-    """The key of a record's list of turns; "" for a bare list, None where there is none."""
-    if isinstance(record, list):
-        return ""
-    keys = ("messages", "conversations", "conversation", "items")
-    return next((key for key in keys if isinstance(record, Mapping) and isinstance(record.get(key), list)), None)
-
-
-def _turn_list(record: object) -> Sequence[object]:
-    key = turn_list_key(record)
-    if isinstance(record, list):
-        return record
-    found = record[key] if key and isinstance(record, Mapping) else ()
-    return found if isinstance(found, list) else ()
+def _turns(talk: Talk | None) -> Sequence[Mapping[str, object]]:
+    """The turns of a record in a spelling that trainers read; none where they are spelt in pairs."""
+    return (talk.spelt() or ()) if talk else ()
 
 
 def _trails(record: object, sample: Sample) -> bool:
     """Whether turns of the record stand behind the answer that is scored."""
-    turns = _turn_list(record)
-    spelt_alone = all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in turns)
-    own = len(sample.messages) - (sample.messages[0].role == "system" and _system_beside(record))
-    return bool(turns) and spelt_alone and len(turns) > own
-
-
-def _system_beside(record: object) -> bool:
-    first = next(iter(_turn_list(record)), None)
-    word = str(first.get("role") or first.get("from")) if isinstance(first, Mapping) else ""
-    return word.lower() not in ("system", "developer")
+    turns = _turns(talk_of(record))
+    if not turns:
+        return False
+    word = str(turns[0].get("role") or turns[0].get("from")).strip().lower()
+    beside = sample.messages[0].role == "system" and ROLES.get(word) != "system"
+    return len(turns) > len(sample.messages) - beside
 
 
 def _has_tools(record: object, sample: Sample) -> bool:
     if any(message.role == "tool" for message in sample.messages):
         return True
-    if not isinstance(record, Mapping):
-        return False
-    calls = any(isinstance(turn, Mapping) and turn.get("tool_calls") for turn in _turn_list(record))
-    return bool(record.get("tools")) or calls
+    talk = talk_of(record)
+    defined = (talk and talk.tools) or (record.get("tools") if isinstance(record, Mapping) else None)
+    return bool(defined) or any(has_calls(turn) for turn in _turns(talk))
+
+
+def _has_thoughts(record: object) -> bool:
+    """Whether thoughts stand beside an answer, in a field of the turn or of the record."""
+    places = [*_turns(talk_of(record)), *([record] if isinstance(record, Mapping) else [])]
+    return any(str(key).lower() in THOUGHT_KEYS and _says(value) for place in places for key, value in place.items())
+
+
+def _says(value: object) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, list) and bool(value)

@@ -9,7 +9,10 @@ from functools import partial
 
 from delift_core.formats import RecordError
 from delift_core.formats.base import ROLES
-from delift_core.health import ID_KEYS, turn_list_key
+from delift_core.formats.cells import list_in_text
+from delift_core.formats.dialects import ROLE_KEYS, TEXT_KEYS, standard
+from delift_core.formats.talks import talk_of
+from delift_core.health import ID_KEYS
 from delift_core.patterns import CONTROLS, MARKERS, PERSONAL_KINDS, is_card
 from delift_core.places import Place, places, put, put_texts
 from delift_core.sources.json_records import DECODER
@@ -18,8 +21,6 @@ JOIN = "\n\n"  # between turns of one role that become one, as between an Alpaca
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
-_WHOLE_ROLE = ("role", "from")
-_TEXT = ("content", "value")
 
 
 def masked(raw: str) -> str:
@@ -65,6 +66,9 @@ def as_text(raw: str, read: Callable[[object], object]) -> str:
 
 def in_order(raw: str) -> str:
     """System turns become one at the start, and turns of one role behind each other become one."""
+    cell = _cell(raw)
+    if cell is not None and cell.text is not None:
+        return put_texts(raw, {cell: in_order(cell.text)})
     turns = _turns(raw)
     if turns is None:
         return raw
@@ -84,6 +88,9 @@ def in_order(raw: str) -> str:
 
 def up_to_answer(raw: str) -> str:
     """Turns behind the last answer are taken out."""
+    cell = _cell(raw)
+    if cell is not None and cell.text is not None:
+        return put_texts(raw, {cell: up_to_answer(cell.text)})
     turns = _turns(raw) or []
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
     return raw if last is None else _put_turns(raw, turns[: last + 1])
@@ -113,38 +120,50 @@ class _Turn:
 
 
 def _only_text(raw: str) -> Place | None:
-    """The text of a turn that has no tool calls."""
+    """The text of a turn that has no calls of tools."""
     found = {place.path: place for place in places(raw)}
-    if "tool_calls" in found and raw[found["tool_calls"].start : found["tool_calls"].end] not in ("null", "[]"):
+    calls = [found[key] for key in ("tool_calls", "function_call") if key in found]
+    if any(raw[place.start : place.end] not in ("null", "[]") for place in calls):
         return None
-    return next((found[key] for key in _TEXT if key in found and found[key].text is not None), None)
+    return next((found[key] for key in TEXT_KEYS if key in found and found[key].text is not None), None)
+
+
+def _cell(raw: str) -> Place | None:
+    """The text of a record that is JSON of its list of turns."""
+    talk = talk_of(DECODER.decode(raw))
+    if talk is None or talk.listed:
+        return None
+    place = next((place for place in places(raw) if place.path == talk.field and place.text), None)
+    text = place.text.strip() if place and place.text else ""
+    try:
+        return place if text[:1] == "[" and list_in_text(text) == DECODER.decode(text) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _turns(raw: str) -> list[_Turn] | None:
-    """The turns of a record whose every turn names a known role."""
-    record = DECODER.decode(raw)
-    key = turn_list_key(record)
-    if key is None:
+    """The turns of a record that stand in a list, each of a known role."""
+    talk = talk_of(DECODER.decode(raw))
+    if talk is None or not talk.listed:
         return None
-    turns: Sequence[object] = record if key == "" else record[key]
     spans = {place.path: place for place in places(raw)}
     found = []
-    for at, turn in enumerate(turns):
-        word = next((turn[key] for key in _WHOLE_ROLE if turn.get(key)), None) if isinstance(turn, Mapping) else None
+    for where, turn in talk.turns:
+        spelt = list(standard(turn)) if isinstance(turn, Mapping) else []
+        word = next((spelt[0][key] for key in ROLE_KEYS if spelt[0].get(key)), None) if len(spelt) == 1 else None
         role = ROLES.get(word.strip().lower()) if isinstance(word, str) else None
         if role is None:
             return None
-        place = spans[f"{key}[{at}]"]
-        found.append(_Turn(role, raw[place.start : place.end]))
+        found.append(_Turn(role, raw[spans[where].start : spans[where].end]))
     return found
 
 
 def _put_turns(raw: str, turns: Sequence[_Turn]) -> str:
-    key = turn_list_key(DECODER.decode(raw)) or ""
-    whole = next(place for place in places(raw) if place.path == key)
+    talk = talk_of(DECODER.decode(raw))
     before = [_turn.raw for _turn in _turns(raw) or []]
-    if before == [turn.raw for turn in turns]:
+    if talk is None or before == [turn.raw for turn in turns]:
         return raw
+    whole = next(place for place in places(raw) if place.path == talk.field)
     return put(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
 
 

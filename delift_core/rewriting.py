@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from delift_core.errors import DataError
 from delift_core.formats import detect_format, parse_record
+from delift_core.formats.talks import talk_of
 from delift_core.places import places, put_texts
 from delift_core.samples import ColumnMapping, FormatName, Message, Sample, hash_messages
 from delift_core.sources.json_records import DECODER
@@ -31,14 +32,17 @@ class Reading:
 
 
 def record_texts(sample: Sample) -> tuple[RecordText, ...]:
-    """The strings of a sample's record that its conversation is made of, in the order of the record."""
-    return tuple(
-        RecordText(place.path, place.text)
-        for place in places(sample.raw)
-        if place.text is not None
-        and place.text.strip()
-        and any(place.text.strip() in message.content for message in sample.messages)
-    )
+    """The strings of a sample's record that its conversation is made of, in the order of the record.
+
+    A conversation that stands in one text, as JSON or between the markers of a chat template, is that one string.
+    """
+    texts = [RecordText(one.path, one.text) for one in places(sample.raw) if one.text is not None and one.text.strip()]
+    parts = tuple(one for one in texts if any(one.text.strip() in message.content for message in sample.messages))
+    talk = talk_of(DECODER.decode(sample.raw))
+    if talk is None or talk.listed:
+        return parts
+    whole = tuple(one for one in texts if one.path == talk.field)  # the turns are parts of this text
+    return whole or parts
 
 
 def rewritten(sample: Sample, texts: Mapping[str, str], reading: Reading) -> Sample:

@@ -23,6 +23,7 @@ FormatName = Literal[
     "preference",
     "preference-chosen",
     "preference-rejected",
+    "chat-text",
     "text",
     "mt-bench",
 ]

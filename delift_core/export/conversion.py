@@ -12,29 +12,36 @@ from typing import Literal
 
 from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, render_record
 from delift_core.formats.base import ROLES
+from delift_core.formats.calls import has_calls, response_text
+from delift_core.formats.cells import turns_in_text
+from delift_core.formats.dialects import standard
 from delift_core.formats.preference import PROMPT_KEYS
 from delift_core.formats.sharegpt import WORDS
+from delift_core.formats.talks import SYSTEM_KEYS, talk_of
+from delift_core.formats.turns import LIST_KEYS, only_calls
 from delift_core.places import places
 from delift_core.samples import FormatName, Message, Sample
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.scanning import parse_int, strict
 
-LossKind = Literal["tools", "calls", "turn-fields", "later-turns", "other-answer", "fields", "parts", "input", "text"]
+LossKind = Literal[
+    "tools", "calls", "turn-fields", "later-turns", "other-answer", "other-replies", "fields", "parts", "input", "text"
+]
 LOSS_WORDS: dict[LossKind, str] = {
     "tools": "tool definitions are left out",
     "calls": "tool calls are left out or become text",
     "turn-fields": "fields of turns (name, weight, reasoning…) are left out",
     "later-turns": "turns behind the scored answer are left out",
     "other-answer": "the answer that was not chosen is left out",
+    "other-replies": "replies of the thread that were not read are left out",
     "fields": "fields that another format or a trainer would read are left out",
     "parts": "content in parts becomes one text",
     "input": "the input is joined to the instruction",
     "text": "the text is parted into an opening and its continuation",
 }
-TURN_KEYS = ("messages", "conversations", "conversation", "items")
 # A trainer or another reader would take these for the record itself.
 RESERVED = frozenset(
-    (*TURN_KEYS, "prompt", "completion", "instruction", "input", "output", "context", "response", "system")
+    (*LIST_KEYS, "prompt", "completion", "instruction", "input", "output", "context", "response", "system")
     + ("system_prompt", "history", "text", "chosen", "rejected", "label", "kto_tag", "tools")
 )
 _OPENAI_ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -117,7 +124,7 @@ def _with_own_turns(found: object, sample: Sample, format: FormatName, plain: di
 def own_turns(found: object, sample: Sample) -> list[Mapping[str, object]] | None:
     """The turns of a record as spelt, one for each message (an empty one for a system text beside them)."""
     turns = _turn_list(found)
-    if turns is None or not all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in turns):
+    if not turns or not all(isinstance(turn, Mapping) and ("role" in turn or "from" in turn) for turn in turns):
         return None
     spelt = [turn for turn in turns if isinstance(turn, Mapping)]
     beside = len(sample.messages) > 0 and sample.messages[0].role == "system" and _role(spelt[0]) != "system"
@@ -129,16 +136,16 @@ def own_turns(found: object, sample: Sample) -> list[Mapping[str, object]] | Non
 
 
 def _turn_list(found: object) -> Sequence[object] | None:
-    if isinstance(found, list):
-        return found
+    """The turns that a record holds, spelt as trainers read them where they are no pairs; None where it holds none."""
+    talk = talk_of(found)
+    if talk is not None:
+        return talk.spelt() or [turn for _, turn in talk.turns]
     if not isinstance(found, Mapping):
         return None
-    for key in TURN_KEYS:
-        if isinstance(found.get(key), list) and found[key]:
-            turns: list[object] = found[key]
-            return turns
-    sides = [found.get(key) for key in ("prompt", "completion")]
-    return [turn for side in sides for turn in side] if all(isinstance(side, list) for side in sides) else None  # type: ignore[union-attr]
+    sides = [turns_in_text(found.get(key)) for key in ("prompt", "completion")]
+    turns = [turn for side in sides if isinstance(side, list) for turn in side]
+    spelt = [one for turn in turns for one in (standard(turn) if isinstance(turn, Mapping) else [turn])]
+    return spelt if all(isinstance(side, list) for side in sides) else None
 
 
 def _role(turn: object) -> str | None:
@@ -151,19 +158,23 @@ def _spelt(turn: Mapping[str, object], message: Message, format: FormatName) -> 
     word = str(turn.get("role") or turn.get("from"))
     others = {key: value for key, value in turn.items() if key not in _SPELLING}
     if format == "sharegpt":
-        others.pop("tool_calls", None)  # they stand in the text
-        role = word if word in _SHAREGPT_ROLES else WORDS[message.role]
+        for key in ("tool_calls", "function_call"):
+            others.pop(key, None)  # they stand in the text
+        called = only_calls(turn) and message.content == response_text(turn)
+        role = "function_call" if called else word if word in _SHAREGPT_ROLES else WORDS[message.role]
         return {"from": role, "value": message.content, **others}
     role = word if word in _OPENAI_ROLES else message.role
     text = next((key for key in ("content", "value") if key in turn), None)
-    calls = bool(turn.get("tool_calls"))
+    calls = has_calls(turn)
     content = turn[text] if text and (calls or isinstance(turn[text], list)) else message.content
     return {"role": role, **({} if calls and text is None else {"content": content}), **others}
 
 
 def _tools(found: object, format: FormatName) -> dict[str, object]:
     """Tool definitions: text for ShareGPT, which LLaMA-Factory reads, a list elsewhere; Alpaca has no place."""
+    talk = talk_of(found)
     tools = found.get("tools") if isinstance(found, Mapping) else None
+    tools = tools or (talk.tools if talk else None)
     if not tools or format == "alpaca":
         return {}
     if format == "sharegpt":
@@ -180,7 +191,9 @@ def _tools(found: object, format: FormatName) -> dict[str, object]:
 def _other_fields(found: object, sample: Sample) -> tuple[str, ...]:
     if not isinstance(found, Mapping):
         return ()
-    return tuple(key for key in found if key not in RESERVED and not _is_text_of(key, found, sample))
+    talk = talk_of(found)
+    read = (*RESERVED, *(talk.roots if talk else ()))
+    return tuple(key for key in found if key not in read and not _is_text_of(key, found, sample))
 
 
 def _is_text_of(key: str, found: Mapping[str, object], sample: Sample) -> bool:
@@ -205,7 +218,12 @@ def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[
         yield "input"
     if detect_format(found) == "text":
         yield "text"
-    if any(_is_lost(key, found, sample, written) for key in found):
+    talk = talk_of(found)
+    if talk is not None and talk.others:
+        yield "other-replies"
+    inner = found.get(talk.key) if talk is not None and talk.field.startswith(f"{talk.key}.") else None
+    beside = isinstance(inner, Mapping) and not set(inner) <= {*LIST_KEYS, *SYSTEM_KEYS, "tools"}
+    if beside or any(_is_lost(key, found, sample, written) for key in found):
         yield "fields"
 
 
@@ -219,11 +237,13 @@ def _losses_of_turns(own: Sequence[object], written: Sequence[object], sample: S
     offset = len(kept) - (last + 1)
     for at, turn in enumerate(spelt[: last + 1]):
         now = kept[at + offset] if 0 <= at + offset < len(kept) and not paired else {}
-        if turn.get("tool_calls") and now.get("tool_calls") != turn["tool_calls"]:
+        if any(turn.get(key) and now.get(key) != turn[key] for key in ("tool_calls", "function_call")):
             yield "calls"
         if any(isinstance(turn.get(key), list) and now.get("content") != turn[key] for key in ("content", "value")):
             yield "parts"
-        others = (key for key in turn if key not in (*_SPELLING, "tool_calls", "human", "user", "assistant"))
+        others = (
+            key for key in turn if key not in (*_SPELLING, "tool_calls", "function_call", "human", "user", "assistant")
+        )
         if any(turn[key] is not None and now.get(key) != turn[key] for key in others):
             yield "turn-fields"
 
@@ -242,15 +262,15 @@ def _is_lost(key: str, found: Mapping[str, object], sample: Sample, written: Map
 def _read_keys(found: Mapping[str, object]) -> tuple[str, ...]:
     """The fields that a record's conversation is read from, those aside that are a text of it as they stand."""
     format = detect_format(found)
-    if format in ("messages", "sharegpt"):
-        turns = next((key for key in TURN_KEYS if isinstance(found.get(key), list) and found[key]), "")
-        return (turns,)
+    talk = talk_of(found)
+    if format in ("messages", "sharegpt", "chat-text"):
+        return talk.roots if talk else ()
     if format == "prompt-completion":
         return ("prompt", "completion")
     if format == "alpaca":
         return ("instruction", "input", "output", "context", "response", "history")
     if format == "preference":
-        return (*TURN_KEYS, *PROMPT_KEYS, "completion")
+        return (*LIST_KEYS, *PROMPT_KEYS, "completion")
     if format == "mt-bench":
         return ("turns", "choices" if "choices" in found else "reference")
     return ("text",) if format == "text" else ()

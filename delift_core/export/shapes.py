@@ -12,11 +12,12 @@ from typing import Literal
 from delift_core.export.uneven import uneven_rows
 from delift_core.formats.base import ROLES
 from delift_core.formats.columns import detect as detect_columns
+from delift_core.formats.talks import talk_of
+from delift_core.formats.turns import LIST_KEYS, is_turn_list
 from delift_core.samples import Sample
 from delift_core.sources.json_records import DECODER
 
 ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
-TURN_KEYS = ("messages", "conversations", "conversation", "items")
 # What LLaMA-Factory calls columns that hold pictures, films and sound, by the names that they have in files.
 MEDIA = {"image": "images", "images": "images", "video": "videos", "videos": "videos"} | {
     "audio": "audios",
@@ -98,7 +99,7 @@ def shape_of(record: object) -> Shape:
     """The shape of one record, without what only a whole file can tell."""
     if not isinstance(record, Mapping) or ("chosen" in record and "rejected" in record):
         return Shape("unknown")
-    for key in TURN_KEYS:
+    for key in LIST_KEYS:
         if isinstance(record.get(key), list):
             return _turns_shape(key, record[key])
     if "prompt" in record and "completion" in record:
@@ -109,6 +110,9 @@ def shape_of(record: object) -> Shape:
     mapping = detect_columns(record)
     if mapping is not None:
         return Shape("alpaca", prompt=mapping.prompt, response=mapping.response)
+    talk = talk_of(record)
+    if talk is not None and talk.listed and talk.field == talk.key and is_turn_list(record[talk.key]):
+        return _turns_shape(talk.key, record[talk.key])
     return Shape("text") if isinstance(record.get("text"), str) else Shape("unknown")
 
 
@@ -140,8 +144,10 @@ def turns_of(record: object, shape: Shape) -> list[Mapping[str, object]] | None:
 
 def _turns_shape(key: str, turns: Iterable[object]) -> Shape:
     first = next(iter(turns), None)
-    if not isinstance(first, Mapping):
+    if first is None:
         return Shape("turns", turns=key)
+    if not isinstance(first, Mapping):
+        return Shape("unknown")
     if "role" not in first and "from" not in first:
         return Shape("unknown")
     return Shape(

@@ -2,17 +2,29 @@
 
 Knows the names of the formats and one record at a time; knows nothing of files. Detection order, first match wins:
 preference (no other reader may take a rejected answer for one to learn), messages, sharegpt, prompt-completion, alpaca,
-columns, text, MT-Bench. The chat formats stand before the flat ones because data sets often repeat the first question
-beside the conversation; the whole conversation is then the better reading.
+columns, turns in other spellings (as "messages", or as "chat-text" where a chat template's markers part a text), text,
+MT-Bench. The chat formats stand before the flat ones because data sets often repeat the first question beside the
+conversation; the whole conversation is then the better reading.
 """
 
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats import alpaca, columns, messages, mt_bench, preference, prompt_completion, sharegpt, text
-from delift_core.formats.base import RecordError, describe, name_list
+from delift_core.formats.base import RecordError, describe, end_at_response
+from delift_core.formats.kinds import unknown_format
+from delift_core.formats.talks import Talk, foreign_talk, is_text_talk, talk_of
+from delift_core.formats.turns import list_key, parse_placed, system_text, with_system
 from delift_core.samples import ColumnMapping, FormatName, Message
 
-__all__ = ["RecordError", "detect_columns", "detect_format", "parse_record", "render_columns", "render_record"]
+__all__ = [
+    "RecordError",
+    "detect_columns",
+    "detect_format",
+    "parse_record",
+    "render_columns",
+    "render_record",
+    "unknown_format",
+]
 
 render_columns = columns.render
 
@@ -27,7 +39,7 @@ def detect_format(record: object) -> FormatName | None:
         The first format that fits, in the order stated above, or None.
     """
     if not isinstance(record, Mapping):
-        return "sharegpt" if sharegpt.detect(record) else None
+        return "sharegpt" if talk_of(record) is not None else None
     if preference.detect(record):
         return "preference"
     if messages.detect(record):
@@ -40,6 +52,9 @@ def detect_format(record: object) -> FormatName | None:
         return "alpaca"
     if columns.detect(record) is not None:
         return "columns"
+    talk = foreign_talk(record)
+    if talk is not None:
+        return "chat-text" if is_text_talk(talk) else "messages"
     if text.detect(record):
         return "text"
     return "mt-bench" if mt_bench.detect(record) else None
@@ -64,6 +79,9 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
     Raises:
         RecordError: the record cannot be used; the error says which field and what to do.
     """
+    talk = _talk_apart(record) if fmt in ("messages", "sharegpt", "chat-text") else None
+    if talk is not None:
+        return _parse_talk(talk)
     if fmt == "sharegpt":
         return sharegpt.parse(record)
     if not isinstance(record, Mapping):
@@ -79,6 +97,8 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
         raise preference.no_choice()
     if fmt == "preference-chosen" or fmt == "preference-rejected":
         return preference.parse(record, "chosen" if fmt == "preference-chosen" else "rejected", _parse_detected)
+    if fmt == "chat-text":
+        raise unknown_format(record)
     if fmt == "text":
         return text.parse(record)
     if fmt == "mt-bench":
@@ -121,17 +141,20 @@ def render_record(
     return columns.render(conversation, mapping)
 
 
+def _talk_apart(record: object) -> Talk | None:
+    """A conversation that the readers of messages and ShareGPT do not know by themselves."""
+    if isinstance(record, Mapping):
+        return talk_of(record) if list_key(record) is None else None
+    return None if sharegpt.detect(record) else talk_of(record)
+
+
+def _parse_talk(talk: Talk) -> tuple[Message, ...]:
+    turns = with_system(system_text(talk.system, talk.system_key), parse_placed(talk.turns))
+    return end_at_response(turns, talk.field or "turns")
+
+
 def _parse_detected(record: Mapping[str, object]) -> tuple[Message, ...]:
     found = detect_format(record)
     if found is None:
         raise unknown_format(record)
     return parse_record(found, record)
-
-
-def unknown_format(record: object) -> RecordError:
-    """Builds the error for a record in no format we know, naming the fields that it has."""
-    if not isinstance(record, Mapping):
-        what = f"the record is {describe(record)}, not an object"
-        return RecordError("not-an-object", "", what, "Give each record as an object with named fields.")
-    what = f"no known format has these fields: {name_list(record)}"
-    return RecordError("unknown-format", "", what, "Map the columns that hold the prompt and the response.")

@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats.base import end_at_response, missing_field, optional_text
-from delift_core.formats.turns import parse_turns, with_system
+from delift_core.formats.base import end_at_response, missing_field
+from delift_core.formats.turns import has_roles, list_key, parse_turns, system_text, with_system
 from delift_core.samples import Message
 
 
 def detect(record: Mapping[str, object]) -> bool:
     """Whether a record holds a list under `messages` that starts with a turn naming its role."""
-    turns = record.get("messages")
-    if not isinstance(turns, list | tuple) or not turns or not isinstance(turns[0], Mapping):
-        return False
-    return turns[0].get("role") is not None
+    return list_key(record) == "messages" and has_roles(record["messages"])
 
 
 def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
@@ -23,7 +20,7 @@ def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
     """
     if "messages" not in record:
         raise missing_field("messages", "a chat record")
-    system = optional_text(record.get("system"), "system")
+    system = system_text(record.get("system"), "system")
     return end_at_response(with_system(system, parse_turns(record["messages"], "messages")), "messages")
 
 

@@ -11,12 +11,13 @@ from typing import Literal
 
 from delift_core.formats.alpaca import JOIN
 from delift_core.formats.base import RecordError, end_at_response, optional_text, require_text
-from delift_core.formats.turns import is_turn_list, parse_turns, with_system
+from delift_core.formats.cells import turns_in_text
+from delift_core.formats.templates import turns_of_text
+from delift_core.formats.turns import LIST_KEYS, is_turn_list, parse_turns, with_system
 from delift_core.samples import Message
 
 Answer = Literal["chosen", "rejected"]
 PROMPT_KEYS = ("prompt", "instruction", "question", "query", "input")
-TURN_KEYS = ("messages", "conversations", "conversation")
 MARKS = ("label", "kto_tag")
 
 
@@ -44,7 +45,7 @@ def parse(
     if "chosen" not in record or "rejected" not in record:
         _check_mark(record, answer)
         return parse_rest({key: value for key, value in record.items() if key not in MARKS})
-    given = record[answer]
+    given = _turns_of_text(record[answer], record)
     turns = parse_turns([given], answer) if isinstance(given, Mapping) else None
     if isinstance(given, list | tuple):
         turns = parse_turns(given, answer)
@@ -69,16 +70,27 @@ def _check_mark(record: Mapping[str, object], answer: Answer) -> None:
         raise RecordError("other-answer", mark, what, "It is left out, since the other answers were asked for.")
 
 
+def _turns_of_text(given: object, record: Mapping[str, object]) -> object:
+    """The turns of an answer that is a text of them; without a prompt beside it the text may have the markers of a
+    chat template, as Anthropic's have.
+    """
+    found = turns_in_text(given)
+    if isinstance(found, str) and not any(record.get(key) for key in (*PROMPT_KEYS, *LIST_KEYS)):
+        return turns_of_text(found) or given
+    return found
+
+
 def _prompt(record: Mapping[str, object], answer: Answer) -> list[Message]:
-    for key in TURN_KEYS:
-        if is_turn_list(record.get(key)):
-            return parse_turns(record[key], key)
+    for key in LIST_KEYS:
+        if is_turn_list(turns_in_text(record.get(key))):
+            return parse_turns(turns_in_text(record[key]), key, answered=False)
     found = next((key for key in PROMPT_KEYS if record.get(key)), None)
     if found is None:
         remedy = "Give the prompt as a field or as turns, or remove the record."
         raise RecordError("empty-prompt", answer, "no prompt stands beside the answers", remedy)
-    if isinstance(record[found], list | tuple):
-        return parse_turns(record[found], found)
+    prompt = turns_in_text(record[found])
+    if isinstance(prompt, list | tuple):
+        return parse_turns(prompt, found, answered=False)
     text = require_text(record[found], found)
     extra = optional_text(record.get("input"), "input") if found == "instruction" else None
     return [Message("user", text if extra is None else text + JOIN + extra)]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats.base import RecordError, end_at_response, missing_field, optional_text, require_text
+from delift_core.formats.cells import turns_in_text
 from delift_core.formats.messages import as_turns
 from delift_core.formats.turns import parse_turns, with_system
 from delift_core.samples import Message, Role
@@ -45,6 +46,7 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
 
 
 def _side(value: object, field: str, role: Role) -> list[Message]:
+    value = turns_in_text(value)
     if isinstance(value, list | tuple):
         return parse_turns(value, field, answered=role == "assistant")
     return [Message(role, require_text(value, field))]

@@ -5,11 +5,10 @@ Turns may be spelt from/value, role/content or {human, assistant}; a record-leve
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats.base import RecordError, describe, end_at_response, missing_field, optional_text
-from delift_core.formats.turns import is_turn_list, parse_turns, with_system
+from delift_core.formats.base import RecordError, describe, end_at_response, missing_field
+from delift_core.formats.turns import LIST_KEYS, is_turn_list, list_key, parse_turns, system_text, with_system
 from delift_core.samples import Message, Role
 
-LIST_KEYS = ("conversations", "conversation", "items")
 SYSTEM_KEYS = ("system", "system_prompt")
 WORDS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
@@ -18,7 +17,7 @@ def detect(record: object) -> bool:
     """Whether a record is a list of turns, or holds one under a key that ShareGPT files use."""
     if isinstance(record, list | tuple):
         return is_turn_list(record)
-    return isinstance(record, Mapping) and _list_key(record) is not None
+    return isinstance(record, Mapping) and list_key(record) is not None
 
 
 def parse(record: object) -> tuple[Message, ...]:
@@ -31,23 +30,14 @@ def parse(record: object) -> tuple[Message, ...]:
         return end_at_response(parse_turns(record, "turns"), "turns")
     if not isinstance(record, Mapping):
         raise RecordError("not-an-object", "", f"the record is {describe(record)}", "Give each record as an object.")
-    key = _list_key(record) or next((key for key in LIST_KEYS if key in record), None)
+    key = list_key(record) or next((key for key in LIST_KEYS[1:] if key in record), None)
     if key is None:
         raise missing_field("conversations", "a ShareGPT record")
     system_key = next((k for k in SYSTEM_KEYS if record.get(k) is not None), SYSTEM_KEYS[0])
-    system = optional_text(record.get(system_key), system_key)
+    system = system_text(record.get(system_key), system_key)
     return end_at_response(with_system(system, parse_turns(record[key], key)), key)
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:
     """Writes a conversation under `conversations`, with the role words that trainers know by default."""
     return {"conversations": [{"from": WORDS[m.role], "value": m.content} for m in messages]}
-
-
-def _list_key(record: Mapping[str, object]) -> str | None:
-    for key in LIST_KEYS:
-        if is_turn_list(record.get(key)):
-            return key
-    turns = record.get("messages")
-    spelt_from = isinstance(turns, list | tuple) and turns and isinstance(turns[0], Mapping) and "from" in turns[0]
-    return "messages" if spelt_from and is_turn_list(turns) else None

@@ -12,12 +12,40 @@ from delift_core.formats.base import RecordError, end_at_response, missing_field
 from delift_core.samples import Message
 
 FIELD = "text"
+# Fields beside a text which say that it is a record of another kind: a message, an example of a task, an annotation.
+_OTHER_KINDS = re.compile(
+    r"role|speaker|sender|from|user|username|(?:parent|message|reply|dialog|dialogue|conversation|conv|thread|session|chat"
+    r"|turn|utterance|replied_to|in_reply_to|reply_to).*|turns?|labels?|label_.*|.*_labels?|class(?:es|_.*)?|target.*"
+    r"|category_id|sentiment.*|emotions?|intents?|stars|polarity|stance|hypothesis|premise|text_?[ab12]|sentence.*"
+    r"|summary|headline|translations?|translated.*|source_lang.*|target_lang.*|src|tgt|embeddings?|vectors?|.*_embedding"
+    r"|tokens|entities|spans?|tags|ner.*|pos|annotations?|answers?|questions?|responses?|completion|output|prompt"
+    r"|instruction|rewrite|paraphrase|correction|corrected|[a-z]{2}(?:_[a-z]{2})?",
+    re.IGNORECASE,
+)
+# Two letters that are no language beside the text.
+_NO_LANGUAGE = ("id", "ix", "no", "nr", "ts")
+_NUMBERS = 8  # so many numbers in a list are a vector
 _GAP = re.compile(r"\s+(?=\S)")
 
 
 def detect(record: Mapping[str, object]) -> bool:
-    """Whether a record has a `text` field that is text."""
-    return isinstance(record.get(FIELD), str)
+    """Whether a record has a `text` field that is text, and nothing says that it is a record of another kind."""
+    return isinstance(record.get(FIELD), str) and other_kind(record) is None
+
+
+def other_kind(record: Mapping[str, object]) -> str | None:
+    """The field beside a text which says that the record is of another kind; None where it is plain or no text."""
+    if not isinstance(record.get(FIELD), str):
+        return None
+    return next((str(key) for key, value in record.items() if key != FIELD and _is_other(str(key), value)), None)
+
+
+def _is_other(key: str, value: object) -> bool:
+    if value in (None, "", [], {}):
+        return key in ("parent_id", "role")  # the first message of a thread answers none
+    if isinstance(value, list) and len(value) >= _NUMBERS and all(isinstance(one, int | float) for one in value):
+        return True
+    return key not in _NO_LANGUAGE and _OTHER_KINDS.fullmatch(key) is not None
 
 
 def parse(record: Mapping[str, object]) -> tuple[Message, ...]:

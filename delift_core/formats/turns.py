@@ -1,16 +1,28 @@
-"""Lists of turns, in every spelling: from/value, role/content, {human, assistant} pairs, text parts, tool calls.
+"""Lists of turns, in every spelling: the keys that hold them, and how they are read.
 
-Shared by the chat formats; knows nothing of which key of a record holds the list.
+Turns are spelt from/value, role/content, as {human, assistant} pairs, with parts, with calls of tools, or in one of the
+dialects. All that looks for turns in a record knows the keys from here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats.base import RecordError, describe, not_text, require_text, role_of
+from delift_core.formats.calls import calls_text, has_calls, response_text
+from delift_core.formats.dialects import ROLE_KEYS, TEXT_KEYS, standard
 from delift_core.samples import Message
 
-ROLE_KEYS = ("role", "from")
-TEXT_KEYS = ("content", "value")
+LIST_KEYS = ("messages", "conversations", "conversation", "items")
+# Other formats have fields of these names too: they are looked at where no other format fits.
+MORE_LIST_KEYS = (
+    "dialog",
+    "dialogue",
+    "dialogs",
+    "dialogues",
+    "chat",
+    "chat_messages",
+    "chat_history",
+    "conversation_history",
+) + ("message_history", "history", "contents", "utterances", "turns", "thread", "transcript", "trajectory", "data")
 PAIR_KEYS = ("human", "user")
 
 
@@ -26,7 +38,25 @@ def is_turn(value: object) -> bool:
     role_key = _present(value, ROLE_KEYS)
     if role_key is None:
         return _is_pair(value)
-    return isinstance(value[role_key], str) and any(key in value for key in (*TEXT_KEYS, "tool_calls"))
+    return isinstance(value[role_key], str) and any(key in value for key in (*TEXT_KEYS, "tool_calls", "function_call"))
+
+
+def list_key(record: Mapping[str, object]) -> str | None:
+    """The key of a record's list of turns in a spelling that trainers read, of several the one that is read."""
+    turns = record.get("messages")
+    if has_roles(turns):
+        return "messages"
+    for key in LIST_KEYS[1:]:
+        if is_turn_list(record.get(key)):
+            return key
+    first = turns[0] if isinstance(turns, list | tuple) and turns else None
+    return "messages" if isinstance(first, Mapping) and "from" in first and is_turn(first) else None
+
+
+def has_roles(turns: object) -> bool:
+    """Whether a list starts with a turn that names its role as OpenAI's turns do."""
+    first = turns[0] if isinstance(turns, list | tuple) and turns else None
+    return isinstance(first, Mapping) and first.get("role") is not None
 
 
 def parse_turns(value: object, field: str, *, answered: bool = True) -> list[Message]:
@@ -35,33 +65,35 @@ def parse_turns(value: object, field: str, *, answered: bool = True) -> list[Mes
     Args:
         value: the list as decoded from JSON.
         field: the path of the list, which starts the path named in an error.
-        answered: the answer to learn is among these turns; in a prompt the last word of the assistant may be a call.
+        answered: the response is among these turns; the text of calls depends on it (see `calls`).
 
     Returns:
         Every turn in order, uncut.
 
     Raises:
-        RecordError: not a list of objects, an unknown role, a value that is not text, or a last assistant turn that
-            holds nothing but tool calls.
+        RecordError: not a list of objects, an unknown role, or a value that is not text.
     """
     if not isinstance(value, list | tuple):
         remedy = "Give a list of turns, or choose another format or column mapping."
         raise RecordError("not-text", field, f"the value is {describe(value)}, not a list of turns", remedy)
+    return parse_placed([(f"{field}[{at}]", turn) for at, turn in enumerate(value)], answered=answered)
+
+
+def parse_placed(turns: Sequence[tuple[str, object]], *, answered: bool = True) -> list[Message]:
+    """Reads turns, each given with its path; see `parse_turns`."""
     messages: list[Message] = []
-    calls_only: str | None = None
-    for index, turn in enumerate(value):
-        where = f"{field}[{index}]"
-        if not isinstance(turn, Mapping):
+    response: tuple[int, Mapping[str, object]] | None = None
+    for where, given in turns:
+        if not isinstance(given, Mapping):
             raise RecordError(
-                "not-text", where, f"the turn is {describe(turn)}, not an object", "Give each turn a role and a text."
+                "not-text", where, f"the turn is {describe(given)}, not an object", "Give each turn a role and a text."
             )
-        found = _parse_pair(turn, where) if _is_pair(turn) else [_parse_turn(turn, where)]
-        if found[-1].role == "assistant":
-            calls_only = f"{where}.tool_calls" if _only_calls(turn) else None
-        messages.extend(found)
-    if answered and calls_only is not None:
-        remedy = "Add the assistant's final answer in words, or remove the record."
-        raise RecordError("not-text", calls_only, "the last assistant turn holds tool calls and no text", remedy)
+        for turn in [given] if _is_pair(given) else standard(given):
+            messages += _parse_pair(turn, where) if _is_pair(turn) else [_parse_turn(turn, where)]
+            if messages[-1].role == "assistant":
+                response = (len(messages) - 1, turn)
+    if answered and response is not None and only_calls(response[1]):
+        messages[response[0]] = Message("assistant", response_text(response[1]))
     return messages
 
 
@@ -72,18 +104,37 @@ def with_system(system: str | None, messages: Sequence[Message]) -> list[Message
     return [Message("system", system), *messages]
 
 
+def system_text(value: object, field: str) -> str | None:
+    """A record-level system text, as text, as parts or as an object of parts; None where it says nothing."""
+    if isinstance(value, Mapping):
+        key = _present(value, ("parts", "content", "text"))
+        if key is None:
+            raise not_text(value, field)
+        return system_text(value[key], f"{field}.{key}")
+    if value is None:
+        return None
+    text = _text(value, field)
+    return text if text.strip() else None
+
+
+def only_calls(turn: Mapping[str, object]) -> bool:
+    """Whether a turn holds calls of tools, and no text beside them."""
+    key = _present(turn, TEXT_KEYS)
+    text = turn[key] if key else None
+    return has_calls(turn) and (not text or (isinstance(text, str) and not text.strip()))
+
+
 def _parse_turn(turn: Mapping[str, object], where: str) -> Message:
     role_key = _present(turn, ROLE_KEYS)
     if role_key is None:
         remedy = "Give each turn a role (role or from): system, user, assistant or tool."
         raise RecordError("unknown-role", where, "the turn names no role", remedy)
     role = role_of(turn[role_key], f"{where}.{role_key}")
+    if role == "assistant" and only_calls(turn):
+        return Message(role, calls_text(turn))
     text_key = _present(turn, TEXT_KEYS)
     if text_key is not None:
         return Message(role, _text(turn[text_key], f"{where}.{text_key}"))
-    if role == "assistant" and turn.get("tool_calls"):
-        # The model saw its own call as text; JSON is the spelling that all templates come close to.
-        return Message(role, json.dumps(turn["tool_calls"], ensure_ascii=False, default=str))
     expected = "value" if role_key == "from" else "content"
     raise not_text(None, f"{where}.{expected}")
 
@@ -108,11 +159,6 @@ def _text(value: object, where: str) -> str:
             raise RecordError("not-text", f"{where}[{index}]", what, "Keep text parts only, or remove the record.")
         parts.append(part["text"])
     return "".join(parts)
-
-
-def _only_calls(turn: Mapping[str, object]) -> bool:
-    key = _present(turn, TEXT_KEYS)
-    return bool(turn.get("tool_calls")) and (key is None or not turn[key])
 
 
 def _is_pair(turn: Mapping[str, object]) -> bool:

@@ -71,6 +71,8 @@ def most_frequent(found: Iterable[Found | None]) -> Found | None:
 
 def _format_of(value: object, reading: Reading) -> FormatName | None:
     own = detect_format(value) if reading.each_its_own else None
+    if own is None and reading.each_its_own and reading.format in ("text", "chat-text"):
+        return None  # what has a text and is no plain text is of another kind
     if own is None:
         return reading.format
     if own == "preference" and reading.answer is not None:
@@ -109,6 +111,7 @@ def is_talk(item: RawRecord | Problem, reading: Reading) -> bool:
     return isinstance(item, RawRecord) and _format_of(item.value, reading) in (
         "messages",
         "sharegpt",
+        "chat-text",
         "alpaca",
         "mt-bench",
     )

@@ -15,6 +15,8 @@ from typing import BinaryIO
 from delift_core.errors import DataError
 from delift_core.formats import detect_format
 from delift_core.formats.base import name_list
+from delift_core.formats.dialects import is_dialect
+from delift_core.formats.threads import is_message
 from delift_core.formats.turns import is_turn
 from delift_core.samples import Problem
 from delift_core.sources.columnar import rows_of
@@ -134,7 +136,8 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
             first = DECODER.raw_decode(text, next_token(text, start + 1))[0]
         except (ValueError, RecursionError):
             first = None
-        if not (is_turn(first) and detect_format(first) is None):
+        lone = (is_turn(first) or is_dialect(first)) and detect_format(first) is None and not is_message(first)
+        if not lone:
             rest = text[(yield from _walk_array(text, start, source)) :].strip(WHITESPACE)
             if rest:
                 yield problem("not-json", source, 1, "", "text follows the list of records", "Remove it.", rest)

@@ -13,6 +13,7 @@ from delift_core.collecting import without_collection
 from delift_core.errors import DataError
 from delift_core.formats import detect_columns
 from delift_core.formats.base import name_list
+from delift_core.formats.kinds import MAP_REMEDY
 from delift_core.formats.preference import Answer
 from delift_core.samples import (
     ColumnMapping,
@@ -38,7 +39,7 @@ from delift_core.sources.interpreting import (
     parse,
     reading_for,
 )
-from delift_core.sources.joining import with_answers
+from delift_core.sources.joining import with_answers, with_threads
 from delift_core.sources.json_records import read_json
 from delift_core.sources.kinds import HEAD_BYTES, KINDS, Kind, kind_of
 from delift_core.sources.progress import Meter, Watch, over_rows
@@ -169,7 +170,7 @@ def load_hub(
     """
     records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
     records = over_rows(records, watch, limit) if watch else records
-    return _build(records, repo_id, repo_id, Wanted(format, mapping, answer, turns))
+    return _build(with_threads(records), repo_id, repo_id, Wanted(format, mapping, answer, turns))
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
@@ -192,7 +193,7 @@ def read_columns_of_hub(
     repo_id: str, *, config: str | None = None, split: str = "train", revision: str | None = None, limit: int = 20
 ) -> TablePreview:
     """As `read_columns`, for a data set on the hub; see `load_hub`."""
-    records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
+    records = with_threads(read_hub(repo_id, config=config, split=split, revision=revision, limit=limit))
     return _preview(records, repo_id, limit)
 
 
@@ -217,7 +218,7 @@ def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRe
     meter = Meter(watch, sum(source.size for source in inputs)) if watch else None
     later = (item for source in inputs[1:] for item in _records(source, _open(source), meter))
     found = chain(_records(inputs[0], opened, meter), later)
-    return _refuse_nothing(with_answers(found) if len(inputs) > 1 else found, inputs)
+    return _refuse_nothing(with_threads(with_answers(found) if len(inputs) > 1 else found), inputs)
 
 
 def _open(source: Input) -> tuple[BinaryIO, Kind]:
@@ -295,7 +296,7 @@ def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[
     by_hand = "map two columns by hand: --map prompt=COL,response=COL, or the Data page"
     if not problems:
         return f"{source} holds no records; check the split or the file."
-    unknown = sum(item.kind in ("unknown-format", "not-an-object") for item in problems)
+    unknown = sum(item.kind == "not-an-object" or item.remedy == MAP_REMEDY for item in problems)
     if 2 * unknown > len(problems):
         return f"{source} has no record in a known format (columns found: {name_list(columns)}); {by_hand}."
     first = str(problems[0])

@@ -1,0 +1,160 @@
+"""Chat templates: the turns of a conversation that was written into one text, with its markers between them.
+
+A text is taken for a conversation only where one template explains all of it: it opens with a marker (or, in templates
+that have one, with a preamble), every marker names a known role, and a user and an assistant speak. The record keeps
+its text; only what is scored is without markers.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from delift_core.formats.base import ROLES
+from delift_core.formats.calls import openai_call
+
+Turn = Mapping[str, object]
+
+_TOKENS = (
+    r"</?s>|</?bos>|<eos>|<BOS_TOKEN>|<\|(?:im_end|endoftext|end_of_text|begin_of_text|startoftext|eot_id|eom_id|eot|end"
+    r"|return|end_of_turn|END_OF_TURN_TOKEN|endofturn)\|>|<end_of_turn>|<｜(?:begin|end)▁of▁sentence｜>|\[\|endofturn\|\]"
+    r"|\[gMASK\]|<sop>|<eo[ah]>|\[/SYSTEM_PROMPT\]"
+)
+_TOKEN = re.compile(_TOKENS)
+_TRAILING = re.compile(rf"(?:\s|{_TOKENS}|^### ?End\b)+\Z", re.MULTILINE)
+_LEADING = re.compile(rf"(?:\s|{_TOKENS})+")
+_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*(.*)\Z", re.DOTALL)
+_ALPACA = re.compile(r"Below is an instruction that describes a task.*?completes the request\.?\s*\Z", re.DOTALL)
+_CALL = re.compile(
+    r"\s*<functioncall>\s*\{\s*\"name\":\s*\"([^\"]+)\",\s*\"arguments\":\s*'?(.*?)'?\s*\}\s*\Z", re.DOTALL
+)
+_HEADINGS = "Instruction|Input|Context|Response|Output|System|User|Human|Assistant|Question|Answer|Prompt|Bot|GPT"
+_NAMES = "System|User|Human|Assistant|AI|Bot|Chatbot|ChatGPT|GPT|Customer|Agent|Prompter|Model"
+_WORDS = {
+    "input": "more",  # goes behind the instruction before it
+    "context": "more",
+    "question": "user",
+    "prompt": "user",
+    "response": "assistant",
+    "answer": "assistant",
+    "output": "assistant",
+    "[inst]": "user",
+    "[/inst]": "assistant",
+    "[system_prompt]": "system",
+    "function_response": "tool",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A chat template.
+
+    Attributes:
+        marker: opens a turn; its group `role` (or the whole) names who speaks.
+        preamble: words before the first marker are a system text; else there may be none.
+    """
+
+    marker: re.Pattern[str]
+    preamble: bool = False
+
+
+# In this order: those whose markers nobody types by chance come first.
+TEMPLATES = (
+    Template(re.compile(r"<\|im_start\|>(?P<role>\w+)(?:\n|<\|im_sep\|>)")),  # ChatML, Phi-4
+    Template(re.compile(r"<\|im_(?:system|user|assistant)\|>(?P<role>\w+)<\|im_middle\|>")),  # Kimi
+    Template(re.compile(r"<\|start_header_id\|>(?P<role>\w+)<\|end_header_id\|>")),  # Llama 3
+    Template(re.compile(r"<\|header_start\|>(?P<role>\w+)<\|header_end\|>")),  # Llama 4
+    Template(re.compile(r"<\|start_of_role\|>(?P<role>\w+)<\|end_of_role\|>")),  # Granite
+    Template(re.compile(r"<\|start\|>(?P<role>\w+)(?:<\|channel\|>(?P<channel>\w+))?<\|message\|>")),  # gpt-oss
+    Template(re.compile(r"<start_of_turn>(?P<role>\w+)\n")),  # Gemma
+    Template(re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>\w+)_TOKEN\|>")),  # Command
+    Template(re.compile(r"\[INST\]|\[/INST\]|\[SYSTEM_PROMPT\]")),  # Llama 2, Mistral
+    Template(re.compile(r"<｜(?P<role>User|Assistant)｜>"), preamble=True),  # DeepSeek
+    Template(re.compile(r"\[\|(?P<role>Human|AI|User|Assistant|System)\|\]", re.IGNORECASE), preamble=True),
+    Template(re.compile(r"<extra_id_[01]>(?P<role>System|User|Assistant)\n")),  # Nemotron
+    # Phi-3, Zephyr, Tulu, StableLM
+    Template(re.compile(r"<\|(?P<role>system|user|assistant|prompter|model|tool|observation)\|>", re.IGNORECASE)),
+    Template(re.compile(r"(?:GPT4 Correct|GPT4|GPT3|Code|Math Correct) (?P<role>User|Assistant):")),  # OpenChat
+    Template(re.compile(r"^<(?P<role>human|bot|user|assistant|system)>:", re.MULTILINE)),
+    # Alpaca and its kin; Guanaco's stand inside a line too.
+    Template(
+        re.compile(
+            rf"^#{{2,4}} ?(?P<role>{_HEADINGS}) ?:"
+            r"|^### ?(?P<bare>Instruction|Input|Response|User|Assistant|System)(?=\n)"
+            r"|### ?(?P<inner>Human|Assistant|User|System) ?:",
+            re.MULTILINE,
+        ),
+        preamble=True,
+    ),
+    Template(re.compile(r"\n\n(?P<role>Human|Assistant|System):")),  # of Anthropic's preference sets
+    # Vicuna, Glaive
+    Template(
+        re.compile(r"(?:(?<=\s)|(?<=>)|(?<![\w\W]))(?P<role>USER|ASSISTANT|SYSTEM|HUMAN|FUNCTION[ _]RESPONSE):"),
+        preamble=True,
+    ),
+    Template(re.compile(rf"^(?P<role>{_NAMES}) ?:(?=\s)", re.MULTILINE | re.IGNORECASE)),
+)
+_MARKED = re.compile(r"<[|｜s\[bhu]|\[\||\[INST\]|<start|<extra|##|:")
+
+
+def turns_of_text(text: str) -> tuple[Turn, ...] | None:
+    """The turns of a text that is a conversation in a known template; None for any other text."""
+    if not _MARKED.search(text):
+        return None
+    found = (_turns(text, template) for template in TEMPLATES)
+    return next((turns for turns in found if turns is not None), None)
+
+
+def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
+    marks = list(template.marker.finditer(text))
+    if not marks or marks[0].start() > 20_000:
+        return None
+    before = _LEADING.sub("", _TRAILING.sub("", text[: marks[0].start()]), count=1).strip()
+    if before and not template.preamble:
+        return None
+    spoken: list[tuple[str, str]] = []
+    if before and not _ALPACA.fullmatch(before):
+        spoken.append(("system", before))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=True):
+        body = _TRAILING.sub("", text[mark.end() : end]).strip()
+        word = _word(mark)
+        if word is None or _TOKEN.search(body):
+            return None
+        if word == "more" and spoken and spoken[-1][0] == "user":
+            spoken[-1] = ("user", "\n\n".join(part for part in (spoken[-1][1], body) if part))
+        elif word == "more":
+            return None
+        else:
+            spoken += _spoken(word, body)
+    answers = [at for at, (role, body) in enumerate(spoken) if role == "assistant" and body]
+    asked = answers and any(role == "user" and body for role, body in spoken[: answers[-1]])
+    return tuple(_as_turns(spoken)) if asked else None
+
+
+def _word(mark: re.Match[str]) -> str | None:
+    groups = {key: value for key, value in mark.groupdict().items() if value}
+    if groups.get("channel") in ("analysis", "commentary"):
+        return "thought"
+    word = next((groups[key] for key in ("role", "bare", "inner") if key in groups), mark.group()).lower()
+    return _WORDS.get(word) or ROLES.get(word)
+
+
+def _spoken(role: str, body: str) -> Iterator[tuple[str, str]]:
+    system = _SYSTEM.match(body) if role == "user" else None
+    if system:
+        yield "system", system[1]
+    yield role, system[2] if system else body
+
+
+def _as_turns(spoken: Sequence[tuple[str, str]]) -> Iterator[Turn]:
+    thought = ""
+    for role, body in spoken:
+        call = _CALL.match(body) if role == "assistant" else None
+        if role == "thought":
+            thought = body
+        elif call:
+            yield {"role": role, "content": None, "tool_calls": [openai_call(call[1], call[2].strip() or "{}")]}
+        else:
+            own = {"reasoning_content": thought} if thought and role == "assistant" else {}
+            thought = "" if role == "assistant" else thought
+            yield {"role": role, "content": body, **own}
