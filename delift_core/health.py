@@ -60,7 +60,7 @@ CLASSES: dict[HealthKind, HealthClass] = {
     ),
     "repeated-id": HealthClass("Record id used twice", "Rename them before you join anything by id."),
     "template-residue": HealthClass(
-        "Left over from a template", "Fill in the placeholder or the marker, or leave the row out."
+        "Left over from a template", "Fill in the placeholder; where markers part turns, write the turns as a list."
     ),
     "refusal": HealthClass("Answer is a refusal", "Leave it out unless the model is to learn to refuse this."),
     "personal-data": HealthClass(

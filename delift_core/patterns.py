@@ -4,7 +4,8 @@ import re
 
 # Of chat and prompt templates: what a model would learn to write out.
 MARKERS = re.compile(
-    r"<\|(?:im_start|im_end|endoftext|eot_id|begin_of_text)\|>|\[/?INST\]|<</?SYS>>"
+    r"<\|(?:im_start|im_end|endoftext|eot_id|begin_of_text|start_header_id|end_header_id|user|assistant|end)\|>"
+    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
     r"|^###? ?(?:Instruction|Response|Human|Assistant) ?:|<noinput>",
     re.IGNORECASE | re.MULTILINE,
 )

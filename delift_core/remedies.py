@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from delift_core.duplicates import CopyKind, copies_of, copy_groups, overlaps
 from delift_core.formats import RecordError
-from delift_core.health import CLASSES, HealthKind, health, record_id
+from delift_core.health import CLASSES, Finding, HealthKind, health, record_id
 from delift_core.mending import as_text, decoded, encodable, in_order, masked, renamed, unmarked, up_to_answer
 from delift_core.samples import Choice, Dataset, Mendable, ParsedRecord, Problem, ProblemKind, Sample, by_record
 from delift_core.sources.interpreting import Rereader
@@ -54,6 +54,13 @@ class Remedied:
 def can_mend(kind: HealthKind | ProblemKind) -> Mendable | None:
     """The kind itself, where its records can be mended without asking about each."""
     return next((mendable for mendable in MEND_WORDS if mendable == kind), None)
+
+
+def offered(finding: Finding, rows: int) -> Mendable | None:
+    """What mends a class of the health report; nothing where half of the rows hold markers, which part their turns."""
+    if finding.kind == "template-residue" and 2 * len(finding.positions) >= rows:
+        return None
+    return can_mend(finding.kind)
 
 
 def mend(dataset: Dataset, kind: Mendable) -> Remedied:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from delift_core.cli.inputs import load_source
 from delift_core.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
-from delift_core.health import Health, HealthKind, health
-from delift_core.remedies import MEND_WORDS, can_mend
+from delift_core.health import Finding, Health, health
+from delift_core.remedies import MEND_WORDS, offered
 from delift_core.samples import Dataset, Sample
 from delift_core.semantic import semantic_groups, semantic_overlaps
 
@@ -40,7 +40,7 @@ class Look:
             words = one.words
             lines.append(
                 f"look at: {len(one.positions):,} × {words.title} ({self._named(one.positions)}). {words.remedy} "
-                f"({_options(one.kind)})"
+                f"({_options(one, len(self.samples))})"
             )
         lines.append(f"copies: {len(copies):,} rows are {kind} of {len(self.groups):,} others")
         for group in self.groups[:NAMED_LINES]:
@@ -67,7 +67,7 @@ class Look:
                     "kind": one.kind,
                     "title": one.words.title,
                     "remedy": one.words.remedy,
-                    "mend": can_mend(one.kind),
+                    "mend": offered(one, len(self.samples)),
                     "count": len(one.positions),
                     "rows": self._rows(one.positions),
                 }
@@ -106,8 +106,8 @@ class Look:
         return (f"line {lines}" if lines else "none") + more
 
 
-def _options(kind: HealthKind) -> str:
-    mendable = can_mend(kind)
+def _options(finding: Finding, rows: int) -> str:
+    kind, mendable = finding.kind, offered(finding, rows)
     mending = f"--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]}; " if mendable else ""
     return f"{mending}--leave-out {kind}"
 

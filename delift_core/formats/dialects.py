@@ -59,6 +59,7 @@ def standard(turn: Turn) -> Iterator[Turn]:
         return
     dropped = (*ROLE_KEYS, *_SPEAKER_KEYS, *TEXT_KEYS, text_key, "additional_kwargs", "example")
     rest = {key: value for key, value in inner.items() if key not in dropped and value not in (None, [], {})}
+    rest = {key: value for key, value in rest.items() if key not in _MORE_TEXT_KEYS or value != _plain_text(content)}
     if "tool_calls" in rest:
         rest["tool_calls"] = openai_calls(rest["tool_calls"])
     more = inner.get("additional_kwargs")
@@ -175,6 +176,11 @@ def _result(block: Turn) -> Turn:
     content = block.get("content")
     said = content if isinstance(content, str | list) else _as_text(content)
     return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": said}
+
+
+def _plain_text(content: object) -> object:
+    """What a content says, where it is one text or parts that are texts."""
+    return _joined(content) if isinstance(content, list | tuple) else content
 
 
 def _joined(parts: Sequence[object]) -> object:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 from delift_core.formats.annotations import is_argilla, is_label_studio
 from delift_core.formats.base import RecordError, describe, name_list
+from delift_core.formats.templates import opens_as_chat
 from delift_core.formats.text import other_kind
 from delift_core.formats.threads import is_message
 
 MAP_REMEDY = "Map the columns that hold the prompt and the response."
 _OWN_TEXTS = "Give each record a prompt and a response as text, or a list of turns under messages."
-_LABELS = "Write the task as a prompt and the label as the response."
 
 
 def unknown_format(record: object) -> RecordError:
@@ -51,17 +51,27 @@ def _named(record: Mapping[str, object]) -> tuple[str, str] | None:
         return what, "Name the better one chosen and the other rejected, and load it with --answer."
     if isinstance(record.get("answers"), Mapping | list) and isinstance(record.get("question"), str):
         return "a question with a list of answers", "Write the answer to learn into a column of its own, as text."
+    if set(record) & {"prompt", "instruction", "question", "query"} and sum(map(_is_text, record.values())) == 1:
+        return "a prompt without an answer", "Add the answer to learn as a response."
     kind = other_kind(record)
     if kind is not None:
-        return f"a text beside {kind!r}, which is no plain text", _remedy_beside(kind)
+        return _beside_text(kind)
+    if isinstance(record.get("text"), str) and opens_as_chat(str(record["text"])):
+        what = "a text with the markers of a chat template, in which no user is answered"
+        return what, "Add the answer to learn, or write the turns as a list under messages."
     return None
 
 
-def _remedy_beside(field: str) -> str:
-    lone = "Or leave the other columns out, to read it as plain text."
+def _beside_text(field: str) -> tuple[str, str]:
+    alone = f"or leave {field!r} out to read the text as it is."
     if any(word in field.lower() for word in ("label", "class", "sentiment", "emotion", "intent", "categor", "star")):
-        return f"{_LABELS} {lone}"
-    return f"Write a prompt and a response for each record, or map them. {lone}"
+        return f"a text with a label ({field!r})", f"Write the task as a prompt and the label as the response, {alone}"
+    what = f"a text beside {field!r}, so that it is not plain text"
+    return what, f"Write a prompt and a response for each record, or map them, {alone}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _has(record: Mapping[str, object], *names: str) -> bool:

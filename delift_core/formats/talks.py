@@ -62,7 +62,9 @@ class Talk:
     @property
     def roots(self) -> tuple[str, ...]:
         """The record's own keys that the conversation is read from."""
-        paths = (self.field, self.system_key, *(where for where, _ in self.turns))
+        opening = _roles(self.turns[0][1])[:1] if self.turns else []
+        system = () if opening == ["system"] else (self.system_key,)  # a system turn wins over it
+        paths = (self.field, *system, *(where for where, _ in self.turns))
         return tuple(dict.fromkeys((self.key, *(re.split(r"[.\[]", path, maxsplit=1)[0] for path in paths))))
 
     def spelt(self) -> list[Mapping[str, object]] | None:
@@ -255,14 +257,14 @@ def _any_key(record: Mapping[str, object]) -> Talk | None:
         inner = list_in_text(value) if isinstance(value, str) else value
         if not isinstance(inner, list | tuple) or not inner or not all(is_dialect(turn) for turn in inner):
             continue
-        if {"user", "assistant"} <= {str(role) for turn in inner for role in _roles(turn)}:
+        if {"user", "assistant"} <= {role for turn in inner for role in _roles(turn)}:
             found.append(replace(_listed(inner, str(key), str(key)), listed=inner is value))
     return found[0] if len(found) == 1 else None
 
 
-def _roles(turn: object) -> Iterator[str]:
-    for one in standard(turn) if isinstance(turn, Mapping) else ():
-        yield ROLES.get(str(one.get("role") or one.get("from")).strip().lower(), "")
+def _roles(turn: object) -> list[str]:
+    turns = standard(turn) if isinstance(turn, Mapping) else ()
+    return [ROLES.get(str(one.get("role") or one.get("from")).strip().lower(), "") for one in turns]
 
 
 def text_talk(record: Mapping[str, object]) -> Talk | None:

@@ -21,8 +21,9 @@ _TOKENS = (
 )
 _TOKEN = re.compile(_TOKENS)
 _TRAILING = re.compile(rf"(?:\s|{_TOKENS}|^### ?End\b)+\Z", re.MULTILINE)
-_LEADING = re.compile(rf"(?:\s|{_TOKENS})+")
+_LEADING = re.compile(rf"\A(?:\s|{_TOKENS})+")
 _SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*(.*)\Z", re.DOTALL)
+_ALPACA_OPENS = re.compile(r"Below is an instruction that describes a task")
 _ALPACA = re.compile(r"Below is an instruction that describes a task.*?completes the request\.?\s*\Z", re.DOTALL)
 _CALL = re.compile(
     r"\s*<functioncall>\s*\{\s*\"name\":\s*\"([^\"]+)\",\s*\"arguments\":\s*'?(.*?)'?\s*\}\s*\Z", re.DOTALL
@@ -51,10 +52,12 @@ class Template:
     Attributes:
         marker: opens a turn; its group `role` (or the whole) names who speaks.
         preamble: words before the first marker are a system text; else there may be none.
+        words: the markers are words with a colon, which other texts may hold too.
     """
 
     marker: re.Pattern[str]
     preamble: bool = False
+    words: bool = False
 
 
 # In this order: those whose markers nobody types by chance come first.
@@ -90,8 +93,9 @@ TEMPLATES = (
     Template(
         re.compile(r"(?:(?<=\s)|(?<=>)|(?<![\w\W]))(?P<role>USER|ASSISTANT|SYSTEM|HUMAN|FUNCTION[ _]RESPONSE):"),
         preamble=True,
+        words=True,
     ),
-    Template(re.compile(rf"^(?P<role>{_NAMES}) ?:(?=\s)", re.MULTILINE | re.IGNORECASE)),
+    Template(re.compile(rf"^(?P<role>{_NAMES}) ?:(?=\s)", re.MULTILINE | re.IGNORECASE), words=True),
 )
 _MARKED = re.compile(r"<[|｜s\[bhu]|\[\||\[INST\]|<start|<extra|##|:")
 
@@ -104,11 +108,18 @@ def turns_of_text(text: str) -> tuple[Turn, ...] | None:
     return next((turns for turns in found if turns is not None), None)
 
 
+def opens_as_chat(text: str) -> bool:
+    """Whether a text opens with a marker that nobody types by chance, though its turns may not be told apart."""
+    begin = _LEADING.match(text)
+    at = begin.end() if begin else 0
+    return any(one.marker.match(text, at) for one in TEMPLATES if not one.words) or bool(_ALPACA_OPENS.match(text, at))
+
+
 def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
     marks = list(template.marker.finditer(text))
     if not marks or marks[0].start() > 20_000:
         return None
-    before = _LEADING.sub("", _TRAILING.sub("", text[: marks[0].start()]), count=1).strip()
+    before = _LEADING.sub("", _TRAILING.sub("", text[: marks[0].start()])).strip()
     if before and not template.preamble:
         return None
     spoken: list[tuple[str, str]] = []
@@ -124,7 +135,7 @@ def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
             spoken[-1] = ("user", "\n\n".join(part for part in (spoken[-1][1], body) if part))
         elif word == "more":
             return None
-        else:
+        elif body or word != "system":
             spoken += _spoken(word, body)
     answers = [at for at, (role, body) in enumerate(spoken) if role == "assistant" and body]
     asked = answers and any(role == "user" and body for role, body in spoken[: answers[-1]])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from delift_core.formats.base import RecordError, end_at_response, missing_field, require_text
+from delift_core.formats.templates import opens_as_chat
 from delift_core.samples import Message
 
 FIELD = "text"
@@ -30,7 +31,8 @@ _GAP = re.compile(r"\s+(?=\S)")
 
 def detect(record: Mapping[str, object]) -> bool:
     """Whether a record has a `text` field that is text, and nothing says that it is a record of another kind."""
-    return isinstance(record.get(FIELD), str) and other_kind(record) is None
+    text = record.get(FIELD)
+    return isinstance(text, str) and other_kind(record) is None and not opens_as_chat(text)
 
 
 def other_kind(record: Mapping[str, object]) -> str | None:

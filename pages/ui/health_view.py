@@ -7,7 +7,7 @@ import streamlit as st
 
 from delift_core.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
 from delift_core.health import Health, health
-from delift_core.remedies import can_mend
+from delift_core.remedies import offered
 from delift_core.samples import Dataset, Sample, place_word
 from delift_core.semantic import semantic_groups, semantic_overlaps
 from delift_core.workspace import DatasetRecord, Workspace
@@ -57,7 +57,7 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         if len(finding.positions) > SHOWN:
             st.caption(f"The first {SHOWN:,} of {len(finding.positions):,}; a remedy is for all of them.")
         with st.container(horizontal=True):
-            mend_button(workspace, record, dataset, can_mend(finding.kind), len(finding.positions))
+            mend_button(workspace, record, dataset, offered(finding, len(dataset)), len(finding.positions))
             wanted = [finding.positions[place] for place in ticked]
             label = out_label(len(finding.positions), "row", "rows", len(ticked))
             reason = finding.words.title
