@@ -27,6 +27,7 @@ from delift_core.export.writers import render_lines
 from delift_core.formats import RecordError
 from delift_core.health import health
 from delift_core.remedies import mend
+from delift_core.rewriting import Reading, record_texts, rewritten
 from delift_core.samples import Dataset, Mendable
 from delift_core.sources import load_bytes, map_preview, read_columns_of_bytes
 from delift_core.sources.json_records import DECODER
@@ -41,6 +42,43 @@ ROWS = [
     {"prompt": "p", "chosen": "a", "rejected": "b"},
     {"prompt": [{"role": "user", "content": [{"type": "text", "text": "x"}]}], "completion": "c", "label": True},
     {"question": "NA", "answer": "None", "n": 12345678901234567890},
+]
+SPELT = [
+    {"conversations": ["u", "a"], "n": 1},
+    {"messages": '[{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]'},
+    {"conversations": "[{'from': 'human', 'value': 'u'}\n {'from': 'gpt', 'value': 'a'}]"},
+    {
+        "contents": [
+            {"role": "user", "parts": [{"text": "u"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "f"}}]},
+        ]
+    },
+    {"messages": [{"type": "human", "data": {"content": "u"}}, {"type": "ai", "data": {"content": "a"}}]},
+    {
+        "messages": [
+            {"role": "user", "content": [{"type": "tool_result", "content": "r"}, {"type": "text", "text": "u"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {"a": 1}}]},
+        ]
+    },
+    {"body": {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]}, "custom_id": "1"},
+    {
+        "mapping": {
+            "a": {"parent": "b", "message": {"author": {"role": "assistant"}, "content": {"parts": ["a"]}}},
+            "b": {"parent": "a", "message": {"author": {"role": "user"}, "content": {"parts": ["u"]}}},
+        }
+    },
+    {"segments": [{"label": False, "text": "<s>u "}, {"label": True, "text": "a</s>"}]},
+    {"message_id": "m", "parent_id": None, "role": "prompter", "text": "u"},
+    {"message_id": "n", "parent_id": "m", "role": "assistant", "text": "a", "rank": 0},
+    {"conversation_id": 1, "turn": 0, "role": "user", "content": "u"},
+    {"text": "<s>[INST] u [/INST] a</s>"},
+    {"text": "### Human: u### Assistant: a"},
+    {"chosen": "\n\nHuman: u\n\nAssistant: a", "rejected": "\n\nHuman: u\n\nAssistant: b"},
+    {
+        "data": {"prompt": "u"},
+        "annotations": [{"result": [{"type": "textarea", "from_name": "answer", "value": {"text": ["a"]}}]}],
+    },
+    {"text": "a film", "label": 1},
 ]
 FLAT = [{"instruction": "q", "output": "a", "n": 1.5}, {"instruction": "r", "output": "b", "n": None}]
 ODD = [
@@ -135,6 +173,10 @@ WHOLE = [
     ("x.jsonl.gz", gzip.compress(lines(ROWS))),
     ("x.jsonl.zst", zstd(lines(ROWS))),
     ("x.parquet.gz", gzip.compress(parquet(FLAT))),
+    ("x.jsonl", lines(SPELT)),
+    ("x.json", json.dumps(SPELT).encode()),
+    ("x.csv", table([SPELT[1]])),
+    ("x.parquet", parquet([SPELT[5]])),
     ("x.jsonl", lines([{"question_id": 1, "turns": ["q"], "reference": ["a"]}, {"question_id": 1, "turns": ["r"]}])),
 ]
 
@@ -187,6 +229,7 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
 
 def _every_remedy(dataset: Dataset) -> None:
     """A remedy loses no record, and each can be written in a format or is refused by name."""
+    reading = Reading(dataset.format, dataset.mapping)
     records = {(one.source, one.line) for one in (*dataset.samples, *dataset.problems)}
     for finding in health(dataset.samples).findings:
         assert finding.positions
@@ -195,6 +238,7 @@ def _every_remedy(dataset: Dataset) -> None:
         assert {(one.source, one.line) for one in (*mended.samples, *mended.problems)} == records
         assert len({sample.id for sample in mended.samples}) == len(mended.samples)
     for sample in dataset.samples[:3]:
+        assert rewritten(sample, {one.path: one.text for one in record_texts(sample)}, reading) == sample
         with contextlib.suppress(RecordError):
             assert "\n" not in converted(sample, "messages").line
 

@@ -135,10 +135,12 @@ def _under(record: Mapping[str, object], key: str) -> Talk | None:
         inner = list_in_text(value)
         talk = _under({**record, key: inner}, key) if inner is not None else None
         return replace(talk, listed=False) if talk else None
-    if not isinstance(value, list | tuple) or not value:
+    if not isinstance(value, list | tuple):
         return None
     if key == "chat_history" and isinstance(record.get("message"), str):
         return _cohere(record, value)
+    if not value:
+        return None
     if is_thread(value) and all(is_dialect(turn) for turn in value):
         path = best_path(value, key)
         others = len(value) - len(path)

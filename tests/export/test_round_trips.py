@@ -52,11 +52,16 @@ def openai_turns(draw: st.DrawFn) -> list[dict[str, object]]:
     return turns
 
 
+def _turn(role: str, content: object) -> dict[str, object]:
+    return {"role": role, "content": content}
+
+
 @st.composite
 def records(draw: st.DrawFn) -> object:
     """A record in a format or a variant of one, with fields of its own."""
     kind = draw(st.sampled_from(["alpaca", "dolly", "sharegpt", "functions", "pairs", "items", "bare", "messages", "pc",
-                                 "pc-turns", "qa", "pair", "text"]))  # fmt: skip
+                                 "pc-turns", "qa", "pair", "text", "strings", "cell", "parts", "langchain", "blocks",
+                                 "body", "chat-text", "segments", "thread"]))  # fmt: skip
     extras = draw(EXTRAS)
     question, answer, system = draw(TEXT), draw(TEXT), draw(TEXT)
     flat: dict[str, dict[str, object]] = {
@@ -72,6 +77,39 @@ def records(draw: st.DrawFn) -> object:
         flat["alpaca"] |= {"system": system, "history": [["q", "a"]]}
     if kind in flat:
         return flat[kind] | extras
+    other: dict[str, dict[str, object]] = {
+        "strings": {"conversations": [question, answer]},
+        "cell": {"messages": json.dumps([_turn("user", question), _turn("assistant", answer)])},
+        "parts": {
+            "contents": [
+                {"role": "user", "parts": [{"text": question}]},
+                {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": 1}}}]},
+            ],
+            "systemInstruction": {"parts": [{"text": system}]},
+        },
+        "langchain": {
+            "messages": [{"type": "human", "data": {"content": question}}, {"type": "ai", "data": {"content": answer}}]
+        },
+        "blocks": {
+            "messages": [
+                _turn("user", question),
+                _turn("assistant", [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]),
+                _turn("user", [{"type": "tool_result", "tool_use_id": "c", "content": system}]),
+                _turn("assistant", [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": answer}]),
+            ]
+        },
+        "body": {"custom_id": "1", "body": {"messages": [_turn("user", question), _turn("assistant", answer)]}},
+        "chat-text": {"text": f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n{answer}<|im_end|>"},
+        "segments": {"segments": [{"label": False, "text": question}, {"label": True, "text": answer}]},
+        "thread": {
+            "thread": [
+                {"message_id": "a", "parent_id": None, "role": "prompter", "text": question},
+                {"message_id": "b", "parent_id": "a", "role": "assistant", "text": answer, "rank": 0},
+            ]
+        },
+    }
+    if kind in other:
+        return other[kind] | extras
     turns = draw(openai_turns())
     tools = {"tools": TOOLS} if draw(st.booleans()) else {}
     if kind == "messages":
