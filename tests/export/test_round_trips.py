@@ -18,6 +18,21 @@ from delift_core.samples import FormatName, Sample
 from delift_core.sources import load_bytes
 
 TARGETS: list[FormatName] = [name for name in get_args(ExportFormat) if name != "same"]
+# How other tools spell a turn: none of these words says anything of the conversation.
+SPELLING = (
+    "type",
+    "data",
+    "parts",
+    "text",
+    "human",
+    "ai",
+    "tool_use",
+    "tool_result",
+    "thinking",
+    "functionCall",
+    "args",
+)
+SPELLING += ("input", "tool_use_id", "label", "true", "false", "messages")
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12).filter(str.strip)
 LEAF = (
     st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
@@ -174,9 +189,13 @@ def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -
     if isinstance(written.get("tools"), str):
         written["tools"] = json.loads(written["tools"])
     whole = "\n".join((*pieces(written), *(json.dumps(text) for text in pieces(written))))
-    spelling = ("from", "value", "role", "content", *ROLES)
+    spelling = ("from", "value", "role", "content", *ROLES, *SPELLING)
     if isinstance(record, dict) and isinstance(record.get("tools"), str):  # ShareGPT has them as text
         record = record | {"tools": json.loads(str(record["tools"]))}
+    if isinstance(record, dict) and isinstance(record.get("messages"), str):
+        record = record | {"messages": json.loads(str(record["messages"]))}
+    if isinstance(record, dict) and str(record.get("text")).startswith("<|im_start|>"):
+        record = record | {"text": [message.content for message in sample.messages]}
     for piece in pieces(list(record.values()) if isinstance(record, dict) else record):
         assert piece.strip() in whole or piece in spelling, (piece, found)
 
