@@ -12,7 +12,7 @@ from typing import Literal
 from delift_core.formats import detect_format
 from delift_core.formats.base import ROLES
 from delift_core.formats.calls import has_calls
-from delift_core.formats.talks import Talk, talk_of
+from delift_core.formats.talks import talk_of
 from delift_core.patterns import DAMAGE, MARKERS, PLACEHOLDERS, REFUSAL, is_personal
 from delift_core.samples import FormatName, Sample, by_record
 from delift_core.sources.json_records import DECODER
@@ -144,10 +144,7 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS, w
             watch(Progress("looking", at, at / len(samples)))
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _shared([_record_id(record) for record in records])
-    found["trailing-turns"] = [at for at, record in enumerate(records) if _trails(record, samples[at])]
-    found["tools"] = [at for at, record in enumerate(records) if _has_tools(record, samples[at])]
-    found["thoughts"] = [at for at, record in enumerate(records) if _has_thoughts(record)]
-    found["other-replies"] = [at for at, record in enumerate(records) if (talk := talk_of(record)) and talk.others]
+    found |= _of_turns(samples, records)
     findings = (Finding(kind, _rows_at(positions, rows_of)) for kind, positions in found.items())
     formats = Counter(detect_format(record) for record in records)
     return Health(
@@ -204,33 +201,37 @@ def _record_id(record: object) -> Hashable:
     return None if value is None else (type(value).__name__, value)
 
 
-def _turns(talk: Talk | None) -> Sequence[Mapping[str, object]]:
-    """The turns of a record in a spelling that trainers read; none where they are spelt in pairs."""
-    return (talk.spelt() or ()) if talk else ()
+def _of_turns(samples: Sequence[Sample], records: Sequence[object]) -> dict[HealthKind, list[int]]:
+    """What the turns of records show, as they are spelt."""
+    found: dict[HealthKind, list[int]] = {"trailing-turns": [], "tools": [], "thoughts": [], "other-replies": []}
+    for at, (sample, record) in enumerate(zip(samples, records, strict=True)):
+        talk = talk_of(record)
+        turns = (talk.spelt() or ()) if talk else ()
+        if turns and _trails(turns, sample):
+            found["trailing-turns"].append(at)
+        if _has_tools(turns, sample) or (talk and talk.tools) or (isinstance(record, Mapping) and record.get("tools")):
+            found["tools"].append(at)
+        if any(map(_has_thoughts, turns)) or (isinstance(record, Mapping) and _has_thoughts(record)):
+            found["thoughts"].append(at)
+        if talk and talk.others:
+            found["other-replies"].append(at)
+    return found
 
 
-def _trails(record: object, sample: Sample) -> bool:
+def _trails(turns: Sequence[Mapping[str, object]], sample: Sample) -> bool:
     """Whether turns of the record stand behind the answer that is scored."""
-    turns = _turns(talk_of(record))
-    if not turns:
-        return False
     word = str(turns[0].get("role") or turns[0].get("from")).strip().lower()
     beside = sample.messages[0].role == "system" and ROLES.get(word) != "system"
     return len(turns) > len(sample.messages) - beside
 
 
-def _has_tools(record: object, sample: Sample) -> bool:
-    if any(message.role == "tool" for message in sample.messages):
-        return True
-    talk = talk_of(record)
-    defined = (talk and talk.tools) or (record.get("tools") if isinstance(record, Mapping) else None)
-    return bool(defined) or any(has_calls(turn) for turn in _turns(talk))
+def _has_tools(turns: Sequence[Mapping[str, object]], sample: Sample) -> bool:
+    return any(message.role == "tool" for message in sample.messages) or any(map(has_calls, turns))
 
 
-def _has_thoughts(record: object) -> bool:
-    """Whether thoughts stand beside an answer, in a field of the turn or of the record."""
-    places = [*_turns(talk_of(record)), *([record] if isinstance(record, Mapping) else [])]
-    return any(str(key).lower() in THOUGHT_KEYS and _says(value) for place in places for key, value in place.items())
+def _has_thoughts(place: Mapping[str, object]) -> bool:
+    """Whether thoughts stand beside an answer, in a field of a turn or of a record."""
+    return any(str(key).lower() in THOUGHT_KEYS and _says(value) for key, value in place.items())
 
 
 def _says(value: object) -> bool:

@@ -8,7 +8,7 @@ import warnings
 from delift_core.formats.dialects import is_dialect
 
 # numpy prints objects below each other without commas; inside a string that Python printed no line ends.
-_NO_COMMA = re.compile(r"\}\s*\n\s*\{")
+_NO_COMMA = re.compile(r"\}\r?\n ?\{")
 
 
 def list_in_text(text: str) -> list[object] | None:
@@ -33,6 +33,7 @@ def _python_list(text: str) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in a text that Python did not print
-            return ast.literal_eval(_NO_COMMA.sub("}, {", text))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+            found = ast.literal_eval(_NO_COMMA.sub("}, {", text))
+        return json.loads(json.dumps(found))  # Python has keys and values that JSON has not
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None

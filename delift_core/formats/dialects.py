@@ -5,7 +5,7 @@ tool results), Cohere (message), and exports that name a sender, an author or a 
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from delift_core.formats.base import ROLES
 from delift_core.formats.calls import openai_call, openai_calls
@@ -36,17 +36,21 @@ def is_known(turn: object) -> bool:
     return isinstance(word, str) and word.strip().lower() in ROLES and said
 
 
-def standard(turn: Turn) -> Iterator[Turn]:
+def standard(turn: Turn) -> Iterable[Turn]:
     """A turn with `role` and `content`, its other fields as found; several where it holds results of tools too.
 
     A turn that is spelt role/content or from/value, with a text or with parts that are texts, is given as it is, and so
     is one whose spelling is not known.
     """
-    role_key = next((key for key in ROLE_KEYS if turn.get(key) is not None), None)
-    text_key = next((key for key in TEXT_KEYS if turn.get(key) is not None), None)
-    if role_key and (isinstance(turn.get(text_key or ""), str) or (text_key is None and not _other_text(turn))):
-        yield turn
-        return
+    text = turn.get("content")
+    text = turn.get("value") if text is None else text
+    named = turn.get("role") is not None or turn.get("from") is not None
+    if named and (isinstance(text, str) or (text is None and not _other_text(turn))):
+        return (turn,)
+    return _respelt(turn, named)
+
+
+def _respelt(turn: Turn, named: bool) -> Iterator[Turn]:
     inner = _unwrapped(turn)
     word = _role_word(inner)
     if word is None:
@@ -54,7 +58,7 @@ def standard(turn: Turn) -> Iterator[Turn]:
         return
     text_key = next((key for key in (*TEXT_KEYS, *_MORE_TEXT_KEYS) if inner.get(key) is not None), None)
     content = inner.get(text_key) if text_key else None
-    if role_key and text_key in TEXT_KEYS and not _has_blocks(content) and inner is turn:
+    if named and text_key in TEXT_KEYS and not _has_blocks(content) and inner is turn:
         yield turn
         return
     dropped = (*ROLE_KEYS, *_SPEAKER_KEYS, *TEXT_KEYS, text_key, "additional_kwargs", "example")

@@ -105,7 +105,8 @@ def _is_flat(record: Mapping[str, object]) -> bool:
 
 def _readings(record: Mapping[str, object]) -> Iterator[Talk | None]:
     for key in (*LIST_KEYS, *MORE_LIST_KEYS):
-        yield _under(record, key)
+        if key in record:
+            yield _under(record, key)
     yield _inside(record)
     yield _segments(record)
     yield _tree(record)

@@ -20,14 +20,12 @@ _TOKENS = (
     r"|\[gMASK\]|<sop>|<eo[ah]>|\[/SYSTEM_PROMPT\]"
 )
 _TOKEN = re.compile(_TOKENS)
-_TRAILING = re.compile(rf"(?:\s|{_TOKENS}|^### ?End\b)+\Z", re.MULTILINE)
+_LAST = re.compile(rf"(?:{_TOKENS}|^### ?End)\Z", re.MULTILINE)
 _LEADING = re.compile(rf"\A(?:\s|{_TOKENS})+")
-_SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*(.*)\Z", re.DOTALL)
+_SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>(.*)\Z", re.DOTALL)
 _ALPACA_OPENS = re.compile(r"Below is an instruction that describes a task")
 _ALPACA = re.compile(r"Below is an instruction that describes a task.*?completes the request\.?\s*\Z", re.DOTALL)
-_CALL = re.compile(
-    r"\s*<functioncall>\s*\{\s*\"name\":\s*\"([^\"]+)\",\s*\"arguments\":\s*'?(.*?)'?\s*\}\s*\Z", re.DOTALL
-)
+_CALL = re.compile(r"<functioncall>\s*\{\s*\"name\":\s*\"([^\"]+)\",\s*\"arguments\":(.*)\}\Z", re.DOTALL)
 _HEADINGS = "Instruction|Input|Context|Response|Output|System|User|Human|Assistant|Question|Answer|Prompt|Bot|GPT"
 _NAMES = "System|User|Human|Assistant|AI|Bot|Chatbot|ChatGPT|GPT|Customer|Agent|Prompter|Model"
 _WORDS = {
@@ -52,11 +50,13 @@ class Template:
     Attributes:
         marker: opens a turn; its group `role` (or the whole) names who speaks.
         preamble: words before the first marker are a system text; else there may be none.
+        sign: what every text in a template with a preamble holds.
         words: the markers are words with a colon, which other texts may hold too.
     """
 
     marker: re.Pattern[str]
     preamble: bool = False
+    sign: str = ""
     words: bool = False
 
 
@@ -71,8 +71,8 @@ TEMPLATES = (
     Template(re.compile(r"<start_of_turn>(?P<role>\w+)\n")),  # Gemma
     Template(re.compile(r"<\|START_OF_TURN_TOKEN\|><\|(?P<role>\w+)_TOKEN\|>")),  # Command
     Template(re.compile(r"\[INST\]|\[/INST\]|\[SYSTEM_PROMPT\]")),  # Llama 2, Mistral
-    Template(re.compile(r"<｜(?P<role>User|Assistant)｜>"), preamble=True),  # DeepSeek
-    Template(re.compile(r"\[\|(?P<role>Human|AI|User|Assistant|System)\|\]", re.IGNORECASE), preamble=True),
+    Template(re.compile(r"<｜(?P<role>User|Assistant)｜>"), preamble=True, sign="<｜"),  # DeepSeek
+    Template(re.compile(r"\[\|(?P<role>Human|AI|User|Assistant|System)\|\]", re.IGNORECASE), preamble=True, sign="[|"),
     Template(re.compile(r"<extra_id_[01]>(?P<role>System|User|Assistant)\n")),  # Nemotron
     # Phi-3, Zephyr, Tulu, StableLM
     Template(re.compile(r"<\|(?P<role>system|user|assistant|prompter|model|tool|observation)\|>", re.IGNORECASE)),
@@ -87,25 +87,30 @@ TEMPLATES = (
             re.MULTILINE,
         ),
         preamble=True,
+        sign="##",
     ),
     Template(re.compile(r"\n\n(?P<role>Human|Assistant|System):")),  # of Anthropic's preference sets
     # Vicuna, Glaive
     Template(
         re.compile(r"(?:(?<=\s)|(?<=>)|(?<![\w\W]))(?P<role>USER|ASSISTANT|SYSTEM|HUMAN|FUNCTION[ _]RESPONSE):"),
         preamble=True,
+        sign="ASSISTANT:",
         words=True,
     ),
     Template(re.compile(rf"^(?P<role>{_NAMES}) ?:(?=\s)", re.MULTILINE | re.IGNORECASE), words=True),
 )
-_MARKED = re.compile(r"<[|｜s\[bhu]|\[\||\[INST\]|<start|<extra|##|:")
 
 
 def turns_of_text(text: str) -> tuple[Turn, ...] | None:
     """The turns of a text that is a conversation in a known template; None for any other text."""
-    if not _MARKED.search(text):
-        return None
-    found = (_turns(text, template) for template in TEMPLATES)
-    return next((turns for turns in found if turns is not None), None)
+    begin = _LEADING.match(text)
+    starts = {0, begin.end() if begin else 0}
+    for template in TEMPLATES:
+        if template.sign in text if template.preamble else any(template.marker.match(text, at) for at in starts):
+            turns = _turns(text, template)
+            if turns is not None:
+                return turns
+    return None
 
 
 def opens_as_chat(text: str) -> bool:
@@ -119,7 +124,7 @@ def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
     marks = list(template.marker.finditer(text))
     if not marks or marks[0].start() > 20_000:
         return None
-    before = _LEADING.sub("", _TRAILING.sub("", text[: marks[0].start()])).strip()
+    before = _LEADING.sub("", _without_ends(text[: marks[0].start()])).strip()
     if before and not template.preamble:
         return None
     spoken: list[tuple[str, str]] = []
@@ -127,7 +132,7 @@ def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
         spoken.append(("system", before))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
-        body = _TRAILING.sub("", text[mark.end() : end]).strip()
+        body = _without_ends(text[mark.end() : end]).lstrip()
         word = _word(mark)
         if word is None or _TOKEN.search(body):
             return None
@@ -142,6 +147,14 @@ def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
     return tuple(_as_turns(spoken)) if asked else None
 
 
+def _without_ends(text: str) -> str:
+    """A text without the white space and the tokens at its end."""
+    text = text.rstrip()
+    while (last := _LAST.search(text, max(0, len(text) - 40))) is not None:
+        text = text[: last.start()].rstrip()
+    return text
+
+
 def _word(mark: re.Match[str]) -> str | None:
     groups = {key: value for key, value in mark.groupdict().items() if value}
     if groups.get("channel") in ("analysis", "commentary"):
@@ -153,8 +166,8 @@ def _word(mark: re.Match[str]) -> str | None:
 def _spoken(role: str, body: str) -> Iterator[tuple[str, str]]:
     system = _SYSTEM.match(body) if role == "user" else None
     if system:
-        yield "system", system[1]
-    yield role, system[2] if system else body
+        yield "system", system[1].strip()
+    yield role, system[2].strip() if system else body
 
 
 def _as_turns(spoken: Sequence[tuple[str, str]]) -> Iterator[Turn]:
@@ -164,7 +177,11 @@ def _as_turns(spoken: Sequence[tuple[str, str]]) -> Iterator[Turn]:
         if role == "thought":
             thought = body
         elif call:
-            yield {"role": role, "content": None, "tool_calls": [openai_call(call[1], call[2].strip() or "{}")]}
+            yield {
+                "role": role,
+                "content": None,
+                "tool_calls": [openai_call(call[1], call[2].strip().strip("'") or "{}")],
+            }
         else:
             own = {"reasoning_content": thought} if thought and role == "assistant" else {}
             thought = "" if role == "assistant" else thought

@@ -88,8 +88,12 @@ def parse_placed(turns: Sequence[tuple[str, object]], *, answered: bool = True) 
             raise RecordError(
                 "not-text", where, f"the turn is {describe(given)}, not an object", "Give each turn a role and a text."
             )
-        for turn in [given] if _is_pair(given) else standard(given):
-            messages += _parse_pair(turn, where) if _is_pair(turn) else [_parse_turn(turn, where)]
+        if _is_pair(given):
+            messages += _parse_pair(given, where)
+            response = None
+            continue
+        for turn in standard(given):
+            messages.append(_parse_turn(turn, where))
             if messages[-1].role == "assistant":
                 response = (len(messages) - 1, turn)
     if answered and response is not None and only_calls(response[1]):
@@ -119,9 +123,11 @@ def system_text(value: object, field: str) -> str | None:
 
 def only_calls(turn: Mapping[str, object]) -> bool:
     """Whether a turn holds calls of tools, and no text beside them."""
+    if not has_calls(turn):
+        return False
     key = _present(turn, TEXT_KEYS)
     text = turn[key] if key else None
-    return has_calls(turn) and (not text or (isinstance(text, str) and not text.strip()))
+    return not text or (isinstance(text, str) and not text.strip())
 
 
 def _parse_turn(turn: Mapping[str, object], where: str) -> Message:

@@ -274,6 +274,7 @@ def test_what_cannot_be_read_is_named_by_its_place(record: Any, field: str) -> N
         {"list": "[1, 2]"},
         {"messages": "[" * 3000},
         {"messages": "[{'role': __import__('os')}]"},
+        {"messages": "[{'role': 'user', 'content': {(1, 2): 3}}, {'role': 'assistant', 'content': 'a'}]"},
         {"tools": [{"type": "function", "function": {"name": "f"}}]},
         {
             "data": {"prompt": U, "context": "A passage to read."},

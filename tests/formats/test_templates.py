@@ -96,6 +96,19 @@ def test_other_texts_are_not_taken_for_conversations(text: str) -> None:
     assert detect_format({"text": text}) in ("text", None)
 
 
+@pytest.mark.parametrize(
+    ("text", "turns"),
+    [
+        ("### Human: " + " \n" * 100_000 + "x### Assistant: " + "\n" * 100_000 + "y", 2),
+        ("[INST] <<SYS>>" + " " * 200_000 + "x [/INST] y", 2),
+        ('USER: x ASSISTANT: <functioncall> {"name": "f", "arguments": ' + " '" * 100_000 + "}", 2),
+        ("<|user|>" * 50_000, 0),
+    ],
+)
+def test_long_runs_of_one_sign_are_looked_through(text: str, turns: int) -> None:
+    assert len(turns_of_text(text) or ()) == turns
+
+
 def test_a_text_that_opens_as_a_chat_and_holds_no_answer_is_named_and_not_cut() -> None:
     good = TEMPLATES["ChatML"].format(u="Hi there.", a="Yo you.")
     rows = [{"text": good}, {"text": "<|im_start|>user\nOnly a question here.<|im_end|>\n"}]
