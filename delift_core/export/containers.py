@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from delift_core.errors import ExportError
 from delift_core.export.writers import write_chunks, write_lines
 from delift_core.formats.base import describe
-from delift_core.formats.turns import ROLE_KEYS
+from delift_core.formats.dialects import ROLE_KEYS
 from delift_core.sources.cells import without_filling
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.kinds import COMPRESSED

@@ -7,7 +7,7 @@ Knows decoded records; knows nothing of any one trainer.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from delift_core.formats.turns import ROLE_KEYS
+from delift_core.formats.dialects import ROLE_KEYS
 
 TYPES = "`{path}` differs in type between rows: datasets before 4.7 stops the load"
 KEYS = "`{path}` differs in keys between rows: datasets before 4.7 adds the others' keys as null"
