@@ -25,6 +25,8 @@ def record_maker(schema: "pa.Schema") -> Callable[[dict[str, object]], dict[str,
     filled = {field.name for field in schema if field.name not in texts and _holds(field.type, _may_be_filled)}
 
     def record(row: dict[str, object]) -> dict[str, object]:
+        if not texts and not filled:
+            return row
         decoded = {name: _decoded(row[name], kind) for name, kind in texts.items()}  # JSON has the keys it was given
         return {**row, **decoded, **without_filling({name: row[name] for name in filled})}
 
