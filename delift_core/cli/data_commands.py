@@ -15,7 +15,7 @@ from delift_core.cli.inputs import (
 from delift_core.cli.naming import named_path
 from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
-from delift_core.export.shapes import media_words
+from delift_core.export.media import media_words
 from delift_core.export.writers import ensure_writable, render_lines
 from delift_core.samples import Dataset
 

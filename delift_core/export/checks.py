@@ -10,7 +10,7 @@ from delift_core.curation import CuratedSelection
 from delift_core.errors import ExportError
 from delift_core.export.containers import Container, fitted, json_columns_words
 from delift_core.export.conversion import losses
-from delift_core.export.shapes import media_words
+from delift_core.export.media import media_words
 from delift_core.export.trainers import Length, TrainerCheck, check_table
 from delift_core.export.writers import ExportFormat, json_number_words, render_lines, unwritable, without_json_numbers
 from delift_core.samples import Sample, by_record

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.export.shapes import MEDIA, Shape
+from delift_core.export.media import MEDIA
+from delift_core.export.shapes import Shape
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
 from delift_core.formats.base import ROLES
 

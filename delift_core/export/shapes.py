@@ -9,20 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from delift_core.export.media import media_of
 from delift_core.export.uneven import uneven_rows
 from delift_core.formats.base import ROLES
 from delift_core.formats.columns import detect as detect_columns
 from delift_core.formats.talks import talk_of
 from delift_core.formats.turns import LIST_KEYS, is_turn_list
-from delift_core.samples import Sample
-from delift_core.sources.json_records import DECODER
 
 ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
-# What LLaMA-Factory calls columns that hold pictures, films and sound, by the names that they have in files.
-MEDIA = {"image": "images", "images": "images", "video": "videos", "videos": "videos"} | {
-    "audio": "audios",
-    "audios": "audios",
-}
 SHAPE_WORDS: dict[ShapeName, str] = {
     "alpaca": "a prompt and a response column",
     "turns": "a list of turns",
@@ -114,24 +108,6 @@ def shape_of(record: object) -> Shape:
     if talk is not None and talk.listed and talk.field == talk.key and is_turn_list(record[talk.key]):
         return _turns_shape(talk.key, record[talk.key])
     return Shape("text") if isinstance(record.get("text"), str) else Shape("unknown")
-
-
-def media_of(record: object) -> tuple[str, ...]:
-    """The columns of a record that hold pictures, films or sound."""
-    if not isinstance(record, Mapping):
-        return ()
-    return tuple(str(key) for key in record if key in MEDIA and record[key])
-
-
-def media_words(samples: Sequence[Sample]) -> str:
-    """What to say of rows with pictures, films or sound beside their text; "" where there are none."""
-    found = [sample for sample in samples if media_of(DECODER.decode(sample.raw))]
-    if not found:
-        return ""
-    return (
-        f"{len(found):,} rows have images, videos or audio beside their text, the first is line {found[0].line} of "
-        f"{found[0].source}; the utility is of the text alone"
-    )
 
 
 def turns_of(record: object, shape: Shape) -> list[Mapping[str, object]] | None:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from delift_core.export.shapes import MEDIA, SHAPE_WORDS, Shape, media_of, shape_of, shape_of_file, turns_of
+from delift_core.export.media import mark_of, marks_in, media_of
+from delift_core.export.shapes import SHAPE_WORDS, Shape, shape_of, shape_of_file, turns_of
 from delift_core.export.uneven import null_columns, uneven_rows
 from delift_core.formats.base import ROLES, describe, name_list
 from delift_core.samples import Role
@@ -148,19 +149,18 @@ def _media(trainer: Trainer, record: object, shape: Shape) -> Iterator[_Verdict]
             yield "loses a field", f"`{column}` is not read, and its marks stay in the text"
             continue
         assert isinstance(record, Mapping)
-        mark = f"<{MEDIA[column].removesuffix('s')}>"
-        marks = sum(text.count(mark) for text in _texts(record, shape))
+        marks = marks_in(_texts(record, shape), column)
         count = len(record[column]) if isinstance(record[column], list) else 1
         if marks != count:
-            yield "stops the load", f"`{column}` holds {count:,} and the text has {mark} {marks:,} times"
+            yield "stops the load", f"`{column}` holds {count:,} and the text has {mark_of(column)} {marks:,} times"
         yield "up to the model", f"`{column}` is read by a model made for it; another one stops the load"
 
 
-def _texts(record: Mapping[str, object], shape: Shape) -> Iterator[str]:
+def _texts(record: Mapping[str, object], shape: Shape) -> list[str]:
     """The texts of a record in which media are marked."""
     turns = turns_of(record, shape) if shape.name == "turns" else None
     values = [turn.get(shape.text_key) for turn in turns] if turns is not None else list(record.values())
-    yield from (value for value in values if isinstance(value, str))
+    return [value for value in values if isinstance(value, str)]
 
 
 def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:
