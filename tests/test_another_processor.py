@@ -15,7 +15,8 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.evaluation.of_selection import select_arm
-from delift_core.export import export_selection, read_manifest
+from delift_core.export.export import export_selection
+from delift_core.export.manifest import read_manifest
 from delift_core.jobs.runs import ScoredRun
 from delift_core.jobs.utilities import Utilities
 from delift_core.presets import objective_of
