@@ -44,8 +44,8 @@ class LongRunCheck:
         for one in smaller:
             note(f"  {_way(one)}")
         print("Score all pairs now? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            self.refusal = ""
+        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        self.refusal = "" if agreed else "stopped; what was scored is kept. Give the command again with --pairs"
 
 
 def _way(run: SmallerRun) -> str:

@@ -111,24 +111,33 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 @contextmanager
 def _display() -> "Iterator[_Bar | _Lines]":
-    """A bar on a terminal; elsewhere a line for each phase, and one now and then."""
+    """A bar on a terminal; elsewhere a line now and then, and none before scoring starts."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
     from tqdm import tqdm
 
-    with tqdm(total=1, file=sys.stderr, bar_format="{desc} {bar}", dynamic_ncols=True, leave=False) as bar:
-        yield _Bar(bar)
+    form = "{desc} {bar} {elapsed}"
+    with tqdm(total=1, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False) as bar:
+        shown = _Bar(bar)
+        try:
+            yield shown
+        finally:
+            shown.end()
 
 
 class _Bar:
-    """Progress as a bar."""
+    """Progress as a bar; its clock goes on while the model loads, which says nothing by itself."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
+        self._loaded = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
 
     def show(self, progress: JobProgress) -> None:
         """Draws the bar anew."""
+        if progress.state not in ("starting", "loading"):
+            self._loaded.set()
         bar = self._bar
         bar.set_description_str(_in_words(progress), refresh=False)
         bar.total, bar.n = max(1, progress.pairs_total), progress.pairs_done
@@ -137,6 +146,14 @@ class _Bar:
     def clear(self) -> None:
         """Takes the bar away until it is drawn again."""
         self._bar.clear()
+
+    def end(self) -> None:
+        """Stops the clock, where the model was never loaded."""
+        self._loaded.set()
+
+    def _tick(self) -> None:
+        while not self._loaded.wait(1.0):
+            self._bar.refresh()
 
 
 class _Lines:
@@ -148,7 +165,7 @@ class _Lines:
     def show(self, progress: JobProgress) -> None:
         """Prints a line if one is due."""
         now = time.monotonic()
-        if progress.state in ("waiting", "loading"):
+        if progress.state == "waiting":
             note(_in_words(progress))
         if progress.state == "scoring" and now - self._last >= _LINE_SECONDS:
             self._last = now
