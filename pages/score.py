@@ -1,10 +1,13 @@
 """Score: measure the utilities of a pool with a model, in the background."""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
 from delift_core.figures.curves import alt_histogram, utility_histogram
 from delift_core.jobs.backends import Placement
+from delift_core.jobs.folder import JobStatus
 from delift_core.jobs.runs import refresh, start
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
@@ -12,9 +15,9 @@ from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.ui import state
 from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
-from pages.ui.job_view import DIED, cost_view, notes_view, progress_view
+from pages.ui.job_view import DIED, cost_view, notes_view, progress_view, start_knowingly
 from pages.ui.navigation import page_path
-from pages.ui.scoring_form import ask_placement, ask_spec, pairs_line
+from pages.ui.scoring_form import ask_placement, ask_spec, pairs_line, rows_of
 from pages.ui.setup import job_line, page_setup, running
 
 UTILITY_WORDS = (
@@ -59,16 +62,22 @@ def result_view(run: RunRecord) -> None:
     st.page_link(page_path("select"), label="Go on to Select", icon=":material/arrow_forward:")
 
 
-def actions(workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None) -> None:
+def actions(
+    workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None, job: JobStatus | None
+) -> None:
     """The button that makes sense now; beside an estimate, another one that takes it anew."""
     status = run.status if run else None
     blocked = not workspace.actor.may("job")
+
+    def go() -> None:
+        start_knowingly(job, rows_of(workspace, spec), partial(begin, workspace, spec, placement, measure=False))
+
     if status in ("cancelled", "interrupted", "failed"):
         if st.button("Continue", type="primary", icon=":material/resume:", disabled=blocked):
-            begin(workspace, spec, placement, measure=False)
+            go()
     elif status == "queued":
         if st.button("Start scoring", type="primary", icon=":material/play_arrow:", disabled=blocked):
-            begin(workspace, spec, placement, measure=False)
+            go()
         if st.button("Measure again", icon=":material/timer:", disabled=blocked, help=MEASURE_HELP):
             begin(workspace, spec, placement, measure=True)
     elif status == "done":
@@ -105,7 +114,7 @@ with clear_errors():
         if run is None or run.status in ("queued", "running"):
             pairs_line(workspace, spec)
         if spec.model:
-            actions(workspace, spec, placement, run)
+            actions(workspace, spec, placement, run, status)
     at_work = running(workspace)
     if at_work is not None and (run is None or at_work[0].id != run.id):
         with st.sidebar:

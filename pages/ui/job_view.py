@@ -1,10 +1,13 @@
 """A scoring job as the curator sees it: what it will cost, how far it is, what to know of its rows."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from delift_core.durations import duration
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.runs import cancel
+from delift_core.utility.plan import LONG_SECONDS, SmallerRun
 from delift_core.workspace import Workspace
 from pages.ui.blocks import clear_errors, clock_time, plain, size, state_words
 
@@ -29,6 +32,46 @@ def cost_view(status: JobStatus) -> None:
         st.error(plain(forecast.refusal), icon=":material/memory:")
     elif forecast.caution:
         st.warning(plain(forecast.caution), icon=":material/memory:")
+
+
+def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Callable[[], None]) -> None:
+    """Starts or continues a run; asks first where it takes longer than an hour, by what was measured.
+
+    Args:
+        rows: of the pool, the target and the existing set.
+        go: starts the run.
+    """
+    forecast = status.progress.forecast if status else None
+    seconds = status.progress.seconds_left if status else None
+    if forecast and status and status.state == "forecast":
+        seconds = forecast.seconds
+    if forecast is None or seconds is None or seconds <= LONG_SECONDS:
+        go()
+    else:
+        _ask_long_run(seconds, forecast.smaller_runs(*rows), go)
+
+
+@st.dialog("This run takes long")
+def _ask_long_run(seconds: float, smaller: tuple[SmallerRun, ...], go: Callable[[], None]) -> None:
+    """Asks before a run of hours is started.
+
+    Args:
+        smaller: runs on a part of the pairs that would take less.
+    """
+    st.markdown(f"Scoring these pairs takes about **{duration(seconds)}** on this machine, as measured before.")
+    if smaller:
+        st.markdown("A part of them takes less, and the rest is estimated. Choose it under *Pairs*:")
+        st.markdown("\n".join(f"- {_part(run)}: {run.pairs:,} pairs, about {duration(run.seconds)}" for run in smaller))
+    with st.container(horizontal=True):
+        if st.button("Back", icon=":material/arrow_back:"):
+            st.rerun()
+        if st.button("Start all the same", type="primary", icon=":material/play_arrow:"):
+            go()
+
+
+def _part(run: SmallerRun) -> str:
+    amount = f"{run.budget.amount:g}"
+    return f"A share of {amount} %" if run.budget.unit == "percent" else f"{amount} per row"
 
 
 def notes_view(status: JobStatus) -> None:

@@ -162,10 +162,16 @@ def ask_placement() -> Placement:
         return Placement("ray", address.strip() or None, threads)
 
 
-def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
-    """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
+def rows_of(workspace: Workspace, spec: RunSpec) -> tuple[int, int, int]:
+    """How many rows the pool, the target and the existing set of a run have."""
     ids = (spec.pool_id, spec.target_id, spec.existing_id)
     pool, target, existing = (workspace.datasets.record(i).n_samples if i else 0 for i in ids)
+    return pool, target, existing
+
+
+def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
+    """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
+    pool, target, existing = rows_of(workspace, spec)
     pairs, known = count_pairs(spec.pairs, pool, target, existing), pairs_known(workspace, spec)
     words = f"**{pairs:,} pairs** of rows in all"
     if known:

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation import add_sample_project
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress
+from delift_core.jobs.scoring import JobProgress, JobState
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.utility.plan import Forecast
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
@@ -118,3 +118,34 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
     monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
     next(button for button in app.button if button.label == "Measure again").click().run()
     assert modes == ["forecast"] and not app.exception
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "asked"),
+    [("forecast", 200_000.0, True), ("forecast", 3_000.0, False), ("cancelled", 200_000.0, True)],
+)
+def test_a_run_of_more_than_an_hour_is_started_knowingly(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, seconds: float, asked: bool
+) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None, existing_id=None))
+        if state == "cancelled":
+            workspace.runs.set_status("r2", "cancelled")
+    job = JobFolder(scored_workspace / "jobs" / "r2")
+    job.folder.mkdir()
+    cost = Forecast(
+        144, 144, seconds, 0.01, 1 << 20, 1 << 20, 1 << 30, 1 << 30, alone_tokens=120, budgeted_pair_tokens=12.0
+    )
+    left = seconds if state == "cancelled" else None
+    job.write_progress(JobProgress(state, forecast=cost, seconds_left=left, updated_at=86_400.0))
+    modes: list[str] = []
+    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
+    app = opened(run="r2")
+    label = "Continue" if state == "cancelled" else "Start scoring"
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception and modes == ([] if asked else ["score"])
+    if asked:
+        assert "about **2 days** on this machine" in words(app)
+        assert "A share of 12 %: 28 pairs, about 13 h" in words(app)
+        next(button for button in app.button if button.label == "Start all the same").click().run()
+        assert not app.exception and modes == ["score"]
