@@ -24,11 +24,12 @@ IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check format browser clean
+.PHONY: help setup run test fuzz check format browser clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Options: PORT=8600 for run; ARGS="tests/formats -k alpaca" for test; PYTHON=python3.11, and'
+	@echo 'Options: PORT=8600 for run; ARGS="tests/formats -k alpaca" for test; FUZZ_EXAMPLES=5000 for fuzz;'
+	@echo 'PYTHON=python3.11, and'
 	@echo 'TORCH_INDEX=<url of an index of CPU builds> to avoid several GB of CUDA packages, when .venv is first filled.'
 
 setup: $(DEV_STAMP) browser ## Install all that run and test need (a browser too), and nothing more
@@ -38,6 +39,13 @@ run: $(RUN_STAMP) ## Serve the app on 127.0.0.1, installing what is missing firs
 
 test: check browser ## Run every check and every test, installing what is missing first
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+
+fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+fuzz: FUZZ_EXAMPLES := 1000
+fuzz: $(DEV_STAMP) ## Try command lines and damaged files that no run has tried before
+	@echo 'The same again: make fuzz SEED=$(SEED) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES)'
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n 2 --timeout=0 --hypothesis-seed=$(SEED) \
+	    tests/test_fuzz_commands.py tests/test_fuzz_loaders.py $(ARGS)
 
 check: $(DEV_STAMP) ## Lint (security rules too), formatting, types, known vulnerabilities
 	$(PY) -m ruff check .

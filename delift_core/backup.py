@@ -22,7 +22,14 @@ from typing import IO
 
 from delift_core import __version__
 from delift_core.errors import WorkspaceError
-from delift_core.files import sync_folder
+from delift_core.files import (
+    sync_folder,
+    temporary_prefix,
+    why_no_folder,
+    why_no_name,
+    why_unreadable,
+    why_unwritable,
+)
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME, FOLDERS, utc_now
 
@@ -61,7 +68,7 @@ def backup(folder: Path, out: Path, *, now: datetime | None = None) -> BackupRep
         WorkspaceError: there is no workspace or it is in use, `out` is there already or lies inside it, or the disk is
             full. Nothing is written then.
     """
-    folder, out = folder.expanduser().resolve(), out.expanduser().absolute()
+    folder, out = _at_home(folder), _at_home(out)
     _require_backup_place(folder, out)
     with Workspace.open(folder) as workspace:  # brings it up to date, and replays what a crash left in the log
         workspace.checkpoint()
@@ -86,9 +93,9 @@ def restore(file: Path, folder: Path) -> BackupReport:
         WorkspaceError: the file is no backup or is damaged, the folder holds something, or the disk is full. The folder
             is as it was then.
     """
-    folder = folder.expanduser().absolute()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise WorkspaceError(f"{folder} is not empty and is left as it is; restore to a folder that does not exist yet")
+    folder = _at_home(folder)
+    if words := why_unreadable(file, folder=False) or why_no_folder(folder, new=True):
+        raise WorkspaceError(words)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(file, mode="r:") as archive:
@@ -106,15 +113,23 @@ def restore(file: Path, folder: Path) -> BackupReport:
     return BackupReport(file, folder, len(entries), sum(entry.size for entry in entries.values()), created)
 
 
+def _at_home(path: Path) -> Path:
+    """The absolute path, with the home folder in place of a ~."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError as error:
+        raise WorkspaceError(f"{path}: there is no such home folder; write the whole path") from error
+
+
 def _require_backup_place(folder: Path, out: Path) -> None:
+    if words := why_no_name(folder) or why_unwritable(out):
+        raise WorkspaceError(words)
     if not (folder / DATABASE_NAME).exists():
         raise WorkspaceError(f"there is no workspace in {folder}; name one with --workspace")
     if out.exists():
         raise WorkspaceError(f"{out} is there already and is left as it is; give the backup another name")
-    if out.resolve().is_relative_to(folder):
+    if out.resolve().is_relative_to(folder.resolve()):
         raise WorkspaceError(f"{out} lies inside the workspace; write the backup to another folder, or another disk")
-    if not out.parent.is_dir():
-        raise WorkspaceError(f"the folder {out.parent} does not exist; make it, or write to another folder")
 
 
 @contextmanager
@@ -134,7 +149,7 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def _new_file(out: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name once it is whole and on the disk."""
-    temporary = out.with_name(f".{out.name}.part")
+    temporary = out.with_name(f"{temporary_prefix(out)}part")
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -152,7 +167,7 @@ def _new_file(out: Path) -> Iterator[IO[bytes]]:
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A folder that gets its name once everything is in it and on the disk."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(folder), dir=folder.parent))
     try:
         yield temporary
         for inner in (path for path in temporary.rglob("*") if path.is_dir()):

@@ -1,7 +1,6 @@
 """Whether this machine and the workspace on it are fit to work (`doctor`). It changes nothing."""
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from delift_core import __version__
 from delift_core.errors import DeliftError
 from delift_core.export.checks import Check
+from delift_core.files import existing, why_no_folder
 from delift_core.models import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
@@ -87,9 +87,8 @@ def _bundled() -> Check:
 
 def _workspace(folder: Path) -> Check:
     if not (folder / DATABASE_NAME).exists():
-        ok = os.access(_existing(folder), os.W_OK)
-        detail = f"{folder} is not there yet and will be made" if ok else f"{folder} cannot be made; choose another"
-        return Check("Workspace", ok, detail)
+        words = why_no_folder(folder)
+        return Check("Workspace", not words, words or f"{folder} is not there yet and will be made")
     try:
         with Workspace.open(folder) as workspace:
             runs, datasets = len(workspace.runs.records()), len(workspace.datasets.records())
@@ -100,7 +99,7 @@ def _workspace(folder: Path) -> Check:
 
 
 def _disk(folder: Path) -> Check:
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(existing(folder)).free
     ok = free >= LEAST_DISK
     return Check("Free disk", ok, f"{_gib(free)}" + ("" if ok else f"; scoring wants at least {_gib(LEAST_DISK)}"))
 
@@ -111,11 +110,6 @@ def _memory() -> Check:
     free = int(psutil.virtual_memory().available)
     ok = free >= LEAST_MEMORY
     return Check("Free memory", ok, f"{_gib(free)}" + ("" if ok else f"; the bundled model wants {_gib(LEAST_MEMORY)}"))
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def _gib(size: int) -> str:

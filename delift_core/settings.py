@@ -12,5 +12,8 @@ LIBRARY_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "TOKENIZERS_PARALLELISM": "fals
 
 def default_workspace() -> Path:
     """The workspace folder when none is named: $DELIFT_WORKSPACE, else .delift in the home folder."""
-    named = os.environ.get(WORKSPACE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".delift"
+    path = Path(os.environ.get(WORKSPACE_VARIABLE) or "~/.delift")
+    try:
+        return path.expanduser()
+    except RuntimeError:  # there is no home folder; whoever opens the workspace says so
+        return path

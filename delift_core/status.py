@@ -15,6 +15,7 @@ import psutil
 
 from delift_core import __version__
 from delift_core.evaluation.job import EvaluationFolder
+from delift_core.files import existing
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.watch import LEAST_DISK, LEAST_MEMORY, free_memory
 from delift_core.logs import last_lines
@@ -66,7 +67,7 @@ def health(folder: Path, *, lines: int = 20) -> HealthReport:
         lines: of the log to give.
     """
     folder = folder.expanduser().absolute()
-    disk, memory = shutil.disk_usage(_existing(folder)).free, free_memory()
+    disk, memory = shutil.disk_usage(existing(folder)).free, free_memory()
     return HealthReport(
         workspace=folder,
         sizes=_sizes(folder),
@@ -82,7 +83,7 @@ def health(folder: Path, *, lines: int = 20) -> HealthReport:
 def brief(folder: Path) -> dict[str, object]:
     """What anybody may know, quickly: no path, no name, no line of the log."""
     folder = folder.expanduser().absolute()
-    problems = _problems(folder, shutil.disk_usage(_existing(folder)).free, free_memory())
+    problems = _problems(folder, shutil.disk_usage(existing(folder)).free, free_memory())
     jobs = jobs_under_way(folder)
     return {"ok": not problems, "version": __version__, "jobs": len(jobs), "problems": len(problems)}
 
@@ -125,11 +126,6 @@ def _problems(folder: Path, disk: int, memory: int) -> tuple[str, ...]:
     if memory < LEAST_MEMORY:
         found.append(f"{memory >> 20:,} MiB of memory are left: close other programs")
     return tuple(found)
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _sizes(folder: Path) -> Mapping[str, int]:

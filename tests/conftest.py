@@ -1,6 +1,9 @@
-"""What holds for every test: no hub, no shared workspace, no time limits that a busy machine breaks."""
+"""What holds for every test: no hub, no shared workspace, no time limits that a busy machine breaks, and the same
+examples on every run, unless `make fuzz` or --hypothesis-seed asks for others."""
 
 import os
+import warnings
+from collections.abc import Generator
 from pathlib import Path
 
 # Read when the libraries are imported, so they are set before any test module is.
@@ -13,8 +16,40 @@ os.environ["GOMP_SPINCOUNT"] = "3000"  # as in settings.LIBRARY_ENVIRONMENT: a b
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+settings.register_profile("same-examples", deadline=None, derandomize=True, database=None)
+settings.register_profile("fresh-examples", deadline=None, database=None, print_blob=True)
+settings.load_profile("same-examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A seed that is given on the command line counts; without one, every run tries the same examples."""
+    if config.getoption("--hypothesis-seed", None) is not None:
+        settings.load_profile("fresh-examples")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """A report travels from a worker process as UTF-8: half a surrogate pair in a failed example is written as \\udc80
+    there, since the run would otherwise end in an internal error instead of a failure."""
+    return encodable((yield))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """The same for a warning, which travels by itself."""
+    if isinstance(warning_message.message, Warning):
+        warning_message.message.args = tuple(map(encodable, warning_message.message.args))
+
+
+def encodable(value: object) -> object:
+    """The value with every string in it, keys included, made of characters that UTF-8 can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(encodable, value))
+    return value
 
 
 @pytest.fixture(scope="session", autouse=True)

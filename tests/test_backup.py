@@ -161,7 +161,7 @@ def test_a_damaged_backup_restores_nothing(
 
 
 def test_a_missing_backup_is_said(tmp_path: Path) -> None:
-    with pytest.raises(WorkspaceError, match="No such file"):
+    with pytest.raises(WorkspaceError, match="none.tar does not exist"):
         restore(tmp_path / "none.tar", tmp_path / "again")
     assert not list(tmp_path.iterdir())
 

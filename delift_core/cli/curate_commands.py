@@ -22,7 +22,6 @@ from delift_core.cli.inputs import (
 )
 from delift_core.cli.long_runs import LongRunCheck
 from delift_core.cli.method_orders import order_asked_of_the_model
-from delift_core.cli.naming import named_path
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
 from delift_core.cli.trainer_report import kit_documents, kit_lines
@@ -33,7 +32,7 @@ from delift_core.export.containers import container_of
 from delift_core.export.export import export_selection
 from delift_core.export.manifest import Manifest
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
-from delift_core.export.writers import ensure_writable, manifest_path, unwritable
+from delift_core.export.writers import manifest_path, unwritable
 from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.ray_map import parts_worked_on
@@ -109,7 +108,6 @@ def score(arguments: argparse.Namespace) -> int:
 
 def curate(arguments: argparse.Namespace) -> int:
     """Loads, scores, selects, keeps the selection, and writes the subset with its manifest."""
-    _check_paths(arguments)
     inputs = _load_inputs(arguments)
     _check_loaded(arguments, inputs)
     metric, config = _objective(arguments)
@@ -297,12 +295,6 @@ def _objective(arguments: argparse.Namespace) -> tuple[Metric, ObjectiveConfig]:
     if arguments.self_coverage is not None:
         config = replace(config, self_coverage=arguments.self_coverage)
     return arguments.metric or preset.metric, config
-
-
-def _check_paths(arguments: argparse.Namespace) -> None:
-    """What can be refused before anything is read, of the files that were named."""
-    names = (arguments.pool, arguments.target, arguments.existing)
-    ensure_writable(arguments.out, [path for name in names if name and (path := named_path(name))])
 
 
 def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:

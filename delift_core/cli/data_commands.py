@@ -12,11 +12,10 @@ from delift_core.cli.inputs import (
     problem_lines,
     tidying_of,
 )
-from delift_core.cli.naming import named_path
 from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
 from delift_core.export.media import media_words
-from delift_core.export.writers import ensure_writable, render_lines
+from delift_core.export.writers import render_lines
 from delift_core.samples import Dataset
 
 
@@ -80,8 +79,6 @@ def _file_lines(dataset: Dataset) -> list[str]:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
-    path = named_path(arguments.file)
-    ensure_writable(arguments.out, [path] if path else [])
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     classes = problem_classes(dataset.problems)
     lost = note_losses(dataset.samples, arguments.format, arguments.out)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from delift_core.cli.options import check_options
 from delift_core.cli.parser import build_parser
+from delift_core.cli.paths import check_paths
 from delift_core.cli.terminal import Interrupted, note
 from delift_core.errors import DeliftError
 from delift_core.logs import begin_log, note_event, note_failure
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
         name = arguments.name_of_command
         check_options(arguments)
+        check_paths(arguments)
         _begin_log(arguments)
         note_event("command began", command=name)
         code = int(arguments.command(arguments))
@@ -61,4 +63,4 @@ def _begin_log(arguments: argparse.Namespace) -> None:
     """The log of the workspace that a command names, where there is one; `restore` makes it, and may not find any."""
     workspace = getattr(arguments, "workspace", None)
     if workspace is not None and arguments.name_of_command != "restore":
-        begin_log(workspace.expanduser(), "command")
+        begin_log(workspace, "command")

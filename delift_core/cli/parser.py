@@ -191,6 +191,7 @@ class _Command:
 
 def _command(commands: "_Commands[_Parser]", name: str, words: str, function: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
+    parser.register("type", Path, _path)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_Command(function))
     return parser
@@ -275,6 +276,12 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
     words = f"default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
     parser.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
+
+
+def _path(text: str) -> Path:
+    if not text:  # of a variable that was not set; it would mean the folder where we are
+        raise argparse.ArgumentTypeError("an empty name was given; give a path")
+    return Path(text)
 
 
 def _weight(text: str) -> float:

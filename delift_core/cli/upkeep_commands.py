@@ -39,7 +39,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """
     found, repairs = list(examine(arguments.workspace)), []
     fit = next(check.ok for check in found if check.label == "Workspace")
-    if fit and (arguments.workspace.expanduser() / DATABASE_NAME).exists():
+    if fit and (arguments.workspace / DATABASE_NAME).exists():
         with Workspace.open(arguments.workspace) as workspace:
             repairs = [repair.what for repair in repair_workspace(workspace)] if arguments.repair else []
             found += check_workspace(workspace)

@@ -85,7 +85,7 @@ def export_selection(
         )
     records = _inputs(workspace, curated)
     files = [path for record in records if (path := find_input(record.origin)) is not None]
-    ensure_writable(out, files)
+    ensure_writable(out, files, [manifest_path(out)])
     lines = render_lines(samples, format)
     rows = _rows(workspace, curated)
     inputs = tuple(_input_entry(record) for record in records)

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from delift_core.errors import ExportError
 from delift_core.export.containers import Formulas
 from delift_core.export.writers import ExportFormat
+from delift_core.files import why_unreadable
 from delift_core.samples import Choice, ColumnMapping, FormatName, Turns
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
 from delift_core.utility.metrics import Metric
@@ -317,10 +318,10 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         ExportError: it cannot be read, or as `from_json`.
     """
+    if words := why_unreadable(path, folder=False):
+        raise ExportError(f"{words} A manifest is the .manifest.json beside an export.")
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ExportError(f"{path} does not exist; give the .manifest.json that lies beside an export") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{path} cannot be read ({error}); give the .manifest.json of an export") from error
     return from_json(text, path.name)

@@ -15,6 +15,7 @@ from delift_core.export.card import card
 from delift_core.export.containers import table_of
 from delift_core.export.manifest import Manifest, read_manifest
 from delift_core.export.writers import manifest_path
+from delift_core.files import why_no_folder
 from delift_core.hub import first_line
 from delift_core.sources import RawRecord, read_records
 
@@ -36,8 +37,8 @@ def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     from datasets import Dataset
 
     actor.require("export")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExportError(f"{folder} exists and holds something; give the name of a new folder")
+    if words := why_no_folder(folder, new=True):
+        raise ExportError(words)
     found = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
     records = [record for record in found if isinstance(record, dict)]
     if len(records) < len(found):

@@ -14,6 +14,7 @@ from delift_core.export.trainers import TRAINERS, Trainer, observation_word, ref
 from delift_core.formats.base import ROLES
 
 SYSTEM_COLUMNS = ("system", "system_prompt")
+_ENDINGS: dict[Trainer, str] = {"TRL": "trl.py", "LLaMA-Factory": "dataset_info.json", "Axolotl": "axolotl.yaml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,21 @@ def recipes(shape: Shape, data_file: str, limit: int, json_columns: Sequence[str
     """
     needs = _what_datasets_is_needed(shape, json_columns)
     stem = Path(data_file).stem
-    made: dict[Trainer, Recipe] = {
-        "TRL": Recipe("TRL", f"{stem}.trl.py", _trl(shape, data_file, limit, needs)),
-        "LLaMA-Factory": Recipe("LLaMA-Factory", f"{stem}.dataset_info.json", _llama_factory(shape, stem, data_file)),
-        "Axolotl": Recipe("Axolotl", f"{stem}.axolotl.yaml", _axolotl(shape, data_file, limit, needs)),
+    texts: dict[Trainer, str] = {
+        "TRL": _trl(shape, data_file, limit, needs),
+        "LLaMA-Factory": _llama_factory(shape, stem, data_file),
+        "Axolotl": _axolotl(shape, data_file, limit, needs),
     }
-    return tuple(made[trainer] for trainer in TRAINERS if not refusal(trainer, shape))
+    return tuple(
+        Recipe(trainer, recipe_file(trainer, data_file), texts[trainer])
+        for trainer in TRAINERS
+        if not refusal(trainer, shape)
+    )
+
+
+def recipe_file(trainer: Trainer, data_file: str) -> str:
+    """The name of a trainer's recipe for an exported file."""
+    return f"{Path(data_file).stem}.{_ENDINGS[trainer]}"
 
 
 def _what_datasets_is_needed(shape: Shape, json_columns: Sequence[str]) -> list[str]:

@@ -7,9 +7,9 @@ from delift_core.curation import CuratedSelection
 from delift_core.export.card import card
 from delift_core.export.checks import subset_records, trainer_checks
 from delift_core.export.manifest import Manifest
-from delift_core.export.recipes import Recipe, recipes
+from delift_core.export.recipes import Recipe, recipe_file, recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
+from delift_core.export.trainers import DEFAULT_LIMIT, TRAINERS, TrainerCheck
 from delift_core.export.writers import write_lines
 
 
@@ -41,7 +41,16 @@ def write_kit(kit: TrainerKit, out: Path) -> tuple[Path, ...]:
         ExportError: one of them cannot be written.
     """
     texts = {out.with_name(recipe.file): recipe.text for recipe in kit.recipes}
-    texts[out.with_name(f"{out.stem}.card.md")] = kit.card
+    texts[_card_path(out)] = kit.card
     for path, text in texts.items():
         write_lines(path, [text])
     return tuple(texts)
+
+
+def kit_paths(out: Path) -> tuple[Path, ...]:
+    """Every path that `write_kit` may write to for this file."""
+    return (*(out.with_name(recipe_file(trainer, out.name)) for trainer in TRAINERS), _card_path(out))
+
+
+def _card_path(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.card.md")

@@ -13,6 +13,7 @@ from typing import Literal
 
 from delift_core.errors import ExportError
 from delift_core.export.conversion import converted
+from delift_core.files import temporary_prefix, why_unwritable
 from delift_core.formats import RecordError, render_record
 from delift_core.samples import Sample
 from delift_core.sources.scanning import strict
@@ -82,28 +83,19 @@ def manifest_path(out: Path) -> Path:
     return out.with_name(f"{stem}.manifest.json")
 
 
-def ensure_writable(out: Path, inputs: Iterable[Path]) -> None:
+def ensure_writable(out: Path, inputs: Iterable[Path], beside: Iterable[Path] = ()) -> None:
     """Refuses an output that would overwrite an input, or that cannot be written, before any work is done for it.
 
     Args:
-        out: the output file; its manifest, which lies beside it, is checked as well.
+        out: the output file.
         inputs: files that must stay as they are.
+        beside: what is written with it, such as its manifest.
 
     Raises:
         ExportError: see above.
     """
-    if out.is_dir():  # "" names the folder where we are
-        raise ExportError(f"{out} is a folder; give the name of a file in it, such as {out / 'subset.jsonl'}")
-    if out.exists() and not out.is_file():  # a pipe or a device would be replaced by a file
-        raise ExportError(f"{out} is not an ordinary file; give the name of a file")
-    written = {out.resolve(), manifest_path(out).resolve()}
-    for path in inputs:
-        if path.resolve() in written:
-            raise ExportError(f"writing {out} would overwrite the input {path}; choose another name with --out")
-    if not out.parent.is_dir():
-        raise ExportError(f"the folder {out.parent} does not exist; make it, or write to another folder")
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise ExportError(f"the folder {out.parent} may not be written to; change its rights, or choose another folder")
+    if words := why_unwritable(out, beside, inputs):
+        raise ExportError(words)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> tuple[str, int]:
@@ -124,7 +116,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
     digest, count = hashlib.sha256(), 0
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY_SUFFIX, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), suffix=TEMPORARY_SUFFIX, dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             for data in chunks:

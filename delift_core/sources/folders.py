@@ -13,7 +13,7 @@ from pathlib import Path
 from delift_core.errors import DataError
 from delift_core.formats.base import name_list
 from delift_core.samples import Problem
-from delift_core.sources.inputs import Input
+from delift_core.sources.inputs import Input, why_no_input
 from delift_core.sources.kinds import HEAD_BYTES, SUFFIXES, foreign, looks_like_json
 from delift_core.sources.records import problem
 
@@ -61,8 +61,11 @@ def listing_of(path: Path) -> Listing:
     """A file as it is, or the data files of a folder and the folders in it, by name.
 
     Raises:
-        DataError: the folder cannot be read, holds no data file, or holds several splits and not just one for training.
+        DataError: the path cannot be read, or the folder holds no data file, or several splits and not just one for
+            training.
     """
+    if words := why_no_input(path):
+        raise DataError(words)
     if not path.is_dir():
         return Listing((Input(path.name, path),))
     try:

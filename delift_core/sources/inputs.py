@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from delift_core.errors import DataError
+from delift_core.files import why_no_name, why_unreadable
 from delift_core.sources.kinds import COMPRESSED, HEAD_BYTES, SUFFIXES, packing
 from delift_core.sources.unpacking import unpacked
 
@@ -72,13 +73,17 @@ class Input:
         try:
             return self.content.open("rb")
         except FileNotFoundError:
-            raise DataError(_no_such(self.content)) from None
+            raise DataError(why_no_input(self.content)) from None
         except OSError as error:
             raise DataError(f"{self.content} cannot be read ({error.strerror}); check its permissions.") from error
 
 
-def _no_such(path: Path) -> str:
-    """What to say of a path that does not exist; an address and a hub id are often given in the place of one."""
+def why_no_input(path: Path) -> str:
+    """Why a file or a folder cannot be read, and what to do; "" when it can. An address and a hub id are often given in
+    the place of a path."""
+    words = why_unreadable(path)
+    if not words or why_no_name(path) or path.exists() or path.is_symlink():
+        return words
     if re.match(r"(https?|hf|s3|gs):/", str(path)):
         return (
             f"{path} is an address, and nothing is fetched from one; download the file, or name a data set of the "
@@ -86,4 +91,4 @@ def _no_such(path: Path) -> str:
         )
     if _HUB_ID.fullmatch(str(path)) and path.suffix.lower() not in (*SUFFIXES, *COMPRESSED):
         return f"{path} does not exist here; write hub:{path} for a data set of the hub, or check the path."
-    return f"{path} does not exist; check the path and the file name."
+    return words

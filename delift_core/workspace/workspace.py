@@ -14,6 +14,7 @@ from typing import Self
 
 from delift_core.access import Actor, Operation
 from delift_core.errors import WorkspaceError
+from delift_core.files import why_no_folder
 from delift_core.workspace.database import ActorDatabase, Database, connect
 from delift_core.workspace.datasets import DatasetStore
 from delift_core.workspace.edits import EditLog
@@ -122,7 +123,10 @@ class Workspace:
 
 def _make_folders(folder: Path) -> Path:
     try:
-        folder = folder.expanduser().resolve()
+        folder = folder.expanduser()
+        if words := why_no_folder(folder):
+            raise WorkspaceError(words)
+        folder = folder.resolve()
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder, or a loop of links

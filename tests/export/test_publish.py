@@ -84,7 +84,7 @@ def test_a_folder_is_loaded_with_every_row(eight: Scored, tmp_path: Path, name: 
     out, folder = tmp_path / name, tmp_path / "saved"
     export_selection(eight.workspace, eight.selection_id, out, format=format)
     assert save_to_disk(out, folder, actor=ME) == 3 == len(load_from_disk(str(folder)))
-    with pytest.raises(ExportError, match="holds something"):
+    with pytest.raises(ExportError, match="is not empty and is left as it is"):
         save_to_disk(out, folder, actor=ME)
 
 

@@ -110,4 +110,4 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="is a folder"):
         write_lines(tmp_path, [])
     with pytest.raises(ExportError, match="overwrite the input"):
-        ensure_writable(tmp_path / ".." / tmp_path.name / "pool.jsonl", [source])
+        ensure_writable(tmp_path / ".." / tmp_path.name / "pool.jsonl", [source], [source])

@@ -41,7 +41,7 @@ def test_awkward_folder_names(tmp_path: Path, name: str) -> None:
 
 def test_a_file_in_the_way_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("I am a file")
-    with pytest.raises(WorkspaceError, match="cannot be made.*choose a folder"):
+    with pytest.raises(WorkspaceError, match="is a file, not a folder"):
         Workspace.open(tmp_path / "work")
 
 
