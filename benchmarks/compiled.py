@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 
 from benchmarks.machine import machine
-from delift_core.jobs.scoring import encode_samples
+from delift_core.jobs.prepared import encode_samples
 from delift_core.models import BUNDLED, load_model
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.sources import load_file

@@ -40,7 +40,7 @@ from benchmarks.compute import (
     synchronise,
 )
 from benchmarks.machine import machine
-from delift_core.jobs.scoring import encode_samples
+from delift_core.jobs.prepared import encode_samples
 from delift_core.mixed_precision import mix_precision
 from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
 from delift_core.prompts import EncodedSample, Template, make_template

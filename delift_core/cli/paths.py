@@ -7,6 +7,7 @@ from typing import Literal
 
 from delift_core.cli.naming import named_path
 from delift_core.cli.terminal import UsageError
+from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
 from delift_core.files import shown, why_no_folder, why_no_name, why_unreadable, why_unwritable
 
@@ -53,7 +54,7 @@ def check_paths(arguments: argparse.Namespace) -> None:
     """Tries every path that a command was given; a ~ in front of a workspace is replaced by the home folder.
 
     Raises:
-        UsageError: one of them cannot be used for what it is given for.
+        DeliftError: one of them cannot be used for what it is given for.
     """
     command, inputs = arguments.name_of_command, []
     for name in USES:
@@ -69,6 +70,7 @@ def check_paths(arguments: argparse.Namespace) -> None:
                 raise UsageError(_with_advice(path) if use == "input" else words)
         inputs += paths if use in ("input", "file") else []
     if hasattr(arguments, "out"):
+        container_of(arguments.out)  # refuses a name that would mislead
         kept = [*inputs, *_databases(arguments)]
         if words := why_unwritable(arguments.out, _written_beside(arguments), kept):
             raise UsageError(words)

@@ -27,6 +27,7 @@ from delift_core.export.writers import ensure_writable
 from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
 from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.model_files import check_model
 from delift_core.models import DeviceName, DtypeName, device_here
 from delift_core.problem import SelectionProblem, pose
 from delift_core.prompts import TemplateChoice
@@ -44,6 +45,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
     manifest = read_manifest(arguments.manifest)
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
+    check_model(manifest.model.name)
     with Workspace.open(arguments.workspace) as workspace:
         inputs = {entry.role: _load(entry, arguments.manifest.parent, workspace) for entry in manifest.inputs}
         made, rows = _again(workspace, manifest, inputs, arguments.out)

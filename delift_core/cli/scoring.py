@@ -14,7 +14,7 @@ from delift_core.cli.terminal import Interrupted, UsageError, note
 from delift_core.durations import duration
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.runs import run_here
-from delift_core.jobs.scoring import JobProgress
+from delift_core.jobs.scoring import Expect, JobProgress
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 
 _LINE_SECONDS = 10.0
@@ -22,12 +22,17 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def score_here(
-    workspace: Workspace, spec: RunSpec, placement: Placement, long_run: LongRunCheck | None = None
+    workspace: Workspace,
+    spec: RunSpec,
+    placement: Placement,
+    long_run: LongRunCheck | None = None,
+    expect: Expect = lambda prepared: None,
 ) -> RunRecord:
     """Scores a run to its end, under this process or on the cluster that it is given.
 
     Args:
         long_run: asks whether a long run is wanted; None where it was asked for.
+        expect: see `jobs.scoring.carry_out`.
 
     Raises:
         UsageError: the run takes long, and nobody said that it is wanted; every finished block is kept.
@@ -52,7 +57,7 @@ def score_here(
         def enough() -> bool:
             return stop() or bool(long_run and long_run.refusal)
 
-        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement)
+        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement, expect=expect)
     if long_run and long_run.refusal:
         raise UsageError(long_run.refusal)
     if record.status == "cancelled":

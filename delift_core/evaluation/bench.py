@@ -17,7 +17,8 @@ from delift_core.evaluation.keeping import Arrays, Keeper
 from delift_core.evaluation.method_orders import order_facts
 from delift_core.evaluation.report import SCORES, LeftOutRow
 from delift_core.evaluation.request import EvaluationRequest
-from delift_core.jobs.scoring import encode_samples
+from delift_core.files import temporary_prefix
+from delift_core.jobs.prepared import encode_samples
 from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
@@ -211,7 +212,7 @@ def _method(name: str) -> Method:
 def _save_whole(adapted: "PeftModel", folder: Path) -> None:
     """Writes LoRA layers as a folder that appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    building = Path(tempfile.mkdtemp(prefix=temporary_prefix(folder), dir=folder.parent))
     try:
         adapted.save_pretrained(str(building))
         building.replace(folder)

@@ -22,7 +22,10 @@ from delift_core.evaluation.keeping import Keeper, NoKeeper
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.request import SUBSET, EvaluationRequest
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
-from delift_core.models import load_model
+from delift_core.files import why_no_folder
+from delift_core.model_files import check_model
+from delift_core.models import load_model, outline_model, precision_for
+from delift_core.prompts import make_template
 from delift_core.samples import Sample
 
 Publish = Callable[[str], None]
@@ -127,6 +130,21 @@ def ready_bench(
     return bench, seen
 
 
+def check_request(request: EvaluationRequest, adapter: Path | None = None) -> None:
+    """Refuses what can be refused before the model is loaded, and so before standing in line for the device.
+
+    Raises:
+        DataError: the selection has seen all held-out rows.
+        ModelError: the model or the device is not there.
+        ScoringError: there is nothing to save as an adapter, or no place for it.
+    """
+    unseen_rows(request)
+    check_model(request.model)
+    outline = outline_model(request.model, precision_for(request.device, "float32"))
+    make_template(outline.tokenizer, request.template)
+    _ensure_savable(request, adapter, outline.identity.parameters)
+
+
 def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:
     """The held-out rows that the selection has not seen, and those that it has.
 
@@ -166,8 +184,8 @@ def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters
         return
     if not request.tuning.with_layers(parameters):
         raise ScoringError("only LoRA layers can be saved, and all weights are fine-tuned here; ask for LoRA")
-    if adapter.exists():
-        raise ScoringError(f"{adapter} is there already; name a new folder for the adapter")
+    if words := why_no_folder(adapter, new=True):
+        raise ScoringError(words)
 
 
 class _Teller:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from delift_core.errors import DataError, ExportError
-from delift_core.evaluation.evaluate import evaluate
+from delift_core.evaluation.evaluate import check_request, evaluate
 from delift_core.evaluation.keeping import Keeper
 from delift_core.evaluation.mean_utility import mean_utility_order
 from delift_core.evaluation.report import EvaluationReport
@@ -17,6 +17,7 @@ from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped,
 from delift_core.export.inputs import reload_input
 from delift_core.export.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.jobs.queue import Ticket, turn
+from delift_core.model_files import check_model
 from delift_core.models import DeviceName
 from delift_core.prompts import TemplateChoice, TemplateName
 from delift_core.rewriting import Reading, read_again
@@ -55,6 +56,7 @@ def evaluate_manifest(
         DeliftError: as `evaluate`.
     """
     manifest = read_manifest(manifest_path)
+    check_model(manifest.model.name)
     pool = _pool(manifest, manifest_path)
     request = EvaluationRequest(
         pool=pool,
@@ -71,6 +73,7 @@ def evaluate_manifest(
         examples=examples,
         generate=generate,
     )
+    check_request(request, adapter)
     ticket = Ticket(f"evaluate {manifest_path.name}", "", time.time_ns())
     with turn(ticket, device, waiting=publish, stop=stop) as mine:
         if not mine:

@@ -150,7 +150,10 @@ def carry_out(job: EvaluationFolder, stop: Callable[[], bool]) -> None:
     Raises:
         DeliftError: as `evaluate`, but for a stop, which is an end like another.
     """
+    from delift_core.evaluation.evaluate import check_request
+
     request, mode, save_adapter = job.request()
+    check_request(request)
     with turn(job.ticket(), request.device, waiting=lambda words: _wait(job, words), stop=stop) as mine:
         if not mine:
             job.write_status(EvaluationStatus("cancelled"))

@@ -95,7 +95,7 @@ def _measure(
 ) -> np.ndarray:
     from delift_core.baselines.measure import MethodStopped
     from delift_core.baselines.ordering import MethodBench
-    from delift_core.jobs.scoring import encode_samples
+    from delift_core.jobs.prepared import encode_samples
     from delift_core.models import load_model
     from delift_core.prompts import make_template
     from delift_core.utility.scorer import Scorer

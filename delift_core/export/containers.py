@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ExportError
-from delift_core.export.writers import write_chunks, write_lines
+from delift_core.export.writers import ExportFormat, write_chunks, write_lines
 from delift_core.formats.base import describe
 from delift_core.formats.dialects import ROLE_KEYS
+from delift_core.samples import Sample
 from delift_core.sources.cells import without_filling
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.kinds import COMPRESSED
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _NOT_WRITTEN = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
 Container = Literal["jsonl", "parquet", "csv"]
 Formulas = Literal["keep", "quote"]
+_MANIFEST_BYTES_PER_ROW = 300  # at least: it has a few lines for every row of the pool
 # A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
 
@@ -82,6 +84,13 @@ def json_columns_words(columns: Iterable[str]) -> str:
         f"{', '.join(columns)}: written as JSON text, since a table would give their objects the keys of all others; "
         "datasets from version 4.7 on reads it as objects, other readers need json.loads"
     )
+
+
+def least_bytes(path: Path, samples: Sequence[Sample], rows: int, format: ExportFormat) -> int:
+    """Fewest bytes that an export of some rows of a pool can take, its manifest included."""
+    as_found = format == "same" and container_of(path) == "jsonl"  # a table packs rows, a format leaves fields out
+    written = sorted(len(sample.raw) for sample in samples)[:rows] if as_found else []
+    return sum(written) + _MANIFEST_BYTES_PER_ROW * len(samples)
 
 
 def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep") -> Written:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from delift_core.errors import ScoringError
 from delift_core.models import DeviceName, DtypeName, ModelIdentity, load_on_every_device, outline_model
 
 if TYPE_CHECKING:
@@ -31,11 +32,22 @@ class Placement:
 
 
 HERE = Placement()
+RAY_MISSING = "scoring on Ray needs its package: run pip install -r requirements-ray.txt"
 
 
 def ray_installed() -> bool:
     """Whether the optional package is there (it is not imported: that takes a second)."""
     return importlib.util.find_spec("ray") is not None
+
+
+def ensure_placeable(placement: Placement) -> None:
+    """Refuses a placement that this machine lacks the package for.
+
+    Raises:
+        ScoringError: Ray is not installed.
+    """
+    if placement.backend == "ray" and not ray_installed():
+        raise ScoringError(RAY_MISSING)
 
 
 @dataclass(frozen=True, slots=True)

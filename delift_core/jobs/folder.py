@@ -22,8 +22,9 @@ import psutil
 from delift_core.errors import ScoringError
 from delift_core.files import write_whole
 from delift_core.jobs.backends import Placement
+from delift_core.jobs.prepared import Refusal, ScoringRequest
 from delift_core.jobs.queue import Ticket
-from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState, Refusal, ScoringRequest
+from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState
 from delift_core.samples import Message
 from delift_core.settings import LIBRARY_ENVIRONMENT
 from delift_core.utility.pairs import PairBudget

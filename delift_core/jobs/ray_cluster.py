@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import delift_core
 from delift_core.errors import ScoringError
+from delift_core.jobs.backends import RAY_MISSING
 from delift_core.models import DeviceName, ModelIdentity
 from delift_core.settings import LIBRARY_ENVIRONMENT
 from delift_core.utility.plan import memory_needed
@@ -56,7 +57,7 @@ def ray_library() -> Any:
     try:
         return importlib.import_module("ray")
     except ModuleNotFoundError as error:
-        raise ScoringError("scoring on Ray needs its package: run pip install -r requirements-ray.txt") from error
+        raise ScoringError(RAY_MISSING) from error
 
 
 @contextmanager

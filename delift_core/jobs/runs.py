@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.errors import DeliftError, ScoringError, WorkspaceError
-from delift_core.jobs.backends import HERE, Placement
+from delift_core.jobs.backends import HERE, Placement, ensure_placeable
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState
 from delift_core.jobs.in_turn import carry_out_in_turn
-from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest
+from delift_core.jobs.prepared import JobMode, ScoringRequest
+from delift_core.jobs.scoring import Expect, JobProgress
 from delift_core.jobs.utilities import BudgetedPairs, Utilities, places
 from delift_core.logs import note_event
+from delift_core.model_files import check_model
 from delift_core.samples import Message, Sample
 from delift_core.selection.memory import memory_said
 from delift_core.utility.metrics import Metric
@@ -182,10 +184,13 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     While another job is at work the worker waits for its turn, see `jobs.queue`.
 
     Raises:
-        ScoringError: this very run is being scored.
+        ModelError: the model is not there; whether the hub has it, the worker asks.
+        ScoringError: this very run is being scored, or Ray is not installed.
         NotAllowed: the visitor is a viewer.
     """
     workspace.require("job")
+    ensure_placeable(placement)
+    check_model(spec.model, ask_hub=False)
     record = _run_for(workspace, spec)
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(*_request(workspace, spec, mode, placement))
@@ -201,8 +206,12 @@ def run_here(
     publish: Callable[[JobProgress], None],
     stop: Callable[[], bool] = lambda: False,
     placement: Placement = HERE,
+    expect: Expect = lambda prepared: None,
 ) -> RunRecord:
     """Scores in this process, at its turn, for the command line; returns the run's record, done or cancelled.
+
+    Args:
+        expect: see `carry_out`.
 
     Raises:
         DeliftError: as `carry_out`.
@@ -219,7 +228,7 @@ def run_here(
         publish(progress)
 
     try:
-        carry_out_in_turn(job, request, conversations, publish=both, stop=stop)
+        carry_out_in_turn(job, request, conversations, publish=both, stop=stop, expect=expect)
     except DeliftError as error:
         with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
             both(JobProgress("failed", str(error)))

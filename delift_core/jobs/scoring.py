@@ -1,4 +1,4 @@
-"""What a scoring job does, in whichever process: load the model, encode, forecast, score.
+"""What a scoring job does, in whichever process: prepare, wait for its turn, load the model, forecast, score.
 
 It reads samples and writes blocks; it never opens the database (DuckDB has one writer process).
 """
@@ -7,19 +7,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.jobs.backends import HERE, Placement, ReadyBackend, ready_backend
+from delift_core.jobs.backends import ReadyBackend, ready_backend
+from delift_core.jobs.prepared import Prepared, Refusal, ScoringRequest, prepare
 from delift_core.jobs.watch import ResourceWatch
-from delift_core.models import DeviceName, DtypeName, ModelIdentity
-from delift_core.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
 from delift_core.samples import Message
 from delift_core.utility.metrics import Metric
-from delift_core.utility.pairs import ALL_PAIRS, PairBudget
+from delift_core.utility.pairs import PairBudget
 from delift_core.utility.plan import (
     Forecast,
     RunSamples,
@@ -27,13 +26,12 @@ from delift_core.utility.plan import (
     memory_to_select,
     plan_pairs,
 )
-from delift_core.utility.store import PairStore, ScoringContext
+from delift_core.utility.store import PairStore
 
 if TYPE_CHECKING:
     from delift_core.utility.budgeted import BudgetedRun
-    from delift_core.utility.run import ScoringProgress, ScoringRun
+    from delift_core.utility.run import Backend, ScoringProgress, ScoringRun
 
-JobMode = Literal["forecast", "score"]
 JobState = Literal[
     "starting", "waiting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"
 ]
@@ -43,29 +41,6 @@ CALIBRATION_SECONDS = 5.0
 _USUAL_METRIC: Metric = "euclidean"
 _REPORT_SECONDS = 0.25
 _MEMORY_RESERVE = 512 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringRequest:
-    """What to score, with what, and where the blocks go. "forecast" stops after the calibration."""
-
-    mode: JobMode
-    model: str
-    device: DeviceName
-    dtype: DtypeName
-    template: TemplateChoice
-    utility_folder: str
-    samples: RunSamples
-    placement: Placement = HERE
-    pairs: PairBudget = ALL_PAIRS
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A sample that cannot be scored with this model."""
-
-    content_hash: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +87,14 @@ class JobProgress:
 
 
 Publish = Callable[[JobProgress], None]
+Line = Callable[[Callable[[str], None]], AbstractContextManager[bool]]
+"""A block that begins at the job's turn, with True, or when it was stopped before, with False."""
+Expect = Callable[[Prepared], None]
+
+
+def at_once(say: Callable[[str], None]) -> AbstractContextManager[bool]:
+    """No line to stand in."""
+    return nullcontext(True)
 
 
 def carry_out(
@@ -120,6 +103,8 @@ def carry_out(
     *,
     publish: Publish,
     stop: Callable[[], bool] = lambda: False,
+    line: Line = at_once,
+    expect: Expect = lambda prepared: None,
 ) -> JobProgress:
     """Runs a job to its end and returns its last progress.
 
@@ -127,6 +112,9 @@ def carry_out(
         conversations: messages of every sample of the request, by content hash.
         publish: called with every change worth showing, at most a few times a second.
         stop: asked between batches; True ends the job with everything finished so far kept.
+        line: where the job waits for the device, if it needs one at all: not while it can still be refused, nor when
+            every pair is kept already.
+        expect: called with what is known before that; what it raises ends the job.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -134,47 +122,71 @@ def carry_out(
             its workers cannot go on. Everything finished is kept.
     """
     reporter = _Reporter(publish)
-    reporter.publish(JobProgress("loading", f"loading {request.model}"))
-    with (
-        _resources_that_last(Path(request.utility_folder)) as check,
-        ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready,
-    ):
-        return _carry_out(request, conversations, ready, reporter, lambda: check() or stop())
+    reporter.load(request.model)
+    with _resources_that_last(Path(request.utility_folder)) as check:
+        prepared = prepare(request, conversations)
+        expect(prepared)
+        kept = _kept(request, conversations, prepared, reporter)
+        if kept is not None:
+            return kept
+        with line(reporter.wait) as mine:
+            if not mine:
+                return reporter.publish(JobProgress("cancelled"))
+            reporter.load(request.model)
+            with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
+                return _score(request, conversations, prepared, ready, reporter, lambda: check() or stop())
 
 
-def _carry_out(
+def _kept(
     request: ScoringRequest,
     conversations: Mapping[str, Sequence[Message]],
+    prepared: Prepared,
+    reporter: "_Reporter",
+) -> JobProgress | None:
+    """The end of a job whose pairs are all on disk, which needs no device; None where something is missing.
+
+    Raises:
+        ScoringError: the blocks that are missing do not fit the disk.
+    """
+    from delift_core.utility.run import NoBackend
+
+    if not prepared.certain:
+        return None
+    store = PairStore.open(Path(request.utility_folder), prepared.context)
+    run = _run(request, conversations, NoBackend(), prepared, store)
+    forecast = _forecast(run, request.pairs, prepared.samples, 0, store.folder, 0.0)
+    if forecast.too_little_disk:
+        raise ScoringError(forecast.too_little_disk)
+    if forecast.pairs_missing or store.missing_alone(prepared.samples.all) or any(store.damaged()):
+        return None
+    reporter.know(prepared, "", forecast)
+    reporter.cached_pairs = run.progress.pairs_done
+    if request.mode == "score" and request.pairs.unit != "all":
+        _keep_utilities(store, prepared.samples, request.pairs, conversations)
+    return reporter.publish_now("done", run.progress)
+
+
+def _score(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    prepared: Prepared,
     ready: ReadyBackend,
     reporter: "_Reporter",
     stop: Callable[[], bool],
 ) -> JobProgress:
-    template = make_template(ready.tokenizer, request.template)
-    encoded, refused = encode_samples(template, conversations, ready.identity.context_length)
-    samples = request.samples.only(encoded)
-    if not samples.pool:
-        raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
-    context = scoring_context(ready.identity, template)
-    store = PairStore.open(Path(request.utility_folder), context)
+    prepared = replace(prepared, identity=ready.identity)
+    samples = prepared.samples
+    store = PairStore.open(Path(request.utility_folder), prepared.context)
     damaged = store.drop_damaged()
-    reporter.facts = JobProgress(
-        "calibrating",
-        context_key=context.key,
-        revision=ready.identity.revision,
-        device=ready.device,
-        dtype=ready.identity.dtype,
-        template=template.name,
-        refused=refused,
-        truncated=sum(sample.truncated > 0 for sample in encoded.values()),
-        damaged=damaged,
-    )
-    run = _run(request, conversations, ready, template, encoded, store, samples)
+    run = _run(request, conversations, ready.backend, prepared, store)
+    forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
+    reporter.know(prepared, ready.device, forecast, damaged)
     reporter.cached_pairs = run.progress.pairs_done
     state: JobState = "scoring" if request.mode == "score" else "calibrating"
     pace = _Pace()
 
     def foresee() -> None:
-        forecast = _forecast(run, request.pairs, samples, ready, store.folder, pace.tokens_per_second)
+        forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, pace.tokens_per_second)
         reporter.facts = replace(reporter.facts, forecast=forecast)
 
     def follow(progress: "ScoringProgress") -> None:
@@ -183,9 +195,8 @@ def _carry_out(
             reporter.publish_now(state, progress)
         reporter.tick(state, progress)
 
-    foresee()
-    if reporter.facts.forecast and reporter.facts.forecast.refusal:
-        raise ScoringError(reporter.facts.forecast.refusal)
+    if forecast.refusal:
+        raise ScoringError(forecast.refusal)
     if request.mode == "score":
         complete = run.work(follow, stop)
         if complete and request.pairs.unit != "all":
@@ -200,21 +211,20 @@ def _carry_out(
 def _run(
     request: ScoringRequest,
     conversations: Mapping[str, Sequence[Message]],
-    ready: ReadyBackend,
-    template: Template,
-    encoded: Mapping[str, EncodedSample],
+    backend: "Backend",
+    prepared: Prepared,
     store: PairStore,
-    samples: RunSamples,
 ) -> "ScoringRun | BudgetedRun":
     """A run of all pairs, or of a budget of them."""
     from delift_core.utility.budgeted import BudgetedRun
     from delift_core.utility.parts import Texts
     from delift_core.utility.run import ScoringRun
 
+    template, encoded, samples = prepared.template, prepared.encoded, prepared.samples
     if request.pairs.unit == "all":
-        return ScoringRun(ready.backend, template, encoded, store, plan_pairs(store, samples))
+        return ScoringRun(backend, template, encoded, store, plan_pairs(store, samples))
     texts = {name: Texts.of(conversations[name]) for name in samples.all}
-    return BudgetedRun(ready.backend, template, encoded, store, samples, request.pairs, texts)
+    return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
 
 
 def _keep_utilities(
@@ -230,32 +240,11 @@ def _keep_utilities(
             made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _USUAL_METRIC)
 
 
-def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
-    """What the numbers of this model with this template depend on."""
-    return ScoringContext(
-        identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
-    )
-
-
-def encode_samples(
-    template: Template, conversations: Mapping[str, Sequence[Message]], context_length: int
-) -> tuple[dict[str, EncodedSample], tuple[Refusal, ...]]:
-    """Token ids of every sample that can be scored, and the reason for each that cannot."""
-    encoded: dict[str, EncodedSample] = {}
-    refused = []
-    for digest, messages in conversations.items():
-        try:
-            encoded[digest] = fit(template.encode(messages), context_length, len(template.head))
-        except ScoringError as error:
-            refused.append(Refusal(digest, str(error)))
-    return encoded, tuple(refused)
-
-
 def _forecast(
     run: "ScoringRun | BudgetedRun",
     pairs: PairBudget,
     samples: RunSamples,
-    ready: ReadyBackend,
+    weights: int,
     folder: Path,
     measured_rate: float,
 ) -> Forecast:
@@ -267,7 +256,7 @@ def _forecast(
         pairs_missing=cost.pairs_missing,
         seconds=progress.work_total / rate if rate else None,
         tokens_per_second=rate,
-        memory_bytes=memory_needed(ready.weights_here) + cost.planning_bytes,
+        memory_bytes=memory_needed(weights) + cost.planning_bytes,
         disk_bytes=cost.disk_bytes,
         memory_available=_memory_within_reach(),
         disk_available=shutil.disk_usage(folder).free,
@@ -338,11 +327,35 @@ class _Reporter:
         self._last = 0.0
         self.cached_pairs = 0
         self.facts = JobProgress("starting")
+        self._state: JobState = "starting"
 
     def publish(self, progress: JobProgress) -> JobProgress:
         stamped = replace(progress, updated_at=time.time())
         self._publish(stamped)
+        self._state = progress.state
         return stamped
+
+    def load(self, model: str) -> None:
+        if self._state != "loading":
+            self.publish(JobProgress("loading", f"loading {model}"))
+
+    def wait(self, words: str) -> None:
+        self.publish(JobProgress("waiting", words))
+
+    def know(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
+        """What is said with all progress from now on."""
+        self.facts = JobProgress(
+            "calibrating",
+            context_key=prepared.context.key,
+            revision=prepared.identity.revision,
+            device=device,
+            dtype=prepared.identity.dtype,
+            template=prepared.template.name,
+            refused=prepared.refused,
+            truncated=sum(sample.truncated > 0 for sample in prepared.encoded.values()),
+            damaged=damaged,
+            forecast=forecast,
+        )
 
     def tick(self, state: JobState, progress: "ScoringProgress") -> None:
         now = time.monotonic()

@@ -36,6 +36,25 @@ def rows_of_budget(budget: Budget, n: int) -> int:
     return int(budget.amount)
 
 
+def ensure_tokens_fit(budget: Budget, token_counts: np.ndarray) -> None:
+    """Refuses a token budget that no sample fits into, or that is more than all of them have.
+
+    Args:
+        token_counts: (n,) whole numbers, tokens per sample.
+
+    Raises:
+        SelectionError: see above.
+    """
+    shortest, total = int(token_counts.min()), int(token_counts.sum())
+    if budget.amount < shortest:
+        raise _below_shortest(budget.amount, shortest)
+    if budget.amount > total:
+        raise SelectionError(
+            f"The budget asks for {budget.amount:,.0f} tokens but the pool has {total:,}: ask for at most {total:,}, "
+            "or add samples."
+        )
+
+
 def cut(
     kernel: Kernel,
     greedy: GreedyOrder,
@@ -85,10 +104,7 @@ def cut(
             f"give at least {budget.amount - room:,.0f} tokens, or keep fewer."
         )
     if not kept and counts[allowed].min() > room:
-        raise SelectionError(
-            f"The budget of {int(room)} tokens is below the shortest sample, which has {counts[allowed].min()}: "
-            f"give at least {counts[allowed].min()} tokens."
-        )
+        raise _below_shortest(room, int(counts[allowed].min()))
     first, others = allowed[:kept], allowed[kept:]
     if in_order:
         chosen = np.concatenate([first, fill(others, counts, room)])
@@ -99,6 +115,13 @@ def cut(
     )
     chosen = max((np.concatenate([first, filling]) for filling in fillings), key=lambda picks: value(kernel, picks))
     return chosen, gains_along(kernel, chosen)
+
+
+def _below_shortest(room: float, shortest: int) -> SelectionError:
+    return SelectionError(
+        f"The budget of {int(room)} tokens is below the shortest sample, which has {shortest}: "
+        f"give at least {shortest} tokens."
+    )
 
 
 def tokens_used(chosen: np.ndarray, token_counts: np.ndarray) -> int:

@@ -140,12 +140,17 @@ class Forecast:
                 f"the run needs about {_gib(self.memory_bytes)} of memory and {_gib(self.memory_available)} are free; "
                 "take a smaller pool or a smaller model"
             )
-        if self.disk_bytes > self.disk_available:
-            return (
-                f"the run needs about {_gib(self.disk_bytes)} on disk and {_gib(self.disk_available)} are free; "
-                "free some space or move the workspace"
-            )
-        return None
+        return self.too_little_disk
+
+    @property
+    def too_little_disk(self) -> str | None:
+        """The part of `refusal` that is known before the model is loaded."""
+        if self.disk_bytes <= self.disk_available:
+            return None
+        return (
+            f"the run needs about {_gib(self.disk_bytes)} on disk and {_gib(self.disk_available)} are free; "
+            "free some space or move the workspace"
+        )
 
     @property
     def is_long(self) -> bool:

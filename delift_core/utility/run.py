@@ -84,6 +84,16 @@ class LocalBackend:
         yield from BlockScorer(self._scorer, material).work(blocks)
 
 
+class NoBackend:
+    """Nobody yet: for a run that is only looked at."""
+
+    rows_per_block = 128
+
+    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
+        """Never asked for."""
+        raise NotImplementedError("this run is only looked at")
+
+
 class ScoringRun:
     """A plan, who works it off, and how far it has come."""
 

@@ -105,7 +105,7 @@ def test_lora_adapters_are_saved_whole_and_never_over_another(quick: EvaluationR
     assert json.loads((folder / "adapter_config.json").read_text())["r"] == 8
     assert (folder / "adapter_model.safetensors").stat().st_size > 1000
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
-    with pytest.raises(ScoringError, match="is there already"):
+    with pytest.raises(ScoringError, match="is not empty"):
         evaluate(lora, adapter=folder)
     assert "LoRA layers" in "\n".join(report.lines())
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from delift_core.curation import keep_selection
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress, Refusal
+from delift_core.jobs.prepared import Refusal
+from delift_core.jobs.scoring import JobProgress
 from delift_core.problem import pose
 from delift_core.samples import Turns
 from delift_core.selection.request import parse_budget

@@ -17,7 +17,8 @@ import pytest
 from delift_core.errors import ScoringError
 from delift_core.jobs import folder as folder_module
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress, JobState, Refusal, ScoringRequest
+from delift_core.jobs.prepared import Refusal, ScoringRequest
+from delift_core.jobs.scoring import JobProgress, JobState
 from delift_core.samples import Message
 from delift_core.utility.plan import Forecast, RunSamples
 

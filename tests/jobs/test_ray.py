@@ -24,11 +24,12 @@ from delift_core.cli import main
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import ray_map, scoring
 from delift_core.jobs.backends import HERE, Placement
+from delift_core.jobs.prepared import ScoringRequest
 from delift_core.jobs.ray_backend import _in_words
 from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
 from delift_core.jobs.ray_map import RayMap
 from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
-from delift_core.jobs.scoring import JobProgress, ScoringRequest, carry_out
+from delift_core.jobs.scoring import JobProgress, carry_out
 from delift_core.models import DtypeName, ModelIdentity, outline_model
 from delift_core.samples import Message, hash_messages
 from delift_core.utility import blocks as blocks_module

@@ -159,7 +159,7 @@ def test_a_failed_run_says_why_in_one_line(workspace: Workspace) -> None:
     wait_until(lambda: not refresh(workspace, run.id)[1].active)
     record, status = refresh(workspace, run.id)
     assert (record.status, status.state) == ("failed", "failed")
-    assert record.message.startswith("model 'nobody/nothing' could not be loaded: ")
+    assert record.message.startswith("the hub cannot be reached for model 'nobody/nothing'")
     assert "\n" not in record.message and "Traceback" not in record.message
     assert "Traceback" not in (workspace.jobs_folder / run.id / "worker.log").read_text()
     assert record.finished_at is not None

@@ -10,7 +10,8 @@ import pytest
 
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring
-from delift_core.jobs.scoring import JobMode, JobProgress, ScoringRequest, carry_out
+from delift_core.jobs.prepared import JobMode, ScoringRequest
+from delift_core.jobs.scoring import JobProgress, carry_out
 from delift_core.samples import Message, hash_messages
 from delift_core.utility import blocks as blocks_module
 from delift_core.utility import scorer as scorer_module
@@ -189,7 +190,7 @@ def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(
 
 
 def test_a_model_that_is_not_there(job: Job) -> None:
-    with pytest.raises(ModelError, match="'nobody/nothing' could not be loaded"):
+    with pytest.raises(ModelError, match="the hub cannot be reached for model 'nobody/nothing'"):
         job.run(model="nobody/nothing")
     assert [progress.state for progress in job.said] == ["loading"]
 

@@ -44,7 +44,7 @@ def limit_file_size() -> None:
 
 def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_path: Path, model_folder: Path) -> None:
     from delift_core.jobs.folder import JobFolder
-    from delift_core.jobs.scoring import ScoringRequest
+    from delift_core.jobs.prepared import ScoringRequest
     from delift_core.samples import Message
     from delift_core.utility.plan import RunSamples
 

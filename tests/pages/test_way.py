@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.export.verify import verify
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.scoring import JobMode
+from delift_core.jobs.prepared import JobMode
 from delift_core.sample_project import sample_project_files
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from tests.tiny_models import save_model
