@@ -90,7 +90,8 @@ def test_what_has_something_to_score_waits(site: Site, held: None, tmp_path: Pat
     words = [sys.executable, "-m", "delift_core", *site.words("--workspace", tmp_path / "new", command="score")]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("waiting for r7 of /somewhere/else")
+    first = next(line for line in process.stderr if not line.startswith("loading"))
+    assert first.startswith("waiting for r7 of /somewhere/else")
     process.kill()
     process.wait()
 
@@ -214,7 +215,7 @@ def test_a_cluster_without_its_package_is_told_at_once(
         (("--stage", "task"), "2", "add --target FILE"),
         (("--stage", "continual"), "2", "add --existing FILE"),
         (("--target", "none.jsonl", "--stage", "task"), "2", "none.jsonl does not exist"),
-        (("--map", "prompt=question,response=answer"), "2", "map two columns by hand"),
+        (("--map", "prompt=question,response=answer"), "2", "Map a column that the record has"),
         (("--preset", "published", "--metric", "pmi"), "2", "--preset published"),
         (("--engine", "sparse", "--method", "rds"), "2", "--engine"),
         (("--engine", "partitioned", "--quota", "source:pool.jsonl=1.."), "2", "knows no quotas"),

@@ -87,9 +87,12 @@ def _written_beside(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _databases(arguments: argparse.Namespace) -> list[Path]:
+    """The one of the workspace, which no output may replace."""
+    if not hasattr(arguments, "workspace"):
+        return []
     from delift_core.workspace.workspace import DATABASE_NAME
 
-    return [arguments.workspace / DATABASE_NAME] if hasattr(arguments, "workspace") else []
+    return [arguments.workspace / DATABASE_NAME]
 
 
 def _paths(name: str, given: object) -> Iterable[Path]:

@@ -99,7 +99,7 @@ def test_failures_are_one_line_and_a_dead_worker_is_interrupted(
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
     assert worker.main(job.folder) == 2
     assert job.status().state == "failed"
-    assert "causal language model" in job.status().message
+    assert "safetensors weights" in job.status().message
     assert "\n" not in job.status().message
     gone = subprocess.Popen(["sleep", "60"])
     job.claim(gone.pid)
