@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from delift_core.formats import RecordError
-from delift_core.formats.base import ROLES
+from delift_core.formats.base import JOIN, ROLES
 from delift_core.formats.cells import list_in_text
 from delift_core.formats.dialects import ROLE_KEYS, TEXT_KEYS, standard
+from delift_core.formats.marks import is_trained
 from delift_core.formats.talks import talk_of
 from delift_core.health import ID_KEYS
 from delift_core.patterns import CONTROLS, MARKERS, PERSONAL_KINDS, is_card
 from delift_core.places import Place, places, put, put_texts
 from delift_core.sources.json_records import DECODER
+from delift_core.sources.records import dump
 
-JOIN = "\n\n"  # between turns of one role that become one, as between an Alpaca instruction and its input
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
+_MISSING = ("null", "NaN", "Infinity", "-Infinity")
 
 
 def masked(raw: str) -> str:
@@ -56,12 +58,17 @@ def as_text(raw: str, read: Callable[[object], object]) -> str:
             read(DECODER.decode(raw))
         except RecordError as error:
             place = _place_of(raw, error.field) if error.kind == "not-text" else None
-            if place is None or place.text is not None or raw[place.start : place.end] == "null":
+            if place is None or place.text is not None or raw[place.start : place.end] in _MISSING:
                 return raw
-            raw = put_texts(raw, {place: raw[place.start : place.end]})
+            raw = put_texts(raw, {place: _as_json(raw[place.start : place.end])})
         else:
             return raw
     return raw
+
+
+def _as_json(raw: str) -> str:
+    """A value's JSON as found; what JSON lacks is null in it."""
+    return dump(DECODER.decode(raw)) if "NaN" in raw or "Infinity" in raw else raw
 
 
 def in_order(raw: str) -> str:
@@ -92,7 +99,7 @@ def up_to_answer(raw: str) -> str:
     if cell is not None and cell.text is not None:
         return put_texts(raw, {cell: up_to_answer(cell.text)})
     turns = _turns(raw) or []
-    last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
+    last = max((at for at, turn in enumerate(turns) if turn.role == "assistant" and turn.trained), default=None)
     return raw if last is None else _put_turns(raw, turns[: last + 1])
 
 
@@ -107,16 +114,19 @@ def renamed(raw: str, new_id: str | int) -> str:
 class _Turn:
     """One turn as it is spelt: its role, and the text of its JSON object."""
 
-    def __init__(self, role: str, raw: str) -> None:
+    def __init__(self, role: str, raw: str, trained: bool = True) -> None:
         self.role = role
         self.raw = raw
+        self.trained = trained
 
     def with_more(self, other: "_Turn") -> "_Turn | None":
         """This turn with the text of another behind its own; None where one of them holds more than a text."""
         own, its = (_only_text(turn.raw) for turn in (self, other))
         if own is None or its is None or own.text is None or its.text is None:
             return None
-        return _Turn(self.role, put_texts(self.raw, {own: own.text + JOIN + its.text}))
+        if self.role == "assistant" and self.trained != other.trained:
+            return None
+        return _Turn(self.role, put_texts(self.raw, {own: own.text + JOIN + its.text}), self.trained)
 
 
 def _only_text(raw: str) -> Place | None:
@@ -152,9 +162,9 @@ def _turns(raw: str) -> list[_Turn] | None:
         spelt = list(standard(turn)) if isinstance(turn, Mapping) else []
         word = next((spelt[0][key] for key in ROLE_KEYS if spelt[0].get(key)), None) if len(spelt) == 1 else None
         role = ROLES.get(word.strip().lower()) if isinstance(word, str) else None
-        if role is None:
+        if role is None or not isinstance(turn, Mapping):
             return None
-        found.append(_Turn(role, raw[spans[where].start : spans[where].end]))
+        found.append(_Turn(role, raw[spans[where].start : spans[where].end], is_trained(turn)))
     return found
 
 

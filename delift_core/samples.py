@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -38,6 +38,7 @@ ProblemKind = Literal[
     "empty-response",
     "not-text",
     "no-assistant-turn",
+    "not-trained",
     "bad-encoding",
     "cut-short",
     "no-choice",
@@ -63,19 +64,30 @@ _OF_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        trained: False for a turn that its record marks as context only. It is known while a record is read, and is no
+            part of the conversation: messages that differ in it alone are equal.
+    """
 
     role: Role
     content: str
+    trained: bool = field(default=True, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which columns of a table hold the prompt, the response and (optionally) a system text."""
+    """Which columns of a table hold the prompt, the response and (optionally) a system text.
+
+    Attributes:
+        parts: further columns of the prompt, such as a context; their texts stand behind the prompt's, in this order.
+    """
 
     prompt: str
     response: str
     system: str | None = None
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

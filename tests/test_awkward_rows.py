@@ -57,7 +57,7 @@ CASES: dict[str, list[str]] = {
         chat(
             '{"role": "developer", "content": "s"}',
             '{"role": "user", "content": "u", "name": "Jo"}',
-            '{"role": "assistant", "content": "a", "reasoning_content": "r", "weight": 0}',
+            '{"role": "assistant", "content": "a", "reasoning_content": "r", "weight": 1}',
             more=', "tools": [], "parallel_tool_calls": false',
         )
     ],

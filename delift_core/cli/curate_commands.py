@@ -15,6 +15,7 @@ from delift_core.baselines.of_run import ensure_rows_fit
 from delift_core.cli.inputs import (
     ProblemClass,
     Source,
+    ensure_answer_matters,
     load_source,
     note_losses,
     problem_classes,
@@ -345,12 +346,12 @@ def _check_prepared(arguments: argparse.Namespace, samples: Sequence[Sample], pr
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
-    return _Inputs(
-        Placement(arguments.backend, arguments.ray_address, arguments.ray_threads),
-        load(arguments.pool, arguments.map, tidying=tidying_of(arguments)),
-        load(arguments.target, arguments.target_map) if arguments.target else None,
-        load(arguments.existing, arguments.existing_map) if arguments.existing else None,
-    )
+    placement = Placement(arguments.backend, arguments.ray_address, arguments.ray_threads)
+    pool = load(arguments.pool, arguments.map, tidying=tidying_of(arguments))
+    target = load(arguments.target, arguments.target_map) if arguments.target else None
+    existing = load(arguments.existing, arguments.existing_map) if arguments.existing else None
+    ensure_answer_matters(arguments.answer, *(source.dataset for source in (pool, target, existing) if source))
+    return _Inputs(placement, pool, target, existing)
 
 
 def _score(

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from delift_core.cli.inputs import (
+    ensure_answer_matters,
     load_source,
     note_losses,
     problem_classes,
@@ -16,7 +17,9 @@ from delift_core.cli.terminal import Output
 from delift_core.export.containers import write_rows
 from delift_core.export.media import media_words
 from delift_core.export.writers import render_lines
-from delift_core.samples import Dataset
+from delift_core.formats.base import name_list
+from delift_core.samples import ColumnMapping, Dataset
+from delift_core.sources import Fields, fields_of
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -24,11 +27,13 @@ def inspect(arguments: argparse.Namespace) -> int:
     from delift_core.cli.look import look_at  # with numpy and word vectors, which `convert` does without
 
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
+    ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
     columns = dataset.mapping
-    mapped = f" (prompt from {columns.prompt!r}, response from {columns.response!r})" if columns else ""
+    mapped = f" (prompt from {_joined(columns)}, response from {columns.response!r})" if columns else ""
+    fields = fields_of(dataset, by_hand=arguments.map is not None)
     look = look_at(dataset, arguments.near, arguments.against)
     media = media_words(dataset.samples)
     lines = [
@@ -39,6 +44,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         *([f"images and the like: {media}"] if media else []),
         f"repeats: {repeats:,} rows have the same conversation as an earlier one",
         f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
+        *_field_lines(fields),
         *look.lines(),
     ]
     document = {
@@ -56,6 +62,9 @@ def inspect(arguments: argparse.Namespace) -> int:
         "repeats": repeats,
         "turns": {str(length): count for length, count in sorted(turns.items())},
         "content_hash": dataset.content_hash,
+        "prompt_columns": list(fields.prompt),
+        "marks": list(fields.marks),
+        "unread_columns": list(fields.unread),
         **look.document(),
     }
     Output(arguments.json).show(lines, document)
@@ -77,9 +86,26 @@ def _file_lines(dataset: Dataset) -> list[str]:
     return [f"  file {name}: {rows:,} rows" + (f", {left:,} left out" if left else "") for name, rows, left in files]
 
 
+def _joined(columns: ColumnMapping) -> str:
+    return " + ".join(map(repr, (columns.prompt, *columns.parts)))
+
+
+def _field_lines(fields: Fields) -> list[str]:
+    """What was read from which fields, where that is not plain from the format."""
+    lines = []
+    if len(fields.prompt) > 1:
+        lines.append(f"prompt: joined from {name_list(fields.prompt)}, in this order")
+    if fields.marks:
+        lines.append(f"marks: {name_list(fields.marks)} says which answers are good")
+    if fields.unread:
+        lines.append(f"not read: {name_list(fields.unread)} (kept in the record, no part of the conversation)")
+    return lines
+
+
 def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
+    ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     lost = note_losses(dataset.samples, arguments.format, arguments.out)
     written = write_rows(arguments.out, render_lines(dataset.samples, arguments.format), formulas=arguments.formulas)

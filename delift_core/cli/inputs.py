@@ -23,7 +23,7 @@ from delift_core.formats.preference import Answer
 from delift_core.health import CLASSES, HealthKind
 from delift_core.remedies import MEND_WORDS, can_mend, leave_out_class, leave_out_copies, leave_out_shared, mend
 from delift_core.samples import ColumnMapping, Dataset, Mendable, Problem, ProblemKind, Sample, Turns
-from delift_core.sources import load_file, load_hub
+from delift_core.sources import has_answers, load_file, load_hub
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,18 @@ def load_source(
             watch=watch,
         )
     return Source(tidying(dataset) if tidying else dataset, name, None)
+
+
+def ensure_answer_matters(answer: Answer | None, *datasets: Dataset | None) -> None:
+    """Refuses --answer where no set has two answers or a mark: it would have no effect.
+
+    Raises:
+        UsageError: see above.
+    """
+    if answer is None or any(has_answers(dataset) for dataset in datasets if dataset is not None):
+        return
+    what = "no record has two answers, or a mark that says which answers are good"
+    raise UsageError(f"--answer {answer} has nothing to choose from: {what}; leave it out")
 
 
 def _hub_options(name: str, rest: str) -> dict[str, str]:

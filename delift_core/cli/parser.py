@@ -215,9 +215,9 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
-    words = f"columns of {of}: prompt=COL,response=COL[,system=COL]"
+    words = f"columns of {of}: prompt=COL,response=COL[,system=COL][,context=COL…], joined in this order"
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
-    words = "which answer is to be learnt where rows hold a preferred and a rejected one"
+    words = "which answers are to be learnt where rows hold two, or mark theirs as good or bad; all ignores such marks"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
     words = "mend every record of a class that `inspect` names; repeat for more, done in this order"
     parser.add_argument("--mend", action="append", default=[], choices=get_args(Mendable), metavar="CLASS", help=words)

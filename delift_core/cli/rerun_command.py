@@ -17,7 +17,7 @@ from delift_core.cli.naming import HUB_PREFIX
 from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
 from delift_core.curation import keep_selection
-from delift_core.errors import ExportError
+from delift_core.errors import DataError, ExportError
 from delift_core.export.checks import Check
 from delift_core.export.export import export_selection
 from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
@@ -158,18 +158,30 @@ def _upload_hash(entry: InputEntry) -> str:
     return entry.sha256 or "" if entry.origin.startswith(UPLOAD_PREFIX) else ""
 
 
+def _from_hub(entry: InputEntry) -> Dataset | None:
+    """A hub data set with the contents of then; None where it has others now."""
+    known = _ANSWERS.get(entry.format)
+    answers: tuple[Answer | None, ...] = (known,) if known else (None, "all")
+    for answer in answers:
+        try:
+            read = load_source(entry.origin, entry.mapping, answer, entry.turns).dataset
+        except DataError:
+            if answer == answers[-1]:
+                raise
+            continue
+        found = again(read, entry.choices)
+        if found.content_hash == entry.content_hash:
+            return found
+    return None
+
+
 def _load(entry: InputEntry, folder: Path, workspace: Workspace) -> Dataset:
     """An input with the contents of then: from its origin, else from the workspace, by the hash of its contents.
 
     Raises:
         ExportError: it is gone or changed.
     """
-    if entry.origin.startswith(HUB_PREFIX):
-        found = load_source(entry.origin, entry.mapping, _ANSWERS.get(entry.format), entry.turns).dataset
-        found = again(found, entry.choices)
-        dataset = found if found.content_hash == entry.content_hash else None
-    else:
-        dataset = reload_input(entry, folder)
+    dataset = _from_hub(entry) if entry.origin.startswith(HUB_PREFIX) else reload_input(entry, folder)
     if dataset is not None:
         return dataset
     kept = [one for one in workspace.datasets.records(entry.role) if one.content_hash == entry.content_hash]

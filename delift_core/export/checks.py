@@ -11,7 +11,7 @@ from delift_core.errors import ExportError
 from delift_core.export.containers import Container, fitted, json_columns_words
 from delift_core.export.conversion import losses
 from delift_core.export.media import media_words
-from delift_core.export.trainers import Length, TrainerCheck, check_table
+from delift_core.export.trainers import Chosen, Length, TrainerCheck, check_table
 from delift_core.export.writers import ExportFormat, json_number_words, render_lines, unwritable, without_json_numbers
 from delift_core.samples import Sample, by_record
 from delift_core.sources.json_records import DECODER
@@ -86,9 +86,24 @@ def trainer_checks(curated: CuratedSelection, format: ExportFormat, limit: int) 
         ExportError: the format cannot hold one of the rows.
     """
     alone = curated.problem.run.alone()
-    positions = written_positions(curated)
-    lengths = [Length(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in positions]
-    return check_table(subset_records(curated, format), limit=limit, lengths=lengths)
+    lengths = [Length(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in written_positions(curated)]
+    records = subset_records(curated, format)
+    return check_table(records, limit=limit, lengths=lengths, chosen=chosen_answers(curated))
+
+
+def chosen_answers(curated: CuratedSelection) -> tuple[Chosen, ...]:
+    """The answers of each written record that were chosen, in order; none where all are the last of their records."""
+    alone, subset = curated.problem.run.alone(), set(curated.subset.positions.tolist())
+    found = []
+    for turns in by_record(curated.samples):
+        own = [at for at in turns if at in subset]
+        if own:
+            ends = tuple(len(curated.samples[at].messages) - 1 for at in own)
+            length = Length(int(alone.prompt_tokens[own[-1]]), int(alone.tokens[own[-1]]))
+            found.append((turns[-1], Chosen(ends, len(turns) - len(own), length)))
+    written = tuple(chosen for _, chosen in sorted(found, key=lambda one: one[0]))
+    every = max(map(len, by_record(curated.samples)), default=1) > 1
+    return written if every else ()
 
 
 def _rows_in_words(curated: CuratedSelection, written: int) -> str:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, render_record
-from delift_core.formats.base import ROLES
+from delift_core.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
+from delift_core.formats.base import JOIN, ROLES
 from delift_core.formats.calls import has_calls, response_text
 from delift_core.formats.cells import turns_in_text
 from delift_core.formats.dialects import standard
-from delift_core.formats.preference import PROMPT_KEYS
+from delift_core.formats.marks import is_sure, is_trained
 from delift_core.formats.sharegpt import WORDS
 from delift_core.formats.talks import SYSTEM_KEYS, talk_of
 from delift_core.formats.turns import LIST_KEYS, only_calls
@@ -36,7 +36,7 @@ LOSS_WORDS: dict[LossKind, str] = {
     "other-replies": "replies of the thread that were not read are left out",
     "fields": "fields that another format or a trainer would read are left out",
     "parts": "content in parts becomes one text",
-    "input": "the input is joined to the instruction",
+    "input": "further columns of the prompt (input, context…) are joined to it",
     "text": "the text is parted into an opening and its continuation",
 }
 # A trainer or another reader would take these for the record itself.
@@ -191,17 +191,19 @@ def _tools(found: object, format: FormatName) -> dict[str, object]:
 def _other_fields(found: object, sample: Sample) -> tuple[str, ...]:
     if not isinstance(found, Mapping):
         return ()
-    talk = talk_of(found)
-    read = (*RESERVED, *(talk.roots if talk else ()))
-    return tuple(key for key in found if key not in read and not _is_text_of(key, found, sample))
+    read = {*RESERVED, *read_fields(found)}
+    return tuple(key for key in found if key not in read and not is_sure(key) and not _is_text_of(key, found, sample))
 
 
 def _is_text_of(key: str, found: Mapping[str, object], sample: Sample) -> bool:
     """Whether a field is a part of the conversation, as the columns of a table are."""
-    mapping = detect_columns(found)
-    columns = (mapping.prompt, mapping.response, mapping.system) if mapping else ()
-    texts = {message.content for message in sample.messages}
-    return found[key] in texts if isinstance(found[key], str) else key in columns
+    value = found[key]
+    if not isinstance(value, str):
+        return flat_columns(found) is not None and key in read_fields(found)
+    contents = [message.content for message in sample.messages]
+    return value in contents or (
+        bool(value) and any(f"{JOIN}{value}{JOIN}" in f"{JOIN}{one}{JOIN}" for one in contents)
+    )
 
 
 def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[str, object]) -> Iterator[LossKind]:
@@ -214,7 +216,8 @@ def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[
         yield "tools"
     if "chosen" in found and "rejected" in found:
         yield "other-answer"
-    if detect_format(found) == "alpaca" and format != "alpaca" and (found.get("input") or found.get("context")):
+    flat = flat_columns(found)
+    if flat is not None and any(found.get(name) and written.get(name) != found[name] for name in flat.parts):
         yield "input"
     if detect_format(found) == "text":
         yield "text"
@@ -229,7 +232,8 @@ def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[
 
 def _losses_of_turns(own: Sequence[object], written: Sequence[object], sample: Sample) -> Iterator[LossKind]:
     spelt = [turn for turn in own if isinstance(turn, Mapping)]
-    last = max((at for at, turn in enumerate(spelt) if _role(turn) == "assistant"), default=len(spelt) - 1)
+    answers = (at for at, turn in enumerate(spelt) if _role(turn) == "assistant" and is_trained(turn))
+    last = max(answers, default=len(spelt) - 1)
     paired = any(_role(turn) is None for turn in spelt)
     if not paired and last + 1 < len(spelt):
         yield "later-turns"
@@ -256,24 +260,7 @@ def _is_lost(key: str, found: Mapping[str, object], sample: Sample, written: Map
         return False
     if key in ("tools", "chosen", "rejected"):  # these have kinds of their own
         return False
-    return key not in _read_keys(found) and not _is_text_of(key, found, sample)
-
-
-def _read_keys(found: Mapping[str, object]) -> tuple[str, ...]:
-    """The fields that a record's conversation is read from, those aside that are a text of it as they stand."""
-    format = detect_format(found)
-    talk = talk_of(found)
-    if format in ("messages", "sharegpt", "chat-text"):
-        return talk.roots if talk else ()
-    if format == "prompt-completion":
-        return ("prompt", "completion")
-    if format == "alpaca":
-        return ("instruction", "input", "output", "context", "response", "history")
-    if format == "preference":
-        return (*LIST_KEYS, *PROMPT_KEYS, "completion")
-    if format == "mt-bench":
-        return ("turns", "choices" if "choices" in found else "reference")
-    return ("text",) if format == "text" else ()
+    return key not in read_fields(found) and not _is_text_of(key, found, sample)
 
 
 def _stands_already(found: object, sample: Sample, format: FormatName, rendered: Mapping[str, object]) -> bool:

@@ -6,7 +6,9 @@ It knows inputs as a manifest names them; it knows nothing of the workspace.
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 from delift_core.errors import DataError
 from delift_core.export.manifest import InputEntry
@@ -64,8 +66,8 @@ def reload(
         mapping: the data set's columns; tried when the formats as detected give something else, whichever answer
             of a preference record is taken.
     """
-    tries: list[tuple[ColumnMapping | None, Answer | None]] = [(None, None), (None, "chosen"), (None, "rejected")]
-    for columns, answer in [*tries, (mapping, None)] if mapping else tries:
+    answers: tuple[Answer | None, ...] = (None, *get_args(Answer))
+    for columns, answer in product((None, mapping) if mapping else (None,), answers):
         try:
             dataset = again(load_file(path, mapping=columns, answer=answer, turns=turns), choices)
         except DataError:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delift_core.export.media import MEDIA
-from delift_core.export.shapes import Shape
+from delift_core.export.shapes import Shape, mask_of_trainer
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
 from delift_core.formats.base import ROLES
 
-SYSTEM_COLUMNS = ("system", "system_prompt")
 _ENDINGS: dict[Trainer, str] = {"TRL": "trl.py", "LLaMA-Factory": "dataset_info.json", "Axolotl": "axolotl.yaml"}
 
 
@@ -26,18 +25,26 @@ class Recipe:
     text: str
 
 
-def recipes(shape: Shape, data_file: str, limit: int, json_columns: Sequence[str] = ()) -> tuple[Recipe, ...]:
+def recipes(
+    shape: Shape,
+    data_file: str,
+    limit: int,
+    json_columns: Sequence[str] = (),
+    chosen: Sequence[Sequence[int]] = (),
+) -> tuple[Recipe, ...]:
     """A recipe for each trainer that can read files of this shape.
 
     Args:
         data_file: name of the exported file, which is to lie beside the recipe.
         limit: longest row in tokens.
         json_columns: the columns of a table that hold JSON text.
+        chosen: of each record, the positions of the answers to train among its turns, where a record holds more than
+            one row; without it the last answer is trained.
     """
     needs = _what_datasets_is_needed(shape, json_columns)
     stem = Path(data_file).stem
     texts: dict[Trainer, str] = {
-        "TRL": _trl(shape, data_file, limit, needs),
+        "TRL": _trl(shape, data_file, limit, needs, chosen),
         "LLaMA-Factory": _llama_factory(shape, stem, data_file),
         "Axolotl": _axolotl(shape, data_file, limit, needs),
     }
@@ -65,14 +72,25 @@ def _what_datasets_is_needed(shape: Shape, json_columns: Sequence[str]) -> list[
     return []
 
 
-def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> str:
+def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str], chosen: Sequence[Sequence[int]]) -> str:
     kind = "parquet" if data_file.endswith(".parquet") else "csv" if data_file.endswith(".csv") else "json"
     read = f'data = load_dataset("{kind}", data_files={json.dumps(data_file)}, split="train")'
-    lines = ["from datasets import load_dataset", "from trl import SFTConfig, SFTTrainer", "", *needs, read]
-    split = _trl_split(shape)
+    split = _trl_split(shape, several=bool(chosen))
+    named = "Dataset, load_dataset" if chosen and split else "load_dataset"
+    lines = [f"from datasets import {named}", "from trl import SFTConfig, SFTTrainer", "", *needs, read]
+    mixed = ', on_mixed_types="use_json"' if shape.uneven else ""
     if split:
         lines[3:3] = [*split, ""]
-        mixed = ', on_mixed_types="use_json"' if shape.uneven else ""
+    if split and chosen:
+        lines += [
+            "# Of each record, the positions of the answers that were chosen among its turns.",
+            f"CHOSEN = {[list(ends) for ends in chosen]!r}",
+            'kept = [name for name in data.column_names if name == "tools"]',
+            "pairs = zip(data, CHOSEN, strict=True)",
+            "rows = [{**{name: row[name] for name in kept}, **one} for row, ends in pairs for one in split(row, ends)]",
+            f"data = Dataset.from_list(rows{mixed})",
+        ]
+    elif split:
         lines += ['others = [name for name in data.column_names if name != "tools"]']
         lines += [f"data = data.map(split, remove_columns=others{mixed})"]
     elif shape.media:
@@ -93,55 +111,80 @@ def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> str:
     )
 
 
-def _trl_split(shape: Shape) -> list[str]:
-    """A function that makes prompt and completion of a row; none where the file has them."""
-    system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
+def _trl_split(shape: Shape, *, several: bool) -> list[str]:
+    """A function that makes prompt and completion of a row; none where the file has them.
+
+    Args:
+        several: it is told which answers of the row to train, and makes a list.
+    """
+    plain = shape.name == "prompt-completion" and not (shape.parts or shape.system or shape.history)
+    if shape.name not in ("turns", "alpaca", "prompt-completion") or plain:
+        return []
+    before, turns = _spelt_turns(shape) if shape.name == "turns" else ([], _flat_turns(shape))
     opening = (
-        [f'    if row.get({system!r}) and (not turns or turns[0]["role"] != "system"):']
-        + [f'        turns.insert(0, {{"role": "system", "content": row[{system!r}]}})']
-        if system
+        [f'    if row.get({shape.system!r}) and (not turns or turns[0]["role"] != "system"):']
+        + [f'        turns.insert(0, {{"role": "system", "content": row[{shape.system!r}]}})']
+        if shape.system
         else []
     )
-    if shape.name == "turns":
-        names = {word: ROLES[word.strip().lower()] for word in shape.roles if word.strip().lower() in ROLES}
-        role, text = shape.role_key, shape.text_key
-        others = "" if (role, text) == ("role", "content") else f" if key not in {(role, text)!r}"
-        return [
-            f"ROLES = {names!r}",
-            "",
-            "def spell(turn):",
-            f"    rest = {{key: value for key, value in turn.items(){others}}}",
-            f"    return {{**rest, 'role': ROLES[turn[{role!r}]], 'content': turn.get({text!r})}}",
-            "",
-            "def split(row):",
-            f"    turns = [spell(turn) for turn in row[{shape.turns!r}]]",
-            *opening,
-            '    last = max(at for at, turn in enumerate(turns) if turn["role"] == "assistant")',
-            '    return {"prompt": turns[:last], "completion": turns[last:last + 1]}',
-        ]
-    if shape.name != "alpaca":
-        return []
-    parts = f"(row[{shape.prompt!r}], row.get({shape.query!r}))" if shape.query else f"(row[{shape.prompt!r}],)"
+    if several:
+        end = ['    return [{"prompt": turns[:at], "completion": turns[at:at + 1]} for at in ends]']
+        return [*before, "def split(row, ends):", *turns, *opening, *end]
+    masked = " and is_trained(turn)" if shape.masks and shape.name == "turns" else ""
+    end = [
+        f'    last = max(at for at, turn in enumerate(turns) if turn["role"] == "assistant"{masked})',
+        '    return {"prompt": turns[:last], "completion": turns[last:last + 1]}',
+    ]
+    return [*before, "def split(row):", *turns, *opening, *end]
+
+
+def _spelt_turns(shape: Shape) -> tuple[list[str], list[str]]:
+    """Functions that read a turn, and the line that reads them all."""
+    names = {word: ROLES[word.strip().lower()] for word in shape.roles if word.strip().lower() in ROLES}
+    role, text = shape.role_key, shape.text_key
+    others = "" if (role, text) == ("role", "content") else f" if key not in {(role, text)!r}"
+    numbers = {"0": ["0", "0.0"], "0.0": ["0", "0.0"], "1": ["1", "1.0"], "1.0": ["1", "1.0"]}
+    masks = {name: [word for value in values for word in numbers.get(value, [value])] for name, values in shape.masks}
+    trained = [
+        "# The values with which a turn is marked as not to be trained.",
+        f"MASKED = {masks!r}",
+        "",
+        "def is_trained(turn):",
+        "    return not any(str(turn.get(name)).strip().lower() in words for name, words in MASKED.items())",
+        "",
+    ]
+    before = [
+        f"ROLES = {names!r}",
+        "",
+        *(trained if masks else []),
+        "def spell(turn):",
+        f"    rest = {{key: value for key, value in turn.items(){others}}}",
+        f"    return {{**rest, 'role': ROLES[turn[{role!r}]], 'content': turn.get({text!r})}}",
+        "",
+    ]
+    return before, [f"    turns = [spell(turn) for turn in row[{shape.turns!r}]]"]
+
+
+def _flat_turns(shape: Shape) -> list[str]:
+    """The lines that make turns of the columns of a flat record."""
+    columns = [f"row[{shape.prompt!r}]", *(f"row.get({name!r})" for name in shape.parts)]
     history = (
-        ['    for question, answer in row["history"] or []:']
+        [f"    for question, answer in row[{shape.history!r}] or []:"]
         + ['        turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]']
-        if "history" in shape.columns
+        if shape.history
         else []
     )
     return [
-        "def split(row):",
         "    turns = []",
         *history,
-        *opening,
-        f'    text = "\\n\\n".join(part for part in {parts} if part)',
+        f'    text = "\\n\\n".join(part for part in ({", ".join(columns)},) if part)',
         '    turns.append({"role": "user", "content": text})',
-        f'    return {{"prompt": turns, "completion": [{{"role": "assistant", "content": row[{shape.response!r}]}}]}}',
+        f'    turns.append({{"role": "assistant", "content": row[{shape.response!r}]}})',
     ]
 
 
 def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
     entry: dict[str, object] = {"file_name": data_file}
-    system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
     tools = "tools" in shape.columns and shape.tools_are_text
     if shape.name == "turns":
         columns = {"messages": shape.turns}
@@ -156,8 +199,6 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
             # Without it a row with a system turn is left out.
             "system_tag": shape.word_of("system"),
         }
-    elif shape.name == "prompt-completion":
-        columns = {"prompt": "prompt", "response": "completion"}
     elif shape.name == "text":
         columns = {"prompt": "text"}  # for `stage: pt`
     else:
@@ -165,10 +206,10 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
         columns = {"prompt": shape.prompt, "response": shape.response}
         if shape.query:
             columns["query"] = shape.query
-        if "history" in shape.columns:
-            columns["history"] = "history"
-    if system:
-        columns["system"] = system
+        if shape.history:
+            columns["history"] = shape.history
+    if shape.system:
+        columns["system"] = shape.system
     if tools:
         columns["tools"] = "tools"
     columns |= {MEDIA[name]: name for name in shape.media}
@@ -189,13 +230,12 @@ def _axolotl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> 
             f"      content: {json.dumps(shape.text_key)}",
             '    roles_to_train: ["assistant"]',
         ]
+        mask = mask_of_trainer(shape)
+        lines += [f"    message_field_training: {json.dumps(mask)}"] if mask else []
     elif shape.name == "text":
         lines += ["    type: completion", "    field: text"]
     else:
-        prompt, response = (
-            ("prompt", "completion") if shape.name == "prompt-completion" else (shape.prompt, shape.response)
-        )
-        system = next((name for name in SYSTEM_COLUMNS if name in shape.columns), None)
+        prompt, response, system = shape.prompt, shape.response, shape.system
         if (prompt, response, system) == ("instruction", "output", None):
             lines.append("    type: alpaca")
         else:

@@ -11,8 +11,11 @@ from typing import Literal
 
 from delift_core.export.media import media_of
 from delift_core.export.uneven import uneven_rows
-from delift_core.formats.base import ROLES
+from delift_core.formats import flat_columns
+from delift_core.formats.base import ROLES, SYSTEM_KEYS, is_missing
 from delift_core.formats.columns import detect as detect_columns
+from delift_core.formats.marks import is_trained, trained_when, turn_marks
+from delift_core.formats.parts import in_order
 from delift_core.formats.talks import talk_of
 from delift_core.formats.turns import LIST_KEYS, is_turn_list
 
@@ -33,7 +36,9 @@ class Shape:
 
     Attributes:
         name: alpaca is any flat record with a prompt and a response column.
-        prompt, query, response: for alpaca, the columns; query is None where no record has one.
+        prompt, response: for alpaca, the columns.
+        parts: for alpaca and prompt-completion, further columns of the prompt in the order in which they are joined.
+        history: the column of earlier turns, where there is one.
         turns: for turns, the key of the list.
         role_key, text_key: for turns, how a turn is spelt ("role" and "content", or "from" and "value").
         columns: every key that occurs, in order of first appearance.
@@ -41,11 +46,14 @@ class Shape:
         roles: every role word that occurs in the turns, the most frequent first.
         media: the columns that hold pictures, films or sound.
         uneven: whether objects of the rows differ in keys or types, see `uneven`.
+        masks: of turns, each field that marks some as not to be trained, with the values that say so, as text in lower
+            case.
     """
 
     name: ShapeName
     prompt: str = "instruction"
-    query: str | None = None
+    parts: tuple[str, ...] = ()
+    history: str | None = None
     response: str = "output"
     turns: str = "messages"
     role_key: str = "role"
@@ -55,6 +63,17 @@ class Shape:
     roles: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
     uneven: bool = False
+    masks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def query(self) -> str | None:
+        """The first further column of the prompt: trainers that take one take no more."""
+        return self.parts[0] if self.parts else None
+
+    @property
+    def system(self) -> str | None:
+        """The column of the system text."""
+        return next((name for key in SYSTEM_KEYS for name in self.columns if name.lower() == key), None)
 
     def word_of(self, role: str) -> str:
         """The word that the file uses most for a role; the role itself where it has none."""
@@ -71,12 +90,13 @@ def shape_of_file(records: Sequence[object]) -> Shape:
     words = (_role_words(record, best) for record in records) if best.name == "turns" else ()
     roles = tuple(word for word, _ in Counter(word for some in words for word in some).most_common())
     tools = (record.get("tools") for record in records if isinstance(record, Mapping))
-    query = best.query or next((key for key in ("input", "context") if key in columns and best.name == "alpaca"), None)
-    query = None if query in (best.prompt, best.response) else query
+    parts = _parts(records, best)
+    history = next((name for name in parts if _is_history(records, name)), None)
     return Shape(
         name=best.name,
         prompt=best.prompt,
-        query=query,
+        parts=tuple(name for name in parts if name != history),
+        history=history,
         response=best.response,
         turns=best.turns,
         role_key=best.role_key,
@@ -86,6 +106,7 @@ def shape_of_file(records: Sequence[object]) -> Shape:
         roles=roles,
         media=tuple(dict.fromkeys(name for record in records for name in media_of(record))),
         uneven=bool(uneven_rows(records)),
+        masks=_masks(records, best),
     )
 
 
@@ -98,7 +119,11 @@ def shape_of(record: object) -> Shape:
             return _turns_shape(key, record[key])
     if "prompt" in record and "completion" in record:
         both_turns = isinstance(record["prompt"], list) and isinstance(record["completion"], list)
-        return Shape("prompt-completion-turns" if both_turns else "prompt-completion")
+        return (
+            Shape("prompt-completion-turns")
+            if both_turns
+            else Shape("prompt-completion", prompt="prompt", response="completion")
+        )
     if "instruction" in record and ("output" in record or "response" in record):
         return Shape("alpaca", response="output" if "output" in record else "response")
     mapping = detect_columns(record)
@@ -136,3 +161,35 @@ def _turns_shape(key: str, turns: Iterable[object]) -> Shape:
 
 def _role_words(record: object, shape: Shape) -> list[str]:
     return [str(turn[shape.role_key]) for turn in turns_of(record, shape) or [] if shape.role_key in turn]
+
+
+def _parts(records: Sequence[object], shape: Shape) -> tuple[str, ...]:
+    if shape.name not in ("alpaca", "prompt-completion"):
+        return ()
+    flat = (flat_columns(record) for record in records if isinstance(record, Mapping))
+    found = dict.fromkeys(name for one in flat if one is not None for name in one.parts)
+    return in_order(name for name in found if name not in (shape.prompt, shape.response))
+
+
+def _is_history(records: Sequence[object], name: str) -> bool:
+    values = (record.get(name) for record in records if isinstance(record, Mapping))
+    return any(isinstance(value, list) and value for value in values)
+
+
+def _masks(records: Sequence[object], shape: Shape) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    turns = [turn for record in records for turn in turns_of(record, shape) or []] if shape.name == "turns" else []
+    found: dict[str, dict[str, None]] = {}
+    for turn in turns:
+        for name in turn_marks([turn]):
+            value = turn[name]
+            if isinstance(value, str | bool | int | float) and not is_missing(value) and not is_trained({name: value}):
+                found.setdefault(name, {})[str(value).strip().lower()] = None
+    return tuple((name, tuple(values)) for name, values in found.items())
+
+
+def mask_of_trainer(shape: Shape) -> str | None:
+    """The field of a turn that a trainer can be told of: one whose true means "to be trained", and that is no text."""
+    return next(
+        (name for name, values in shape.masks if trained_when(name) and set(values) <= {"false", "0", "0.0"}),
+        None,
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from delift_core.curation import CuratedSelection
 from delift_core.export.card import card
-from delift_core.export.checks import subset_records, trainer_checks
+from delift_core.export.checks import chosen_answers, subset_records, trainer_checks
 from delift_core.export.manifest import Manifest
 from delift_core.export.recipes import Recipe, recipe_file, recipes
 from delift_core.export.shapes import shape_of_file
@@ -31,7 +31,9 @@ def trainer_kit(curated: CuratedSelection, manifest: Manifest, limit: int = DEFA
     output = manifest.output
     table = trainer_checks(curated, output.format, limit)
     shape = shape_of_file(subset_records(curated, output.format))
-    return TrainerKit(table, recipes(shape, output.file, limit, output.json_columns), card(manifest, table))
+    chosen = [one.ends for one in chosen_answers(curated)]
+    made = recipes(shape, output.file, limit, json_columns=output.json_columns, chosen=chosen)
+    return TrainerKit(table, made, card(manifest, table))
 
 
 def write_kit(kit: TrainerKit, out: Path) -> tuple[Path, ...]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from delift_core.export.media import mark_of, marks_in, media_of
-from delift_core.export.shapes import SHAPE_WORDS, Shape, shape_of, shape_of_file, turns_of
+from delift_core.export.shapes import SHAPE_WORDS, Shape, mask_of_trainer, shape_of, shape_of_file, turns_of
 from delift_core.export.uneven import null_columns, uneven_rows
 from delift_core.formats.base import ROLES, describe, name_list
+from delift_core.formats.marks import is_trained, turn_marks
 from delift_core.samples import Role
 
 Trainer = Literal["TRL", "LLaMA-Factory", "Axolotl"]
@@ -20,6 +21,7 @@ Effect = Literal[
     "stops the load",
     "left out",
     "cut",
+    "trains more",
     "loses a field",
     "up to datasets' version",
     "up to the model",
@@ -27,6 +29,7 @@ Effect = Literal[
 ]
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 DEFAULT_LIMIT = 4096  # tokens of a trainer's longest row, where nothing else is said
+_Verdict = tuple[Effect, str]
 # The role words that Axolotl maps without being told.
 AXOLOTL_ROLES = ("human", "user", "assistant", "gpt", "system", "tool")
 
@@ -42,6 +45,21 @@ class Length:
     def total(self) -> int:
         """Both together."""
         return self.prompt + self.response
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The answers of one record that were chosen, where every answer is a row.
+
+    Attributes:
+        ends: their positions among the turns.
+        others: how many of its answers were not.
+        last: tokens of the last of them and of its prompt.
+    """
+
+    ends: tuple[int, ...]
+    others: int
+    last: Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,11 @@ class TrainerCheck:
 
 
 def check_table(
-    records: Sequence[object], *, limit: int, lengths: Sequence[Length | None] = ()
+    records: Sequence[object],
+    *,
+    limit: int,
+    lengths: Sequence[Length | None] = (),
+    chosen: Sequence[Chosen] = (),
 ) -> tuple[TrainerCheck, ...]:
     """How many rows of a file each trainer would keep, and which rows are at risk.
 
@@ -86,11 +108,25 @@ def check_table(
         limit: the trainers' longest row in tokens.
         lengths: tokens of each row with the model's own tokenizer, None where unknown; without them no row is judged by
             its length.
+        chosen: of each record the answers that were chosen, where it holds more than one row; TRL trains these alone,
+            by its recipe, and the others every answer.
     """
     shape = shape_of_file(records)
     known = lengths if len(lengths) == len(records) else [None] * len(records)
     uneven, empty = uneven_rows(records), null_columns(records)
-    table = (_check(trainer, records, shape, uneven, known, limit) for trainer in TRAINERS)
+    of_all: dict[int, list[_Verdict]] = {row: [("up to datasets' version", words)] for row, words in uneven.items()}
+    of_others = {row: list(found) for row, found in of_all.items()}
+    for row, one in enumerate(chosen):
+        if one.others:
+            what = f"{one.others:,} answers of the record that were not chosen are trained as well"
+            of_others.setdefault(row, []).append(("trains more", what))
+    own = [one.last for one in chosen] or known
+    table = (
+        _check(trainer, records, shape, of_all, own, limit)
+        if trainer == "TRL"
+        else _check(trainer, records, shape, of_others, known, limit)
+        for trainer in TRAINERS
+    )
     words = f"; null in every row, and so without a type: {name_list(empty)}" if empty else ""
     return tuple(replace(one, note=one.note + words) for one in table)
 
@@ -99,7 +135,7 @@ def _check(
     trainer: Trainer,
     records: Sequence[object],
     shape: Shape,
-    uneven: Mapping[int, str],
+    known: Mapping[int, Sequence[_Verdict]],
     lengths: Sequence[Length | None],
     limit: int,
 ) -> TrainerCheck:
@@ -110,8 +146,9 @@ def _check(
     for row, (record, length) in enumerate(zip(records, lengths, strict=True)):
         rules = _text if shape.name == "text" else _RULES[trainer]
         verdicts = [*rules(record, shape), *_media(trainer, record, shape), *_by_length(trainer, shape, length, limit)]
-        if row in uneven:
-            verdicts.append(("up to datasets' version", uneven[row]))
+        verdicts += known.get(row, ())
+        if trainer != "TRL":
+            verdicts += [*_not_joined(record, shape), *_masked(trainer, record, shape)]
         if verdicts:
             effect, reason = min(verdicts, key=lambda verdict: _GRAVITY.index(verdict[0]))
             risks.append(Risk(row, trainer, effect, reason))
@@ -123,7 +160,6 @@ def _check(
     return TrainerCheck(trainer, len(records), len(records) - lost, f"read as {SHAPE_WORDS[shape.name]}", tuple(risks))
 
 
-_Verdict = tuple[Effect, str]
 _GRAVITY: tuple[Effect, ...] = get_args(Effect)
 
 
@@ -134,6 +170,25 @@ def refusal(trainer: Trainer, shape: Shape) -> str:
     if shape.name == "prompt-completion-turns" and trainer != "TRL":
         return "it reads turns from one list only; write as messages or sharegpt"
     return ""
+
+
+def _not_joined(record: object, shape: Shape) -> Iterator[_Verdict]:
+    """What a trainer that joins one column to the prompt leaves out of it."""
+    if not isinstance(record, Mapping):
+        return
+    for name in shape.parts[1:]:
+        if isinstance(record.get(name), str) and record[name].strip():
+            yield "loses a field", f"`{name}` is not read: one column is joined to the prompt, `{shape.query}`"
+
+
+def _masked(trainer: Trainer, record: object, shape: Shape) -> Iterator[_Verdict]:
+    """Turns that are trained although their marks say that they are not to be."""
+    told = mask_of_trainer(shape) if trainer == "Axolotl" else None
+    for turn in turns_of(record, shape) or [] if shape.name == "turns" else []:
+        marks = [name for name in turn_marks([turn]) if name != told and not is_trained({name: turn[name]})]
+        if marks and _role(turn, shape) == "assistant":
+            yield "trains more", f"`{marks[0]}` is not read: a turn that is marked as not to be trained is trained"
+            return
 
 
 def _text(record: object, shape: Shape) -> Iterator[_Verdict]:
@@ -170,8 +225,14 @@ def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:
     elif shape.name == "turns":
         roles = [_role(turn, shape) for turn in turns_of(record, shape) or []]
         yield from _template_order(roles)
-        if "assistant" not in roles:
-            yield "stops the load", "no turn is by the assistant"
+        answers = [turn for turn in turns_of(record, shape) or [] if _role(turn, shape) == "assistant"]
+        if not any(map(is_trained, answers)):
+            what = (
+                "every turn by the assistant is marked as not to be trained"
+                if answers
+                else "no turn is by the assistant"
+            )
+            yield "stops the load", what
     elif shape.name in ("prompt-completion", "alpaca"):
         for key in _pair(shape):
             value = record.get(key) if isinstance(record, Mapping) else None
@@ -180,6 +241,8 @@ def _trl(record: object, shape: Shape) -> Iterator[_Verdict]:
     else:
         sides = [record[key] for key in ("prompt", "completion")] if isinstance(record, Mapping) else []
         yield from _template_order([_role(turn, shape) for side in sides for turn in side])
+        if not all(is_trained(turn) for turn in sides[-1:] and sides[-1] if isinstance(turn, Mapping)):
+            yield "trains more", "the whole completion is trained, and a turn of it is marked as not to be"
 
 
 def _llama_factory(record: object, shape: Shape) -> Iterator[_Verdict]:
@@ -249,8 +312,8 @@ def _axolotl(record: object, shape: Shape) -> Iterator[_Verdict]:
             yield "up to the chat template", f"the role word {odd[:40]!r} is passed on as it is"
         else:
             yield from _template_order([_role(turn, shape) for turn in turns])
-        if isinstance(record, Mapping) and record.get("system"):
-            yield "loses a field", "`system` beside the turns is not read"
+        if isinstance(record, Mapping) and shape.system and record.get(shape.system):
+            yield "loses a field", f"`{shape.system}` beside the turns is not read"
         if any(turn.get(shape.text_key) is None for turn in turns):
             yield "up to the chat template", "a turn has no text; it is kept if the template reads tool calls"
         return
@@ -259,8 +322,8 @@ def _axolotl(record: object, shape: Shape) -> Iterator[_Verdict]:
         yield "left out", "the response is empty, so there is nothing to train on"
     elif not isinstance(response, str):
         yield "stops the load", f"`{_pair(shape)[1]}` is {describe(response)}, not text"
-    if isinstance(record, Mapping) and record.get("history"):
-        yield "loses a field", "`history` is not read"
+    if isinstance(record, Mapping) and shape.history and record.get(shape.history):
+        yield "loses a field", f"`{shape.history}` is not read"
 
 
 def _template_order(roles: Sequence[Role | None]) -> Iterator[_Verdict]:
@@ -306,7 +369,7 @@ def _other_shape(record: object, shape: Shape) -> bool:
 
 
 def _pair(shape: Shape) -> tuple[str, str]:
-    return ("prompt", "completion") if shape.name == "prompt-completion" else (shape.prompt, shape.response)
+    return shape.prompt, shape.response
 
 
 def _role(turn: object, shape: Shape) -> Role | None:

@@ -106,7 +106,9 @@ def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
         if name is None:
             continue
         try:
-            messages = parse_record(name, record, manifest.pool.mapping if name == "columns" else None)
+            messages = parse_record(
+                name, record, manifest.pool.mapping if name in ("columns", manifest.pool.format) else None
+            )
         except RecordError:
             continue
         # A blank system text is left out by formats that keep it in a field of its own.

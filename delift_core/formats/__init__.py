@@ -10,17 +10,24 @@ conversation; the whole conversation is then the better reading.
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats import alpaca, columns, messages, mt_bench, preference, prompt_completion, sharegpt, text
-from delift_core.formats.base import RecordError, describe, end_at_response
+from delift_core.formats.base import SYSTEM_KEYS, RecordError, describe, end_at_response
+from delift_core.formats.cells import turns_in_text
 from delift_core.formats.kinds import unknown_format
+from delift_core.formats.marks import sure_mark
+from delift_core.formats.parts import part_names
+from delift_core.formats.preference import Answer
 from delift_core.formats.talks import Talk, foreign_talk, is_text_talk, talk_of
-from delift_core.formats.turns import list_key, parse_placed, system_text, with_system
+from delift_core.formats.turns import LIST_KEYS, list_key, parse_placed, system_text, with_system
 from delift_core.samples import ColumnMapping, FormatName, Message
 
 __all__ = [
     "RecordError",
     "detect_columns",
     "detect_format",
+    "flat_columns",
+    "parse_plain",
     "parse_record",
+    "read_fields",
     "render_columns",
     "render_record",
     "unknown_format",
@@ -94,9 +101,10 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
     if fmt == "prompt-completion":
         return prompt_completion.parse(record)
     if fmt == "preference":
-        raise preference.no_choice()
+        raise preference.no_choice("" if preference.has_pair(record) else sure_mark(record) or "")
     if fmt == "preference-chosen" or fmt == "preference-rejected":
-        return preference.parse(record, "chosen" if fmt == "preference-chosen" else "rejected", _parse_detected)
+        answer: Answer = "chosen" if fmt == "preference-chosen" else "rejected"
+        return preference.parse(record, answer, lambda rest: parse_plain(rest, mapping))
     if fmt == "chat-text":
         raise unknown_format(record)
     if fmt == "text":
@@ -153,8 +161,58 @@ def _parse_talk(talk: Talk) -> tuple[Message, ...]:
     return end_at_response(turns, talk.field or "turns")
 
 
-def _parse_detected(record: Mapping[str, object]) -> tuple[Message, ...]:
-    found = detect_format(record)
+def parse_plain(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
+    """Reads a record without its mark: by its mapped columns, else in the format that it is in.
+
+    Raises:
+        RecordError: as `parse_record`.
+    """
+    found = "columns" if mapping is not None else detect_format(record)
     if found is None:
         raise unknown_format(record)
-    return parse_record(found, record)
+    return parse_record(found, record, mapping)
+
+
+def flat_columns(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> ColumnMapping | None:
+    """The columns of a record whose prompt is a text of its own, further columns of it included; None for other forms.
+
+    Args:
+        mapping: the columns where they were mapped by hand.
+    """
+    fmt: FormatName | None = "columns" if mapping is not None else detect_format(record)
+    if fmt == "columns":
+        return mapping or columns.detect(record)
+    if fmt == "alpaca":
+        prompt, response = "instruction", alpaca.response_key(record)
+    elif fmt == "prompt-completion" and not isinstance(turns_in_text(record["prompt"]), list | tuple):
+        prompt, response = "prompt", "completion"
+    else:
+        return None
+    system = next((key for key in SYSTEM_KEYS if key in record), None)
+    return ColumnMapping(prompt, response, system, part_names(record, prompt, response))
+
+
+def read_fields(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> tuple[str, ...]:
+    """The fields that a record's conversation is read from; its mark, where it has one, is none of them.
+
+    Args:
+        mapping: its columns where they were mapped by hand.
+    """
+    if mapping is None:
+        record = preference.unmarked(record)
+    flat = flat_columns(record, mapping)
+    if flat is not None:
+        return (flat.prompt, flat.response, *flat.parts, *((flat.system,) if flat.system else ()))
+    fmt = detect_format(record)
+    system = tuple(key for key in SYSTEM_KEYS if key in record)
+    if fmt == "preference":
+        prompt = next((key for key in preference.PROMPT_KEYS if record.get(key)), "")
+        return ("chosen", "rejected", *LIST_KEYS, prompt, *part_names(record, prompt, "chosen"), *system)
+    if fmt in ("messages", "sharegpt", "chat-text"):
+        talk = talk_of(record)
+        return talk.roots if talk else ()
+    if fmt == "prompt-completion":
+        return ("prompt", "completion", *system)
+    if fmt == "mt-bench":
+        return ("turns", "choices" if "choices" in record else "reference")
+    return ("text",) if fmt == "text" else ()

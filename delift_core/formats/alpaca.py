@@ -1,29 +1,28 @@
 """Alpaca records: instruction, input, output, and the optional system and history of LLaMA-Factory.
 
-The prompt is `instruction + "\\n\\n" + input`, or the one that is not blank. Dolly's spelling (instruction, context,
-response) is read as the same format.
+The prompt is `instruction + "\\n\\n" + input`, or the one that is not blank; other columns of the prompt follow (see
+`parts`). Dolly's spelling (instruction, context, response) is read as the same format.
 """
 
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats.base import (
     RecordError,
-    describe,
+    any_present,
     end_at_response,
+    is_missing,
     missing_field,
-    optional_text,
     require_text,
     split_system,
 )
-from delift_core.formats.turns import with_system
+from delift_core.formats.parts import part_names, prompt_turns
+from delift_core.formats.turns import system_of, with_system
 from delift_core.samples import Message
-
-JOIN = "\n\n"
 
 
 def detect(record: Mapping[str, object]) -> bool:
     """Whether a record has Alpaca's instruction and output, or Dolly's instruction, context and response."""
-    return "instruction" in record and ("output" in record or _is_dolly(record))
+    return any_present(record, ("instruction", "output")) or ("instruction" in record and _is_dolly(record))
 
 
 def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
@@ -32,18 +31,21 @@ def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
     Raises:
         RecordError: a field is missing, is not text or is blank where text is needed.
     """
-    input_key, output_key = ("context", "response") if _is_dolly(record) else ("input", "output")
+    output_key = response_key(record)
     for key in ("instruction", output_key):
         if key not in record:
             raise missing_field(key, "an Alpaca record")
-    # A null instruction is forgiven: with an input it is a prompt, without one it is an empty prompt.
-    instruction = "" if record["instruction"] is None else require_text(record["instruction"], "instruction")
-    extra = optional_text(record.get(input_key), input_key)
-    prompt = _join(instruction, extra)
-    messages = [*_parse_history(record.get("history")), Message("user", prompt)]
-    messages.append(Message("assistant", require_text(record[output_key], output_key)))
-    system = optional_text(record.get("system"), "system")
-    return end_at_response(with_system(system, messages), output_key if prompt.strip() else "instruction")
+    # A missing instruction is forgiven: with an input it is a prompt, without one it is an empty prompt.
+    forgiven = {**record, "instruction": ""} if is_missing(record["instruction"]) else record
+    turns = prompt_turns(forgiven, "instruction", part_names(record, "instruction", output_key))
+    messages = [*turns, Message("assistant", require_text(record[output_key], output_key))]
+    field = output_key if turns[-1].content.strip() else "instruction"
+    return end_at_response(with_system(system_of(record), messages), field)
+
+
+def response_key(record: Mapping[str, object]) -> str:
+    """The column of the answer."""
+    return "response" if _is_dolly(record) else "output"
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:
@@ -71,27 +73,6 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
     return record
 
 
-def _join(instruction: str, extra: str | None) -> str:
-    if extra is None:
-        return instruction
-    return instruction + JOIN + extra if instruction.strip() else extra
-
-
 def _is_dolly(record: Mapping[str, object]) -> bool:
-    return "context" in record and "response" in record and "input" not in record and "output" not in record
-
-
-def _parse_history(history: object) -> list[Message]:
-    if history is None:
-        return []
-    remedy = "Give the history as a list of [question, answer] pairs."
-    if not isinstance(history, list | tuple):
-        raise RecordError("not-text", "history", f"the value is {describe(history)}, not a list of pairs", remedy)
-    messages = []
-    for index, pair in enumerate(history):
-        where = f"history[{index}]"
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise RecordError("not-text", where, "the entry is not a [question, answer] pair", remedy)
-        messages.append(Message("user", require_text(pair[0], f"{where}[0]")))
-        messages.append(Message("assistant", require_text(pair[1], f"{where}[1]")))
-    return messages
+    absent = all(is_missing(record.get(key)) for key in ("input", "output"))
+    return "context" in record and "response" in record and absent

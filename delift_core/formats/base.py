@@ -3,7 +3,8 @@
 Knows messages and fields of one record; knows nothing of files, lines or data sets.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from delift_core.errors import DataError
 from delift_core.samples import Message, ProblemKind, Role
@@ -74,6 +75,25 @@ class RecordError(DataError):
         self.remedy = remedy
 
 
+JOIN = "\n\n"  # between the parts of a prompt
+SYSTEM_KEYS = ("system", "system_prompt", "system_message", "system_instruction")
+
+
+def is_missing(value: object) -> bool:
+    """Whether there is no value: null, or NaN, which tables and pandas write in its place."""
+    return value is None or (type(value) is float and math.isnan(value))
+
+
+def any_present(record: Mapping[str, object], keys: Iterable[str]) -> bool:
+    """Whether a record has all of these fields, and a value in one of them at least: tables pad absent ones."""
+    some = False
+    for key in keys:
+        if key not in record:
+            return False
+        some = some or not is_missing(record[key])
+    return some
+
+
 def require_text(value: object, field: str) -> str:
     """Returns a value that must be text; anything else, null included, is a "not-text" error naming the field."""
     if isinstance(value, str):
@@ -82,8 +102,8 @@ def require_text(value: object, field: str) -> str:
 
 
 def optional_text(value: object, field: str) -> str | None:
-    """Returns the text, or None where it is null or blank; a value of another type is a "not-text" error."""
-    if value is None:
+    """Returns the text, or None where it is missing or blank; a value of another type is a "not-text" error."""
+    if is_missing(value):
         return None
     text = require_text(value, field)
     return text if text.strip() else None
@@ -103,8 +123,8 @@ def missing_field(field: str, format_words: str) -> RecordError:
 
 def describe(value: object) -> str:
     """Names the JSON type of a value in words that a curator uses."""
-    if value is None:
-        return "null"
+    if is_missing(value):
+        return "null" if value is None else "NaN (missing)"
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
@@ -134,19 +154,25 @@ def role_of(word: object, field: str) -> Role:
 
 
 def end_at_response(messages: Sequence[Message], field: str) -> tuple[Message, ...]:
-    """Cuts a conversation after its last assistant turn, the turn that is scored and trained on.
+    """Cuts a conversation after its last assistant turn that is to be trained, which is the turn that is scored.
 
     Args:
         messages: all turns in order.
         field: the field that holds the conversation (or the response), named in errors.
 
     Returns:
-        The turns up to and including the last assistant turn; what followed it is left out.
+        The turns up to and including that turn; what followed it is left out.
 
     Raises:
-        RecordError: no assistant turn, a blank response, or no user text before the response.
+        RecordError: no assistant turn, none that is to be trained, a blank response, or no user text before the
+            response.
     """
-    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=None)
+    places = range(len(messages) - 1, -1, -1)
+    last = next((i for i in places if messages[i].role == "assistant" and messages[i].trained), None)
+    if last is None and any(message.role == "assistant" for message in messages):
+        remedy = "Mark the answer to learn as trained, or remove the record: nothing in it is to be learnt."
+        what = "every assistant turn is marked as not to be trained"
+        raise RecordError("not-trained", field, what, remedy)
     if last is None:
         raise RecordError(
             "no-assistant-turn", field, "no turn is by the assistant", "Add the answer to learn as an assistant turn."

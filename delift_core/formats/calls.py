@@ -8,10 +8,12 @@ Calls that stand before the response under `tool_calls` are the JSON of that lis
 import json
 from collections.abc import Mapping, Sequence
 
+from delift_core.formats.base import is_missing
+
 
 def has_calls(turn: Mapping[str, object]) -> bool:
     """Whether a turn in OpenAI's spelling holds calls."""
-    return bool(turn.get("tool_calls") or turn.get("function_call"))
+    return any(turn.get(key) and not is_missing(turn[key]) for key in ("tool_calls", "function_call"))
 
 
 def calls_text(turn: Mapping[str, object]) -> str:

@@ -1,8 +1,19 @@
-"""Two named columns of a table (prompt and response, perhaps a system text), such as question/answer."""
+"""Two named columns of a table (prompt and response, perhaps a system text and a context), such as question/answer."""
 
 from collections.abc import Mapping, Sequence
 
-from delift_core.formats.base import RecordError, end_at_response, name_list, optional_text, require_text, split_system
+from delift_core.formats.base import (
+    SYSTEM_KEYS,
+    RecordError,
+    any_present,
+    end_at_response,
+    name_list,
+    optional_text,
+    require_text,
+    split_system,
+)
+from delift_core.formats.parts import part_names, prompt_turns
+from delift_core.formats.turns import with_system
 from delift_core.samples import ColumnMapping, Message
 
 # In this order: the first pair whose columns both exist is taken. Letter case is ignored.
@@ -15,25 +26,37 @@ PAIRS = (
     ("prompt", "generation"),
     ("prompt", "answer"),
     ("instruction", "response"),
+    *((prompt, "output") for prompt in ("instruction", "prompt", "question", "query", "problem")),
+    *((prompt, "completion") for prompt in ("instruction", "prompt", "question", "query", "input")),
+    *((prompt, "answer") for prompt in ("instruction", "problem", "input")),
+    ("problem", "response"),
     ("input", "output"),
+    ("input", "response"),
     ("inputs", "targets"),
     ("problem", "solution"),
     ("user", "assistant"),
     ("human", "assistant"),
 )
-SYSTEM_COLUMNS = ("system", "system_prompt")
 
 
 def detect(record: Mapping[str, object]) -> ColumnMapping | None:
-    """Returns the mapping for the first known pair of columns that the record has, or None."""
+    """Returns the mapping for the first known pair of columns that the record has, or None.
+
+    An instruction beside such a pair is the prompt, and the pair's own prompt a part of it.
+    """
     names: dict[str, str] = {}
     for name in record:
         names.setdefault(str(name).lower(), name)
-    for prompt, response in PAIRS:
-        if prompt in names and response in names:
-            system = next((names[column] for column in SYSTEM_COLUMNS if column in names), None)
-            return ColumnMapping(names[prompt], names[response], system)
-    return None
+    pairs = ([names[word] for word in pair] for pair in PAIRS if names.keys() >= set(pair))
+    pair = next((pair for pair in pairs if any_present(record, pair)), None)
+    if pair is None:
+        return None
+    prompt, response = pair
+    instruction = record.get(names.get("instruction", ""))
+    if isinstance(instruction, str) and instruction.strip():
+        prompt = names["instruction"]
+    system = next((names[column] for column in SYSTEM_KEYS if column in names), None)
+    return ColumnMapping(prompt, response, system, part_names(record, prompt, response))
 
 
 def parse(record: Mapping[str, object], mapping: ColumnMapping) -> tuple[Message, ...]:
@@ -46,13 +69,12 @@ def parse(record: Mapping[str, object], mapping: ColumnMapping) -> tuple[Message
         if column not in record:
             what = f"the record has no such column (found: {name_list(record)})"
             raise RecordError("unknown-format", column, what, "Map a column that the record has.")
-    prompt = require_text(record[mapping.prompt], mapping.prompt)
-    messages = [Message("user", prompt)]
-    messages.append(Message("assistant", require_text(record[mapping.response], mapping.response)))
+    turns = prompt_turns(record, mapping.prompt, mapping.parts)
+    messages = [*turns, Message("assistant", require_text(record[mapping.response], mapping.response))]
     system = optional_text(record.get(mapping.system), mapping.system) if mapping.system is not None else None
-    if system is not None:
-        messages.insert(0, Message("system", system))
-    return end_at_response(messages, mapping.response if prompt.strip() else mapping.prompt)
+    return end_at_response(
+        with_system(system, messages), mapping.response if turns[-1].content.strip() else mapping.prompt
+    )
 
 
 def render(messages: Sequence[Message], mapping: ColumnMapping) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats.base import end_at_response, missing_field
-from delift_core.formats.turns import has_roles, list_key, parse_turns, system_text, with_system
+from delift_core.formats.turns import has_roles, list_key, parse_turns, system_of, with_system
 from delift_core.samples import Message
 
 
@@ -20,8 +20,7 @@ def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
     """
     if "messages" not in record:
         raise missing_field("messages", "a chat record")
-    system = system_text(record.get("system"), "system")
-    return end_at_response(with_system(system, parse_turns(record["messages"], "messages")), "messages")
+    return end_at_response(with_system(system_of(record), parse_turns(record["messages"], "messages")), "messages")
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:

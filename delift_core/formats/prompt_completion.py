@@ -1,17 +1,19 @@
 """TRL's prompt/completion records: two texts, or two lists of turns."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from delift_core.formats.base import RecordError, end_at_response, missing_field, optional_text, require_text
+from delift_core.formats.base import RecordError, any_present, end_at_response, missing_field, require_text
 from delift_core.formats.cells import turns_in_text
 from delift_core.formats.messages import as_turns
-from delift_core.formats.turns import parse_turns, with_system
-from delift_core.samples import Message, Role
+from delift_core.formats.parts import part_names, prompt_turns
+from delift_core.formats.turns import parse_turns, system_of, with_system
+from delift_core.samples import Message
 
 
 def detect(record: Mapping[str, object]) -> bool:
     """Whether a record has both fields."""
-    return "prompt" in record and "completion" in record
+    return any_present(record, ("prompt", "completion"))
 
 
 def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
@@ -23,14 +25,18 @@ def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
     for key in ("prompt", "completion"):
         if key not in record:
             raise missing_field(key, "a prompt-completion record")
-    prompt = _side(record["prompt"], "prompt", "user")
-    completion = _side(record["completion"], "completion", "assistant")
+    given = turns_in_text(record["prompt"])
+    if isinstance(given, list | tuple):
+        # What is learnt stands in the completion.
+        prompt = [replace(turn, trained=False) for turn in parse_turns(given, "prompt", answered=False)]
+    else:
+        prompt = prompt_turns(record, "prompt", part_names(record, "prompt", "completion"))
+    completion = _completion(record["completion"])
     if not any(message.role == "assistant" for message in completion):
         remedy = "Put the answer to learn into the completion as an assistant turn."
         raise RecordError("no-assistant-turn", "completion", "no turn is by the assistant", remedy)
     blank = not any(message.role == "user" and message.content.strip() for message in prompt)
-    system = optional_text(record.get("system"), "system")
-    return end_at_response(with_system(system, [*prompt, *completion]), "prompt" if blank else "completion")
+    return end_at_response(with_system(system_of(record), [*prompt, *completion]), "prompt" if blank else "completion")
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:
@@ -45,8 +51,8 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
     return {"prompt": as_turns(messages[:-1]), "completion": as_turns(messages[-1:])}
 
 
-def _side(value: object, field: str, role: Role) -> list[Message]:
+def _completion(value: object) -> list[Message]:
     value = turns_in_text(value)
     if isinstance(value, list | tuple):
-        return parse_turns(value, field, answered=role == "assistant")
-    return [Message(role, require_text(value, field))]
+        return parse_turns(value, "completion")
+    return [Message("assistant", require_text(value, "completion"))]

@@ -6,10 +6,9 @@ Turns may be spelt from/value, role/content or {human, assistant}; a record-leve
 from collections.abc import Mapping, Sequence
 
 from delift_core.formats.base import RecordError, describe, end_at_response, missing_field
-from delift_core.formats.turns import LIST_KEYS, is_turn_list, list_key, parse_turns, system_text, with_system
+from delift_core.formats.turns import LIST_KEYS, is_turn_list, list_key, parse_turns, system_of, with_system
 from delift_core.samples import Message, Role
 
-SYSTEM_KEYS = ("system", "system_prompt")
 WORDS: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 
@@ -33,9 +32,7 @@ def parse(record: object) -> tuple[Message, ...]:
     key = list_key(record) or next((key for key in LIST_KEYS[1:] if key in record), None)
     if key is None:
         raise missing_field("conversations", "a ShareGPT record")
-    system_key = next((k for k in SYSTEM_KEYS if record.get(k) is not None), SYSTEM_KEYS[0])
-    system = system_text(record.get(system_key), system_key)
-    return end_at_response(with_system(system, parse_turns(record[key], key)), key)
+    return end_at_response(with_system(system_of(record), parse_turns(record[key], key)), key)
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:

@@ -5,10 +5,12 @@ dialects. All that looks for turns in a record knows the keys from here.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from delift_core.formats.base import RecordError, describe, not_text, require_text, role_of
+from delift_core.formats.base import SYSTEM_KEYS, RecordError, describe, is_missing, not_text, require_text, role_of
 from delift_core.formats.calls import calls_text, has_calls, response_text
 from delift_core.formats.dialects import ROLE_KEYS, TEXT_KEYS, standard
+from delift_core.formats.marks import is_trained
 from delift_core.samples import Message
 
 LIST_KEYS = ("messages", "conversations", "conversation", "items")
@@ -68,7 +70,7 @@ def parse_turns(value: object, field: str, *, answered: bool = True) -> list[Mes
         answered: the response is among these turns; the text of calls depends on it (see `calls`).
 
     Returns:
-        Every turn in order, uncut.
+        Every turn in order, uncut; those that are marked as context only are not `trained`.
 
     Raises:
         RecordError: not a list of objects, an unknown role, or a value that is not text.
@@ -88,13 +90,17 @@ def parse_placed(turns: Sequence[tuple[str, object]], *, answered: bool = True) 
             raise RecordError(
                 "not-text", where, f"the turn is {describe(given)}, not an object", "Give each turn a role and a text."
             )
+        trained = is_trained(given)
         if _is_pair(given):
-            messages += _parse_pair(given, where)
-            response = None
+            pair = _parse_pair(given, where)
+            messages += pair if trained else [replace(message, trained=False) for message in pair]
+            response = None if trained else response
             continue
         for turn in standard(given):
-            messages.append(_parse_turn(turn, where))
-            if messages[-1].role == "assistant":
+            message = _parse_turn(turn, where)
+            learnt = trained and (turn is given or is_trained(turn))
+            messages.append(message if learnt else replace(message, trained=False))
+            if message.role == "assistant" and learnt:
                 response = (len(messages) - 1, turn)
     if answered and response is not None and only_calls(response[1]):
         messages[response[0]] = Message("assistant", response_text(response[1]))
@@ -115,10 +121,16 @@ def system_text(value: object, field: str) -> str | None:
         if key is None:
             raise not_text(value, field)
         return system_text(value[key], f"{field}.{key}")
-    if value is None:
+    if is_missing(value):
         return None
     text = _text(value, field)
     return text if text.strip() else None
+
+
+def system_of(record: Mapping[str, object]) -> str | None:
+    """The system text that a record holds in a field of its own, the first that says something."""
+    found = (system_text(record[key], key) for key in SYSTEM_KEYS if key in record)
+    return next((text for text in found if text is not None), None)
 
 
 def only_calls(turn: Mapping[str, object]) -> bool:
@@ -172,5 +184,5 @@ def _is_pair(turn: Mapping[str, object]) -> bool:
 
 
 def _present(turn: Mapping[str, object], keys: Sequence[str]) -> str | None:
-    """The first key that holds something; tables fill absent keys of a turn with null, so null counts as absent."""
-    return next((key for key in keys if turn.get(key) is not None), None)
+    """The first key that holds something; tables fill absent keys of a turn with null or NaN."""
+    return next((key for key in keys if not is_missing(turn.get(key))), None)

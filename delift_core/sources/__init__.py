@@ -20,12 +20,16 @@ from delift_core.sources.loading import (
 )
 from delift_core.sources.progress import Progress, Watch
 from delift_core.sources.records import RawRecord
+from delift_core.sources.unread import Fields, fields_of, has_answers, unread_columns
 
 __all__ = [
+    "Fields",
     "Progress",
     "RawRecord",
     "TablePreview",
     "Watch",
+    "fields_of",
+    "has_answers",
     "load_bytes",
     "load_file",
     "load_hub",
@@ -35,4 +39,5 @@ __all__ = [
     "read_columns_of_bytes",
     "read_columns_of_hub",
     "read_records",
+    "unread_columns",
 ]

@@ -6,11 +6,11 @@ Knows formats and decoded records; knows nothing of files.
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from delift_core.errors import DataError
 from delift_core.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
-from delift_core.formats.preference import Answer
+from delift_core.formats.preference import Answer, unmarked
 from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, Turns
 from delift_core.sources.json_records import DECODER
 from delift_core.sources.records import RawRecord, problem
@@ -43,6 +43,11 @@ class Reading:
 
 
 def reading_for(records: Iterable[RawRecord | Problem], wanted: Wanted) -> Reading:
+    """How to read a source, by its first records.
+
+    Raises:
+        DataError: a mapping beside a format.
+    """
     format, mapping, answer = wanted.format, wanted.mapping, wanted.answer
     if mapping is not None:
         if format not in ("auto", "columns"):
@@ -50,12 +55,12 @@ def reading_for(records: Iterable[RawRecord | Problem], wanted: Wanted) -> Readi
         return Reading("columns", mapping, each_its_own=False)
     if format != "auto" and format != "columns":
         return Reading(format, None, each_its_own=False)
-    values = [record.value for record in records if isinstance(record, RawRecord)]
+    values = [_as_read(record.value, answer) for record in records if isinstance(record, RawRecord)]
     if format == "columns":
         return Reading("columns", most_frequent(detect_columns(value) for value in values), each_its_own=False)
     formats: list[FormatName | None] = [detect_format(value) for value in values]
     majority: FormatName | None = most_frequent(formats)
-    if majority == "preference" and answer is not None:
+    if majority == "preference" and answer in OF_ANSWER:
         majority = OF_ANSWER[answer]
     if majority != "columns":
         return Reading(majority, None, True, answer)
@@ -69,26 +74,40 @@ def most_frequent(found: Iterable[Found | None]) -> Found | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
+def _as_read(value: object, answer: Answer | None) -> object:
+    """A record as it is to be read: where every answer is, without its mark."""
+    return unmarked(value) if answer == "all" and isinstance(value, Mapping) else value
+
+
 def _format_of(value: object, reading: Reading) -> FormatName | None:
-    own = detect_format(value) if reading.each_its_own else None
+    own = detect_format(_as_read(value, reading.answer)) if reading.each_its_own else None
     if own is None and reading.each_its_own and reading.format in ("text", "chat-text"):
         return None  # what has a text and is no plain text is of another kind
     if own is None:
         return reading.format
-    if own == "preference" and reading.answer is not None:
+    if own == "preference" and reading.answer in OF_ANSWER:
         return OF_ANSWER[reading.answer]
-    if own == "columns" and reading.format == "alpaca" and "output" in field_names(value):
+    names = field_names(value)
+    if (
+        own == "columns"
+        and reading.format == "alpaca"
+        and "output" in names
+        and not {"prompt", "question"} & set(names)
+    ):
         # An input and an output among Alpaca records is one that lost its instruction, not a pair of columns.
         return "alpaca"
     return own
 
 
 def _mapping_of(value: object, reading: Reading) -> ColumnMapping | None:
-    """The mapping of the whole source, unless this record has another known pair of columns instead."""
+    """The mapping of the whole source, unless this record has another known pair of columns, or further parts."""
     mapping = reading.mapping
-    if mapping is None or not reading.each_its_own or {mapping.prompt, mapping.response} <= set(field_names(value)):
+    if mapping is None or not reading.each_its_own:
         return mapping
-    return detect_columns(value) or mapping
+    own = detect_columns(value)
+    fits = {mapping.prompt, mapping.response} <= set(field_names(value))
+    same = own is not None and (own.prompt, own.response) == (mapping.prompt, mapping.response)
+    return mapping if fits and not same else own or mapping
 
 
 def parse(record: RawRecord, reading: Reading) -> ParsedRecord | Problem:
@@ -100,7 +119,7 @@ def parse(record: RawRecord, reading: Reading) -> ParsedRecord | Problem:
 
 
 def _messages(value: object, reading: Reading) -> tuple[Message, ...]:
-    found = _format_of(value, reading)
+    value, found = _as_read(value, reading.answer), _format_of(value, reading)
     if found is None:
         raise unknown_format(value)
     return parse_record(found, value, _mapping_of(value, reading))
@@ -127,7 +146,7 @@ class Rereader:
         if dataset.mapping is not None and detect_format(DECODER.decode(dataset.samples[0].raw)) != "columns":
             tries.reverse()  # the columns were mapped by hand
         elif dataset.mapping is None and answer is None:
-            tries[1:1] = [Reading(dataset.format, None, True, one) for one in OF_ANSWER]
+            tries[1:1] = [Reading(dataset.format, None, True, one) for one in get_args(Answer)]
         self._reading = next((reading for reading in tries if _reads_alike(dataset, reading)), tries[-1])
 
     def parse(self, value: object) -> tuple[Message, ...]:
@@ -163,12 +182,16 @@ def _reads_alike(dataset: Dataset, reading: Reading) -> bool:
 
 
 def answers(record: ParsedRecord) -> list[ParsedRecord]:
-    """A record for each assistant turn that says something, given all before it; the last is the record itself."""
+    """A record for each assistant turn that says something and is to be trained, given all before it.
+
+    The last is the record itself.
+    """
     turns = record.messages
     ends = [
         end
         for end in range(1, len(turns) + 1)
         if turns[end - 1].role == "assistant"
+        and turns[end - 1].trained
         and turns[end - 1].content.strip()
         and any(turn.role == "user" and turn.content.strip() for turn in turns[: end - 1])
     ]

@@ -30,7 +30,9 @@ from delift_core.sources.hub import read_hub
 from delift_core.sources.inputs import Input
 from delift_core.sources.interpreting import (
     DETECT_RECORDS,
+    OF_ANSWER,
     FormatChoice,
+    Reading,
     Wanted,
     answers,
     field_names,
@@ -42,9 +44,11 @@ from delift_core.sources.interpreting import (
 from delift_core.sources.joining import with_answers, with_threads
 from delift_core.sources.json_records import read_json
 from delift_core.sources.kinds import HEAD_BYTES, KINDS, Kind, kind_of
+from delift_core.sources.marking import Marks, Signs, marks_of, refusal
 from delift_core.sources.progress import Meter, Watch, over_rows
-from delift_core.sources.records import RawRecord, check_head, dump
+from delift_core.sources.records import RawRecord, check_head, dump, problem
 from delift_core.sources.tables import read_arrow, read_csv, read_parquet
+from delift_core.sources.unread import refuse_to_guess, unread_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class TablePreview:
         suggested: the mapping found by detection where a known pair of columns exists, or None.
         records: the same records undecorated, for `map_preview`.
         not_read: a problem for each file of a folder that is not read.
+        marks: the fields that mark an answer as good or bad, or may turn out to.
+        unread: the fields that no conversation and no mark is read from, where nothing is mapped by hand.
     """
 
     source: str
@@ -68,6 +74,8 @@ class TablePreview:
     suggested: ColumnMapping | None
     records: tuple[RawRecord, ...]
     not_read: tuple[Problem, ...] = ()
+    marks: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def read_records(path: Path) -> Iterator[RawRecord | Problem]:
@@ -207,9 +215,15 @@ def map_preview(
         mapping: the columns to try; None reads by detection.
         answer: see `load_file`.
     """
-    reading = reading_for(preview.records, Wanted("auto", mapping, answer))
-    parsed = (parse(record, reading) for record in preview.records)
-    return tuple(item.messages if isinstance(item, ParsedRecord) else item for item in parsed)
+    wanted = Wanted("auto", mapping, answer)
+    found = _Found(reading_for(preview.records, wanted), wanted)
+    for record in preview.records:
+        found.take(record)
+    parsed, problems = found.rows()
+    outcomes: dict[tuple[str, int], Problem | tuple[Message, ...]] = {}
+    outcomes |= {(one.source, one.line): one.messages for one in parsed}
+    outcomes |= {(one.source, one.line): one for one in problems}
+    return tuple(outcomes[record.source, record.line] for record in preview.records)
 
 
 def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRecord | Problem]:
@@ -273,23 +287,68 @@ def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wante
     if reading.format is None or (reading.format == "columns" and reading.mapping is None):
         head.extend(items)
         reading = reading_for(head, wanted)
-    parsed: list[ParsedRecord] = []
-    problems: list[Problem] = []
-    columns: dict[str, None] = {}
+    found = _Found(reading, wanted)
     with without_collection():
         for item in chain(head, items):
-            outcome = parse(item, reading) if isinstance(item, RawRecord) else item
-            if isinstance(outcome, ParsedRecord):
-                parsed.extend(answers(outcome) if wanted.turns == "every" and is_talk(item, reading) else [outcome])
-                continue
-            problems.append(outcome)
-            if isinstance(item, RawRecord):
-                columns.update(dict.fromkeys(field_names(item.value)))
+            found.take(item)
+        parsed, problems = found.rows()
     if not parsed or reading.format is None:
-        raise DataError(_nothing_usable(source, problems, columns))
+        raise DataError(_nothing_usable(source, problems, found.columns))
+    if wanted.mapping is None:
+        refuse_to_guess(source, found.head, parsed)
     with without_collection():
         samples = with_ids(parsed)
-    return Dataset(name, reading.format, reading.mapping, samples, tuple(problems), wanted.turns)
+    chosen = found.marks.names or (found.marks.pairs and wanted.mapping is None)
+    format = OF_ANSWER.get(wanted.answer, reading.format) if wanted.answer and chosen else reading.format
+    return Dataset(name, format, reading.mapping, samples, tuple(problems), wanted.turns)
+
+
+class _Found:
+    """What the records of a source gave; what their marks say is known once all were read."""
+
+    def __init__(self, reading: Reading, wanted: Wanted) -> None:
+        self._reading, self._wanted = reading, wanted
+        self._outcomes: list[ParsedRecord | list[ParsedRecord] | Problem] = []
+        self._signs: dict[int, Signs] = {}  # by position in the outcomes
+        self.marks = Marks()
+        self.head: list[RawRecord] = []
+        self.columns: dict[str, None] = {}
+
+    def take(self, item: RawRecord | Problem) -> None:
+        """Reads one record."""
+        if isinstance(item, Problem):
+            self._outcomes.append(item)
+            return
+        if len(self.head) < DETECT_RECORDS:
+            self.head.append(item)
+            self.columns.update(dict.fromkeys(field_names(item.value)))
+        if signs := self.marks.note(item.value):
+            self._signs[len(self._outcomes)] = signs
+        outcome = parse(item, self._reading)
+        if isinstance(outcome, Problem):
+            self.columns.update(dict.fromkeys(field_names(item.value)))
+            self._outcomes.append(outcome)
+        else:
+            every = self._wanted.turns == "every" and is_talk(item, self._reading)
+            self._outcomes.append(answers(outcome) if every else outcome)
+
+    def rows(self) -> tuple[list[ParsedRecord], list[Problem]]:
+        """The rows and the problems; of a marked conversation its last answer, which the mark is of."""
+        parsed: list[ParsedRecord] = []
+        problems: list[Problem] = []
+        answer, names = self._wanted.answer, () if self._wanted.answer == "all" else self.marks.names
+        for at, outcome in enumerate(self._outcomes):
+            signs = [sign for sign in self._signs.get(at, ()) if sign[0] in names]
+            error = refusal(signs, names, answer)
+            whole = outcome[-1] if isinstance(outcome, list) else outcome
+            if error is not None:
+                where = (whole.source, whole.line, error.field, error.message, error.remedy, whole.raw)
+                problems.append(problem(error.kind, *where))
+            elif isinstance(whole, Problem):
+                problems.append(whole)
+            else:
+                parsed.extend(outcome if isinstance(outcome, list) and not signs else [whole])
+        return parsed, problems
 
 
 def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[str]) -> str:
@@ -310,7 +369,10 @@ def _preview(records: Iterator[RawRecord | Problem], source: str, limit: int) ->
     rows = tuple({name: _cell(record.value, name) for name in columns} for record in first)
     reading = reading_for(first, Wanted("auto", None, None))
     suggested = most_frequent(detect_columns(record.value) for record in first)
-    return TablePreview(source, columns, rows, reading.format, suggested, first)
+    marks = marks_of(record.value for record in first)
+    named = marks.names or marks.candidates
+    unread = unread_columns((record.value for record in first), None, named)
+    return TablePreview(source, columns, rows, reading.format, suggested, first, marks=named, unread=unread)
 
 
 def _cell(value: object, name: str) -> str:

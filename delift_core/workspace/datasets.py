@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
-    "n_samples, n_problems, created_at, turns, choices, sha256"
+    "n_samples, n_problems, created_at, turns, choices, sha256, mapping_parts"
 )
 _SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
 _PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
@@ -228,7 +228,7 @@ class DatasetStore:
 def _digest(dataset: Dataset) -> str:
     """SHA-256 (hex) of all that makes two data sets differ, names of the set and of its sources aside."""
     mapping = dataset.mapping
-    columns = [mapping.prompt, mapping.response, mapping.system] if mapping else None
+    columns = [mapping.prompt, mapping.response, mapping.system, *mapping.parts] if mapping else None
     digest = hashlib.sha256(json.dumps([dataset.format, columns]).encode())
     if dataset.turns != "last":
         digest.update(dataset.turns.encode())
@@ -252,7 +252,7 @@ def _insert_dataset(
     mapping = dataset.mapping
     columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
     cursor.execute(
-        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             number,
             dataset_id,
@@ -268,6 +268,7 @@ def _insert_dataset(
             dataset.turns,
             _choices_text(dataset.choices),
             sha256,
+            json.dumps(mapping.parts if mapping else []),
         ],
     )
 
@@ -363,14 +364,14 @@ def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[Sam
 
 def _record(row: Row) -> DatasetRecord:
     dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
-    content_hash, n_samples, n_problems, created_at, turns, choices, sha256 = rest
+    content_hash, n_samples, n_problems, created_at, turns, choices, sha256, parts = rest
     return DatasetRecord(
         id=dataset_id,
         role=role,
         name=name,
         origin=origin,
         format=wire_format,
-        mapping=None if prompt is None else ColumnMapping(prompt, response, system),
+        mapping=None if prompt is None else ColumnMapping(prompt, response, system, tuple(json.loads(parts or "[]"))),
         content_hash=content_hash,
         n_samples=n_samples,
         n_problems=n_problems,

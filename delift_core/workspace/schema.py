@@ -247,6 +247,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(11, "methods", ("ALTER TABLE selections ADD COLUMN method VARCHAR DEFAULT 'delift'",)),
     Migration(12, "scaling", ("ALTER TABLE selections ADD COLUMN scaling VARCHAR DEFAULT 'clamp'",)),
     Migration(13, "target help", ("ALTER TABLE selections ADD COLUMN target_help VARCHAR DEFAULT 'bonus'",)),
+    Migration(14, "columns of the prompt", ("ALTER TABLE datasets ADD COLUMN mapping_parts VARCHAR DEFAULT '[]'",)),
 )
 
 _LOG = """

@@ -1,6 +1,7 @@
 """The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -9,12 +10,13 @@ import streamlit as st
 
 from delift_core.errors import DataError
 from delift_core.export.inputs import UPLOAD_PREFIX
-from delift_core.formats import detect_format
-from delift_core.formats.preference import Answer
+from delift_core.formats.base import name_list
+from delift_core.formats.preference import Answer, has_pair
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.sources import (
     TablePreview,
     Watch,
+    fields_of,
     load_bytes,
     load_file,
     load_hub,
@@ -22,6 +24,7 @@ from delift_core.sources import (
     read_columns,
     read_columns_of_bytes,
     read_columns_of_hub,
+    unread_columns,
 )
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.blocks import ROLE_WORDS, clear_errors, plain
@@ -152,14 +155,18 @@ def ask_hub() -> Source | None:
 
 
 def ask_answer(preview: TablePreview) -> Answer | None:
-    """Where rows hold two answers, one has to be chosen; nothing is chosen silently."""
-    answers = [detect_format(record.value) == "preference" for record in preview.records]
-    if not any(answers):
+    """Where rows hold two answers or mark theirs, it has to be said which are learnt; nothing is chosen silently."""
+    pairs = any(isinstance(record.value, Mapping) and has_pair(record.value) for record in preview.records)
+    if not pairs and not preview.marks:
         return None
+    words = "These rows hold a preferred and a rejected answer. Which one is to be learnt?"
+    if not pairs:
+        words = f"The field {preview.marks[0]} may mark answers as good or bad. Which are to be learnt?"
     choice: Answer | None = st.segmented_control(
-        "These rows hold a preferred and a rejected answer. Which one is to be learnt?",
-        list(get_args(Answer)),
-        format_func=lambda answer: {"chosen": "The preferred", "rejected": "The rejected"}[answer],
+        plain(words),
+        [answer for answer in get_args(Answer) if answer != "all" or not pairs],
+        format_func=lambda answer: {"chosen": "The preferred", "rejected": "The rejected", "all": "All"}[answer],
+        help="All: the field says something else, such as a topic.",
         key="preference_answer",
     )
     return choice
@@ -201,15 +208,25 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
         prompt = st.selectbox("Prompt column", columns, index=columns.index(guess.prompt), key="map_prompt")
         response = st.selectbox("Response column", columns, index=columns.index(guess.response), key="map_response")
         system = st.selectbox("System column", ["(none)", *columns], key="map_system")
-    return ColumnMapping(prompt, response, None if system == "(none)" else system)
+        parts = st.multiselect(
+            "More of the prompt",
+            columns,
+            default=list(guess.parts),
+            key="map_parts",
+            help="Columns such as a context: their texts stand behind the prompt, in this order.",
+        )
+    return ColumnMapping(prompt, response, None if system == "(none)" else system, tuple(parts))
 
 
 def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> None:
     """The first rows as they would be read, or why they cannot be."""
     kind = "mapped columns" if mapping else preview.detected
     st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
-    for unread in preview.not_read:
-        st.caption(plain(f"Not read: {unread}"))
+    for problem in preview.not_read:
+        st.caption(plain(f"Not read: {problem}"))
+    unread = unread_columns((record.value for record in preview.records), mapping, preview.marks)
+    if unread:
+        st.caption(plain(f"Columns that are not read: {name_list(unread)}. They stay in the records."))
     for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
         with st.container(border=True):
             if isinstance(outcome, Problem):
@@ -234,6 +251,8 @@ def load(
     unread, left = len(dataset.files_not_read), dataset.records_left_out
     told = [f"{left:,} left out"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
     left_out = f", {', '.join(told)} (listed below)" if told else ""
-    st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.")
+    columns = fields_of(dataset, by_hand=mapping is not None).unread
+    more = f" Columns that are not read: {name_list(columns)}." if columns else ""
+    st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.{more}")
     st.query_params["set"] = record.id
     st.rerun()

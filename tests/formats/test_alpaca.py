@@ -56,7 +56,7 @@ def test_dolly_context_is_the_input():
         ({"input": {"a": 1}}, "not-text", "input"),
         ({"instruction": "", "input": ""}, "empty-prompt", "instruction"),
         ({"system": 1}, "not-text", "system"),
-        ({"history": "a"}, "not-text", "history"),
+        ({"history": 7}, "not-text", "history"),
         ({"history": [["a"]]}, "not-text", "history[0]"),
         ({"history": [["a", "b"], ["a", None]]}, "not-text", "history[1][1]"),
     ],

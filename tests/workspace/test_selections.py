@@ -196,6 +196,7 @@ def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp_
     with duckdb.connect(str(workspace.folder / "delift.duckdb")) as connection:
         for column in ("method", "scaling", "target_help"):
             connection.execute(f"ALTER TABLE selections DROP COLUMN {column}")
+        connection.execute("ALTER TABLE datasets DROP COLUMN mapping_parts")
         connection.execute("DELETE FROM migrations WHERE version > 10")
     with Workspace.open(workspace.folder) as again:
         record, summary = again.selections.load(selection_id), again.selections.records()[0]
