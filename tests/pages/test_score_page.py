@@ -146,6 +146,6 @@ def test_a_run_of_more_than_an_hour_is_started_knowingly(
     assert not app.exception and modes == ([] if asked else ["score"])
     if asked:
         assert "about **2 days** on this machine" in words(app)
-        assert "A share of 12 %: 28 pairs, about 13 h" in words(app)
+        assert "A share of 12 %: 32 pairs, about 14 h" in words(app)
         next(button for button in app.button if button.label == "Start all the same").click().run()
         assert not app.exception and modes == ["score"]
