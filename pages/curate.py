@@ -29,8 +29,8 @@ def numbers(curated: CuratedSelection) -> None:
             f"{len(subset.positions):,}",
             f"{change:+,} by hand" if change else "as many as chosen",
         )
-        card("Kept by hand", f"{len(subset.pinned):,}", f"{len(subset.by_hand):,} of them added to the chosen")
-        card("Dropped by hand", f"{len(subset.banned):,}", f"{len(subset.dropped):,} of them taken from the chosen")
+        card("Kept by hand", f"{len(subset.pinned):,}", f"{len(subset.by_hand):,} added to the chosen")
+        card("Dropped by hand", f"{len(subset.banned):,}", f"{len(subset.dropped):,} taken from the chosen")
         card("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.")
 
 

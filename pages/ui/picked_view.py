@@ -31,8 +31,8 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
         f"Pick by {word}",
         placeholder=f"Pool {word}s: 3, 8-12",
         key=_LINES,
-        help=f"The same choice without the mouse: {word}s of the pool's file, and ranges of them, are added to the picked "
-        "rows.",
+        help=f"The same choice without the mouse: the {word}s that you list, and ranges of them, are "
+        "added to the picked rows.",
         on_change=_pick_lines,
         args=(run,),
     )
