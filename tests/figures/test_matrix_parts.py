@@ -12,6 +12,7 @@ from delift_core.figures.matrix_parts import (
     RowOrder,
     best_pair,
     blocks,
+    harming_share,
     mean_by_column,
     mean_by_row,
     order_by_label,
@@ -128,3 +129,9 @@ def test_alike_rows_stand_side_by_side(limit: int, is_sparse: bool, monkeypatch:
 def test_an_order_by_gain_needs_one_gain_per_row(gains: np.ndarray | None) -> None:
     with pytest.raises(DeliftError, match="12 gains"):
         order_rows(square(), "gain", gains)
+
+
+def test_a_pair_that_changes_nothing_does_not_harm() -> None:
+    utility = np.array([[np.nan, 0.0, -0.2], [0.3, np.nan, 0.0], [-0.1, 0.4, np.nan]])
+    assert harming_share(utility) == pytest.approx(2 / 6)
+    assert harming_share(csr_array(np.array([[0.0, -1.0], [0.0, 0.0]]))) == 1.0 and harming_share(utility[:0]) == 0.0
