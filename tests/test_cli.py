@@ -393,13 +393,14 @@ def test_a_mistake_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_that_the_format_cannot_hold_are_refused_before_scoring(run: Run, tmp_path: Path) -> None:
+def test_rows_that_the_format_cannot_hold_are_refused_before_scoring(run: Run, studio: Studio, tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "u"}, {"role": "tool", "content": "t"}, {"role": "assistant", "content": "a"}]
     pool = write(tmp_path / "pool.jsonl", [json.dumps({"messages": turns})] * 2)
     common = (pool, "--format", "alpaca", "--out", tmp_path / "o.jsonl")
     refused(run("convert", *common), "2 of 2 rows", "tool turn")
-    more = ("--stage", "instruction", "--budget", "1", "--workspace", tmp_path / "w", "--model", "nobody/nothing")
+    more = ("--stage", "instruction", "--budget", "1", "--workspace", tmp_path / "w", "--model", studio.model)
     refused(run("curate", *common, *more), "2 of 2 pool rows", "tool turn")
+    assert not (tmp_path / "w").exists()
 
 
 def test_help_and_version(run: Run) -> None:

@@ -122,7 +122,7 @@ def carry_out(
             its workers cannot go on. Everything finished is kept.
     """
     reporter = _Reporter(publish)
-    reporter.load(request.model)
+    reporter.publish(JobProgress("starting", f"reading the tokenizer of {request.model}"))
     with _resources_that_last(Path(request.utility_folder)) as check:
         prepared = prepare(request, conversations)
         expect(prepared)
@@ -132,7 +132,7 @@ def carry_out(
         with line(reporter.wait) as mine:
             if not mine:
                 return reporter.publish(JobProgress("cancelled"))
-            reporter.load(request.model)
+            reporter.publish(JobProgress("loading", f"loading {request.model}"))
             with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
                 return _score(request, conversations, prepared, ready, reporter, lambda: check() or stop())
 
@@ -327,17 +327,11 @@ class _Reporter:
         self._last = 0.0
         self.cached_pairs = 0
         self.facts = JobProgress("starting")
-        self._state: JobState = "starting"
 
     def publish(self, progress: JobProgress) -> JobProgress:
         stamped = replace(progress, updated_at=time.time())
         self._publish(stamped)
-        self._state = progress.state
         return stamped
-
-    def load(self, model: str) -> None:
-        if self._state != "loading":
-            self.publish(JobProgress("loading", f"loading {model}"))
 
     def wait(self, words: str) -> None:
         self.publish(JobProgress("waiting", words))

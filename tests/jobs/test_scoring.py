@@ -76,8 +76,8 @@ def job(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_job_from_loading_to_done(job: Job) -> None:
     last = job.run()
     states = [progress.state for progress in job.said]
-    assert states[0] == "loading" and states[-1] == "done"
-    assert set(states[1:-1]) == {"scoring"} and len(states) > 10
+    assert states[:2] == ["starting", "loading"] and states[-1] == "done"
+    assert set(states[2:-1]) == {"scoring"} and len(states) > 10
     counts = [progress.pairs_done for progress in job.said]
     assert counts == sorted(counts)
     assert (last.pairs_done, last.pairs_total, last.seconds_left) == (PAIRS, PAIRS, 0)
@@ -93,7 +93,7 @@ def test_a_second_call_has_nothing_to_score(job: Job, monkeypatch: pytest.Monkey
     before = job.blocks()
     monkeypatch.setattr(scorer_module.Scorer, "_score", None)  # nothing may call it
     last = job.run()
-    assert [progress.state for progress in job.said] == ["loading", "done"]
+    assert [progress.state for progress in job.said] == ["starting", "done"]
     assert last.forecast is not None and last.forecast.pairs_missing == 0
     assert (last.pairs_done, last.pairs_total, last.pairs_per_second) == (PAIRS, PAIRS, 0)
     assert job.blocks() == before
@@ -112,7 +112,7 @@ def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
         patch.setattr(scoring, "time", stepping_clock())  # five seconds: the first fifty looks
         measured = job.run("forecast")
     assert measured.state == "forecast"
-    assert {progress.state for progress in job.said[1:-1]} == {"calibrating"}
+    assert {progress.state for progress in job.said[2:-1]} == {"calibrating"}
     forecast = measured.forecast
     assert forecast is not None and forecast.seconds is not None
     assert forecast.seconds > 0 and forecast.tokens_per_second > 0 and forecast.refusal is None
@@ -192,7 +192,7 @@ def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(
 def test_a_model_that_is_not_there(job: Job) -> None:
     with pytest.raises(ModelError, match="the hub cannot be reached for model 'nobody/nothing'"):
         job.run(model="nobody/nothing")
-    assert [progress.state for progress in job.said] == ["loading"]
+    assert [progress.state for progress in job.said] == ["starting"]
 
 
 def test_another_template_is_another_context(job: Job) -> None:
