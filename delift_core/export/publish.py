@@ -48,7 +48,7 @@ def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     except ExportError as error:
         raise ExportError(f"the rows of {out} do not fit a table ({first_line(error)}); export as messages") from error
     try:
-        made.save_to_disk(str(folder))
+        made.save_to_disk(str(folder.absolute()))  # else ~ and s3:// would lead elsewhere
     except OSError as error:
         raise ExportError(f"{folder} cannot be written ({error.strerror or error})") from error
     return len(made)

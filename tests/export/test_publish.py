@@ -88,6 +88,14 @@ def test_a_folder_is_loaded_with_every_row(eight: Scored, tmp_path: Path, name: 
         save_to_disk(out, folder, actor=ME)
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "s3://bucket/x"])
+def test_a_folder_is_made_where_its_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.jsonl").write_text('{"a": "b"}\n')
+    assert save_to_disk(tmp_path / "out.jsonl", Path(name), actor=ME) == 1
+    assert (tmp_path / name / "dataset_info.json").exists()
+
+
 def test_rows_of_several_types_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     out.write_text('[{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]\n')
