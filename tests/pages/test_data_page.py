@@ -169,7 +169,8 @@ def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Pa
     assert list(frame(app, "Its line", "How")["How"]) == ["in other words"]
     next(button for button in app.button if "Says the same" in str(button.key)).click().run()
     assert_calm(app)
-    assert any("1 left out: says the same as a row that is kept, 2 rows" in message.value for message in app.success)
+    newest = state.workspace().datasets.records("pool")[0]
+    assert (newest.name, newest.n_samples) == ("mine · 1 left out: says the same as a row that is kept", 2)
 
 
 def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
