@@ -46,11 +46,11 @@ def selections_table(workspace: Workspace) -> None:
         with_separators(table, "Chosen", "By hand"),
         hide_index=True,
         column_config={
-            "Run": st.column_config.Column(width=45),
-            "Stage": st.column_config.Column(width=85),
+            "Run": st.column_config.Column(width=40),
+            "Stage": st.column_config.Column(width=80),
             "Method": st.column_config.Column(width=75),
-            "Chosen": st.column_config.Column(width=65, help="Rows that the optimiser chose, before any edit."),
-            "By hand": st.column_config.Column(width=65, help="Rows that you kept or dropped since."),
+            "Chosen": st.column_config.Column(width=60, help="Rows that the optimiser chose, before any edit."),
+            "By hand": st.column_config.Column(width=62, help="Rows that you kept or dropped since."),
             "Saved": _DATE,
         },
         alt="Kept selections, newest first",
@@ -80,7 +80,7 @@ def runs_table(workspace: Workspace) -> None:
     for name in ("Target", "Existing"):
         if not filled[name].any():
             filled = filled.drop(columns=name)
-    narrow = {"Run": st.column_config.Column(width=45), "Pairs scored": st.column_config.Column(width=90)}
+    narrow = {"Run": st.column_config.Column(width=40), "Pairs scored": st.column_config.Column(width=85)}
     st.dataframe(
         with_separators(filled, "Pairs scored"),
         hide_index=True,
