@@ -15,8 +15,6 @@ from delift_core.jobs.runs import ScoredRun
 from delift_core.models import load_model
 from delift_core.prompts import EncodedSample, make_template
 from delift_core.samples import Sample
-from delift_core.utility.batches import Suffix
-from delift_core.utility.scorer import Scorer
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a part of a character
 
@@ -51,6 +49,8 @@ class PairReader:
             ModelError: it cannot be loaded any more.
             ScoringError: it is no longer the one that the run was scored with.
         """
+        from delift_core.utility.scorer import Scorer  # with torch, which the pages do without until a pair is read
+
         spec = run.record.spec
         loaded = load_model(spec.model, device=spec.device, dtype=spec.dtype)
         self._template = make_template(loaded.tokenizer, spec.template)
@@ -63,6 +63,8 @@ class PairReader:
 
     def pieces(self, helped: Sample, helper: Sample) -> tuple[ResponsePiece, ...]:
         """The response of `helped`, without and with `helper` as its example."""
+        from delift_core.utility.batches import Suffix
+
         row, column = self._encoded(helped), self._encoded(helper)
         head = self._scorer.prefill(self._template.head_alone)
         example = self._scorer.prefill(self._template.head + column.example)

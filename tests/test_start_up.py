@@ -110,3 +110,18 @@ def test_what_reads_a_workspace_or_a_manifest_needs_no_model(work: Path) -> None
         assert imported(*words) & (MODELS | LEARNING | PAGES | {"datasets", "datasketch", "wordllama"}) == set(), words
     export = ["export", "s1", "--out", work / "again.jsonl", *place]
     assert imported(*export) & (MODELS | PAGES | {"datasets", "datasketch"}) == set()  # it computes, compiled by numba
+
+
+def test_the_pages_need_no_model_before_they_are_asked_for_one() -> None:
+    script = (
+        "import importlib, json, pathlib, sys\n"
+        "names = sorted(path.stem for path in pathlib.Path('pages/ui').glob('*.py') if path.stem != '__init__')\n"
+        "for name in names:\n"
+        "    importlib.import_module(f'pages.ui.{name}')\n"
+        "print(json.dumps([names, sorted(sys.modules)]))\n"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    names, modules = json.loads(done.stdout)
+    assert {"state", "navigation", "job_view"} < set(names) and "streamlit" in modules
+    assert set(modules) & (MODELS | LEARNING | {"datasets", "datasketch"}) == set()
