@@ -184,7 +184,7 @@ def test_the_command_line_scores_in_its_own_process_and_scores_nothing_twice(
     spec = spec_for(workspace, model_folder)
     said: list[JobProgress] = []
     run = run_here(workspace, spec, publish=said.append)
-    assert (run.status, run.n_pairs, said[0].state, said[-1].state) == ("done", 16, "loading", "done")
+    assert (run.status, run.n_pairs, said[0].state, said[-1].state) == ("done", 16, "starting", "done")
     before = blocks(workspace)
     assert run_here(workspace, spec, publish=said.append).id == run.id
     assert blocks(workspace) == before

@@ -175,7 +175,7 @@ def test_an_unknown_model_is_one_line_and_can_be_tried_again(empty_workspace: Pa
         Event().wait(0.5)
         app.run()
     assert not app.exception
-    assert "could not be loaded" in app.error[0].value
+    assert "the hub cannot be reached for model" in app.error[0].value
     assert any(b.label == "Continue" for b in app.button)
 
 
@@ -195,4 +195,4 @@ def test_a_workspace_in_use_elsewhere_is_said_in_one_line(
     monkeypatch.setenv("DELIFT_WORKSPACE", str(blocked))
     app = AppTest.from_file(APP, default_timeout=60).run()
     assert not app.exception
-    assert "cannot be made" in app.error[0].value
+    assert "is a file, not a folder" in app.error[0].value
