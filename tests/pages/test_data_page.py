@@ -223,3 +223,22 @@ def test_files_of_a_folder_that_are_not_read_are_named_before_and_after_loading(
     assert "2 files of the folder not read" in app.success[0].value
     open_tab(app, "Left out (2)")
     assert list(frame(app, "File", "Why")["File"]) == ["notes.md", "test.jsonl"]
+
+
+def test_marks_are_asked_about_parts_are_joined_and_unread_columns_are_named(empty_workspace: Path) -> None:
+    rows = [
+        {"question": f"Is gate {at} shut?", "context": f"Gate {at} is {word}.", "answer": word, "by": "Jo", "label": at}
+        for at, word in enumerate(("open", "shut"))
+    ]
+    app = open_app("data")
+    app.file_uploader[0].upload("gates.jsonl", "\n".join(map(json.dumps, rows)).encode()).run()
+    assert any("it was not said which answers" in text.value for text in app.text)
+    assert any("not read: by. They stay" in text.value.replace("\\", "") for text in app.caption)
+    assert app.multiselect(key="map_parts").value == ["context"]
+    app.segmented_control(key="preference_answer").set_value("chosen").run()
+    assert any("user: Is gate 1 shut?\n\nGate 1 is shut." in text.value for text in app.text)
+    press(app, "Load")
+    assert_calm(app)
+    sets = frame(app, "Role", "Rows", "Left out")
+    assert (list(sets["Rows"]), list(sets["Left out"])) == ([1], [1])
+    assert state.workspace().datasets.records("pool")[0].format == "preference-chosen"
