@@ -107,7 +107,9 @@ PICTURES = {
         "Select with the gain curve", (r"^Coverage$", r"^Random$"), whole=".st-key-gain_curve", height=1250
     ),
     "explore-matrix": Picture("Explore: the utility matrix and one pair", (r"^Pair$",)),
-    "explore-map": Picture("Explore: the map with twelve points under a lasso", (r"12 rows",)),
+    "explore-map": Picture(
+        "Explore: the map with twelve points under a lasso", (r"12 rows",), hides=(r"A rough layout",)
+    ),
     "curate": Picture("Curate with a selection that was just kept", (r"^Rows in the subset$",)),
     "curate-why": Picture("Curate: why a row was left out", (r"^Left out", r"This row$")),
     "curate-edited": Picture("Curate after edits", (r"^Kept by hand$", r"Undo")),

@@ -161,6 +161,8 @@ def lasso_and_drop(
     chart = page.get_by_role("img", name=re.compile("^Map of 50 samples"))
     expect(chart).to_be_visible(timeout=120_000)
     settled(page)
+    expect(page.get_by_text("A rough layout")).to_have_count(0, timeout=240_000)  # the final map takes its place
+    settled(page)
     box = chart.bounding_box()
     assert box
     lasso = lasso_around(TWELVE, kept_coordinates(workspace), box["width"], box["height"])
