@@ -147,5 +147,26 @@ def test_a_run_of_more_than_an_hour_is_started_knowingly(
     if asked:
         assert "about **2 days** on this machine" in words(app)
         assert "A share of 12 %: 32 pairs, about 14 h" in words(app)
-        next(button for button in app.button if button.label == "Start all the same").click().run()
-        assert not app.exception and modes == ["score"]
+
+
+def test_the_question_before_a_long_run_starts_it() -> None:
+    """On its own, since a whole page drawn again has closed its dialog, where a browser draws the dialog alone."""
+
+    def page() -> None:
+        import streamlit as st
+
+        from delift_core.jobs.folder import JobStatus
+        from delift_core.jobs.scoring import JobProgress
+        from delift_core.utility.plan import Forecast
+        from pages.ui.job_view import start_knowingly
+
+        cost = Forecast(
+            144, 144, 200_000.0, 0.01, 1 << 20, 1 << 20, 1 << 30, 1 << 30, alone_tokens=120, budgeted_pair_tokens=12.0
+        )
+        status = JobStatus(JobProgress("forecast", forecast=cost), alive=False)
+        start_knowingly(status, (12, 0, 0), lambda: st.text("started"))
+
+    app = AppTest.from_function(page, default_timeout=120).run()
+    assert not app.exception and not app.text
+    next(button for button in app.button if button.label == "Start all the same").click().run()
+    assert not app.exception and [text.value for text in app.text] == ["started"]

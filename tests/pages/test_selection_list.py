@@ -14,7 +14,7 @@ def test_a_kept_selection_is_renamed_and_deleted(scored_workspace: Path) -> None
     at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/select.py").run()
     at.text_input(key="selection_name_s1").set_value("short answers").run()
     assert not at.exception and not at.error
-    assert at.selectbox(key="selection_picker").options == ["short answers · 4 rows"]
+    assert at.selectbox(key="selection_picker").options == ["short answers · 4 chosen"]
     at.text_input(key="selection_name_s1").set_value("  ").run()
     assert len(at.error) == 1
     at.button(key="delete_selection_s1").click().run()
