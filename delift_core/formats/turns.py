@@ -26,6 +26,7 @@ MORE_LIST_KEYS = (
     "conversation_history",
 ) + ("message_history", "history", "contents", "utterances", "turns", "thread", "transcript", "trajectory", "data")
 PAIR_KEYS = ("human", "user")
+_LIST_NAMES = frozenset(LIST_KEYS)
 
 
 def is_turn_list(value: object) -> bool:
@@ -45,6 +46,8 @@ def is_turn(value: object) -> bool:
 
 def list_key(record: Mapping[str, object]) -> str | None:
     """The key of a record's list of turns in a spelling that trainers read, of several the one that is read."""
+    if _LIST_NAMES.isdisjoint(record):
+        return None
     turns = record.get("messages")
     if has_roles(turns):
         return "messages"

@@ -77,7 +77,7 @@ def _shared_help(helpers: np.ndarray, kernel: np.ndarray, dropped: np.ndarray) -
     step = max(1, _CACHED_ENTRIES // n)
     smaller = np.empty((min(step, k), n), dtype=np.float32)
     ones = np.ones(n, dtype=np.float32)
-    # An infinite sum is close to every other, and taken again. Some processors' kernels load what lies behind the end of
+    # An infinite sum is close to every other, and taken again. Some kernels load what lies behind the end of
     # a row as well, without using it, and so raise the flag of an invalid value.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, k, step):
