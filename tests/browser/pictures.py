@@ -121,5 +121,7 @@ PICTURES = {
         whole=".st-key-gaps",
         tables=True,
     ),
-    "export": Picture("Export with a written file", (r"Download \S+\.jsonl", r"^Checks$", r"^Pairs were scored")),
+    "export": Picture(
+        "Export with a written file", (r"Download \S+\.jsonl", r"^Checks$", r"^Pairs were scored"), height=1100
+    ),
 }
