@@ -111,7 +111,7 @@ with clear_errors():
         placement = ask_placement()
         run = run_of(workspace, spec)
         run, status = refresh(workspace, run.id) if run else (None, None)
-        if run is None or run.status in ("queued", "running"):
+        if run is None or run.status == "queued":  # of a run at work, its progress says more
             pairs_line(workspace, spec)
         if spec.model:
             actions(workspace, spec, placement, run, status)

@@ -66,6 +66,8 @@ class Picture:
         found += [f"{pattern!r} is on the page" for pattern in self.hides if _any(pattern, everything)]
         found += [f"{words!r} is a placeholder" for words in seen if PLACEHOLDERS.search(words)]
         found += [f"{words!r} tells of this machine" for words in everything if is_of_this_machine(words)]
+        if page.get_by_test_id("stToast").count():
+            found.append("a message lies over it")
         if self.tables and page.evaluate(CUT_TABLES):
             found.append("a table is cut off at its right")
         if self.whole:
