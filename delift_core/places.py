@@ -41,8 +41,12 @@ def put(raw: str, values: Mapping[Place, str]) -> str:
 
 
 def put_texts(raw: str, texts: Mapping[Place, str]) -> str:
-    """The text with other strings at some places, spelt with or without escapes as the record is."""
-    return put(raw, {place: json.dumps(text, ensure_ascii=raw.isascii()) for place, text in texts.items()})
+    """The text with other strings at some places, spelt with or without escapes as the record is.
+
+    A string that stays the same keeps its own spelling: a character may be written in several ways.
+    """
+    changed = {place: text for place, text in texts.items() if text != place.text}
+    return put(raw, {place: json.dumps(text, ensure_ascii=raw.isascii()) for place, text in changed.items()})
 
 
 def _walk(raw: str, at: int, path: str, ends: list[int]) -> Iterator[Place]:

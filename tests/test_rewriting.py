@@ -32,6 +32,13 @@ def test_only_the_string_at_its_path_changes() -> None:
     assert rewritten(after, {"output": "fünf"}, ALPACA) == sample
 
 
+def test_a_text_that_stays_the_same_keeps_its_spelling() -> None:
+    sample = sample_of('{"instruction": "Say \\u0041.", "output": "A\\/B \\u007f"}', ALPACA)
+    same = {one.path: one.text for one in record_texts(sample)}
+    assert rewritten(sample, same, ALPACA) == sample
+    assert rewritten(sample, same | {"instruction": "Say B."}, ALPACA).raw == sample.raw.replace("\\u0041", "B")
+
+
 CHATS: tuple[tuple[FormatName, ColumnMapping | None, str, str], ...] = (
     ("sharegpt", None, '{"conversations":[{"from":"human","value":"Hi"},{"from":"gpt","value":"Yo"}]}',
      "conversations[1].value"),
