@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -176,3 +177,10 @@ def test_words_for_missing_values_stay_words_in_text() -> None:
         {"question": "nan", "answer": "NA"},
         {"question": "", "answer": "None"},
     ]
+
+
+def test_damaged_metadata_of_a_column_is_an_error() -> None:
+    """A histogram of levels that is one too long; pyarrow ends the process where it is asked for such a column."""
+    damaged = (Path(__file__).parent / "data" / "damaged_column.parquet").read_bytes()
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        load_bytes(damaged, "damaged.parquet")

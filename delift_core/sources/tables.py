@@ -74,6 +74,7 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
         table = pq.ParquetFile(stream)
         _refuse_repeats(table.schema_arrow.names, source)
         refuse_unions(table.schema_arrow, source)
+        _try_groups(table, Allowance(source, size_of(stream)))
         chunks = _chunks(table.metadata)
         sizes = (max(chunk.total_uncompressed_size, VALUE_COST * chunk.num_values, 0) for chunk in chunks)
         Allowance(source, size_of(stream)).take(sum(sizes))
@@ -165,6 +166,17 @@ def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.Recor
                 continue
             allowance.take(size + ROW_COST * part.num_rows)
             yield without_dictionaries(part)
+
+
+def _try_groups(table: "pq.ParquetFile", allowance: Allowance) -> None:
+    """Reads a row of each group, so that what is wrong with the metadata of a column is an error.
+
+    Where pyarrow is asked for that metadata itself, the same mistake ends the process.
+    """
+    groups = range(table.num_row_groups)
+    allowance.take(sum(max(table.metadata.row_group(group).total_byte_size, 0) for group in groups))
+    for group in groups:
+        next(table.iter_batches(batch_size=1, row_groups=[group]), None)
 
 
 def _chunks(metadata: "pq.FileMetaData") -> list["pq.ColumnChunkMetaData"]:
