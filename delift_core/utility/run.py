@@ -85,13 +85,13 @@ class LocalBackend:
 
 
 class NoBackend:
-    """Nobody yet: for a run that is only looked at."""
+    """The backend of a run that is opened to see what is left to score; it scores nothing."""
 
     rows_per_block = 128
 
     def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Never asked for."""
-        raise NotImplementedError("this run is only looked at")
+        """Is never called: such a run has no work."""
+        raise AssertionError("a run without a backend was asked to score")
 
 
 class ScoringRun:
