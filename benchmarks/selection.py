@@ -8,8 +8,8 @@
 dense     submodlib's LazyGreedy, apricot-select's lazy greedy and ours, 30 % of n samples by Facility Location
 memory    Facility Location, FLMI and FLCG of submodlib and of ours, from utilities to 30 %
 sparse    ours, 32 scored pairs a row, every objective, with another budget, and a pinned and a dropped row from nothing
-incremental   the same kernels, once their order and random subsets are known: another budget, and rows drawn at random
-              dropped from the selection, kept beside it, and ten of each, with all that a selection has
+changes   the same kernels, once their order and random subsets are known: another budget; and a whole selection around
+          rows drawn at random, a chosen one dropped, another one kept, and ten of each
 
 apricot-select is needed by this benchmark only: pip install apricot-select==0.6.1.
 
@@ -41,7 +41,6 @@ from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.replay import replay_of
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Stage
 
 SHARE = 0.3
@@ -213,22 +212,15 @@ def measure_sparse(objective: str, n: int) -> Measured:
     return measured
 
 
-def measure_incremental(objective: str, n: int) -> dict[str, list[float]]:
+def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
     """Core seconds of each of some changes, by kind."""
     config, generator = ObjectiveConfig(STAGES[objective]), np.random.default_rng(5)
     small = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
-    prepared_small = replay_of(small, greedy_order(small))
-    select_around(
-        ObjectiveConfig("instruction"),
-        Budget("percent", 30),
-        small,
-        Fixed((1,), (2,)),
-        replay=prepared_small,
-        random=random_curves(small),
-    )
+    around_two = Fixed((1,), (2,))
+    select_around(ObjectiveConfig("instruction"), Budget("percent", 30), small, around_two, random=random_curves(small))
     kernel = sparse_kernel(objective, n)
     greedy, k = greedy_order(kernel), picks_of(n)
-    prepared, random = replay_of(kernel, greedy), random_curves(kernel)
+    random = random_curves(kernel)
     chosen, others = greedy.order[:k], greedy.order[k:]
 
     def around(kept: int, dropped: int) -> None:
@@ -236,7 +228,7 @@ def measure_incremental(objective: str, n: int) -> dict[str, list[float]]:
             tuple(generator.choice(others, kept, replace=False).tolist()),
             tuple(generator.choice(chosen, dropped, replace=False).tolist()),
         )
-        select_around(config, Budget("rows", k), kernel, fixed, replay=prepared, random=random)
+        select_around(config, Budget("rows", k), kernel, fixed, random=random)
 
     def budget() -> None:
         rows = int(generator.integers(1, n))
@@ -287,9 +279,9 @@ def carry_out(task: list[str]) -> Measured:
         return measure_dense(rest[0], int(rest[1]))
     if part == "memory":
         return measure_memory(rest[0], rest[1], int(rest[2]))
-    if part == "incremental":
+    if part == "changes":
         return Measured(
-            {name: float(np.median(taken)) for name, taken in measure_incremental(rest[0], int(rest[1])).items()}
+            {name: float(np.median(taken)) for name, taken in measure_changes(rest[0], int(rest[1])).items()}
         )
     return measure_sparse(rest[0], int(rest[1]))
 
@@ -345,12 +337,12 @@ def print_sparse(sizes: list[int]) -> None:
             print(f"| {n:,} | {objective} | {' | '.join(cells)} | {got.steps['certificate']:.3f} |", flush=True)
 
 
-def print_incremental(sizes: list[int]) -> None:
+def print_changes(sizes: list[int]) -> None:
     names = ("budget", "drop", "pin", "ten of each")
     table(f"changes, medians of {CHANGES}, core seconds", "n", "objective", *names)
     for n in sizes:
         for objective in STAGES:
-            got = in_a_child("incremental", objective, str(n))
+            got = in_a_child("changes", objective, str(n))
             print(f"| {n:,} | {objective} | {' | '.join(f'{got.steps[name]:.2f}' for name in names)} |", flush=True)
 
 
@@ -358,7 +350,7 @@ PARTS: dict[str, tuple[Callable[[list[int]], None], list[int]]] = {
     "dense": (print_dense, [1_000, 5_000, 10_000]),
     "memory": (print_memory, [2_000, 10_000]),
     "sparse": (print_sparse, [100_000, 1_000_000]),
-    "incremental": (print_incremental, [100_000, 1_000_000]),
+    "changes": (print_changes, [100_000, 1_000_000]),
 }
 
 

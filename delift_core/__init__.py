@@ -1,3 +1,3 @@
 """DELIFT Studio's core: choose the part of an instruction data set that is worth fine-tuning on."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

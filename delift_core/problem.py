@@ -17,15 +17,12 @@ from delift_core.reliability import ErrorBar, error_bar
 from delift_core.selection.baseline import RandomCurves, random_curves
 from delift_core.selection.diagnose import caution_of_second_set, diagnose
 from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.engines import order_by
 from delift_core.selection.fixed import order_given, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.memory import memory_said
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.partitioned import MapParts
-from delift_core.selection.replay import Replay, replay_of
-from delift_core.selection.request import AUTO, EngineChoice, format_engine
+from delift_core.selection.request import Engine
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
@@ -75,10 +72,14 @@ class SelectionProblem:
         with memory_said("choosing", len(self.run.pool)):
             return greedy_order(self.kernel)
 
-    @cached_property
-    def replay(self) -> Replay | None:
-        """What it takes to change the order around fixed rows; None of a dense kernel, whose order is made anew."""
-        return None if isinstance(self.kernel, np.ndarray) else replay_of(self.kernel, self.greedy)
+    def order_by_engine(self, engine: Engine) -> GreedyOrder:
+        """The whole greedy order, by another engine than `greedy`.
+
+        Raises:
+            SelectionError: there is too little memory.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            return greedy_order(self.kernel, engine=engine)
 
     @cached_property
     def random(self) -> RandomCurves:
@@ -150,8 +151,7 @@ class SelectionProblem:
         quotas: Quotas | None = None,
         greedy: GreedyOrder | None = None,
         random: RandomCurves | None = None,
-        engine: EngineChoice = AUTO,
-        map_parts: MapParts = map,
+        engine: Engine = "auto",
         method: ChosenBy = "delift",
     ) -> Selection:
         """The selection for a budget; the order is computed once, so that a change of budget answers at once.
@@ -161,10 +161,9 @@ class SelectionProblem:
             fixed: rows decided by hand, around which the others are chosen.
             quotas: what is to be taken of each group; the budget is then in rows or percent.
             greedy: the order around these fixed rows and within these quotas, when the caller has it already; of
-                another method, from `order_given`; of an engine, from `engines.order_by`.
+                another method, from `order_given`; of an engine, from `order_by_engine`.
             random: random subsets with nothing fixed, likewise; `seed` is not read then.
-            engine: what makes the order, with nothing fixed and without quotas; `seed` is then of its chance as well.
-            map_parts: where the partitioned engine works on its parts.
+            engine: what makes the order, with nothing fixed and without quotas.
             method: what puts the rows in order, `greedy` if that is given; `seed` is then of its chance as well.
 
         Raises:
@@ -175,16 +174,16 @@ class SelectionProblem:
         with memory_said("choosing", len(self.run.pool)):
             if greedy is None and method != "delift":
                 greedy = self._order_by(method, seed, budget, quotas, fixed)
-            if engine != AUTO:
+            if engine != "auto":
                 if method != "delift":
                     raise SelectionError("An engine is of DELIFT's own order: leave it out with another method.")
                 _ensure_plain(engine, fixed, quotas)
                 if greedy is None:
-                    greedy = order_by(engine, self.kernel, budget, seed=seed, map_parts=map_parts)
+                    greedy = self.order_by_engine(engine)
                 made = select_from_kernel(
                     self.config, budget, self.kernel, greedy, token_counts=counts, seed=seed, random=random
                 )
-                return replace(made, engine=format_engine(engine))
+                return replace(made, engine=engine)
             if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
                 return select_around(
                     self.config,
@@ -194,7 +193,6 @@ class SelectionProblem:
                     quotas=quotas,
                     token_counts=counts,
                     seed=seed,
-                    replay=None if quotas else self.replay,
                     random=random,
                 )
             return select_from_kernel(
@@ -218,10 +216,10 @@ class SelectionProblem:
         return self.order_given(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
 
 
-def _ensure_plain(engine: EngineChoice, fixed: Fixed, quotas: Quotas | None) -> None:
+def _ensure_plain(engine: Engine, fixed: Fixed, quotas: Quotas | None) -> None:
     if quotas is not None or fixed.kept or fixed.dropped:
         what = "quotas" if quotas is not None else "rows kept or dropped by hand"
-        raise SelectionError(f"The engine {format_engine(engine)!r} knows no {what}: use the engine auto.")
+        raise SelectionError(f"The engine {engine!r} knows no {what}: use the engine auto.")
 
 
 def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:

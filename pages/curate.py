@@ -41,7 +41,8 @@ def card(label: str, number: str, chip: str, help: str | None = None) -> None:
 
 def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
     """Makes a new selection around the edits and goes on with it."""
-    again = reoptimise(workspace, curated, author=workspace.actor.name)
+    with st.bottom, st.spinner("Choosing the other rows again around your edits…", show_time=True):
+        again = reoptimise(workspace, curated, author=workspace.actor.name)
     before, after = curated.subset.positions, again.selection.chosen
     kept = len(np.intersect1d(after, before))
     announce(

@@ -16,7 +16,6 @@ from scipy.sparse import coo_array
 from delift_core.models import LoadedModel
 from delift_core.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
-from delift_core.selection.certificate import certify
 from delift_core.selection.coverage import value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
@@ -24,6 +23,7 @@ from delift_core.selection.types import ObjectiveConfig
 from delift_core.utility.batches import Suffix
 from delift_core.utility.metrics import utility
 from delift_core.utility.scorer import Scorer
+from tests.selection.whole import certify
 from tests.tiny_models import loaded
 
 ROWS = (("What is 2 + 2?", "4"), ("A colour?", "Blue, say."), ("Spell cat", "c-a-t"), ("Say hi", "Hello there!"))

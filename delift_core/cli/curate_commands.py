@@ -37,9 +37,8 @@ from delift_core.export.manifest import Manifest
 from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
 from delift_core.export.writers import manifest_path, unwritable
 from delift_core.grouping import columns, quotas_from
-from delift_core.jobs.backends import HERE, Placement
+from delift_core.jobs.backends import Placement
 from delift_core.jobs.prepared import Prepared
-from delift_core.jobs.ray_map import parts_worked_on
 from delift_core.jobs.runs import ScoredRun, open_run
 from delift_core.jobs.scoring import Expect
 from delift_core.model_files import check_model
@@ -127,16 +126,14 @@ def curate(arguments: argparse.Namespace) -> int:
         greedy = order_asked_of_the_model(
             workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
         )
-        with parts_worked_on(inputs.placement if arguments.engine.name == "partitioned" else HERE) as map_parts:
-            selection = problem.select(
-                arguments.budget,
-                seed=arguments.seed,
-                quotas=quotas,
-                engine=arguments.engine,
-                greedy=greedy,
-                map_parts=map_parts,
-                method=arguments.method,
-            )
+        selection = problem.select(
+            arguments.budget,
+            seed=arguments.seed,
+            quotas=quotas,
+            engine=arguments.engine,
+            greedy=greedy,
+            method=arguments.method,
+        )
         pool = inputs.pool.dataset
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
         name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"

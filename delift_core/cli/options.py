@@ -3,7 +3,6 @@
 import argparse
 
 from delift_core.cli.terminal import UsageError
-from delift_core.selection.request import AUTO
 from delift_core.utility.pairs import ALL_PAIRS
 
 STAGE_NEEDS = {"task": "target", "continual": "existing"}
@@ -30,15 +29,13 @@ def _check_backend(arguments: argparse.Namespace) -> None:
 
 def _check_selection(arguments: argparse.Namespace) -> None:
     needed = STAGE_NEEDS.get(arguments.stage)
-    if arguments.engine != AUTO and arguments.quota:
+    if arguments.engine != "auto" and arguments.quota:
         raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
     if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
         raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
     if arguments.preset == "published" and arguments.pairs not in (None, ALL_PAIRS):
         raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
-    if arguments.engine != AUTO and arguments.method != "delift":
+    if arguments.engine != "auto" and arguments.method != "delift":
         raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")
-    if arguments.engine.name == "partitioned" and arguments.budget.unit == "tokens":
-        raise UsageError("--engine partitioned counts rows; give --budget in rows or percent")
     if needed and not getattr(arguments, needed):
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")

@@ -27,7 +27,7 @@ from delift_core.models import BUNDLED, DeviceName, DtypeName
 from delift_core.presets import PresetName
 from delift_core.prompts import TemplateChoice
 from delift_core.samples import Mendable, Turns
-from delift_core.selection.request import AUTO, parse_budget, parse_engine, parse_quota
+from delift_core.selection.request import Engine, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
 from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
 from delift_core.utility.metrics import Metric
@@ -88,10 +88,8 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
     words = "rows to take of one group of a column, LEAST..MOST, either may be left out; repeat for more groups"
     curate.add_argument("--quota", action="append", default=[], type=parse_quota, metavar="COLUMN:GROUP=..", help=words)
-    words = (
-        "what chooses: auto (the default), sparse, dense, torch, submodlib, stochastic[:EPSILON], partitioned[:PARTS]"
-    )
-    curate.add_argument("--engine", default=AUTO, type=parse_engine, metavar="ENGINE", help=words)
+    words = f"what makes DELIFT's order: {', '.join(get_args(Engine))}; all are exact greedy; default: %(default)s"
+    curate.add_argument("--engine", default="auto", type=parse_engine, metavar="ENGINE", help=words)
     words = f"what puts the rows in order: delift (the default), {', '.join(METHODS)}"
     curate.add_argument("--method", default="delift", choices=("delift", *METHODS), metavar="METHOD", help=words)
     words = "settings of the objective: default, or published (min-max scaling, the diagonal in), to compare with"
@@ -102,7 +100,7 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument(
         "--self-coverage", type=_share, help="share of its own U_ii with which a chosen row covers itself"
     )
-    words = "of the random baseline, and of engines and methods that draw; default: 0"
+    words = "of the random baseline, and of methods that draw; default: 0"
     curate.add_argument("--seed", default=0, type=_whole, help=words)
     curate.add_argument("--name", help="of the selection, as the pages show it")
     _add_format(curate)

@@ -33,7 +33,7 @@ from delift_core.problem import SelectionProblem, pose
 from delift_core.prompts import TemplateChoice
 from delift_core.remedies import again
 from delift_core.samples import Dataset, FormatName
-from delift_core.selection.request import AUTO, parse_engine
+from delift_core.selection.request import Engine, parse_engine
 from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas, Selection
 from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
@@ -44,6 +44,7 @@ _ANSWERS: dict[FormatName, Answer] = {"preference-chosen": "chosen", "preference
 def rerun(arguments: argparse.Namespace) -> int:
     """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
     manifest = read_manifest(arguments.manifest)
+    _engine(manifest)  # a removed one is refused before anything is scored
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     check_model(manifest.model.name)
     with Workspace.open(arguments.workspace) as workspace:
@@ -111,10 +112,14 @@ def _select(workspace: Workspace, problem: SelectionProblem, manifest: Manifest)
         seed=manifest.seed,
         fixed=fixed,
         quotas=quotas,
-        engine=AUTO if manifest.engine is None else parse_engine(manifest.engine.name),
+        engine=_engine(manifest),
         greedy=_order(workspace, problem, manifest, fixed, quotas),
         method=_method(manifest),
     )
+
+
+def _engine(manifest: Manifest) -> Engine:
+    return "auto" if manifest.engine is None else parse_engine(manifest.engine.name)
 
 
 def _method(manifest: Manifest) -> ChosenBy:

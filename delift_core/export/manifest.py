@@ -184,7 +184,7 @@ class QuotasEntry:
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """What chose, in the form of `--engine`, and what it promised before anything was chosen."""
+    """What chose: the name that `--engine` takes, or took, and what it promised before anything was chosen."""
 
     name: str
     guarantee: str

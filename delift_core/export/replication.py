@@ -16,7 +16,6 @@ from delift_core.export.export import package_versions
 from delift_core.export.manifest import Manifest
 from delift_core.problem import SelectionProblem
 from delift_core.selection.coverage import gains_along, residual_gains, value
-from delift_core.selection.request import parse_engine
 from delift_core.selection.types import GreedyOrder, Selection
 
 ROUNDING = {"float32": 1e-5, "mixed": 2e-2, "bfloat16": 2e-2}
@@ -99,11 +98,7 @@ def _explained(
         others = len(np.setdiff1d(made.chosen, then.chosen))
         most = max(1, int(OTHER_ROWS * len(made.chosen)))
         return others <= most, f"as the method's scores round otherwise (at most {most:,} rows may differ; {agree})"
-    if (
-        problem.partial is not None
-        or manifest.budget.unit == "tokens"
-        or parse_engine(made.engine).name == "partitioned"
-    ):
+    if problem.partial is not None or manifest.budget.unit == "tokens":
         share = value(problem.kernel, then.chosen) / max(made.certificate.value, 1e-30)
         least = WORTH if problem.partial is None else WORTH_OF_SOME_PAIRS
         return share >= least, f"and the manifest's rows are worth {share:.1%} of those here"

@@ -83,20 +83,19 @@ def _prefix(passed_over: np.ndarray, wanted: int) -> int:
     return length
 
 
-def random_curves(kernel: Kernel, *, draws: int = DRAWS, seed: int = 0) -> RandomCurves:
+def random_curves(kernel: Kernel, *, seed: int = 0) -> RandomCurves:
     """Walks along random orders of the kernel's columns.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
-        draws: number of independent orders, >= 1.
         seed: of the generator; the same seed gives the same orders.
     """
     n = kernel.shape[1]
-    orders = np.stack(_draws(n, draws, seed, NOTHING_FIXED))
+    orders = np.stack(_draws(n, DRAWS, seed, NOTHING_FIXED))
     gains = gains_along_each(kernel, orders)
-    places = np.empty((draws, n), dtype=np.int32)
+    places = np.empty((DRAWS, n), dtype=np.int32)
     np.put_along_axis(places, orders, np.arange(n, dtype=np.int32)[None, :], axis=1)
-    return RandomCurves(np.concatenate([np.zeros((draws, 1)), np.cumsum(gains, axis=1)], axis=1), places)
+    return RandomCurves(np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(gains, axis=1)], axis=1), places)
 
 
 def random_baseline(

@@ -8,39 +8,8 @@ bounds the optimum without knowing it. This module knows nothing of how a select
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.coverage import covered, gains_above
-from delift_core.selection.kernels import Kernel
 from delift_core.selection.quotas import admitted, places_within
-from delift_core.selection.types import NOTHING_FIXED, Certificate, Fixed, Quotas
-
-
-def certify(
-    kernel: Kernel,
-    chosen: np.ndarray,
-    *,
-    token_counts: np.ndarray | None = None,
-    token_budget: float | None = None,
-    fixed: Fixed = NOTHING_FIXED,
-    quotas: Quotas | None = None,
-) -> Certificate:
-    """Bounds the best objective that any subset within the same budget, and with the same fixed rows, can reach.
-
-    Args:
-        kernel: (r, n), rows represented, columns selectable, >= 0.
-        chosen: (k,) positions; without a token budget the bound is over all subsets of k samples.
-        token_counts: (n,) tokens per sample; together with `token_budget`.
-        token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
-        fixed: rows decided by hand; the kept ones are among the chosen, and count against the budget.
-        quotas: the bound is then over the subsets of k samples that meet them; not together with a token budget.
-
-    Raises:
-        SelectionError: only one of token_counts and token_budget is given, or no k samples meet the quotas.
-    """
-    if (token_counts is None) != (token_budget is None):
-        raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
-    cover = covered(kernel, chosen)
-    residual = gains_above(kernel, cover)
-    return bound(float(cover.sum()), residual, len(chosen), token_counts, token_budget, fixed, quotas)
+from delift_core.selection.types import Certificate, Fixed, Quotas
 
 
 def bound(
@@ -52,7 +21,22 @@ def bound(
     fixed: Fixed,
     quotas: Quotas | None = None,
 ) -> Certificate:
-    """The certificate of k chosen samples that reached an objective, from what each sample (n,) would still add."""
+    """Bounds the best objective that any subset within the same budget, and with the same fixed rows, can reach.
+
+    Args:
+        reached: the objective of the k chosen samples.
+        residual: (n,) what each sample of the pool would still add to them.
+        k: without a token budget the bound is over all subsets of k samples.
+        token_counts: (n,) tokens per sample; together with `token_budget`.
+        token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
+        fixed: rows decided by hand; the kept ones are among the chosen, and count against the budget.
+        quotas: the bound is then over the subsets of k samples that meet them; not together with a token budget.
+
+    Raises:
+        SelectionError: only one of token_counts and token_budget is given, or no k samples meet the quotas.
+    """
+    if (token_counts is None) != (token_budget is None):
+        raise SelectionError("A certificate for a token budget needs both the token counts and the token budget.")
     free = residual.copy()
     free[np.array(fixed.dropped, dtype=np.int64)] = 0.0
     if token_counts is not None and token_budget is not None:

@@ -9,9 +9,7 @@ from delift_core.selection.baseline import RandomCurves, random_baseline
 from delift_core.selection.budget import cut
 from delift_core.selection.certificate import bound
 from delift_core.selection.coverage import covered, gains_above
-from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
@@ -22,33 +20,6 @@ from delift_core.selection.types import (
     Quotas,
     Selection,
 )
-
-
-def select(
-    config: ObjectiveConfig,
-    budget: Budget,
-    *,
-    pool: Kernel,
-    diagonal: np.ndarray | None = None,
-    target: Kernel | None = None,
-    existing: Kernel | None = None,
-    token_counts: np.ndarray | None = None,
-    seed: int = 0,
-) -> Selection:
-    """Selects samples from measured utilities.
-
-    Args:
-        config: objective and its weights.
-        budget: rows, percent or tokens.
-        pool, diagonal, target, existing: utilities, as for `objectives.represented_kernel`.
-        token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
-        seed: of the random baseline; the selection itself has no chance in it.
-
-    Raises:
-        SelectionError: the utilities, weights or budget do not allow a selection; the message says which and why.
-    """
-    kernel = represented_kernel(config, pool, diagonal=diagonal, target=target, existing=existing)
-    return select_from_kernel(config, budget, kernel, greedy_order(kernel), token_counts=token_counts, seed=seed)
 
 
 def select_from_kernel(

@@ -241,20 +241,6 @@ class Explainer:
         return PassedOver(group.label, after, group.most if self._closings.full[code] else None)
 
 
-def explain(selection: Selection, kernel: Kernel, position: int) -> Reason:
-    """Says why the optimiser chose a sample, or left it out; for many samples keep an `Explainer`.
-
-    Args:
-        selection: what was selected.
-        kernel: (r, n), as for `Explainer`.
-        position: of the sample, in the pool.
-
-    Raises:
-        SelectionError: the kernel or the position does not belong to the selection.
-    """
-    return Explainer(selection, kernel).reason(position)
-
-
 def _from_target(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
     """(n,) what the rows below the pool's give to the gain of each sample, when it was picked or now."""
     n = kernel.shape[1]

@@ -12,12 +12,11 @@ import numpy as np
 from delift_core.errors import SelectionError
 from delift_core.selection.baseline import RandomCurves
 from delift_core.selection.budget import rows_of_budget
-from delift_core.selection.coverage import gains_along
+from delift_core.selection.coverage import as_positions, gains_along
 from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.quotas import admitted, capacity, everywhere, has_minima, places_within
-from delift_core.selection.replay import Replay, fixed_positions
 from delift_core.selection.request import Engine
 from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
 
@@ -34,7 +33,6 @@ def select_around(
     quotas: Quotas | None = None,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
-    replay: Replay | None = None,
     random: RandomCurves | None = None,
 ) -> Selection:
     """Selects within a budget that the kept rows count against.
@@ -47,17 +45,13 @@ def select_around(
         quotas: what is to be taken of each group; the budget is then in rows or percent.
         token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
         seed: of the random baseline, which draws around the same kept rows.
-        replay: of the same kernel, from which the order is changed instead of made anew; not used under quotas.
         random: of the same kernel with nothing fixed, from which the baseline is changed; `seed` is not read then.
 
     Raises:
         SelectionError: the fixed rows contradict each other, leave no choice, or do not fit the budget; or the quotas
             cannot be met with them within the budget.
     """
-    if quotas is not None:
-        greedy = order_within(kernel, budget, quotas, fixed)
-    else:
-        greedy = order_around(kernel, fixed) if replay is None else replay.around(fixed)
+    greedy = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
     return select_from_kernel(
         config, budget, kernel, greedy, token_counts=token_counts, seed=seed, fixed=fixed, quotas=quotas, random=random
     )
@@ -134,7 +128,12 @@ def order_around(kernel: Kernel, fixed: Fixed) -> GreedyOrder:
 
 
 def _phases(fixed: Fixed, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    kept, dropped = fixed_positions(fixed, n)
+    """The kept, the free and the dropped positions in a pool of n samples, (k,), (f,) and (d,) int64."""
+    kept, dropped = as_positions(fixed.kept, n), as_positions(fixed.dropped, n)
+    if both := np.intersect1d(kept, dropped).tolist():
+        raise SelectionError(f"Position {both[0]} is both kept and dropped: decide for one.")
+    if len(dropped) == n:
+        raise SelectionError("Every row is dropped: keep some, or give some back to the optimiser.")
     free = np.ones(n, dtype=bool)
     free[kept] = free[dropped] = False
     return kept, np.flatnonzero(free), dropped

@@ -4,9 +4,9 @@ Greedy maximisation of a monotone submodular function reaches at least 1 - 1/e o
 (Nemhauser, Wolsey and Fisher 1978), and each prefix of one order is the greedy answer for its size. This module knows
 nothing of budgets or of which objective the kernel expresses.
 
-Our engines compute gains without rounding errors (see `grid`), so that the exact ones give the same order, ties
-included. submodlib sums float32 differences and decides some ties by the history of its heap: its order is the same
-where no two gains are within rounding of each other, and worth the same everywhere.
+Our engines compute gains without rounding errors (see `grid`), so that they give the same order, ties included.
+submodlib sums float32 differences and decides some ties by the history of its heap: its order is the same where no two
+gains are within rounding of each other, and worth the same everywhere.
 """
 
 from collections.abc import Sequence
@@ -31,8 +31,6 @@ def greedy_order(
     engine: Engine = "auto",
     phases: Sequence[np.ndarray] | None = None,
     places: "Places | None" = None,
-    epsilon: float = 0.1,
-    seed: int = 0,
 ) -> GreedyOrder:
     """Orders all columns of a kernel greedily by Facility Location gain; the same kernel gives the same order.
 
@@ -42,24 +40,20 @@ def greedy_order(
         phases: positions that come before those of the next phase whatever their gains, (k_1,), (k_2,), ...; together
             all n, each once. None is one phase.
         places: from `quotas.places_within`, used up here. In each phase, what has a place comes before what has none.
-        epsilon: in (0, 1), of the engine "stochastic": every prefix reaches 1 - 1/e - epsilon in expectation.
-        seed: of the engine "stochastic".
 
     Returns:
         The order of all n columns with float64 gains. Among equal gains the largest position comes first (except with
-        "submodlib" and "stochastic"); those that add nothing come last in each phase, their positions descending.
+        "submodlib"); those that add nothing come last in each phase, their positions descending.
 
     Raises:
         SelectionError: the kernel is not such a matrix, the engine's copy of it does not fit into memory, or the engine
             cannot keep to places.
     """
-    if not 0 < epsilon < 1:
-        raise SelectionError(f"epsilon is {epsilon}: use a number between 0 and 1.")
     if places is not None and engine in WITHOUT_PLACES:
         raise SelectionError(f"The engine {engine!r} knows no quotas: use another one.")
     form = as_kernel(kernel)
     n = form.shape[1]
-    picker = picker_for(engine, form, epsilon=epsilon, seed=seed)
+    picker = picker_for(engine, form)
     order, gains = np.empty(n, dtype=np.int64), np.zeros(n)
     start = 0
     for phase in phases or (np.arange(n),):

@@ -99,7 +99,7 @@ def order_sparse(
         column = candidates[index]
         bound[column] = _gain(starts, rows, entries, column, magic, cover) / weights[column]
     for at in range(size // 2 - 1, -1, -1):
-        sink(candidates, size, at, bound)
+        _sink(candidates, size, at, bound)
     picked = 0
     while size > 0 and bound[candidates[0]] > 0:
         column = candidates[0]
@@ -116,49 +116,8 @@ def order_sparse(
                 picked += 1
                 room -= weights[column]
                 _lift(starts, rows, entries, column, magic, cover)
-        sink(candidates, size, 0, bound)
+        _sink(candidates, size, 0, bound)
     return picked
-
-
-@compiled
-def order_by_samples(
-    starts: np.ndarray,
-    rows: np.ndarray,
-    entries: np.ndarray,
-    left: np.ndarray,
-    log: float,
-    seed: int,
-    magic: float,
-    cover: np.ndarray,
-    order: np.ndarray,
-    gains: np.ndarray,
-) -> None:
-    """Stochastic greedy: the t-th pick is the best of n / t * log columns drawn from what is left.
-
-    Args:
-        starts, rows, entries: the kernel by columns.
-        left: (c,) positions; used up here.
-        log: ln(1 / epsilon).
-        seed: of the samples, below 2**32.
-        magic: see `grid.magic_number`.
-        cover: (r,) float64 on the grid, raised by every pick.
-        order, gains: (c,) filled.
-    """
-    np.random.seed(seed)
-    size = len(left)
-    for picked in range(len(left)):
-        drawn = int(min(np.ceil(len(left) / (picked + 1) * log), 1.0 * size))
-        best, most = -1, -1.0
-        for index in range(drawn):
-            at = index if drawn == size else np.random.randint(size)
-            gain = _gain(starts, rows, entries, left[at], magic, cover)
-            if gain > most or (gain == most and left[at] > left[best]):
-                best, most = at, gain
-        column = left[best]
-        order[picked], gains[picked] = column, most
-        _lift(starts, rows, entries, column, magic, cover)
-        size -= 1
-        left[best] = left[size]
 
 
 @compiled
@@ -180,7 +139,7 @@ def _lift(
 
 
 @compiled
-def sink(heap: np.ndarray, size: int, at: int, bound: np.ndarray) -> None:
+def _sink(heap: np.ndarray, size: int, at: int, bound: np.ndarray) -> None:
     """Moves an entry of the heap down to its place: larger bounds are above smaller, larger positions win ties."""
     if at >= size:
         return

@@ -15,13 +15,13 @@ from delift_core.selection.request import Engine
 if TYPE_CHECKING:
     from delift_core.selection.loops import Places
 
-WITHOUT_PLACES: frozenset[Engine] = frozenset({"stochastic", "submodlib"})
-"""Engines that pick whatever adds most, and cannot keep to quotas."""
+WITHOUT_PLACES: frozenset[Engine] = frozenset({"submodlib"})
+"""Engines that cannot keep to quotas."""
 
 _DENSE_BYTES = 4
 
 
-def picker_for(engine: Engine, kernel: Kernel, *, epsilon: float = 0.1, seed: int = 0) -> "_Picker":
+def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     """An engine at work on a kernel (as from `as_kernel`) of which nothing is covered yet.
 
     Raises:
@@ -32,11 +32,9 @@ def picker_for(engine: Engine, kernel: Kernel, *, epsilon: float = 0.1, seed: in
     if engine == "dense":
         return _DensePicker(kernel)
     if engine == "sparse":
-        return SparsePicker(_as_columns(kernel), magic_number(kernel))
+        return _SparsePicker(_as_columns(kernel), magic_number(kernel))
     if engine == "torch":
         return _TorchPicker(kernel)
-    if engine == "stochastic":
-        return _StochasticPicker(kernel, epsilon, seed)
     if engine == "submodlib":
         return _SubmodlibPicker(kernel)
     raise SelectionError(f"Unknown engine {engine!r}: use one of {', '.join(get_args(Engine))}.")
@@ -68,17 +66,11 @@ class _DensePicker:
         return order[:useful], gains[:useful]
 
 
-class SparsePicker:
+class _SparsePicker:
     """Lazy greedy by columns: most picks share no row with most columns, whose gains then need no second look."""
 
     def __init__(self, columns: SparseColumns, magic: float) -> None:
-        """Args:
-        columns: the kernel.
-        magic: see `grid.magic_number`.
-        """
-        self._columns, self._magic = columns, magic
-        self.cover = np.zeros(columns.height)
-        """(r,) float64 on the grid: what is covered by now."""
+        self._columns, self._magic, self._cover = columns, magic, np.zeros(columns.height)
 
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
@@ -88,45 +80,19 @@ class SparsePicker:
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
         heap = candidates.astype(np.int64)
-        useful = order_sparse(starts, rows, entries, heap, weights, room, places, self._magic, self.cover, order, gains)
+        args = (starts, rows, entries, heap, weights, room, places, self._magic, self._cover, order, gains)
+        useful = order_sparse(*args)
         return order[:useful], gains[:useful]
-
-
-class _StochasticPicker:
-    """Each pick is the best of a random sample of what is left (Mirzasoleiman et al. 2015, "Lazier than lazy greedy").
-
-    A sample of n / k * ln(1 / epsilon) for each of k picks reaches 1 - 1/e - epsilon of the optimum in expectation. The
-    t-th pick here has one of n / t * ln(1 / epsilon), which is at least that for every k >= t: the guarantee holds for
-    every prefix, at about ln(n) times the cost for one.
-    """
-
-    def __init__(self, kernel: Kernel, epsilon: float, seed: int) -> None:
-        self._columns = _as_columns(kernel)
-        self._magic, self._cover = magic_number(kernel), np.zeros(kernel.shape[0])
-        self._log, self._generator = float(np.log(1 / epsilon)), np.random.default_rng(seed)
-
-    def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.greedy_loops import order_by_samples
-
-        order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
-        starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
-        seed = int(self._generator.integers(1 << 32))
-        left = candidates.astype(np.int64)
-        order_by_samples(starts, rows, entries, left, self._log, seed, self._magic, self._cover, order, gains)
-        useful = gains > 0  # a sample may hold nothing of use while others still do: such picks go to the end
-        return order[useful], gains[useful]
 
 
 class _TorchPicker:
     """As `_DensePicker`, in whole-array operations on a torch device."""
 
-    def __init__(self, kernel: Kernel, device: str | None = None) -> None:
+    def __init__(self, kernel: Kernel) -> None:
         import torch
 
         self._torch: Any = torch
-        self._device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._kernel = torch.from_numpy(_as_dense(kernel)).to(self._device)
         self._magic = magic_number(kernel)
         self._cover = torch.zeros(kernel.shape[0], dtype=torch.float64, device=self._device)

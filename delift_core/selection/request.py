@@ -9,23 +9,20 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, cast, get_args
 
+from delift_core import __version__
 from delift_core.errors import SelectionError
 from delift_core.selection.types import Budget, BudgetUnit, Quota
 
-Engine = Literal["auto", "dense", "sparse", "torch", "stochastic", "submodlib"]
-"""Any engine takes either form of a kernel, and turns it into its own first.
+Engine = Literal["auto", "dense", "sparse", "torch", "submodlib"]
+"""Every engine is greedy over the whole pool, takes either form of a kernel, and turns it into its own first.
 
     auto        sparse for a sparse kernel, dense for a dense one
-    dense       exact, compiled by numba, no copy of a dense kernel
-    sparse      exact, compiled by numba, a copy by columns
-    torch       exact, on a GPU where torch finds one; a copy on the device
-    stochastic  each pick is the best of a random sample; by columns as sparse
+    dense       compiled by numba, no copy of a dense kernel
+    sparse      compiled by numba, a copy by columns
+    torch       on a GPU where torch finds one; a copy on the device
     submodlib   the reference: its lazy greedy, on a copy
 """
-EngineName = Literal[Engine, "partitioned"]
-EPSILON, PARTS = 0.1, 4
-_MOST_PARTS = 10_000
-_ENGINE_FORMS = f"use one of {', '.join(get_args(Engine))}, stochastic:0.05, partitioned or partitioned:8"
+_REMOVED_ENGINES = ("stochastic", "partitioned")
 
 _BUDGET_FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
 _BUDGET = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
@@ -106,46 +103,24 @@ def ensure_in_order(quota: Quota) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """An engine and its setting: `epsilon` of "stochastic", `parts` of "partitioned"; the others have none."""
-
-    name: EngineName = "auto"
-    epsilon: float = EPSILON
-    parts: int = PARTS
-
-
-AUTO = EngineChoice()
-
-
-def parse_engine(text: str) -> EngineChoice:
-    """Reads "sparse", "stochastic:0.05" or "partitioned:8".
+def parse_engine(text: str) -> Engine:
+    """Reads the name of an engine.
 
     Raises:
-        SelectionError: an unknown engine, a setting where there is none, or one out of range.
+        SelectionError: there is no such engine, or no longer.
     """
-    name, colon, setting = text.strip().partition(":")
-    known = (*get_args(Engine), "partitioned")
-    if name not in known or (colon and name not in ("stochastic", "partitioned")):
-        raise SelectionError(f"Engine {text!r} is not known: {_ENGINE_FORMS}.")
-    chosen = cast(EngineName, name)
-    if not colon:
-        return EngineChoice(chosen)
-    if name == "partitioned":
-        if not (setting.isascii() and setting.isdecimal() and 1 <= int(setting[:6]) <= _MOST_PARTS):
-            raise SelectionError(f"Engine {text!r}: give a number of parts from 1 to {_MOST_PARTS:,}.")
-        return EngineChoice(chosen, parts=int(setting))
-    try:
-        epsilon = float(setting)
-    except ValueError:
-        epsilon = math.nan
-    if not 0 < epsilon < 1:
-        raise SelectionError(f"Engine {text!r}: give an epsilon between 0 and 1.")
-    return EngineChoice(chosen, epsilon=epsilon)
+    name = text.strip()
+    if name not in get_args(Engine):
+        known = ", ".join(get_args(Engine))
+        if is_removed_engine(name):
+            raise SelectionError(
+                f"DELIFT Studio {__version__} has no engine {name!r} any more: run this with version 0.1.0, the last "
+                f"that has it, or choose again with one of {known}."
+            )
+        raise SelectionError(f"Engine {text!r} is not known: use one of {known}.")
+    return cast(Engine, name)
 
 
-def format_engine(choice: EngineChoice) -> str:
-    """Writes a choice in the form that `parse_engine` reads back to an equal one."""
-    if choice.name == "stochastic":
-        return f"stochastic:{choice.epsilon!r}"
-    return f"partitioned:{choice.parts}" if choice.name == "partitioned" else choice.name
+def is_removed_engine(name: str) -> bool:
+    """Whether version 0.1.0 had the engine, with its setting if any ("stochastic:0.1"), and no later version has."""
+    return name.partition(":")[0] in _REMOVED_ENGINES

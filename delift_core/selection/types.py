@@ -148,7 +148,7 @@ class Selection:
         fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
             random baseline are about the others.
         quotas: what was to be taken of each group, None if nothing was; certificate and random baseline keep to it.
-        engine: what made the greedy order, in the form of `engines.parse_engine`.
+        engine: what made the greedy order: a `request.Engine`, or one that version 0.1.0 had ("stochastic:0.1").
         method: what put the rows in order; objective, gains and certificate are of the configured objective whatever
             it was.
     """

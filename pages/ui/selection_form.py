@@ -9,7 +9,7 @@ import streamlit as st
 from delift_core.curation import fitting_sets
 from delift_core.presets import PRESETS, PresetName
 from delift_core.problem import STAGES
-from delift_core.selection.request import AUTO, EngineChoice
+from delift_core.selection.request import Engine
 from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
 from delift_core.utility.metrics import METRIC_UNITS, Metric
 from delift_core.workspace import DatasetRole, RunRecord, Workspace
@@ -45,12 +45,12 @@ _UNIT = "budget_unit_before"
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to be maximised, in which metric, by which method or engine (`seed`: of one that draws)."""
+    """What is to be maximised, in which metric, by which method (`seed`: of one that draws) or engine."""
 
     config: ObjectiveConfig
     metric: Metric
     method: ChosenBy
-    engine: EngineChoice
+    engine: Engine
     seed: int
 
 
@@ -69,9 +69,7 @@ def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
         )
         config, metric = _ask_weights(stage or "instruction")
         method, seed = ask_method()
-        engine = AUTO
-        if method == "delift":
-            engine, seed = ask_engine()
+        engine: Engine = ask_engine() if method == "delift" else "auto"
     _stages(workspace, run, config.stage, lacking)
     method_words(method)
     return Wish(config, metric, method, engine, seed)

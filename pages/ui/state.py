@@ -18,10 +18,9 @@ from delift_core.jobs.utilities import Utilities
 from delift_core.problem import SelectionProblem, pose_for
 from delift_core.reading import PairReader
 from delift_core.selection.coverage import value
-from delift_core.selection.engines import order_by
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.quotas import has_minima, places_within
-from delift_core.selection.request import AUTO, EngineChoice
+from delift_core.selection.request import Engine
 from delift_core.selection.types import (
     NOTHING_FIXED,
     Budget,
@@ -136,12 +135,12 @@ def select(
     quotas: Quotas | None,
     method: ChosenBy = "delift",
     seed: int = 0,
-    engine: EngineChoice = AUTO,
+    engine: Engine = "auto",
 ) -> Selection:
     """The selection for a budget, from orders and random subsets that are kept.
 
     Args:
-        seed: of a method or an engine that draws.
+        seed: of a method that draws.
         engine: of DELIFT's own order.
 
     Raises:
@@ -151,8 +150,8 @@ def select(
     """
     if method != "delift":
         return _select_by(problem, budget, quotas, method, seed)
-    if engine != AUTO:
-        return _select_with(problem, budget, quotas, engine, seed)
+    if engine != "auto":
+        return _select_with(problem, budget, quotas, engine)
     if quotas is None:
         return problem.select(budget, random=problem.random)
     record, n = problem.run.record, len(problem.run.pool)
@@ -160,22 +159,16 @@ def select(
     return problem.select(budget, quotas=quotas, greedy=_order(key, problem, budget, quotas))
 
 
-def _select_with(
-    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, engine: EngineChoice, seed: int
-) -> Selection:
+def _select_with(problem: SelectionProblem, budget: Budget, quotas: Quotas | None, engine: Engine) -> Selection:
     record = problem.run.record
-    run = (record.id, str(record.finished_at), problem.metric, problem.config, engine, seed)
-    served = budget if engine.name == "partitioned" else None  # the others make one order for all budgets
-    greedy = None if quotas else _engine_order((*run, served), problem, budget, engine, seed)
-    random = problem.random if seed == 0 else None
-    return problem.select(budget, quotas=quotas, greedy=greedy, random=random, seed=seed, engine=engine)
+    key = (record.id, str(record.finished_at), problem.metric, problem.config, engine)
+    greedy = None if quotas else _engine_order(key, problem, engine)
+    return problem.select(budget, quotas=quotas, greedy=greedy, random=problem.random, engine=engine)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Putting the rows in order…")
-def _engine_order(
-    key: tuple[object, ...], _problem: SelectionProblem, _budget: Budget, _engine: EngineChoice, _seed: int
-) -> GreedyOrder:
-    return order_by(_engine, _problem.kernel, _budget, seed=_seed)
+def _engine_order(key: tuple[object, ...], _problem: SelectionProblem, engine: Engine) -> GreedyOrder:
+    return _problem.order_by_engine(engine)
 
 
 def _groups(quotas: Quotas, budget: Budget, n: int) -> tuple[object, ...]:

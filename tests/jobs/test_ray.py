@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,14 +20,12 @@ import pytest
 import ray
 import torch
 
-from delift_core.cli import main
 from delift_core.errors import ModelError, ScoringError
-from delift_core.jobs import ray_map, scoring
+from delift_core.jobs import scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.prepared import ScoringRequest
 from delift_core.jobs.ray_backend import _in_words
 from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
-from delift_core.jobs.ray_map import RayMap
 from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
 from delift_core.jobs.scoring import JobProgress, carry_out
 from delift_core.models import DtypeName, ModelIdentity, outline_model
@@ -36,7 +34,6 @@ from delift_core.utility import blocks as blocks_module
 from delift_core.utility.blocks import Material
 from delift_core.utility.plan import RunSamples
 from tests.rounding import assert_same_numbers
-from tests.tiny_models import save_model
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 ON_RAY = Placement("ray", ray_threads=1)
@@ -276,27 +273,3 @@ def test_gpus_are_taken_where_there_are_some() -> None:
         choose_device("cuda", nodes[1:2])
     with pytest.raises(ScoringError, match="has 16 cores \\(the largest has 8\\); ask for fewer"):
         form_team("cpu", nodes, IDENTITY, 16)
-
-
-def test_curate_by_parts_works_on_them_on_the_cluster_and_chooses_what_it_chooses_here(
-    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[int] = []
-
-    class Watched(RayMap):
-        def __call__(self, work: Callable[[Thing], Result], things: Iterable[Thing], /) -> Iterator[Result]:
-            parts = list(things)
-            sent.append(len(parts))
-            return super().__call__(work, parts)
-
-    monkeypatch.setattr(ray_map, "RayMap", Watched)
-    save_model(tmp_path / "tiny")
-    rows = [{"instruction": prompt, "output": text} for prompt, text in TEXTS]
-    (tmp_path / "pool.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), "utf-8")
-    common = ["curate", str(tmp_path / "pool.jsonl"), "--stage", "instruction", "--model", str(tmp_path / "tiny")]
-    common += ["--workspace", str(tmp_path / "w"), "--budget", "6", "--engine", "partitioned:3"]
-    assert main([*common, "--out", str(tmp_path / "here.jsonl")]) == 0
-    assert sent == []
-    assert main([*common, "--out", str(tmp_path / "there.jsonl"), "--backend", "ray"]) == 0
-    assert sent == [3, 3]  # the first round, and what every row would still add
-    assert (tmp_path / "there.jsonl").read_bytes() == (tmp_path / "here.jsonl").read_bytes()

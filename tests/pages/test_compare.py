@@ -1,5 +1,6 @@
 """The Compare page, and choosing again on Curate."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,25 @@ def test_choosing_again_around_an_edit_makes_a_second_selection(scored_workspace
         again = workspace.selections.load("s2")
         assert again.name == "first · round 2"
         assert chosen not in again.selection.chosen and len(again.selection.chosen) == 4
+
+
+def test_a_selection_of_a_removed_engine_is_shown_and_chosen_again_by_exact_greedy(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        curated = open_selection(workspace, "s1")
+        chosen = curated.record.selection.chosen.tolist()
+        made = replace(curated.record.selection, engine="stochastic:0.1")
+        workspace.selections.add("r1", made, name="old", metric="euclidean", seed=0)
+        workspace.edits.apply("s2", "drop", [curated.problem.run.pool[chosen[0]].id], author="ada")
+    at = opened("curate")
+    at.selectbox(key="selection_picker").set_value("s2").run()
+    assert at.selectbox(key="selection_picker").value == "s2"
+    assert at.dataframe[0].value["Rank"].notna().sum() == len(chosen)
+    next(button for button in at.button if button.label == "Re-optimise").click().run()
+    assert not at.exception and not at.error
+    st.cache_resource.clear()
+    with Workspace.open(scored_workspace) as workspace:
+        again = workspace.selections.load("s3").selection
+    assert again.engine == "auto" and chosen[0] not in again.chosen and len(again.chosen) == len(chosen)
 
 
 def test_without_edits_there_is_nothing_to_choose_again(scored_workspace: Path) -> None:

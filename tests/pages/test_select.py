@@ -13,7 +13,6 @@ from delift_core import problem as posed
 from delift_core.evaluation.method_orders import kept_order, measured_order
 from delift_core.presets import objective_of
 from delift_core.problem import pose
-from delift_core.selection.request import parse_engine
 from delift_core.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -216,35 +215,27 @@ def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
         assert kept.selection.chosen.tolist() == problem.greedy.order[:4].tolist()
 
 
-@pytest.mark.parametrize(
-    ("query", "engine", "promise"),
-    [
-        (
-            {"engine": "Greedy by random samples", "engine_epsilon": "0.2"},
-            "stochastic:0.2",
-            "at least 43.2% of the best selection",
-        ),
-        ({"engine": "Greedy by parts of the pool", "engine_parts": "3"}, "partitioned:3", "at least "),
-    ],
-)
-def test_an_engine_in_the_address_chooses_and_is_kept(
-    scored_workspace: Path, query: dict[str, str], engine: str, promise: str
-) -> None:
-    app = open_select(budget_unit="rows", budget_rows="5", engine_seed="3", **query)
+def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5", engine="submodlib")
     assert not app.error and metrics(app)["Chosen"] == "5"
-    assert f"Engine {engine}: {promise}" in captions(app)
+    assert "Engine submodlib: at least 63.2% of the best selection" in captions(app)
     app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
     assert not app.exception
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        expected = pose(workspace, "r1", "euclidean", kept.selection.config).select(
-            kept.selection.budget, seed=3, engine=parse_engine(engine)
-        )
-    assert (kept.selection.engine, kept.seed) == (engine, 3)
+        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        expected = problem.select(kept.selection.budget, engine="submodlib")
+    assert (kept.selection.engine, kept.seed) == ("submodlib", 0)
     assert kept.selection.chosen.tolist() == expected.chosen.tolist()
 
 
 def test_an_engine_without_quotas_says_so_in_one_line(scored_workspace: Path) -> None:
-    app = open_select(engine="Greedy by random samples", quota=["Repeats:repeated=2..2"])
+    app = open_select(engine="submodlib", quota=["Repeats:repeated=2..2"])
     assert len(app.error) == 1 and "knows no quotas" in app.error[0].value.replace("\\", "") and not app.metric
+
+
+def test_a_link_that_names_a_removed_engine_opens_with_exact_greedy(scored_workspace: Path) -> None:
+    app = open_select(budget_unit="rows", budget_rows="5", engine="Greedy by random samples", engine_seed="3")
+    assert not app.error and metrics(app)["Chosen"] == "5"
+    assert app.selectbox(key="engine").value == "auto" and "Engine " not in captions(app)

@@ -7,12 +7,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.engine import select
-from delift_core.selection.explain import explain
+from delift_core.selection.explain import Explainer
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.selection.words import in_words
+from tests.selection.whole import select
 
 FL, FLMI, FLCG = ObjectiveConfig("instruction"), ObjectiveConfig("task"), ObjectiveConfig("continual")
 POOL = np.array([[0.0, 0.5, 0.1], [0.2, 0.0, 0.3], [0.4, 0.3, 0.0]])
@@ -70,8 +70,8 @@ def test_nothing_to_gain_is_answered_with_a_fixed_order_and_no_false_certainty(
     assert (selection.certificate.value, selection.certificate.upper_bound) == (0, 0)
     assert selection.random.mean == 0
     kernel = represented_kernel(config, pool, **others)
-    assert "adds nothing" in in_words(explain(selection, kernel, 2), str)
-    assert "no coverage" in in_words(explain(selection, kernel, 0), str)
+    assert "adds nothing" in in_words(Explainer(selection, kernel).reason(2), str)
+    assert "no coverage" in in_words(Explainer(selection, kernel).reason(0), str)
 
 
 @forms

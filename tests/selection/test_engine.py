@@ -10,12 +10,13 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.baseline import random_baseline, random_curves
-from delift_core.selection.engine import select, select_from_kernel
+from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.fixed import order_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import evaluate, represented_kernel
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
+from tests.selection.whole import select
 
 
 def utilities(seed: int = 0, n: int = 20) -> dict[str, np.ndarray]:

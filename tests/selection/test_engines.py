@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.certificate import certify
 from delift_core.selection.coverage import residual_gains, value, values
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
@@ -20,8 +19,9 @@ from delift_core.selection.loops import compiled
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.request import Engine
 from delift_core.selection.types import ObjectiveConfig, Stage
+from tests.selection.whole import certify
 
-EXACT: tuple[Engine, ...] = ("dense", "sparse", "torch")
+OURS: tuple[Engine, ...] = ("dense", "sparse", "torch")
 STAGES: tuple[Stage, ...] = ("instruction", "task", "continual")
 
 
@@ -80,7 +80,7 @@ def test_lazy_is_plain_greedy_to_the_last_tie(stage: Stage, form: str, seed: int
     kernel = represented(stage, form, seed, n, coarse=True)
     shuffled = np.random.default_rng(seed).permutation(n)
     phases = [shuffled[:split], shuffled[split:]]
-    for engine in EXACT:
+    for engine in OURS:
         assert greedy_order(kernel, engine=engine).order.tolist() == plainly(kernel, [np.arange(n)])
         assert greedy_order(kernel, engine=engine, phases=phases).order.tolist() == plainly(kernel, phases)
 
@@ -91,7 +91,7 @@ def test_engines_agree_to_the_bit_on_any_numbers(seed: int, rows: int, n: int, s
     generator = np.random.default_rng(seed)
     kernel = np.maximum(generator.normal(size=(rows, n)) * np.exp(generator.normal(scale, 8, (rows, n))), 0)
     kernel = np.minimum(kernel, 1e30).astype(np.float32)
-    one, *others = [greedy_order(kernel, engine=engine) for engine in EXACT]
+    one, *others = [greedy_order(kernel, engine=engine) for engine in OURS]
     for other in others:
         np.testing.assert_array_equal(other.order, one.order)
         np.testing.assert_array_equal(other.gains, one.gains)
@@ -171,7 +171,7 @@ def best_value(kernel: Kernel, k: int) -> float:
 def test_greedy_reaches_its_share_of_the_best_subset(kernel: Kernel, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, kernel.shape[1]))
     best = best_value(kernel, k)
-    for engine in (*EXACT, "submodlib"):
+    for engine in (*OURS, "submodlib"):
         chosen = greedy_order(kernel, engine=engine).order[:k]
         assert value(kernel, chosen) >= (1 - 1 / np.e) * best - 1e-6
         assert certify(kernel, chosen).upper_bound >= best - 1e-6
@@ -184,26 +184,6 @@ def test_the_guarantees_on_twelve_samples(stage: Stage, form: str) -> None:
     for k in (1, 3, 6, 11, 12):
         best = best_value(kernel, k)
         assert value(kernel, greedy_order(kernel).order[:k]) >= (1 - 1 / np.e) * best - 1e-9
-        random = [greedy_order(kernel, engine="stochastic", epsilon=0.2, seed=seed).order[:k] for seed in range(40)]
-        assert values(kernel, random).mean() >= (1 - 1 / np.e - 0.2) * best
-
-
-def test_stochastic_is_repeatable_and_becomes_exact() -> None:
-    kernel = represented("instruction", "sparse", 5, 60)
-    one, again, other = (greedy_order(kernel, engine="stochastic", seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one.order, again.order)
-    assert one.order.tolist() != other.order.tolist()
-    assert sorted(one.order.tolist()) == list(range(60))
-    exact = greedy_order(kernel)
-    # A sample of everything leaves nothing to chance.
-    np.testing.assert_array_equal(greedy_order(kernel, engine="stochastic", epsilon=1e-30).gains, exact.gains)
-    assert one.gains[:20].sum() >= 0.9 * exact.gains[:20].sum()
-
-
-@pytest.mark.parametrize("epsilon", [0.0, 1.0, -1.0, np.nan])
-def test_an_epsilon_that_guarantees_nothing_is_refused(epsilon: float) -> None:
-    with pytest.raises(SelectionError, match="between 0 and 1"):
-        greedy_order(np.eye(2), engine="stochastic", epsilon=epsilon)
 
 
 def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:

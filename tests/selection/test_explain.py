@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, residual_gains, value
-from delift_core.selection.engine import select
 from delift_core.selection.explain import (
     ChosenReason,
     DroppedReason,
@@ -19,13 +18,13 @@ from delift_core.selection.explain import (
     Help,
     MissedHelp,
     Reason,
-    explain,
 )
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.trade import task_shares
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection, Stage
 from delift_core.selection.words import in_words
+from tests.selection.whole import select
 
 # Row i is helped, column j helps. Order by gain: 1 (0.5 + 0.4 + 0.3), then 3 (0.6 on row 1), then nothing but 2's 0.1
 # on row 3 beyond what 1 gives it, and 0 helps no one.
@@ -52,7 +51,7 @@ def selected(rows: int) -> tuple[Selection, np.ndarray]:
 def test_chosen() -> None:
     selection, kernel = selected(2)
     assert selection.chosen.tolist() == [1, 3]
-    reason = explain(selection, kernel, 1)
+    reason = Explainer(selection, kernel).reason(1)
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.covers, reason.runner_up) == (1, 3, 2)
     assert reason.gain == pytest.approx(1.2)
@@ -67,7 +66,7 @@ def test_chosen() -> None:
 
 def test_runner_up_is_the_best_of_the_others_at_that_rank() -> None:
     selection, kernel = selected(2)
-    reason = explain(selection, kernel, 3)
+    reason = Explainer(selection, kernel).reason(3)
     # With 1 picked: sample 2 would add 0.1 on row 1 and 0.1 on row 3, sample 4 only 0.2 on row 1. The kernel is
     # float32, so the tie is broken by rounding; both are right, nothing else is.
     assert isinstance(reason, ChosenReason)
@@ -77,7 +76,7 @@ def test_runner_up_is_the_best_of_the_others_at_that_rank() -> None:
 
 def test_dropped() -> None:
     selection, kernel = selected(2)
-    reason = explain(selection, kernel, 2)
+    reason = Explainer(selection, kernel).reason(2)
     assert isinstance(reason, DroppedReason)
     assert reason.residual_gain == pytest.approx(0.1)
     assert [(m.position, m.covered_by) for m in reason.would_help] == [(3, 1), (0, 1), (1, 3)]
@@ -93,7 +92,7 @@ def test_dropped() -> None:
 
 def test_dropped_without_use() -> None:
     selection, kernel = selected(2)
-    reason = explain(selection, kernel, 0)
+    reason = Explainer(selection, kernel).reason(0)
     assert reason == DroppedReason(residual_gain=0, from_target=0, would_help=(), stand_in=None)
     assert in_words(reason, name_of) == (
         "Left out: on top of the chosen samples it would add no coverage; it helps no other sample in the pool by an "
@@ -103,7 +102,7 @@ def test_dropped_without_use() -> None:
 
 def test_a_row_that_no_chosen_sample_helps() -> None:
     selection, kernel = selected(1)
-    reason = explain(selection, kernel, 3)
+    reason = Explainer(selection, kernel).reason(3)
     assert isinstance(reason, DroppedReason)
     assert reason.would_help == (MissedHelp(1, pytest.approx(0.6), None, 0.0),)
     assert reason.stand_in is None
@@ -112,7 +111,7 @@ def test_a_row_that_no_chosen_sample_helps() -> None:
 
 def test_picked_only_to_fill_the_budget() -> None:
     selection, kernel = selected(5)
-    reason = explain(selection, kernel, int(selection.chosen[-1]))
+    reason = Explainer(selection, kernel).reason(int(selection.chosen[-1]))
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.runner_up) == (5, 0, None)
     assert in_words(reason, name_of) == (
@@ -126,7 +125,7 @@ def test_an_early_pick_that_later_ones_outdo() -> None:
     pool[3, 0] = pool[4, 0] = 3
     pool[3, 1] = pool[4, 2] = 4
     selection = select(FL, Budget("rows", 3), pool=pool)
-    reason = explain(selection, represented_kernel(FL, pool), 0)
+    reason = Explainer(selection, represented_kernel(FL, pool)).reason(0)
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.covers, reason.helps) == (1, 6, 0, ())
     assert "helped as much or more by other chosen samples" in in_words(reason, name_of)
@@ -137,13 +136,13 @@ def test_target_and_own_shares_of_the_gain() -> None:
     inputs = {"pool": POOL, "diagonal": np.full(5, 0.2), "target": np.array([[0.0, 0.25, 0.0, 0.0, 0.5]])}
     selection = select(config, Budget("rows", 2), **inputs)
     kernel = represented_kernel(config, **inputs)
-    first = explain(selection, kernel, int(selection.chosen[0]))
+    first = Explainer(selection, kernel).reason(int(selection.chosen[0]))
     assert isinstance(first, ChosenReason) and selection.chosen[0] == 1
     assert first.gain == pytest.approx(1.2 + 2 * 0.25 + 0.1)
     assert (first.from_target, first.from_itself) == pytest.approx((0.5, 0.1))
     assert "(0.5 of it by helping the target, 0.1 of it by covering itself)" in in_words(first, name_of)
     assert 1 not in [one.position for one in first.helps]
-    dropped = explain(select(config, Budget("rows", 1), **inputs), kernel, 4)
+    dropped = Explainer(select(config, Budget("rows", 1), **inputs), kernel).reason(4)
     assert isinstance(dropped, DroppedReason)
     assert dropped.from_target == pytest.approx(1.0)
     # 0.2 on row 1 beyond the 0.1 with which sample 1 covers itself, 0.1 on its own row, 1.0 for the target.
@@ -177,7 +176,7 @@ def test_continual_counts_help_beyond_the_existing_rows() -> None:
     config = ObjectiveConfig("continual")
     existing = np.array([[0.45], [0.0], [0.5], [0.0], [0.0]])
     selection = select(config, Budget("rows", 2), pool=POOL, existing=existing)
-    reason = explain(selection, represented_kernel(config, POOL, existing=existing), 1)
+    reason = Explainer(selection, represented_kernel(config, POOL, existing=existing)).reason(1)
     assert isinstance(reason, DroppedReason)
     assert selection.chosen.tolist() == [3, 2]
     assert [(m.position, m.utility) for m in reason.would_help] == [(3, pytest.approx(0.3)), (0, pytest.approx(0.05))]
@@ -193,11 +192,11 @@ def test_ranks_are_read_aloud(number: int, word: str) -> None:
 def test_what_does_not_belong_together_is_refused() -> None:
     selection, kernel = selected(2)
     with pytest.raises(SelectionError, match="Position 5"):
-        explain(selection, kernel, 5)
+        Explainer(selection, kernel).reason(5)
     with pytest.raises(SelectionError, match="Position -1"):
-        explain(selection, kernel, -1)
+        Explainer(selection, kernel).reason(-1)
     with pytest.raises(SelectionError, match="shape"):
-        explain(selection, kernel[:4], 1)
+        Explainer(selection, kernel[:4]).reason(1)
 
 
 def plainly(selection: Selection, kernel: np.ndarray, position: int) -> Reason:
@@ -311,5 +310,5 @@ def test_a_whole_pool_costs_far_less_than_its_rows_one_by_one() -> None:
     together = time.process_time() - started
     started = time.process_time()
     for position in range(0, 700, 20):
-        explain(selection, kernel, position)
+        Explainer(selection, kernel).reason(position)
     assert together < (time.process_time() - started) * 20 / 3

@@ -66,7 +66,7 @@ SELECTIONS = st.integers(0, 6).flatmap(
         certificate=st.builds(Certificate, FINITE, FINITE),
         random=st.builds(RandomBaseline, st.lists(FLOATS, max_size=4).map(tuple)),
         quotas=QUOTAS,
-        engine=st.sampled_from(["auto", "stochastic:0.1", "partitioned:4"]),
+        engine=st.sampled_from(["auto", "submodlib", "stochastic:0.1", "partitioned:4"]),
         method=st.sampled_from(get_args(ChosenBy)),
     )
 )

@@ -1,0 +1,35 @@
+"""Steps of the program taken together for tests: a selection from utilities, a certificate of any rows."""
+
+import numpy as np
+
+from delift_core.selection.certificate import bound
+from delift_core.selection.coverage import residual_gains, value
+from delift_core.selection.engine import select_from_kernel
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
+from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.types import NOTHING_FIXED, Budget, Certificate, ObjectiveConfig, Selection
+
+
+def select(
+    config: ObjectiveConfig,
+    budget: Budget,
+    *,
+    pool: Kernel,
+    diagonal: np.ndarray | None = None,
+    target: Kernel | None = None,
+    existing: Kernel | None = None,
+    token_counts: np.ndarray | None = None,
+    seed: int = 0,
+) -> Selection:
+    """The selection from measured utilities, as for `represented_kernel`."""
+    kernel = represented_kernel(config, pool, diagonal=diagonal, target=target, existing=existing)
+    return select_from_kernel(config, budget, kernel, greedy_order(kernel), token_counts=token_counts, seed=seed)
+
+
+def certify(
+    kernel: Kernel, chosen: np.ndarray, *, token_counts: np.ndarray | None = None, token_budget: float | None = None
+) -> Certificate:
+    """The certificate of any rows of a kernel."""
+    residual = residual_gains(kernel, chosen)
+    return bound(value(kernel, chosen), residual, len(chosen), token_counts, token_budget, NOTHING_FIXED)
