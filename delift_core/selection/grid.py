@@ -7,8 +7,6 @@ order, on any device. The rounding is that of a single float64 sum of the same s
 
 import math
 
-import numpy as np
-
 from delift_core.selection.kernels import Kernel, row_best
 
 
@@ -18,9 +16,3 @@ def magic_number(kernel: Kernel) -> float:
     if total == 0:
         return 0.0
     return 1.5 * 2.0 ** (math.ceil(math.log2(total)) + 1)
-
-
-def on_grid(entries: np.ndarray, magic: float) -> np.ndarray:
-    """Entries of a kernel as float64 on the grid, same shape."""
-    rounded: np.ndarray = (entries.astype(np.float64) + magic) - magic
-    return rounded
