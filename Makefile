@@ -45,7 +45,7 @@ fuzz: FUZZ_EXAMPLES := 1000
 fuzz: $(DEV_STAMP) ## Try command lines and damaged files that no run has tried before
 	@echo 'The same again: make fuzz SEED=$(SEED) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES)'
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n 2 --timeout=0 --hypothesis-seed=$(SEED) \
-	    tests/test_fuzz_commands.py tests/test_fuzz_loaders.py $(ARGS)
+	    tests/cli/test_fuzz_commands.py tests/fixtures/loading/test_fuzz_loaders.py $(ARGS)
 
 check: $(DEV_STAMP) ## Lint (security rules too), formatting, types, known vulnerabilities
 	$(PY) -m ruff check .

@@ -16,12 +16,12 @@ from typing import Any, cast
 import torch
 
 from benchmarks.machine import machine
-from delift_core.jobs.prepared import encode_samples
-from delift_core.models import BUNDLED, load_model
-from delift_core.prompts import EncodedSample, Template, make_template
-from delift_core.sources import load_file
-from delift_core.utility.batches import Suffix
-from delift_core.utility.scorer import Scorer
+from delift_core.data.loading import load_file
+from delift_core.jobs.preparation import encode_samples
+from delift_core.models.loading import BUNDLED, load_model
+from delift_core.models.prompts import EncodedSample, Template, make_template
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import Scorer
 
 
 def compile_parts(model: Any) -> None:

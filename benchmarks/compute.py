@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import torch
 
-from delift_core.prompts import EncodedSample, Template
-from delift_core.utility.batches import Suffix
-from delift_core.utility.scorer import Scorer
+from delift_core.models.prompts import EncodedSample, Template
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import Scorer
 
 _SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 _REPEATS = 5

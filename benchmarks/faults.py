@@ -34,15 +34,15 @@ import numpy as np
 
 from benchmarks.machine import machine
 from benchmarks.sessions import ServerGone, Session, session_server
-from delift_core.backup import backup, restore
-from delift_core.curation import keep_selection, open_selection
+from delift_core.curation.curate import keep_selection, open_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import open_run, refresh, run_here, start
 from delift_core.errors import WorkspaceError
-from delift_core.export.export import export_selection
+from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.runs import open_run, refresh, run_here, start
-from delift_core.problem import pose
-from delift_core.repair import check_workspace
+from delift_core.maintenance.backup import backup, restore
+from delift_core.maintenance.repair import check_workspace
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, RunSpec, Workspace, schema

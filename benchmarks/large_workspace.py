@@ -16,21 +16,21 @@ from unittest.mock import patch
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.curation import keep_selection
-from delift_core.jobs.map_layout import layout_path
-from delift_core.jobs.runs import open_run
-from delift_core.jobs.utilities import Utilities
-from delift_core.models import BUNDLED
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.umap_layout import layout_path
+from delift_core.models.loading import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
+from delift_core.scoring.estimation.matrix_files import Utilities
+from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round
+from delift_core.scoring.estimation.partial_matrix import LARGEST_OF_ROW
+from delift_core.scoring.estimation.plan_file import PlanFile, UniqueSamples
+from delift_core.scoring.forecast import RunSamples
+from delift_core.scoring.metrics import utility
+from delift_core.scoring.pair_spec import PairBudget
+from delift_core.scoring.store import Alone, PairStore, ScoringContext
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.utility.choice import HELD_OUT_SHARE, Round
-from delift_core.utility.metrics import utility
-from delift_core.utility.pairs import PairBudget
-from delift_core.utility.partial import LARGEST_OF_ROW
-from delift_core.utility.plan import RunSamples
-from delift_core.utility.planned import PlanFile, UniqueSamples
-from delift_core.utility.store import Alone, PairStore, ScoringContext
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 
 TOPIC = 50

@@ -27,15 +27,15 @@ import psutil
 
 from benchmarks.machine import machine
 from benchmarks.sessions import PageError, ServerGone, Session, session_server
-from delift_core.curation import keep_selection, open_selection
+from delift_core.curation.curate import keep_selection, open_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import run_here, start
+from delift_core.data.loading import load_file
+from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.runs import run_here, start
-from delift_core.models import BUNDLED
-from delift_core.problem import pose
-from delift_core.sample_project import sample_project_files
+from delift_core.models.loading import BUNDLED
 from delift_core.samples import Dataset, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_file
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 

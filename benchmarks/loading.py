@@ -35,7 +35,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 def read_ours(path: Path, folder: Path) -> int:
     """Rows in a new workspace."""
-    from delift_core.sources import Progress, load_file
+    from delift_core.data.loading import Progress, load_file
     from delift_core.workspace import Workspace
 
     def show(progress: Progress) -> None:

@@ -21,11 +21,11 @@ from playwright.sync_api import Page
 
 from benchmarks.machine import machine
 from benchmarks.served import answer_seconds, served, visitor
+from delift_core.curation.scoring_runs import start
+from delift_core.data.loading import load_file
+from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.runs import start
-from delift_core.models import BUNDLED, DtypeName
-from delift_core.sample_project import sample_project_files
-from delift_core.sources import load_file
+from delift_core.models.loading import BUNDLED, DtypeName
 from delift_core.workspace import RunSpec, Workspace
 
 _RUN = "r1"  # the sample project's; the job's own run has nothing to show yet

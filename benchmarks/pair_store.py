@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from delift_core.utility.plan import group_missing
-from delift_core.utility.reading import chosen_utilities
-from delift_core.utility.store import Alone, PairStore, ScoringContext
+from delift_core.scoring.estimation.partial_matrix import chosen_utilities
+from delift_core.scoring.forecast import group_missing
+from delift_core.scoring.store import Alone, PairStore, ScoringContext
 
 ROUNDS = 4
 CONTEXT = ScoringContext("drawn", "0", "float32", "chat", 1, 512)

@@ -23,22 +23,25 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from benchmarks.machine import machine
-from delift_core.jobs import utilities as utilities_of_run
-from delift_core.jobs.utilities import BudgetedPairs
-from delift_core.prompts import EncodedSample, Template
-from delift_core.reliability import error_bar
-from delift_core.selection.engine import select_from_kernel
+from delift_core.curation.reliability import error_bar
+from delift_core.models.prompts import EncodedSample, Template
+from delift_core.scoring import scoring_run as run
+from delift_core.scoring.blocks import Block, Finished, Material, Step
+from delift_core.scoring.estimation import budgeted
+from delift_core.scoring.estimation import matrix_files as utilities_of_run
+from delift_core.scoring.estimation import pair_choice as choice
+from delift_core.scoring.estimation import partial_matrix as partial
+from delift_core.scoring.estimation.budgeted import BudgetedRun
+from delift_core.scoring.estimation.matrix_files import BudgetedPairs
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
+from delift_core.scoring.estimation.plan_file import Texts
+from delift_core.scoring.forecast import RunSamples
+from delift_core.scoring.pair_spec import parse_pairs
+from delift_core.scoring.store import Alone, PairStore, ScoringContext
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.utility import budgeted, choice, partial, run
-from delift_core.utility.blocks import Block, Finished, Material, Step
-from delift_core.utility.budgeted import BudgetedRun
-from delift_core.utility.pairs import parse_pairs
-from delift_core.utility.partial import PartialMatrix
-from delift_core.utility.parts import Texts
-from delift_core.utility.plan import RunSamples
-from delift_core.utility.store import Alone, PairStore, ScoringContext
 
 CONTEXT = ScoringContext("drawn", "0", "float32", "chat", 1, 512)
 _WIDTH = 576  # of the bundled model's embeddings

@@ -24,20 +24,20 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.machine import machine
 from benchmarks.proof import PRESETS, Scored, open_scored
-from delift_core.baselines import METHODS, MethodConfig
-from delift_core.baselines.catalogue import LessSettings
 from delift_core.baselines.less import less_matrix
 from delift_core.baselines.ordering import MethodBench
 from delift_core.baselines.orders import unit
+from delift_core.baselines.settings import LessSettings, MethodConfig
+from delift_core.curation.scoring_runs import run_here
 from delift_core.evaluation.finetune import response_loss_sum
-from delift_core.evaluation.heldout import LOSS, response_loss
-from delift_core.jobs.runs import run_here
-from delift_core.models import LoadedModel, load_model
-from delift_core.prompts import EncodedSample, Template, TemplateChoice, make_template
+from delift_core.evaluation.measures import LOSS, response_loss
+from delift_core.models.loading import LoadedModel, load_model
+from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, make_template
+from delift_core.models.vectors import WordVectors
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
-from delift_core.utility.batches import Suffix
-from delift_core.utility.scorer import Scorer
-from delift_core.word_vectors import WordVectors
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import Scorer
+from delift_core.selection.methods import METHODS
 from delift_core.workspace import RunSpec, Workspace
 
 CLEAN: dict[str, tuple[tuple[str, str], ...]] = {

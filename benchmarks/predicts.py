@@ -15,11 +15,11 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.proof import Scored, open_scored
+from delift_core.data.loading import load_file
+from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
 from delift_core.selection.coverage import value
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.sources import load_file
-from delift_core.utility.metrics import LOG_PROBABILITY, Metric
 
 METRICS: tuple[Metric, ...] = ("euclidean", "pmi-per-token", "pmi")
 

@@ -22,21 +22,22 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from delift_core.baselines import METHODS, scores
-from delift_core.baselines.catalogue import LessSettings
+from delift_core.baselines import scores
 from delift_core.baselines.orders import by_score
+from delift_core.baselines.settings import LessSettings
+from delift_core.data.loading import load_file
 from delift_core.evaluation.evaluate import evaluate
-from delift_core.evaluation.keeping import FolderKeeper
+from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning, Other
+from delift_core.evaluation.finished_runs import FolderKeeper
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.request import EvaluationRequest, FineTuning, Other
-from delift_core.models import BUNDLED, load_model
+from delift_core.models.loading import BUNDLED, load_model
 from delift_core.samples import Sample
+from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
+from delift_core.scoring.store import PairStore
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.methods import METHODS
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
-from delift_core.sources import load_file
-from delift_core.utility.metrics import LOG_PROBABILITY, Metric
-from delift_core.utility.store import PairStore
 
 BUDGET = 0.3
 

@@ -17,8 +17,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from delift_core.data.loading import load_file
 from delift_core.samples import Sample
-from delift_core.sources import load_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.reliability import ENOUGH, ErrorBar, error_bar
+from delift_core.curation.reliability import ENOUGH, ErrorBar, error_bar
+from delift_core.scoring.estimation.pair_choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
+from delift_core.scoring.metrics import utility
 from delift_core.selection.greedy import greedy_order
-from delift_core.utility.choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
-from delift_core.utility.metrics import utility
-from delift_core.utility.partial import PartialMatrix
 
 HERE = Path(__file__).parent
 SHARES = (0.05, 0.10, 0.25)

@@ -40,17 +40,17 @@ from benchmarks.compute import (
     synchronise,
 )
 from benchmarks.machine import machine
-from delift_core.jobs.prepared import encode_samples
-from delift_core.mixed_precision import mix_precision
-from delift_core.models import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
-from delift_core.prompts import EncodedSample, Template, make_template
-from delift_core.sources import load_file
-from delift_core.utility.batches import Suffix
-from delift_core.utility.blocks import Block, Material
-from delift_core.utility.devices import DevicesBackend, backend_on
-from delift_core.utility.metrics import utility
-from delift_core.utility.run import Backend, LocalBackend
-from delift_core.utility.scorer import Scorer
+from delift_core.data.loading import load_file
+from delift_core.jobs.preparation import encode_samples
+from delift_core.models.loading import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
+from delift_core.models.mixed_precision import mix_precision
+from delift_core.models.prompts import EncodedSample, Template, make_template
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.blocks import Block, Material
+from delift_core.scoring.devices import DevicesBackend, backend_on
+from delift_core.scoring.metrics import utility
+from delift_core.scoring.scorer import Scorer
+from delift_core.scoring.scoring_run import Backend, LocalBackend
 
 BATCH = 32
 _WARM_UP = 2  # examples

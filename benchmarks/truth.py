@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from delift_core.models import load_model
-from delift_core.prompts import make_template
+from delift_core.data.loading import load_file
+from delift_core.models.loading import load_model
+from delift_core.models.prompts import make_template
+from delift_core.models.token_counts import count_tokens
 from delift_core.samples import Sample
-from delift_core.sources import load_file
-from delift_core.tokens import count_tokens
-from delift_core.utility.blocks import Block, BlockScorer, Material
-from delift_core.utility.cues import Known, cue_vectors
-from delift_core.utility.scorer import Scorer
-from delift_core.utility.store import Alone
+from delift_core.scoring.blocks import Block, BlockScorer, Material
+from delift_core.scoring.estimation.features import Known, cue_vectors
+from delift_core.scoring.scorer import Scorer
+from delift_core.scoring.store import Alone
 
 HERE = Path(__file__).parent
 _KEPT_EVERY = 10.0  # seconds

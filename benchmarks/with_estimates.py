@@ -18,7 +18,7 @@ import numpy as np
 from scipy.stats import norm
 
 from benchmarks.retention import Pool, order, read_truths
-from delift_core.utility.partial import PartialMatrix
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 
 SHARES = (0.05, 0.10, 0.15, 0.25, 0.35)
 TEN = 10

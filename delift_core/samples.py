@@ -28,6 +28,10 @@ FormatName = Literal[
     "mt-bench",
 ]
 # Which assistant turns of a conversation are scored: the last, or each as a sample of its own, given all before it.
+ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
+"""What a subset can be written as."""
+Formulas = Literal["keep", "quote"]
+"""What becomes of a text that a spreadsheet would run as a formula."""
 Turns = Literal["last", "every"]
 ProblemKind = Literal[
     "not-json",

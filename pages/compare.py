@@ -4,17 +4,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from delift_core.comparison import compare
-from delift_core.curation import CuratedSelection
+from delift_core.curation.curate import CuratedSelection
+from delift_core.selection.coverage import compare
 from delift_core.workspace import SelectionSummary
-from pages.ui import state
-from pages.ui.blocks import clear_errors, empty_state, plain, shorten, title
-from pages.ui.compare_numbers import facts, numbers
-from pages.ui.composition_view import composition_view
-from pages.ui.map_colours import clusters_of
-from pages.ui.map_view import sides_map
-from pages.ui.sample_view import sample_drawer
-from pages.ui.setup import page_setup
+from pages.ui.compare.compare_numbers import facts, numbers
+from pages.ui.data.sample_view import sample_drawer
+from pages.ui.explore.map_colours import clusters_of
+from pages.ui.explore.map_view import sides_map
+from pages.ui.select.composition_view import composition_view
+from pages.ui.shell import state
+from pages.ui.shell.blocks import clear_errors, empty_state, plain, shorten, title
+from pages.ui.shell.setup import page_setup
 
 SHOWN = 500
 _LETTERS = ("A", "B")

@@ -3,18 +3,18 @@
 import numpy as np
 import streamlit as st
 
-from delift_core.curation import CuratedSelection, reoptimise
+from delift_core.curation.curate import CuratedSelection, reoptimise
 from delift_core.workspace import Workspace
-from pages.ui import state
-from pages.ui.blocks import clear_errors, empty_state, plain, title
-from pages.ui.composition_view import composition_view, facets_of
-from pages.ui.edit_actions import Rows, announce, edit_bar, history_view, say_what_was_done
-from pages.ui.method_form import method_line
-from pages.ui.opened_row import opened_position
-from pages.ui.row_drawer import row_drawer
-from pages.ui.row_filter import ask_view
-from pages.ui.row_table import paged_table, row_facts
-from pages.ui.setup import page_setup
+from pages.ui.curate.edit_actions import Rows, announce, edit_bar, history_view, say_what_was_done
+from pages.ui.curate.opened_row import opened_position
+from pages.ui.curate.row_drawer import row_drawer
+from pages.ui.curate.row_filter import ask_view
+from pages.ui.curate.row_table import paged_table, row_facts
+from pages.ui.select.composition_view import composition_view, facets_of
+from pages.ui.select.method_form import method_line
+from pages.ui.shell import state
+from pages.ui.shell.blocks import clear_errors, empty_state, plain, title
+from pages.ui.shell.setup import page_setup
 
 
 def numbers(curated: CuratedSelection) -> None:

@@ -3,17 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation import add_sample_project, from_sample_project
-from delift_core.display import short_path
+from delift_core.curation.curate import add_sample_project, from_sample_project
 from delift_core.samples import Dataset, Turns
 from delift_core.workspace import DatasetRecord, Workspace
-from pages.ui.address import put
-from pages.ui.blocks import ROLE_WORDS, clear_errors, plain, title, with_separators
-from pages.ui.health_view import copies_view, health_view
-from pages.ui.loading import load_form
-from pages.ui.problems_view import problems_view
-from pages.ui.rows_view import rows_view
-from pages.ui.setup import page_setup
+from pages.ui.data.health_view import copies_view, health_view
+from pages.ui.data.loading_form import load_form
+from pages.ui.data.problems_view import problems_view
+from pages.ui.data.rows_view import rows_view
+from pages.ui.shell.address import put
+from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain, title, with_separators
+from pages.ui.shell.display import short_path
+from pages.ui.shell.setup import page_setup
 
 TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 

@@ -2,19 +2,19 @@
 
 import streamlit as st
 
-from delift_core.curation import CuratedSelection, keep_selection
-from delift_core.display import short_path
-from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus, Mode
-from delift_core.evaluation.of_selection import Plan, evaluations, folder_of, select_arm, start
+from delift_core.curation.curate import CuratedSelection, keep_selection
+from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, Mode
+from delift_core.evaluation.evaluation_request import SUBSET
+from delift_core.evaluation.from_selection import Plan, evaluations, folder_of, select_arm, start
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.request import SUBSET
-from pages.ui import state
-from pages.ui.blocks import clear_errors, empty_state, plain, title
-from pages.ui.evaluation_form import arm_title, ask_plan
-from pages.ui.evaluation_view import cost_view, progress_view, report_view
-from pages.ui.job_view import DIED
-from pages.ui.navigation import go_to, page_path
-from pages.ui.setup import page_setup
+from pages.ui.evaluate.evaluation_form import arm_title, ask_plan
+from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view
+from pages.ui.score.job_view import DIED
+from pages.ui.shell import state
+from pages.ui.shell.blocks import clear_errors, empty_state, plain, title
+from pages.ui.shell.display import short_path
+from pages.ui.shell.navigation import go_to, page_path
+from pages.ui.shell.setup import page_setup
 
 BADGES = {
     "starting": ("Starting", "blue"),

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from delift_core.figures.curves import alt_histogram, alt_means, means_histogram, utility_histogram
-from delift_core.figures.matrix_parts import Matrix, harming_share, mean_by_column, mean_by_row, scored_values
-from delift_core.problem import SelectionProblem
+from delift_core.curation.problem import SelectionProblem
+from delift_core.scoring.metrics import METRIC_UNITS, Metric
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.utility.metrics import METRIC_UNITS, Metric
-from pages.ui import state
-from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
-from pages.ui.map_view import map_view
-from pages.ui.matrix_view import matrix_view
-from pages.ui.setup import page_setup
+from pages.figures.curves import alt_histogram, alt_means, means_histogram, utility_histogram
+from pages.figures.matrix_parts import Matrix, harming_share, mean_by_column, mean_by_row, scored_values
+from pages.ui.explore.map_view import map_view
+from pages.ui.explore.matrix_view import matrix_view
+from pages.ui.shell import state
+from pages.ui.shell.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.shell.setup import page_setup
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -5,20 +5,21 @@ from typing import get_args
 
 import streamlit as st
 
-from delift_core.curation import CuratedSelection
-from delift_core.display import short_path
-from delift_core.export.checks import checks
+from delift_core.curation.curate import CuratedSelection
 from delift_core.export.containers import Container, container_of
-from delift_core.export.export import export_selection, preview
-from delift_core.export.writers import ExportFormat, manifest_path
-from delift_core.files import plain_stem
+from delift_core.export.preflight import checks
+from delift_core.export.subset_files import export_selection, preview
+from delift_core.export.writers import manifest_path
+from delift_core.samples import ExportFormat
+from delift_core.system.files import plain_stem
 from delift_core.workspace import ExportRecord
-from pages.ui.blocks import clear_errors, empty_state, plain, size, title
-from pages.ui.method_form import method_line
-from pages.ui.publish_view import publish_view
-from pages.ui.setup import page_setup
-from pages.ui.state import curated
-from pages.ui.trainer_view import earlier_view, recipes_view, trainers_view
+from pages.ui.export.publish_view import publish_view
+from pages.ui.export.trainer_view import earlier_view, recipes_view, trainers_view
+from pages.ui.select.method_form import method_line
+from pages.ui.shell.blocks import clear_errors, empty_state, plain, size, title
+from pages.ui.shell.display import short_path
+from pages.ui.shell.setup import page_setup
+from pages.ui.shell.state import curated
 
 FORMAT_WORDS: dict[ExportFormat, str] = {
     "same": "As it came in",

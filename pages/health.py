@@ -3,13 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.display import short_path
-from delift_core.maintenance import machine_checks
-from delift_core.repair import check_workspace
-from delift_core.status import HealthReport, health
+from delift_core.maintenance.repair import check_workspace
+from delift_core.maintenance.status import HealthReport, health, machine_checks
 from delift_core.workspace import Workspace
-from pages.ui.blocks import clear_errors, plain, size, title
-from pages.ui.setup import page_setup
+from pages.ui.shell.blocks import clear_errors, plain, size, title
+from pages.ui.shell.display import short_path
+from pages.ui.shell.setup import page_setup
 
 _CHECKED = "health_checked"
 

@@ -2,15 +2,15 @@
 
 import streamlit as st
 
-from delift_core.curation import add_sample_project
-from delift_core.jobs.runs import refresh
-from delift_core.models import BUNDLED_TITLE, bundled_available, install_bundled
+from delift_core.curation.curate import add_sample_project
+from delift_core.curation.scoring_runs import refresh
+from delift_core.models.loading import BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.workspace import Workspace
-from pages.ui.blocks import clear_errors, title
-from pages.ui.made_tables import run_deleter, runs_table, selections_table
-from pages.ui.navigation import PAGES, go_to, page_path
-from pages.ui.setup import page_setup
-from pages.ui.state import Current, curated
+from pages.ui.shell.blocks import clear_errors, title
+from pages.ui.shell.made_tables import run_deleter, runs_table, selections_table
+from pages.ui.shell.navigation import PAGES, go_to, page_path
+from pages.ui.shell.setup import page_setup
+from pages.ui.shell.state import Current, curated
 
 STEPS = {
     "score": "Measure how much each row helps the model on each other row.",

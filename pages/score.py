@@ -5,20 +5,20 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from delift_core.figures.curves import alt_histogram, utility_histogram
+from delift_core.curation.scoring_runs import refresh, start
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.folder import JobStatus
-from delift_core.jobs.runs import refresh, start
+from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.utility.pairs import ALL_PAIRS
 from delift_core.workspace import RunRecord, RunSpec, Workspace
-from pages.ui import state
-from pages.ui.blocks import chart, clear_errors, empty_state, plain, title
-from pages.ui.job_view import DIED, cost_view, notes_view, progress_view, start_knowingly
-from pages.ui.navigation import page_path
-from pages.ui.scoring_form import ask_placement, ask_spec, pairs_line, rows_of
-from pages.ui.setup import job_line, page_setup, running
+from pages.figures.curves import alt_histogram, utility_histogram
+from pages.ui.score.job_view import DIED, cost_view, notes_view, progress_view, start_knowingly
+from pages.ui.score.scoring_form import ask_placement, ask_spec, pairs_line, rows_of
+from pages.ui.shell import state
+from pages.ui.shell.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.shell.navigation import page_path
+from pages.ui.shell.setup import job_line, page_setup, running
 
 UTILITY_WORDS = (
     "The utility of a pair is the model's error on one row's response alone, minus its error with the other row shown "

@@ -3,21 +3,21 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.baselines.catalogue import method_title
-from delift_core.curation import keep_selection
-from delift_core.problem import SelectionProblem
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.problem import SelectionProblem
+from delift_core.selection.methods import method_title
 from delift_core.selection.types import Selection
-from pages.ui import state
-from pages.ui.blocks import clear_errors, empty_state, shorten, title
-from pages.ui.composition_view import composition_view
-from pages.ui.engine_form import engine_line
-from pages.ui.method_form import not_measured
-from pages.ui.navigation import go_to
-from pages.ui.quota_form import asked_quotas, quota_line, quota_table, quotas_of
-from pages.ui.selection_form import ask_budget, ask_objective
-from pages.ui.selection_list import selection_list
-from pages.ui.selection_numbers import curve, numbers, warnings
-from pages.ui.setup import page_setup
+from pages.ui.select.composition_view import composition_view
+from pages.ui.select.engine_form import engine_line
+from pages.ui.select.method_form import not_measured
+from pages.ui.select.quota_form import asked_quotas, quota_line, quota_table, quotas_of
+from pages.ui.select.selection_form import ask_budget, ask_objective
+from pages.ui.select.selection_list import selection_list
+from pages.ui.select.selection_numbers import curve, numbers, warnings
+from pages.ui.shell import state
+from pages.ui.shell.blocks import clear_errors, empty_state, shorten, title
+from pages.ui.shell.navigation import go_to
+from pages.ui.shell.setup import page_setup
 
 SHOWN = 200
 

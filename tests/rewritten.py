@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.utility.store import PairStore
+from delift_core.scoring.store import PairStore
 
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From (m, 2) statistics without an example and (m,) names of the rows, those with any example: (m, 2)."""

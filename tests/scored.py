@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from delift_core.curation import keep_selection
-from delift_core.jobs.runs import run_here
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import run_here
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
+from delift_core.data.loading import load_hub
 from delift_core.errors import DeliftError
-from delift_core.export.export import export_selection
 from delift_core.export.publish import push_to_hub
-from delift_core.sources import load_hub
+from delift_core.export.subset_files import export_selection
 from delift_core.workspace import Workspace
 from tests.scored import make_scored_workspace
 

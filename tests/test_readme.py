@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from delift_core.cli.parser import build_parser
-from pages.ui.navigation import PAGES
+from pages.ui.shell.navigation import PAGES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

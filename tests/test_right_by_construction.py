@@ -13,16 +13,16 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.models.loading import LoadedModel
+from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.metrics import utility
+from delift_core.scoring.scorer import Scorer
 from delift_core.selection.coverage import value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.utility.batches import Suffix
-from delift_core.utility.metrics import utility
-from delift_core.utility.scorer import Scorer
 from tests.selection.whole import certify
 from tests.tiny_models import loaded
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli.parser import build_parser
-from delift_core.export.export import export_selection
+from delift_core.export.subset_files import export_selection
 from delift_core.workspace import Workspace
 from tests.export.scored import alpaca_lines, clock, scored
 
@@ -115,13 +115,15 @@ def test_what_reads_a_workspace_or_a_manifest_needs_no_model(work: Path) -> None
 def test_the_pages_need_no_model_before_they_are_asked_for_one() -> None:
     script = (
         "import importlib, json, pathlib, sys\n"
-        "names = sorted(path.stem for path in pathlib.Path('pages/ui').glob('*.py') if path.stem != '__init__')\n"
+        "paths = sorted(path for path in pathlib.Path('pages/ui').rglob('*.py') if path.stem != '__init__')\n"
+        "names = ['.'.join(path.with_suffix('').parts) for path in paths]\n"
         "for name in names:\n"
-        "    importlib.import_module(f'pages.ui.{name}')\n"
+        "    importlib.import_module(name)\n"
         "print(json.dumps([names, sorted(sys.modules)]))\n"
     )
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
     names, modules = json.loads(done.stdout)
-    assert {"state", "navigation", "job_view"} < set(names) and "streamlit" in modules
+    assert {"pages.ui.shell.state", "pages.ui.shell.navigation", "pages.ui.score.job_view"} < set(names)
+    assert "streamlit" in modules
     assert set(modules) & (MODELS | LEARNING | {"datasets", "datasketch"}) == set()

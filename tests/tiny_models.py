@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from delift_core.models import LoadedModel, ModelIdentity, context_length
+from delift_core.models.loading import LoadedModel, ModelIdentity, context_length
 
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<s>system\nBe brief.</s>\n{% endif %}"

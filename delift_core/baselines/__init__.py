@@ -4,7 +4,3 @@ Reading order: `catalogue` (the methods, their sources, what each needs), `facts
 `orders` and `scores` (pure functions, one a method), `measure` (forward passes), `less` (gradients), `ordering` (a
 method's whole order of a pool). A method orders the whole pool, so that any budget is a prefix of it.
 """
-
-from delift_core.baselines.catalogue import METHODS, Method, MethodConfig, MethodEntry
-
-__all__ = ["METHODS", "Method", "MethodConfig", "MethodEntry"]

@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from delift_core.adapters import LoraSettings, linear_layers, trainable, with_lora
-from delift_core.baselines.catalogue import LessSettings
 from delift_core.baselines.measure import MethodStopped
 from delift_core.baselines.scores import influence
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Tokens
+from delift_core.baselines.settings import LessSettings
+from delift_core.models.loading import LoadedModel
+from delift_core.models.lora import LoraSettings, linear_layers, trainable, with_lora
+from delift_core.models.prompts import EncodedSample, Tokens
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _WARMUP = 0.03  # share of the steps in which the rate rises to its first value

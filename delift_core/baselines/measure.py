@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from delift_core.baselines.facts import PoolFacts
+from delift_core.baselines.ordering import PoolFacts
 from delift_core.errors import ScoringError
-from delift_core.prompts import EncodedSample, Tokens
+from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.samples import Message, Sample
-from delift_core.utility.batches import Suffix
-from delift_core.utility.metrics import LOG_PROBABILITY
-from delift_core.utility.scorer import EMPTY_PREFIX
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.metrics import LOG_PROBABILITY
+from delift_core.scoring.scorer import EMPTY_PREFIX
 
 if TYPE_CHECKING:
-    from delift_core.prompts import Template
-    from delift_core.utility.scorer import Scorer
+    from delift_core.models.prompts import Template
+    from delift_core.scoring.scorer import Scorer
 
 Stop = Callable[[], bool]
 

@@ -7,7 +7,7 @@ Facts are measured once and serve every method.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,44 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.baselines import orders, scores
-from delift_core.baselines.catalogue import MethodConfig
-from delift_core.baselines.facts import PoolFacts
+from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
 
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """Of n pool samples, in pool order.
+
+    Attributes:
+        tokens: (n,) int64 response tokens, > 0.
+        loss: (n,) float64, -log p of the response given its prompt, summed, in nats.
+        embeddings: (n, d) float32, of prompt and response, any length.
+        target_embeddings: (t, d) float32, or None without a target.
+        utilities: (n, n), row i is helped and column j helps, NaN (or absent, if sparse) where not scored; or None.
+    """
+
+    tokens: np.ndarray
+    loss: np.ndarray
+    embeddings: np.ndarray
+    target_embeddings: np.ndarray | None = None
+    utilities: np.ndarray | csr_array | None = None
+
+    @property
+    def n(self) -> int:
+        """Size of the pool."""
+        return len(self.tokens)
+
+    @property
+    def loss_per_token(self) -> np.ndarray:
+        """(n,) float64, nats per response token."""
+        share: np.ndarray = self.loss / self.tokens
+        return share
+
+
 if TYPE_CHECKING:
-    from delift_core.prompts import EncodedSample, Template
+    from delift_core.models.prompts import EncodedSample, Template
     from delift_core.samples import Sample
-    from delift_core.utility.scorer import Scorer
+    from delift_core.scoring.scorer import Scorer
 
 MODEL_METHODS = frozenset({"ifd", "selectit", "less"})  # what `order_from_facts` cannot do
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.baselines.catalogue import method_title
-from delift_core.baselines.of_run import ensure_rows_fit
-from delift_core.cli.inputs import (
+from delift_core.cli.job_progress import LongRunCheck, score_here
+from delift_core.cli.order_progress import order_asked_of_the_model
+from delift_core.cli.sources import (
     ProblemClass,
     Source,
     ensure_answer_matters,
@@ -23,37 +23,36 @@ from delift_core.cli.inputs import (
     problem_lines,
     tidying_of,
 )
-from delift_core.cli.long_runs import LongRunCheck
-from delift_core.cli.method_orders import order_asked_of_the_model
-from delift_core.cli.scoring import score_here
 from delift_core.cli.terminal import Output
 from delift_core.cli.trainer_report import kit_documents, kit_lines
-from delift_core.curation import CuratedSelection, keep_selection, open_selection
+from delift_core.curation.curate import CuratedSelection, keep_selection, open_selection
+from delift_core.curation.grouping import columns, quotas_from
+from delift_core.curation.manifest import Manifest
+from delift_core.curation.presets import PRESETS, objective_of
+from delift_core.curation.problem import ensure_rows_fit, pose
+from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.errors import ExportError
-from delift_core.export.checks import Check, checks, subset_samples
+from delift_core.export.card import TrainerKit, trainer_kit, write_kit
 from delift_core.export.containers import container_of, least_bytes
-from delift_core.export.export import export_selection
-from delift_core.export.manifest import Manifest
-from delift_core.export.side_files import TrainerKit, trainer_kit, write_kit
+from delift_core.export.preflight import checks, subset_samples
+from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import manifest_path, unwritable
-from delift_core.grouping import columns, quotas_from
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.prepared import Prepared
-from delift_core.jobs.runs import ScoredRun, open_run
-from delift_core.jobs.scoring import Expect
-from delift_core.model_files import check_model
-from delift_core.models import BUNDLED
-from delift_core.presets import PRESETS, objective_of
-from delift_core.problem import pose
+from delift_core.jobs.preparation import Prepared
+from delift_core.jobs.scoring_job import Expect
+from delift_core.models.loading import BUNDLED
+from delift_core.models.model_files import check_model
 from delift_core.samples import Sample
+from delift_core.scoring.metrics import Metric
+from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.fixed import rows_within
+from delift_core.selection.methods import method_title
 from delift_core.selection.quotas import places_within
 from delift_core.selection.request import format_budget, format_quota, is_bound
 from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
-from delift_core.utility.metrics import Metric
-from delift_core.utility.pairs import ALL_PAIRS
+from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from dataclasses import asdict
 
-from delift_core.cli.inputs import (
+from delift_core.cli.sources import (
     ensure_answer_matters,
     load_source,
     note_losses,
@@ -14,17 +14,17 @@ from delift_core.cli.inputs import (
     tidying_of,
 )
 from delift_core.cli.terminal import Output
+from delift_core.data.formats.base import name_list
+from delift_core.data.loading import Fields, fields_of
 from delift_core.export.containers import write_rows
-from delift_core.export.media import media_words
+from delift_core.export.shapes import media_words
 from delift_core.export.writers import render_lines
-from delift_core.formats.base import name_list
 from delift_core.samples import ColumnMapping, Dataset
-from delift_core.sources import Fields, fields_of
 
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
-    from delift_core.cli.look import look_at  # with numpy and word vectors, which `convert` does without
+    from delift_core.cli.inspect import look_at  # with numpy and word vectors, which `convert` does without
 
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
     ensure_answer_matters(arguments.answer, dataset)

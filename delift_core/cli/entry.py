@@ -7,12 +7,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from delift_core.cli.options import check_options
+from delift_core.cli.arguments import check_options, check_paths
 from delift_core.cli.parser import build_parser
-from delift_core.cli.paths import check_paths
 from delift_core.cli.terminal import Interrupted, note
 from delift_core.errors import DeliftError
-from delift_core.logs import begin_log, note_event, note_failure
+from delift_core.system.logs import begin_log, note_event, note_failure
 
 DONE, CHECK_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,16 +1,19 @@
 """`explain`, `verify` and `evaluate`: what a manifest has to say. No workspace is needed, but for utilities."""
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from delift_core.cli.scoring import stop_on_signal
-from delift_core.cli.terminal import Interrupted, Output, note
+from delift_core.cli.job_progress import stop_on_signal
+from delift_core.cli.terminal import Interrupted, Output, UsageError, note
+from delift_core.curation.manifest import Manifest, RowEntry, read_manifest
+from delift_core.curation.reload_inputs import reload_input
 from delift_core.errors import ExportError
-from delift_core.export.inputs import reload_input
-from delift_core.export.manifest import Manifest, RowEntry, read_manifest
+from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.verify import verify as verify_files
 from delift_core.samples import Sample
+from delift_core.system.access import local_user
 
 _SHOWN_CHARACTERS = 600
 
@@ -44,9 +47,9 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Fine-tunes on the subset and on others, and measures the loss on held-out rows."""
+    from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+    from delift_core.evaluation.finished_runs import FolderKeeper
     from delift_core.evaluation.from_manifest import evaluate_manifest
-    from delift_core.evaluation.keeping import FolderKeeper
-    from delift_core.evaluation.request import EvaluationStopped, FineTuning
 
     against = tuple(name.strip() for name in arguments.against.split(",") if name.strip())
     try:
@@ -116,3 +119,25 @@ def _text_document(entry: RowEntry, sample: Sample | None) -> dict[str, object]:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105  # a name, not a token
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Writes the folder, uploads, or both."""
+    token = os.environ.get(TOKEN_VARIABLE, "")
+    if arguments.hub and not token:
+        raise UsageError(f"--hub needs a token with the right to write; set it as {TOKEN_VARIABLE}")
+    lines: list[str] = []
+    document: dict[str, object] = {"file": str(arguments.file)}
+    if arguments.folder is not None:
+        rows = save_to_disk(arguments.file, arguments.folder, actor=local_user())
+        lines.append(f"{arguments.folder}: {rows:,} rows for datasets.load_from_disk")
+        document |= {"folder": str(arguments.folder), "rows": rows}
+    if arguments.hub:
+        address = push_to_hub(arguments.file, arguments.hub, token, actor=local_user(), private=not arguments.public)
+        lines.append(f"{arguments.hub}: uploaded with manifest and card, {address}")
+        document |= {"hub": arguments.hub, "commit": address}
+    Output(arguments.json).show(lines, document)
+    return 0

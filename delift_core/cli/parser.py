@@ -12,26 +12,24 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.baselines import METHODS
-from delift_core.cli.naming import HUB_FORM, parse_mapping
+from delift_core.cli.arguments import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
-from delift_core.duplicates import CopyKind
-from delift_core.evaluation.request import BASELINES, Weights
-from delift_core.export.containers import Formulas
+from delift_core.curation.presets import PresetName
+from delift_core.data.formats.preference import Answer
+from delift_core.data.quality.checks import HealthKind
+from delift_core.data.quality.duplicates import CopyKind
+from delift_core.evaluation.evaluation_request import BASELINES, Weights
 from delift_core.export.trainers import DEFAULT_LIMIT
-from delift_core.export.writers import ExportFormat
-from delift_core.formats.preference import Answer
-from delift_core.health import HealthKind
 from delift_core.jobs.backends import BackendName
-from delift_core.models import BUNDLED, DeviceName, DtypeName
-from delift_core.presets import PresetName
-from delift_core.prompts import TemplateChoice
-from delift_core.samples import Mendable, Turns
+from delift_core.models.loading import BUNDLED, DeviceName, DtypeName
+from delift_core.models.prompts import TemplateChoice
+from delift_core.samples import ExportFormat, Formulas, Mendable, Turns
+from delift_core.scoring.metrics import Metric
+from delift_core.scoring.pair_spec import parse_pairs
+from delift_core.selection.methods import METHODS
 from delift_core.selection.request import Engine, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
-from delift_core.settings import WORKSPACE_VARIABLE, default_workspace
-from delift_core.utility.metrics import Metric
-from delift_core.utility.pairs import parse_pairs
+from delift_core.system.defaults import WORKSPACE_VARIABLE, default_workspace
 
 _FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst, .bz2, .xz), a folder, or " + HUB_FORM
 
@@ -126,7 +124,7 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")
     _add_workspace(rerun)
     words = "put an exported file into a folder for `datasets`, or on the hub"
-    publish = _command(commands, "publish", words, "publish_command.publish")
+    publish = _command(commands, "publish", words, "manifest_commands.publish")
     publish.add_argument("file", metavar="OUT", type=Path, help="an exported file, its manifest beside it")
     publish.add_argument("--folder", type=Path, metavar="DIR", help="folder to make, for datasets.load_from_disk")
     publish.add_argument(

@@ -11,31 +11,31 @@ from typing import cast
 
 import numpy as np
 
-from delift_core.cli.inputs import load_source
-from delift_core.cli.method_orders import order_asked_of_the_model
-from delift_core.cli.naming import HUB_PREFIX
-from delift_core.cli.scoring import score_here
+from delift_core.cli.arguments import HUB_PREFIX
+from delift_core.cli.job_progress import score_here
+from delift_core.cli.order_progress import order_asked_of_the_model
+from delift_core.cli.sources import load_source
 from delift_core.cli.terminal import Output
-from delift_core.curation import keep_selection
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
+from delift_core.curation.problem import SelectionProblem, pose
+from delift_core.curation.reload_inputs import UPLOAD_PREFIX, reload_input
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.data.formats.preference import Answer
+from delift_core.data.quality.cleaning import again
 from delift_core.errors import DataError, ExportError
-from delift_core.export.checks import Check
-from delift_core.export.export import export_selection
-from delift_core.export.inputs import UPLOAD_PREFIX, reload_input
-from delift_core.export.manifest import InputEntry, Manifest, read_manifest
 from delift_core.export.replication import settle
+from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
-from delift_core.formats.preference import Answer
 from delift_core.jobs.backends import HERE
-from delift_core.jobs.runs import ScoredRun, open_run
-from delift_core.model_files import check_model
-from delift_core.models import DeviceName, DtypeName, device_here
-from delift_core.problem import SelectionProblem, pose
-from delift_core.prompts import TemplateChoice
-from delift_core.remedies import again
+from delift_core.models.loading import DeviceName, DtypeName, device_here
+from delift_core.models.model_files import check_model
+from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Dataset, FormatName
+from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import Engine, parse_engine
 from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas, Selection
-from delift_core.utility.pairs import parse_pairs
+from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 _ANSWERS: dict[FormatName, Answer] = {"preference-chosen": "chosen", "preference-rejected": "rejected"}

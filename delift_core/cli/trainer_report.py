@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from delift_core.export.side_files import TrainerKit
+from delift_core.export.card import TrainerKit
 from delift_core.export.trainers import TrainerCheck
 from delift_core.samples import Sample
 

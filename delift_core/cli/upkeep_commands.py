@@ -3,12 +3,12 @@
 import argparse
 from dataclasses import asdict
 
-from delift_core import backup as copies
-from delift_core import status
 from delift_core.cli.terminal import Output
-from delift_core.garbage import collect_garbage
-from delift_core.maintenance import doctor as examine
-from delift_core.repair import check_workspace, repair_workspace
+from delift_core.maintenance import backup as copies
+from delift_core.maintenance import status
+from delift_core.maintenance.cleanup import collect_garbage
+from delift_core.maintenance.repair import check_workspace, repair_workspace
+from delift_core.maintenance.status import doctor as examine
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from delift_core.evaluation.request import SUBSET, UNTOUCHED, EvaluationRequest
+from delift_core.evaluation.evaluation_request import SUBSET, UNTOUCHED, EvaluationRequest
 from delift_core.selection.budget import fill
 
 OrderOf = Callable[[str], np.ndarray]

@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from delift_core.baselines.catalogue import METHODS, Method, MethodConfig
+from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
-from delift_core.evaluation.keeping import Arrays, Keeper
+from delift_core.evaluation.evaluation_request import EvaluationRequest
+from delift_core.evaluation.finished_runs import Arrays, Keeper
 from delift_core.evaluation.method_orders import order_facts
 from delift_core.evaluation.report import SCORES, LeftOutRow
-from delift_core.evaluation.request import EvaluationRequest
-from delift_core.files import temporary_prefix
-from delift_core.jobs.prepared import encode_samples
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.jobs.preparation import encode_samples
+from delift_core.models.loading import LoadedModel
+from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
-from delift_core.utility.batches import Suffix
+from delift_core.scoring.batches import Suffix
+from delift_core.selection.methods import METHODS, Method
+from delift_core.system.files import temporary_prefix
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
     from delift_core.baselines.ordering import MethodBench
-    from delift_core.evaluation.answers import Judge
+    from delift_core.evaluation.measures import Judge
 
 Stop = Callable[[], bool]
 OnStep = Callable[[int], None]
@@ -49,7 +50,7 @@ class Bench:
             DataError: no held-out row fits the model.
             ScoringError: no row of the subset does.
         """
-        from delift_core.utility.scorer import Scorer
+        from delift_core.scoring.scorer import Scorer
 
         self.request, self.loaded, self.stop = request, loaded, stop
         self._keeper = keeper
@@ -102,7 +103,7 @@ class Bench:
 
     def in_context(self, run: Run) -> Arrays:
         """As `fine_tune`, without training: each held-out row after its nearest examples among the run's rows."""
-        from delift_core.evaluation.incontext import nearest, with_examples
+        from delift_core.evaluation.measures import nearest, with_examples
 
         k, length = self.request.examples, self.loaded.identity.context_length
         chosen = sorted(run.rows)  # in whatever order a run takes its rows, here it makes no difference
@@ -137,7 +138,7 @@ class Bench:
 
     def look(self, rows: Sequence[Suffix]) -> np.ndarray:
         """(2, n) of `heldout.measure` with the weights as they are now."""
-        from delift_core.evaluation.heldout import measure
+        from delift_core.evaluation.measures import measure
 
         return measure(self.scorer, rows, stop=self.stop)
 
@@ -149,19 +150,19 @@ class Bench:
 
     @cached_property
     def _pool_queries(self) -> np.ndarray:
-        from delift_core.evaluation.incontext import query_embeddings
+        from delift_core.evaluation.measures import query_embeddings
 
         return query_embeddings(self.scorer, self.template.head_alone, tuple(self.pool.values()), stop=self.stop)
 
     @cached_property
     def _heldout_queries(self) -> np.ndarray:
-        from delift_core.evaluation.incontext import query_embeddings
+        from delift_core.evaluation.measures import query_embeddings
 
         return query_embeddings(self.scorer, self.template.head_alone, self.heldout, stop=self.stop)
 
     def _answers(self) -> tuple[str, ...]:
         """What the model writes now to the held-out rows that are answered; none where that was not asked for."""
-        from delift_core.evaluation.answers import answer
+        from delift_core.evaluation.measures import answer
 
         if not self.answered:
             return ()
@@ -170,7 +171,7 @@ class Bench:
 
     @cached_property
     def _judge(self) -> "Judge":
-        from delift_core.evaluation.answers import Judge
+        from delift_core.evaluation.measures import Judge
 
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
         return Judge(self.scorer, self.template.head_alone, references, stop=self.stop)

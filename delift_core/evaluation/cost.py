@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from delift_core.prompts import EncodedSample
+from delift_core.models.prompts import EncodedSample
 
 if TYPE_CHECKING:
     from delift_core.evaluation.bench import Bench
@@ -63,8 +63,8 @@ def forecast(bench: "Bench", *, clock: Callable[[], float] = time.monotonic) -> 
 
 def _rates(bench: "Bench", clock: Callable[[], float]) -> tuple[float, float, float]:
     """Seconds a token: trained on, read, written."""
-    from delift_core.evaluation.answers import answer
     from delift_core.evaluation.finetune import fine_tuned
+    from delift_core.evaluation.measures import answer
 
     tuning, head = bench.request.tuning, bench.template.head_alone
     at = bench.subset[: tuning.rows_per_step]

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.durations import duration
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Arm, plan_arms
 from delift_core.evaluation.bench import ANSWERS, MEASURED, Bench
-from delift_core.evaluation.heldout import CORRECT, LOSS
-from delift_core.evaluation.keeping import Keeper, NoKeeper
+from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
+from delift_core.evaluation.finished_runs import Keeper, NoKeeper
+from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
-from delift_core.evaluation.request import SUBSET, EvaluationRequest
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
-from delift_core.files import why_no_folder
-from delift_core.model_files import check_model
-from delift_core.models import load_model, outline_model, precision_for
-from delift_core.prompts import make_template
+from delift_core.models.loading import load_model, outline_model, precision_for
+from delift_core.models.model_files import check_model
+from delift_core.models.prompts import make_template
 from delift_core.samples import Sample
+from delift_core.system.amounts import duration
+from delift_core.system.files import why_no_folder
 
 Publish = Callable[[str], None]
 Advance = Callable[[float, float | None], None]

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from delift_core.adapters import trainable, with_lora
 from delift_core.errors import ScoringError
-from delift_core.evaluation.request import EvaluationStopped, FineTuning
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Tokens
-from delift_core.selection.memory import available_bytes
-from delift_core.utility.batches import Suffix
-from delift_core.utility.scorer import Scorer
+from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+from delift_core.models.loading import LoadedModel
+from delift_core.models.lora import trainable, with_lora
+from delift_core.models.prompts import EncodedSample, Tokens
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import Scorer
+from delift_core.system.memory import available_bytes
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-    from delift_core.utility.batches import Batch
+    from delift_core.scoring.batches import Batch
 
 CLIP_NORM = 1.0
 _BYTES_A_WEIGHT = 16  # beside the weight itself: its gradient, AdamW's two moments, and the copy to put back

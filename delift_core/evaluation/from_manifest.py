@@ -8,21 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
+from delift_core.curation.manifest import WRITTEN, EditEntry, Manifest, read_manifest
+from delift_core.curation.reload_inputs import reload_input
+from delift_core.data.loading import load_file
+from delift_core.data.loading.text_edits import Reading, read_again
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import check_request, evaluate
-from delift_core.evaluation.keeping import Keeper
-from delift_core.evaluation.mean_utility import mean_utility_order
+from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning, Other
+from delift_core.evaluation.finished_runs import Keeper
+from delift_core.evaluation.method_orders import mean_utility_order
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
-from delift_core.export.inputs import reload_input
-from delift_core.export.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.jobs.queue import Ticket, turn
-from delift_core.model_files import check_model
-from delift_core.models import DeviceName
-from delift_core.prompts import TemplateChoice, TemplateName
-from delift_core.rewriting import Reading, read_again
+from delift_core.models.loading import DeviceName
+from delift_core.models.model_files import check_model
+from delift_core.models.prompts import TemplateChoice, TemplateName
 from delift_core.samples import Sample
-from delift_core.sources import load_file
 
 
 def evaluate_manifest(

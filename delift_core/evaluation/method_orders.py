@@ -5,19 +5,25 @@ what evaluations have measured, and found again by evaluations, pages and comman
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
-from delift_core.baselines.catalogue import METHODS, LessSettings, Method, MethodConfig
-from delift_core.durations import duration
-from delift_core.errors import ScoringError
-from delift_core.evaluation.keeping import FolderKeeper
-from delift_core.evaluation.request import EvaluationStopped, FineTuning
+from delift_core.baselines.settings import LessSettings, MethodConfig
+from delift_core.curation.manifest import Manifest
+from delift_core.curation.problem import SelectionProblem, order_of_run
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.errors import DataError, ScoringError
+from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+from delift_core.evaluation.finished_runs import FolderKeeper
 from delift_core.jobs.queue import Ticket, turn
-from delift_core.problem import SelectionProblem
 from delift_core.samples import Sample
-from delift_core.utility.store import read_context
-from delift_core.workspace import Workspace
+from delift_core.scoring.pair_spec import format_pairs
+from delift_core.scoring.store import read_context
+from delift_core.selection.methods import METHODS, Method
+from delift_core.system.amounts import duration
+from delift_core.workspace import RunRecord, Workspace
+from delift_core.workspace.workspace import DATABASE_NAME
 
 _DEVICES = ("cpu", "cuda", "mps")
 _SECONDS = 10.0
@@ -95,10 +101,10 @@ def _measure(
 ) -> np.ndarray:
     from delift_core.baselines.measure import MethodStopped
     from delift_core.baselines.ordering import MethodBench
-    from delift_core.jobs.prepared import encode_samples
-    from delift_core.models import load_model
-    from delift_core.prompts import make_template
-    from delift_core.utility.scorer import Scorer
+    from delift_core.jobs.preparation import encode_samples
+    from delift_core.models.loading import load_model
+    from delift_core.models.prompts import make_template
+    from delift_core.scoring.scorer import Scorer
 
     run, target = problem.run, _target(problem)
     spec, title = run.record.spec, METHODS[config.method].title
@@ -140,3 +146,46 @@ def _telling(title: str, rows: int, publish: Callable[[str], None], stop: Callab
 
 def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
     return problem.run.target if problem.config.stage == "task" else ()
+
+
+def mean_utility_order(manifest: Manifest, folder: Path) -> tuple[int, ...]:
+    """Positions in the pool file, the row that helps the others most first; rows that were not scored are left out.
+
+    Args:
+        folder: the workspace; it is opened and closed again.
+
+    Raises:
+        DataError: it holds no finished run of this pool with this model.
+        WorkspaceError: it is open in another process.
+    """
+    if not (folder / DATABASE_NAME).exists():
+        raise _not_here(folder)
+    with Workspace.open(folder) as workspace:
+        found = (record for record in workspace.runs.records() if _made_it(workspace, record, manifest))
+        record = next(found, None)
+        if record is None:
+            raise _not_here(folder)
+        run = open_run(workspace, record.id)
+        return _order(run, manifest)
+
+
+def _order(run: ScoredRun, manifest: Manifest) -> tuple[int, ...]:
+    utilities = run.utilities(manifest.metric).pool
+    order = order_of_run(MethodConfig("column-mean"), run, utilities, with_target=False)
+    line_of = {row.id: at for at, row in enumerate(manifest.rows)}
+    places = np.array([line_of[sample.id] for sample in run.pool], dtype=np.int64)
+    return tuple(places[order].tolist())
+
+
+def _made_it(workspace: Workspace, record: RunRecord, manifest: Manifest) -> bool:
+    """Whether a run scored the manifest's pool, with its model, template, precision and pairs."""
+    same = record.context_key == manifest.model.context_key and format_pairs(record.spec.pairs) == manifest.model.pairs
+    pool = workspace.datasets.record(record.spec.pool_id)
+    return record.status == "done" and same and pool.content_hash == manifest.pool.content_hash
+
+
+def _not_here(folder: Path) -> DataError:
+    return DataError(
+        f"column-mean needs the utilities that the subset was chosen by, and the workspace {folder} holds no finished "
+        "run of this pool with this model; name the one that does with --workspace, or leave column-mean out"
+    )

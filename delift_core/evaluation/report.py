@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from delift_core.adapters import LoraSettings
-from delift_core.baselines.catalogue import METHODS
-from delift_core.durations import duration
-from delift_core.evaluation.request import UNTOUCHED, FineTuning
+from delift_core.evaluation.evaluation_request import UNTOUCHED, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
+from delift_core.models.lora import LoraSettings
+from delift_core.selection.methods import METHODS
+from delift_core.system.amounts import duration
 
 _HEADINGS = (
     "arm",

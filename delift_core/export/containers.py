@@ -14,21 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from delift_core.data.formats.base import describe
+from delift_core.data.formats.turn_spellings import ROLE_KEYS
+from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.source_files import COMPRESSED
+from delift_core.data.loading.table_cells import without_filling
 from delift_core.errors import ExportError
-from delift_core.export.writers import ExportFormat, write_chunks, write_lines
-from delift_core.formats.base import describe
-from delift_core.formats.dialects import ROLE_KEYS
-from delift_core.samples import Sample
-from delift_core.sources.cells import without_filling
-from delift_core.sources.json_records import DECODER
-from delift_core.sources.kinds import COMPRESSED
+from delift_core.export.writers import write_chunks, write_lines
+from delift_core.samples import ExportFormat, Formulas, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _NOT_WRITTEN = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
 Container = Literal["jsonl", "parquet", "csv"]
-Formulas = Literal["keep", "quote"]
 _MANIFEST_BYTES_PER_ROW = 300  # at least: it has a few lines for every row of the pool
 # A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width

@@ -10,19 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from delift_core.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
-from delift_core.formats.base import JOIN, ROLES
-from delift_core.formats.calls import has_calls, response_text
-from delift_core.formats.cells import turns_in_text
-from delift_core.formats.dialects import standard
-from delift_core.formats.marks import is_sure, is_trained
-from delift_core.formats.sharegpt import WORDS
-from delift_core.formats.talks import SYSTEM_KEYS, talk_of
-from delift_core.formats.turns import LIST_KEYS, only_calls
-from delift_core.places import places
+from delift_core.data.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
+from delift_core.data.formats.base import JOIN, ROLES
+from delift_core.data.formats.conversations import SYSTEM_KEYS, talk_of
+from delift_core.data.formats.sharegpt import WORDS
+from delift_core.data.formats.tool_calls import has_calls, response_text
+from delift_core.data.formats.training_marks import is_sure, is_trained
+from delift_core.data.formats.turn_spellings import standard, turns_in_text
+from delift_core.data.formats.turns import LIST_KEYS, only_calls
+from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import parse_int, places, strict
 from delift_core.samples import FormatName, Message, Sample
-from delift_core.sources.json_records import DECODER
-from delift_core.sources.scanning import parse_int, strict
 
 LossKind = Literal[
     "tools", "calls", "turn-fields", "later-turns", "other-answer", "other-replies", "fields", "parts", "input", "text"

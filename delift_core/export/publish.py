@@ -9,15 +9,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from delift_core.access import Actor
+from delift_core.curation.manifest import Manifest, read_manifest
+from delift_core.data.loading import RawRecord, read_records
 from delift_core.errors import ExportError
 from delift_core.export.card import card
 from delift_core.export.containers import table_of
-from delift_core.export.manifest import Manifest, read_manifest
 from delift_core.export.writers import manifest_path
-from delift_core.files import why_no_folder
-from delift_core.hub import first_line
-from delift_core.sources import RawRecord, read_records
+from delift_core.system.access import Actor
+from delift_core.system.files import why_no_folder
+from delift_core.system.hub import first_line
 
 
 def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:

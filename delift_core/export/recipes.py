@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.export.media import MEDIA
-from delift_core.export.shapes import Shape, mask_of_trainer
+from delift_core.data.formats.base import ROLES
+from delift_core.export.shapes import MEDIA, Shape, mask_of_trainer
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
-from delift_core.formats.base import ROLES
 
 _ENDINGS: dict[Trainer, str] = {"TRL": "trl.py", "LLaMA-Factory": "dataset_info.json", "Axolotl": "axolotl.yaml"}
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from delift_core.export.checks import Check
-from delift_core.export.export import package_versions
-from delift_core.export.manifest import Manifest
-from delift_core.problem import SelectionProblem
+from delift_core.curation.manifest import Manifest
+from delift_core.curation.problem import SelectionProblem
+from delift_core.export.subset_files import package_versions
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.types import GreedyOrder, Selection
+from delift_core.system.check import Check
 
 ROUNDING = {"float32": 1e-5, "mixed": 2e-2, "bfloat16": 2e-2}
 """By how much rounding moves one utility, in units of distance (or nats per token), with a margin. Of the bundled model

@@ -5,19 +5,112 @@ records as decoded from JSON; knows nothing of any one trainer.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from delift_core.export.media import media_of
-from delift_core.export.uneven import uneven_rows
-from delift_core.formats import flat_columns
-from delift_core.formats.base import ROLES, SYSTEM_KEYS, is_missing
-from delift_core.formats.columns import detect as detect_columns
-from delift_core.formats.marks import is_trained, trained_when, turn_marks
-from delift_core.formats.parts import in_order
-from delift_core.formats.talks import talk_of
-from delift_core.formats.turns import LIST_KEYS, is_turn_list
+from delift_core.data.formats import flat_columns
+from delift_core.data.formats.base import ROLES, SYSTEM_KEYS, is_missing
+from delift_core.data.formats.columns import detect as detect_columns
+from delift_core.data.formats.conversations import talk_of
+from delift_core.data.formats.prompt_parts import in_order
+from delift_core.data.formats.training_marks import is_trained, trained_when, turn_marks
+from delift_core.data.formats.turn_spellings import ROLE_KEYS
+from delift_core.data.formats.turns import LIST_KEYS, is_turn_list
+from delift_core.data.loading.json_records import DECODER
+from delift_core.samples import Sample
+
+# What LLaMA-Factory calls columns that hold pictures, films and sound, by the names that they have in files.
+MEDIA = {"image": "images", "images": "images", "video": "videos", "videos": "videos"} | {
+    "audio": "audios",
+    "audios": "audios",
+}
+
+
+def media_of(record: object) -> tuple[str, ...]:
+    """The columns of a record that hold pictures, films or sound."""
+    if not isinstance(record, Mapping):
+        return ()
+    return tuple(str(key) for key in record if key in MEDIA and record[key])
+
+
+def media_words(samples: Sequence[Sample]) -> str:
+    """What to say of rows with pictures, films or sound beside their text; "" where there are none."""
+    found = [sample for sample in samples if media_of(DECODER.decode(sample.raw))]
+    if not found:
+        return ""
+    return (
+        f"{len(found):,} rows have images, videos or audio beside their text, the first is line {found[0].line} of "
+        f"{found[0].source}; the utility is of the text alone"
+    )
+
+
+def marks_in(texts: Sequence[str], column: str) -> int:
+    """How often texts have the mark that stands for an element of a column."""
+    return sum(text.count(mark_of(column)) for text in texts)
+
+
+def mark_of(column: str) -> str:
+    """The mark in a text that stands for an element of a column, such as <image>."""
+    return f"<{MEDIA[column].removesuffix('s')}>"
+
+
+TYPES = "`{path}` differs in type between rows: datasets before 4.7 stops the load"
+KEYS = "`{path}` differs in keys between rows: datasets before 4.7 adds the others' keys as null"
+
+
+def uneven_rows(records: Sequence[object]) -> dict[int, str]:
+    """What is uneven about a row, for each row that differs from most."""
+    types: dict[str, Counter[str]] = {}
+    keys: dict[str, set[str]] = {}
+    found = [list(_values(record, "")) if isinstance(record, Mapping) else [] for record in records]
+    for values in found:
+        for path, kind, names in values:
+            types.setdefault(path, Counter())[kind] += 1
+            if names is not None:
+                keys.setdefault(path, set()).update(names)
+    usual = {path: counts.most_common(1)[0][0] for path, counts in types.items()}
+    told: dict[int, str] = {}
+    for row, values in enumerate(found):
+        words = next((TYPES.format(path=path) for path, kind, _ in values if kind != usual[path]), None) or next(
+            (KEYS.format(path=path) for path, _, names in values if names is not None and names != keys[path]), None
+        )
+        if words:
+            told[row] = words
+    return told
+
+
+def null_columns(records: Sequence[object]) -> tuple[str, ...]:
+    """The columns that are null in every row that has them."""
+    filled: dict[str, bool] = {}
+    for record in records:
+        for key, value in record.items() if isinstance(record, Mapping) else ():
+            filled[str(key)] = filled.get(str(key), False) or value is not None
+    return tuple(key for key, some in filled.items() if not some)
+
+
+def _values(value: object, path: str) -> Iterator[tuple[str, str, set[str] | None]]:
+    """(path, type, keys) of each value in a record; no keys for the record and its turns, which may lack some."""
+    if value is None:
+        return
+    if isinstance(value, Mapping):
+        optional = not path or (
+            path.count("[]") == 1 and path.endswith("[]") and any(key in value for key in ROLE_KEYS)
+        )
+        if path:
+            yield path, "object", None if optional else {str(key) for key in value}
+        for key, item in value.items():
+            yield from _values(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        yield path, "list", None
+        for item in value:
+            yield from _values(item, f"{path}[]")
+    else:
+        yield path, _TYPE_WORDS.get(type(value), "number"), None
+
+
+_TYPE_WORDS = {str: "text", bool: "true or false"}
+
 
 ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
 SHAPE_WORDS: dict[ShapeName, str] = {

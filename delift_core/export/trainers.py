@@ -9,11 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from delift_core.export.media import mark_of, marks_in, media_of
-from delift_core.export.shapes import SHAPE_WORDS, Shape, mask_of_trainer, shape_of, shape_of_file, turns_of
-from delift_core.export.uneven import null_columns, uneven_rows
-from delift_core.formats.base import ROLES, describe, name_list
-from delift_core.formats.marks import is_trained, turn_marks
+from delift_core.data.formats.base import ROLES, describe, name_list
+from delift_core.data.formats.training_marks import is_trained, turn_marks
+from delift_core.export.shapes import (
+    SHAPE_WORDS,
+    Shape,
+    mark_of,
+    marks_in,
+    mask_of_trainer,
+    media_of,
+    null_columns,
+    shape_of,
+    shape_of_file,
+    turns_of,
+    uneven_rows,
+)
 from delift_core.samples import Role
 
 Trainer = Literal["TRL", "LLaMA-Factory", "Axolotl"]

@@ -8,16 +8,16 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from delift_core.curation.manifest import InputEntry, Manifest, RowEntry, read_manifest
+from delift_core.curation.reload_inputs import UPLOAD_PREFIX, file_hash, find_input, reload_input
+from delift_core.data.formats import RecordError, detect_format, parse_record
+from delift_core.data.loading import RawRecord, read_bytes
+from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import strict
 from delift_core.errors import DataError, ExportError
-from delift_core.export.checks import Check
 from delift_core.export.containers import container_of, unquoted
-from delift_core.export.inputs import UPLOAD_PREFIX, file_hash, find_input, reload_input
-from delift_core.export.manifest import InputEntry, Manifest, RowEntry, read_manifest
-from delift_core.formats import RecordError, detect_format, parse_record
 from delift_core.samples import FormatName, Message, hash_messages
-from delift_core.sources import RawRecord, read_bytes
-from delift_core.sources.json_records import DECODER
-from delift_core.sources.scanning import strict
+from delift_core.system.check import Check
 
 
 def verify(path: Path) -> tuple[Check, ...]:

@@ -9,16 +9,14 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from delift_core.data.formats import RecordError, render_record
+from delift_core.data.loading.json_scanner import strict
 from delift_core.errors import ExportError
 from delift_core.export.conversion import converted
-from delift_core.files import temporary_prefix, why_unwritable
-from delift_core.formats import RecordError, render_record
-from delift_core.samples import Sample
-from delift_core.sources.scanning import strict
+from delift_core.samples import ExportFormat, Sample
+from delift_core.system.files import temporary_prefix, why_unwritable
 
-ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
 TEMPORARY_SUFFIX = ".part"  # ".NAME.xxxxxxxx.part": what a killed export may leave behind
 
 

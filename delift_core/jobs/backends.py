@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.models import DeviceName, DtypeName, ModelIdentity, load_on_every_device, outline_model
+from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, load_on_every_device, outline_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from delift_core.utility.run import Backend
+    from delift_core.scoring.scoring_run import Backend
 
 BackendName = Literal["local", "ray"]
 
@@ -82,8 +82,8 @@ def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype
 
 
 def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
-    from delift_core.utility.devices import backend_on
-    from delift_core.utility.scorer import Scorer
+    from delift_core.scoring.devices import backend_on
+    from delift_core.scoring.scorer import Scorer
 
     loaded = load_on_every_device(model, device=device, dtype=dtype)
     first = loaded[0]
@@ -95,8 +95,8 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
 
 @contextmanager
 def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
-    from delift_core.jobs.ray_backend import RayBackend
-    from delift_core.jobs.ray_cluster import choose_device, connected, form_team
+    from delift_core.jobs.ray.backend import RayBackend
+    from delift_core.jobs.ray.cluster import choose_device, connected, form_team
 
     with connected(placement.ray_address) as nodes:
         kind = choose_device(device, nodes)

@@ -11,8 +11,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,15 +20,15 @@ from typing import Literal
 import psutil
 
 from delift_core.errors import ScoringError
-from delift_core.files import write_whole
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.prepared import Refusal, ScoringRequest
-from delift_core.jobs.queue import Ticket
-from delift_core.jobs.scoring import FINAL_STATES, JobProgress, JobState
+from delift_core.jobs.preparation import Refusal, ScoringRequest
+from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.scoring_job import FINAL_STATES, Expect, JobProgress, JobState, Publish, carry_out
 from delift_core.samples import Message
-from delift_core.settings import LIBRARY_ENVIRONMENT
-from delift_core.utility.pairs import PairBudget
-from delift_core.utility.plan import Forecast, RunSamples
+from delift_core.scoring.forecast import Forecast, RunSamples
+from delift_core.scoring.pair_spec import PairBudget
+from delift_core.system.defaults import LIBRARY_ENVIRONMENT
+from delift_core.system.files import write_whole
 
 _CLOCK_SLACK = 2.0  # seconds by which a process's age may seem to change when the system clock is set
 
@@ -191,3 +191,24 @@ def _import_path() -> str:
     """PYTHONPATH for the worker: this package's parent first, so that it runs the same code as the app."""
     package_parent = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(filter(None, [package_parent, os.environ.get("PYTHONPATH", "")]))
+
+
+def carry_out_in_turn(
+    job: JobFolder,
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    *,
+    publish: Publish,
+    stop: Callable[[], bool],
+    expect: Expect = lambda prepared: None,
+) -> JobProgress:
+    """As `scoring.carry_out`, when no other heavy job is at work; until then its state is "waiting".
+
+    On a cluster the work is done elsewhere, so only jobs of the same workspace stand in line with it.
+    """
+    device = "cluster" if request.placement.backend == "ray" else request.device
+
+    def line(say: Callable[[str], None]) -> AbstractContextManager[bool]:
+        return turn(job.ticket(), device, waiting=say, stop=stop)
+
+    return carry_out(request, conversations, publish=publish, stop=stop, line=line, expect=expect)

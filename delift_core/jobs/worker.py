@@ -11,9 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 from delift_core.errors import DeliftError
-from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.in_turn import carry_out_in_turn
-from delift_core.logs import begin_log, note_event, note_failure
+from delift_core.jobs.folder import JobFolder, carry_out_in_turn
+from delift_core.system.logs import begin_log, note_event, note_failure
 
 _NICENESS = 5  # the pages stay quick while every core scores
 

@@ -5,6 +5,8 @@ kernel's dtype.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -132,3 +134,79 @@ def gains_above(kernel: Kernel, cover: np.ndarray) -> np.ndarray:
     else:
         add_gains_sparse(kernel.indptr, kernel.indices, kernel.data, cover, gains)
     return gains
+
+
+def knee(gains: np.ndarray) -> int:
+    """Number of rows at which the cumulative curve lies furthest above the chord from its start to its end.
+
+    The distance to the chord after scaling both axes to [0, 1], as in Satopaa et al. 2011, "Finding a Kneedle in a
+    Haystack", without its smoothing. Where gains never rise, as in a greedy order, these are the rows that add more
+    than the mean gain of all.
+
+    Args:
+        gains: (n,) float, marginal gains in the order of picking, >= 0.
+
+    Returns:
+        0 to n; 0 when the curve nowhere lies above its chord.
+    """
+    objective = np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
+    if gains.size == 0 or objective[-1] <= 0:
+        return 0
+    above = objective / objective[-1] - np.arange(objective.size) / gains.size
+    best = int(np.argmax(above))
+    return best if above[best] > 1e-9 else 0
+
+
+Side = Literal["both", "only-first", "only-second", "neither"]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Positions in a pool of n samples, int64, ascending."""
+
+    n: int
+    both: np.ndarray
+    only_first: np.ndarray
+    only_second: np.ndarray
+
+    @property
+    def overlap(self) -> float:
+        """Jaccard index of the two subsets, in [0, 1]; 1 for two empty ones."""
+        union = len(self.both) + len(self.only_first) + len(self.only_second)
+        return len(self.both) / union if union else 1.0
+
+    @property
+    def expected_overlap(self) -> float:
+        """The Jaccard index to expect of two random subsets of these sizes: that of the expected intersection."""
+        first, second = len(self.both) + len(self.only_first), len(self.both) + len(self.only_second)
+        common = first * second / self.n if self.n else 0.0
+        return common / (first + second - common) if first + second else 1.0
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """(n,) where each sample of the pool stands."""
+        sides: list[Side] = ["neither"] * self.n
+        parts: Sequence[tuple[Side, np.ndarray]] = (
+            ("both", self.both),
+            ("only-first", self.only_first),
+            ("only-second", self.only_second),
+        )
+        for side, positions in parts:
+            for position in positions.tolist():
+                sides[position] = side
+        return tuple(sides)
+
+
+def compare(n: int, first: np.ndarray, second: np.ndarray) -> Comparison:
+    """Compares two subsets of a pool.
+
+    Args:
+        n: size of the pool.
+        first, second: positions, each named once, in any order.
+    """
+    return Comparison(
+        n,
+        both=np.intersect1d(first, second).astype(np.int64),
+        only_first=np.setdiff1d(first, second).astype(np.int64),
+        only_second=np.setdiff1d(second, first).astype(np.int64),
+    )

@@ -16,7 +16,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import best_chosen, covered, gains_along, ranks, residual_gains
 from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums
 from delift_core.selection.quotas import Closings, closings
-from delift_core.selection.stand_ins import others_helped, stand_ins
+from delift_core.selection.replacements import others_helped, stand_ins
 from delift_core.selection.types import ChosenBy, Selection
 
 _LISTED = 5

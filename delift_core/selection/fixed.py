@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.baseline import RandomCurves
 from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.coverage import as_positions, gains_along
-from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.quotas import admitted, capacity, everywhere, has_minima, places_within
+from delift_core.selection.random_draws import RandomCurves
 from delift_core.selection.request import Engine
+from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
 
 if TYPE_CHECKING:

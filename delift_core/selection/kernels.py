@@ -6,6 +6,7 @@ array; sparse is a scipy csr_array, in which an absent entry is 0: no help. Larg
 rows, so that no working copy of a whole kernel is made.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array, get_index_dtype
 
 from delift_core.errors import SelectionError
-from delift_core.selection.memory import ensure_fits
+from delift_core.system.memory import ensure_fits
 
 Kernel: TypeAlias = np.ndarray | csr_array
 
@@ -186,3 +187,11 @@ def above(kernel: Kernel, columns: np.ndarray, cover: np.ndarray) -> Kernel:
     some.data = np.maximum(some.data - np.repeat(cover, np.diff(some.indptr)).astype(some.dtype), 0)
     some.eliminate_zeros()
     return some
+
+
+def magic_number(kernel: Kernel) -> float:
+    """The m with which (s + m) - m rounds every entry s of the kernel to its grid (Knuth, TAOCP 2, 4.2.2)."""
+    total = float(row_best(kernel).sum())
+    if total == 0:
+        return 0.0
+    return 1.5 * 2.0 ** (math.ceil(math.log2(total)) + 1)

@@ -21,6 +21,7 @@ module knows nothing of budgets or optimisers.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -29,9 +30,64 @@ from scipy.sparse import csr_array, diags_array, vstack
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import as_positions
 from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
-from delift_core.selection.memory import ensure_fits
-from delift_core.selection.scaling import CLAMP, Scale, min_max
 from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
+from delift_core.system.memory import ensure_fits
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """s = max((U - low) / span, 0); a `span` of 0 (all utilities are the same) makes everything 0."""
+
+    low: float
+    span: float
+
+    def apply(self, utility: np.ndarray) -> np.ndarray:
+        """A new array of the same shape and dtype; NaN (not measured, or the diagonal) counts as no help."""
+        if self == CLAMP:
+            kernel: np.ndarray = np.fmax(utility, 0)
+            return kernel
+        if self.span == 0:
+            return np.zeros_like(utility)
+        scaled = (utility.astype(np.float64) - self.low) / self.span
+        return np.fmax(scaled, 0).astype(utility.dtype)
+
+    def of(self, matrix: Kernel) -> np.ndarray:
+        """`apply`, of a dense matrix.
+
+        Raises:
+            SelectionError: it is sparse.
+        """
+        return self.apply(_dense(matrix))
+
+
+CLAMP = Scale(0.0, 1.0)
+
+
+def min_max(matrix: Kernel, diagonal: np.ndarray | None = None) -> Scale:
+    """The published scaling of a matrix; where its diagonal (n,) is given, that stands for what the matrix has there.
+
+    Raises:
+        SelectionError: not every pair was scored.
+    """
+    dense = _dense(matrix)
+    least, greatest = np.inf, -np.inf
+    for block in row_blocks(*dense.shape):
+        part = dense[block]
+        if diagonal is not None:
+            part, local = part.copy(), np.arange(block.stop - block.start)
+            part[local, local + block.start] = diagonal[block]
+        least, greatest = min(least, float(np.nanmin(part))), max(greatest, float(np.nanmax(part)))
+    return Scale(least, greatest - least)
+
+
+def _dense(matrix: Kernel) -> np.ndarray:
+    if not isinstance(matrix, np.ndarray):
+        raise SelectionError(
+            "Min-max scaling is between the least and the greatest utility of all pairs, and not all were scored: use "
+            "the default settings, or score every pair."
+        )
+    return matrix
+
 
 _FLOAT32_BYTES = 4
 _SPARSE_BYTES = 40  # an entry of the kernel, and what it takes to make it

@@ -7,10 +7,9 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_along
-from delift_core.selection.grid import magic_number
-from delift_core.selection.kernels import Kernel, SparseColumns, above, by_columns, row_blocks
-from delift_core.selection.memory import ensure_fits
+from delift_core.selection.kernels import Kernel, SparseColumns, above, by_columns, magic_number, row_blocks
 from delift_core.selection.request import Engine
+from delift_core.system.memory import ensure_fits
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import Places

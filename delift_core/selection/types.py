@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from delift_core.baselines.catalogue import Method
+from delift_core.selection.methods import Method
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,10 +18,10 @@ from typing import Any
 
 import duckdb
 
-from delift_core.access import Actor, Operation, local_user
 from delift_core.errors import WorkspaceError
-from delift_core.logs import note_event
-from delift_core.processes import describe_process
+from delift_core.system.access import Actor, Operation, local_user
+from delift_core.system.logs import note_event
+from delift_core.system.processes import describe_process
 from delift_core.workspace.schema import migrate
 
 Cursor = duckdb.DuckDBPyConnection

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from delift_core.collecting import without_collection
+from delift_core.data.loading.raw_records import Progress, Watch
 from delift_core.errors import WorkspaceError
 from delift_core.samples import Choice, ColumnMapping, Dataset, Message, Problem, Sample
-from delift_core.sources.progress import Progress, Watch
+from delift_core.system.processes import without_collection
 from delift_core.workspace.database import (
     Cursor,
     Database,

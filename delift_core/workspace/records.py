@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from delift_core.models import DeviceName, DtypeName
-from delift_core.prompts import TemplateChoice
+from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Choice, ColumnMapping, FormatName, Sample, Turns
+from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
 from delift_core.selection.types import Budget, Certificate, ChosenBy, ObjectiveConfig, Selection
-from delift_core.utility.pairs import ALL_PAIRS, PairBudget
 
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
 RunStatus = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]

@@ -6,7 +6,7 @@ It keeps the facts only; starting, stopping and resuming a run is the business o
 from dataclasses import replace
 
 from delift_core.errors import WorkspaceError
-from delift_core.utility.pairs import format_pairs, parse_pairs
+from delift_core.scoring.pair_spec import format_pairs, parse_pairs
 from delift_core.workspace.database import (
     Cursor,
     Database,

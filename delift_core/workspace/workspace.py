@@ -12,18 +12,34 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from delift_core.access import Actor, Operation
 from delift_core.errors import WorkspaceError
-from delift_core.files import why_no_folder
-from delift_core.workspace.database import ActorDatabase, Database, connect
+from delift_core.system.access import Actor, Operation
+from delift_core.system.files import why_no_folder
+from delift_core.workspace.database import ActorDatabase, Database, connect, fetch_one
 from delift_core.workspace.datasets import DatasetStore
-from delift_core.workspace.edits import EditLog
-from delift_core.workspace.exports import ExportLog
-from delift_core.workspace.filters import FilterStore
+from delift_core.workspace.edits import EditLog, FilterStore
+from delift_core.workspace.row_signals import SignalStore
 from delift_core.workspace.runs import RunStore
-from delift_core.workspace.selections import SelectionStore
-from delift_core.workspace.settings import SettingStore
-from delift_core.workspace.signals import SignalStore
+from delift_core.workspace.selections import ExportLog, SelectionStore
+
+
+class SettingStore:
+    """The workspace's settings."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, key: str, default: str = "") -> str:
+        """The text under a key, or `default`. This is a read-only operation."""
+        with self._database.read() as cursor:
+            row = fetch_one(cursor, "SELECT value FROM settings WHERE key = ?", [key])
+        return default if row is None else str(row[0])
+
+    def set(self, key: str, value: str) -> None:
+        """Puts a text under a key, in place of any that was there."""
+        with self._database.write("upkeep") as cursor:
+            cursor.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [key, value])
+
 
 DATABASE_NAME = "delift.duckdb"
 FOLDERS = ("utility", "jobs", "exports", "uploads", "evaluations")

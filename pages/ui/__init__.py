@@ -1,1 +1,1 @@
-"""What the pages share: navigation, set-up, the current choice, and a few building blocks. Pages call the core."""
+"""What the pages are made of, by page; `shell` holds what all of them share. Pages call the core, never each other."""

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from delift_core.adapters import LoraSettings, linear_layers, with_lora
-from delift_core.baselines import METHODS, MethodConfig
-from delift_core.baselines.catalogue import LessSettings
 from delift_core.baselines.less import adam_direction, less_matrix, less_scores, project
 from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, losses_alone, pool_facts, ratings
 from delift_core.baselines.ordering import MethodBench
+from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.errors import ScoringError
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.models.loading import LoadedModel
+from delift_core.models.lora import LoraSettings, linear_layers, with_lora
+from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
-from delift_core.utility.scorer import Scorer
+from delift_core.scoring.scorer import Scorer
+from delift_core.selection.methods import METHODS
 from tests.rounding import off_by_order
 from tests.tiny_models import FAMILIES, loaded
 

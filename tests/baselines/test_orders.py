@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.baselines import METHODS, MethodConfig, orders, scores
-from delift_core.baselines.facts import PoolFacts
-from delift_core.baselines.ordering import MODEL_METHODS, order_from_facts
+from delift_core.baselines import orders, scores
+from delift_core.baselines.ordering import MODEL_METHODS, PoolFacts, order_from_facts
+from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
+from delift_core.selection.methods import METHODS
 
 RNG = np.random.default_rng(3)
 

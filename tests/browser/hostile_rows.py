@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-from delift_core.curation import keep_selection, open_selection
-from delift_core.evaluation.job import carry_out
-from delift_core.evaluation.of_selection import Plan, folder_of, request_for
-from delift_core.evaluation.request import FineTuning
-from delift_core.export.export import export_selection
-from delift_core.files import plain_stem
-from delift_core.jobs.runs import run_here
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection, open_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import run_here
+from delift_core.data.loading import load_bytes, load_file
+from delift_core.evaluation.background import carry_out
+from delift_core.evaluation.evaluation_request import FineTuning
+from delift_core.evaluation.from_selection import Plan, folder_of, request_for
+from delift_core.export.subset_files import export_selection
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_bytes, load_file
+from delift_core.system.files import plain_stem
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 

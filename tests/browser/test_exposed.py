@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.logs import last_lines
+from delift_core.system.logs import last_lines
 from tests.browser.conftest import AppServer, free_port
 
 SAID = "Anybody on the network who reaches this server"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.sources import load_file
+from delift_core.data.loading import load_file
 from tests.browser.hostile_rows import EVIL, make_hostile_workspace
 
 Settled = Callable[[Page], None]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from delift_core.curation import open_selection
+from delift_core.curation.curate import open_selection
 from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer
 from tests.scored import make_scored_workspace

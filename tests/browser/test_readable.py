@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.curation import keep_selection
-from delift_core.jobs.runs import run_here
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import run_here
+from delift_core.data.loading import load_file
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_file
 from delift_core.workspace import RunSpec, Workspace
 from tests.browser.worked import lay_out_as_a_grid
 from tests.tiny_models import save_model

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.curation import keep_selection, open_selection
-from delift_core.export.export import export_selection
-from delift_core.jobs.map_layout import layout_path
-from delift_core.jobs.runs import open_run
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection, open_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.umap_layout import layout_path
+from delift_core.data.loading import load_file
+from delift_core.export.subset_files import export_selection
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_file
 from delift_core.workspace import Workspace
 from tests.scored import make_scored_workspace
 

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.evaluation.answers import Judge, bleu, by_words_of, rouge_1, rouge_l
 from delift_core.evaluation.arms import plan_arms
 from delift_core.evaluation.evaluate import evaluate, rows_with_a_known_prompt
-from delift_core.evaluation.incontext import nearest, with_examples
-from delift_core.evaluation.keeping import FolderKeeper
+from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning, Other
+from delift_core.evaluation.finished_runs import FolderKeeper
+from delift_core.evaluation.measures import Judge, bleu, by_words_of, nearest, rouge_1, rouge_l, with_examples
 from delift_core.evaluation.report import SCORES
-from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning, Other
-from delift_core.models import load_model
-from delift_core.prompts import make_template
-from delift_core.utility.scorer import Scorer
+from delift_core.models.loading import load_model
+from delift_core.models.prompts import make_template
+from delift_core.scoring.scorer import Scorer
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed, rows
 from tests.tiny_models import loaded, save_model
 
@@ -111,7 +110,7 @@ def test_lora_adapters_are_saved_whole_and_never_over_another(quick: EvaluationR
 
 
 def test_a_model_without_the_layers_that_lora_wants_is_refused_by_name(quick: EvaluationRequest) -> None:
-    from delift_core.adapters import LoraSettings
+    from delift_core.models.lora import LoraSettings
 
     tuning = FineTuning(weights="lora", lora=LoraSettings(layers=("no_such_layer",)))
     with pytest.raises(ScoringError, match="wants the layers no_such_layer and this model has q_proj"):

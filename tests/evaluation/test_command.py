@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from delift_core.cli import main, manifest_commands
-from delift_core.cli.scoring import StopRequest
-from delift_core.problem import pose
+from delift_core.cli.job_progress import StopRequest
+from delift_core.curation.problem import pose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model

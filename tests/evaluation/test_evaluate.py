@@ -9,10 +9,10 @@ import pytest
 
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.evaluate import evaluate, unseen_rows
+from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
-from delift_core.evaluation.request import EvaluationRequest, EvaluationStopped, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS
-from delift_core.models import load_model
+from delift_core.models.loading import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from tests.tiny_models import save_model
 

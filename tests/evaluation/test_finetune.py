@@ -8,13 +8,13 @@ import torch
 
 from delift_core.errors import ScoringError
 from delift_core.evaluation import finetune
+from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
 from delift_core.evaluation.finetune import TrainingLog, fine_tuned
-from delift_core.evaluation.heldout import response_loss
-from delift_core.evaluation.request import EvaluationStopped, FineTuning
-from delift_core.models import LoadedModel
-from delift_core.prompts import EncodedSample, Template, make_template
+from delift_core.evaluation.measures import response_loss
+from delift_core.models.loading import LoadedModel
+from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
-from delift_core.utility.scorer import Scorer
+from delift_core.scoring.scorer import Scorer
 from tests.tiny_models import FAMILIES, loaded
 
 ROWS = [

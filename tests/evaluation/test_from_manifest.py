@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.errors import DataError, ExportError
-from delift_core.evaluation.from_manifest import evaluate_manifest
-from delift_core.evaluation.request import FineTuning
-from delift_core.export.manifest import (
+from delift_core.curation.manifest import (
     MANIFEST_VERSION,
     InputEntry,
     Manifest,
@@ -20,10 +17,13 @@ from delift_core.export.manifest import (
     RowEntry,
     to_json,
 )
-from delift_core.models import load_model
+from delift_core.data.loading import load_file
+from delift_core.errors import DataError, ExportError
+from delift_core.evaluation.evaluation_request import FineTuning
+from delift_core.evaluation.from_manifest import evaluate_manifest
+from delift_core.models.loading import load_model
 from delift_core.samples import Sample
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.sources import load_file
 from tests.tiny_models import save_model
 
 WRITTEN = {1: "chosen", 3: "kept-by-hand", 4: "chosen"}

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.curation import keep_selection
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.problem import pose
+from delift_core.data.loading import load_file
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.prepared import Refusal
-from delift_core.jobs.scoring import JobProgress
-from delift_core.problem import pose
+from delift_core.jobs.preparation import Refusal
+from delift_core.jobs.scoring_job import JobProgress
 from delift_core.samples import Turns
+from delift_core.scoring.store import Alone, PairStore, ScoringContext
 from delift_core.selection.request import parse_budget
 from delift_core.selection.types import ObjectiveConfig
-from delift_core.sources import load_file
-from delift_core.utility.store import Alone, PairStore, ScoringContext
 from delift_core.workspace import RunSpec, Workspace
 
 CONTEXT = ScoringContext("tiny", "abc123", "float32", "chat", 1, 512)

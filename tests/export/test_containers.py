@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delift_core.access import Actor
-from delift_core.curation import open_selection
+from delift_core.curation.curate import open_selection
+from delift_core.data.loading import RawRecord, load_file, read_records
 from delift_core.errors import ExportError
-from delift_core.export.checks import checks
 from delift_core.export.containers import Written, fitted, unquoted, write_rows
-from delift_core.export.export import export_selection
+from delift_core.export.preflight import checks
 from delift_core.export.publish import save_to_disk
+from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
-from delift_core.export.writers import ExportFormat, manifest_path
-from delift_core.sources import RawRecord, load_file, read_records
+from delift_core.export.writers import manifest_path
+from delift_core.samples import ExportFormat
+from delift_core.system.access import Actor
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, scored
 

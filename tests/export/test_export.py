@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from delift_core.curation import open_selection
+from delift_core.curation.curate import open_selection
+from delift_core.curation.manifest import RowEntry
+from delift_core.curation.reliability import ErrorBar
 from delift_core.errors import ExportError
-from delift_core.export.checks import checks
-from delift_core.export.export import export_selection, preview
-from delift_core.export.manifest import RowEntry
-from delift_core.reliability import ErrorBar
-from delift_core.utility.partial import EstimateCheck
+from delift_core.export.preflight import checks
+from delift_core.export.subset_files import export_selection, preview
+from delift_core.scoring.estimation.partial_matrix import EstimateCheck
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored
 

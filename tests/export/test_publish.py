@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.access import Actor
 from delift_core.cli import main
 from delift_core.errors import ExportError
-from delift_core.export.export import export_selection
 from delift_core.export.publish import push_to_hub, save_to_disk
+from delift_core.export.subset_files import export_selection
+from delift_core.system.access import Actor
 from tests.export.scored import Scored
 
 ME = Actor("me", "admin")

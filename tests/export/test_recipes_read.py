@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from delift_core.data.loading import load_bytes
+from delift_core.data.loading.json_records import DECODER
 from delift_core.export.containers import write_rows
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainers import check_table
-from delift_core.export.writers import ExportFormat, render_lines
-from delift_core.sources import load_bytes
-from delift_core.sources.json_records import DECODER
+from delift_core.export.writers import render_lines
+from delift_core.samples import ExportFormat
 
 ROWS = [
     {"instruction": "q", "input": "x", "output": "a"},

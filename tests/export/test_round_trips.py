@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.cli import main
+from delift_core.data.formats import RecordError, detect_format, parse_record
+from delift_core.data.formats.base import ROLES
+from delift_core.data.loading import load_bytes
 from delift_core.export.conversion import LOSS_WORDS, converted, losses
-from delift_core.export.writers import ExportFormat, render_lines, unwritable
-from delift_core.formats import RecordError, detect_format, parse_record
-from delift_core.formats.base import ROLES
-from delift_core.samples import FormatName, Sample
-from delift_core.sources import load_bytes
+from delift_core.export.writers import render_lines, unwritable
+from delift_core.samples import ExportFormat, FormatName, Sample
 
 TARGETS: list[FormatName] = [name for name in get_args(ExportFormat) if name != "same"]
 # How other tools spell a turn: none of these words says anything of the conversation.

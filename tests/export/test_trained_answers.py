@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.curation import open_selection
-from delift_core.export.checks import chosen_answers, trainer_checks
-from delift_core.export.export import export_selection
+from delift_core.curation.curate import open_selection
+from delift_core.data.loading import load_bytes, load_file
+from delift_core.export.card import trainer_kit
+from delift_core.export.preflight import chosen_answers, trainer_checks
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.side_files import trainer_kit
+from delift_core.export.subset_files import export_selection
 from delift_core.export.trainers import check_table
-from delift_core.export.writers import ExportFormat, render_lines
-from delift_core.sources import load_bytes, load_file
+from delift_core.export.writers import render_lines
+from delift_core.samples import ExportFormat
 from delift_core.workspace import Workspace
 from tests.export.scored import scored
 

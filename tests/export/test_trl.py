@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from delift_core.data.loading import load_bytes
+from delift_core.data.loading.json_records import DECODER
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainers import Length, check_table
-from delift_core.export.writers import ExportFormat, render_lines
-from delift_core.sources import load_bytes
-from delift_core.sources.json_records import DECODER
+from delift_core.export.writers import render_lines
+from delift_core.samples import ExportFormat
 from tests.tiny_models import byte_tokenizer, save_model
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install trl==1.16.0 to compare with it")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.export.checks import Check
-from delift_core.export.export import export_selection
+from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
-from delift_core.export.writers import ExportFormat
+from delift_core.samples import ExportFormat
+from delift_core.system.check import Check
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, scored
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delift_core.data.formats import parse_record
+from delift_core.data.loading import load_bytes
 from delift_core.errors import ExportError
-from delift_core.export.writers import ExportFormat, ensure_writable, render_lines, unwritable, write_lines
-from delift_core.formats import parse_record
-from delift_core.samples import Message, ParsedRecord, Role, Sample, with_ids
-from delift_core.sources import load_bytes
+from delift_core.export.writers import ensure_writable, render_lines, unwritable, write_lines
+from delift_core.samples import ExportFormat, Message, ParsedRecord, Role, Sample, with_ids
 
 FORMATS = [name for name in get_args(ExportFormat) if name != "same"]
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)

@@ -17,10 +17,10 @@ import pytest
 from delift_core.errors import ScoringError
 from delift_core.jobs import folder as folder_module
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.prepared import Refusal, ScoringRequest
-from delift_core.jobs.scoring import JobProgress, JobState
+from delift_core.jobs.preparation import Refusal, ScoringRequest
+from delift_core.jobs.scoring_job import JobProgress, JobState
 from delift_core.samples import Message
-from delift_core.utility.plan import Forecast, RunSamples
+from delift_core.scoring.forecast import Forecast, RunSamples
 
 REQUEST = ScoringRequest(
     "forecast", "some/model", "auto", "bfloat16", "plain", "/somewhere/utility", RunSamples(("a", "b", "a"), (), ("e",))

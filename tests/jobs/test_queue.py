@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from delift_core.curation.scoring_runs import cancel, refresh, start
 from delift_core.errors import ScoringError
 from delift_core.jobs import queue
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.queue import Ticket, turn
-from delift_core.jobs.runs import cancel, refresh, start
-from delift_core.status import jobs_under_way
+from delift_core.maintenance.status import jobs_under_way
 from delift_core.workspace import Workspace
-from tests.jobs.test_runs import MANY, SHORT, spec_for, wait_until, worker_pid
+from tests.curation.test_scoring_runs import MANY, SHORT, spec_for, wait_until, worker_pid
 
 # Takes a turn, says what it waits for and when it has it, and holds it until a file is there.
 JOB = """

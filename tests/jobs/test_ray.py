@@ -21,18 +21,17 @@ import ray
 import torch
 
 from delift_core.errors import ModelError, ScoringError
-from delift_core.jobs import scoring
+from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.backends import HERE, Placement
-from delift_core.jobs.prepared import ScoringRequest
-from delift_core.jobs.ray_backend import _in_words
-from delift_core.jobs.ray_cluster import Node, Team, _check_address, choose_device, connected, form_team
-from delift_core.jobs.ray_worker import RayWorker, WorkerOrder
-from delift_core.jobs.scoring import JobProgress, carry_out
-from delift_core.models import DtypeName, ModelIdentity, outline_model
+from delift_core.jobs.preparation import ScoringRequest
+from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _in_words
+from delift_core.jobs.ray.cluster import Node, Team, _check_address, choose_device, connected, form_team
+from delift_core.jobs.scoring_job import JobProgress, carry_out
+from delift_core.models.loading import DtypeName, ModelIdentity, outline_model
 from delift_core.samples import Message, hash_messages
-from delift_core.utility import blocks as blocks_module
-from delift_core.utility.blocks import Material
-from delift_core.utility.plan import RunSamples
+from delift_core.scoring import blocks as blocks_module
+from delift_core.scoring.blocks import Material
+from delift_core.scoring.forecast import RunSamples
 from tests.rounding import assert_same_numbers
 
 Thing, Result = TypeVar("Thing"), TypeVar("Result")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from delift_core.errors import ModelError, ScoringError
-from delift_core.jobs import scoring
-from delift_core.jobs.prepared import JobMode, ScoringRequest
-from delift_core.jobs.scoring import JobProgress, carry_out
+from delift_core.jobs import scoring_job as scoring
+from delift_core.jobs.preparation import JobMode, ScoringRequest
+from delift_core.jobs.scoring_job import JobProgress, carry_out
 from delift_core.samples import Message, hash_messages
-from delift_core.utility import blocks as blocks_module
-from delift_core.utility import scorer as scorer_module
-from delift_core.utility.plan import Forecast, RunSamples, memory_needed, memory_to_select
-from delift_core.utility.store import PairStore
+from delift_core.scoring import blocks as blocks_module
+from delift_core.scoring import scorer as scorer_module
+from delift_core.scoring.forecast import Forecast, RunSamples, memory_needed, memory_to_select
+from delift_core.scoring.store import PairStore
 
 Conversation = tuple[Message, ...]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.jobs import watch
-from delift_core.jobs.watch import ResourceWatch
+from delift_core.system import memory as watch
+from delift_core.system.memory import ResourceWatch
 
 
 def test_it_looks_now_and_then_and_stops_for_memory(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def limit_file_size() -> None:
 
 def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_path: Path, model_folder: Path) -> None:
     from delift_core.jobs.folder import JobFolder
-    from delift_core.jobs.prepared import ScoringRequest
+    from delift_core.jobs.preparation import ScoringRequest
     from delift_core.samples import Message
-    from delift_core.utility.plan import RunSamples
+    from delift_core.scoring.forecast import RunSamples
 
     names = [f"{number:064x}" for number in range(100)]
     conversations = {

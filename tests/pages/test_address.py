@@ -6,7 +6,7 @@ import pytest
 from streamlit.runtime.state.query_params import QueryParams
 from streamlit.testing.v1 import AppTest
 
-from pages.ui.navigation import PAGES, page_path
+from pages.ui.shell.navigation import PAGES, page_path
 
 APP = Path(__file__).parents[2] / "app.py"
 

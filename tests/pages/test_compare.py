@@ -7,11 +7,11 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import keep_selection, open_selection
-from delift_core.problem import pose
+from delift_core.curation.curate import keep_selection, open_selection
+from delift_core.curation.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
-from pages.ui import map_view
+from pages.ui.explore import map_view
 
 APP = Path(__file__).parents[2] / "app.py"
 

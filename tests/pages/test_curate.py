@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as strategy
 from streamlit.testing.v1 import AppTest
 
-from delift_core.access import local_user
-from delift_core.composition import facets
-from delift_core.curation import CuratedSelection, open_selection
+from delift_core.curation.curate import CuratedSelection, open_selection
+from delift_core.data.quality.facets import facets
+from delift_core.system.access import local_user
 from delift_core.workspace import Workspace
-from pages.ui import row_table, state
-from pages.ui.row_table import STATE_WORDS, RowFacts, arranged
-from pages.ui.state import workspace
+from pages.ui.curate import row_table
+from pages.ui.curate.row_table import STATE_WORDS, RowFacts, arranged
+from pages.ui.shell import state
+from pages.ui.shell.state import workspace
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -220,7 +221,7 @@ def test_keys_are_taken_once_in_order_each_with_the_row_on_the_screen() -> None:
 def _press() -> None:
     import streamlit as st
 
-    from pages.ui.row_keys import take_presses
+    from pages.ui.curate.row_keys import take_presses
 
     st.session_state["acts"] = []
     take_presses(st.session_state["presses"], lambda action, row: st.session_state["acts"].append((action, row)))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.sources import RawRecord
-from pages.ui import state
+from delift_core.data.loading import RawRecord
+from pages.ui.shell import state
+from tests.data.quality.test_paraphrases import SAME
 from tests.pages.test_way import APP, assert_calm, open_app, press
-from tests.test_semantic import SAME
 from tests.tiny_models import save_model
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
@@ -70,7 +70,7 @@ def test_only_the_ticked_rows_or_groups_are_left_out_and_the_new_name_says_so(em
 
 
 def test_rows_are_put_in_order_over_all_pages(empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pages.ui.rows_view.PAGE_SIZE", 2)
+    monkeypatch.setattr("pages.ui.data.rows_view.PAGE_SIZE", 2)
     app = open_app("data")
     load(app, ROWS, "mine.json")
     app.selectbox(key="data_order").set_value("Shortest response first").run()
@@ -108,7 +108,7 @@ def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pyt
         asked.append((repo_id, options))
         yield RawRecord(repo_id, 1, json.dumps(ROWS[0]), ROWS[0])
 
-    monkeypatch.setattr("delift_core.sources.loading.read_hub", rows)
+    monkeypatch.setattr("delift_core.data.loading.load.read_hub", rows)
     app = open_app("data")
     app.segmented_control[0].set_value("Hub").run()
     app.text_input(key="hub_id").set_value("owner/name").run()
@@ -176,7 +176,7 @@ def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Pa
 def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
     empty_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pages.ui.signals.SIGNAL_ROWS", 3)
+    monkeypatch.setattr("pages.ui.data.signals.SIGNAL_ROWS", 3)
     app = open_app("data")
     load(app, ROWS, "mine.jsonl")
     assert not [one for one in app.multiselect if one.label == "Left over from a template"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import add_sample_project, open_selection
-from delift_core.evaluation.job import EvaluationFolder, carry_out
-from delift_core.evaluation.of_selection import select_arm
+from delift_core.curation.curate import add_sample_project, open_selection
+from delift_core.evaluation.background import EvaluationFolder, carry_out
+from delift_core.evaluation.from_selection import select_arm
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
 

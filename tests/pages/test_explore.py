@@ -12,20 +12,20 @@ from hypothesis import strategies as strategy
 from scipy.sparse import coo_array
 from streamlit.testing.v1 import AppTest
 
-from delift_core.clusters import cluster_codes
-from delift_core.curation import keep_selection
+from delift_core.curation.curate import keep_selection
+from delift_core.curation.pair_reading import ResponsePiece
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.data.quality.signals import cluster_codes
 from delift_core.errors import DeliftError
-from delift_core.figures.matrix_parts import blocks
-from delift_core.jobs.runs import ScoredRun, open_run
-from delift_core.problem import pose
-from delift_core.reading import ResponsePiece
 from delift_core.samples import Message, Sample
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, Workspace
-from pages.ui import map_view
-from pages.ui.matrix_view import Picture, box_window, picture_of
-from pages.ui.pair_tokens import marked
-from pages.ui.picked_view import positions_of_lines, records_of
+from pages.figures.matrix_parts import blocks
+from pages.ui.explore import map_view
+from pages.ui.explore.matrix_view import Picture, box_window, picture_of
+from pages.ui.explore.pair_tokens import marked
+from pages.ui.explore.picked_view import positions_of_lines, records_of
 
 APP = Path(__file__).parents[2] / "app.py"
 
@@ -146,7 +146,7 @@ def test_an_area_of_the_map_picks_only_rows_of_the_pool_in_the_way_that_is_said(
 def _draw_an_area() -> None:
     import streamlit as st
 
-    from pages.ui.map_view import take_area
+    from pages.ui.explore.map_view import take_area
 
     take_area(st.session_state["run"], st.session_state["event"])
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from delift_core.export.manifest import read_manifest
+from delift_core.curation.manifest import read_manifest
 from delift_core.export.verify import verify
 from delift_core.export.writers import manifest_path
 from tests.pages.test_way import assert_calm, open_app, press

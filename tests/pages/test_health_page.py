@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.logs import begin_log, note_event
+from delift_core.system.logs import begin_log, note_event
 from tests.pages.test_visitors import WHO, buttons, visit, words
 
 APP = Path(__file__).parents[2] / "app.py"

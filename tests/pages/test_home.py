@@ -8,13 +8,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from delift_core.curation.scoring_runs import forget, open_run
 from delift_core.errors import ScoringError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.runs import forget, open_run
-from delift_core.jobs.scoring import JobProgress
-from delift_core.utility.pairs import parse_pairs
+from delift_core.jobs.scoring_job import JobProgress
+from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.workspace import Workspace
-from pages.ui.navigation import PAGES
+from pages.ui.shell.navigation import PAGES
 from tests.pages.test_visitors import words
 from tests.pages.test_way import links, press
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as strategy
 from streamlit.testing.v1 import AppTest
 
-from pages.ui.picks import Way
+from pages.ui.explore.picks import Way
 
 _IDS = strategy.lists(strategy.sampled_from("abcdefgh"), max_size=8)
 _STEPS = strategy.lists(strategy.tuples(_IDS, strategy.sampled_from(["only", "add", "remove"])), max_size=5)
@@ -13,7 +13,7 @@ _STEPS = strategy.lists(strategy.tuples(_IDS, strategy.sampled_from(["only", "ad
 def _script() -> None:
     import streamlit as st
 
-    from pages.ui.picks import pick, picked_count, picks
+    from pages.ui.explore.picks import pick, picked_count, picks
 
     for run_id, ids, way in st.session_state.get("steps", []):
         pick(run_id, ids, way)

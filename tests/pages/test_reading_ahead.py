@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.jobs.runs import ScoredRun, open_run
+from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.workspace import Workspace
-from pages.ui import reading_ahead, state
+from pages.ui.shell import reading_ahead, state
 
 APP = Path(__file__).parents[2] / "app.py"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import add_sample_project
+from delift_core.curation.curate import add_sample_project
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress, JobState
+from delift_core.jobs.scoring_job import JobProgress, JobState
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
-from delift_core.utility.plan import Forecast
+from delift_core.scoring.forecast import Forecast
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
 from tests.pages.test_visitors import buttons, words
 from tests.pages.test_way import APP, links
@@ -156,9 +156,9 @@ def test_the_question_before_a_long_run_starts_it() -> None:
         import streamlit as st
 
         from delift_core.jobs.folder import JobStatus
-        from delift_core.jobs.scoring import JobProgress
-        from delift_core.utility.plan import Forecast
-        from pages.ui.job_view import start_knowingly
+        from delift_core.jobs.scoring_job import JobProgress
+        from delift_core.scoring.forecast import Forecast
+        from pages.ui.score.job_view import start_knowingly
 
         cost = Forecast(
             144, 144, 200_000.0, 0.01, 1 << 20, 1 << 20, 1 << 30, 1 << 30, alone_tokens=120, budgeted_pair_tokens=12.0

@@ -9,10 +9,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from delift_core import problem as posed
+from delift_core.curation import problem as posed
+from delift_core.curation.presets import objective_of
+from delift_core.curation.problem import pose
 from delift_core.evaluation.method_orders import kept_order, measured_order
-from delift_core.presets import objective_of
-from delift_core.problem import pose
 from delift_core.workspace import Workspace
 
 APP = Path(__file__).parents[2] / "app.py"

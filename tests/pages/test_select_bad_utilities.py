@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.reliability import ErrorBar
-from delift_core.utility.partial import EstimateCheck
+from delift_core.curation.reliability import ErrorBar
+from delift_core.scoring.estimation.partial_matrix import EstimateCheck
 from delift_core.workspace import Workspace
-from pages.ui import selection_numbers
+from pages.ui.select import selection_numbers
 from tests.pages.test_select import captions, metrics, open_select
 from tests.rewritten import Change, hardly_helps, nothing_changes, only_distracts, rewrite
 

@@ -63,7 +63,7 @@ def test_a_viewer_sees_every_page_and_no_way_to_change_anything(scored_workspace
 
 
 def test_a_curator_edits_in_their_own_name_and_an_admin_loads(scored_workspace: Path) -> None:
-    from pages.ui import state
+    from pages.ui.shell import state
 
     app = visit(scored_workspace, "curate", WHO["curator"])
     assert "c@x.org · curator" in words(app) and buttons(app)["Redo"] is False
@@ -109,7 +109,7 @@ def test_an_access_list_that_cannot_be_read_lets_nobody_in(scored_workspace: Pat
 def test_secrets_that_cannot_be_read_let_nobody_in(
     scored_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pages.ui import visitor
+    from pages.ui.shell import visitor
 
     secrets = tmp_path / "secrets.toml"
     secrets.write_text('[auth]\nclient_secret = "do-not-show\n')
@@ -127,7 +127,7 @@ def test_secrets_that_cannot_be_read_let_nobody_in(
 def test_a_server_beyond_loopback_without_a_login_says_so_on_every_page(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pages.ui import visitor
+    from pages.ui.shell import visitor
 
     known = visitor.st.get_option
     monkeypatch.setattr(visitor.st, "get_option", lambda name: "0.0.0.0" if name == "server.address" else known(name))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-from delift_core.evaluation.job import EvaluationFolder, EvaluationStatus
+from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring import JobProgress
+from delift_core.jobs.scoring_job import JobProgress
 from delift_core.workspace import Workspace
 from tests.pages.test_visitors import words
 

@@ -8,10 +8,10 @@ from threading import Event
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from delift_core.data.sample_project import sample_project_files
 from delift_core.export.verify import verify
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.prepared import JobMode
-from delift_core.sample_project import sample_project_files
+from delift_core.jobs.preparation import JobMode
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from tests.tiny_models import save_model
 
@@ -69,7 +69,9 @@ def test_scoring_can_be_sent_to_a_ray_cluster(scored_workspace: Path, monkeypatc
         asked.append((mode, placement))
         return workspace.runs.record("r1")
 
-    monkeypatch.setattr("delift_core.jobs.runs.start", start)  # a cluster of its own would take half a minute
+    monkeypatch.setattr(
+        "delift_core.curation.scoring_runs.start", start
+    )  # a cluster of its own would take half a minute
     press(app, "Check again")  # the form came up with the settings of the current run
     assert_calm(app)
     assert asked == [("score", Placement("ray", "nowhere", 2))]

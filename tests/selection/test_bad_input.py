@@ -8,10 +8,10 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.explain import Explainer
+from delift_core.selection.explain_text import in_words
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.selection.words import in_words
 from tests.selection.whole import select
 
 FL, FLMI, FLCG = ObjectiveConfig("instruction"), ObjectiveConfig("task"), ObjectiveConfig("continual")

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from delift_core.errors import SelectionError
-from delift_core.selection.engine import select_from_kernel
-from delift_core.selection.engines import guarantee
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.quotas import everywhere
 from delift_core.selection.request import Engine, parse_engine
+from delift_core.selection.select import guarantee, select_from_kernel
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas
 
 

@@ -19,11 +19,10 @@ from delift_core.selection.explain import (
     MissedHelp,
     Reason,
 )
+from delift_core.selection.explain_text import in_words, task_shares
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.trade import task_shares
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection, Stage
-from delift_core.selection.words import in_words
 from tests.selection.whole import select
 
 # Row i is helped, column j helps. Order by gain: 1 (0.5 + 0.4 + 0.3), then 3 (0.6 on row 1), then nothing but 2's 0.1

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.baseline import random_curves
 from delift_core.selection.coverage import value
-from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.fixed import order_given, order_within, select_around
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.random_draws import random_curves
+from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas
 
 CONFIG = ObjectiveConfig("instruction")

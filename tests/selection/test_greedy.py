@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import SelectionError
-from delift_core.selection import memory
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.memory import available_bytes, ensure_fits
+from delift_core.system import memory
+from delift_core.system.memory import available_bytes, ensure_fits
 from tests.selection.whole import certify
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delift_core.selection.knee import knee
+from delift_core.selection.coverage import knee
 
 
 def test_the_knee_is_where_the_curve_bends() -> None:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import ChosenReason, DroppedReason, Explainer
+from delift_core.selection.explain_text import in_words
 from delift_core.selection.fixed import order_around, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
@@ -20,7 +21,6 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import has_minima, places_within, quotas_over
 from delift_core.selection.request import parse_quota
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas, Selection
-from delift_core.selection.words import in_words
 
 CONFIG = ObjectiveConfig("instruction")
 STAGES = ("instruction", "task", "continual")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array, csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection import memory
 from delift_core.selection.coverage import best_chosen, covered, gains_along, residual_gains
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.explain import Explainer
@@ -18,6 +17,7 @@ from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel, as_kernel, by_columns, column_of, column_sums
 from delift_core.selection.objectives import evaluate, represented_kernel
 from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Selection, Stage
+from delift_core.system import memory
 from tests.selection.whole import select
 
 

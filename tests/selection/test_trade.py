@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from delift_core.selection.engine import select_from_kernel
+from delift_core.selection.explain_text import rows_left_to_help, task_shares
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import evaluate, represented_kernel
-from delift_core.selection.trade import rows_left_to_help, task_shares
+from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection
 
 

@@ -4,10 +4,10 @@ import numpy as np
 
 from delift_core.selection.certificate import bound
 from delift_core.selection.coverage import residual_gains, value
-from delift_core.selection.engine import select_from_kernel
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import NOTHING_FIXED, Budget, Certificate, ObjectiveConfig, Selection
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from delift_core.errors import WorkspaceError
 from delift_core.samples import Dataset
+from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.types import Selection
-from delift_core.utility.pairs import parse_pairs
 from delift_core.workspace import RunSpec, Workspace
 
 Make = Callable[..., Dataset]

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from delift_core.errors import WorkspaceError
-from delift_core.processes import describe_process
+from delift_core.system.processes import describe_process
 from delift_core.workspace import Workspace, database
 
 CORE = str(Path(__file__).parents[2])

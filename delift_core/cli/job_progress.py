@@ -1,0 +1,234 @@
+"""A scoring job under a command: progress on standard error, and a stop that keeps what is scored."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from delift_core.cli.terminal import Interrupted, UsageError, note
+from delift_core.curation.scoring_runs import run_here
+from delift_core.jobs.backends import Placement
+from delift_core.jobs.scoring_job import Expect, JobProgress
+from delift_core.scoring.forecast import Forecast, SmallerRun
+from delift_core.scoring.pair_spec import format_pairs
+from delift_core.system.amounts import duration
+from delift_core.workspace import RunRecord, RunSpec, Workspace
+
+
+class LongRunCheck:
+    """Looks at the time that was measured, once.
+
+    Attributes:
+        refusal: why the run may not go on, in one line with the commands that take less; "" while it may.
+    """
+
+    def __init__(self, rows: tuple[int, int, int], *, needs_all: bool = False) -> None:
+        """Args:
+        rows: of the pool, the target and the existing set.
+        needs_all: the pairs are of use together only.
+        """
+        self.refusal = ""
+        self._rows, self._needs_all = rows, needs_all
+        self._settled = False
+
+    def is_due(self, forecast: Forecast | None) -> bool:
+        """Whether the time is known, is long, and nobody was asked yet."""
+        if self._settled or forecast is None or forecast.seconds is None:
+            return False
+        self._settled = True
+        return forecast.is_long
+
+    def ask(self, forecast: Forecast) -> None:
+        """Asks on a terminal whether to go on; sets `refusal` where the answer is not yes, or there is no terminal."""
+        assert forecast.seconds is not None
+        smaller = () if self._needs_all else forecast.smaller_runs(*self._rows)
+        whole = f"{forecast.pairs_missing:,} pairs take about {duration(forecast.seconds)} on this machine"
+        ways = [*map(_way, smaller), "--pairs all scores them all"]
+        self.refusal = f"{whole}; what was scored is kept. Say how many to score: {'; '.join(ways)}"
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return
+        note(f"{whole}{'. A part of them may do, the rest is estimated:' if smaller else ''}")
+        for one in smaller:
+            note(f"  {_way(one)}")
+        print("Score all pairs now? [y/N] ", end="", file=sys.stderr, flush=True)
+        agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        self.refusal = "" if agreed else "stopped; what was scored is kept. Give the command again with --pairs"
+
+
+def _way(run: SmallerRun) -> str:
+    return f"--pairs {format_pairs(run.budget)} scores {run.pairs:,} in about {duration(run.seconds)}"
+
+
+_LINE_SECONDS = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def score_here(
+    workspace: Workspace,
+    spec: RunSpec,
+    placement: Placement,
+    long_run: LongRunCheck | None = None,
+    expect: Expect = lambda prepared: None,
+) -> RunRecord:
+    """Scores a run to its end, under this process or on the cluster that it is given.
+
+    Args:
+        long_run: asks whether a long run is wanted; None where it was asked for.
+        expect: see `jobs.scoring.carry_out`.
+
+    Raises:
+        UsageError: the run takes long, and nobody said that it is wanted; every finished block is kept.
+        Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
+        DeliftError: as `jobs.runs.run_here`.
+    """
+    with _display() as display, stop_on_signal() as stop:
+
+        def publish(progress: JobProgress) -> None:
+            if progress.state == "scoring":
+                if not stop.gently and progress.forecast and progress.forecast.caution:
+                    note(progress.forecast.caution)
+                if not stop.gently and progress.damaged:
+                    note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
+                stop.gently = True  # from now on there is something to keep
+                if long_run and progress.forecast and long_run.is_due(progress.forecast):
+                    display.clear()
+                    with stop.at_once():
+                        long_run.ask(progress.forecast)
+            display.show(progress)
+
+        def enough() -> bool:
+            return stop() or bool(long_run and long_run.refusal)
+
+        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement, expect=expect)
+    if long_run and long_run.refusal:
+        raise UsageError(long_run.refusal)
+    if record.status == "cancelled":
+        raise Interrupted(
+            f"interrupted; the pairs scored so far are kept in {workspace.folder}, "
+            "give the same command again to go on from there"
+        )
+    return record
+
+
+class StopRequest:
+    """Whether somebody asked the work to stop.
+
+    Attributes:
+        gently: the first signal only sets the flag, and the work ends at its next safe place; before that (while a
+            model loads, which cannot be asked) a signal ends it at once. So does a second signal.
+    """
+
+    def __init__(self) -> None:
+        self.gently = False
+        self._asked = False
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For the length of the block, the first signal ends the work: nothing is under way but a question."""
+        before, self.gently = self.gently, False
+        try:
+            yield
+        finally:
+            self.gently = before
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self._asked or not self.gently:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Turns SIGINT and SIGTERM into a stop request for the length of the block (in the main thread only)."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.handle) for number in _SIGNALS}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _display() -> "Iterator[_Bar | _Lines]":
+    """A bar on a terminal; elsewhere a line now and then, and none before scoring starts."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from tqdm import tqdm
+
+    form = "{desc} {bar} {elapsed}"
+    with tqdm(total=1, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False) as bar:
+        shown = _Bar(bar)
+        try:
+            yield shown
+        finally:
+            shown.end()
+
+
+class _Bar:
+    """Progress as a bar; its clock goes on while the model loads, which says nothing by itself."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._loaded = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def show(self, progress: JobProgress) -> None:
+        """Draws the bar anew."""
+        if progress.state not in ("starting", "loading"):
+            self._loaded.set()
+        bar = self._bar
+        bar.set_description_str(_in_words(progress), refresh=False)
+        bar.total, bar.n = max(1, progress.pairs_total), progress.pairs_done
+        bar.refresh()
+
+    def clear(self) -> None:
+        """Takes the bar away until it is drawn again."""
+        self._bar.clear()
+
+    def end(self) -> None:
+        """Stops the clock, where the model was never loaded."""
+        self._loaded.set()
+
+    def _tick(self) -> None:
+        while not self._loaded.wait(1.0):
+            self._bar.refresh()
+
+
+class _Lines:
+    """Progress as lines of text."""
+
+    def __init__(self) -> None:
+        self._last = -_LINE_SECONDS
+
+    def show(self, progress: JobProgress) -> None:
+        """Prints a line if one is due."""
+        now = time.monotonic()
+        if progress.state == "waiting":
+            note(_in_words(progress))
+        if progress.state == "scoring" and now - self._last >= _LINE_SECONDS:
+            self._last = now
+            note(_in_words(progress))
+
+    def clear(self) -> None:
+        """Lines stay."""
+
+
+def _in_words(progress: JobProgress) -> str:
+    """The phase; while scoring, the pairs and the time left as well."""
+    if progress.state != "scoring":
+        return progress.phase
+    left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
+    return f"{progress.phase}: {progress.pairs_done:,} of {progress.pairs_total:,} pairs{left}"

@@ -1,0 +1,240 @@
+"""Reads what a command names: files, hub data sets and column mappings; and says what was wrong in them."""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from delift_core.cli.arguments import HUB_FORM, named_path
+from delift_core.cli.terminal import UsageError, note
+from delift_core.data.formats.preference import Answer
+from delift_core.data.loading import Progress, Watch, has_answers, load_file, load_hub
+from delift_core.data.quality.checks import CLASSES, HealthKind
+from delift_core.data.quality.cleaning import (
+    MEND_WORDS,
+    can_mend,
+    leave_out_class,
+    leave_out_copies,
+    leave_out_shared,
+    mend,
+)
+from delift_core.data.quality.duplicates import CopyKind
+from delift_core.export.containers import container_of, fitted, json_columns_words
+from delift_core.export.conversion import Loss, losses
+from delift_core.export.writers import json_number_words, render_lines, unwritable, without_json_numbers
+from delift_core.samples import ColumnMapping, Dataset, ExportFormat, Mendable, Problem, ProblemKind, Sample, Turns
+
+_LINE_SECONDS = 10.0
+_PER_THOUSAND = 1000
+
+
+@contextmanager
+def shown_loading(name: str) -> Iterator[Watch]:
+    """A watch for the length of the block; what is loaded in less than a line's time leaves no trace."""
+    if not sys.stderr.isatty():
+        yield _Lines(name)
+        return
+    from tqdm import tqdm
+
+    form = "{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left"
+    with tqdm(total=_PER_THOUSAND, file=sys.stderr, bar_format=form, leave=False, delay=0.5) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.set_description_str(f"{progress.stage} {name}, {progress.rows:,} rows", refresh=False)
+            bar.update(int(_PER_THOUSAND * (progress.share or 0)) - bar.n)
+
+        yield show
+
+
+class _Lines:
+    """Progress as lines of text."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        """Prints a line if one is due."""
+        now = time.monotonic()
+        if now - self._last >= _LINE_SECONDS:
+            self._last = now
+            note(f"{self._name}, {progress}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set as a command named it; `origin` is what the workspace keeps, `path` its file if it is one."""
+
+    dataset: Dataset
+    origin: str
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemClass:
+    """Records that were left out for the same reason: how many, and the first of them."""
+
+    kind: ProblemKind
+    count: int
+    first: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Tidying:
+    """What is done to a data set once it is read: classes to mend in order, then classes and copies to leave out.
+
+    Attributes:
+        not_in: sets whose rows are to be left out, as a command names them.
+    """
+
+    mend: tuple[Mendable, ...] = ()
+    leave_out: tuple[HealthKind, ...] = ()
+    copies: tuple[CopyKind, ...] = ()
+    not_in: tuple[str, ...] = ()
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        """The data set after it; each step is one of its choices, and is said on standard error."""
+        for kind in self.mend:
+            done = mend(dataset, kind)
+            note(f"{MEND_WORDS[kind]}: {done.changed:,} records ({kind})")
+            dataset = done.dataset
+        for left in self.leave_out:
+            out = leave_out_class(dataset, left)
+            note(f"left out: {out.changed:,} rows ({CLASSES[left].title})")
+            dataset = out.dataset
+        for copy in self.copies:
+            out = leave_out_copies(dataset, copy)
+            note(f"left out: {out.changed:,} rows ({copy} copies of rows that are kept)")
+            dataset = out.dataset
+        for name in self.not_in:
+            out = leave_out_shared(dataset, load_source(name, None).dataset)
+            note(f"left out: {out.changed:,} rows ({name} holds them as well)")
+            dataset = out.dataset
+        return dataset
+
+
+def tidying_of(arguments: argparse.Namespace) -> Tidying:
+    """What --mend, --leave-out, --leave-out-copies and --not-in ask for."""
+    asked = (arguments.mend, arguments.leave_out, arguments.leave_out_copies, arguments.not_in)
+    return Tidying(*map(tuple, asked))
+
+
+def load_source(
+    name: str,
+    mapping: ColumnMapping | None,
+    answer: Answer | None = None,
+    turns: Turns = "last",
+    tidying: Tidying | None = None,
+) -> Source:
+    """Loads a file, a folder of files, or a data set of the hub.
+
+    Args:
+        name: a path, or hub:owner/name[:split][,config=C][,revision=R][,limit=N].
+        answer: which answer of a preference record is to be learnt.
+        turns: which assistant turns of a conversation are samples.
+        tidying: what is mended and left out then.
+
+    Raises:
+        UsageError: a hub name of another form.
+        DataError: it cannot be read, or no record can be used.
+    """
+    path = named_path(name)
+    if path is not None:
+        with shown_loading(path.name) as watch:
+            read = load_file(path, mapping=mapping, answer=answer, turns=turns, watch=watch)
+        note_unread(read)
+        return Source(tidying(read) if tidying else read, str(path.resolve()), path)
+    place, _, rest = name.partition(",")
+    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
+    if match is None:
+        raise UsageError(f"{name!r} is not understood; write {HUB_FORM}")
+    options = _hub_options(name, rest)
+    with shown_loading(match[1]) as watch:
+        dataset = load_hub(
+            match[1],
+            config=options.get("config"),
+            split=match[2] or "train",
+            revision=options.get("revision"),
+            limit=int(options["limit"]) if "limit" in options else None,
+            mapping=mapping,
+            answer=answer,
+            turns=turns,
+            watch=watch,
+        )
+    return Source(tidying(dataset) if tidying else dataset, name, None)
+
+
+def ensure_answer_matters(answer: Answer | None, *datasets: Dataset | None) -> None:
+    """Refuses --answer where no set has two answers or a mark: it would have no effect.
+
+    Raises:
+        UsageError: see above.
+    """
+    if answer is None or any(has_answers(dataset) for dataset in datasets if dataset is not None):
+        return
+    what = "no record has two answers, or a mark that says which answers are good"
+    raise UsageError(f"--answer {answer} has nothing to choose from: {what}; leave it out")
+
+
+def _hub_options(name: str, rest: str) -> dict[str, str]:
+    """What stands behind the commas of a hub name."""
+    options: dict[str, str] = {}
+    for part in rest.split(",") if rest else ():
+        key, _, value = part.partition("=")
+        fits = re.fullmatch(r"[1-9]\d{0,9}", value) if key == "limit" else key in ("config", "revision") and value
+        if not fits or key in options:
+            raise UsageError(f"{part!r} in {name!r} is not understood; write {HUB_FORM}")
+        options[key] = value
+    return options
+
+
+def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:
+    """The records that could not be used by what is wrong with them, most frequent first."""
+    by_kind: dict[ProblemKind, list[Problem]] = {}
+    for problem in problems:
+        if problem.kind != "file-not-read":
+            by_kind.setdefault(problem.kind, []).append(problem)
+    classes = [ProblemClass(kind, len(members), members[0]) for kind, members in by_kind.items()]
+    return tuple(sorted(classes, key=lambda one: -one.count))
+
+
+def problem_lines(classes: Sequence[ProblemClass]) -> list[str]:
+    """One line for each class of problems."""
+    return [f"  left out: {one.count:,} {one.kind}, the first is {one.first}{_mending(one.kind)}" for one in classes]
+
+
+def _mending(kind: ProblemKind) -> str:
+    mendable = can_mend(kind)
+    return f" (--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]})" if mendable else ""
+
+
+def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]]:
+    """The same for JSON."""
+    return [{"kind": one.kind, "count": one.count, "first": asdict(one.first)} for one in classes]
+
+
+def note_losses(samples: Sequence[Sample], format: ExportFormat, out: Path) -> tuple[Loss, ...]:
+    """Says on standard error, before anything is written, what a format or the file cannot hold of some rows.
+
+    Raises:
+        ExportError: a table cannot hold the rows.
+    """
+    found = losses(samples, format)
+    for loss in found:
+        note(f"{format} cannot hold everything: {loss}")
+    if numbers := without_json_numbers(samples):
+        note(json_number_words(numbers))
+    columns = () if unwritable(samples, format) else fitted(container_of(out), render_lines(samples, format))
+    if columns:
+        note(json_columns_words(columns))
+    return found
+
+
+def note_unread(dataset: Dataset) -> None:
+    """Says on standard error which files of a folder were not read."""
+    for one in dataset.files_not_read:
+        note(f"not read: {one}")

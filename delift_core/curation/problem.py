@@ -1,0 +1,295 @@
+"""What is to be selected from: a finished run in one metric under one objective, from which any budget can be cut.
+
+It joins a run's numbers with `selection`, and keeps nothing; `curation` keeps what comes out.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from delift_core.baselines.ordering import PoolFacts, order_from_facts
+from delift_core.baselines.settings import MethodConfig
+from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.errors import SelectionError
+from delift_core.scoring.estimation.matrix_files import Utilities
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
+from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
+from delift_core.selection.diagnose import caution_of_second_set, diagnose
+from delift_core.selection.fixed import order_given, order_within, select_around
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.kernels import Kernel
+from delift_core.selection.methods import METHODS, Method
+from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.random_draws import RandomCurves, random_curves
+from delift_core.selection.request import Engine
+from delift_core.selection.select import select_from_kernel
+from delift_core.selection.types import (
+    NOTHING_FIXED,
+    Budget,
+    ChosenBy,
+    Fixed,
+    GreedyOrder,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+    Stage,
+)
+from delift_core.system.memory import memory_said
+from delift_core.workspace import Workspace
+
+PAIRWISE_ROWS = 10_000
+_PAIRWISE = ("k-center", "embedding-fl", "rds")
+_BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
+
+
+def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, with_target: bool) -> np.ndarray:
+    """The whole order of a run's pool by a method that asks no model.
+
+    Args:
+        utilities: (n, n) of the pool, row i is helped and column j helps; read by "column-mean".
+        with_target: the target rows are what the selection is for (read by "rds").
+
+    Returns:
+        (n,) int64 positions in the pool, the first to take first; the same run and config give the same.
+
+    Raises:
+        SelectionError: the method asks the model itself, or compares all rows with each other and there are more than
+            `PAIRWISE_ROWS`.
+        ScoringError: the run's numbers are damaged.
+    """
+    target = run.target if with_target else ()
+    ensure_rows_fit(config.method, len(run.pool), with_target=bool(target))
+    return order_from_facts(config, replace(_facts(config, run, bool(target)), utilities=utilities))
+
+
+def ensure_rows_fit(method: Method, n: int, *, with_target: bool) -> None:
+    """Refuses a method that compares all rows with each other for more than `PAIRWISE_ROWS` rows.
+
+    Raises:
+        SelectionError: see above.
+    """
+    if method in _PAIRWISE and n > PAIRWISE_ROWS and not (method == "rds" and with_target):
+        raise SelectionError(
+            f"{METHODS[method].title} compares each of {n:,} rows with each other one and takes at most "
+            f"{PAIRWISE_ROWS:,}: choose another method, or from fewer rows"
+        )
+
+
+def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts:
+    """What a method reads; embeddings (most of what is on disk) only where it reads them."""
+    alone = run.alone() if config.method in _BY_EMBEDDING else run.measures()
+    n = len(run.pool)
+    target = run.embeddings()[n : n + len(run.target)] if with_target and config.method == "rds" else None
+    return PoolFacts(alone.tokens, -alone.statistics[:, LOG_PROBABILITY].astype(np.float64), alone.embeddings, target)
+
+
+STAGES: dict[Stage, str] = {
+    "instruction": "Keep the rows that between them help the model most on the whole pool.",
+    "task": "As instruction tuning, and the rows of the target task are to be helped as well.",
+    "continual": "Keep the rows that help where the existing rows do not help already.",
+}
+
+
+@dataclass(frozen=True)
+class SelectionProblem:
+    """What is to be selected from: a finished run in one metric under one objective. Any budget can be cut from it."""
+
+    run: ScoredRun
+    metric: Metric
+    config: ObjectiveConfig
+    utilities: Utilities
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """(r, n) float32 represented kernel, see `selection.objectives`."""
+        with memory_said("choosing", len(self.run.pool)):
+            return represented_kernel(
+                self.config,
+                self.utilities.pool,
+                diagonal=self.utilities.diagonal,
+                target=self.utilities.target if self.config.stage == "task" else None,
+                existing=self.utilities.existing if self.config.stage == "continual" else None,
+            )
+
+    @cached_property
+    def greedy(self) -> GreedyOrder:
+        """The whole greedy order."""
+        with memory_said("choosing", len(self.run.pool)):
+            return greedy_order(self.kernel)
+
+    def order_by_engine(self, engine: Engine) -> GreedyOrder:
+        """The whole greedy order, by another engine than `greedy`.
+
+        Raises:
+            SelectionError: there is too little memory.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            return greedy_order(self.kernel, engine=engine)
+
+    @cached_property
+    def random(self) -> RandomCurves:
+        """Random subsets of every size, so that a change of budget needs no new ones."""
+        with memory_said("drawing random subsets", len(self.run.pool)):
+            return random_curves(self.kernel)
+
+    @cached_property
+    def cautions(self) -> tuple[str, ...]:
+        """What a curator must know of the utilities before trusting a selection from them, a sentence each."""
+        diagnosis = diagnose(self.utilities.pool)
+        of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
+        found = (of_pool, caution_of_second_set(self.config, self.kernel))
+        return tuple(sentence for sentence in found if sentence)
+
+    @cached_property
+    def partial(self) -> PartialMatrix | None:
+        """The pool's matrix as it was scored in part; None of a run of all pairs."""
+        parts = self.run.partial(self.metric)
+        return parts["pool"] if parts else None
+
+    def error_bar(self, chosen: np.ndarray, *, seed: int = 0) -> ErrorBar | None:
+        """How far a selection can be trusted that was made from some of the pairs; None when all were scored.
+
+        Args:
+            chosen: (k,) positions in the pool.
+            seed: the same selection and seed give the same answer.
+        """
+        if self.partial is None:
+            return None
+        return error_bar(self.partial, self.kernel, self.run.places, chosen, seed=seed)
+
+    def order_within(self, budget: Budget, quotas: Quotas) -> GreedyOrder:
+        """The whole order that keeps to quotas; see `selection.fixed.order_within` for the budgets that it serves.
+
+        Raises:
+            SelectionError: the quotas cannot be met within the budget.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
+
+    def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
+        """(n,) int64, the whole order of the pool by another method, from what the run has stored.
+
+        Raises:
+            SelectionError, ScoringError: as `baselines.of_run.order_of_run`.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            config = MethodConfig(method, seed=seed)
+            return order_of_run(config, self.run, self.utilities.pool, with_target=self.config.stage == "task")
+
+    def order_given(
+        self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
+    ) -> GreedyOrder:
+        """An order from elsewhere (n,) with its gains, see `selection.fixed.order_given`.
+
+        Raises:
+            SelectionError: the quotas cannot be met within the budget.
+        """
+        with memory_said("choosing", len(self.run.pool)):
+            return order_given(self.kernel, order, budget, quotas=quotas, fixed=fixed)
+
+    def select(
+        self,
+        budget: Budget,
+        *,
+        seed: int = 0,
+        fixed: Fixed = NOTHING_FIXED,
+        quotas: Quotas | None = None,
+        greedy: GreedyOrder | None = None,
+        random: RandomCurves | None = None,
+        engine: Engine = "auto",
+        method: ChosenBy = "delift",
+    ) -> Selection:
+        """The selection for a budget; the order is computed once, so that a change of budget answers at once.
+
+        Args:
+            seed: of the random baseline.
+            fixed: rows decided by hand, around which the others are chosen.
+            quotas: what is to be taken of each group; the budget is then in rows or percent.
+            greedy: the order around these fixed rows and within these quotas, when the caller has it already; of
+                another method, from `order_given`; of an engine, from `order_by_engine`.
+            random: random subsets with nothing fixed, likewise; `seed` is not read then.
+            engine: what makes the order, with nothing fixed and without quotas.
+            method: what puts the rows in order, `greedy` if that is given; `seed` is then of its chance as well.
+
+        Raises:
+            SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
+                ran out.
+        """
+        counts = self.run.token_counts() if budget.unit == "tokens" else None
+        with memory_said("choosing", len(self.run.pool)):
+            if greedy is None and method != "delift":
+                greedy = self._order_by(method, seed, budget, quotas, fixed)
+            if engine != "auto":
+                if method != "delift":
+                    raise SelectionError("An engine is of DELIFT's own order: leave it out with another method.")
+                _ensure_plain(engine, fixed, quotas)
+                if greedy is None:
+                    greedy = self.order_by_engine(engine)
+                made = select_from_kernel(
+                    self.config, budget, self.kernel, greedy, token_counts=counts, seed=seed, random=random
+                )
+                return replace(made, engine=engine)
+            if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
+                return select_around(
+                    self.config,
+                    budget,
+                    self.kernel,
+                    fixed,
+                    quotas=quotas,
+                    token_counts=counts,
+                    seed=seed,
+                    random=random,
+                )
+            return select_from_kernel(
+                self.config,
+                budget,
+                self.kernel,
+                self.greedy if greedy is None else greedy,
+                token_counts=counts,
+                seed=seed,
+                fixed=fixed,
+                quotas=quotas,
+                random=random,
+                method=method,
+            )
+
+    def _order_by(
+        self, method: ChosenBy, seed: int, budget: Budget, quotas: Quotas | None, fixed: Fixed
+    ) -> GreedyOrder:
+        if method == "given" or method == "delift":
+            raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
+        return self.order_given(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
+
+
+def _ensure_plain(engine: Engine, fixed: Fixed, quotas: Quotas | None) -> None:
+    if quotas is not None or fixed.kept or fixed.dropped:
+        what = "quotas" if quotas is not None else "rows kept or dropped by hand"
+        raise SelectionError(f"The engine {engine!r} knows no {what}: use the engine auto.")
+
+
+def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
+    """The selection problem of a finished run.
+
+    Raises:
+        ScoringError: the run is not finished.
+        SelectionError: the stage needs a set that the run does not have.
+    """
+    run = open_run(workspace, run_id)
+    return pose_for(run, metric, config, run.utilities(metric))
+
+
+def pose_for(run: ScoredRun, metric: Metric, config: ObjectiveConfig, utilities: Utilities) -> SelectionProblem:
+    """As `pose`, of a run that is open and whose utilities in this metric are read.
+
+    Raises:
+        SelectionError: the stage needs a set that the run does not have.
+    """
+    needed = {"task": ("target", run.target), "continual": ("existing", run.existing)}.get(config.stage)
+    if needed and not needed[1]:
+        raise SelectionError(
+            f"stage {config.stage!r} needs a set of {needed[0]} rows and run {run.record.id} has none; "
+            f"score the pool again with the {needed[0]} set added (only the new pairs are scored)"
+        )
+    return SelectionProblem(run, metric, config, utilities)

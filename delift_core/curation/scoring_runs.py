@@ -1,0 +1,351 @@
+"""Scoring runs of a workspace: start, watch, cancel, continue, and open the result.
+
+The database record says what a run is; its job folder says how far it has come; its blocks lie in the pair store. This
+module keeps the three in step.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from delift_core.errors import DeliftError, ScoringError, WorkspaceError
+from delift_core.jobs.backends import HERE, Placement, ensure_placeable
+from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, carry_out_in_turn
+from delift_core.jobs.preparation import JobMode, ScoringRequest
+from delift_core.jobs.scoring_job import Expect, JobProgress
+from delift_core.models.model_files import check_model
+from delift_core.samples import Message, Sample
+from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities, places, records_of, without_own_turns
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
+from delift_core.scoring.estimation.plan_file import PartName, Texts
+from delift_core.scoring.forecast import RunSamples
+from delift_core.scoring.metrics import Metric
+from delift_core.scoring.pair_spec import ALL_PAIRS
+from delift_core.scoring.store import Alone, PairStore
+from delift_core.system.logs import note_event
+from delift_core.system.memory import memory_said
+from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
+
+_STATUS: dict[ObservedState, RunStatus] = {
+    "starting": "running",
+    "waiting": "running",
+    "loading": "running",
+    "calibrating": "running",
+    "scoring": "running",
+    "forecast": "queued",
+    "done": "done",
+    "cancelled": "cancelled",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A finished run: its samples (without those that could not be scored) and where its numbers lie."""
+
+    record: RunRecord
+    pool: tuple[Sample, ...]
+    target: tuple[Sample, ...]
+    existing: tuple[Sample, ...]
+    left_out: tuple[Sample, ...]
+    store: PairStore
+
+    @cached_property
+    def position_of(self) -> dict[str, int]:
+        """Position in the pool by sample id."""
+        return {sample.id: position for position, sample in enumerate(self.pool)}
+
+    @cached_property
+    def position_of_line(self) -> dict[int, int]:
+        """Position in the pool by line; of several samples on one line, the last."""
+        return {sample.line: position for position, sample in enumerate(self.pool)}
+
+    def utilities(self, metric: Metric) -> Utilities:
+        """The utility matrices of this run; turns of one record have no help for each other.
+
+        Raises:
+            ScoringError: a block is missing or damaged; the run has to be continued.
+            SelectionError: they do not fit into memory.
+        """
+        with memory_said("reading the utilities", len(self.pool)):
+            found, records = self._as_scored(metric), records_of(self.pool)
+            if records is None:
+                return found
+            estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
+            return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
+
+    def _as_scored(self, metric: Metric) -> Utilities:
+        pairs = self._on_budget
+        if pairs is not None:
+            with self._named():
+                found = pairs.kept(metric) or pairs.put_together(self._texts(), metric)
+            if found is not None:
+                return found
+        pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
+        matrix = self.store.utility_matrix(pool, pool, metric)
+        of_target = self.store.utility_matrix(target, pool, metric) if target else None
+        of_existing = self.store.utility_matrix(pool, existing, metric) if existing else None
+        for part in (matrix, of_target, of_existing):
+            if part is not None and np.isnan(part).any():
+                raise ScoringError(
+                    f"run {self.record.id}: {int(np.isnan(part).sum()):,} pairs are missing or damaged on disk; "
+                    "continue the run on the Score page (or call score again), only those are scored"
+                )
+        diagonal = matrix.diagonal().copy()
+        np.fill_diagonal(matrix, np.nan)
+        return Utilities(matrix, diagonal, of_target, of_existing)
+
+    def partial(self, metric: Metric) -> dict[PartName, PartialMatrix] | None:
+        """The matrices of a run on a budget, of its samples without repeats; None of a run of all pairs.
+
+        Raises:
+            ScoringError: the plan or a block is missing; the run has to be continued.
+        """
+        pairs = self._on_budget
+        if pairs is None:
+            return None
+        with self._named():
+            return pairs.parts(self._texts(), metric)
+
+    def keep_utilities(self, made: Utilities, metric: Metric) -> None:
+        """Keeps the utilities of a run on a budget, so that they are read the next time.
+
+        Raises:
+            OSError: the disk is full or the folder may not be written to.
+        """
+        pairs = self._on_budget
+        if pairs is not None:
+            pairs.keep(made, metric)
+
+    def derived_files(self) -> set[Path]:
+        """Files made from the blocks of a run on a budget, where they lie or would: its plan, its utilities."""
+        pairs = self._on_budget
+        return pairs.files() if pairs is not None else set()
+
+    def measures(self) -> Alone:
+        """The pool samples' own numbers, without embeddings."""
+        return self.store.measures(_hashes(self.pool))
+
+    @property
+    def _on_budget(self) -> BudgetedPairs | None:
+        """The pairs of a run on a budget; None of a run of all pairs."""
+        if self.record.spec.pairs.unit == "all":
+            return None
+        names = RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing)))
+        return BudgetedPairs(self.store, names, self.record.spec.pairs)
+
+    def _texts(self) -> dict[str, Texts]:
+        return {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Says of an error which run it is about."""
+        try:
+            yield
+        except ScoringError as error:
+            raise ScoringError(f"run {self.record.id}: {error}") from error
+
+    @property
+    def places(self) -> np.ndarray:
+        """(n,) int64: which of the pool's samples without repeats each pool position is."""
+        pool = _hashes(self.pool)
+        return places(pool, tuple(dict.fromkeys(pool)))
+
+    def alone(self) -> Alone:
+        """The pool samples' own numbers."""
+        return self.store.alone(_hashes(self.pool))
+
+    def response_tokens(self) -> np.ndarray:
+        """(n,) int64 tokens of each pool sample's response."""
+        return self.measures().tokens
+
+    def embeddings(self) -> np.ndarray:
+        """(n + t + e, d) float32 model embeddings of pool, target and existing samples, in this order."""
+        return self.store.alone(_hashes(self.pool + self.target + self.existing)).embeddings
+
+    def token_counts(self) -> np.ndarray:
+        """(n,) int64 tokens of each pool sample, prompt and response."""
+        alone = self.measures()
+        total: np.ndarray = alone.prompt_tokens + alone.tokens
+        return total
+
+
+def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Placement = HERE) -> RunRecord:
+    """Starts (or continues) scoring in a worker process; what was scored before is not scored again, wherever it was.
+
+    While another job is at work the worker waits for its turn, see `jobs.queue`.
+
+    Raises:
+        ModelError: the model is not there; whether the hub has it, the worker asks.
+        ScoringError: this very run is being scored, or Ray is not installed.
+        NotAllowed: the visitor is a viewer.
+    """
+    workspace.require("job")
+    ensure_placeable(placement)
+    check_model(spec.model, ask_hub=False)
+    record = _run_for(workspace, spec)
+    job = JobFolder(workspace.jobs_folder / record.id)
+    job.prepare(*_request(workspace, spec, mode, placement))
+    job.start()
+    note_event("run started", job=record.id, mode=mode, actor=workspace.actor.name)
+    return workspace.runs.set_status(record.id, "running", message="")
+
+
+def run_here(
+    workspace: Workspace,
+    spec: RunSpec,
+    *,
+    publish: Callable[[JobProgress], None],
+    stop: Callable[[], bool] = lambda: False,
+    placement: Placement = HERE,
+    expect: Expect = lambda prepared: None,
+) -> RunRecord:
+    """Scores in this process, at its turn, for the command line; returns the run's record, done or cancelled.
+
+    Args:
+        expect: see `carry_out`.
+
+    Raises:
+        DeliftError: as `carry_out`.
+    """
+    workspace.require("job")
+    record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
+    request, conversations = _request(workspace, spec, "score", placement)
+    note_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
+    job = JobFolder(workspace.jobs_folder / record.id)
+    job.prepare(request, conversations)
+
+    def both(progress: JobProgress) -> None:
+        job.write_progress(progress)
+        publish(progress)
+
+    try:
+        carry_out_in_turn(job, request, conversations, publish=both, stop=stop, expect=expect)
+    except DeliftError as error:
+        with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
+            both(JobProgress("failed", str(error)))
+            refresh(workspace, record.id)
+        raise
+    ended = refresh(workspace, record.id)[0]
+    note_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
+    return ended
+
+
+def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
+    """Brings a run's record up to date with its job, and returns both."""
+    record = workspace.runs.record(run_id)
+    job = JobFolder(workspace.jobs_folder / run_id)
+    status = job.status()
+    current = _STATUS[status.state]
+    if record.status != current and job.folder.exists():  # without its folder, the record is all there is to know
+        progress = status.progress
+        record = workspace.runs.set_status(
+            run_id,
+            current,
+            message=progress.message if current == "failed" else "",
+            context_key=progress.context_key or None,
+            model_revision=progress.revision or None,
+            truncated=progress.truncated,
+            n_pairs=progress.pairs_done,
+        )
+    return record, status
+
+
+def cancel(workspace: Workspace, run_id: str) -> None:
+    """Asks a run's worker to stop; finished blocks stay.
+
+    Raises:
+        NotAllowed: the visitor is a viewer.
+        WorkspaceError: there is no such run.
+    """
+    workspace.require("job")
+    JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
+    note_event("cancel asked", job=run_id, actor=workspace.actor.name)
+
+
+def forget(workspace: Workspace, run_id: str) -> None:
+    """Removes a run from the workspace; scored pairs stay on disk for other runs, until `gc`.
+
+    Raises:
+        ScoringError: it is being scored.
+        NotAllowed: the visitor is no admin.
+        WorkspaceError: there is no such run, or a selection was made from it.
+    """
+    workspace.require("delete")
+    job = JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id)
+    if job.status().active:
+        raise ScoringError(f"run {run_id} is being scored: wait for it, or cancel it first")
+    workspace.runs.delete(run_id)
+    note_event("run deleted", job=run_id, actor=workspace.actor.name)
+
+
+def pairs_known(workspace: Workspace, spec: RunSpec) -> int:
+    """How many of the pairs that a run of all pairs needs were scored by one run before it, of the same model."""
+    known = [
+        run.n_pairs
+        for run in workspace.runs.records()
+        if replace(run.spec, target_id=spec.target_id, existing_id=spec.existing_id, pairs=spec.pairs) == spec
+        and run.spec.target_id in (None, spec.target_id)
+        and run.spec.existing_id in (None, spec.existing_id)
+    ]
+    return max(known, default=0) if spec.pairs == ALL_PAIRS else 0
+
+
+def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
+    """A finished run with its samples.
+
+    Raises:
+        ScoringError: the run is not finished, or its numbers are gone.
+    """
+    record, _ = refresh(workspace, run_id)
+    if record.status != "done":
+        raise ScoringError(f"run {run_id} is {record.status}, not done; start or continue it on the Score page")
+    store = PairStore(workspace.utility_folder / record.context_key)
+    parts = []
+    left_out: list[Sample] = []
+    for dataset_id in (record.spec.pool_id, record.spec.target_id, record.spec.existing_id):
+        samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
+        scored = store.measures(_hashes(samples)).scored
+        parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
+        left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
+    if not parts[0]:
+        raise ScoringError(f"the numbers of run {run_id} are gone from {store.folder}; score the pool again")
+    return ScoredRun(record, parts[0], parts[1], parts[2], tuple(left_out), store)
+
+
+def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
+    """The newest run of this spec, so that continuing does not fill the list with copies; else a new one."""
+    same = (record for record in workspace.runs.records() if record.spec == spec)
+    return next(same, None) or workspace.runs.add(spec)
+
+
+def _request(
+    workspace: Workspace, spec: RunSpec, mode: JobMode, placement: Placement = HERE
+) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+    parts: list[tuple[str, ...]] = []
+    conversations: dict[str, tuple[Message, ...]] = {}
+    for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
+        samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
+        parts.append(_hashes(samples))
+        conversations.update((sample.content_hash, sample.messages) for sample in samples)
+    request = ScoringRequest(
+        mode=mode,
+        model=spec.model,
+        device=spec.device,
+        dtype=spec.dtype,
+        template=spec.template,
+        utility_folder=str(workspace.utility_folder),
+        samples=RunSamples(*parts),
+        placement=placement,
+        pairs=spec.pairs,
+    )
+    return request, conversations
+
+
+def _hashes(samples: tuple[Sample, ...]) -> tuple[str, ...]:
+    return tuple(sample.content_hash for sample in samples)

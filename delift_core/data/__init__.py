@@ -1,0 +1,1 @@
+"""From a file to clean samples: `formats` (one record), `loading` (files, uploads, the hub), `quality` (mending)."""

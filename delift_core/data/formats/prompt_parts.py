@@ -1,0 +1,115 @@
+"""The prompt of a flat record: its column, the further columns that belong to it, and earlier turns.
+
+The parts stand behind the prompt with a blank line between them, in the order of `PARTS`. A history in pairs or turns
+stands before it as turns. Knows the fields of one record; knows nothing of which response goes with them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from delift_core.data.formats.base import JOIN, RecordError, describe, is_missing, require_text
+from delift_core.data.formats.training_marks import plain_name
+from delift_core.data.formats.turns import is_turn_list, parse_turns
+from delift_core.samples import Message
+
+# Names of columns that belong to the prompt, compared without case, spaces and underscores.
+_QUESTIONS = ("question", "query", "problem")  # beside an instruction
+_TEXTS = (
+    "input inputs userinput context contexts ctx additionalcontext passage passages paragraph paragraphs article "
+    "document documents background backgroundinfo backgroundinformation knowledge evidence facts excerpt snippet "
+    "premise story scenario situation table schema tableschema dbschema databaseschema dialogue dialog transcript "
+    "persona sourcetext referencetext grounding retrieved retrievedcontext retrieveddocuments searchresults "
+    "constraints hint hints choices options"
+)
+_HISTORIES = ("history", "chathistory", "conversationhistory", "dialoguehistory", "previousturns")
+PARTS = (*_QUESTIONS, *_TEXTS.split(), *_HISTORIES)
+_RANK = {name: rank for rank, name in enumerate(PARTS)}
+_WORDS = 3  # a shorter text may stand in another by chance
+
+
+def part_names(record: Mapping[str, object], prompt: str, response: str) -> tuple[str, ...]:
+    """The further columns of a record's prompt, in the order in which they are joined.
+
+    A column whose text stands in the prompt already, or that writes the prompt out once more, is none.
+
+    Args:
+        prompt, response: the columns that hold them.
+    """
+    names = _part_columns(tuple(record), prompt, response)
+    return tuple(name for name in names if not _is_repeated(record, name, prompt, response))
+
+
+@lru_cache(maxsize=1024)
+def _part_columns(names: tuple[str, ...], prompt: str, response: str) -> tuple[str, ...]:
+    """Of a record's fields those that may belong to its prompt, whatever they hold."""
+    known = {*_RANK} if plain_name(prompt) == "instruction" else {*_RANK} - {*_QUESTIONS}
+    return in_order(name for name in names if name not in (prompt, response) and plain_name(name) in known)
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Columns of a prompt in the order in which they are joined."""
+    return tuple(sorted(names, key=lambda name: _RANK[plain_name(name)]))
+
+
+def prompt_turns(record: Mapping[str, object], prompt: str, parts: Sequence[str]) -> list[Message]:
+    """The turns before the response, a system text aside: a history, then the prompt with its parts.
+
+    A missing prompt is forgiven where a part has a text.
+
+    Raises:
+        RecordError: the prompt or one of its parts is not text.
+    """
+    earlier: list[Message] = []
+    texts: list[str] = []
+    for name in parts:
+        if is_missing(record.get(name)) or record[name] in ("", [], {}, ()):
+            continue
+        value = record[name]
+        if plain_name(name) in _HISTORIES and isinstance(value, list | tuple):
+            earlier += _history(value, name)
+        elif not isinstance(value, str):
+            raise _unclear(value, name)
+        elif value.strip():
+            texts.append(value)
+    main = "" if is_missing(record.get(prompt)) and texts else require_text(record.get(prompt), prompt)
+    whole = JOIN.join([main, *texts] if main.strip() or not texts else texts)
+    return [*earlier, Message("user", whole)]
+
+
+def _unclear(value: object, name: str) -> RecordError:
+    what = f"the value is {describe(value)}, not text, and may be a part of the prompt"
+    remedy = "Write it as text, or name the columns to read: --map prompt=COL,response=COL."
+    return RecordError("not-text", name, what, remedy)
+
+
+def _is_repeated(record: Mapping[str, object], name: str, prompt: str, response: str) -> bool:
+    beside_instruction = plain_name(name) == "context" and plain_name(prompt) == "instruction"  # Dolly's
+    if plain_name(name) == "input" or beside_instruction:
+        return False
+    part, main, answer = (_squeezed(record.get(key)) for key in (name, prompt, response))
+    if not part or not main:
+        return False
+    if len(part.split()) >= _WORDS and part in main:
+        return True
+    if main not in part or len(main.split()) < _WORDS:
+        return part == main
+    return plain_name(name) in _QUESTIONS or bool(answer and answer in part)
+
+
+def _squeezed(value: object) -> str:
+    return " ".join(value.split()) if isinstance(value, str) else ""
+
+
+def _history(history: Iterable[object], name: str) -> list[Message]:
+    """Earlier turns: turns in any spelling, or pairs of a question and its answer."""
+    if is_turn_list(history):
+        return parse_turns(history, name, answered=False)
+    remedy = "Give the history as a list of [question, answer] pairs."
+    messages = []
+    for index, pair in enumerate(history):
+        where = f"{name}[{index}]"
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RecordError("not-text", where, "the entry is not a [question, answer] pair", remedy)
+        messages.append(Message("user", require_text(pair[0], f"{where}[0]")))
+        messages.append(Message("assistant", require_text(pair[1], f"{where}[1]")))
+    return messages

@@ -1,0 +1,77 @@
+"""Raw records from a data set on the Hugging Face hub, by way of the `datasets` library (no remote code).
+
+Asks the hub once, with a short time-out, before `datasets` starts its own slow retries; without a network, what the
+library has cached is used. Knows nothing of wire formats.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from delift_core.data.loading.raw_records import RawRecord, checked, dump
+from delift_core.data.loading.table_cells import without_filling
+from delift_core.errors import DataError
+from delift_core.samples import Problem
+from delift_core.system.hub import Outcome, first_line, probe
+
+
+def read_hub(
+    repo_id: str, *, config: str | None, split: str, revision: str | None, limit: int | None
+) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of one split; with a limit only the first rows are fetched.
+
+    Raises:
+        DataError: the data set, configuration, split or revision does not exist, may not be read, or the hub cannot
+            be reached and nothing usable is cached.
+    """
+    import pyarrow as pa
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
+
+    online = _reachable(repo_id, revision)
+    stream = online and limit is not None
+    try:
+        rows = load_dataset(repo_id, config, split=split, revision=revision, streaming=stream)
+        for number, row in enumerate(map(without_filling, islice(rows, limit)), start=1):
+            yield checked(RawRecord(repo_id, number, dump(row), row))
+    except (DatasetsError, pa.ArrowException, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(_explain(repo_id, config, split, error)) from error
+
+
+def _reachable(repo_id: str, revision: str | None) -> bool:
+    """Whether the hub knows the data set; False when it cannot be reached but a cached copy can stand in."""
+    answer = probe("dataset", repo_id, revision)
+    if answer.found:
+        return True
+    # The cache does not tell revisions apart by name, so a pinned revision needs the hub.
+    if answer.outcome == "unreachable" and revision is None and _is_cached(repo_id):
+        return False
+    refusals: dict[Outcome, str] = {
+        "bad-id": f"{repo_id!r} is not a hub id; write it as owner/name.",
+        "no-revision": f"{repo_id} has no revision {revision!r} on the hub; check the branch, tag or commit.",
+        "no-repo": f"the hub has no data set {repo_id!r} that you may read; check the id, and set HF_TOKEN if it is "
+        "private or gated.",
+        "refused": f"the hub refused {repo_id} ({answer.reason}); try later, or load a file.",
+        "unreachable": f"the Hugging Face hub cannot be reached for {repo_id} ({answer.reason}); check the network and "
+        "HF_HUB_OFFLINE, or download the data set and load it as a file.",
+    }
+    raise DataError(refusals[answer.outcome]) from answer.error
+
+
+def _is_cached(repo_id: str) -> bool:
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE, repo_id.replace("/", "___")).is_dir()
+
+
+def _explain(repo_id: str, config: str | None, split: str, error: Exception) -> str:
+    from datasets.exceptions import DatasetNotFoundError
+
+    reason = first_line(error)
+    if isinstance(error, DatasetNotFoundError):
+        return f"{repo_id} may not be read ({reason}); ask for access on its page and set HF_TOKEN."
+    if isinstance(error, ConnectionError):
+        return f"the connection to the hub broke while reading {repo_id} ({reason}); try again, or load a file."
+    named = f"{repo_id}" + (f", configuration {config!r}" if config else "") + f", split {split!r}"
+    return f"{named} cannot be loaded ({reason}); check the configuration and the split, or load a file."

@@ -1,0 +1,252 @@
+"""Raw records from JSON lines and JSON documents, told apart by their content.
+
+A document is an array of records, an object that wraps one such list, a table as one object (see `columnar`), a single
+record, or records one behind another that span lines. Each record keeps its text:
+what has a line to itself as it is, what spans lines or stands in an array as the slice of the file with the whitespace
+between tokens removed, so that numbers, escapes, key order and duplicate keys stay byte for byte. Knows nothing of
+what the records mean, except that a bare list of turns is one record.
+"""
+
+import json
+import re
+from collections.abc import Generator, Iterator, Mapping
+from typing import BinaryIO
+
+from delift_core.data.formats import detect_format
+from delift_core.data.formats.base import name_list
+from delift_core.data.formats.threads import is_message
+from delift_core.data.formats.turn_spellings import is_dialect
+from delift_core.data.formats.turns import is_turn
+from delift_core.data.loading.columnar_json import rows_of
+from delift_core.data.loading.json_scanner import DECODER, STRING, WHITESPACE, compact, members, next_token
+from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord, checked, problem
+from delift_core.errors import DataError
+from delift_core.samples import Problem
+
+__all__ = ["DECODER", "WHITESPACE", "compact", "read_json"]
+
+STRING_OR_MARK = re.compile(rf"{STRING}|[\[\]{{}},]", re.DOTALL)
+NEXT_RECORD = re.compile(r"\n[ \t]*\{")
+
+
+def read_json(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    """Yields the records of a JSON or JSON-lines file, and a problem for each one that cannot be decoded.
+
+    Args:
+        stream: the file, at its start and seekable.
+        source: the file's name, for problems.
+
+    Raises:
+        DataError: the document wraps several lists, so that it is unclear which one holds the records.
+    """
+    if _is_lines(stream):
+        yield from _read_lines(stream, source)
+        return
+    text = stream.read().decode("utf-8-sig", "surrogateescape")
+    yield from _read_document(text, source)
+
+
+def _is_lines(stream: BinaryIO) -> bool:
+    """Whether each line is a record; leaves the stream at its start."""
+    first = ""
+    while not first:
+        line = stream.readline()
+        if not line:
+            break
+        first = _line_text(line)
+    more = any(_line_text(line) for line in stream)
+    stream.seek(0)
+    if first[:1] not in ("{", "["):
+        return True
+    try:
+        _, end = DECODER.raw_decode(first)
+    except json.JSONDecodeError as error:
+        if first[0] == "[":
+            return False
+        # A document's first line stops short at its end; a broken line of a JSON-lines file breaks before that.
+        return error.pos < len(first) - 1 or not _opens_with_a_value(stream)
+    except RecursionError:
+        return more
+    rest = first[end:].strip(WHITESPACE)
+    if not rest or (rest == "," and more):
+        return more
+    # Several records on the only line are a document, as is a list that something follows.
+    return first[0] == "{" and (more or rest[0] not in "{,")
+
+
+def _opens_with_a_value(stream: BinaryIO) -> bool:
+    """Whether lines from the first on are one value; leaves the stream at its start."""
+    text = stream.read().decode("utf-8-sig", "surrogateescape")
+    stream.seek(0)
+    try:
+        DECODER.raw_decode(text, next_token(text, 0))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _line_text(line: bytes) -> str:
+    return line.decode("utf-8-sig", "surrogateescape").strip(WHITESPACE)
+
+
+def _read_lines(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    # A binary stream ends its lines at b"\n" only; U+2028 and U+0085 inside a string stay where they are.
+    for number, line in enumerate(stream, start=1):
+        text = _line_text(line)
+        if not text:
+            continue
+        try:
+            value = DECODER.decode(text)
+        except (ValueError, RecursionError) as error:
+            record = _before_comma(text)
+            if record is None:
+                yield _not_json(error, text, 0, source, number, _remedy_of_line(text))
+                continue
+            text, value = record
+        yield checked(RawRecord(source, number, _one_line(text), value))
+
+
+def _before_comma(text: str) -> tuple[str, object] | None:
+    """The record of a line that only has a comma behind it, as in a list whose brackets were lost."""
+    try:
+        value, end = DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return (text[:end], value) if text[end:].strip(WHITESPACE) == "," else None
+
+
+def _remedy_of_line(text: str) -> str:
+    if re.match(r"[\[{]+\s*'", text):
+        return "It is written as Python prints it; write the rows with json.dumps."
+    return (
+        "Put each record on a line of its own." if re.search(r"\}\s*,?\s*\{", text) else "Mend the line, or remove it."
+    )
+
+
+def _one_line(text: str) -> str:
+    """A record's text as it is when it is one line already, else with the whitespace between its tokens removed."""
+    # A carriage return between tokens is legal JSON, but many readers would see two lines.
+    return compact(text) if "\n" in text or "\r" in text else text
+
+
+def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
+    start = next_token(text, 0)
+    if text[start : start + 1] == "[":
+        try:
+            first = DECODER.raw_decode(text, next_token(text, start + 1))[0]
+        except (ValueError, RecursionError):
+            first = None
+        lone = (is_turn(first) or is_dialect(first)) and detect_format(first) is None and not is_message(first)
+        if not lone:
+            rest = text[(yield from _walk_array(text, start, source)) :].strip(WHITESPACE)
+            if rest:
+                yield problem("not-json", source, 1, "", "text follows the list of records", "Remove it.", rest)
+            return
+    try:
+        value, end = DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        yield _not_json(error, text[start:], start, source, 1, "Mend the file.")
+        return
+    if next_token(text, end) < len(text):
+        yield from _read_sequence(text, start, source)
+        return
+    rows = rows_of(text, start, value)
+    if rows is not None:
+        yield from (checked(RawRecord(source, at, raw, row)) for at, (raw, row) in enumerate(rows, start=1))
+        return
+    key = _wrapped_list(value, source)
+    if key is None:
+        record = text.strip(WHITESPACE)
+        # Alone on its line it is a record of JSON lines, and counted as one.
+        number = 1 if "\n" in record else 1 + text[:start].count("\n")
+        yield checked(RawRecord(source, number, _one_line(record), value))
+    else:
+        # The last one, if the key repeats.
+        yield from _walk_array(text, dict(members(text, start))[key][0], source)
+
+
+def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | Problem]:
+    """Records one behind another; a broken one becomes a problem, and the next line that opens a record goes on."""
+    number, position = 0, start
+    while position < len(text):
+        number += 1
+        begin = position
+        try:
+            value, position = DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError) as error:
+            found = NEXT_RECORD.search(text, begin + 1)
+            position = found.end() - 1 if found else len(text)
+            yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
+        else:
+            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
+        position = next_token(text, position)
+        if text[position : position + 1] == ",":
+            position = next_token(text, position + 1)
+
+
+def _wrapped_list(value: object, source: str) -> str | None:
+    """The key of the one list of records inside an object that is not a record itself."""
+    if not isinstance(value, Mapping) or detect_format(value) is not None:
+        return None
+    keys = [key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict | list)]
+    if len(keys) > 1:
+        raise DataError(f"{source} holds several lists ({name_list(keys)}); save the one to load as its own file.")
+    return keys[0] if keys else None
+
+
+def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Problem, None, int]:
+    """Yields the elements of the array that opens at `start`, and returns the position after it.
+
+    A broken element becomes a problem and is stepped over; a missing or a superfluous comma costs no record.
+    """
+    number = 0
+    broken = False
+    position = next_token(text, start + 1)
+    while position < len(text) and text[position] != "]":
+        number += 1
+        begin = position
+        try:
+            value, position = DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError) as error:
+            broken = True
+            position = _skip_element(text, begin)
+            yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
+        else:
+            broken = False
+            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
+        position = next_token(text, position)
+        if text[position : position + 1] == ",":
+            position = next_token(text, position + 1)
+    if position >= len(text) and not broken:
+        what = "the file ends before the list of records is closed"
+        remedy = "Check that the download or the export was complete."
+        yield problem("not-json", source, number + 1, "", what, remedy, text[-EXCERPT_CHARACTERS:])
+    return position + 1
+
+
+def _skip_element(text: str, begin: int) -> int:
+    """End of a broken element: the comma or bracket that ends it, brackets inside it being counted."""
+    depth = 0
+    for match in STRING_OR_MARK.finditer(text, begin):
+        mark = match.group()
+        if mark in "[{":
+            depth += 1
+        elif depth == 0 and mark in ",]}":
+            # A stray "}" belongs to the broken element; a comma or "]" ends it.
+            if mark != "}":
+                return match.start()
+        elif mark in "]}":
+            depth -= 1
+    return len(text)
+
+
+def _not_json(
+    error: ValueError | RecursionError, text: str, offset: int, source: str, number: int, remedy: str
+) -> Problem:
+    if isinstance(error, RecursionError):
+        what = "the record is nested too deeply to be read"
+    elif isinstance(error, json.JSONDecodeError):
+        what = f"the record is not JSON ({error.msg} at character {error.pos - offset + 1})"
+    else:
+        what = f"the record is not JSON ({error})"
+    return problem("not-json", source, number, "", what, remedy, text)

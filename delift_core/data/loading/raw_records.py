@@ -1,0 +1,194 @@
+"""Raw records: one decoded value with its verbatim one-line JSON, and the checks that every source shares.
+
+Knows nothing of file layouts or wire formats.
+"""
+
+import json
+import math
+import re
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import BinaryIO, Literal
+
+from delift_core.errors import DataError
+from delift_core.samples import Problem, ProblemKind
+
+EXCERPT_CHARACTERS = 120
+UNENCODABLE = re.compile("[\ud800-\udfff]+")  # bytes that are not UTF-8 come as these
+SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One record as found.
+
+    Attributes:
+        source: name of the file or hub data set.
+        line: 1-based line (JSON lines) or record number (JSON array, CSV, Parquet, Arrow, hub).
+        raw: the record as one line of JSON; its tokens are those of the source, byte for byte.
+        value: the record decoded.
+    """
+
+    source: str
+    line: int
+    raw: str
+    value: object
+
+
+def check_head(head: bytes, source: str) -> None:
+    """Refuses a file that is empty, or is not in UTF-8, by its first bytes."""
+    if not head:
+        raise DataError(f"{source} is empty; check that the download or the export was complete.")
+    wide = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+    # Without a mark at its start, text in UTF-16 or UTF-32 shows by the zeros in its first characters.
+    if head.startswith(wide) or re.match(rb"[\[{]\0|\0{1,3}[\[{]", head):
+        raise DataError(f"{source} is encoded as UTF-16 or UTF-32; save it as UTF-8 and load it again.")
+
+
+def checked(record: RawRecord) -> RawRecord | Problem:
+    """Passes a record through, or reports text in it that UTF-8 cannot hold (bad bytes, half a surrogate pair)."""
+    if not _encodable(record.raw):
+        what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or mend the record."
+    elif SURROGATE_ESCAPE.search(record.raw) and not _encodable(dump(record.value)):
+        what = "a character is half of a surrogate pair, often a cut emoji"
+        remedy = "Replace the broken character, or remove the record."
+    else:
+        return record
+    return problem("bad-encoding", record.source, record.line, _bad_field(record.value), what, remedy, record.raw)
+
+
+def problem(kind: ProblemKind, source: str, line: int, field: str, message: str, remedy: str, text: str) -> Problem:
+    """Builds a problem whose excerpt is the start of the record's text, safe to print and to store."""
+    excerpt = text[:EXCERPT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+    field = field.encode("utf-8", "replace").decode("utf-8")
+    message = message.encode("utf-8", "replace").decode("utf-8")
+    return Problem(kind, source, line, field, message, remedy, excerpt, UNENCODABLE.sub("\ufffd", text))
+
+
+def dump(value: object) -> str:
+    """Writes a value as one line of JSON, non-ASCII as it is; values that JSON lacks become text, NaN becomes null.
+
+    Infinity, for which JSON has no word either, keeps Python's.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
+    return str(value)
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bad_field(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return ""
+    return next((str(key) for key, item in value.items() if not _encodable(f"{key}{dump(item)}")), "")
+
+
+Records = Iterator[RawRecord | Problem]
+EVERY = 1000  # rows between two reports
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A report.
+
+    Attributes:
+        stage: rows are read from the source, then kept in the workspace; kept ones are looked through.
+        rows: so far, in this stage.
+        share: of the stage that is done, in [0, 1]; None where the source does not say how much there is.
+    """
+
+    stage: Literal["reading", "keeping", "looking"]
+    rows: int
+    share: float | None
+
+    def __str__(self) -> str:
+        share = "" if self.share is None else f"{self.share:.0%}, "
+        return f"{self.stage}: {share}{self.rows:,} rows"
+
+
+Watch = Callable[[Progress], None]
+
+
+class Meter:
+    """Reports the rows of one or several files by the bytes that were read of them."""
+
+    def __init__(self, watch: Watch, total: int) -> None:
+        """Args:
+        total: bytes of all files as they lie on disk; 0 where that is not known.
+        """
+        self._watch = watch
+        self._total = total
+        self._before = 0
+        self._rows = 0
+        self._share = 0.0
+
+    def over(self, records: Records, stream: BinaryIO, size: int) -> Records:
+        """Passes the records of one file on.
+
+        Args:
+            stream: what they are read from, unpacked.
+            size: bytes of the file on disk.
+        """
+        whole = _size(stream)
+        read = 0
+        for item in records:
+            self._rows += 1
+            read += len(item.raw)
+            if self._rows % EVERY == 0:
+                self._report(size * _part(stream, whole, read))
+            yield item
+        self._before += size
+        self._report(0)
+
+    def _report(self, done: float) -> None:
+        if self._total:
+            self._share = max(self._share, min(1.0, (self._before + done) / self._total))
+        self._watch(Progress("reading", self._rows, self._share if self._total else None))
+
+
+def over_rows(records: Iterator[RawRecord | Problem], watch: Watch, limit: int | None) -> Iterator[RawRecord | Problem]:
+    """Passes records on that come without bytes; with a limit, rows say how much there is."""
+    for rows, item in enumerate(records, start=1):
+        if rows % EVERY == 0:
+            watch(Progress("reading", rows, rows / limit if limit else None))
+        yield item
+
+
+def _part(stream: BinaryIO, whole: int, read: int) -> float:
+    """The share of a file that was read: by its position; by its records once it was taken in at once."""
+    position = 0 if stream.closed else stream.tell()
+    return (position if 0 < position < whole else min(read, whole)) / max(whole, 1)
+
+
+def _size(stream: BinaryIO) -> int:
+    position = stream.tell()
+    whole = stream.seek(0, 2)
+    stream.seek(position)
+    return whole

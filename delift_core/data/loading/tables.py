@@ -1,0 +1,256 @@
+"""Raw records from CSV, TSV, Parquet and Arrow: one row, one record.
+
+CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows nothing of what the columns mean.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from delift_core.data.formats.base import name_list
+from delift_core.data.loading.raw_records import RawRecord, checked, dump, problem
+from delift_core.data.loading.size_limits import (
+    ROW_COST,
+    VALUE_COST,
+    Allowance,
+    check_buffers,
+    refuse_unions,
+    size_of,
+    without_dictionaries,
+    written_out,
+)
+from delift_core.data.loading.table_cells import record_maker
+from delift_core.errors import DataError
+from delift_core.samples import Problem
+
+if TYPE_CHECKING:
+    from _csv import Reader
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+# The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
+MAX_CELL_CHARACTERS = 2**31 - 1
+PARQUET_BATCH_ROWS = 1024
+PIECE_BYTES = 64 << 20  # of rows that are written out at once
+SEPARATOR_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([,;|:\t ])"?\r?\n?', re.IGNORECASE)
+ARROW_FILE_MARK = b"ARROW1"
+ARROW_FILE_START = 8  # the mark, padded
+ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of a CSV or TSV file as objects of text; cells missing at the end of a row are null.
+
+    Args:
+        stream: the file, at its start and seekable.
+        source: the file's name, for problems.
+        suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them. A first
+            line such as sep=; which Excel writes, says otherwise.
+
+    Raises:
+        DataError: the header cannot be read, or names a column twice.
+    """
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
+    announced = _announced_delimiter(stream)
+    delimiter = announced or ("\t" if suffix == ".tsv" else _delimiter(stream))
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        yield from _rows(csv.reader(text, delimiter=delimiter, strict=True), source)
+
+
+def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of a Parquet file, nested values included.
+
+    Raises:
+        DataError: the file is not Parquet, is damaged, names a column twice, or unpacks to too much.
+    """
+    import pyarrow.parquet as pq
+
+    allowance = Allowance(source, size_of(stream))
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        table = pq.ParquetFile(stream)
+        _refuse_repeats(table.schema_arrow.names, source)
+        refuse_unions(table.schema_arrow, source)
+        _try_groups(table, Allowance(source, size_of(stream)))
+        chunks = _chunks(table.metadata)
+        sizes = (max(chunk.total_uncompressed_size, VALUE_COST * chunk.num_values, 0) for chunk in chunks)
+        Allowance(source, size_of(stream)).take(sum(sizes))
+        # Read as what they are, a text that a million rows repeat is held once.
+        repeated = {chunk.path_in_schema for chunk in chunks if "RLE_DICTIONARY" in chunk.encodings}
+        texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
+        stream.seek(0)
+        packed = pq.ParquetFile(stream, read_dictionary=sorted(repeated & texts))
+        for group in range(table.num_row_groups):  # each has a dictionary of its own, and a batch holds one
+            yield from packed.iter_batches(batch_size=_rows_at_once(chunks), row_groups=[group])
+
+    return _batch_rows(batches(), source, "Parquet", allowance)
+
+
+def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of an Arrow file or stream (which `datasets` saves), nested values included.
+
+    A stream that was cut between two batches reads as if it were whole; one that lacks the mark of its end is reported.
+
+    Raises:
+        DataError: the file is neither, is damaged, names a column twice, or unpacks to too much.
+    """
+    import pyarrow as pa
+
+    allowance = Allowance(source, size_of(stream))
+    is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
+    stream.seek(0)
+
+    def batches() -> Iterator["pa.RecordBatch"]:
+        wanted = None
+        if is_file:  # a stream between a mark and a table of contents; the stream is what is checked and read
+            with pa.ipc.open_file(stream) as file:
+                wanted = file.num_record_batches
+            stream.seek(ARROW_FILE_START)
+        check_buffers(stream, Allowance(source, size_of(stream)), ARROW_FILE_START if is_file else 0)
+        found = 0
+        with pa.ipc.open_stream(stream) as reader:
+            _refuse_repeats(reader.schema.names, source)
+            refuse_unions(reader.schema, source)
+            for found, batch in enumerate(reader, start=1):  # noqa: B007  # counted on purpose
+                yield batch
+        if wanted is not None and found != wanted:
+            raise ValueError(f"it holds {found} batches and names {wanted}")
+
+    number, whole = 0, is_file or _ends_with(stream, ARROW_STREAM_END)
+    for number, row in enumerate(_batch_rows(batches(), source, "Arrow", allowance), start=1):  # noqa: B007  # counted on purpose
+        yield row
+    if not whole:
+        what, remedy = "the stream has no mark of its end, so that rows may be missing", "Check it against its source."
+        yield problem("cut-short", source, number + 1, "", what, remedy, "")
+
+
+def _batch_rows(
+    batches: Iterator["pa.RecordBatch"], source: str, kind: str, allowance: Allowance
+) -> Iterator[RawRecord | Problem]:
+    import pyarrow as pa
+
+    number = 0
+    try:
+        for batch in batches:
+            # A damaged file can hold offsets that point outside its data, and reading those ends the process.
+            batch.validate(full=True)
+            record = record_maker(batch.schema)
+            for piece in _pieces(batch, allowance):
+                for row in map(record, piece.to_pylist(maps_as_pydicts="strict")):
+                    number += 1
+                    yield checked(RawRecord(source, number, dump(row), row))
+    # A KeyError is of a column that the schema names otherwise than its data.
+    except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:160]
+        where = f" after row {number}" if number else ""
+        raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error
+
+
+def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.RecordBatch"]:
+    """A batch in parts that may be written out, dictionaries replaced by their values.
+
+    Raises:
+        DataError: the rows so far take more than is allowed.
+    """
+    for start in range(0, batch.num_rows, PARQUET_BATCH_ROWS):
+        waiting = [batch.slice(start, PARQUET_BATCH_ROWS)]
+        while waiting:
+            part = waiting.pop()
+            size = sum(written_out(column) for column in part.columns)
+            if size > PIECE_BYTES and part.num_rows > 1:
+                half = part.num_rows // 2
+                waiting += [part.slice(half), part.slice(0, half)]
+                continue
+            allowance.take(size + ROW_COST * part.num_rows)
+            yield without_dictionaries(part)
+
+
+def _try_groups(table: "pq.ParquetFile", allowance: Allowance) -> None:
+    """Reads a row of each group, so that what is wrong with the metadata of a column is an error.
+
+    Where pyarrow is asked for that metadata itself, the same mistake ends the process.
+    """
+    groups = range(table.num_row_groups)
+    allowance.take(sum(max(table.metadata.row_group(group).total_byte_size, 0) for group in groups))
+    for group in groups:
+        next(table.iter_batches(batch_size=1, row_groups=[group]), None)
+
+
+def _chunks(metadata: "pq.FileMetaData") -> list["pq.ColumnChunkMetaData"]:
+    groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
+    return [group.column(at) for group in groups for at in range(group.num_columns)]
+
+
+def _rows_at_once(chunks: Sequence["pq.ColumnChunkMetaData"]) -> int:
+    """Rows of a batch: few where a value may say that it begins as the one before it did, which multiplies."""
+    sharing = [chunk.total_uncompressed_size for chunk in chunks if "DELTA_BYTE_ARRAY" in chunk.encodings]
+    return max(1, min(PARQUET_BATCH_ROWS, PIECE_BYTES // max(1, *sharing))) if sharing else PARQUET_BATCH_ROWS
+
+
+def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
+    number = 0
+    header: list[str] | None = None
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if header is None:
+                raise DataError(f"the header of {source} is not CSV ({error}); mend its quotes.") from error
+            number += 1
+            what = f"the row is not CSV ({error}, near line {rows.line_num} of the file)"
+            yield problem("not-an-object", source, number, "", what, "Quote the cell and double the quotes in it.", "")
+            continue
+        if not row:
+            continue
+        if header is None:
+            header = row
+            _refuse_repeats(header, source)
+            continue
+        number += 1
+        yield _row_record(header, row, number, source)
+
+
+def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: str) -> RawRecord | Problem:
+    if len(row) > len(header):
+        what = f"the row has {len(row)} cells and the header {len(header)}"
+        remedy = "Put quotes around cells that contain the separator."
+        return problem("not-an-object", source, number, "", what, remedy, ",".join(row))
+    padded = [*row, *([None] * (len(header) - len(row)))]
+    value = dict(zip(header, padded, strict=True))
+    return checked(RawRecord(source, number, dump(value), value))
+
+
+def _ends_with(stream: BinaryIO, mark: bytes) -> bool:
+    """Whether a stream ends with these bytes; leaves it at its start."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(max(0, size - len(mark)))
+    found = stream.read() == mark
+    stream.seek(0)
+    return found
+
+
+def _announced_delimiter(stream: BinaryIO) -> str | None:
+    """What a line before the header says; leaves the stream at the header."""
+    line = SEPARATOR_LINE.fullmatch(stream.readline())
+    if line is None:
+        stream.seek(0)
+    return line[1].decode("ascii") if line else None
+
+
+def _delimiter(stream: BinaryIO) -> str:
+    start = stream.tell()
+    header = stream.readline().decode("utf-8-sig", "surrogateescape")
+    stream.seek(start)
+    # max() keeps the first of equals, so a single column is read as comma-separated.
+    return max((",", ";", "\t"), key=header.count)
+
+
+def _refuse_repeats(header: Sequence[str], source: str) -> None:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{source} names a column twice ({name_list(repeated)}); rename one of them.")

@@ -1,0 +1,251 @@
+"""What a model makes of rows it was not trained on: loss and right guesses, token by token, one forward pass a row."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from delift_core.baselines.orders import unit
+from delift_core.evaluation.evaluation_request import EvaluationStopped
+from delift_core.evaluation.report import SCORES
+from delift_core.models.loading import LoadedModel
+from delift_core.models.prompts import EncodedSample, Template, Tokens
+from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import EMPTY_PREFIX, Scorer
+
+LOSS, CORRECT = 0, 1  # first axis of what a run leaves behind
+
+
+def response_loss(
+    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Callable[[], bool] = lambda: False
+) -> np.ndarray:
+    """As `measure`, for rows without examples before them.
+
+    Args:
+        head: token ids before every query (`Template.head_alone`).
+    """
+    return measure(scorer, [Suffix(head + sample.query_alone, sample.response) for sample in samples], stop=stop)
+
+
+@torch.inference_mode()
+def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """Loss and right guesses of each row's response given all that is before it.
+
+    Args:
+        scorer: of the model to measure; its weights as they are now.
+        rows: n rows, everything before the response in the query.
+        stop: asked before every batch.
+
+    Returns:
+        (2, n) float64: sum of -log p over the response tokens in nats (>= 0), and how many of them the model would
+        have guessed (the likeliest token is the right one).
+
+    Raises:
+        EvaluationStopped: `stop` answered True.
+    """
+    found = np.zeros((2, len(rows)))
+    for batch in scorer.pack(rows):
+        if stop():
+            raise EvaluationStopped("the evaluation was stopped while held-out rows were measured; run it again")
+        width = batch.ids.shape[1]
+        column = batch.positions % width
+        first = int(column.min())
+        kept = torch.arange(first, width, device=batch.ids.device)
+        output = cast(Any, scorer.loaded.model)(input_ids=batch.ids, use_cache=False, logits_to_keep=kept)
+        flat = batch.positions // width * len(kept) + column - first
+        logits = output.logits.flatten(0, 1)[flat].float()  # (m, V)
+        loss = torch.logsumexp(logits, dim=1) - logits.gather(1, batch.targets[:, None])[:, 0]
+        right = logits.argmax(dim=1) == batch.targets
+        sums = torch.zeros(2, len(batch.rows), dtype=torch.float64, device=logits.device)
+        sums.index_add_(1, batch.owners, torch.stack([loss.double(), right.double()]))
+        found[:, batch.rows.cpu().numpy()] = sums.cpu().numpy()
+    return found
+
+
+def query_embeddings(
+    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Callable[[], bool] = lambda: False
+) -> np.ndarray:
+    """(n, d) float32 embeddings of the queries alone, so that no answer has a part in what is near.
+
+    Raises:
+        EvaluationStopped: `stop` answered True.
+    """
+    queries = [head + sample.query_alone for sample in samples]
+    prefix = scorer.prefill(())
+    rows: list[np.ndarray] = [np.empty(0)] * len(samples)
+    for batch in scorer.pack([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
+        if stop():
+            raise EvaluationStopped("the evaluation was stopped while examples were looked for; run it again")
+        _, found = scorer.score_and_embed(prefix, batch)
+        for row, vector in zip(batch.rows.tolist(), found.cpu().numpy(), strict=True):
+            rows[row] = vector
+    return np.stack(rows).astype(np.float32)
+
+
+def nearest(chosen: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """The k chosen rows nearest to each query by cosine: (n, min(k, c)) int64, the nearest last.
+
+    Args:
+        chosen: (c, d) embeddings.
+        queries: (n, d) embeddings.
+    """
+    nearness = unit(queries) @ unit(chosen).T
+    order: np.ndarray = np.argsort(nearness, axis=1, kind="stable")[:, -k:]
+    return order
+
+
+def with_examples(
+    template: Template,
+    sample: EncodedSample,
+    examples: Sequence[EncodedSample],
+    context_length: int,
+) -> Suffix:
+    """A row with examples before its query, the last of them next to it; the first ones go if the context is full."""
+    room = context_length - len(template.head) - len(sample.query) - len(sample.response)
+    kept: list[Tokens] = []
+    for example in reversed(examples):
+        room -= len(example.example)
+        if room < 0:
+            break
+        kept.insert(0, example.example)
+    if not kept:
+        return Suffix(template.head_alone + sample.query_alone, sample.response)
+    return Suffix(template.head + tuple(token for part in kept for token in part) + sample.query, sample.response)
+
+
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+@torch.inference_mode()
+def answer(
+    loaded: LoadedModel, rows: Sequence[Suffix], longest: int, *, stop: Callable[[], bool] = lambda: False
+) -> tuple[str, ...]:
+    """What the model writes after each row's query, the likeliest token each time, up to `longest` tokens.
+
+    Raises:
+        EvaluationStopped: `stop` answered True.
+    """
+    tokenizer = loaded.tokenizer
+    found = []
+    for row in rows:
+        if stop():
+            raise EvaluationStopped("the evaluation was stopped while answers were written; run it again")
+        room = min(longest, loaded.identity.context_length - len(row.query))
+        ids = torch.tensor([row.query], device=loaded.device)
+        written = cast(Any, loaded.model).generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max(1, room),
+            do_sample=False,
+            pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        )[0, len(row.query) :]
+        found.append(str(tokenizer.decode(written, skip_special_tokens=True)).strip())
+    return tuple(found)
+
+
+class Judge:
+    """Compares answers with their references. The model's weights are to be the untouched ones whenever it works."""
+
+    def __init__(
+        self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Args:
+        head: token ids before every query (`Template.head_alone`); a text is embedded as it reads after them.
+        references: (g,) what the answers are compared with.
+        """
+        self._scorer, self._head, self._references, self._stop = scorer, head, tuple(references), stop
+
+    def score(self, answers: Sequence[str]) -> np.ndarray:
+        """(len(SCORES), g) float64: each answer against its reference.
+
+        Raises:
+            EvaluationStopped: `stop` answered True.
+        """
+        by_words = [by_words_of(answer, reference) for answer, reference in zip(answers, self._references, strict=True)]
+        return np.vstack([np.array(by_words, dtype=np.float64).reshape(-1, len(SCORES) - 1).T, self._nearness(answers)])
+
+    def _nearness(self, answers: Sequence[str]) -> np.ndarray:
+        """(g,) cosine of embeddings; 0 for an answer of nothing."""
+        there = [place for place, answer in enumerate(answers) if self._ids(answer)]
+        nearness = np.zeros(len(answers))
+        if there:
+            centre = self._of_references.mean(axis=0)
+            one = unit(self._embed([answers[place] for place in there]) - centre)
+            nearness[there] = (one * unit(self._of_references[there] - centre)).sum(axis=1)
+        return nearness
+
+    @cached_property
+    def _of_references(self) -> np.ndarray:
+        return self._embed(self._references)
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(m, d) embeddings of texts of at least one token."""
+        found: list[np.ndarray] = [np.empty(0)] * len(texts)
+        prefix = self._scorer.prefill(self._head) if self._head else EMPTY_PREFIX
+        ids = [self._ids(text) for text in texts]
+        for batch in self._scorer.pack([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
+            if self._stop():
+                raise EvaluationStopped("the evaluation was stopped while answers were compared; run it again")
+            _, vectors = self._scorer.score_and_embed(prefix, batch)
+            for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
+                found[row] = vector
+        return np.stack(found)
+
+    def _ids(self, text: str) -> Tokens:
+        loaded = self._scorer.loaded
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return tuple(ids[: loaded.identity.context_length - len(self._head)])
+
+
+def by_words_of(answer: str, reference: str) -> tuple[float, ...]:
+    """All scores but the embedding's, in the order of SCORES."""
+    return (
+        rouge_1(answer, reference),
+        rouge_l(answer, reference),
+        bleu(answer, reference),
+        float(_words(answer) == _words(reference)),
+        float(_last_number(answer) is not None and _last_number(answer) == _last_number(reference)),
+    )
+
+
+def rouge_1(answer: str, reference: str) -> float:
+    """F1 of the words that both hold, each as often as in both."""
+    one, two = _words(answer), _words(reference)
+    return _f1(sum((Counter(one) & Counter(two)).values()), len(one), len(two))
+
+
+def rouge_l(answer: str, reference: str) -> float:
+    """F1 of the longest sequence of words that both hold in this order."""
+    one, two = _words(answer), _words(reference)
+    best = [0] * (len(two) + 1)
+    for word in one:
+        before = best
+        best = [0]
+        for column, other in enumerate(two):
+            best.append(before[column] + 1 if word == other else max(best[-1], before[column + 1]))
+    return _f1(best[-1], len(one), len(two))
+
+
+def bleu(answer: str, reference: str) -> float:
+    """Sentence BLEU, smoothed, in [0, 1]."""
+    from sacrebleu import sentence_bleu
+
+    return float(sentence_bleu(answer, [reference]).score) / 100
+
+
+def _f1(common: int, one: int, two: int) -> float:
+    return 2 * common / (one + two) if one + two else 1.0
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _last_number(text: str) -> float | None:
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None

@@ -1,0 +1,197 @@
+"""What to look at before a subset is written. A check says what was looked at, whether it is well, and the facts."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from delift_core.curation.curate import CuratedSelection
+from delift_core.data.loading.json_records import DECODER
+from delift_core.errors import ExportError
+from delift_core.export.containers import Container, fitted, json_columns_words
+from delift_core.export.conversion import losses
+from delift_core.export.shapes import media_words
+from delift_core.export.trainers import Chosen, Length, TrainerCheck, check_table
+from delift_core.export.writers import json_number_words, render_lines, unwritable, without_json_numbers
+from delift_core.samples import ExportFormat, Sample, by_record
+from delift_core.system.check import Check
+
+
+def subset_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
+    """The samples that are written, in pool file order; a record whole, also when its last answer was not scored."""
+    longer = {(one.source, one.line, one.raw): one for one in curated.problem.run.left_out}
+    found = (curated.samples[position] for position in written_positions(curated))
+    both = ((one, longer.get((one.source, one.line, one.raw), one)) for one in found)
+    return tuple(max(pair, key=lambda one: len(one.messages)) for pair in both)
+
+
+def written_positions(curated: CuratedSelection) -> tuple[int, ...]:
+    """Positions of what is written, ascending: a record once, by its whole conversation, if one of its turns is in."""
+    subset = set(curated.subset.positions.tolist())
+    return tuple(sorted(turns[-1] for turns in by_record(curated.samples) if subset.intersection(turns)))
+
+
+def checks(curated: CuratedSelection, format: ExportFormat, container: Container = "jsonl") -> tuple[Check, ...]:
+    """Looks at a subset and what it is to be written as; only the first two can stop an export.
+
+    Args:
+        curated: the selection with its edits.
+        format, container: to be written.
+    """
+    samples = subset_samples(curated)
+    return (
+        Check("Rows in the subset", bool(samples), _rows_in_words(curated, len(samples))),
+        _writable(samples, format, container),
+        _nothing_left_behind(samples, format),
+        _json_numbers(samples),
+        *_objects_as_text(samples, format, container),
+        *_media(samples),
+        _budget_used(curated),
+        _no_repeats(samples),
+        _untruncated(curated),
+        _all_scored(curated),
+        _pairs_scored(curated),
+        _texts_as_scored(curated),
+    )
+
+
+def subset_records(curated: CuratedSelection, format: ExportFormat) -> tuple[object, ...]:
+    """The records that an export in a format would hold, decoded, in its order.
+
+    Raises:
+        ExportError: the format cannot hold one of the rows.
+    """
+    return tuple(DECODER.decode(line) for line in render_lines(subset_samples(curated), format))
+
+
+def trainer_checks(curated: CuratedSelection, format: ExportFormat, limit: int) -> tuple[TrainerCheck, ...]:
+    """What each trainer would do with the exported file; `Risk.row` counts the rows of `subset_samples`.
+
+    Args:
+        limit: the trainers' longest row, in tokens of the model that measured the utilities.
+
+    Raises:
+        ExportError: the format cannot hold one of the rows.
+    """
+    alone = curated.problem.run.alone()
+    lengths = [Length(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in written_positions(curated)]
+    records = subset_records(curated, format)
+    return check_table(records, limit=limit, lengths=lengths, chosen=chosen_answers(curated))
+
+
+def chosen_answers(curated: CuratedSelection) -> tuple[Chosen, ...]:
+    """The answers of each written record that were chosen, in order; none where all are the last of their records."""
+    alone, subset = curated.problem.run.alone(), set(curated.subset.positions.tolist())
+    found = []
+    for turns in by_record(curated.samples):
+        own = [at for at in turns if at in subset]
+        if own:
+            ends = tuple(len(curated.samples[at].messages) - 1 for at in own)
+            length = Length(int(alone.prompt_tokens[own[-1]]), int(alone.tokens[own[-1]]))
+            found.append((turns[-1], Chosen(ends, len(turns) - len(own), length)))
+    written = tuple(chosen for _, chosen in sorted(found, key=lambda one: one[0]))
+    every = max(map(len, by_record(curated.samples)), default=1) > 1
+    return written if every else ()
+
+
+def _rows_in_words(curated: CuratedSelection, written: int) -> str:
+    chosen, pool = len(curated.subset.positions), len(curated.problem.run.pool)
+    if chosen == written:
+        return f"{written:,} of {pool:,}"
+    return f"{chosen:,} answers of {pool:,}, in {written:,} records, each written whole and once"
+
+
+def _writable(samples: tuple[Sample, ...], format: ExportFormat, container: Container) -> Check:
+    label = "Rows can be written"
+    refused = unwritable(samples, format)
+    if not refused:
+        try:
+            fitted(container, render_lines(samples, format))
+        except ExportError as error:
+            return Check(label, False, str(error))
+        return Check(label, True, f"all of them as {format}")
+    first = refused[0]
+    return Check(label, False, f"{len(refused):,} cannot, the first is line {first.sample.line}: {first.reason}")
+
+
+def _nothing_left_behind(samples: Sequence[Sample], format: ExportFormat) -> Check:
+    """What a record has that the format cannot hold."""
+    label = "The format holds everything"
+    if format == "same":
+        return Check(label, True, "records are written as they were found")
+    found = losses(samples, format)
+    if not found:
+        return Check(label, True, "nothing of a record is left behind")
+    return Check(label, False, f"{'; '.join(map(str, found))}")
+
+
+def _json_numbers(samples: Sequence[Sample]) -> Check:
+    label, found = "Every number is JSON", without_json_numbers(samples)
+    if not found:
+        return Check(label, True, "no record holds NaN or Infinity")
+    return Check(label, False, json_number_words(found))
+
+
+def _objects_as_text(samples: Sequence[Sample], format: ExportFormat, container: Container) -> Iterator[Check]:
+    try:
+        columns = fitted(container, render_lines(samples, format))
+    except ExportError:  # said by the check of the rows
+        return
+    if columns:
+        yield Check("Objects fit the table", False, json_columns_words(columns))
+
+
+def _media(samples: Sequence[Sample]) -> Iterator[Check]:
+    words = media_words(samples)
+    if words:
+        yield Check("Text is all there is", False, words)
+
+
+def _budget_used(curated: CuratedSelection) -> Check:
+    selection = curated.record.selection
+    chosen, useful = len(selection.chosen), int(np.count_nonzero(selection.chosen_gains > 0))
+    label = "Budget adds coverage"
+    if chosen <= useful:
+        return Check(label, True, f"every one of the {chosen:,} chosen rows added something when it was picked")
+    if selection.method != "delift":
+        return Check(label, False, f"{chosen - useful:,} rows add nothing to what those taken before them cover")
+    return Check(
+        label, False, f"{useful:,} rows cover all there is; the other {chosen - useful:,} only fill the budget"
+    )
+
+
+def _no_repeats(samples: Iterable[Sample]) -> Check:
+    counts = Counter(sample.content_hash for sample in samples)
+    repeats = sum(count - 1 for count in counts.values())
+    detail = f"{repeats:,} rows repeat another one of the subset" if repeats else "none"
+    return Check("Repeats in the subset", not repeats, detail)
+
+
+def _untruncated(curated: CuratedSelection) -> Check:
+    cut = curated.problem.run.record.truncated
+    detail = f"{cut:,} prompts were cut from the left to fit the model's context" if cut else "no prompt was cut"
+    return Check("Prompts fit the context", not cut, detail)
+
+
+def _all_scored(curated: CuratedSelection) -> Check:
+    left_out = len(curated.problem.run.left_out)
+    detail = f"{left_out:,} rows could not be scored and were not chosen from" if left_out else "all of them"
+    return Check("Rows were scored", not left_out, detail)
+
+
+def _pairs_scored(curated: CuratedSelection) -> Check:
+    """A selection from too few pairs is written all the same, and is said to be one."""
+    label, matrix, bar = "Pairs were scored", curated.problem.partial, curated.error_bar
+    if matrix is None or matrix.complete:
+        return Check(label, True, "all of them")
+    if bar is None:
+        share = (len(matrix.held.values) + len(matrix.fitted.values)) / matrix.part.options
+        return Check(label, False, f"{share:.0%} of them, too few to estimate what the others would change")
+    return Check(label, bar.enough, bar.sentence)
+
+
+def _texts_as_scored(curated: CuratedSelection) -> Check:
+    scored = curated.problem.run.pool
+    changed = sum(scored[at].raw != curated.samples[at].raw for at in written_positions(curated))
+    detail = f"{changed:,} rows were changed after scoring; their utilities are of the old texts" if changed else "all"
+    return Check("Texts are as scored", not changed, detail)

@@ -1,0 +1,338 @@
+"""A kept selection to a file for the trainer and its manifest.
+
+Rows are written in the order of the pool file, so that a subset differs from its pool by missing lines only; the order
+in which the optimiser picked them is in the manifest. Objective values, ranks and gains never enter the trainer's file.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from delift_core import __version__
+from delift_core.curation.curate import CuratedSelection, open_selection
+from delift_core.curation.manifest import (
+    MANIFEST_VERSION,
+    EditEntry,
+    EngineEntry,
+    ErrorBarEntry,
+    FixedEntry,
+    InputEntry,
+    Manifest,
+    MethodUsed,
+    ModelEntry,
+    OutputEntry,
+    PackageVersion,
+    QuotasEntry,
+    ResultEntry,
+    RowEntry,
+    to_json,
+)
+from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.reload_inputs import file_hash, find_input, reload
+from delift_core.errors import ExportError
+from delift_core.export.containers import write_rows
+from delift_core.export.preflight import subset_samples
+from delift_core.export.writers import ensure_writable, manifest_path, render_lines, write_lines
+from delift_core.jobs.folder import JobFolder
+from delift_core.samples import ExportFormat, Formulas, Sample
+from delift_core.scoring.pair_spec import format_pairs
+from delift_core.scoring.store import ScoringContext
+from delift_core.selection.coverage import value
+from delift_core.selection.methods import method_source, method_title
+from delift_core.selection.select import guarantee
+from delift_core.workspace import DatasetRecord, Edit, Workspace
+from delift_core.workspace.workspace import utc_now
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "numba", "submodlib-py", "duckdb", "datasets")
+
+
+def export_selection(
+    workspace: Workspace,
+    selection_id: str,
+    out: Path,
+    *,
+    format: ExportFormat = "same",
+    formulas: Formulas = "keep",
+    problem: SelectionProblem | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Manifest:
+    """Writes the subset of a selection (in pool file order), then its manifest beside it, and notes the export.
+
+    Args:
+        out: the file to write, JSON lines, or a table where it ends in .parquet or .csv; an earlier one is replaced.
+        format: see `writers.render_lines`.
+        formulas: for CSV, see `containers.write_rows`.
+        problem: the selection's own problem, when the caller has it already.
+        clock: gives the time, with its zone.
+
+    Raises:
+        ExportError: the subset is empty, a row cannot be written in the format, `out` would overwrite an input or
+            cannot be written. Nothing is written then.
+        NotAllowed: the visitor is a viewer.
+        DeliftError: the selection or its run cannot be opened.
+    """
+    workspace.require("export")
+    curated = open_selection(workspace, selection_id, problem)
+    samples = subset_samples(curated)
+    if not samples:
+        raise ExportError(
+            f"the subset of selection {selection_id} is empty, every chosen row was dropped by hand; undo some edits"
+        )
+    records = _inputs(workspace, curated)
+    files = [path for record in records if (path := find_input(record.origin)) is not None]
+    ensure_writable(out, files, [manifest_path(out)])
+    lines = render_lines(samples, format)
+    rows = _rows(workspace, curated)
+    inputs = tuple(_input_entry(record) for record in records)
+    written = write_rows(out, lines, formulas=formulas)
+    manifest = Manifest(
+        version=MANIFEST_VERSION,
+        created_at=clock().isoformat(),
+        selection_id=selection_id,
+        selection_name=curated.record.name,
+        seed=curated.record.seed,
+        output=OutputEntry(out.name, format, written.rows, written.sha256, formulas, written.json_columns),
+        inputs=inputs,
+        model=_model(curated),
+        metric=curated.problem.metric,
+        objective=curated.problem.config,
+        budget=curated.record.selection.budget,
+        result=_result(curated),
+        versions=package_versions(),
+        edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
+        rows=rows,
+        fixed=_fixed_entry(curated),
+        error_bar=_error_bar(curated),
+        quotas=_quotas_entry(curated),
+        engine=_engine(curated),
+        method=_method(curated),
+    )
+    write_lines(manifest_path(out), [to_json(manifest)])
+    workspace.exports.add(
+        selection_id, path=str(out.resolve()), sha256=written.sha256, n_records=written.rows, format=format
+    )
+    return manifest
+
+
+def preview(curated: CuratedSelection, format: ExportFormat, limit: int = 3) -> tuple[str, ...]:
+    """The first lines that an export would write, without their newlines.
+
+    Raises:
+        ExportError: the format cannot hold one of these rows.
+    """
+    samples = subset_samples(curated)[:limit]
+    return tuple(line.rstrip("\n") for line in render_lines(samples, format))
+
+
+def package_versions() -> tuple[PackageVersion, ...]:
+    """This program, Python and the packages that numbers can depend on; absent ones are left out."""
+    found = [PackageVersion("delift-studio", __version__), PackageVersion("python", platform.python_version())]
+    for name in _PACKAGES:
+        try:
+            found.append(PackageVersion(name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return tuple(found)
+
+
+def _inputs(workspace: Workspace, curated: CuratedSelection) -> tuple[DatasetRecord, ...]:
+    """The data sets of the run, the pool first."""
+    spec = curated.problem.run.record.spec
+    ids = (spec.pool_id, spec.target_id, spec.existing_id)
+    return tuple(workspace.datasets.record(dataset_id) for dataset_id in ids if dataset_id)
+
+
+def _input_entry(record: DatasetRecord) -> InputEntry:
+    path = find_input(record.origin)
+    wanted = (record.content_hash, record.mapping, record.turns, record.choices)
+    unchanged = path is not None and reload(path, *wanted) is not None
+    return InputEntry(
+        role=record.role,
+        name=record.name,
+        origin=record.origin,
+        format=record.format,
+        mapping=record.mapping,
+        rows=record.n_samples,
+        problems=record.n_problems,
+        content_hash=record.content_hash,
+        sha256=file_hash(path) if path is not None and unchanged else record.sha256 or None,
+        turns=record.turns,
+        choices=record.choices,
+    )
+
+
+def _fixed_entry(curated: CuratedSelection) -> FixedEntry:
+    fixed, pool = curated.record.selection.fixed, curated.problem.run.pool
+    return FixedEntry(*(tuple(pool[position].id for position in part) for part in (fixed.kept, fixed.dropped)))
+
+
+def _quotas_entry(curated: CuratedSelection) -> QuotasEntry | None:
+    quotas = curated.record.selection.quotas
+    return None if quotas is None else QuotasEntry(quotas.column, quotas.groups)
+
+
+def _engine(curated: CuratedSelection) -> EngineEntry:
+    selection = curated.record.selection
+    return EngineEntry(selection.engine, guarantee(selection))
+
+
+def _method(curated: CuratedSelection) -> MethodUsed:
+    name = curated.record.selection.method
+    return MethodUsed(name, method_title(name), method_source(name))
+
+
+def _model(curated: CuratedSelection) -> ModelEntry:
+    run = curated.problem.run
+    context = ScoringContext(**json.loads((run.store.folder / "context.json").read_text(encoding="utf-8")))
+    return ModelEntry(
+        name=run.record.spec.model,
+        revision=context.revision,
+        dtype=context.dtype,
+        device=run.record.spec.device,
+        context_length=context.context_length,
+        template=context.template,
+        template_version=context.template_version,
+        context_key=context.key,
+        pairs=format_pairs(run.record.spec.pairs),
+    )
+
+
+def _result(curated: CuratedSelection) -> ResultEntry:
+    selection, problem = curated.record.selection, curated.problem
+    return ResultEntry(
+        value=float(selection.certificate.value),
+        subset_value=value(problem.kernel, curated.subset.positions),
+        upper_bound=float(selection.certificate.upper_bound),
+        certificate=float(selection.certificate.ratio),
+        random_mean=selection.random.mean,
+        random_std=selection.random.std,
+        random_draws=len(selection.random.values),
+        truncated=problem.run.record.truncated,
+    )
+
+
+def _error_bar(curated: CuratedSelection) -> ErrorBarEntry | None:
+    """Of what the optimiser chose; None when every pair was scored."""
+    bar = curated.error_bar
+    if bar is None:
+        return None
+    return ErrorBarEntry(
+        pairs=bar.pairs,
+        share=bar.share,
+        ratio=bar.ratio,
+        low=bar.low,
+        high=bar.high,
+        bound=bar.bound,
+        tested_pairs=bar.check.pairs,
+        r2=bar.check.r2,
+        spearman=None if np.isnan(bar.check.spearman) else bar.check.spearman,
+        share_needed=bar.share_needed,
+    )
+
+
+def _edit_entry(edit: Edit) -> EditEntry:
+    when = edit.created_at.isoformat()
+    return EditEntry(edit.number, edit.action, edit.sample_ids, edit.author, when, edit.why, edit.state, edit.detail)
+
+
+def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ...]:
+    """Every row of the pool file, also those that could not be scored."""
+    run = curated.problem.run
+    position_of = {sample.id: position for position, sample in enumerate(run.pool)}
+    refusals = JobFolder(workspace.jobs_folder / run.record.id).status().progress.refused
+    refused = {refusal.content_hash: refusal.reason for refusal in refusals}
+    last_edit = {
+        sample_id: edit
+        for edit in workspace.edits.history(curated.record.id)
+        if edit.state == "applied" and edit.action in ("keep", "drop", "reset")
+        for sample_id in edit.sample_ids
+    }
+    table = _Table(curated)
+    return tuple(
+        table.entry(sample, position_of[sample.id], last_edit.get(sample.id))
+        if sample.id in position_of
+        else _unscored(sample, refused.get(sample.content_hash, "the model cannot score this row"))
+        for sample in workspace.datasets.load(run.record.spec.pool_id).samples
+    )
+
+
+def _unscored(sample: Sample, why: str) -> RowEntry:
+    reason = f"Not scored: {why}."
+    return RowEntry(
+        id=sample.id,
+        line=sample.line,
+        source=sample.source,
+        content_hash=sample.content_hash,
+        status="not-scored",
+        rank=None,
+        gain=None,
+        residual_gain=None,
+        greedy_rank=None,
+        greedy_gain=None,
+        reason=reason,
+        named=(),
+    )
+
+
+class _Table:
+    """What the manifest says of each scored pool row."""
+
+    def __init__(self, curated: CuratedSelection) -> None:
+        selection = curated.record.selection
+        self._curated = curated
+        self._statuses = curated.statuses
+        self._whys = curated.whys_naming()
+        self._residual = selection.residual_gains.tolist()
+        self._picks = _by_position(selection.chosen, selection.chosen_gains)
+        self._greedy = _by_position(selection.greedy.order, selection.greedy.gains)
+
+    def entry(self, sample: Sample, position: int, edit: Edit | None) -> RowEntry:
+        """The entry of one row; `edit` is the last one that names it."""
+        rank, gain = self._picks.get(position, (None, None))
+        greedy_rank, greedy_gain = self._greedy[position]
+        sentence, named = self._whys[position]
+        by_hand = edit is not None and self._statuses[position] in ("kept-by-hand", "dropped-by-hand")
+        return RowEntry(
+            id=sample.id,
+            line=sample.line,
+            source=sample.source,
+            content_hash=sample.content_hash,
+            status=self._statuses[position],
+            rank=rank,
+            gain=gain,
+            residual_gain=self._residual[position],
+            greedy_rank=greedy_rank,
+            greedy_gain=greedy_gain,
+            reason=f"{_edit_in_words(edit)} {sentence}" if edit is not None and by_hand else sentence,
+            named=tuple(self._curated.problem.run.pool[other].id for other in named),
+            tags=self._curated.marks.tags.get(sample.id, ()),
+            note=self._curated.marks.notes.get(sample.id, ""),
+            edited_hash=_edited_hash(self._curated, position),
+            group=self._group(position),
+        )
+
+    def _group(self, position: int) -> str | None:
+        quotas = self._curated.record.selection.quotas
+        return None if quotas is None else quotas.groups[int(quotas.codes[position])].label
+
+
+def _edited_hash(curated: CuratedSelection, position: int) -> str | None:
+    edited = curated.samples[position].content_hash
+    return None if edited == curated.problem.run.pool[position].content_hash else edited
+
+
+def _by_position(order: np.ndarray, gains: np.ndarray) -> dict[int, tuple[int, float]]:
+    """Rank (from 1) and gain by pool position."""
+    pairs = zip(order.tolist(), gains.tolist(), strict=True)
+    return {position: (rank, gain) for rank, (position, gain) in enumerate(pairs, start=1)}
+
+
+def _edit_in_words(edit: Edit) -> str:
+    verb = "Kept" if edit.action == "keep" else "Dropped"
+    why = f" ({edit.why})" if edit.why else ""
+    return f"{verb} by hand by {edit.author} on {edit.created_at:%Y-%m-%d}{why}."

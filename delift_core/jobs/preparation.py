@@ -1,0 +1,119 @@
+"""What is known of a scoring job before its turn on the device: its model by name and files, its rows as tokens, and so
+which numbers are on disk already. No weights are loaded here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from delift_core.errors import ScoringError
+from delift_core.jobs.backends import HERE, Placement, ensure_placeable
+from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, Precision, outline_model, precision_for
+from delift_core.models.model_files import check_model
+from delift_core.models.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
+from delift_core.samples import Message
+from delift_core.scoring.forecast import RunSamples
+from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
+from delift_core.scoring.store import ScoringContext
+
+JobMode = Literal["forecast", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRequest:
+    """What to score, with what, and where the blocks go. "forecast" stops after the calibration."""
+
+    mode: JobMode
+    model: str
+    device: DeviceName
+    dtype: DtypeName
+    template: TemplateChoice
+    utility_folder: str
+    samples: RunSamples
+    placement: Placement = HERE
+    pairs: PairBudget = ALL_PAIRS
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A sample that cannot be scored with this model."""
+
+    content_hash: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that only needs its turn.
+
+    Attributes:
+        samples: those of the request that can be scored.
+        identity: what the model will be; its precision is a guess where `certain` is False.
+        certain: False where the machines of a cluster decide on the precision.
+    """
+
+    template: Template
+    identity: ModelIdentity
+    encoded: Mapping[str, EncodedSample]
+    refused: tuple[Refusal, ...]
+    samples: RunSamples
+    certain: bool = True
+
+    @property
+    def context(self) -> ScoringContext:
+        """What the numbers depend on, and so the name of their folder."""
+        return scoring_context(self.identity, self.template)
+
+    def pool_tokens(self) -> np.ndarray:
+        """(n,) int64 tokens of each pool sample that can be scored, prompt and response, as a token budget counts."""
+        rows = (self.encoded[name] for name in self.samples.pool)
+        return np.array([len(row.query_alone) + len(row.response) for row in rows], dtype=np.int64)
+
+
+def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Message]]) -> Prepared:
+    """Reads the tokenizer and the description of the model, and makes tokens of the rows.
+
+    Raises:
+        ModelError: the model or the device is not there.
+        ScoringError: nothing of the pool can be scored, or Ray is not installed.
+    """
+    ensure_placeable(request.placement)
+    check_model(request.model)
+    precision = _precision(request)
+    outline = outline_model(request.model, precision or "float32")
+    template = make_template(outline.tokenizer, request.template)
+    encoded, refused = encode_samples(template, conversations, outline.identity.context_length)
+    samples = request.samples.only(encoded)
+    if not samples.pool:
+        raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
+    return Prepared(template, outline.identity, encoded, refused, samples, precision is not None)
+
+
+def encode_samples(
+    template: Template, conversations: Mapping[str, Sequence[Message]], context_length: int
+) -> tuple[dict[str, EncodedSample], tuple[Refusal, ...]]:
+    """Token ids of every sample that can be scored, and the reason for each that cannot."""
+    encoded: dict[str, EncodedSample] = {}
+    refused = []
+    for digest, messages in conversations.items():
+        try:
+            encoded[digest] = fit(template.encode(messages), context_length, len(template.head))
+        except ScoringError as error:
+            refused.append(Refusal(digest, str(error)))
+    return encoded, tuple(refused)
+
+
+def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
+    """What the numbers of this model with this template depend on."""
+    return ScoringContext(
+        identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
+    )
+
+
+def _precision(request: ScoringRequest) -> Precision | None:
+    if request.placement.backend == "local":
+        return precision_for(request.device, request.dtype)
+    if request.dtype != "auto":
+        return request.dtype
+    return "float32" if request.device == "cpu" else None

@@ -1,0 +1,374 @@
+"""What a scoring job does, in whichever process: prepare, wait for its turn, load the model, forecast, score.
+
+It reads samples and writes blocks; it never opens the database (DuckDB has one writer process).
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from delift_core.errors import ScoringError
+from delift_core.jobs.backends import ReadyBackend, ready_backend
+from delift_core.jobs.preparation import Prepared, Refusal, ScoringRequest, prepare
+from delift_core.samples import Message
+from delift_core.scoring.forecast import (
+    Forecast,
+    RunSamples,
+    memory_needed,
+    memory_to_select,
+    plan_pairs,
+)
+from delift_core.scoring.metrics import Metric
+from delift_core.scoring.pair_spec import PairBudget
+from delift_core.scoring.store import PairStore
+from delift_core.system.memory import ResourceWatch
+
+if TYPE_CHECKING:
+    from delift_core.scoring.estimation.budgeted import BudgetedRun
+    from delift_core.scoring.scoring_run import Backend, ScoringProgress, ScoringRun
+
+JobState = Literal[
+    "starting", "waiting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"
+]
+FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
+
+CALIBRATION_SECONDS = 5.0
+_USUAL_METRIC: Metric = "euclidean"
+_REPORT_SECONDS = 0.25
+_MEMORY_RESERVE = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """The state of a job, as its worker last wrote it.
+
+    Attributes:
+        pairs_per_second: since this job started; cached pairs do not count.
+        context_key: folder of the blocks under the utility folder, once the model is known.
+        refused: samples that cannot be scored, with the reason.
+        truncated: samples whose prompt was cut to fit the context.
+        alone_done, alone_total: rows scored without an example, which comes before all pairs.
+        damaged: blocks whose bytes had changed on the disk; they are scored again.
+        updated_at: seconds since the epoch.
+    """
+
+    state: JobState
+    message: str = ""
+    pairs_done: int = 0
+    pairs_total: int = 0
+    pairs_per_second: float = 0.0
+    seconds_left: float | None = None
+    context_key: str = ""
+    revision: str = ""
+    device: str = ""
+    dtype: str = ""
+    template: str = ""
+    refused: tuple[Refusal, ...] = ()
+    truncated: int = 0
+    damaged: int = 0
+    forecast: Forecast | None = None
+    updated_at: float = 0.0
+    alone_done: int = 0
+    alone_total: int = 0
+
+    @property
+    def phase(self) -> str:
+        """What the job is doing, in a few words."""
+        if self.state in ("waiting", "scoring") and self.message:
+            return self.message
+        if self.state == "scoring" and self.alone_done < self.alone_total:
+            return f"scoring each row without an example, {self.alone_done:,} of {self.alone_total:,}"
+        return {"loading": "loading the model", "calibrating": "measuring"}.get(self.state, self.state)
+
+
+Publish = Callable[[JobProgress], None]
+Line = Callable[[Callable[[str], None]], AbstractContextManager[bool]]
+"""A block that begins at the job's turn, with True, or when it was stopped before, with False."""
+Expect = Callable[[Prepared], None]
+
+
+def at_once(say: Callable[[str], None]) -> AbstractContextManager[bool]:
+    """No line to stand in."""
+    return nullcontext(True)
+
+
+def carry_out(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    *,
+    publish: Publish,
+    stop: Callable[[], bool] = lambda: False,
+    line: Line = at_once,
+    expect: Expect = lambda prepared: None,
+) -> JobProgress:
+    """Runs a job to its end and returns its last progress.
+
+    Args:
+        conversations: messages of every sample of the request, by content hash.
+        publish: called with every change worth showing, at most a few times a second.
+        stop: asked between batches; True ends the job with everything finished so far kept.
+        line: where the job waits for the device, if it needs one at all: not while it can still be refused, nor when
+            every pair is kept already.
+        expect: called with what is known before that; what it raises ends the job.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        ScoringError: nothing can be scored, the run does not fit this machine, its memory or disk ran out meanwhile, or
+            its workers cannot go on. Everything finished is kept.
+    """
+    reporter = _Reporter(publish)
+    reporter.publish(JobProgress("starting", f"reading the tokenizer of {request.model}"))
+    with _resources_that_last(Path(request.utility_folder)) as check:
+        prepared = prepare(request, conversations)
+        expect(prepared)
+        kept = _kept(request, conversations, prepared, reporter)
+        if kept is not None:
+            return kept
+        with line(reporter.wait) as mine:
+            if not mine:
+                return reporter.publish(JobProgress("cancelled"))
+            reporter.publish(JobProgress("loading", f"loading {request.model}"))
+            with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
+                return _score(request, conversations, prepared, ready, reporter, lambda: check() or stop())
+
+
+def _kept(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    prepared: Prepared,
+    reporter: "_Reporter",
+) -> JobProgress | None:
+    """The end of a job whose pairs are all on disk, which needs no device; None where something is missing.
+
+    Raises:
+        ScoringError: the blocks that are missing do not fit the disk.
+    """
+    from delift_core.scoring.scoring_run import NoBackend
+
+    if not prepared.certain:
+        return None
+    store = PairStore.open(Path(request.utility_folder), prepared.context)
+    run = _run(request, conversations, NoBackend(), prepared, store)
+    forecast = _forecast(run, request.pairs, prepared.samples, 0, store.folder, 0.0)
+    if forecast.too_little_disk:
+        raise ScoringError(forecast.too_little_disk)
+    if forecast.pairs_missing or store.missing_alone(prepared.samples.all) or any(store.damaged()):
+        return None
+    reporter.know(prepared, "", forecast)
+    reporter.cached_pairs = run.progress.pairs_done
+    if request.mode == "score" and request.pairs.unit != "all":
+        _keep_utilities(store, prepared.samples, request.pairs, conversations)
+    return reporter.publish_now("done", run.progress)
+
+
+def _score(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    prepared: Prepared,
+    ready: ReadyBackend,
+    reporter: "_Reporter",
+    stop: Callable[[], bool],
+) -> JobProgress:
+    prepared = replace(prepared, identity=ready.identity)
+    samples = prepared.samples
+    store = PairStore.open(Path(request.utility_folder), prepared.context)
+    damaged = store.drop_damaged()
+    run = _run(request, conversations, ready.backend, prepared, store)
+    forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
+    reporter.know(prepared, ready.device, forecast, damaged)
+    reporter.cached_pairs = run.progress.pairs_done
+    state: JobState = "scoring" if request.mode == "score" else "calibrating"
+    pace = _Pace()
+
+    def foresee() -> None:
+        forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, pace.tokens_per_second)
+        reporter.facts = replace(reporter.facts, forecast=forecast)
+
+    def follow(progress: "ScoringProgress") -> None:
+        if pace.measured_by(progress):  # on the real plan: its finished blocks are kept
+            foresee()
+            reporter.publish_now(state, progress)
+        reporter.tick(state, progress)
+
+    if forecast.refusal:
+        raise ScoringError(forecast.refusal)
+    if request.mode == "score":
+        complete = run.work(follow, stop)
+        if complete and request.pairs.unit != "all":
+            reporter.publish_now("scoring", run.progress, "putting the utilities together")
+            _keep_utilities(store, samples, request.pairs, conversations)
+        return reporter.publish_now("done" if complete else "cancelled", run.progress)
+    complete = run.work(follow, lambda: stop() or pace.tokens_per_second > 0)
+    foresee()
+    return reporter.publish_now("done" if complete else "cancelled" if stop() else "forecast", run.progress)
+
+
+def _run(
+    request: ScoringRequest,
+    conversations: Mapping[str, Sequence[Message]],
+    backend: "Backend",
+    prepared: Prepared,
+    store: PairStore,
+) -> "ScoringRun | BudgetedRun":
+    """A run of all pairs, or of a budget of them."""
+    from delift_core.scoring.estimation.budgeted import BudgetedRun
+    from delift_core.scoring.estimation.plan_file import Texts
+    from delift_core.scoring.scoring_run import ScoringRun
+
+    template, encoded, samples = prepared.template, prepared.encoded, prepared.samples
+    if request.pairs.unit == "all":
+        return ScoringRun(backend, template, encoded, store, plan_pairs(store, samples))
+    texts = {name: Texts.of(conversations[name]) for name in samples.all}
+    return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
+
+
+def _keep_utilities(
+    store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Mapping[str, Sequence[Message]]
+) -> None:
+    """Puts the utilities together in the usual metric, for whoever looks first; without room or memory, they do."""
+    from delift_core.scoring.estimation.matrix_files import BudgetedPairs
+    from delift_core.scoring.estimation.plan_file import Texts
+
+    made = BudgetedPairs(store, samples, pairs)
+    if made.kept(_USUAL_METRIC) is None:
+        with suppress(OSError, MemoryError):
+            made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _USUAL_METRIC)
+
+
+def _forecast(
+    run: "ScoringRun | BudgetedRun",
+    pairs: PairBudget,
+    samples: RunSamples,
+    weights: int,
+    folder: Path,
+    measured_rate: float,
+) -> Forecast:
+    """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
+    progress = run.progress
+    rate, cost = measured_rate or progress.tokens_per_second, run.cost
+    return Forecast(
+        pairs_total=cost.pairs_total,
+        pairs_missing=cost.pairs_missing,
+        seconds=progress.work_total / rate if rate else None,
+        tokens_per_second=rate,
+        memory_bytes=memory_needed(weights) + cost.planning_bytes,
+        disk_bytes=cost.disk_bytes,
+        memory_available=_memory_within_reach(),
+        disk_available=shutil.disk_usage(folder).free,
+        selection_bytes=memory_to_select(samples, None if pairs.unit == "all" else cost.pairs_total),
+        alone_tokens=cost.alone_tokens,
+        budgeted_pair_tokens=cost.budgeted_pair_tokens,
+    )
+
+
+@contextmanager
+def _resources_that_last(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Gives a check that stops the work in time (and else says False); what ran out all the same is put into words."""
+    watch = ResourceWatch(folder)
+
+    def check() -> bool:
+        watch.check()
+        return False
+
+    try:
+        yield check
+    except OSError as error:
+        raise ScoringError(
+            f"{folder} could not be written ({error.strerror or error}); everything finished is kept: "
+            "make room on its disk or mend its rights, then continue"
+        ) from error
+    except (MemoryError, RuntimeError) as error:  # torch's own errors of this kind are RuntimeErrors
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise ScoringError(
+            "scoring ran out of memory; everything finished is kept: close other programs, then continue"
+        ) from error
+
+
+def _memory_within_reach() -> int:
+    """Free memory plus what this process already holds (the weights among it), less a reserve for the system."""
+    import psutil
+
+    return int(psutil.virtual_memory().available + psutil.Process(os.getpid()).memory_info().rss - _MEMORY_RESERVE)
+
+
+class _Pace:
+    """The rate of a run over some seconds after its first batch, which takes longer than others."""
+
+    def __init__(self) -> None:
+        self.tokens_per_second = 0.0
+        self._first: tuple[float, int] | None = None  # when, and the tokens until then
+
+    def measured_by(self, progress: "ScoringProgress") -> bool:
+        """Whether the rate is known with this look, and was not before."""
+        now = time.monotonic()
+        if self.tokens_per_second or not progress.work_done:
+            return False
+        if self._first is None:
+            self._first = now, progress.work_done
+            return False
+        seconds, tokens = now - self._first[0], progress.work_done - self._first[1]
+        if seconds < CALIBRATION_SECONDS or seconds <= 0 or tokens <= 0:
+            return False
+        self.tokens_per_second = tokens / seconds
+        return True
+
+
+class _Reporter:
+    """Publishes progress at a bearable rate, with the facts that are known so far."""
+
+    def __init__(self, publish: Publish) -> None:
+        self._publish = publish
+        self._last = 0.0
+        self.cached_pairs = 0
+        self.facts = JobProgress("starting")
+
+    def publish(self, progress: JobProgress) -> JobProgress:
+        stamped = replace(progress, updated_at=time.time())
+        self._publish(stamped)
+        return stamped
+
+    def wait(self, words: str) -> None:
+        self.publish(JobProgress("waiting", words))
+
+    def know(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
+        """What is said with all progress from now on."""
+        self.facts = JobProgress(
+            "calibrating",
+            context_key=prepared.context.key,
+            revision=prepared.identity.revision,
+            device=device,
+            dtype=prepared.identity.dtype,
+            template=prepared.template.name,
+            refused=prepared.refused,
+            truncated=sum(sample.truncated > 0 for sample in prepared.encoded.values()),
+            damaged=damaged,
+            forecast=forecast,
+        )
+
+    def tick(self, state: JobState, progress: "ScoringProgress") -> None:
+        now = time.monotonic()
+        if now - self._last >= _REPORT_SECONDS:
+            self._last = now
+            self.publish(self._filled(state, progress))
+
+    def publish_now(self, state: JobState, progress: "ScoringProgress", message: str = "") -> JobProgress:
+        return self.publish(replace(self._filled(state, progress), message=message))
+
+    def _filled(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
+        done = progress.pairs_done - self.cached_pairs
+        return replace(
+            self.facts,
+            state=state,
+            pairs_done=progress.pairs_done,
+            pairs_total=progress.pairs_total,
+            pairs_per_second=done / progress.seconds if progress.seconds > 0 else 0.0,
+            seconds_left=progress.seconds_left if progress.work_done else None,
+            alone_done=progress.alone_done,
+            alone_total=progress.alone_total,
+        )

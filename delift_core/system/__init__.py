@@ -1,0 +1,1 @@
+"""The machine and its files: `files`, `memory`, `logs`, `processes`, `hub`, `access`, `defaults`, `amounts`."""

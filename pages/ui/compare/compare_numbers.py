@@ -1,0 +1,51 @@
+"""How much two selections agree, and what each is, in numbers."""
+
+import streamlit as st
+
+from delift_core.curation.curate import CuratedSelection
+from delift_core.scoring.metrics import METRIC_UNITS
+from delift_core.selection.coverage import Comparison
+from delift_core.selection.methods import method_title
+from delift_core.selection.request import format_budget
+from pages.ui.shell import state
+
+
+def numbers(found: Comparison) -> None:
+    """How much the two agree."""
+    chip = {"delta_color": "off", "delta_arrow": "off"}
+    with st.grid(4, min_column_width=150):
+        st.metric(
+            "Overlap",
+            f"{found.overlap:.0%}",
+            f"{found.expected_overlap:.0%} by chance",
+            border=True,
+            **chip,
+            help="Rows in both, as a share of the rows in either; beside it, what two random subsets would share.",
+        )
+        st.metric("In both", f"{len(found.both):,}", "rows", border=True, **chip)
+        st.metric("Only in A", f"{len(found.only_first):,}", "rows", border=True, **chip)
+        st.metric("Only in B", f"{len(found.only_second):,}", "rows", border=True, **chip)
+
+
+def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
+    """One column of the table: what a selection is, and what it is worth by its own objective and by the other's."""
+    record, config = curated.record, curated.problem.config
+    tokens = curated.problem.run.token_counts()
+    extra = {"task": f", η = {config.eta:g}, target as {config.target_help}", "continual": f", ν = {config.nu:g}"}.get(
+        config.stage, ""
+    )
+    own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
+    return {
+        "Method": method_title(record.selection.method),
+        "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}, {config.scaling}",
+        "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",
+        "Budget": format_budget(record.selection.budget),
+        "Rows": f"{len(curated.subset.positions):,}",
+        "Tokens": f"{int(tokens[curated.subset.positions].sum()):,}",
+        "By hand": f"{len(curated.subset.by_hand):,} kept, {len(curated.subset.dropped):,} dropped",
+        "Coverage by its own objective": f"{own:.4g}",
+        "Coverage by the other's objective": f"{theirs:.4g}",
+        "Certificate": f"at least {record.selection.certificate.ratio:.0%} of the best",
+        "Random rows reach": f"{record.selection.random.mean:.4g} ± {record.selection.random.std:.2g}",
+        "Made": f"{record.created_at:%Y-%m-%d %H:%M} UTC",
+    }

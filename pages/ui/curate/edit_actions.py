@@ -1,0 +1,295 @@
+"""The curator's edits: the buttons that make them, and their history.
+
+The buttons write to the log of a selection in callbacks, which run before the page does, so the page that follows
+shows the result, and says at its end what was done.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.errors import DeliftError
+from delift_core.workspace import Edit, EditAction, Workspace
+from pages.ui.curate.opened_row import open_row
+from pages.ui.shell import state
+from pages.ui.shell.blocks import plain, shorten
+
+_DONE: dict[EditAction, tuple[str, str]] = {
+    "keep": ("Kept", ":material/add_circle:"),
+    "drop": ("Dropped", ":material/remove_circle:"),
+    "reset": ("Gave back to the optimiser", ":material/restart_alt:"),
+    "tag": ("Tagged", ":material/sell:"),
+    "untag": ("Tag taken off", ":material/label_off:"),
+    "note": ("Noted", ":material/sticky_note_2:"),
+    "text": ("Text changed", ":material/edit:"),
+}
+_EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
+    ("Keep", "keep", "K", "Put into the subset; kept by hand is a pin, which Re-optimise respects"),
+    ("Drop", "drop", "D", "Take out of the subset; dropped by hand is a ban, which Re-optimise respects"),
+    ("Reset", "reset", None, "Give the decision back to the optimiser"),
+)
+HISTORY_SHOWN = 200
+Rows = Callable[[], Sequence[str]]
+"""Ids of the rows to edit, asked for when the button is pressed: a tick may be newer than the page that drew it."""
+_DONE_NOW = "done_now"
+_NOUNS: dict[EditAction, str] = {
+    "keep": "keeping",
+    "drop": "dropping",
+    "reset": "resetting",
+    "tag": "tagging",
+    "untag": "untagging",
+    "note": "noting",
+    "text": "the text of",
+}
+
+
+def rows_in_words(count: int) -> str:
+    """A number of rows as people say it."""
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def announce(words: str, icon: str) -> None:
+    """Leaves word of what was done for the end of the page that follows, which may say several things.
+
+    A callback does not say it itself: in a drawer its message would take the drawer's own place in the browser.
+    """
+    st.session_state[_DONE_NOW] = [*st.session_state.get(_DONE_NOW, ()), (words, icon)]
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Announces an error of ours; what a callback of a drawer draws itself is gone at once."""
+    try:
+        yield
+    except DeliftError as error:
+        announce(plain(str(error)), ":material/error:")
+
+
+def say_what_was_done() -> None:
+    """Shows what was announced, once; for the end of a page, after its drawer."""
+    for words, icon in st.session_state.pop(_DONE_NOW, ()):
+        st.toast(words, icon=icon)
+
+
+def edit_rows(
+    workspace: Workspace,
+    selection_id: str,
+    action: EditAction,
+    rows: Rows,
+    place: str = "",
+    field: str = "",
+) -> None:
+    """Edits rows, and announces what that changed.
+
+    Args:
+        rows: none of them changes nothing.
+        place: of the buttons; the reason stands in its field, see `ask_marks`, which is emptied.
+        field: the tag or note stands there; emptied as well.
+    """
+    asked = [f"{place}_why"] * bool(place) + [f"{place}_{field}"] * bool(field)
+    keys = [key for key in asked if key in st.session_state]
+    said = {key: (st.session_state[key] or "").strip() for key in keys}
+    sample_ids = list(dict.fromkeys(rows()))
+    if not sample_ids:
+        announce("No row is selected: nothing was changed", ":material/info:")
+        return
+    with _refusals():
+        done = _effect(workspace, selection_id, action, sample_ids)
+        workspace.edits.apply(
+            selection_id,
+            action,
+            sample_ids,
+            author=workspace.actor.name,
+            why=said.get(f"{place}_why", ""),
+            detail=said.get(f"{place}_{field}", ""),
+        )
+        for key in keys:
+            st.session_state[key] = None if key == f"{place}_tag" else ""
+        announce(done, _DONE[action][1])
+
+
+def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_ids: list[str]) -> str:
+    """What an edit is about to do: how many rows it puts into the subset or takes out, and how many are there."""
+    summary = next((one for one in workspace.selections.records() if one.id == selection_id), None)
+    count, done = len(sample_ids), _DONE[action][0]
+    if summary is None or action not in ("keep", "drop"):
+        return f"{done}: {rows_in_words(count)}"
+    curated = state.curated(summary)
+    inside = state.rows_named(curated.problem.run, sample_ids)[curated.subset.positions].sum()
+    idle = int(inside) if action == "keep" else count - int(inside)
+    where, way = ("in the subset", "in") if action == "keep" else ("out of the subset", "out")
+    at = curated.problem.run.position_of.get(sample_ids[0])
+    place = f" ({curated.problem.run.pool[at].place})" if count == 1 and at is not None else ""
+    moved = f"{done}: {rows_in_words(count - idle)}{place}"
+    if not idle:
+        return moved
+    were, stay = ("was", "stays") if idle == 1 else ("were", "stay")
+    already = f"{rows_in_words(idle)}{place} {were} {where} already, and now {stay} {way}"
+    return f"{moved}; {already}" if idle < count else f"{done}: {already}"
+
+
+def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], place: str) -> None:
+    """Fields for a reason, a tag and a note of rows, with the buttons that put them there."""
+    none = not rows() or not workspace.actor.may("edit")
+    st.text_input("Why", key=f"{place}_why", placeholder="Recorded with the next edit", help="The reason; may be empty")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox(
+            "Tag",
+            tags,
+            index=None,
+            key=f"{place}_tag",
+            accept_new_options=True,
+            placeholder="Choose or type a tag",
+            width="stretch",
+        )
+        for label, action in (("Put on", "tag"), ("Take off", "untag")):
+            st.button(
+                label,
+                key=f"{place}_{action}_button",
+                disabled=none,
+                on_click=edit_rows,
+                args=(workspace, selection_id, action, rows, place, "tag"),
+            )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Note", key=f"{place}_note", placeholder="An empty note takes it back", width="stretch")
+        st.button(
+            "Note",
+            key=f"{place}_note_button",
+            disabled=none,
+            on_click=edit_rows,
+            args=(workspace, selection_id, "note", rows, place, "note"),
+        )
+
+
+def undo_edit(workspace: Workspace, selection_id: str) -> None:
+    """Takes back the last edit."""
+    with _refusals():
+        _say("Took back", workspace.edits.undo(selection_id, author=workspace.actor.name), ":material/undo:")
+
+
+def redo_edit(workspace: Workspace, selection_id: str) -> None:
+    """Applies again what was undone last."""
+    with _refusals():
+        _say("Did again", workspace.edits.redo(selection_id, author=workspace.actor.name), ":material/redo:")
+
+
+def _say(done: str, edit: Edit | None, icon: str) -> None:
+    if edit is not None:
+        announce(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon)
+
+
+def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], *, quiet: bool) -> bool:
+    """The bar at the window's foot, for the selected rows; says whether to choose again around the edits.
+
+    Args:
+        tags: to offer.
+        quiet: a row is open above the page, and the keys are its own.
+    """
+    may_edit, count = workspace.actor.may("edit"), len(rows())
+    with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.markdown(f"**{rows_in_words(count)}** selected", width="stretch")
+        st.button(
+            "Open",
+            key="bar_open",
+            shortcut=None if quiet else "O",
+            disabled=count != 1,
+            help="Read the one selected row, and why it was chosen or left out",
+            on_click=_open_the_one,
+            args=(rows,),
+        )
+        edit_buttons(workspace, selection_id, rows, "bar", quiet=quiet)
+        with st.popover("Tag, note, why", help="Mark the selected rows, or give the reason of the next edit"):
+            ask_marks(workspace, selection_id, rows, tags, "bar")
+        wanted = st.button(
+            "Re-optimise",
+            shortcut=None if quiet else "A",
+            disabled=not may_edit or not workspace.edits.overrides(selection_id),
+            help="Choose the other rows anew around what you kept and dropped, as a new selection",
+        )
+        step_buttons(workspace, selection_id, "bar", quiet=quiet)
+    return wanted
+
+
+def edit_buttons(
+    workspace: Workspace, selection_id: str, rows: Rows, place: str, *, quiet: bool = False, of: str = ""
+) -> None:
+    """Keep, drop and reset, for some rows; the reason is what stands in the field of this place.
+
+    Args:
+        of: what the buttons are about. Buttons of another row are others, so that a click always means the row
+            that was on the screen.
+    """
+    none = not rows() or not workspace.actor.may("edit")
+    for label, action, shortcut, help in _EDITS:
+        st.button(
+            label,
+            key=f"{place}_{action}{of and f'_{of}'}",
+            shortcut=None if quiet else shortcut,
+            disabled=none,
+            help=help,
+            on_click=edit_rows,
+            args=(workspace, selection_id, action, rows, place),
+        )
+
+
+def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: bool = False) -> None:
+    """Undo and redo."""
+    may_edit = workspace.actor.may("edit")
+    st.button(
+        "Undo",
+        key=f"{place}_undo",
+        shortcut=None if quiet else "U",
+        disabled=not may_edit or not workspace.edits.can_undo(selection_id),
+        help="Take back the last edit",
+        on_click=undo_edit,
+        args=(workspace, selection_id),
+    )
+    st.button(
+        "Redo",
+        key=f"{place}_redo",
+        shortcut=None if quiet else "Y",
+        disabled=not may_edit or not workspace.edits.can_redo(selection_id),
+        help="Apply again what was undone last",
+        on_click=redo_edit,
+        args=(workspace, selection_id),
+    )
+
+
+def _open_the_one(rows: Rows) -> None:
+    """Opens the row that is selected, where it is one."""
+    ids = rows()
+    if len(ids) == 1:
+        open_row(ids[0])
+
+
+def history_view(workspace: Workspace, selection_id: str) -> None:
+    """Every edit, newest first, with those undone and overtaken: who, when, what, why."""
+    edits = workspace.edits.history(selection_id)
+    with st.expander(f"History of edits ({len(edits):,})", icon=":material/history:"):
+        if not edits:
+            st.caption("Nothing was changed by hand yet.")
+            return
+        newest = edits[: -HISTORY_SHOWN - 1 : -1]
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "Number": [edit.number for edit in newest],
+                    "Action": [edit.action for edit in newest],
+                    "Rows": [len(edit.sample_ids) for edit in newest],
+                    "What": [shorten(edit.detail, 60) for edit in newest],
+                    "Why": [edit.why for edit in newest],
+                    "By": [edit.author for edit in newest],
+                    "At (UTC)": [edit.created_at.replace(tzinfo=None) for edit in newest],
+                    "State": [state_of(edit) for edit in newest],
+                }
+            ),
+            hide_index=True,
+            alt="Edits of this selection, newest first",
+        )
+
+
+def state_of(edit: Edit) -> str:
+    """Whether an edit counts, and who last moved it."""
+    return f"{edit.state} by {edit.moved_by}" if edit.moved_by and edit.state != "discarded" else edit.state

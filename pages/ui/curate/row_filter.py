@@ -1,0 +1,261 @@
+"""Which rows of a curated selection to show, and in what order: what the toolbar of Curate asks for.
+
+All of it is in the address, so that a view is a link; the same words, kept in the workspace under a name, are a named
+filter.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlencode
+
+import numpy as np
+import streamlit as st
+
+from delift_core.curation.curate import CuratedSelection
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.data.quality.facets import Facet
+from delift_core.models.vectors import likeness
+from delift_core.workspace import NamedFilter, Workspace
+from pages.ui.curate.row_table import SHOWS, SORTS, RowFacts, Show, Sort, arranged
+from pages.ui.shell import state
+from pages.ui.shell.address import name_of, put
+from pages.ui.shell.blocks import clear_errors, plain
+
+_SEARCH, _SHOW, _SORT, _TAGS = "curate_search", "curate_show", "curate_sort", "filter_tags"
+_SIMILAR, _NAME = "similar", "filter_name"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The rows to show.
+
+    Attributes:
+        positions: (m,) int64, in their order.
+        key: names what is asked for, so that another view starts on its first page with nothing selected.
+        nothing: what to say where there are none.
+    """
+
+    positions: np.ndarray
+    key: str
+    nothing: str
+
+
+def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, facets: Sequence[Facet]) -> View:
+    """The toolbar, and the rows that it asks for."""
+    run, pool_id = curated.problem.run, curated.problem.run.record.spec.pool_id
+    similar = _settle(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        search = st.text_input(
+            "Search",
+            type="search",
+            placeholder="Search the texts",
+            key=_SEARCH,
+            bind="query-params",
+            label_visibility="collapsed",
+            width=190,
+        )
+        tabs = st.container(width="content")  # drawn last: they count what passes the search and the filters
+        sort: Sort = st.selectbox(
+            "Order",
+            list(SORTS),
+            format_func=SORTS.__getitem__,
+            key=_SORT,
+            bind="query-params",
+            label_visibility="collapsed",
+            width=165,
+            disabled=similar is not None,
+        )
+        passing = _ask_filters(facets, curated)
+        _named_filters(workspace, pool_id, facets)
+    matching = _both(passing, _matching(workspace, curated, search or ""))
+    counts = facts.counts(matching)
+    show: Show = tabs.pills(
+        "Show",
+        list(SHOWS),
+        default="all",
+        required=True,
+        key=_SHOW,
+        label_visibility="collapsed",
+        wrap=True,
+        format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
+    )
+    put("show", None if show == "all" else show)  # what is usual stays out of the address
+    like = _similar_line(run, similar)
+    positions = arranged(facts, show, sort, matching)
+    if like is not None:
+        positions = positions[np.argsort(-like[positions], kind="stable")]
+    picked = zlib.crc32(facts.picked.tobytes()) if show == "picked" else 0
+    key = zlib.crc32(f"{curated.record.id} {_query(facets)} {picked}".encode())
+    nothing = f"No row matches {search!r}." if search else "No row is in this state and passes the filters."
+    if show == "picked" and not facts.picked.any():
+        nothing = "No row is picked: draw a box or a lasso on the map of Explore."
+    return View(positions, f"{curated.record.id}_{key}", nothing)
+
+
+def show_similar(sample_id: str) -> None:
+    """Shows the rows in the order of their likeness to one, from the next rerun on."""
+    st.session_state[_SIMILAR] = sample_id
+
+
+def _settle(run: ScoredRun) -> int | None:
+    """Takes from the address what no widget is bound to; returns the position that rows are to be similar to."""
+    # By hand, since a bound widget writes its label into the address, and these labels hold counts that change.
+    if _SHOW not in st.session_state and st.query_params.get("show") in SHOWS:
+        st.session_state[_SHOW] = st.query_params["show"]
+    if _SIMILAR not in st.session_state:
+        st.session_state[_SIMILAR] = st.query_params.get(_SIMILAR)
+    position = run.position_of.get(st.session_state[_SIMILAR])
+    if position is None:
+        st.session_state[_SIMILAR] = None
+    put(_SIMILAR, st.session_state[_SIMILAR])
+    return position
+
+
+def _similar_line(run: ScoredRun, position: int | None) -> np.ndarray | None:
+    """Says what the rows are similar to, with the way back; (n,) likeness, None when nothing was asked."""
+    if position is None:
+        return None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f":material/hub: Most similar to {run.pool[position].place} first, by the model's embeddings",
+            width="content",
+        )
+        st.button("Usual order", icon=":material/close:", on_click=_forget_similar, key="usual_order")
+    return _likeness(run.record.id, str(run.record.finished_at), position, run)
+
+
+def _forget_similar() -> None:
+    st.session_state[_SIMILAR] = None
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _likeness(run_id: str, finished_at: str, position: int, _run: ScoredRun) -> np.ndarray:
+    return likeness(_run.embeddings()[: len(_run.pool)], position)
+
+
+def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    if first is None or second is None:
+        return second if first is None else first
+    both: np.ndarray = first & second
+    return both
+
+
+def _matching(workspace: Workspace, curated: CuratedSelection, search: str) -> np.ndarray | None:
+    """(n,) bool, the rows whose prompt or response, as it now reads, contains a text; None for an empty text."""
+    if not search:
+        return None
+    run = curated.problem.run
+    found = _found(run.record.id, str(run.record.finished_at), search, workspace, run).copy()
+    place = run.position_of
+    for sample_id in curated.marks.records:
+        sample = curated.samples[place[sample_id]]
+        found[place[sample_id]] = search.lower() in sample.prompt.lower() or search.lower() in sample.response.lower()
+    return found
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _found(run_id: str, finished_at: str, search: str, _workspace: Workspace, _run: ScoredRun) -> np.ndarray:
+    found = _workspace.datasets.find(_run.record.spec.pool_id, search)
+    return np.isin(_places_in_dataset(run_id, finished_at, _workspace, _run), found)
+
+
+@st.cache_data(max_entries=4, show_spinner="Preparing the search…")
+def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _run: ScoredRun) -> np.ndarray:
+    """Position in the data set of each row of the run; they differ where rows could not be scored."""
+    pool_id = _run.record.spec.pool_id
+    if _workspace.datasets.record(pool_id).n_samples == len(_run.pool):
+        return np.arange(len(_run.pool))
+    places = {sample.id: place for place, sample in enumerate(_workspace.datasets.load(pool_id).samples)}
+    return np.array([places[sample.id] for sample in _run.pool])
+
+
+def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarray | None:
+    """(n,) bool, the rows with a wanted label of every facet, and a wanted tag; None without any filter."""
+    tags = state.known_tags(curated)
+    # A tag that nobody bears any more is no choice; a wanted one must not stop the page.
+    st.session_state[_TAGS] = [
+        tag for tag in st.session_state.get(_TAGS, st.query_params.get_all(_TAGS)) if tag in tags
+    ]
+    keys = [*(_filter_key(facet) for facet in facets), _TAGS]
+    set_already = sum(bool(st.session_state.get(key)) for key in keys)
+    label = f"Filter ({set_already})" if set_already else "Filter"
+    passing: np.ndarray | None = None
+    with st.popover(label, icon=":material/filter_list:", help="Rows must have one of the labels of every filter"):
+        for facet in facets:
+            wanted = st.multiselect(facet.name, facet.labels, key=_filter_key(facet), bind="query-params")
+            if wanted:
+                passing = _both(passing, np.isin(facet.codes, [facet.labels.index(name) for name in wanted]))
+        chosen = st.multiselect("Tags", tags, key=_TAGS, placeholder="Any" if tags else "No row has a tag yet")
+        if chosen:
+            bearers = [sample_id for sample_id, borne in curated.marks.tags.items() if set(borne) & set(chosen)]
+            passing = _both(passing, state.rows_named(curated.problem.run, bearers))
+    put(_TAGS, chosen)
+    return passing
+
+
+def _named_filters(workspace: Workspace, pool_id: str, facets: Sequence[Facet]) -> None:
+    """Filters kept under a name: chosen, saved, deleted."""
+    known = workspace.filters.records(pool_id)
+    query = _query(facets)
+    with st.popover(f"Saved ({len(known):,})" if known else "Saved", icon=":material/bookmark:", help="Named filters"):
+        for index, saved in enumerate(known):
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.button(
+                    plain(saved.name),
+                    key=f"use_filter_{index}",
+                    icon=":material/check:" if saved.query == query else None,
+                    width="stretch",
+                    on_click=_use,
+                    args=(saved, facets),
+                )
+                st.button(
+                    "Delete",
+                    key=f"delete_filter_{index}",
+                    type="tertiary",
+                    icon=":material/delete:",
+                    help=f"Forget the filter {plain(saved.name)}",
+                    on_click=_delete,
+                    args=(workspace, pool_id, saved.name),
+                )
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.text_input("Name of the view as it is now", key=_NAME, placeholder="long and dropped")
+            st.button("Save", key="save_filter", on_click=_save, args=(workspace, pool_id, query))
+        if not query:
+            st.caption("Set a search, a state, an order or a filter first; then give it a name here.")
+
+
+def _save(workspace: Workspace, pool_id: str, query: str) -> None:
+    with clear_errors():
+        saved = workspace.filters.save(pool_id, st.session_state[_NAME] or "", query)
+        st.session_state[_NAME] = ""
+        st.toast(f"Saved: {plain(saved.name)}", icon=":material/bookmark_add:")
+
+
+def _delete(workspace: Workspace, pool_id: str, name: str) -> None:
+    with clear_errors():
+        workspace.filters.delete(pool_id, name)
+
+
+def _query(facets: Sequence[Facet]) -> str:
+    """What is asked for now, as it would stand in an address; "" for the usual view."""
+    usual = {_SHOW: "all", _SORT: next(iter(SORTS))}
+    keys = (_SEARCH, _SHOW, _SORT, _SIMILAR, _TAGS, *map(_filter_key, facets))
+    values = ((key, st.session_state.get(key)) for key in keys)
+    return urlencode([(key, value) for key, value in values if value and value != usual.get(key)], doseq=True)
+
+
+def _use(saved: NamedFilter, facets: Sequence[Facet]) -> None:
+    """Sets the toolbar to a named filter; labels that are no more are left out."""
+    asked = parse_qs(saved.query)
+    single = {_SEARCH: "", _SHOW: "all", _SORT: next(iter(SORTS)), _SIMILAR: None}
+    for key, usual in single.items():
+        st.session_state[key] = asked.get(key, [usual])[0]
+    st.session_state[_TAGS] = asked.get(_TAGS, [])
+    for facet in facets:
+        wanted = asked.get(_filter_key(facet), [])
+        st.session_state[_filter_key(facet)] = [label for label in wanted if label in facet.labels]
+
+
+def _filter_key(facet: Facet) -> str:
+    return name_of("filter", facet.name)

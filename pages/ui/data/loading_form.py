@@ -1,0 +1,258 @@
+"""The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import streamlit as st
+
+from delift_core.curation.reload_inputs import UPLOAD_PREFIX
+from delift_core.data.formats.base import name_list
+from delift_core.data.formats.preference import Answer, has_pair
+from delift_core.data.loading import (
+    TablePreview,
+    Watch,
+    fields_of,
+    load_bytes,
+    load_file,
+    load_hub,
+    map_preview,
+    read_columns,
+    read_columns_of_bytes,
+    read_columns_of_hub,
+    unread_columns,
+)
+from delift_core.errors import DataError
+from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
+from delift_core.workspace import DatasetRole, Workspace
+from pages.ui.data.signals import watched
+from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain
+
+SUFFIXES = ["jsonl", "json", "ndjson", "csv", "tsv", "parquet", "arrow", "feather", "gz", "zst", "bz2", "xz", "txt"]
+PREVIEWED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from; `preview` reads the first, `load` all of them."""
+
+    kind: str
+    name: str
+    data: bytes = b""
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+    limit: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where the rows are to be found again, as a manifest names it."""
+        if self.kind == "Upload":
+            return f"{UPLOAD_PREFIX}{self.name}"
+        if self.kind == "Path":
+            return str(Path(self.name).expanduser().resolve())
+        more = {"config": self.config, "revision": self.revision, "limit": self.limit}
+        options = "".join(f",{key}={value}" for key, value in more.items() if value)
+        return f"hub:{self.name}:{self.split}{options}"
+
+    @property
+    def sha256(self) -> str:
+        """Of an uploaded file's bytes (hex); "" for what can be read again."""
+        return hashlib.sha256(self.data).hexdigest() if self.kind == "Upload" else ""
+
+    def preview(self) -> TablePreview:
+        """The first records and what was recognised in them."""
+        if self.kind == "Upload":
+            return read_columns_of_bytes(self.data, self.name)
+        if self.kind == "Path":
+            return read_columns(Path(self.name).expanduser())
+        return read_columns_of_hub(self.name, config=self.config, split=self.split, revision=self.revision)
+
+    def load(self, mapping: ColumnMapping | None, answer: Answer | None, turns: Turns, watch: Watch) -> Dataset:
+        """Every record."""
+        if self.kind == "Upload":
+            return load_bytes(self.data, self.name, mapping=mapping, answer=answer, turns=turns, watch=watch)
+        if self.kind == "Path":
+            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer, turns=turns, watch=watch)
+        return load_hub(
+            self.name,
+            config=self.config,
+            split=self.split,
+            revision=self.revision,
+            limit=self.limit,
+            mapping=mapping,
+            answer=answer,
+            turns=turns,
+            watch=watch,
+        )
+
+
+def load_form(workspace: Workspace, kind: str) -> None:
+    """Asks for the source and the role, shows the preview, and loads."""
+    source = ask_source(kind)
+    if source is None:
+        return
+    with clear_errors():
+        with st.spinner("Reading the first records…"):
+            preview = source.preview()
+        answer = ask_answer(preview)
+        mapping = ask_mapping(preview)
+        turns = ask_turns(preview, mapping, answer)
+        show_preview(preview, mapping, answer)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            role: DatasetRole | None = st.segmented_control(
+                "Use these rows as",
+                list(get_args(DatasetRole)),
+                default="pool",
+                required=True,
+                format_func=lambda role: ROLE_WORDS[role],
+                help="Pool: what to choose from. Target: the task to get better at. Existing: already trained on. "
+                "Held-out: for judging the result.",
+            )
+            pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
+        if pressed:
+            load(workspace, source, role or "pool", mapping, answer, turns)
+
+
+def ask_source(kind: str) -> Source | None:
+    """The widgets of one kind of source; None until there is something to read."""
+    if kind == "Upload":
+        most = st.get_option("server.maxUploadSize")
+        words = f"Up to {most:,} MB; load a larger file by its path, which takes less memory as well."
+        upload = st.file_uploader(
+            "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz, zst, bz2 or xz", type=SUFFIXES, key="upload", help=words
+        )
+        return Source(kind, upload.name, upload.getvalue()) if upload else None
+    if kind == "Path":
+        path = st.text_input("Path of a file or folder on this machine", placeholder="~/data/alpaca.jsonl", key="path")
+        return Source(kind, path.strip()) if path.strip() else None
+    return ask_hub()
+
+
+def ask_hub() -> Source | None:
+    """A data set of the hub; what is seldom needed stands behind a button."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        repo = st.text_input("Hub data set", placeholder="tatsu-lab/alpaca", key="hub_id")
+        split = st.text_input("Split", value="train", key="hub_split", width=140)
+        with st.popover("More", icon=":material/tune:"):
+            config = st.text_input("Configuration", key="hub_config", help="Where the data set has several.")
+            revision = st.text_input("Revision", key="hub_revision", help="A branch, tag or commit.")
+            limit = st.number_input(
+                "First rows only", min_value=1, value=None, key="hub_limit", help="So many are streamed, not all."
+            )
+    if not repo.strip():
+        return None
+    return Source(
+        "Hub",
+        repo.strip(),
+        split=split.strip() or "train",
+        config=config.strip() or None,
+        revision=revision.strip() or None,
+        limit=int(limit) if limit else None,
+    )
+
+
+def ask_answer(preview: TablePreview) -> Answer | None:
+    """Where rows hold two answers or mark theirs, it has to be said which are learnt; nothing is chosen silently."""
+    pairs = any(isinstance(record.value, Mapping) and has_pair(record.value) for record in preview.records)
+    if not pairs and not preview.marks:
+        return None
+    words = "These rows hold a preferred and a rejected answer. Which one is to be learnt?"
+    if not pairs:
+        words = f"The field {preview.marks[0]} may mark answers as good or bad. Which are to be learnt?"
+    choice: Answer | None = st.segmented_control(
+        plain(words),
+        [answer for answer in get_args(Answer) if answer != "all" or not pairs],
+        format_func=lambda answer: {"chosen": "The preferred", "rejected": "The rejected", "all": "All"}[answer],
+        help="All: the field says something else, such as a topic.",
+        key="preference_answer",
+    )
+    return choice
+
+
+def ask_turns(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> Turns:
+    """Where conversations have several answers, which of them are scored; the choice is kept with the data set."""
+    several = (
+        sum(message.role == "assistant" for message in outcome) > 1
+        for outcome in map_preview(preview, mapping, answer)
+        if not isinstance(outcome, Problem)
+    )
+    if mapping is not None or not any(several):
+        return "last"
+    choice: Turns = st.segmented_control(
+        "Which answers of a conversation are scored?",
+        list(get_args(Turns)),
+        default="last",
+        required=True,
+        format_func=lambda turns: {"last": "The last", "every": "Every one, as a row of its own"}[turns],
+        key="scored_turns",
+        help="Each is given all that stands before it. A record is written whole and once if one of its answers is "
+        "chosen.",
+    )
+    return choice
+
+
+def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
+    """Recognised formats need nothing; anything else can be mapped by hand from any two columns."""
+    if preview.detected and preview.detected != "columns":
+        by_hand = st.toggle("Map columns by hand", help=f"Recognised as {preview.detected}.", key="map_by_hand")
+        if not by_hand:
+            return None
+    if len(preview.columns) < 2:
+        raise DataError(f"{preview.source} has fewer than two columns: name a file with a prompt and a response column")
+    guess = preview.suggested or ColumnMapping(preview.columns[0], preview.columns[1])
+    columns = list(preview.columns)
+    with st.container(horizontal=True):
+        prompt = st.selectbox("Prompt column", columns, index=columns.index(guess.prompt), key="map_prompt")
+        response = st.selectbox("Response column", columns, index=columns.index(guess.response), key="map_response")
+        system = st.selectbox("System column", ["(none)", *columns], key="map_system")
+        parts = st.multiselect(
+            "More of the prompt",
+            columns,
+            default=list(guess.parts),
+            key="map_parts",
+            help="Columns such as a context: their texts stand behind the prompt, in this order.",
+        )
+    return ColumnMapping(prompt, response, None if system == "(none)" else system, tuple(parts))
+
+
+def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> None:
+    """The first rows as they would be read, or why they cannot be."""
+    kind = "mapped columns" if mapping else preview.detected
+    st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
+    for problem in preview.not_read:
+        st.caption(plain(f"Not read: {problem}"))
+    unread = unread_columns((record.value for record in preview.records), mapping, preview.marks)
+    if unread:
+        st.caption(plain(f"Columns that are not read: {name_list(unread)}. They stay in the records."))
+    for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
+        with st.container(border=True):
+            if isinstance(outcome, Problem):
+                st.badge(plain(outcome.kind), icon=":material/report:", color="orange")
+                st.text(str(outcome))
+            else:
+                st.text("\n".join(f"{message.role}: {message.content}" for message in outcome)[:600])
+
+
+def load(
+    workspace: Workspace,
+    source: Source,
+    role: DatasetRole,
+    mapping: ColumnMapping | None,
+    answer: Answer | None,
+    turns: Turns,
+) -> None:
+    """Reads everything and keeps it."""
+    bar = watched("Reading…", "cancel_loading")
+    dataset = source.load(mapping, answer, turns, bar)
+    record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
+    unread, left = len(dataset.files_not_read), dataset.records_left_out
+    told = [f"{left:,} left out"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
+    left_out = f", {', '.join(told)} (listed below)" if told else ""
+    columns = fields_of(dataset, by_hand=mapping is not None).unread
+    more = f" Columns that are not read: {name_list(columns)}." if columns else ""
+    st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.{more}")
+    st.query_params["set"] = record.id
+    st.rerun()

@@ -1,0 +1,108 @@
+"""Records that were left out, by class: how many, why and what to do; the records of one; and mending all of them."""
+
+from collections import Counter
+from typing import get_args
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.data.quality.cleaning import can_mend
+from delift_core.samples import Dataset, Problem, ProblemKind, place_word
+from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.data.health_view import SHOWN
+from pages.ui.data.remedy_buttons import mend_button
+from pages.ui.shell.blocks import plain, shorten
+from pages.ui.shell.display import inert
+
+TITLES: dict[ProblemKind, str] = {
+    "not-json": "Not JSON",
+    "not-an-object": "Not an object",
+    "unknown-format": "No known format",
+    "unknown-role": "Unknown role",
+    "empty-prompt": "No prompt",
+    "empty-response": "No answer",
+    "not-text": "A value is not text",
+    "no-assistant-turn": "No answer by the assistant",
+    "not-trained": "No turn is to be trained",
+    "bad-encoding": "Broken characters",
+    "cut-short": "File without an end",
+    "no-choice": "Not said which answers to learn",
+    "other-answer": "The answer that was not asked for",
+    "left-out-by-choice": "Left out by choice",
+    "file-not-read": "File of the folder not read",
+}
+
+
+def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
+    """The classes with their remedies; the selected one, at first the largest, with its records and what mends them."""
+    if not dataset.problems:
+        st.badge("Every record can be used", icon=":material/check:", color="green")
+        return
+    counts = Counter((problem.kind, problem.remedy) for problem in dataset.problems)
+    kinds = [kind for kind in get_args(ProblemKind) if any(kind == found for found, _ in counts)]
+    kinds.sort(key=lambda kind: -sum(count for (found, _), count in counts.items() if found == kind))
+    remedies = {
+        kind: max((count, remedy) for (found, remedy), count in counts.items() if found == kind)[1] for kind in kinds
+    }
+    by_kind = {kind: [problem for problem in dataset.problems if problem.kind == kind] for kind in kinds}
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                "Records": [len(by_kind[kind]) for kind in kinds],
+                "What": [TITLES[kind] for kind in kinds],
+                "What to do": [remedies[kind] for kind in kinds],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"problems_{record.id}",
+        alt="Classes of records that were left out; select one to see its records",
+    )
+    picked = event["selection"]["rows"]
+    kind = kinds[picked[0]] if picked and picked[0] < len(kinds) else kinds[0]
+    st.markdown(f"**{TITLES[kind]}**")
+    st.caption(plain(remedies[kind]))
+    _records_of(by_kind[kind], f"{record.id}_{kind}")
+    mend_button(workspace, record, dataset, can_mend(kind), len(by_kind[kind]))
+
+
+def _records_of(problems: list[Problem], key: str) -> None:
+    """The records of one class; a selected one opens in full."""
+    shown = problems[:SHOWN]
+    places: dict[str, list[int] | list[str]] = (
+        {"File": [problem.source for problem in shown]}
+        if problems[0].kind == "file-not-read"
+        else {
+            place_word({problem.source for problem in problems}).capitalize(): [problem.line for problem in shown],
+            "Field": [problem.field for problem in shown],
+        }
+    )
+    event = st.dataframe(
+        pd.DataFrame(
+            {
+                **places,
+                "Why": [problem.message for problem in shown],
+                "Record": [shorten(problem.excerpt, 120) for problem in shown],
+            }
+        ),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"left_out_{key}",
+        alt="Records of the class, with their place and the reason; select one to read it in full",
+    )
+    if len(problems) > SHOWN:
+        st.caption(f"The first {SHOWN:,} of {len(problems):,}.")
+    picked = event["selection"]["rows"]
+    if picked and picked[0] < len(problems):
+        _drawer(problems[picked[0]])
+
+
+@st.dialog("Record that was left out", position="right", width="medium")
+def _drawer(problem: Problem) -> None:
+    counted = f", {place_word([problem.source])} {problem.line}" if problem.line else ""
+    field = f", {problem.field}" if problem.field else ""
+    st.caption(plain(f"{problem.source}{counted}{field}"))
+    st.text(inert(f"{problem.message}. {problem.remedy}"))
+    st.code(inert(problem.raw or problem.excerpt), language=None, wrap_lines=True)

@@ -1,0 +1,85 @@
+"""Signals of a data set's rows (language, length, what the health report finds): worked out once, then kept with it."""
+
+import time
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.data.loading import Progress
+from delift_core.data.quality.facets import Facet
+from delift_core.data.quality.signals import SECONDS_PER_ROW, signal_facets
+from delift_core.system.amounts import duration
+from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.shell import state
+
+SIGNAL_ROWS = 20_000  # so many rows are read without being asked
+_REPORT_SECONDS = 0.3
+
+
+class Bar:
+    """Shows how far a piece of work has come, a few times a second."""
+
+    def __init__(self, bar: DeltaGenerator) -> None:
+        self._bar = bar
+        self._last = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """The report on the page, if the last one is old enough to be read."""
+        if time.monotonic() - self._last >= _REPORT_SECONDS:
+            self._last = time.monotonic()
+            self._bar.progress(progress.share or 0.0, str(progress).capitalize())
+
+
+def watched(words: str, key: str) -> Bar:
+    """A bar with a button that ends the work: any press runs the page anew, and so ends this run at the next report."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = Bar(st.progress(0.0, words))
+        st.button("Cancel", key=key, icon=":material/stop:", help="Nothing of it is kept.")
+    return bar
+
+
+def signals_of(workspace: Workspace, record: DatasetRecord) -> tuple[Facet, ...] | None:
+    """The signals of a data set; None where it is large and nobody asked for them yet."""
+    if record.n_samples > SIGNAL_ROWS and not workspace.signals.known(record.id):
+        return None
+    return _signals(record.id, workspace)
+
+
+def ask_signals(workspace: Workspace, record: DatasetRecord) -> None:
+    """Says what the signals of a large data set take, and works them out where that is wanted."""
+    seconds = duration(record.n_samples * SECONDS_PER_ROW)
+    st.caption(f"Language, length and signals of {record.n_samples:,} rows take about {seconds}, once: they are kept.")
+    if st.button("Read them", icon=":material/play_arrow:", key=f"read_signals_{record.id}"):
+        bar = watched("Looking through the rows…", "cancel_signals")
+        samples = workspace.datasets.load(record.id).samples
+        workspace.signals.keep(record.id, signal_facets(samples, watch=bar))
+        st.rerun()
+
+
+def signals_of_run(run: ScoredRun) -> tuple[Facet, ...]:
+    """The signals of a run's pool; none where it is large and they were not worked out on the Data page."""
+    if len(run.pool) <= SIGNAL_ROWS:
+        return signal_facets(run.pool)
+    workspace = state.workspace()
+    pool_id = run.record.spec.pool_id
+    kept = workspace.signals.of(pool_id)
+    if kept is None:
+        return ()
+    if workspace.datasets.record(pool_id).n_samples == len(run.pool):
+        return kept
+    places = {sample.id: place for place, sample in enumerate(workspace.datasets.load(pool_id).samples)}
+    at = np.array([places[sample.id] for sample in run.pool], dtype=np.int64)
+    found = (Facet(facet.name, facet.labels, facet.codes[at]) for facet in kept)
+    return tuple(facet for facet in found if len(np.unique(facet.codes)) > 1)
+
+
+# Contents of a data set never change under an id.
+@st.cache_resource(max_entries=8, show_spinner="Reading languages and signals…")
+def _signals(dataset_id: str, _workspace: Workspace) -> tuple[Facet, ...]:
+    kept = _workspace.signals.of(dataset_id)
+    if kept is None:
+        kept = signal_facets(_workspace.datasets.load(dataset_id).samples)
+        _workspace.signals.keep(dataset_id, kept)
+    return kept

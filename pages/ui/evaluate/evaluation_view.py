@@ -1,0 +1,106 @@
+"""An evaluation as the curator sees it: what it will cost, how far it is, what it found."""
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
+from delift_core.evaluation.from_selection import cancel
+from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
+from delift_core.system.amounts import duration
+from delift_core.workspace import Workspace
+from pages.figures.evaluation import alt_gap_chart, gap_chart
+from pages.ui.evaluate.evaluation_form import arm_title
+from pages.ui.shell.blocks import chart, clear_errors, plain, with_separators
+
+SHOWN = 20
+
+
+def cost_view(status: EvaluationStatus) -> None:
+    """What it will take, as measured."""
+    if status.cost is None:
+        return
+    with st.grid(3, min_column_width=130):
+        st.metric("Time, at most", duration(status.cost.seconds), border=True)
+        st.metric("Fine-tunings", f"{status.cost.runs:,}", border=True)
+        st.metric("Tokens trained on", f"{status.cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
+
+
+@st.fragment(run_every=2.0)
+def progress_view(workspace: Workspace, job: EvaluationFolder) -> None:
+    """The bar, the last word, the time left, and Cancel; the whole page follows once it has ended."""
+    status = job.status()
+    if not status.active:
+        st.rerun()
+    left = f" · about {duration(status.seconds_left)} of fine-tuning left" if status.seconds_left is not None else ""
+    st.progress(min(status.share, 1.0), text=f"{plain(status.message) or 'Starting'}{left}")
+    st.caption("It goes on when you leave this page or close the browser.")
+    if st.button("Cancel", icon=":material/stop_circle:", help="Runs that are finished are kept."):
+        with clear_errors():
+            cancel(workspace, job)
+            st.toast("Stopping; finished runs are kept.", icon=":material/stop_circle:")
+
+
+def report_view(report: EvaluationReport) -> None:
+    """The sentence, the chart, the table, and what to know of the rows."""
+    st.markdown(plain(report.conclusion()))
+    titles = {arm.name: arm_title(arm.name) for arm in report.arms}
+    chart(gap_chart(report.arms, titles), key="gaps", alt=alt_gap_chart(report.arms, titles))
+    weights = "LoRA layers" if report.lora else "All weights"
+    seeds = "1 seed" if len(report.seeds) == 1 else f"{len(report.seeds)} seeds"
+    st.caption(
+        "In nats per response token; right of 0 the subset is better, an interval across 0 is no difference found. "
+        f"Means over {seeds} for the subset and random rows; 95 % intervals by bootstrap, paired by "
+        f"row, on {report.heldout_rows:,} held-out rows ({report.heldout_tokens:,} tokens). {weights}, "
+        f"{report.tuning.epochs} epochs, learning rate {report.tuning.learning_rate:g}."
+    )
+    _table(report.arms, "arms")
+    if report.in_context:
+        st.header("Without training")
+        st.caption(f"The {report.examples} nearest rows of each as examples before the question.")
+        _table(report.in_context, "context")
+    if any(arm.answers for arm in report.arms):
+        st.header("Answers")
+        rows = [
+            {"Arm": arm_title(arm.name)} | {score.name: score.value.value for score in arm.answers}
+            for arm in report.arms
+        ]
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Scores of the answers of each arm")
+    _rows("Held-out and pool rows that take no part", report.left_out)
+    _rows("Held-out rows whose prompt the pool has too", report.same_prompt)
+
+
+def _table(arms: tuple[ArmResult, ...], key: str) -> None:
+    """What a decision needs, as wide as the page shows at once; the rest is folded away."""
+    names = [arm_title(arm.name) for arm in arms]
+    first = {
+        "Arm": names,
+        "Loss": [arm.loss.value for arm in arms],
+        "The subset has": [arm.verdict for arm in arms],
+        "Rows": [arm.rows for arm in arms],
+        "Tokens": [arm.tokens for arm in arms],
+        "Accuracy": [arm.accuracy.value for arm in arms],
+    }
+    more = {
+        "Arm": names,
+        "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
+        "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
+        "Perplexity": [arm.perplexity for arm in arms],
+        "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
+    }
+    formats = {"Loss": "%.4f", "Perplexity": "%.2f", "Accuracy": "percent", "Subset minus arm": "%+.4f"}
+    config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
+    config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Nearly 0 where a run was known already.")
+    alt = "One line for each arm"
+    table = with_separators(pd.DataFrame(first), "Rows", "Tokens")
+    st.dataframe(table, hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
+    with st.expander("Intervals, perplexity, time", type="compact"):
+        st.dataframe(pd.DataFrame(more), hide_index=True, column_config=config, key=f"more_{key}", alt=alt)
+
+
+def _rows(words: str, rows: tuple[LeftOutRow, ...]) -> None:
+    if rows:
+        with st.expander(f"{words}: {len(rows):,}", icon=":material/report:", expanded=True):
+            for row in rows[:SHOWN]:
+                st.text(str(row))
+            if len(rows) > SHOWN:
+                st.caption(f"and {len(rows) - SHOWN:,} more")

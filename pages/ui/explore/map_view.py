@@ -1,0 +1,294 @@
+"""The map of pool, target and existing rows: colour it, pick an area of it, see where the picked rows lie.
+
+Points are numbered pool first, then target, then existing, as the run's embeddings are. Map and panel are one fragment
+of the page: picking does not run the rest of it.
+"""
+
+import subprocess
+from collections.abc import Sequence
+
+import numpy as np
+import streamlit as st
+
+from delift_core.curation.curate import CuratedSelection
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.umap_layout import (
+    MOST_BY_UMAP,
+    kept_layout,
+    principal_coordinates,
+    start_layout,
+    why_no_layout,
+)
+from delift_core.selection.coverage import Comparison
+from delift_core.workspace import SelectionSummary, Workspace
+from pages.figures.coverage_map import (
+    MapStatus,
+    Theme,
+    View,
+    alt_map,
+    labelled_map_spec,
+    map_spec,
+    mark_picked,
+    picked_points,
+    sides_map_spec,
+    view_around,
+)
+from pages.ui.curate.edit_actions import say_what_was_done
+from pages.ui.explore.kept_view import keep_view
+from pages.ui.explore.map_colours import Colouring, ask_colouring, sides_of
+from pages.ui.explore.modifier_keys import way_of_keys
+from pages.ui.explore.picked_view import picked_view
+from pages.ui.explore.picks import Way, other_picks, pick_area, picked_positions, picks
+from pages.ui.shell import state
+from pages.ui.shell.blocks import clear_errors, shorten
+
+LABELLED = 20_000
+"""Above this many points the hover text is the line alone: texts would be megabytes."""
+_POLL_SECONDS = 3.0
+_ROUGH = (
+    ":material/hourglass_top: A rough layout (two principal components). The final one is being worked out and appears "
+    "by itself: it takes some 20 seconds, for 100,000 rows a minute or two, and waits while a job is running."
+)
+WAYS: dict[Way, str] = {"only": "New", "add": "Add", "remove": "Remove"}
+_WAY, _KEYS, _CHART, _TAKEN = "picking_way", "picking_keys", "map_chart", "map_area_taken"
+
+
+@st.fragment
+def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary | None) -> None:
+    """The map at the left, the picked rows at the right."""
+    curated = None
+    with clear_errors():
+        curated = state.curated(selection) if selection else None
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        coords, is_final = coordinates(run)
+        colouring = _tools(run, curated)
+        _draw(run, coords, is_final, curated, colouring)
+        _legend(run, curated, is_final)
+        way_of_keys(_CHART, key=_KEYS)
+        keep_view(_CHART)
+    with right:
+        picked_view(workspace, run, curated)
+    say_what_was_done()
+    if not is_final and not _failure(run):
+        _swap_when_ready(run)
+
+
+def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus]:
+    """One status a point."""
+    undecided: MapStatus = "undecided"
+    pool: list[MapStatus] = list(curated.marked_status.tolist()) if curated else [undecided] * len(run.pool)
+    target: list[MapStatus] = ["target"] * len(run.target)
+    existing: list[MapStatus] = ["existing"] * len(run.existing)
+    return pool + target + existing
+
+
+def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
+    """Where the points stand, and whether that is their layout: principal components until it is made.
+
+    Never waits for it: the process that makes it waits its turn behind jobs that take hours.
+    """
+    found = _kept(run)
+    if found is not None:
+        return found, True
+    _layout_job(run.record.id, str(run.record.finished_at), run)
+    return _first_map(run.record.id, str(run.record.finished_at), run), False
+
+
+def _kept(run: ScoredRun) -> np.ndarray | None:
+    record = run.record
+    known: dict[tuple[str, str], np.ndarray] = _known_layouts()
+    identity = record.id, str(record.finished_at)
+    if identity not in known:
+        found = kept_layout(run)
+        if found is None:
+            return None
+        known[identity] = found
+    return known[identity]
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _known_layouts() -> dict[tuple[str, str], np.ndarray]:
+    """Layouts that this server has read; each is small, and never changes."""
+    return {}
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> "subprocess.Popen[bytes]":
+    return start_layout(_run)
+
+
+@st.cache_resource(max_entries=2, show_spinner="Laying out a rough map…")
+def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
+    return principal_coordinates(_run.embeddings())
+
+
+def _failure(run: ScoredRun) -> str:
+    """Why there will be no layout; empty while it is being made."""
+    code = _layout_job(run.record.id, str(run.record.finished_at), run).poll()
+    return why_no_layout(code) if code else ""
+
+
+@st.fragment(run_every=_POLL_SECONDS)
+def _swap_when_ready(run: ScoredRun) -> None:
+    if kept_layout(run) is not None or _failure(run):
+        st.rerun()
+
+
+def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
+    """Colours, what drawing an area does, and the way to and from a closer view."""
+    view_key = _view_key(run)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        colouring = ask_colouring(run, curated)
+        st.segmented_control(
+            "An area picks",
+            list(WAYS),
+            default="only",
+            required=True,
+            format_func=WAYS.__getitem__,
+            key=_WAY,
+            bind="query-params",
+            label_visibility="collapsed",
+            help="What drawing an area does to the rows picked before: replaces them, adds to them, or takes from "
+            "them. With the mouse: Shift adds, Ctrl removes.",
+        )
+        if st.session_state.get(view_key) is None:
+            st.button(
+                "Closer",
+                icon=":material/zoom_in:",
+                help="Show the part of the map where the picked rows are",
+                disabled=not picks(run.record.id),
+                key="map_closer",
+                on_click=_look_closer,
+                args=(run,),
+            )
+        else:
+            st.button("Whole map", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
+    return colouring
+
+
+def _view_key(run: ScoredRun) -> str:
+    return f"map_view_{run.record.id}"
+
+
+def _look_closer(run: ScoredRun) -> None:
+    at = picked_positions(run)
+    found = _kept(run)
+    coords = found if found is not None else _first_map(run.record.id, str(run.record.finished_at), run)
+    st.session_state[_view_key(run)] = view_around(coords[at])
+
+
+def _look_at_all(run: ScoredRun) -> None:
+    st.session_state[_view_key(run)] = None
+
+
+def _draw(
+    run: ScoredRun, coords: np.ndarray, is_final: bool, curated: CuratedSelection | None, colouring: Colouring
+) -> None:
+    """Draws the map; what is picked on it goes to the picks of the visitor."""
+    status = statuses(run, curated)
+    view: View | None = st.session_state.get(_view_key(run))
+    theme, labels = _theme(), _labels(run)
+    if colouring.facet is not None:
+        facet = colouring.facet
+        groups, order = _groups(run, [facet.labels[code] for code in facet.codes], facet.labels)
+        graded = len(facet.labels) if colouring.graded else 0
+        spec = labelled_map_spec(coords, groups, order, theme=theme, labels=labels, view=view, graded=graded)
+    elif colouring.against is not None and curated is not None:
+        sides = sides_of(curated, colouring.against)
+        spec = sides_map_spec(coords[: len(run.pool)], sides, theme=theme, labels=labels[: len(run.pool)], view=view)
+    else:
+        spec = map_spec(coords, status, theme=theme, labels=labels, view=view)
+    spec = mark_picked(spec, coords, picked_positions(run), theme)
+    key = _chart_key(run, is_final)
+    with st.container(key=_CHART):
+        st.echarts_chart(
+            spec,
+            key=key,
+            height=560,
+            on_select=lambda: take_area(run, st.session_state[key]),
+            alt=alt_map(status),
+        )
+
+
+def _chart_key(run: ScoredRun, is_final: bool) -> str:
+    """Names the chart. Its drawn area can be taken away in no other way than by another chart: so there is another one
+    after rows were picked by other means, and for another layout, on which the area lies over other rows."""
+    return f"map_{run.record.id}_{'final' if is_final else 'rough'}_{other_picks()}"
+
+
+def take_area(run: ScoredRun, event: object) -> None:
+    """Picks the pool rows in the drawn areas, in the way that the keys or the tool above the map say.
+
+    The chart says an area again when its colours change: one that was taken is not taken twice.
+    """
+    areas = other_picks(), str(((event or {}).get("selection") or {}).get("areas"))  # type: ignore[attr-defined]
+    ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
+    held: Way = (st.session_state.get(_KEYS) or {}).get("way", "only")
+    way: Way = held if held != "only" else st.session_state.get(_WAY, "only")
+    if ids and st.session_state.get(_TAKEN) != areas:
+        pick_area(run.record.id, ids, way)
+    elif not ids and way == "only":  # the areas were cleared; while adding or removing, an empty area says nothing
+        pick_area(run.record.id, ())
+    st.session_state[_TAKEN] = areas
+
+
+def _labels(run: ScoredRun) -> list[str] | np.ndarray:
+    if len(run.pool) + len(run.target) + len(run.existing) > LABELLED:
+        return np.array([sample.line for sample in (*run.pool, *run.target, *run.existing)], dtype=np.int32)
+    return [
+        f"{part}{sample.place}: {shorten(sample.prompt, 60)}"
+        for part, samples in (("", run.pool), ("target ", run.target), ("existing ", run.existing))
+        for sample in samples
+    ]
+
+
+def _groups(run: ScoredRun, pool: list[str], labels: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The label of every point, and all labels in order; target and existing rows are labels of their own."""
+    extra = (("target rows", len(run.target)), ("existing rows", len(run.existing)))
+    return pool + [word for word, count in extra for _ in range(count)], [*labels, *(word for word, _ in extra)]
+
+
+def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) -> None:
+    """What the picture cannot say itself."""
+    count = len(run.pool) + len(run.target) + len(run.existing)
+    if not is_final and (why := _failure(run)):
+        st.warning(
+            f"The map shows two principal components, as UMAP could not lay it out: {why}. Close other programs first.",
+            icon=":material/memory:",
+        )
+        if st.button("Lay out again", icon=":material/refresh:", key="map_again"):
+            _layout_job.clear(run.record.id, str(run.record.finished_at))  # type: ignore[call-arg]
+            st.rerun()
+    elif not is_final:
+        st.caption(_ROUGH)
+    elif count > MOST_BY_UMAP:
+        st.caption(
+            f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; each other row stands among those most like it."
+        )
+    st.caption(
+        "▭ box or ⬠ lasso at the top left picks the rows inside; a ring marks each picked row. Shift adds, Ctrl "
+        "removes, a double click clears. The wheel zooms. Alike rows lie close together, but a distance on the map has "
+        "no exact meaning."
+    )
+    if curated is None:
+        st.caption("There is no selection yet, so nothing is decided.")
+
+
+def sides_map(run: ScoredRun, compared: Comparison) -> None:
+    """The pool with what is in both of two subsets, in one of them, and in neither."""
+    coords, is_final = coordinates(run)
+    labels = _labels(run)[: len(run.pool)]
+    st.echarts_chart(
+        sides_map_spec(coords[: len(run.pool)], compared.sides, theme=_theme(), labels=labels),
+        key=f"sides_{run.record.id}",
+        height=430,
+        alt=alt_map(compared.sides),
+    )
+    if not is_final and not _failure(run):
+        st.caption(_ROUGH)
+        _swap_when_ready(run)
+
+
+def _theme() -> Theme:
+    return "dark" if st.context.theme.type == "dark" else "light"

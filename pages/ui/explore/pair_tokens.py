@@ -1,0 +1,72 @@
+"""The helped response token by token: what the example made more likely, and what less."""
+
+from html import escape
+
+import pandas as pd
+import streamlit as st
+
+from delift_core.curation.pair_reading import ResponsePiece
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.samples import Sample
+from pages.ui.shell import state
+
+_FAINT = 0.02
+_MARKED = 2_000
+_RAISED, _LOWERED = "11, 107, 168", "222, 122, 34"  # the theme's blue and orange, seen apart by the colour-blind too
+
+
+def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
+    """A switch, since reading a pair loads the model; then the response with its tokens marked, and their numbers."""
+    shown = st.toggle(
+        "Token by token",
+        key="pair_tokens",
+        help="Runs the model on this pair again and marks what the example changed. Loads the model the first time.",
+    )
+    if not shown:
+        return
+    identity = run.record.id, str(run.record.finished_at), helped.content_hash, helper.content_hash
+    pieces = _pieces(*identity, run, helped, helper)
+    st.html(marked(pieces[:_MARKED]))
+    if len(pieces) > _MARKED:
+        st.caption(f"The first {_MARKED:,} of {len(pieces):,} tokens are marked; the numbers below are of all.")
+    st.caption("Blue, underlined: more likely with the example. Orange, dotted: less likely. Hover for the numbers.")
+    with st.expander("The numbers", type="compact"):
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "Token": [piece.text for piece in pieces],
+                    "p alone": [piece.alone for piece in pieces],
+                    "p with example": [piece.with_example for piece in pieces],
+                    "Change": [piece.change for piece in pieces],
+                }
+            ),
+            column_config={
+                name: st.column_config.NumberColumn(format="%.3f") for name in ("p alone", "p with example", "Change")
+            },
+            hide_index=True,
+            alt=f"{len(pieces):,} tokens of the response with their probabilities without and with the example",
+        )
+
+
+def marked(pieces: tuple[ResponsePiece, ...]) -> str:
+    """The response as HTML in which every text from data is escaped; a line break of the data stays one."""
+    spans = "".join(_span(piece) for piece in pieces)
+    return f'<div style="white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9" dir="auto">{spans}</div>'
+
+
+def _span(piece: ResponsePiece) -> str:
+    text = escape(piece.text)
+    title = f"{piece.alone:.3f} alone, {piece.with_example:.3f} with the example"
+    if abs(piece.change) < _FAINT:
+        return f'<span title="{title}">{text}</span>'
+    colour, line = (_RAISED, "solid") if piece.change > 0 else (_LOWERED, "dotted")
+    strength = min(1.0, abs(piece.change))
+    style = f"background: rgba({colour}, {0.08 + 0.5 * strength:.2f}); border-bottom: 2px {line} rgb({colour})"
+    return f'<span title="{title}" style="{style}; border-radius: 3px 3px 0 0">{text}</span>'
+
+
+@st.cache_data(max_entries=64, show_spinner="Reading the pair…")
+def _pieces(
+    run_id: str, finished_at: str, helped_hash: str, helper_hash: str, _run: ScoredRun, _helped: Sample, _helper: Sample
+) -> tuple[ResponsePiece, ...]:
+    return state.pair_reader(_run).pieces(_helped, _helper)

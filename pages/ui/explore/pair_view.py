@@ -1,0 +1,139 @@
+"""One picked pair of rows in full: who is helped, who helps, by how much, and both texts.
+
+The pair is kept as two lines of the pool under one key of the session; a click on the matrix and the two line fields
+both write it.
+"""
+
+import re
+
+import numpy as np
+import streamlit as st
+
+from delift_core.curation.problem import SelectionProblem
+from delift_core.samples import Sample, place_word
+from delift_core.scoring.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
+from pages.figures.matrix_parts import best_pair, pair_value
+from pages.ui.data.sample_view import ROLE_ICONS
+from pages.ui.explore.pair_tokens import tokens_view
+from pages.ui.shell.address import put
+from pages.ui.shell.blocks import clear_errors
+
+ROW_LINE, COLUMN_LINE = "row_line", "column_line"
+_PAIR, _PAIR_RUN = "pair", "pair_run"
+_ADDRESS = re.compile(r"(\d{1,9})-(\d{1,9})")
+
+
+def set_pair(row_line: int, column_line: int) -> None:
+    """Picks the pair of two lines of the pool."""
+    st.session_state[_PAIR] = row_line, column_line
+
+
+def settle_pair(problem: SelectionProblem) -> None:
+    """Starts with the pair in the address, else the one that helps most, and leaves a pair of another run behind."""
+    run_id, pool = problem.run.record.id, problem.run.pool
+    if st.session_state.get(_PAIR_RUN) != run_id:
+        is_new = _PAIR_RUN not in st.session_state  # a visitor who comes with an address
+        st.session_state[_PAIR_RUN] = run_id
+        asked = _ADDRESS.fullmatch(st.query_params.get(_PAIR, "")) if is_new else None
+        if asked:
+            last = max(sample.line for sample in pool)
+            set_pair(*(max(1, min(int(line), last)) for line in asked.groups()))
+        else:
+            row, column = best_pair(problem.utilities.pool)
+            set_pair(pool[row].line, pool[column].line)
+    row_line, column_line = st.session_state[_PAIR]
+    put(_PAIR, f"{row_line}-{column_line}")
+
+
+def _take_typed_pair() -> None:
+    set_pair(st.session_state[ROW_LINE], st.session_state[COLUMN_LINE])
+
+
+def pair_view(problem: SelectionProblem) -> None:
+    """The panel of the picked pair, with two fields to pick it without the mouse."""
+    pool = problem.run.pool
+    st.header("Pair")
+    positions = problem.run.position_of_line
+    highest = max(positions)
+    row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
+    with st.grid(2, min_column_width=110):
+        for label, key, what in (("Helped", ROW_LINE, "row i"), ("Helper", COLUMN_LINE, "column j")):
+            st.number_input(
+                label,
+                1,
+                highest,
+                step=1,
+                key=key,
+                required=True,
+                on_change=_take_typed_pair,
+                help=f"Place in the file of {what}",
+            )
+    word = place_word({sample.source for sample in pool})
+    for line in (row_line, column_line):
+        if line not in positions:
+            st.info(f"{word.capitalize()} {line} is not among the scored rows of the pool.", icon=":material/info:")
+            return
+    row, column = positions[row_line], positions[column_line]
+    with clear_errors():
+        _pair_numbers(problem, row, column)
+        tokens_view(problem.run, pool[row], pool[column])
+    _text_of("Helped", pool[row])
+    _text_of("Helper", pool[column])
+
+
+def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
+    """U, and the two numbers that it is the difference of."""
+    helped, helper = problem.run.pool[row], problem.run.pool[column]
+    utilities = problem.utilities
+    value = float(utilities.diagonal[row]) if row == column else pair_value(utilities.pool, row, column)
+    if row == column:
+        st.caption("A row as its own example carries its answer along: this is no gain and is left out of the matrix.")
+    elif np.isnan(value):
+        _unscored(problem, row, column)
+        return
+    else:
+        verb = "helps" if value > 0 else "harms" if value < 0 else "does not change"
+        st.markdown(f"{helper.place.capitalize()} **{verb}** the model on {helped.place}.")
+    name, before, after = _parts(problem, helped, helper)
+    st.table(
+        {
+            f"Utility U ({METRIC_UNITS[problem.metric]})": f"{value:+.3f}",
+            f"{name} of {helped.place} alone": f"{before:.3f}",
+            f"{name} with {helper.place} as example": f"{after:.3f}",
+        },
+        border="horizontal",
+    )
+
+
+def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[str, float, float]:
+    """What the model makes of the helped row without and with the helper, and the name of that number."""
+    store = problem.run.store
+    alone = store.measures([helped.content_hash])
+    with_example = store.one_pair(helped.content_hash, helper.content_hash)
+    if problem.metric == "euclidean":
+        parts = distance(alone.statistics, alone.tokens), distance(with_example, alone.tokens)
+        return "d", float(parts[0][0]), float(parts[1][0])
+    length = float(alone.tokens[0]) if problem.metric == "pmi-per-token" else 1.0
+    before, after = (float(part[0, LOG_PROBABILITY]) / length for part in (alone.statistics, with_example))
+    return "log p", before, after
+
+
+def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
+    """A pair that the run left out, with the estimate of its utility where there is one."""
+    helped, helper = problem.run.pool[row], problem.run.pool[column]
+    estimated = problem.utilities.estimated
+    guess = float("nan") if estimated is None else pair_value(estimated, row, column)
+    st.markdown(f"{helper.place.capitalize()} as an example for {helped.place} was **not scored** in this run.")
+    if np.isnan(guess):
+        st.caption("The selection counts it as no help.")
+    else:
+        st.table({f"Estimate of U ({METRIC_UNITS[problem.metric]})": f"{guess:+.3f}"}, border="horizontal")
+
+
+def _text_of(part: str, sample: Sample) -> None:
+    """One row's conversation, literally."""
+    st.markdown(f"**{part}** · {sample.place}")
+    with st.container(border=True, height="content"):
+        for message in sample.messages:
+            st.caption(f"{ROLE_ICONS[message.role]} {message.role}")
+            st.text(message.content)

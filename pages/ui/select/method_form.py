@@ -1,0 +1,58 @@
+"""The method that puts the rows in order: DELIFT unless another one is chosen, and what is said of that one."""
+
+from typing import cast
+
+import streamlit as st
+
+from delift_core.selection.methods import ASK_LUCK, METHODS, Method, method_source, method_title
+from delift_core.selection.types import ChosenBy
+from pages.ui.shell.blocks import plain
+from pages.ui.shell.navigation import page_path
+
+_MOST_SEED = 999_999
+
+
+def ask_method() -> tuple[ChosenBy, int]:
+    """The method, and the seed of one that draws."""
+    method: ChosenBy = st.selectbox(
+        "Method",
+        ["delift", *METHODS],
+        format_func=method_title,
+        key="method",
+        bind="query-params",
+        width=190,
+        help="Others choose by their published rule, to compare with. The numbers below are by the same objective.",
+    )
+    if method not in ASK_LUCK or method == "less":
+        return method, 0
+    return method, int(st.number_input("Seed", 0, _MOST_SEED, 0, key="method_seed", bind="query-params", width=110))
+
+
+def method_words(method: ChosenBy) -> None:
+    """What another method than DELIFT prefers, and where it was published."""
+    if method in METHODS:
+        entry = METHODS[cast(Method, method)]
+        st.caption(f"{entry.title}: {entry.words} ({entry.source})")
+
+
+def not_measured(method: ChosenBy) -> None:
+    """What to do about a method that asks the model anew, where nobody has asked yet."""
+    title = method_title(method)
+    st.info(
+        f"{title} asks the model about every row, which no selection waits for. Compare with it on Evaluate once; "
+        f"after that, its order is here for any budget.",
+        icon=":material/science:",
+    )
+    st.page_link(
+        page_path("evaluate"),
+        label=f"Measure {title} on Evaluate",
+        icon=":material/arrow_forward:",
+        query_params={"evaluate_against": [title]},
+    )
+
+
+def method_line(method: ChosenBy) -> None:
+    """Of a selection that DELIFT did not choose, what did."""
+    if method != "delift":
+        words = f"Chosen by {method_title(method)} ({method_source(method)}), not by DELIFT."
+        st.caption(plain(words if method != "given" else f"The rows were given: {method_source(method)}."))

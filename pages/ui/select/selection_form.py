@@ -1,0 +1,200 @@
+"""The widgets that pose a selection problem: stage, metric, weights, budget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+import streamlit as st
+
+from delift_core.curation.curate import fitting_sets
+from delift_core.curation.presets import PRESETS, PresetName
+from delift_core.curation.problem import STAGES
+from delift_core.scoring.metrics import METRIC_UNITS, Metric
+from delift_core.selection.request import Engine
+from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
+from delift_core.workspace import DatasetRole, RunRecord, Workspace
+from pages.ui.score.scoring_form import ADD
+from pages.ui.select.engine_form import ask_engine
+from pages.ui.select.method_form import ask_method, method_words
+from pages.ui.shell.address import put
+from pages.ui.shell.navigation import page_path
+
+STAGE_WORDS: dict[Stage, str] = {
+    "instruction": "Instruction tuning",
+    "task": "Target task",
+    "continual": "Continual",
+}
+METRIC_WORDS: dict[Metric, str] = {
+    "euclidean": "Euclidean distance",
+    "pmi": "PMI, summed",
+    "pmi-per-token": "PMI per token",
+}
+_NEEDS: dict[Stage, str] = {
+    "instruction": "Needs the pool alone.",
+    "task": "Needs a set of target rows, scored with the pool.",
+    "continual": "Needs a set of existing rows, which the model was trained on before, scored with the pool.",
+}
+_TRADES = {
+    "eta": "0 looks at the pool alone. The larger, the more coverage of the pool is given up for help to the target.",
+    "nu": "0 forgets the existing rows: rows that repeat them are welcome. 1 counts help beyond theirs alone. Above 1, "
+    "a row must help so many times as much as they do before it counts.",
+}
+DEFAULT_PERCENT = 30
+_UNIT = "budget_unit_before"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be maximised, in which metric, by which method (`seed`: of one that draws) or engine."""
+
+    config: ObjectiveConfig
+    metric: Metric
+    method: ChosenBy
+    engine: Engine
+    seed: int
+
+
+def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
+    """The stage, its weight, under popovers the metric and the engine, and between them the method."""
+    lacking = {stage: role for stage in get_args(Stage) if (role := _lacking(run, stage))}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        stage = st.segmented_control(
+            "Stage of fine-tuning",
+            [stage for stage in get_args(Stage) if stage not in lacking],
+            default="instruction",
+            required=True,
+            format_func=lambda stage: STAGE_WORDS[stage],
+            key="stage",
+            bind="query-params",
+        )
+        config, metric = _ask_weights(stage or "instruction")
+        method, seed = ask_method()
+        engine: Engine = ask_engine() if method == "delift" else "auto"
+    _stages(workspace, run, config.stage, lacking)
+    method_words(method)
+    return Wish(config, metric, method, engine, seed)
+
+
+def _lacking(run: RunRecord, stage: Stage) -> DatasetRole | None:
+    """The set that a stage needs and the run does not have."""
+    if stage == "task" and not run.spec.target_id:
+        return "target"
+    return "existing" if stage == "continual" and not run.spec.existing_id else None
+
+
+def _stages(workspace: Workspace, run: RunRecord, chosen: Stage, lacking: Mapping[Stage, DatasetRole]) -> None:
+    """What each stage optimises and which sets it needs; of one that cannot be chosen, why, and where to mend it."""
+    with st.grid(3, min_column_width=230):
+        for stage in get_args(Stage):
+            with st.container():  # without a border: it is nothing to click
+                with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+                    st.markdown(f"**{STAGE_WORDS[stage]}**", width="content")
+                    if stage == chosen:
+                        st.badge("chosen", icon=":material/check:", color="green")
+                    elif stage in lacking:
+                        st.badge("not available", icon=":material/block:", color="gray")
+                st.caption(f"{STAGES[stage]} {_NEEDS[stage]}")
+                if stage in lacking:
+                    _way_to(workspace, run, lacking[stage])
+
+
+def _way_to(workspace: Workspace, run: RunRecord, role: DatasetRole) -> None:
+    """Where to get the set that a stage lacks: on Score, where the workspace has one that fits, else on Data."""
+    st.caption(f"This run has no {role} rows.")
+    if fitting_sets(workspace, role, workspace.datasets.record(run.spec.pool_id)):
+        label, page, query = f"Add the {role} set and score", "score", {ADD: role}
+    else:
+        label, page, query = f"Load {'an' if role == 'existing' else 'a'} {role} set", "data", {}
+    st.page_link(page_path(page), label=label, icon=":material/arrow_forward:", query_params=query)
+
+
+def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
+    with st.popover("Metric", icon=":material/tune:"):
+        preset: PresetName | None = st.segmented_control(
+            "Settings",
+            list(PRESETS),
+            default="default",
+            required=True,
+            format_func=lambda name: PRESETS[name].title,
+            key="preset",
+            bind="query-params",
+        )
+        if preset == "published":
+            own, metric, scaling = _published()
+        else:
+            own, metric, scaling = *_ask_metric(), PRESETS["default"].scaling
+    eta = _ask_weight("η, weight of the target", 5.0, "eta") if stage == "task" else 1.0
+    nu = _ask_weight("ν, how much existing rows count", 2.0, "nu") if stage == "continual" else 1.0
+    return ObjectiveConfig(stage, eta, nu, own, scaling, PRESETS[preset or "default"].target_help), metric
+
+
+def _published() -> tuple[float, Metric, Scaling]:
+    preset = PRESETS["published"]
+    st.caption(preset.words)
+    return preset.self_coverage, preset.metric, preset.scaling
+
+
+def _ask_metric() -> tuple[float, Metric]:
+    metric: Metric | None = st.selectbox(
+        "Metric",
+        list(get_args(Metric)),
+        format_func=lambda metric: METRIC_WORDS[metric],
+        key="metric",
+        bind="query-params",
+        help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
+    )
+    own = st.slider(
+        "Self-coverage",
+        0.0,
+        1.0,
+        0.0,
+        0.1,
+        key="self_coverage",
+        bind="query-params",
+        help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
+    )
+    st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+    return own, metric or "euclidean"
+
+
+def _ask_weight(label: str, most: float, key: str) -> float:
+    """A weight of the stage; what it trades stands below the numbers of the selection."""
+    return st.slider(
+        label, 0.0, most, 1.0, 0.1, key=key, bind="query-params", persist_state="session", help=_TRADES[key]
+    )
+
+
+def _convert_budget(rows: int, tokens: int) -> None:
+    """Another unit keeps the share that was asked for."""
+    whole, unit, before = {"rows": rows, "percent": 100, "tokens": tokens}, st.session_state["budget_unit"], _UNIT
+    old = st.session_state.get(before)
+    amount = st.session_state.get(f"budget_{old}")
+    if amount is None or old == unit:
+        return
+    converted = max(1, round(amount / whole[old] * whole[unit]))
+    put(f"budget_{unit}", str(converted))  # the slider of this unit is not there yet: it takes what the address says
+    st.session_state[f"budget_{unit}"] = converted
+
+
+def ask_budget(rows: int, tokens: int) -> Budget:
+    """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit: BudgetUnit | None = st.segmented_control(
+            "Budget in",
+            list(get_args(BudgetUnit)),
+            default="percent",
+            required=True,
+            key="budget_unit",
+            bind="query-params",
+            on_change=_convert_budget,
+            args=(rows, tokens),
+        )
+        st.session_state[_UNIT] = unit
+        if unit == "rows":
+            most, start = rows, max(1, rows * DEFAULT_PERCENT // 100)
+        elif unit == "tokens":
+            most, start = tokens, max(1, tokens * DEFAULT_PERCENT // 100)
+        else:
+            most, start = 100, DEFAULT_PERCENT
+        amount = st.slider("How much to keep", 1, max(2, most), start, key=f"budget_{unit}", bind="query-params")
+    return Budget(unit or "percent", min(float(amount), float(most)))

@@ -1,0 +1,130 @@
+"""What a selection comes to, in numbers and a curve: all read from stored orders, so that a budget answers at once."""
+
+import numpy as np
+import streamlit as st
+
+from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.reliability import ErrorBar
+from delift_core.scoring.metrics import METRIC_UNITS
+from delift_core.selection.coverage import knee
+from delift_core.selection.explain_text import rows_left_to_help, task_shares
+from delift_core.selection.methods import method_title
+from delift_core.selection.types import Selection
+from pages.figures.curves import alt_gain_curve, gain_curve
+from pages.ui.shell.address import put
+from pages.ui.shell.blocks import chart, plain
+
+BY_CONTENT = {
+    SelectionProblem: lambda problem: (problem.run.record, problem.metric, problem.config),
+    Selection: lambda selection: selection.chosen.tobytes(),
+}
+
+
+def numbers(problem: SelectionProblem, selection: Selection) -> None:
+    """Four numbers: how much is kept, what it covers, what luck would cover, what it costs to train on."""
+    n, k = len(problem.run.pool), len(selection.chosen)
+    whole = float(selection.greedy.gains.sum())
+    value, random = selection.certificate.value, selection.random
+    tokens = problem.run.token_counts()
+    spent = int(tokens[selection.chosen].sum())
+    share = f"{value / whole:.0%} of the pool's" if whole > 0 else None
+    luck = f"{random.mean / whole:.0%} ± {random.std / whole:.0%} of the pool's" if whole > 0 else None
+    chip = {"delta_color": "off", "delta_arrow": "off"}
+    with st.grid(4, min_column_width=150):
+        st.metric("Chosen", f"{k:,}", f"{k / n:.0%} of {n:,} rows", border=True, **chip)
+        st.metric("Coverage", f"{value:,.3g}", share, border=True, **chip, help="The objective f(A) of this selection.")
+        st.metric("Random", f"{random.mean:,.3g}", luck, border=True, **chip, help="Mean of 20 random subsets.")
+        st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
+    if problem.partial is not None:
+        st.caption(
+            ":material/percent: Coverage and Random count scored pairs alone. Pairs were scored where help was likely, "
+            "and so more often of chosen rows than of random ones: scored in full, the two would lie closer together."
+        )
+    st.caption(_certificate(problem, selection))
+    if trade := _trade(problem, selection):
+        st.caption(trade)
+
+
+def _certificate(problem: SelectionProblem, selection: Selection) -> str:
+    ratio = selection.certificate.ratio
+    if selection.certificate.value <= 0:
+        return "Certificate: nothing is covered, so nothing can be certified."
+    scored = "" if problem.partial is None else ", by the scored pairs,"
+    which = "within the quotas" if selection.quotas is not None else "of this size"
+    return f"Certificate: no subset {which} can{scored} cover more than {1 / ratio:.2f} times as much."
+
+
+@st.cache_data(show_spinner=False, hash_funcs=BY_CONTENT)
+def _trade(problem: SelectionProblem, selection: Selection) -> str:
+    """What the weight of the stage trades here."""
+    config, n = problem.config, len(problem.run.pool)
+    if config.stage == "task":
+        pool, target = task_shares(problem.kernel, selection)
+        return (
+            f"With η = {config.eta:g} the subset gives the pool {pool:.0%} and the target {target:.0%} of the help "
+            "that all rows give; a larger η gives up the first for the second."
+        )
+    if config.stage == "continual":
+        left = rows_left_to_help(problem.kernel)
+        return (
+            f"With ν = {config.nu:g} there are {left:,} of {n:,} pool rows that can be helped beyond what the existing "
+            "rows do for them; a larger ν leaves fewer, a smaller one lets rows in that repeat what the model knows."
+        )
+    return ""
+
+
+def curve(problem: SelectionProblem, selection: Selection) -> None:
+    """Coverage against rows kept, with the budget, the knee and the band of random rows."""
+    gains, k, random = selection.greedy.gains, len(selection.chosen), selection.random
+    unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
+    free = selection.quotas is None
+    bend = knee(gains) if free and selection.method == "delift" else 0
+    curves, by, beside = problem.random if free else None, "greedy", None
+    if selection.method != "delift":
+        by, beside = method_title(selection.method), problem.greedy.gains
+    chart(
+        gain_curve(gains, k, random, curves=curves, bend=bend, unit=unit, by=by, beside=beside),
+        key="gain_curve",
+        alt=alt_gain_curve(gains, k, random, bend, by),
+    )
+    if not free:
+        st.caption("To the budget, the curve keeps to the quotas; beyond it, it goes on without them.")
+    elif 0 < bend < len(gains):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(
+                f"Knee: each of the first {bend:,} rows ({bend / len(gains):.0%}) adds more than rows add on average; "
+                "those after it add less.",
+                width="content",
+            )
+            st.button("Keep to the knee", key="to_knee", on_click=_to_rows, args=(bend,), disabled=k == bend)
+
+
+def _to_rows(rows: int) -> None:
+    if st.session_state["budget_unit"] != "rows":  # the slider of rows is not there yet: it takes what the address says
+        put("budget_rows", str(rows))
+    st.session_state["budget_unit"], st.session_state["budget_rows"] = "rows", rows
+
+
+@st.cache_data(show_spinner="Checking what the unscored pairs could change…", hash_funcs=BY_CONTENT)
+def error_bar(problem: SelectionProblem, selection: Selection) -> ErrorBar | None:
+    """How far a selection from some of the pairs can be trusted; it takes a second, and is kept."""
+    return problem.error_bar(selection.chosen)
+
+
+def warnings(problem: SelectionProblem, selection: Selection) -> None:
+    """What a curator must know before trusting the numbers."""
+    for caution in problem.cautions:
+        st.warning(plain(caution), icon=":material/warning:")
+    bar = error_bar(problem, selection)
+    if bar is not None:
+        if bar.enough:
+            st.caption(plain(bar.sentence))
+        else:
+            st.warning(plain(bar.sentence), icon=":material/percent:")
+    useful = int(np.count_nonzero(selection.chosen_gains > 0))
+    if useful < len(selection.chosen):
+        filling = len(selection.chosen) - useful
+        words = "they fill the budget. A smaller budget, or some self-coverage under Metric, would be more honest."
+        if selection.method != "delift":
+            words = "what they help is helped as much by rows taken before them."
+        st.warning(f"{filling:,} of the chosen rows add nothing: {words}", icon=":material/hourglass_bottom:")

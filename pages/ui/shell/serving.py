@@ -1,0 +1,54 @@
+"""What the server does beside drawing pages: when it starts and ends, when a page fails, when asked how it is."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from streamlit.starlette import App
+
+from delift_core.errors import DeliftError
+from delift_core.maintenance.status import brief
+from delift_core.system.defaults import default_workspace
+from delift_core.system.logs import begin_log, note_event, note_failure
+from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, login_is_set_up
+
+
+@asynccontextmanager
+async def lifespan(app: App) -> AsyncIterator[dict[str, object]]:
+    """Says in the terminal and in the log what whoever started the server must know."""
+    with suppress(OSError):  # pages say it when they cannot open it
+        default_workspace().mkdir(parents=True, exist_ok=True)
+    begin_log(default_workspace(), "server")
+    try:
+        note_event("server began", address=str(st.get_option("server.address")), login=login_is_set_up())
+        if is_open_to_all():
+            _warn(OPEN_TO_ALL)
+    except DeliftError as error:  # pages say it to every visitor
+        _warn(str(error))
+    yield {}
+    note_event("server ended")
+
+
+def note_page_error(error: Exception) -> None:
+    """Logs what no page expected; the visitor sees it as well."""
+    note_failure("page failed", error)
+
+
+async def answer_health(request: Request) -> JSONResponse:
+    """How the server is, for what watches over it: 200 or 503, and nothing that a stranger must not know."""
+    said = await run_in_threadpool(brief, default_workspace())
+    return JSONResponse(said, status_code=200 if said["ok"] else 503)
+
+
+ROUTES = [Route("/api/health", answer_health)]
+
+
+def _warn(words: str) -> None:
+    note_event("warning", level=logging.WARNING, words=words)
+    print(f"\n  WARNING: {words}\n", file=sys.stderr, flush=True)

@@ -1,0 +1,221 @@
+"""What every page does first: enter the app, open the workspace, draw the sidebar."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from delift_core.curation.scoring_runs import refresh
+from delift_core.errors import DeliftError
+from delift_core.jobs.folder import JobFolder, JobStatus
+from delift_core.system.amounts import duration
+from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
+from pages.ui.shell import state
+from pages.ui.shell.address import put
+from pages.ui.shell.blocks import plain, state_words
+from pages.ui.shell.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered, page_path
+from pages.ui.shell.reading_ahead import read_ahead
+from pages.ui.shell.state import Current
+from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
+
+if TYPE_CHECKING:
+    from delift_core.evaluation.background import EvaluationStatus
+
+_POLL_SECONDS = 2.0
+_NAME_FITS = 20
+_GONE = "gone"
+
+
+def page_setup(name: str) -> Current:
+    """Draws the title and the sidebar of a page, and returns what the visitor is working on."""
+    if not entered():
+        enter()
+        st.rerun()  # through app.py this time, as every later run, so that no widget is mounted twice
+    entry = next(page for page in (*PAGES, HEALTH) if page.name == name)
+    actor = visitor()
+    if is_open_to_all():
+        st.error(OPEN_TO_ALL, icon=":material/gpp_maybe:")
+    try:
+        workspace = state.workspace(actor)
+    except DeliftError as error:
+        st.title(entry.title)
+        st.error(plain(str(error)), icon=":material/folder_off:")
+        st.button("Try again", type="primary", icon=":material/refresh:")  # to press it draws the page anew
+        who_line(actor)
+        st.stop()
+    read_ahead(workspace)
+    st.logo(str(LOGO), size="large", icon_image=str(ICON))
+    with st.sidebar:
+        current = _pickers(workspace)
+        if name != "score":  # that page shows the job itself, or calls for this
+            job_line(workspace)
+        if name != "evaluate":
+            _evaluation_line(workspace)
+        who_line(actor)
+    _say_what_is_gone(name, current)
+    return current
+
+
+def _pickers(workspace: Workspace) -> Current:
+    runs = [refresh(workspace, run.id)[0] for run in workspace.runs.records()]
+    pools = {record.id: record for record in workspace.datasets.records()}
+    run = _pick_run(workspace, runs, pools)
+    selections = workspace.selections.records(run.id) if run else ()
+    selection = _pick_selection(selections)
+    pool = pools.get(run.spec.pool_id) if run else next((p for p in pools.values() if p.role == "pool"), None)
+    return Current(workspace, pool, run, selection)
+
+
+def _pick_run(workspace: Workspace, runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunRecord | None:
+    by_id = {run.id: run for run in runs}
+    _settle("run", "run_picker", by_id, default_run(workspace, runs))
+    if not by_id:
+        return None
+    chosen = st.selectbox(  # no status in the label: the browser keeps the words of a chosen option
+        "Run",
+        list(by_id),
+        format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name}",
+        key="run_picker",
+        persist_state="session",
+        help="A scoring run: one pool measured with one model.",
+    )
+    put("run", chosen)
+    return by_id[chosen]
+
+
+def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummary | None:
+    by_id = {selection.id: selection for selection in selections}
+    _settle("selection", "selection_picker", by_id, next(iter(by_id), None))
+    if not by_id:
+        return None
+    chosen = st.selectbox(
+        "Selection",
+        list(by_id),
+        format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen:,} chosen",
+        key="selection_picker",
+        persist_state="session",
+        help="What was chosen from this run, under the name you kept it by.",
+    )
+    put("selection", chosen)
+    if len(by_id[chosen].name) > _NAME_FITS:
+        st.caption(plain(by_id[chosen].name))
+    return by_id[chosen]
+
+
+def default_run(workspace: Workspace, runs: list[RunRecord]) -> str | None:
+    """The run that a new visitor meets: that of the selection in the address, else the newest finished one, else one
+    at work, else one with scored pairs, else the newest."""
+    asked = None if "run_picker" in st.session_state else st.query_params.get("selection")
+    of_selection = {one.id: one.run_id for one in workspace.selections.records()}.get(asked) if asked else None
+    kinds = (
+        lambda run: run.id == of_selection,
+        lambda run: run.status == "done",
+        lambda run: run.status == "running",
+        lambda run: run.n_pairs > 0,
+        lambda run: True,
+    )
+    return next((run.id for kind in kinds for run in runs if kind(run)), None)
+
+
+def _settle(kind: str, key: str, known: Mapping[str, object], default: str | None) -> None:
+    """Puts a picker on what another page asked for, and off what is no longer there."""
+    wanted = state.wanted(kind)
+    if wanted is None and key not in st.session_state:  # a new visitor: what the address asks for
+        wanted = st.query_params.get(kind)
+    if wanted is not None and wanted not in known:
+        st.session_state[_GONE] = _Gone(kind, wanted)
+    held = wanted if wanted in known else st.session_state.get(key)
+    held = held if held in known else default
+    if held is not None:  # set on every run: on a new page Streamlit keeps the value, but draws the picker without it
+        st.session_state[key] = held
+    else:
+        st.session_state.pop(key, None)
+
+
+@dataclass(slots=True)
+class _Gone:
+    """A run or selection that an address named and the workspace does not have; `page`: where that was said."""
+
+    kind: str
+    id: str
+    page: str = ""
+
+
+def _say_what_is_gone(page: str, current: Current) -> None:
+    """Says so on the page that was opened; the next page is shown as always."""
+    gone: _Gone | None = st.session_state.get(_GONE)
+    if gone is None:
+        return
+    gone.page = gone.page or page
+    shown = {"run": current.run, "selection": current.selection}[gone.kind]
+    if gone.page != page:
+        del st.session_state[_GONE]
+        return
+    instead = f"What follows is {gone.kind} {shown.id}." if shown else f"There is no other {gone.kind} to show."
+    st.warning(
+        f"The address asks for {gone.kind} {plain(gone.id)}, which this workspace does not have: it was deleted, or is "
+        f"one of another workspace. {instead}",
+        icon=":material/link_off:",
+    )
+
+
+def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
+    """The run that is being scored now, else one that waits for its turn, if any."""
+    found = [refresh(workspace, record.id) for record in workspace.runs.records() if record.status == "running"]
+    active = [(record, status) for record, status in found if status.active]
+    return min(active, key=lambda one: one[1].state == "waiting", default=None)
+
+
+def job_line(workspace: Workspace) -> None:
+    """The job that is at work, in a line that keeps up with it, and the way to it."""
+    if running(workspace) is None:
+        return
+
+    @st.fragment(run_every=_POLL_SECONDS)
+    def line() -> None:
+        found = running(workspace)
+        if found is None:
+            st.rerun()
+        record, status = found
+        progress = status.progress
+        share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
+        left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        st.progress(share, text=f"{record.id} · {state_words(progress)}{left}")
+        st.page_link(
+            page_path("score"),
+            label="Watch or cancel",
+            icon=":material/monitoring:",
+            query_params={"watch": record.id},
+        )
+
+    line()
+
+
+def _evaluation_line(workspace: Workspace) -> None:
+    """The evaluation that goes on, if any: what it does or waits for, and the way to it."""
+    if _evaluation_at_work(workspace) is None:
+        return
+
+    @st.fragment(run_every=_POLL_SECONDS)
+    def line() -> None:
+        status = _evaluation_at_work(workspace)
+        if status is None:
+            st.rerun()
+        left = f" · {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
+        said = status.message if status.state == "waiting" else status.state
+        st.progress(min(status.share, 1.0), text=f"Evaluation · {plain(said.capitalize())}{left}")
+        st.page_link(page_path("evaluate"), label="Go to Evaluate", icon=":material/science:")
+
+    line()
+
+
+def _evaluation_at_work(workspace: Workspace) -> "EvaluationStatus | None":
+    for path in workspace.evaluations_folder.glob("*/worker.json"):
+        if JobFolder(path.parent).status().alive:
+            from delift_core.evaluation.background import EvaluationFolder  # seldom needed, and slow to load
+
+            status = EvaluationFolder(path.parent).status()
+            if status.active:
+                return status
+    return None

@@ -1,0 +1,120 @@
+"""Who looks at the pages: the owner of this machine, or somebody who logged in and has a role in the access list.
+
+Streamlit's own login (OpenID Connect) proves who somebody is, once `[auth]` stands in `.streamlit/secrets.toml`; the
+roles are the core's. Where no login is set up, everybody who reaches the server is its owner, and a server that others
+can reach says so.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamlit as st
+from streamlit.errors import StreamlitAPIException
+
+from delift_core.errors import AccessError, DeliftError
+from delift_core.system.access import (
+    ACCESS_FILE,
+    Actor,
+    bound_beyond_loopback,
+    local_user,
+    read_access,
+)
+from delift_core.system.defaults import default_workspace
+from pages.ui.shell.blocks import plain
+
+APP_SETTINGS = Path(__file__).resolve().parents[3] / ".streamlit"
+OPEN_TO_ALL = (
+    "Anybody on the network who reaches this server may read, change and delete everything in it: it listens beyond "
+    "this machine, and no login is set up. Set one up (see Several people, one server in the README), or listen on "
+    "127.0.0.1 only."
+)
+
+
+def visitor() -> Actor:
+    """The visitor of this page; one who may not come in meets a page that says so, and nothing else runs."""
+    try:
+        asked = login_is_set_up()
+        known = st.user.to_dict()
+        if not asked and "is_logged_in" not in known:
+            return local_user()
+        if not known.get("is_logged_in"):
+            _ask_to_log_in()
+        return _with_role(known)
+    except DeliftError as error:
+        st.title("DELIFT Studio")
+        st.error(plain(str(error)), icon=":material/lock:")
+        st.stop()
+
+
+def login_is_set_up() -> bool:
+    """Whether `[auth]` stands in a file of secrets.
+
+    Raises:
+        AccessError: such a file cannot be read; a login that may stand in it must not be passed over.
+    """
+    return any("auth" in document for document in _secrets())
+
+
+def is_open_to_all() -> bool:
+    """Whether other machines reach this server and it asks nobody who they are."""
+    return bound_beyond_loopback(st.get_option("server.address")) and not login_is_set_up()
+
+
+def who_line(actor: Actor) -> None:
+    """At the sidebar's foot: in whose name things are done here, and the way out."""
+    if "is_logged_in" not in st.user.to_dict():
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{plain(actor.name)} · {actor.role}", width="stretch")
+        st.button("Log out", key="log_out", type="tertiary", icon=":material/logout:", on_click=st.logout)
+
+
+def _secrets() -> list[Mapping[str, object]]:
+    found = []
+    for name in st.get_option("secrets.files"):
+        path = Path(name)
+        if not path.is_file():
+            continue
+        try:
+            found.append(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            line = getattr(error, "lineno", None)
+            where = f" (line {line})" if line else ""  # the error's own text may quote the file
+            raise AccessError(f"{path}{where} cannot be read: mend it; until then nobody is let in") from None
+    return found
+
+
+def _ask_to_log_in() -> None:
+    """A page with a button for each provider, and nothing else."""
+    st.title("DELIFT Studio")
+    st.markdown("Log in to go on.")
+    auth: Mapping[str, object] = next((d["auth"] for d in _secrets() if "auth" in d), {})  # type: ignore[assignment]
+    named = [name for name, section in auth.items() if isinstance(section, dict) and name != "client_kwargs"]
+    for name in named or [None]:
+        label = f"Log in with {plain(name)}" if name else "Log in"
+        if st.button(label, key=f"log_in_{name}", type="primary", icon=":material/login:"):
+            try:
+                st.login(name)
+            except StreamlitAPIException as error:
+                st.error(plain(str(error)), icon=":material/lock:")
+    st.stop()
+
+
+def _with_role(known: Mapping[str, object]) -> Actor:
+    email = str(known.get("email") or "")
+    access = read_access(default_workspace(), APP_SETTINGS)
+    role = access.role_of(email) if email and known.get("email_verified", True) is not False else None
+    if role is None:
+        st.title("DELIFT Studio")
+        if not email:
+            st.error("Your login names no e-mail address, so you cannot be given a role.", icon=":material/lock:")
+        elif known.get("email_verified", True) is False:
+            st.error(plain(f"{email} is not verified by your login provider."), icon=":material/lock:")
+        else:
+            where = access.source or default_workspace() / ACCESS_FILE
+            words = f"{email} has no access here. Whoever runs this server gives it in {where.name}."
+            st.error(plain(words), icon=":material/lock:")
+        st.button("Log out", icon=":material/logout:", on_click=st.logout)
+        st.stop()
+    return Actor(email, role)

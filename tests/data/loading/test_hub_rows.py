@@ -1,0 +1,103 @@
+"""The hub as a source, without a hub: rows, limits, cache, and one line for each way to fail."""
+
+import pytest
+
+from delift_core.cli.sources import load_source
+from delift_core.cli.terminal import UsageError
+from delift_core.data.loading import load_hub, read_columns_of_hub
+from delift_core.errors import DataError
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with one data set; calls are recorded, and `hub["fail"]` is raised by the probe if set."""
+    import datasets
+    import huggingface_hub
+
+    state = {"calls": [], "fail": None, "load": None}
+
+    def dataset_info(self, repo_id, *, revision=None, timeout=None):
+        assert timeout <= 10
+        if state["fail"]:
+            raise state["fail"]
+
+    def load_dataset(repo_id, config, *, split, revision, streaming):
+        state["calls"].append((repo_id, config, split, revision, streaming))
+        if state["load"]:
+            raise state["load"]
+        return [{"question": f"q{i}", "answer": "a"} for i in range(5)]
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return state
+
+
+def test_hub_rows_become_samples(hub):
+    data = load_hub("o/n", config="c", split="test", revision="r", limit=3)
+    assert hub["calls"] == [("o/n", "c", "test", "r", True)]
+    assert (data.name, data.format, [s.line for s in data.samples]) == ("o/n", "columns", [1, 2, 3])
+    assert data.samples[0].raw == '{"question": "q0", "answer": "a"}' and data.samples[0].source == "o/n"
+    assert len(load_hub("o/n")) == 5 and hub["calls"][-1] == ("o/n", None, "train", None, False)
+    assert read_columns_of_hub("o/n", limit=2).columns == ("question", "answer")
+
+
+def test_an_unreachable_hub_is_refused_at_once_unless_the_data_set_is_cached(hub, monkeypatch, tmp_path):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    hub["fail"] = ConnectionError("no route")
+    with pytest.raises(DataError, match="cannot be reached.*no route.*load it as a file"):
+        load_hub("o/n")
+    assert hub["calls"] == []
+    (tmp_path / "o___n").mkdir()
+    assert len(load_hub("o/n", limit=2)) == 2
+    assert hub["calls"] == [("o/n", None, "train", None, False)]
+    with pytest.raises(DataError, match="cannot be reached"):
+        load_hub("o/n", revision="pinned")
+
+
+def test_hub_failures_are_one_line(hub):
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+
+    failures = [
+        (ValueError("Unknown split 'x'.\nShould be one of train"), "Unknown split 'x'"),
+        (DatasetNotFoundError("gated"), "HF_TOKEN"),
+        (ConnectionError("broke"), "try again"),
+        (DatasetGenerationError("bad file"), "cannot be loaded"),
+        (RuntimeError("Dataset scripts are no longer supported"), "scripts"),
+    ]
+    for error, words in failures:
+        hub["load"] = error
+        with pytest.raises(DataError) as caught:
+            load_hub("o/n")
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_hub_probe_tells_unknown_ids_from_unknown_revisions(hub):
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import httpx
+
+    answer = httpx.Response(404, request=httpx.Request("GET", "https://hub.invalid/x"))
+    failures = [
+        (HFValidationError("bad"), "owner/name"),
+        (RepositoryNotFoundError("404", response=answer), "HF_TOKEN"),
+        (RevisionNotFoundError("404", response=answer), "no revision 'r'"),
+    ]
+    for error, words in failures:
+        hub["fail"] = error
+        with pytest.raises(DataError, match=words):
+            load_hub("o/n", revision="r")
+    assert hub["calls"] == []
+
+
+def test_offline_mode_is_refused_by_the_real_probe():
+    with pytest.raises(DataError, match="cannot be reached"):
+        load_hub("owner/surely-not-cached-here")
+
+
+def test_the_command_line_names_everything_a_hub_set_needs(hub):
+    data = load_source("hub:o/n:test,config=c,revision=r,limit=2", None).dataset
+    assert hub["calls"] == [("o/n", "c", "test", "r", True)] and len(data) == 2
+    for wrong in ("hub:o/n,limit=0", "hub:o/n,limit=2,limit=3", "hub:o/n,size=2", "hub:o/n,config=", "hub:o/n,x"):
+        with pytest.raises(UsageError, match="write hub:owner/name"):
+            load_source(wrong, None)

@@ -1,0 +1,137 @@
+"""Evaluations in the background: a real worker process, its folder, cancel, resume, and failures in one line."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from delift_core.errors import ScoringError
+from delift_core.evaluation import background_worker as worker
+from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, carry_out
+from delift_core.evaluation.bench import Bench
+from delift_core.evaluation.cost import forecast
+from delift_core.evaluation.evaluate import evaluate, ready_bench
+from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning, Other
+from delift_core.evaluation.report import report_from_json
+from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed
+from tests.tiny_models import save_model
+
+QUICK = FineTuning(epochs=1, learning_rate=3e-3, rows_per_step=4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def request_(model: str) -> EvaluationRequest:
+    return EvaluationRequest(
+        POOL, SUBSET, HELDOUT, model=model, device="cpu", tuning=QUICK, seeds=2, others=(Other("mine", (1, 2)),)
+    )
+
+
+def prepared(folder: Path, request: EvaluationRequest, mode: str = "evaluate", **options: bool) -> EvaluationFolder:
+    job = EvaluationFolder(folder / "s1.x")
+    job.prepare(request, mode, save_adapter=options.get("save_adapter", False))  # type: ignore[arg-type]
+    return job
+
+
+def await_end(job: EvaluationFolder) -> None:
+    """Until the worker process is gone."""
+    psutil.Process(json.loads((job.folder / "worker.json").read_text())["pid"]).wait(timeout=120)
+
+
+def test_a_request_survives_its_file(request_: EvaluationRequest, tmp_path: Path) -> None:
+    job = prepared(tmp_path, request_)
+    assert job.request() == (request_, "evaluate", False)
+
+
+def test_a_worker_process_evaluates_to_the_same_numbers(request_: EvaluationRequest, tmp_path: Path) -> None:
+    job = prepared(tmp_path, request_)
+    job.start()
+    await_end(job)
+    assert job.status().state == "done", (job.folder / "worker.log").read_text()
+    report, here = job.report(), evaluate(request_)
+    assert report is not None
+    assert [arm.name for arm in report.arms] == [arm.name for arm in here.arms]
+    for there, arm in zip(report.arms, here.arms, strict=True):
+        # Another process: where a gradient is mere rounding so is AdamW's step, and the loss hardly depends on it.
+        assert there.runs == pytest.approx(arm.runs, rel=1e-4)
+        gaps = [(gap.value, gap.low, gap.high) if gap else (0, 0, 0) for gap in (there.gap, arm.gap)]
+        assert gaps[0] == pytest.approx(gaps[1], abs=2e-4 * max(arm.runs))
+    assert job.status().message == report.conclusion()
+    assert report_from_json(json.loads(json.dumps(here.as_json()))) == here
+
+
+def test_a_cancel_in_the_middle_leaves_nothing_half_written_and_goes_on(
+    request_: EvaluationRequest, tmp_path: Path
+) -> None:
+    lora = changed(request_, tuning=FineTuning(epochs=1, rows_per_step=2, weights="lora"))
+    job = prepared(tmp_path, lora, save_adapter=True)
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3  # in the subset's first run
+
+    carry_out(job, stop)
+    assert job.status().state == "cancelled"
+    assert job.report() is None
+    names = {path.name for path in job.folder.iterdir()}
+    assert names == {"request.json", "status.json"}
+    carry_out(job, lambda: False)
+    assert job.status().state == "done"
+    assert job.status().share == 1.0
+    assert (job.folder / "adapter" / "adapter_model.safetensors").exists()
+    runs = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    carry_out(job, lambda: False)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()} == runs
+
+
+def test_failures_are_one_line_and_a_dead_worker_is_interrupted(
+    request_: EvaluationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepared(tmp_path / "evaluations", changed(request_, model=str(tmp_path)))
+    monkeypatch.setattr("os.nice", lambda by: by)  # the worker's own main, in this process
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    assert worker.main(job.folder) == 2
+    assert job.status().state == "failed"
+    assert "safetensors weights" in job.status().message
+    assert "\n" not in job.status().message
+    gone = subprocess.Popen(["sleep", "60"])
+    job.claim(gone.pid)
+    gone.kill()
+    gone.wait()
+    job.write_status(EvaluationStatus("evaluating", share=0.4))
+    assert job.status().state == "interrupted"
+
+
+def test_the_forecast_is_measured_and_counts_all_runs(request_: EvaluationRequest, tmp_path: Path) -> None:
+    job = prepared(tmp_path, request_, "forecast")
+    carry_out(job, lambda: False)
+    status = job.status()
+    assert status.state == "estimated"
+    assert status.cost is not None
+    assert status.cost.runs == 2 + 2 + 1 + 1  # the subset, random, full, mine
+    assert status.cost.seconds > 0
+    assert not (tmp_path / "runs").exists()
+    more = changed(request_, against=("random", "full", "selectit", "less"), examples=2, generate=2)
+    ticks = iter(range(1000))
+    bench: Bench = ready_bench(more, stop=lambda: False)[0]
+    dear = forecast(bench, clock=lambda: float(next(ticks)))
+    ticks = iter(range(1000))
+    cheap = forecast(ready_bench(request_, stop=lambda: False)[0], clock=lambda: float(next(ticks)))
+    assert dear.seconds > cheap.seconds
+    assert dear.trained_tokens > cheap.trained_tokens
+
+
+def test_an_evaluation_that_goes_on_is_not_started_again(
+    request_: EvaluationRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepared(tmp_path, request_)
+    monkeypatch.setattr(EvaluationFolder, "status", lambda self: EvaluationStatus("evaluating"))
+    with pytest.raises(ScoringError, match="going on already"):
+        job.prepare(request_, "evaluate", save_adapter=False)

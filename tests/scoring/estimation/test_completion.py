@@ -1,0 +1,48 @@
+"""The completion model against its posterior mean, computed from the whole covariance matrix."""
+
+import numpy as np
+import pytest
+
+from delift_core.scoring.estimation.completion import Completion, Variances
+
+
+def measured(rows: int, each: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cues (rows, width), and each row's most alike others with drawn utilities."""
+    generator = np.random.default_rng(seed)
+    cues = generator.normal(size=(rows, width)) * 0.8 ** np.arange(width) + 0.7 * (np.arange(width) == 0)
+    cues /= np.linalg.norm(cues, axis=1, keepdims=True)
+    columns = np.argsort(-(cues @ cues.T), axis=1)[:, 1 : each + 1].ravel()
+    helped = np.repeat(np.arange(rows), each)
+    values = 0.02 * ((cues[helped] * cues[columns][:, ::-1]).sum(axis=1) + 0.3 * generator.normal(size=len(helped)))
+    return cues.astype(np.float32), helped, columns, values
+
+
+def from_whole_covariance(cues: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n, n) posterior mean, by the formula in the module's head."""
+    v, alike = Variances(), (cues @ cues.T).astype(np.float64)
+    spread = Completion(cues, cues, rows, columns, values).spread
+    scaled = values / spread[rows]
+    mean, unit = scaled.mean(), scaled.std()
+
+    def covariance(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        same_row, same_column = i[:, None] == rows, j[:, None] == columns
+        others = alike[np.ix_(j, columns)]
+        found: np.ndarray = v.row * same_row + v.column * same_column
+        found = found + v.likeness * alike[i, j][:, None] * alike[rows, columns]
+        found += v.common * alike[np.ix_(i, rows)] * others + v.taste * same_row * others
+        return found
+
+    noise = v.noise * np.exp(v.noise_likeness * alike[rows, columns])
+    weights = np.linalg.solve(covariance(rows, columns) + np.diag(noise), (scaled - mean) / unit)
+    every = np.indices((len(cues), len(cues))).reshape(2, -1)
+    estimate = mean + unit * (covariance(*every) @ weights)
+    whole: np.ndarray = spread[:, None] * estimate.reshape(len(cues), -1)
+    return whole
+
+
+@pytest.mark.parametrize(("rows", "each", "width"), [(12, 3, 4), (30, 29, 8), (100, 30, 40)])
+def test_estimates_are_the_posterior_mean(rows: int, each: int, width: int) -> None:
+    cues, helped, columns, values = measured(rows, each, width, 0)
+    model = Completion(cues, cues, helped, columns, values)
+    exact = from_whole_covariance(cues, helped, columns, values)
+    np.testing.assert_allclose(model.mean().block(slice(None)), exact, atol=0.02 * values.std())

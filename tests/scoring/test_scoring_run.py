@@ -1,0 +1,136 @@
+"""Working off a plan: the same numbers in whatever pieces, and an honest count of the work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delift_core.models.prompts import EncodedSample, TemplateChoice, make_template
+from delift_core.samples import Message
+from delift_core.scoring.forecast import RunSamples, plan_pairs
+from delift_core.scoring.scorer import Scorer
+from delift_core.scoring.scoring_run import LocalBackend, ScoringProgress, ScoringRun
+from delift_core.scoring.store import PairStore
+from tests.rounding import UTILITY
+from tests.tiny_models import loaded
+
+POOL = ("p0", "p1", "p2", "p3", "p4")
+SAMPLES = RunSamples(POOL, target=("t0", "t1"), existing=("e0",))
+PAIRS = 5 * (5 + 2) + 1 * 5
+MODEL = loaded()
+SCORER = Scorer(MODEL, tokens_per_batch=130)  # one or two rows, so that a block takes several batches
+
+
+def make_run(
+    folder: Path,
+    *,
+    samples: RunSamples = SAMPLES,
+    choice: TemplateChoice = "chat",
+    rows_per_block: int = 128,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> ScoringRun:
+    """A run over short rows of different lengths, on whatever blocks lie in the folder."""
+    template = make_template(MODEL.tokenizer, choice)
+    encoded: dict[str, EncodedSample] = {}
+    for i, name in enumerate(SAMPLES.all):
+        row = Message("user", f"{name}: what is {i} + {i}?" + "?" * i), Message("assistant", f"It is {2 * i}.")
+        encoded[name] = template.encode(row)
+    store = PairStore(folder)
+    plan = plan_pairs(store, samples)
+    backend = LocalBackend(SCORER)
+    return ScoringRun(backend, template, encoded, store, plan, rows_per_block=rows_per_block, clock=clock)
+
+
+def matrices(folder: Path) -> np.ndarray:
+    """(8, 6) utilities: whatever was scored of all rows and helpers."""
+    return PairStore(folder).utility_matrix(SAMPLES.all, (*POOL, "e0"), "euclidean")
+
+
+def scored(folder: Path) -> int:
+    """Number of pairs on disk."""
+    return int((~np.isnan(matrices(folder))).sum())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The matrices of a run in one piece."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert make_run(folder).work()
+    return matrices(folder)
+
+
+def test_a_run_scores_exactly_the_pairs_that_are_asked_for(whole: np.ndarray) -> None:
+    known = ~np.isnan(whole)
+    assert known[:7, :5].all()  # pool samples help pool and target rows
+    assert known[:5, 5].all()  # existing samples help pool rows
+    assert known.sum() == PAIRS
+
+
+@pytest.mark.parametrize("rows_per_block", [1, 2, 3])
+def test_small_blocks_give_the_same_matrix(whole: np.ndarray, rows_per_block: int, tmp_path: Path) -> None:
+    assert make_run(tmp_path, rows_per_block=rows_per_block).work()
+    np.testing.assert_allclose(matrices(tmp_path), whole, rtol=0, atol=UTILITY)
+    files = list((tmp_path / "pairs").glob("*.npy"))
+    assert len(files) == 5 * -(-7 // rows_per_block) + -(-5 // rows_per_block)
+
+
+@pytest.mark.parametrize("choice", ["chat", "paper"])
+@pytest.mark.parametrize("rows_per_block", [2, 128])
+def test_the_work_done_is_the_work_foreseen(choice: TemplateChoice, rows_per_block: int, tmp_path: Path) -> None:
+    seen: list[ScoringProgress] = []
+    run = make_run(tmp_path, choice=choice, rows_per_block=rows_per_block)
+    before = run.progress
+    assert (before.work_done, before.pairs_done, before.pairs_total) == (0, 0, PAIRS)
+    assert run.work(seen.append)
+    assert run.progress.work_done == run.progress.work_total == before.work_total > 0
+    assert run.progress.pairs_done == PAIRS
+    counts = [(progress.work_done, progress.pairs_done) for progress in seen]
+    assert counts == sorted(counts) and len(counts) > 6
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
+    make_run(tmp_path).work()
+    again = make_run(tmp_path)
+    assert (again.progress.work_total, again.progress.pairs_done) == (0, PAIRS)
+    assert again.work(stop=lambda: True)  # nobody is asked, since nothing is done
+
+
+@pytest.mark.parametrize("batches", [0, 3, 9, 11, 16, 20])
+def test_stopped_anywhere_it_keeps_finished_blocks_and_ends_in_the_same_bits(batches: int, tmp_path: Path) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    make_run(whole, rows_per_block=4).work()
+    run = make_run(stopped, rows_per_block=4)
+    done: list[ScoringProgress] = []
+    assert not run.work(done.append, lambda: len(done) == batches)
+    assert len(done) == batches
+    assert run.progress.pairs_done == scored(stopped)  # a block that was under way does not count
+    continued = make_run(stopped, rows_per_block=4)
+    assert continued.progress.pairs_done == run.progress.pairs_done
+    assert continued.work()
+    assert continued.progress.work_done == continued.progress.work_total
+    assert matrices(stopped).tobytes() == matrices(whole).tobytes()
+
+
+def test_a_grown_pool_costs_its_new_rows_and_columns_only(tmp_path: Path) -> None:
+    make_run(tmp_path, samples=RunSamples(POOL[:4])).work()
+    grown = make_run(tmp_path, samples=RunSamples(POOL))
+    assert (grown.progress.pairs_done, grown.progress.pairs_total) == (16, 25)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.npy")}
+    assert grown.work()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert grown.progress.pairs_done == 25
+
+
+def test_rate_and_time_left_follow_the_clock(tmp_path: Path) -> None:
+    ticks = iter(range(10_000))
+    run = make_run(tmp_path, clock=lambda: float(next(ticks)))  # a second passes at each look
+    seen: list[ScoringProgress] = []
+    run.work(seen.append)
+    for step, progress in enumerate(seen, start=1):
+        assert progress.seconds == step
+        assert progress.tokens_per_second == progress.work_done / step
+        left = progress.work_total - progress.work_done
+        assert progress.seconds_left == pytest.approx(left * step / progress.work_done)
+    assert seen[-1].seconds_left == 0
+    assert ScoringProgress(0, 9, 0, 100, 0.0).seconds_left == float("inf")

@@ -1,0 +1,170 @@
+"""Where memory runs out: said in a line, with what is left to do; the map falls back, and a dead worker dies alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from delift_core.curation import problem as posed
+from delift_core.curation import scoring_runs as runs
+from delift_core.curation import umap_layout as map_layout
+from delift_core.curation.curate import open_selection
+from delift_core.curation.problem import pose
+from delift_core.curation.scoring_runs import open_run, refresh, start
+from delift_core.curation.umap_layout import why_no_layout
+from delift_core.errors import SelectionError
+from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.workspace import RunSpec, Workspace
+from pages.ui.explore import map_view
+from tests.scored import make_scored_workspace
+from tests.tiny_models import save_model
+
+ROOT = Path(__file__).parents[2]
+FL = ObjectiveConfig("instruction")
+# The process may have what it has with its libraries and 200 MiB; a kernel of 10,000 rows takes 400.
+SELECT_IN_LITTLE = """
+import resource
+import numpy as np
+from types import SimpleNamespace
+from delift_core.curation.problem import SelectionProblem
+from delift_core.errors import SelectionError
+from delift_core.scoring.estimation.matrix_files import Utilities
+from delift_core.selection.types import Budget, ObjectiveConfig
+
+def choose(pool):
+    utilities = Utilities(pool, np.zeros(len(pool), np.float32), None, None)
+    run = SimpleNamespace(pool=range(len(pool)))
+    problem = SelectionProblem(run, "euclidean", ObjectiveConfig("instruction"), utilities)
+    return len(problem.select(Budget("rows", 3)).chosen)
+
+choose(np.eye(50, dtype=np.float32))  # compiled before memory is short
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (200 << 20),) * 2)
+try:
+    choose(np.broadcast_to(np.float32(0.5), (10_000, 10_000)))
+except SelectionError as error:
+    print("refused:", error)
+print("chosen:", choose(np.eye(50, dtype=np.float32)))
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("memory")
+    make_scored_workspace(folder / "workspace", folder / "model")
+    return folder / "workspace"
+
+
+def test_a_selection_that_does_not_fit_says_what_to_do_and_the_next_one_works() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SELECT_IN_LITTLE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    refused, chosen = done.stdout.splitlines()
+    assert refused.startswith("refused: choosing among 10,000 rows ran out of memory")
+    assert "choose from fewer rows" in refused and "--pairs k=32" in refused and chosen == "chosen: 3"
+
+
+@pytest.mark.parametrize("place", ["represented_kernel", "greedy_order", "select_from_kernel", "random_curves"])
+def test_wherever_selecting_runs_out_of_memory(template: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def full(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    with Workspace.open(template) as workspace:
+        problem = pose(workspace, "r1", "euclidean", FL)
+        with monkeypatch.context() as patch:
+            patch.setattr(posed, place, full)
+            with pytest.raises(SelectionError, match="ran out of memory; nothing is lost"):
+                problem.select(Budget("rows", 3), random=problem.random if place == "random_curves" else None)
+        assert len(problem.select(Budget("rows", 3)).chosen) == 3  # nothing half made was kept
+
+
+def test_reading_utilities_that_do_not_fit(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> object:
+        raise MemoryError
+
+    with Workspace.open(template) as workspace:
+        monkeypatch.setattr(runs.PairStore, "utility_matrix", full)
+        with pytest.raises(SelectionError, match="reading the utilities among 12 rows ran out of memory"):
+            open_run(workspace, "r1").utilities("euclidean")
+
+
+def test_a_layout_in_too_little_memory_ends_with_a_code_that_says_so(tmp_path: Path) -> None:
+    given, out = tmp_path / "in.npy", tmp_path / "out.npy"
+    np.save(given, np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
+    words = "import resource, runpy, sys; import delift_core.curation.umap_layout as m; "
+    words += "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
+    words += "resource.setrlimit(resource.RLIMIT_AS, (taken + (32 << 20),) * 2); "
+    words += f"from pathlib import Path; sys.exit(m.main(Path({str(given)!r}), Path({str(out)!r})))"
+    code = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, timeout=120, check=False)
+    assert code.returncode != 0 and not out.exists()
+    assert "memory" in why_no_layout(code.returncode), (code.returncode, code.stderr.decode()[-500:])
+
+
+def test_each_way_to_end_without_a_layout_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, out = tmp_path / "in.npy", tmp_path / "out.npy"
+    failures = (MemoryError(), ImportError("failed to map: Cannot allocate memory"), OSError(28, "No space left"))
+    for error, words in zip(failures, ("ran out of memory", "ran out of memory", "disk is full"), strict=True):
+
+        def fail(*_: object, error: BaseException = error) -> object:
+            raise error
+
+        np.save(given, np.eye(3, 8, dtype=np.float32))
+        monkeypatch.setattr(map_layout, "map_coordinates", fail)
+        assert words in why_no_layout(map_layout.main(given, out)) and not out.exists()
+    assert "system ended it" in why_no_layout(-signal.SIGKILL) and "code 3" in why_no_layout(3)
+
+
+@pytest.fixture
+def app(template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AppTest]:
+    import streamlit as st
+
+    monkeypatch.setenv("DELIFT_WORKSPACE", str(template))
+    st.cache_resource.clear()
+
+    def page(name: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run().switch_page(f"pages/{name}.py").run()
+        assert not app.exception
+        return app
+
+    yield page  # type: ignore[misc]
+    st.cache_resource.clear()
+
+
+def test_a_map_whose_layout_was_ended_shows_components_the_reason_and_a_way_on(
+    app: Callable[[str], AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_view, "start_layout", lambda run: subprocess.Popen(["/bin/sh", "-c", "kill -9 $$"]))
+    at = app("explore")
+    at.segmented_control(key="view").set_value("Map").run()
+    assert not at.exception
+    assert any("two principal components" in one.value and "memory runs out" in one.value for one in at.warning)
+    monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
+    at.button(key="map_again").click().run()
+    assert not at.exception and not any("principal components" in one.value for one in at.warning)
+
+
+def test_a_worker_that_the_system_ends_takes_nothing_with_it(
+    template: Path, app: Callable[[str], AppTest], tmp_path: Path
+) -> None:
+    with Workspace.open(template) as workspace:
+        spec = workspace.runs.record("r1").spec
+        other = RunSpec(spec.pool_id, None, None, str(save_model(tmp_path / "model", seed=5)), "auto", "cpu", "float32")
+        run = start(workspace, other, mode="score")
+        os.kill(int((workspace.jobs_folder / run.id / "worker.json").read_text().split(":")[1].split(",")[0]), 9)
+        while refresh(workspace, run.id)[1].alive:
+            os.sched_yield()
+        assert refresh(workspace, run.id)[0].status == "interrupted"
+        first = open_selection(workspace, "s1").samples[0].id
+        assert workspace.edits.apply("s1", "keep", [first], author="me")  # the app goes on
+    at = app("score")
+    at.selectbox(key="run_picker").set_value(run.id).run()
+    assert not at.exception
+    assert any("ended it for want of memory" in one.value for one in at.warning)
+    assert any(button.label == "Continue" and not button.disabled for button in at.button)
