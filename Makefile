@@ -28,7 +28,7 @@ IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 1
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Options: PORT=8600 for run; ARGS="tests/formats -k alpaca" for test; FUZZ_EXAMPLES=5000 for fuzz;'
+	@echo 'Options: PORT=8600 for run; ARGS="tests/data/formats -k alpaca" for test; FUZZ_EXAMPLES=5000 for fuzz;'
 	@echo 'PYTHON=python3.11, and'
 	@echo 'TORCH_INDEX=<url of an index of CPU builds> to avoid several GB of CUDA packages, when .venv is first filled.'
 
@@ -45,7 +45,7 @@ fuzz: FUZZ_EXAMPLES := 1000
 fuzz: $(DEV_STAMP) ## Try command lines and damaged files that no run has tried before
 	@echo 'The same again: make fuzz SEED=$(SEED) FUZZ_EXAMPLES=$(FUZZ_EXAMPLES)'
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PY) -m pytest -q -n 2 --timeout=0 --hypothesis-seed=$(SEED) \
-	    tests/cli/test_fuzz_commands.py tests/fixtures/loading/test_fuzz_loaders.py $(ARGS)
+	    tests/cli/test_fuzz_commands.py tests/data/loading/test_fuzz_loaders.py $(ARGS)
 
 check: $(DEV_STAMP) ## Lint (security rules too), formatting, types, known vulnerabilities
 	$(PY) -m ruff check .
