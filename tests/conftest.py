@@ -65,3 +65,11 @@ def workspace_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("DELIFT_WORKSPACE", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model with a byte tokenizer, to be read only."""
+    from tests.tiny_models import save_model
+
+    return save_model(tmp_path_factory.mktemp("model"))
