@@ -57,6 +57,10 @@ format: $(DEV_STAMP) ## Put the code into its format
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
+.PHONY: docs
+docs: $(DEV_STAMP) ## Write docs/commands.md and docs/api.md from the code
+	$(PY) -m docs.generate
+
 clean: ## Remove caches (`rm -r .venv` as well for a fresh install)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -35,8 +35,9 @@ def test_every_picture_is_on_the_page_under_its_caption() -> None:
     assert {path.stem for path in FOLDER.iterdir()} == set(expected)
 
 
-def test_what_the_readme_shows_is_one_of_them() -> None:
-    named = re.findall(r"\(docs/screenshots/([\w-]+)\.png\)", (ROOT / "README.md").read_text())
+@pytest.mark.parametrize("page", ["README.md", "docs/get-started.md"])
+def test_what_another_page_shows_is_one_of_them(page: str) -> None:
+    named = re.findall(r"\((?:docs/)?screenshots/([\w-]+)\.png\)", (ROOT / page).read_text())
     assert named and set(named) <= set(PICTURES)
 
 

@@ -26,8 +26,7 @@ from pages.ui.shell.blocks import plain
 APP_SETTINGS = Path(__file__).resolve().parents[3] / ".streamlit"
 OPEN_TO_ALL = (
     "Anybody on the network who reaches this server may read, change and delete everything in it: it listens beyond "
-    "this machine, and no login is set up. Set one up (see Several people, one server in the README), or listen on "
-    "127.0.0.1 only."
+    "this machine, and no login is set up. Set one up (see docs/how-to/server.md), or listen on 127.0.0.1 only."
 )
 
 
