@@ -79,6 +79,14 @@ def test_every_picture_and_link_is_there(path: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text()), link
 
 
+@pytest.mark.parametrize("path", [*EVERY_PAGE, ROOT / "Makefile", ROOT / "CHANGELOG.md"], ids=of)
+def test_every_file_that_is_named_exists(path: Path) -> None:
+    named = re.findall(
+        r"(?<![\w/])(?:tests|delift_core|pages|benchmarks|docs)/[\w/-]+\.(?:py|md|toml)", path.read_text()
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def test_every_page_of_docs_is_linked_from_the_readme() -> None:
     linked = set(re.findall(r"\]\((docs/[\w/-]+\.md)\)", (ROOT / "README.md").read_text()))
     assert linked == {of(path) for path in DOCS.rglob("*.md")}
