@@ -58,12 +58,10 @@ def commands_page(parser: argparse.ArgumentParser) -> str:
 
 
 def api_page(package: ModuleType) -> str:
-    """Every public name of a package (its `__all__`) with its signature and docstring."""
+    """Every public name of a package (its `__all__`): functions in the order of the source, classes, and values."""
+    values = {name: getattr(package, name) for name in package.__all__ if not name.startswith("__")}
     lines = ["# Python API", "", _WRITTEN_BY, "", *(package.__doc__ or "").strip().splitlines()[:1]]
-    for name in sorted(package.__all__, key=str.casefold):
-        if name.startswith("__"):
-            continue
-        value = getattr(package, name)
+    for name, value in sorted(values.items(), key=_place):
         lines += ["", f"## {name}", ""]
         if inspect.isclass(value) or inspect.isfunction(value):
             (node,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body
@@ -73,6 +71,13 @@ def api_page(package: ModuleType) -> str:
             lines += ["| Name | Title | What it prefers | Source |", "| --- | --- | --- | --- |"]
             lines += [f"| `{key}` | {one.title} | {one.words} | {one.source} |" for key, one in value.items()]
     return "\n".join(lines) + "\n"
+
+
+def _place(item: tuple[str, Any]) -> tuple[int, int, str]:
+    name, value = item
+    if inspect.isfunction(value):
+        return 0, value.__code__.co_firstlineno, name
+    return 1 if inspect.isclass(value) else 2, 0, name
 
 
 def describe(node: _Definition, name: str) -> list[str]:
@@ -137,7 +142,7 @@ def _table(heading: str, rows: list[tuple[str, str]]) -> list[str]:
 
 def _signature(name: str, node: ast.FunctionDef) -> list[str]:
     """A function as it is called: on one line, or with a line for each parameter."""
-    positional = [one for one in node.args.args if one.arg != "self"]
+    positional = [one for one in node.args.args if one.arg not in ("self", "cls")]
     defaults = [*[None] * (len(positional) - len(node.args.defaults)), *node.args.defaults]
     written = [_parameter(*one) for one in zip(positional, defaults, strict=True)]
     if node.args.kwonlyargs:
