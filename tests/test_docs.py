@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.access import read_access
 from delift_core.cli.parser import build_parser
+from delift_core.system.access import read_access
 from docs.generate import api_page, commands_page, pages, subcommands
-from pages.ui.navigation import PAGES
+from pages.ui.shell.navigation import PAGES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
