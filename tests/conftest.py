@@ -16,6 +16,8 @@ os.environ["GOMP_SPINCOUNT"] = "3000"  # as in settings.LIBRARY_ENVIRONMENT: a b
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+BROWSER_TESTS = Path(__file__).parent / "browser"
+
 settings.register_profile("same-examples", deadline=None, derandomize=True, database=None)
 settings.register_profile("fresh-examples", deadline=None, database=None, print_blob=True)
 settings.load_profile("same-examples")
@@ -25,6 +27,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """A seed that is given on the command line counts; without one, every run tries the same examples."""
     if config.getoption("--hypothesis-seed", None) is not None:
         settings.load_profile("fresh-examples")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in tests/browser needs a browser; the other lanes are marked on the tests themselves."""
+    for item in items:
+        if item.path.is_relative_to(BROWSER_TESTS):
+            item.add_marker("browser")
 
 
 @pytest.hookimpl(wrapper=True)

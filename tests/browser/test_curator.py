@@ -41,6 +41,7 @@ class OnDisk:
     dropped: frozenset[int]
 
 
+@pytest.mark.bundled
 @pytest.mark.timeout(3 * 3600 if ALL_PAIRS else 1500)
 def test_from_the_sample_project_to_a_downloaded_file(
     page: Page,

@@ -34,6 +34,8 @@ from delift_core.scoring.blocks import Material
 from delift_core.scoring.forecast import RunSamples
 from tests.rounding import assert_same_numbers
 
+pytestmark = pytest.mark.ray
+
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
 ON_RAY = Placement("ray", ray_threads=1)
 TEXTS = [(f"Add {i} to {i + 1}." + "?" * (i % 5), f"{i} + {i + 1} = {2 * i + 1}") for i in range(24)]

@@ -19,6 +19,8 @@ from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.scoring_run import LocalBackend, ScoringRun
 from delift_core.scoring.store import PairStore
 
+pytestmark = pytest.mark.bundled
+
 Conversation = Sequence[Message]
 
 
