@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, WebSocket, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.pictures import PICTURES, Picture
@@ -30,7 +30,7 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Requests are recorded and refused per page below; this also stops what a page never sees.
+    # No other machine is found: what a page asks of one fails, and is noted by the page's fixture below.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 OUTSIDE = re.compile(r"^(?:https?|wss?)://(?!(?:127\.0\.0\.1|localhost|\[::1\])(?::\d+)?(?:/|$))")
@@ -38,6 +38,12 @@ START_SECONDS = 90
 # Streamlit waits up to 200 ms before it sends a moved slider or a typed number, so a shorter calm proves nothing.
 CALM_MS = 400
 SETTLE_MS = 60_000
+POLL_MS = 50
+# As the Back button does: the app goes to another page without being loaded again, which takes several seconds.
+GO = """address => {
+    history.pushState({}, "", address);
+    window.dispatchEvent(new PopStateEvent("popstate"));
+}"""
 # A run that was asked for while another went on begins some time after that one has ended (Streamlit first collects
 # garbage), and until then the page looks finished. Only the component knows: it waits for word of a new run.
 IS_CALM = """calm => {
@@ -144,7 +150,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def external_requests() -> list[str]:
-    """The URLs beyond this machine that the test's `page` asked for, all of them refused."""
+    """The URLs beyond this machine that the test's `page` asked for, none of which was answered."""
     return []
 
 
@@ -162,19 +168,19 @@ def visitor(browser: Browser, app_server: AppServer) -> Iterator[BrowserContext]
 @pytest.fixture
 def page(visitor: BrowserContext, app_server: AppServer, external_requests: list[str]) -> Iterator[Page]:
     """A fresh page, 1280 x 900, whose relative addresses lead to the app: `page.goto("/")`. It knows nothing of the
-    pages of other tests."""
+    pages of other tests.
 
-    def refuse(route: Route) -> None:
-        external_requests.append(route.request.url)
-        route.abort()
+    What it asks of other machines is noted, not routed: a route would switch off the browser's cache, and a third of
+    the time that a page takes is the app's own files.
+    """
 
-    def refuse_socket(socket: WebSocketRoute) -> None:
-        external_requests.append(socket.url)
-        socket.close()
+    def note(asked: Request | WebSocket) -> None:
+        if OUTSIDE.match(asked.url):
+            external_requests.append(asked.url)
 
     page = visitor.new_page()
-    page.route(OUTSIDE, refuse)
-    page.route_web_socket(OUTSIDE, refuse_socket)
+    page.on("request", note)
+    page.on("websocket", note)
     yield page
     for opened in visitor.pages:
         with suppress(PlaywrightError):  # a page that leads nowhere keeps nothing
@@ -190,9 +196,25 @@ def settled() -> Callable[[Page], None]:
 
     def wait(page: Page) -> None:
         page.evaluate("() => { window.idleSince = null; }")
-        page.wait_for_function(IS_CALM, arg=CALM_MS, timeout=SETTLE_MS)
+        page.wait_for_function(IS_CALM, arg=CALM_MS, timeout=SETTLE_MS, polling=POLL_MS)
 
     return wait
+
+
+@pytest.fixture
+def visit(settled: Callable[[Page], None]) -> Callable[[Page, str], None]:
+    """`visit(page, "/data")` goes to another page of the app in the same session, as a link in its menu does, and
+    waits until it is drawn; what the session holds counts for more than the address. `page.goto` begins a new session.
+    """
+
+    def go(page: Page, address: str) -> None:
+        if page.url == "about:blank":
+            page.goto(address)
+        else:
+            page.evaluate(GO, address)
+        settled(page)
+
+    return go
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from delift_core.data.loading import load_file
 from tests.browser.hostile_rows import EVIL, make_hostile_workspace
 
 Settled = Callable[[Page], None]
+Visit = Callable[[Page, str], None]
 # What must not be in the page: anything that leads to the attacker or runs what he wrote. Text of his is no element.
 LEADS_OUT = """evil => {
     const found = [];
@@ -81,11 +82,15 @@ def open_what_opens(page: Page, name: str, settled: Settled) -> None:
     ids="-".join,
 )
 def test_every_page_shows_hostile_rows_as_text(
-    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], names: tuple[str, ...]
+    page: Page,
+    settled: Settled,
+    visit: Visit,
+    external_requests: list[str],
+    dialogs: list[str],
+    names: tuple[str, ...],
 ) -> None:
     for name in names:
-        page.goto(f"/{name}?run=r1&selection=s1")
-        settled(page)
+        visit(page, f"/{name}?run=r1&selection=s1")
         harmless_at_both_widths(page, name)
         for tab in page.get_by_role("tab").all():
             tab.click()
@@ -96,15 +101,14 @@ def test_every_page_shows_hostile_rows_as_text(
     assert dialogs == [] and external_requests == []
 
 
-def test_what_the_pages_show_of_it(page: Page, settled: Settled) -> None:
+def test_what_the_pages_show_of_it(page: Page, visit: Visit) -> None:
     """The pages are about the hostile workspace: a report, two selections side by side, a written file."""
     for name, words in (
         ("evaluate", "Fine-tuned on the subset"),
         ("compare", "Only in"),
         ("export", "Publish"),
     ):
-        page.goto(f"/{name}?run=r1&selection=s1")
-        settled(page)
+        visit(page, f"/{name}?run=r1&selection=s1")
         expect(page.get_by_text(words).first).to_be_visible()
 
 
@@ -128,12 +132,11 @@ def test_a_row_of_data_read_in_full_is_text(
 
 
 def test_rows_read_in_full_are_text(
-    page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], server_workspace: Path
+    page: Page, visit: Visit, external_requests: list[str], dialogs: list[str], server_workspace: Path
 ) -> None:
     (pool,) = server_workspace.parent.glob("*hostile.jsonl")
     for name in [sample.id for sample in load_file(pool).samples][::6]:
-        page.goto(f"/curate?run=r1&selection=s1&row={name}")
-        settled(page)
+        visit(page, f"/curate?run=r1&selection=s1&row={name}")
         expect(page.get_by_role("dialog")).to_be_visible()
         harmless(page, name)
     assert dialogs == [] and external_requests == []

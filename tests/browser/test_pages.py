@@ -9,6 +9,15 @@ from tests.browser.test_accessibility import faults
 
 PAGES = ("", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export", "health")
 Settled = Callable[[Page], None]
+Visit = Callable[[Page, str], None]
+ASK_OUTSIDE = """addresses => Promise.all(addresses.map(address => new Promise(done => {
+    if (!address.startsWith("ws")) fetch(address, {mode: "no-cors"}).then(() => done(true), () => done(false));
+    else {
+        const socket = new WebSocket(address);
+        socket.onopen = () => done(true);
+        socket.onerror = () => done(false);
+    }
+})))"""
 
 
 def test_the_first_request_of_a_server_may_be_a_deep_link(page: Page, settled: Settled) -> None:
@@ -29,11 +38,13 @@ def test_the_welcome_is_for_everybody(page: Page, settled: Settled) -> None:
     assert not found, "\n".join(found)
 
 
-def test_no_page_is_wider_than_a_phone(page: Page, settled: Settled, external_requests: list[str]) -> None:
+def test_no_page_is_wider_than_a_phone(
+    page: Page, settled: Settled, visit: Visit, external_requests: list[str]
+) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     for name in PAGES:
         page.emulate_media(color_scheme="light")
-        page.goto(f"/{name}")
+        visit(page, f"/{name}")
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             settled(page)
@@ -72,6 +83,14 @@ def test_hostile_text_stays_text(page: Page, settled: Settled, external_requests
     expect(page.get_by_text("<img src=x onerror=alert(1)>", exact=False).first).to_be_visible()
     settled(page)
     assert dialogs == [] and external_requests == []
+
+
+def test_what_is_asked_of_another_machine_is_noted_and_fails(page: Page, external_requests: list[str]) -> None:
+    page.goto("/")
+    addresses = ["http://example.com/picture.png", "http://192.0.2.1/", "wss://example.com/socket"]
+    answered = page.evaluate(ASK_OUTSIDE, addresses)
+    assert answered == [False, False, False]
+    assert sorted(external_requests) == sorted(addresses)
 
 
 def upload(page: Page, name: str, data: bytes) -> None:

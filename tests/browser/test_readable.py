@@ -18,6 +18,7 @@ from tests.browser.worked import lay_out_as_a_grid
 from tests.tiny_models import save_model
 
 Settled = Callable[[Page], None]
+Visit = Callable[[Page, str], None]
 TEXTS = {
     "markup": '<b>bold</b> <img src="x" onerror="alert(1)"> &lt;kept&gt;\n# Title\n\n* one\n\n'
     "| a | b |\n|---|---|\n| `c` | **d** |\n[link](http://evil.invalid) $x^2$",
@@ -81,18 +82,20 @@ def server_workspace(awkward: Awkward) -> Path:
     return awkward.folder
 
 
-def test_an_opened_row_is_its_text_and_fits(page: Page, settled: Settled, awkward: Awkward) -> None:
+def test_an_opened_row_is_its_text_and_fits(page: Page, settled: Settled, visit: Visit, awkward: Awkward) -> None:
     for name, row in awkward.ids.items():
-        page.goto(f"/curate?selection=s2&row={row}")
-        settled(page)
+        visit(page, f"/curate?selection=s2&row={row}")
         expect(page.get_by_role("dialog")).to_be_visible()
         reads(page, name)
         fits(page, settled, f"curate, {name}")
 
 
 def test_a_pair_is_its_two_texts_and_fits(page: Page, settled: Settled) -> None:
+    page.goto("/explore?pair=1-1")
+    settled(page)
     for line, name in enumerate(TEXTS, start=1):
-        page.goto(f"/explore?pair={line}-1")
+        page.get_by_role("spinbutton", name="Helped").fill(str(line))
+        page.keyboard.press("Enter")
         settled(page)
         reads(page, name)
         fits(page, settled, f"explore, {name}")
