@@ -116,8 +116,8 @@ class Sample:
 
     @property
     def place(self) -> str:
-        """Where it stands in its source, for people: "line 48", or "row 48" where records are not lines."""
-        return f"{place_word([self.source])} {self.line}"
+        """What to call it in its source: "row 48", the number of its line or record."""
+        return f"row {self.line}"
 
     @property
     def response(self) -> str:
@@ -132,7 +132,7 @@ class Sample:
 
 
 def place_word(sources: Iterable[str]) -> Literal["line", "row"]:
-    """What a `Sample.line` counts in some sources: lines of text, or, where any is no file of lines, records."""
+    """What a `Problem.line` counts in some sources: lines of text, or, where any is no file of lines, records."""
     return "line" if all(_OF_LINES.search(source) for source in sources) else "row"
 
 

@@ -45,7 +45,7 @@ def ask_two(selections: tuple[SelectionSummary, ...], current: SelectionSummary)
 def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> None:
     """The rows that only one of the two holds, in its pick order."""
     if not len(positions):
-        st.caption(f"No row is only in {letter}.")
+        st.caption(f"No rows are only in {letter}.")
         return
     selection, pool = curated.record.selection, curated.problem.run.pool
     rank = {int(position): place for place, position in enumerate(selection.chosen, start=1)}
@@ -53,7 +53,7 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
     event = st.dataframe(
         pd.DataFrame(
             {
-                "Line": [pool[position].line for position in shown],
+                "Row": [pool[position].line for position in shown],
                 "Rank": pd.array([rank.get(position) for position in shown], "Int64"),
                 "Prompt": [shorten(pool[position].prompt, 160) for position in shown],
                 "Response": [shorten(pool[position].response, 160) for position in shown],
@@ -76,15 +76,15 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
 current = page_setup("compare")
 title("Compare", ":material/compare:")
 if current.run is None or current.selection is None:
-    empty_state(":material/filter_alt:", "There is no selection to compare yet.", "select", "Make a selection")
+    empty_state(":material/filter_alt:", "No selection to compare yet.", "select", "Make a selection")
 assert current.run is not None and current.selection is not None
 selections = current.workspace.selections.records(current.run.id)
 if len(selections) < 2:
     empty_state(
         ":material/compare:",
-        "Comparing takes two selections, and this run has one.",
+        "You need two selections to compare, and this run has one.",
         "select",
-        "Keep another selection",
+        "Save another selection",
     )
 with clear_errors():
     with st.container():  # a place of its own for the spinner, so that nothing below moves when it goes

@@ -21,17 +21,22 @@ def numbers(curated: CuratedSelection) -> None:
     """What the edits made of the selection."""
     subset, selection = curated.subset, curated.record.selection
     covered, whole = curated.coverage, selection.certificate.value
-    share = f"{covered / whole:.1%} of {whole:.3g} as chosen" if whole > 0 else "nothing to cover"
+    share = f"{covered / whole:.1%} of the original" if whole > 0 else "nothing to cover"
     change = len(subset.positions) - len(selection.chosen)
     with st.grid(4, min_column_width=160):
         card(
             "Rows in the subset",
             f"{len(subset.positions):,}",
-            f"{change:+,} by hand" if change else "as many as chosen",
+            f"{change:+,} by hand" if change else "same number as chosen",
         )
-        card("Kept by hand", f"{len(subset.pinned):,}", f"{len(subset.by_hand):,} added to the chosen")
-        card("Dropped by hand", f"{len(subset.banned):,}", f"{len(subset.dropped):,} taken from the chosen")
-        card("Coverage", f"{covered:.3g}", share, help="The objective f(A) of the subset.")
+        card("Kept by hand", f"{len(subset.pinned):,}", f"{len(subset.by_hand):,} added")
+        card("Dropped by hand", f"{len(subset.banned):,}", f"{len(subset.dropped):,} removed")
+        card(
+            "Coverage",
+            f"{covered:.3g}",
+            share,
+            help="How much help the subset gives; before any edit, 100% of the original.",
+        )
 
 
 def card(label: str, number: str, chip: str, help: str | None = None) -> None:
@@ -46,8 +51,8 @@ def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
     before, after = curated.subset.positions, again.selection.chosen
     kept = len(np.intersect1d(after, before))
     announce(
-        f"Chosen again around your edits, as “{plain(again.name)}”: {len(after) - kept:,} rows in, "
-        f"{len(before) - kept:,} out, {kept:,} stayed. The selection before is still there.",
+        f"Re-optimised around your edits, as “{plain(again.name)}”: {len(after) - kept:,} rows in, "
+        f"{len(before) - kept:,} out, {kept:,} unchanged. The earlier selection is still there.",
         ":material/autorenew:",
     )
     state.want_selection(again.id)
@@ -57,7 +62,7 @@ def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
 current = page_setup("curate")
 title("Curate", ":material/checklist:")
 if current.selection is None:
-    empty_state(":material/filter_alt:", "There is no selection to curate yet.", "select", "Make a selection")
+    empty_state(":material/filter_alt:", "No selection to curate yet.", "select", "Make a selection")
 selection = current.selection
 assert selection is not None
 with clear_errors():
@@ -75,7 +80,7 @@ with clear_errors():
         st.caption(plain(view.nothing))
     with st.expander("Composition", icon=":material/donut_small:", key="composition", bind="query-params") as unfolded:
         if unfolded.open:
-            subsets = {"the subset": curated.subset.positions, "as chosen": curated.record.selection.chosen}
+            subsets = {"the subset": curated.subset.positions, "before edits": curated.record.selection.chosen}
             composition_view(run, subsets, key="curate")
     history_view(current.workspace, selection.id)
     if edit_bar(current.workspace, selection.id, ticked, state.known_tags(curated), quiet=opened is not None):

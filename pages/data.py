@@ -21,14 +21,14 @@ TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 def loader(workspace: Workspace) -> None:
     """The ways in: a file, a path, a hub id, the sample project; for admins, since paths of this machine are read."""
     if not workspace.actor.may("import"):
-        st.caption("Data sets are loaded by an admin.")
+        st.caption("Only an admin can load data sets.")
         return
     with st.container(border=True):
         source = st.segmented_control(
-            "Where are the rows?", ["Upload", "Path", "Hub", "Sample project"], default="Upload", required=True
+            "Load from", ["Upload", "Path", "Hub", "Sample project"], default="Upload", required=True
         )
         if source == "Sample project":
-            st.markdown("50 short rows over seven topics, with a target, an existing and a held-out set.")
+            st.markdown("50 short rows on seven topics, with a target, an existing and a held-out set.")
             if st.button("Load the sample project", type="primary", icon=":material/play_arrow:"):
                 with clear_errors():
                     add_sample_project(workspace)
@@ -51,14 +51,14 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
             "Role": [ROLE_WORDS[record.role] for record in records],
             "Name": [record.name for record in records],
             "Rows": [record.n_samples for record in records],
-            "Left out": [record.n_problems for record in records],
+            "Skipped": [record.n_problems for record in records],
             "Format": [record.format for record in records],
-            "Scored": [TURN_WORDS[record.turns] for record in records],
+            "Scored turns": [TURN_WORDS[record.turns] for record in records],
             "From": [origin_words(record) for record in records],
         }
     )
     event = st.dataframe(
-        with_separators(table, "Rows", "Left out"),
+        with_separators(table, "Rows", "Skipped"),
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
@@ -83,7 +83,8 @@ def opened(dataset_id: str, name: str, _workspace: Workspace) -> Dataset:
 current = page_setup("data")
 title("Data", ":material/database:")
 st.caption(
-    "The **pool** is what you choose from. A **target** says what to get better at, **existing** rows are known."
+    "**Pool**: rows to choose from. **Target**: examples of the task you care about. **Existing**: rows the model has "
+    "already been trained on. **Held-out**: rows to test with."
 )
 loader(current.workspace)
 if notice := st.session_state.pop("loaded_notice", None):
@@ -94,7 +95,7 @@ with clear_errors():
     if records:
         shown = sets_table(records)
         st.header(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
-        labels = [f"Rows ({shown.n_samples:,})", f"Left out ({shown.n_problems:,})", "Health", "Copies"]
+        labels = [f"Rows ({shown.n_samples:,})", f"Skipped ({shown.n_problems:,})", "Health", "Duplicates"]
         # Only the open tab is worked out: the others read every row of the set.
         rows_tab, problems_tab, health_tab, copies_tab = st.tabs(
             labels, key="data_tab", on_change="rerun", bind="query-params"

@@ -70,7 +70,7 @@ current = page_setup("explore")
 title("Explore", ":material/scatter_plot:")
 run, selection = current.run, current.selection
 if run is None or run.status != "done":
-    empty_state(":material/grid_off:", "There are no utilities to look at yet.", "score", "Score the pool")
+    empty_state(":material/grid_off:", "No utilities to look at yet.", "score", "Score the pool")
 assert run is not None
 view = st.segmented_control(
     "View",

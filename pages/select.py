@@ -30,7 +30,7 @@ def chosen_table(problem: SelectionProblem, selection: Selection) -> None:
             {
                 "Rank": range(1, len(rows) + 1),
                 "Gain": selection.chosen_gains[:SHOWN],
-                "Line": [row.line for row in rows],
+                "Row": [row.line for row in rows],
                 "Prompt": [shorten(row.prompt, 120) for row in rows],
                 "Response": [shorten(row.response, 120) for row in rows],
             }
@@ -41,14 +41,14 @@ def chosen_table(problem: SelectionProblem, selection: Selection) -> None:
             )
         },
         hide_index=True,
-        alt="Chosen rows in the order they were picked, with the gain of each",
+        alt="Chosen rows in the order they were chosen, with the gain of each",
     )
 
 
 current = page_setup("select")
 title("Select", ":material/filter_alt:")
 if current.run is None or current.run.status != "done":
-    empty_state(":material/speed:", "There are no utilities to select by yet.", "score", "Score the pool")
+    empty_state(":material/speed:", "No utilities to select from yet.", "score", "Score the pool")
 run = current.run
 assert run is not None
 with clear_errors():
@@ -86,7 +86,7 @@ with clear_errors():
             suggestion += f", quotas by {asked[0].column.lower()}"
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
         may_keep = current.workspace.actor.may("select")
-        if st.button("Keep this selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
+        if st.button("Save selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
             kept = keep_selection(current.workspace, problem, selection, name=name, seed=wish.seed)
             state.want_selection(kept.id)
             go_to("curate")

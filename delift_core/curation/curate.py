@@ -3,7 +3,7 @@
 It joins the parts and keeps the results; numbers are computed by `selection`, files are written by `export`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,27 +127,33 @@ class CuratedSelection:
         return self.problem.error_bar(self.record.selection.chosen, seed=self.record.seed)
 
     def why(self, position: int) -> str:
-        """One sentence on why the optimiser chose a pool sample or left it out; samples are named by their line."""
+        """Why the optimiser chose a pool row or left it out, in words; other rows are named by their number."""
         return self.why_naming(position)[0]
 
-    def why_naming(self, position: int) -> tuple[str, tuple[int, ...]]:
-        """The sentence of `why`, and the positions of the samples that it names, in order."""
-        return self._naming(self._explainer.reason(position))
+    def why_naming(
+        self, position: int, name: Callable[[Sample], str] = lambda sample: sample.place
+    ) -> tuple[str, tuple[int, ...]]:
+        """The words of `why`, and the positions of the rows that they name, in order.
+
+        Args:
+            name: what to call a row.
+        """
+        return self._naming(self._explainer.reason(position), name)
 
     def whys_naming(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """(n,) `why_naming` of every pool sample; for a whole pool far quicker than one by one."""
-        return tuple(self._naming(reason) for reason in self._explainer.reasons())
+        return tuple(self._naming(reason, lambda sample: sample.place) for reason in self._explainer.reasons())
 
     @cached_property
     def _explainer(self) -> Explainer:
         return Explainer(self.record.selection, self.problem.kernel)
 
-    def _naming(self, reason: Reason) -> tuple[str, tuple[int, ...]]:
+    def _naming(self, reason: Reason, name: Callable[[Sample], str]) -> tuple[str, tuple[int, ...]]:
         named: dict[int, None] = {}
 
         def name_of(other: int) -> str:
             named[other] = None
-            return self.problem.run.pool[other].place
+            return name(self.problem.run.pool[other])
 
         return in_words(reason, name_of), tuple(named)
 

@@ -28,18 +28,18 @@ class Preset:
 
 PRESETS: dict[PresetName, Preset] = {
     "default": Preset(
-        "Our own",
-        "Euclidean utility, what is below 0 counts as no help, and no row covers itself; a target's rows are covered "
-        "like the pool's.",
+        "Default",
+        "Euclidean utility; values below 0 count as no help, and no row covers itself; target rows are covered like "
+        "pool rows.",
         "euclidean",
         0.0,
         "clamp",
         "coverage",
     ),
     "published": Preset(
-        "As published",
-        "Euclidean utility scaled between its least and greatest value, each row's help to itself included: as in the "
-        "code of arXiv 2411.04425; a target as a bonus for each row.",
+        "As in the paper",
+        "Euclidean utility scaled between its lowest and highest value, including each row's help to itself, as in the "
+        "code of arXiv 2411.04425; the target is a bonus for each row.",
         "euclidean",
         1.0,
         "min-max",

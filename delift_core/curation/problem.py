@@ -86,9 +86,9 @@ def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts
 
 
 STAGES: dict[Stage, str] = {
-    "instruction": "Keep the rows that between them help the model most on the whole pool.",
-    "task": "As instruction tuning, and the rows of the target task are to be helped as well.",
-    "continual": "Keep the rows that help where the existing rows do not help already.",
+    "instruction": "Rows that together help with as much of the pool as possible.",
+    "task": "The same, and also covers your target task.",
+    "continual": "Adds what your existing training data does not already teach.",
 }
 
 

@@ -75,16 +75,16 @@ class ErrorBar:
         """The same for the curator."""
         check = self.check
         order = "" if np.isnan(check.spearman) else f", order within a row (Spearman) {check.spearman:.2f}"
-        least = " at least" if self.bound else ""
+        least = "at least " if self.bound else ""
         found = (
-            f"{_percent(self.share)} of the pairs are scored. The selection reaches an estimated {self.ratio:.0%}"
-            f"{least} ({self.low:.0%} to {self.high:.0%}) of what scoring every pair would. Estimates of pairs, "
-            f"checked on {check.pairs:,} random ones that they did not know: R² {check.r2:.2f}{order}."
+            f"Based on {_percent(self.share)} of the pairs. Likely {least}{self.ratio:.0%} ({self.low:.0%} to "
+            f"{self.high:.0%}) as good as scoring every pair. The estimates were checked on {check.pairs:,} random "
+            f"pairs that they had not seen: R² {check.r2:.2f}{order}."
         )
         if self.enough:
             return found
-        most = " at most" if self.bound else ""
-        return f"{found} More pairs would help: score{most} about {_percent(self.share_needed)} of them."
+        most = "at most " if self.bound else ""
+        return f"{found} For a better selection, score {most}about {_percent(self.share_needed)} of the pairs."
 
 
 def _percent(share: float) -> str:

@@ -180,7 +180,7 @@ class JobFolder:
         except OSError as error:
             raise ScoringError(
                 f"{self.folder} could not be written ({error.strerror or error}); nothing was started or stopped: "
-                "make room on its disk or mend its rights, then again"
+                "make room on its disk or fix its permissions, then try again"
             ) from error
 
     def _write(self, name: str, text: str) -> None:

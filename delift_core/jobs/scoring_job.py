@@ -83,7 +83,7 @@ class JobProgress:
             return self.message
         if self.state == "scoring" and self.alone_done < self.alone_total:
             return f"scoring each row without an example, {self.alone_done:,} of {self.alone_total:,}"
-        return {"loading": "loading the model", "calibrating": "measuring"}.get(self.state, self.state)
+        return {"loading": "loading the model", "calibrating": "measuring speed"}.get(self.state, self.state)
 
 
 Publish = Callable[[JobProgress], None]
@@ -122,7 +122,7 @@ def carry_out(
             its workers cannot go on. Everything finished is kept.
     """
     reporter = _Reporter(publish)
-    reporter.publish(JobProgress("starting", f"reading the tokenizer of {request.model}"))
+    reporter.publish(JobProgress("starting", f"loading the tokenizer of {request.model}"))
     with _resources_that_last(Path(request.utility_folder)) as check:
         prepared = prepare(request, conversations)
         expect(prepared)
@@ -200,7 +200,7 @@ def _score(
     if request.mode == "score":
         complete = run.work(follow, stop)
         if complete and request.pairs.unit != "all":
-            reporter.publish_now("scoring", run.progress, "putting the utilities together")
+            reporter.publish_now("scoring", run.progress, "assembling the utilities")
             _keep_utilities(store, samples, request.pairs, conversations)
         return reporter.publish_now("done" if complete else "cancelled", run.progress)
     complete = run.work(follow, lambda: stop() or pace.tokens_per_second > 0)
@@ -280,7 +280,7 @@ def _resources_that_last(folder: Path) -> Iterator[Callable[[], bool]]:
     except OSError as error:
         raise ScoringError(
             f"{folder} could not be written ({error.strerror or error}); everything finished is kept: "
-            "make room on its disk or mend its rights, then continue"
+            "make room on its disk or fix its permissions, then continue"
         ) from error
     except (MemoryError, RuntimeError) as error:  # torch's own errors of this kind are RuntimeErrors
         if not isinstance(error, MemoryError) and "memory" not in str(error):

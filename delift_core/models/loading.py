@@ -309,7 +309,7 @@ def _load_failure(name: str, error: Exception) -> str:
             "it needs config.json, tokenizer files and safetensors weights"
         )
     return (
-        f"model {name!r} could not be loaded: it is not in the local cache and not to be had from the hub; "
+        f"model {name!r} could not be loaded: it is not in the local cache and could not be found on the hub; "
         "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
     )
 

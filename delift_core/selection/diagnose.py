@@ -17,9 +17,9 @@ _NEAR_ZERO = 1e-3
 
 _MEDIAN_ENTRIES = 4_000_000
 
-_NONE_CHANGES = "No sample changes the model's answer to any other"
-_NONE_HELPS = "No sample helps the model with any other, each one only distracts it"
-_RELATED = "related samples"
+_NONE_CHANGES = "No row changes the model's answer to any other"
+_NONE_HELPS = "No row helps the model with any other, each one only distracts it"
+_RELATED = "related rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ def caution_of_second_set(config: ObjectiveConfig, kernel: Kernel) -> str | None
     """
     if config.stage == "task" and config.eta > 0 and not row_best(kernel[kernel.shape[1] :]).any():
         return (
-            "No pool sample helps the model with any target row, so the target changes nothing here: use a target "
-            "nearer to the pool, or a larger model."
+            "No pool row helps the model with any target row, so the target changes nothing here: use a target closer "
+            "to the pool, or a larger model."
         )
     if config.stage == "continual" and config.nu > 0 and kernel.max() == 0:
         return (
-            "The existing rows help every pool sample as much as any other pool sample does, so nothing is left to "
-            "gain: use a smaller nu, or a pool of other data."
+            "The existing rows help every pool row as much as any other pool row does, so nothing is left to gain: use "
+            "a smaller nu, or a pool of other data."
         )
     return None
 
@@ -146,10 +146,11 @@ def _sentence(verdict: Verdict, scored_share: float, positive_share: float, typi
         return f"{subject}, so every selection is worth the same: {advice} another model or prompt template."
     if verdict == "near-zero":
         return (
-            f"The samples hardly help each other (typically {typical_best:.2g} at best), so the selection will be "
+            f"The rows hardly help each other (typically {typical_best:.2g} at best), so the selection will be "
             f"close to chance: {advice} a larger model, or a pool with {_RELATED}."
         )
     pairs = scored if partial else "pairs"
     return (
-        f"{positive_share:.0%} of the {pairs} help, and a typical sample gains {typical_best:.2g} from its best helper."
+        f"In {positive_share:.0%} of the {pairs} the example helps. With its best example, a typical row gains "
+        f"{typical_best:.2g}."
     )

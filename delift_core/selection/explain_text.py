@@ -14,11 +14,11 @@ _NAMED = 2
 
 
 def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
-    """One sentence for the curator.
+    """A few sentences for the curator.
 
     Args:
         reason: from `explain`.
-        name_of: what to call the sample at a position (an id, or the start of its text).
+        name_of: what to call the row at a position (its number, or the start of its text).
     """
     if isinstance(reason, ChosenReason):
         return _chosen_in_words(reason, name_of)
@@ -30,29 +30,29 @@ def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str
     if reason.for_minimum is not None:
         head += f", for the minimum of “{reason.for_minimum}”"
     if reason.gain <= 0 and reason.by_hand:
-        return f"{head}: it adds nothing that the other kept samples do not already cover."
+        return f"{head}: it adds nothing that the other kept rows do not already cover."
     if reason.gain <= 0:
         head += ", to fill the budget" if reason.method == "delift" else ""
-        return f"{head}: it adds nothing that the samples picked before it do not already cover."
-    parts = [f"{head}: it added {reason.gain:.3g} to the coverage{_shares(reason)}"]
+        return f"{head}: it adds nothing that the rows chosen before it do not already cover."
+    said = [f"{head}: it adds {reason.gain:.3g} to the coverage{_shares(reason)}"]
     if reason.helps:
-        count = "1 sample" if reason.covers == 1 else f"{reason.covers:,} samples"
-        lead = "" if reason.covers <= _NAMED else "above all "
-        parts.append(f"of all chosen samples it helps {count} most, {lead}{_list_of_help(reason.helps, name_of)}")
+        lead = "" if reason.covers <= _NAMED else f"{reason.covers:,} rows, above all "
+        said.append(f"It is the best chosen example for {lead}{_list_of_help(reason.helps, name_of)}")
     else:
-        parts.append("what it helps in the pool is helped as much or more by other chosen samples")
+        said.append("What it helps in the pool is helped as much or more by other chosen rows")
     if reason.runner_up is not None:
         other = name_of(reason.runner_up)
-        ours = f"in its place, {other} would have come next"
-        parts.append(ours if reason.method == "delift" else f"apart from it, {other} would have added most")
-    return "; ".join(parts) + "."
+        ours = f"Without it, {other} would have been chosen"
+        said.append(ours if reason.method == "delift" else f"Apart from it, {other} would have added most")
+    return ". ".join(said) + "."
 
 
 def _picked(reason: ChosenReason) -> str:
     if reason.method == "delift":
-        return f"Picked {_ordinal(reason.rank)}"
-    by = "as given" if reason.method == "given" else f"by {method_title(reason.method)}"
-    return f"Taken {_ordinal(reason.rank)}, {by}"
+        return f"Chosen {_ordinal(reason.rank)}"
+    if reason.method == "given":
+        return f"Given {_ordinal(reason.rank)}"
+    return f"Chosen {_ordinal(reason.rank)}, by {method_title(reason.method)}"
 
 
 def _shares(reason: ChosenReason) -> str:
@@ -66,36 +66,39 @@ def _shares(reason: ChosenReason) -> str:
 
 def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
     target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
-    added = f"{reason.residual_gain:.3g} more coverage{target}" if reason.residual_gain > 0 else "no coverage"
+    added = (
+        f"{reason.residual_gain:.3g} to the coverage{target}" if reason.residual_gain > 0 else "nothing to the coverage"
+    )
     head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
     if reason.method == "given":
-        head += ", not among the rows that were given"
+        head += ", not among the given rows"
     elif reason.place is not None:
         head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
-    parts = [f"{head}: on top of the chosen samples it would add {added}"]
+    said = [f"{head}: it would add {added}"]
     if reason.passed_over is not None:
-        parts.append(_passed_over_in_words(reason.passed_over))
+        said.append(_passed_over_in_words(reason.passed_over))
     if not reason.would_help:
-        parts.append("it helps no other sample in the pool by an amount that counts")
+        said.append("It helps no other row enough to count")
     else:
-        parts.append(_missed_in_words(reason.would_help[0], name_of))
+        said.append(_missed_in_words(reason.would_help[0], name_of))
     if reason.stand_in is not None:
-        parts.append(f"{name_of(reason.stand_in)} stands in for it best")
-    return "; ".join(parts) + "."
+        said.append(f"Of the chosen rows, {name_of(reason.stand_in)} does most of the same job")
+    return ". ".join(said) + "."
 
 
 def _passed_over_in_words(passed: PassedOver) -> str:
     if passed.most is not None:
-        return f"“{passed.group}” had all that its quota allows ({passed.most:,}) after pick {passed.after:,}"
+        return f"“{passed.group}” reached its maximum of {passed.most:,} after choice {passed.after:,}"
     return (
-        f"after pick {passed.after:,} all places left were owed to groups below their minimum, not to “{passed.group}”"
+        f"After choice {passed.after:,}, all remaining places were reserved for groups below their minimum, and "
+        f"“{passed.group}” was not one of them"
     )
 
 
 def _missed_in_words(missed: MissedHelp, name_of: Callable[[int], str]) -> str:
-    most = f"it helps {name_of(missed.position)} most (+{missed.utility:.3g}), which"
+    most = f"It helps {name_of(missed.position)} most (+{missed.utility:.3g}), which"
     if missed.covered_by is None:
-        return f"{most} no chosen sample helps"
+        return f"{most} no chosen row helps"
     how = "already helps as much or more" if missed.covered_by_utility >= missed.utility else "helps less"
     return f"{most} {name_of(missed.covered_by)} {how} (+{missed.covered_by_utility:.3g})"
 

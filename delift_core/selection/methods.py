@@ -39,7 +39,7 @@ class MethodEntry:
 
 
 METHODS: dict[Method, MethodEntry] = {
-    "random": MethodEntry("Random", "Rows by lot.", "the lower bar", "nothing"),
+    "random": MethodEntry("Random", "Random order.", "baseline", "nothing"),
     "longest": MethodEntry(
         "Longest responses", "Most response tokens first.", "Zhao et al., arXiv 2402.04833", "passes over the pool"
     ),
@@ -54,31 +54,31 @@ METHODS: dict[Method, MethodEntry] = {
     ),
     "loss-low": MethodEntry(
         "Lowest loss",
-        "Rows that the model finds likely already.",
+        "Rows whose response the model already finds likely.",
         "Marion et al., arXiv 2309.04564",
         "passes over the pool",
     ),
     "ifd": MethodEntry(
         "IFD",
-        "Rows where the prompt helps least in writing the response; where it hinders, last.",
+        "Rows where the prompt helps least to predict the response; rows where it hurts come last.",
         "Superfiltering, Li et al., arXiv 2402.00530",
         "passes over the pool",
     ),
     "selectit": MethodEntry(
         "SelectIT",
-        "Rows the model itself rates high, and rates alike under five prompts.",
+        "Rows the model itself rates highly, and consistently under five prompts.",
         "Liu et al., arXiv 2402.16705",
         "ratings",
     ),
     "deft-ucs": MethodEntry(
         "DEFT-UCS",
-        "From each cluster as large a share: rows near its centre and rows far from it.",
+        "The same share of every cluster: rows near its centre and rows far from it.",
         "Das and Khetan, arXiv 2310.16776",
         "passes over the pool",
     ),
     "k-center": MethodEntry(
         "k-center",
-        "Each row as far as can be from all before it.",
+        "Each row as far as possible from all before it.",
         "Sener and Savarese, arXiv 1708.00489",
         "passes over the pool",
     ),
@@ -90,7 +90,7 @@ METHODS: dict[Method, MethodEntry] = {
     ),
     "rds": MethodEntry(
         "RDS+",
-        "Rows nearest to the target rows (else to all rows) in turn.",
+        "Rows nearest to each target row in turn (without a target, to each row).",
         "Ivison et al., arXiv 2503.01807",
         "passes over the pool",
     ),
@@ -101,7 +101,7 @@ METHODS: dict[Method, MethodEntry] = {
         "utilities",
     ),
     "less": MethodEntry(
-        "LESS", "Rows whose gradient points where the target's does.", "Xia et al., arXiv 2402.04333", "gradients"
+        "LESS", "Rows whose gradient points the same way as the target's.", "Xia et al., arXiv 2402.04333", "gradients"
     ),
 }
 
@@ -109,7 +109,7 @@ ASK_LUCK: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
 """Methods whose order depends on the seed."""
 _BESIDE = {
     "delift": ("DELIFT", "Agarwal et al., arXiv 2411.04425"),
-    "given": ("Rows that were given", "as drawn in an evaluation, or chosen elsewhere"),
+    "given": ("Given rows", "drawn in an evaluation, or chosen elsewhere"),
 }
 
 

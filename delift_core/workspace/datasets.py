@@ -78,7 +78,7 @@ class DatasetStore:
                     cursor.unregister("incoming")
                     kept += len(table)
                     if watch:
-                        watch(Progress("keeping", kept, kept / len(dataset)))
+                        watch(Progress("saving", kept, kept / len(dataset)))
                 if dataset.problems:
                     cursor.register("incoming", _problem_table(dataset_id, dataset.problems))
                     cursor.execute("INSERT INTO problems SELECT * FROM incoming")

@@ -39,7 +39,7 @@ def composition_bars(labels: Sequence[str], shares: Mapping[str, np.ndarray]) ->
             customdata=[_literal(label) for label in labels],
             hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
         )
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title="share of the rows")
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", title="share of rows")
     figure.update_yaxes(
         autorange="reversed", tickvals=places, ticktext=[_literal(_short(label)) for label in labels], automargin=True
     )

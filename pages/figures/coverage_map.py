@@ -37,8 +37,8 @@ class _Look:
 _CROSS = "path://M0,2L2,0L6,4L10,0L12,2L8,6L12,10L10,12L6,8L2,12L0,10L4,6Z"
 # In drawing order: what comes later lies on top.
 _LOOKS: dict[MapStatus, _Look] = {
-    "dropped": _Look("dropped", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
-    "undecided": _Look("not decided yet", "circle", 5, 0.7, "#8A6D1F", "#8FBF5A"),
+    "dropped": _Look("not chosen", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
+    "undecided": _Look("no selection yet", "circle", 5, 0.7, "#8A6D1F", "#8FBF5A"),
     "existing": _Look("existing", "rect", 6, 0.7, "#9A78E0", "#7C74E0"),
     "target": _Look("target", "diamond", 9, 0.85, "#7B1E3A", "#E9E64A"),
     "chosen": _Look("chosen", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
@@ -178,7 +178,7 @@ def _option(
     for place, name in enumerate(present):
         table[f"y{place}"] = np.where(names == name, coords[:, 1], np.float32(np.nan))
     texts = [str(index) for index in range(len(coords))] if labels is None else labels
-    said = "line {@label}" if isinstance(labels, np.ndarray) else "{@label}"
+    said = "row {@label}" if isinstance(labels, np.ndarray) else "{@label}"
     return {
         "animation": False,
         "dataset": {"source": pd.DataFrame({**table, "label": texts})},
@@ -259,8 +259,8 @@ def alt_map(status: Sequence[MapStatus] | Sequence[Side]) -> str:
     words = {str(name): look.word for looks in (_LOOKS, _SIDE_LOOKS) for name, look in looks.items()}
     parts = [f"{counts[name]:,} {words[name]}" for name in (*get_args(MapStatus), *get_args(Side)) if counts[name]]
     if not parts:
-        return "Map of samples with no sample on it."
-    return f"Map of {len(status):,} samples, alike samples close together: {', '.join(parts)}."
+        return "Map without any rows."
+    return f"Map of {len(status):,} rows, similar rows close together: {', '.join(parts)}."
 
 
 def picked_points(event: Mapping[str, Any], count: int) -> tuple[int, ...]:

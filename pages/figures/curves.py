@@ -69,8 +69,8 @@ def gain_curve(
         figure.add_scatter(
             x=[at, at], y=[0, top], mode="lines", name=name, line={"dash": dash, "width": width}, hoverinfo="skip"
         )
-    figure.update_xaxes(title="rows kept", rangemode="tozero")
-    figure.update_yaxes(title=_titled("objective f(A)", unit), rangemode="tozero")
+    figure.update_xaxes(title="rows chosen", rangemode="tozero")
+    figure.update_yaxes(title=_titled("coverage", unit), rangemode="tozero")
     return _framed(figure)
 
 
@@ -110,7 +110,7 @@ def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int 
     share = f", {reached / total:.0%} of what all {gains.size:,} rows reach" if total > 0 else ""
     knee = f"; the knee is at {bend:,} rows" if 0 < bend < gains.size else ""
     return (
-        f"Objective against rows kept: the {by} order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
+        f"Coverage by number of rows: the {by} order reaches {reached:.4g} with {k:,} rows{share}; random subsets "
         f"of that size reach {random.mean:.4g} plus or minus {random.std:.2g}{knee}."
     )
 
@@ -134,9 +134,9 @@ def utility_histogram(utility: np.ndarray, *, unit: str = "") -> "go.Figure":
             y=counts,
             width=np.diff(edges),
             name=name,
-            hovertemplate="U about %{x:+.3g}<br>%{y:,} pairs<extra></extra>",
+            hovertemplate="utility about %{x:+.3g}<br>%{y:,} pairs<extra></extra>",
         )
-    figure.update_xaxes(title=_titled("utility U of a pair", unit))
+    figure.update_xaxes(title=_titled("utility of a pair", unit))
     figure.update_yaxes(title="pairs")
     figure.update_layout(barmode="stack", bargap=0)
     return _framed(figure)
@@ -171,7 +171,8 @@ def means_histogram(helped: np.ndarray, helps: np.ndarray, *, unit: str = "") ->
     parts = [values[np.isfinite(values)].astype(np.float64) for values in (helped, helps)]
     edges = _edges_around_zero(np.concatenate(parts))
     figure = go.Figure()
-    for name, dash, values in zip(("row mean: is helped", "column mean: helps"), ("solid", "dash"), parts, strict=True):
+    names = ("is helped (row mean)", "helps (column mean)")
+    for name, dash, values in zip(names, ("solid", "dash"), parts, strict=True):
         counts, _ = np.histogram(values, bins=edges)
         figure.add_scatter(
             x=np.repeat(edges, 2)[1:-1],
@@ -179,10 +180,10 @@ def means_histogram(helped: np.ndarray, helps: np.ndarray, *, unit: str = "") ->
             mode="lines",
             name=name,
             line={"dash": dash, "width": 2},
-            hovertemplate="mean U about %{x:+.3g}<br>%{y:,} rows<extra></extra>",
+            hovertemplate="mean utility about %{x:+.3g}<br>%{y:,} rows<extra></extra>",
         )
-    figure.update_xaxes(title=_titled("mean utility of a row, or of a column", unit))
-    figure.update_yaxes(title="rows of the pool")
+    figure.update_xaxes(title=_titled("mean utility", unit))
+    figure.update_yaxes(title="rows")
     return _framed(figure)
 
 

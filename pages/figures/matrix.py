@@ -25,7 +25,7 @@ BLOCKS_PER_SIDE: dict[Mouse, int] = {"pick": 128, "box": 512}
 CLIP_QUANTILE = 0.98
 _LABEL_LENGTH = 14
 _CLEAR = "rgba(0,0,0,0)"
-_HOVER = "%{{y}} helped by %{{x}}<br>U {}<extra></extra>"
+_HOVER = "%{{y}} with %{{x}} as example<br>utility {}<extra></extra>"
 
 
 def clip_value(utility: np.ndarray) -> float:
@@ -102,8 +102,8 @@ def utility_heatmap(
     figure = go.Figure([heatmap, *([_crosses(guessed)] if guessed.any() else []), overlay])
     axis = {"showgrid": False, "zeroline": False, "tick0": 0, "ticks": ""}
     rows, columns = utility.shape
-    figure.update_xaxes(title="helper (column j)", range=[-0.5, columns - 0.5], **_ticks(col_labels), **axis)
-    figure.update_yaxes(title="helped (row i)", range=[rows - 0.5, -0.5], **_ticks(row_labels), **axis)
+    figure.update_xaxes(title="example shown", range=[-0.5, columns - 0.5], **_ticks(col_labels), **axis)
+    figure.update_yaxes(title="row being answered", range=[rows - 0.5, -0.5], **_ticks(row_labels), **axis)
     figure.update_layout(
         dragmode="pan" if mouse == "pick" else "select",
         margin={"t": 30, "l": 10, "r": 10, "b": 140},
@@ -257,7 +257,7 @@ def _colour_bar(clip: float, unit: str) -> dict[str, Any]:
         "thickness": 12,
         "tickvals": [-clip, -clip / 2, 0, clip / 2, clip],
         "ticktext": [f"≤ −{full}", f"−{half}", "0", f"+{half}", f"≥ +{full}"],
-        "title": {"text": f"utility U{f' ({unit})' if unit else ''}: below 0 harms, above 0 helps", "side": "bottom"},
+        "title": {"text": f"utility{f' ({unit})' if unit else ''}: below 0 harms, above 0 helps", "side": "bottom"},
     }
 
 

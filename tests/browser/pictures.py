@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[2]
-PLACEHOLDERS = re.compile(r"Loading|Nothing was (?:selected|scored) yet")
+PLACEHOLDERS = re.compile(r"Loading|No (?:selections|runs) yet")
 # Of this machine: a path of several parts that no ~ stands before. Addresses and hub ids are none.
 PATH = re.compile(r"(?<![\w~:/.])/[\w.-]+/[\w./-]+")
 # Texts with the box of each; of inputs, what stands in them. Tables are canvases that hold their cells as text.
@@ -96,21 +96,17 @@ PICTURES = {
         tables=True,
     ),
     "data": Picture("Data with the sample project", (r"Sample pool", r"^Health$|Health")),
-    "score-cost": Picture(
-        "Score after the cost was measured", (r"^Pairs to score$", r"^Measured at ", r"Start scoring$")
-    ),
+    "score-cost": Picture("Score with the time estimated", (r"^Pairs to score$", r"^Measured at ", r"Start scoring$")),
     "score-running": Picture(
         "Score while pairs are scored", (r"^Scoring · [1-9][\d,]* of 2,500 pairs", r"Cancel$"), hides=(r"^Waiting",)
     ),
-    "score": Picture(
-        "Score when all pairs are scored", (r"^All 2,500 pairs are scored\.$", r"^The utility of a pair is")
-    ),
+    "score": Picture("Score when all pairs are scored", (r"^All 2,500 pairs are scored\.$", r"^Utility is how much")),
     "select": Picture(
-        "Select with the gain curve", (r"^Coverage$", r"^Random$"), whole=".st-key-gain_curve", height=1250
+        "Select with the gain curve", (r"^Covers$", r"^Random rows$"), whole=".st-key-gain_curve", height=1250
     ),
     "explore-matrix": Picture("Explore: the utility matrix and one pair", (r"^Pair$",)),
     "explore-map": Picture(
-        "Explore: the map with twelve points under a lasso", (r"12 rows",), hides=(r"A rough layout",)
+        "Explore: the map with twelve points under a lasso", (r"12 rows",), hides=(r"Rough layout",)
     ),
     "curate": Picture("Curate with a selection that was just kept", (r"^Rows in the subset$",)),
     "curate-why": Picture("Curate: why a row was left out", (r"^Left out", r"This row$")),
@@ -119,7 +115,7 @@ PICTURES = {
     "evaluate": Picture(
         "Evaluate with a finished evaluation",
         (r"^Done$", r"Run again$", r"Fine-tuned on the subset"),
-        hides=(r"Measure the cost",),
+        hides=(r"Estimate time",),
         whole=".st-key-gaps",
         tables=True,
     ),

@@ -69,21 +69,21 @@ def test_from_the_sample_project_to_a_downloaded_file(
 
 
 def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
-    """Measures the cost, then scores with the bundled model; a click elsewhere is answered meanwhile."""
+    """Estimates the time, then scores with the bundled model; a click elsewhere is answered meanwhile."""
     expect(page.get_by_role("heading", name="Score")).to_be_visible()
     if not ALL_PAIRS:
-        page.get_by_role("radio", name="A share").click()
-        page.get_by_role("spinbutton", name="Share of the pairs").fill("10")
+        page.get_by_role("radio", name="Percent").click()
+        page.get_by_role("spinbutton", name="Percent of the pairs").fill("10")
         page.keyboard.press("Enter")
         settled(page)
-    page.get_by_role("button", name="Measure the cost").click()
+    page.get_by_role("button", name="Estimate time").click()
     start = page.get_by_role("button", name="Start scoring")
     expect(start).to_be_visible(timeout=SCORING_MS)
     expect(page.get_by_text("Pairs to score")).to_be_visible()
     settled(page)
     screenshot(page, "score-cost")
     start.click()
-    cancel, long = page.get_by_role("button", name="Cancel"), page.get_by_role("button", name="Start all the same")
+    cancel, long = page.get_by_role("button", name="Cancel"), page.get_by_role("button", name="Start anyway")
     expect(cancel.or_(long)).to_be_visible(timeout=60_000)
     if long.is_visible():  # a busy machine may take more than an hour, by what was measured
         long.click()
@@ -102,29 +102,29 @@ def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
 
 def select(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     """Keeps the default selection."""
-    page.get_by_role("link", name="Go on to Select").click()
+    page.get_by_role("link", name="Continue to Select").click()
     expect(page.get_by_role("heading", name="Chosen rows")).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "select")
-    page.get_by_role("button", name="Keep this selection").click()
+    page.get_by_role("button", name="Save selection").click()
     expect(page.get_by_role("heading", name="Curate")).to_be_visible(timeout=60_000)
     settled(page)
     screenshot(page, "curate")
 
 
 def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> int:
-    """Reads why the first row left out that a chosen one covers was left out, and pins it; returns its line."""
-    page.get_by_text(f"Dropped ({LEFT_OUT})", exact=True).click()
+    """Reads why the first row left out that a chosen one covers was left out, and pins it; returns its number."""
+    page.get_by_text(f"Not in subset ({LEFT_OUT})", exact=True).click()
     settled(page)
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row selected")).to_be_visible()
+    expect(page.get_by_text("1 row ticked")).to_be_visible()
     settled(page)
     page.keyboard.press("o")
     drawer = page.get_by_role("dialog")
     expect(drawer.get_by_text(re.compile("^Left out:"))).to_be_visible()
     expect(drawer.get_by_text("This row")).to_be_visible()
     settled(page)
-    beside = drawer.get_by_role("radiogroup").filter(has_text="line")  # the chosen row that covers it
+    beside = drawer.get_by_role("radiogroup").filter(has_text="row")  # the chosen row that covers it
     for _ in range(LEFT_OUT - 1):
         if beside.count():
             break
@@ -132,10 +132,10 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
         settled(page)
     expect(beside).to_be_visible()
     screenshot(page, "curate-why")
-    line = int(re.search(r"[Ll]ine (\d+)", drawer.inner_text()).group(1))  # type: ignore[union-attr]
+    line = int(re.search(r"\brow (\d+)", drawer.inner_text()).group(1))  # type: ignore[union-attr]
     drawer.get_by_role("button", name="Keep").click()
     settled(page)
-    expect(drawer.get_by_text("Pinned")).to_be_visible()
+    expect(drawer.get_by_text("Always included")).to_be_visible()
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     settled(page)  # the keys are the page's again
@@ -146,7 +146,7 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
 def choose_again(page: Page, settled: Settled) -> None:
     """Chooses the others anew around the pin, by keyboard."""
     page.keyboard.press("a")  # after an installation, the first time compiles the loops that do it
-    expect(page.get_by_text("Chosen again around your edits")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Re-optimised around your edits")).to_be_visible(timeout=60_000)
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value(re.compile(r" · round 2 · 15 chosen$"))
     expect(card(page, "Kept by hand")).to_contain_text("1")
@@ -159,10 +159,10 @@ def lasso_and_drop(
     page.set_viewport_size({"width": 1440, "height": 900})  # the chart is wide enough for its usual margins
     page.get_by_role("link", name="Explore", exact=True).click()
     page.get_by_text("Map", exact=True).click()
-    chart = page.get_by_role("img", name=re.compile("^Map of 50 samples"))
+    chart = page.get_by_role("img", name=re.compile("^Map of 50 rows"))
     expect(chart).to_be_visible(timeout=120_000)
     settled(page)
-    expect(page.get_by_text("A rough layout")).to_have_count(0, timeout=240_000)  # the final map takes its place
+    expect(page.get_by_text("Rough layout")).to_have_count(0, timeout=240_000)  # the final map takes its place
     settled(page)
     box = chart.bounding_box()
     assert box
@@ -186,7 +186,7 @@ def lasso_and_drop(
     settled(page)
     after = rows_in_the_subset(page)
     assert before - after == gone > 0
-    for key, done, count in (("u", "Took back", before), ("y", "Did again", after)):
+    for key, done, count in (("u", "Undone", before), ("y", "Redone", after)):
         page.keyboard.press(key)
         expect(page.get_by_text(f"{done}: dropping 12 rows")).to_be_visible()
         settled(page)
@@ -196,7 +196,7 @@ def lasso_and_drop(
 
 def to_and_fro(page: Page) -> None:
     """Another use of the mouse on the map, and back."""
-    for name in ("Add", "New"):
+    for name in ("Add", "Replace"):
         page.get_by_role("radio", name=name).click()
 
 
@@ -204,7 +204,7 @@ def restart(page: Page, server: AppServer, settled: Settled, screenshot: Screens
     """Ends the server under the open page; it comes back to the same state, which is what the disk holds meanwhile."""
     page.set_viewport_size({"width": 1280, "height": 900})
     page.get_by_role("link", name="Curate", exact=True).click()
-    expect(page.get_by_text("History of edits (2)")).to_be_visible()
+    expect(page.get_by_text("Edit history (2)")).to_be_visible()
     settled(page)
     before = [card(page, label).inner_text() for label in CARDS]
     selection = page.get_by_role("combobox", name="Selection").input_value()
@@ -215,7 +215,7 @@ def restart(page: Page, server: AppServer, settled: Settled, screenshot: Screens
     server.start()
     page.reload()
     settled(page)
-    expect(page.get_by_text("History of edits (2)")).to_be_visible()
+    expect(page.get_by_text("Edit history (2)")).to_be_visible()
     assert [card(page, label).inner_text() for label in CARDS] == before
     assert page.get_by_role("combobox", name="Selection").input_value() == selection
     expect(page.get_by_role("button", name="Undo")).to_be_enabled()
@@ -248,7 +248,7 @@ def look_at_the_rest(page: Page, settled: Settled, screenshot: Screenshot) -> No
 
 def evaluate(page: Page) -> None:
     """Fine-tunes on the subset and on random rows, once each, as long as that takes."""
-    page.get_by_role("button", name="Measure the cost").click()
+    page.get_by_role("button", name="Estimate time").click()
     page.get_by_role("button", name="Start", exact=True).click(timeout=SCORING_MS)
     expect(page.get_by_role("button", name="Run again")).to_be_visible(timeout=SCORING_MS)
 

@@ -112,7 +112,7 @@ def test_what_the_pages_show_of_it(page: Page, visit: Visit) -> None:
         expect(page.get_by_text(words).first).to_be_visible()
 
 
-@pytest.mark.parametrize(("tab", "frames"), [("Rows", 2), ("Left out", 3)])
+@pytest.mark.parametrize(("tab", "frames"), [("Rows", 2), ("Skipped", 3)])
 def test_a_row_of_data_read_in_full_is_text(
     page: Page, settled: Settled, external_requests: list[str], dialogs: list[str], tab: str, frames: int
 ) -> None:

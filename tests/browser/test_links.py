@@ -68,7 +68,7 @@ def curate(page: Page) -> None:
     """Another selection, rows left out that hold a word, in file order."""
     page.get_by_role("combobox", name="Selection").click()
     page.get_by_role("option", name=re.compile("^first")).click()
-    page.get_by_role("radio", name=re.compile("^Dropped")).click()
+    page.get_by_role("radio", name=re.compile("^Not in subset")).click()
     page.get_by_role("searchbox", name="Search").fill("capital")
     page.keyboard.press("Enter")
 

@@ -80,13 +80,13 @@ def areas(page: Page) -> int:
 
 def picks_by_line_are_marked_and_cleared(page: Page, lines: list[int], settled: Settled) -> None:
     """Rows picked by line are ringed like those in an area, which then goes; *Clear* leaves neither."""
-    page.get_by_role("textbox", name="Pick by line").fill(str(lines[7]))
+    page.get_by_role("textbox", name="Pick by row number").fill(str(lines[7]))
     page.keyboard.press("Enter")
     expect(page.locator(".st-key-picked_rows")).to_contain_text("3 rows")
     settled(page)
     assert (marked(page), areas(page)) == (3, 0)
     page.get_by_role("button", name="Clear", exact=True).click()
-    expect(page.locator(".st-key-picked_rows")).to_contain_text("Nothing is picked")
+    expect(page.locator(".st-key-picked_rows")).to_contain_text("No rows picked")
     settled(page)
     assert (marked(page), areas(page)) == (0, 0)
 
@@ -121,7 +121,7 @@ def zoom_lasts(page: Page, canvas: Locator, settled: Settled) -> None:
     page.keyboard.press("Enter")
     settled(page)
     assert page.evaluate(ZOOM) == zoomed
-    page.get_by_role("button", name="Closer").click()
+    page.get_by_role("button", name="Zoom to picked").click()
     settled(page)
     assert page.evaluate(ZOOM) == [[0, 100], [0, 100]]
 

@@ -26,7 +26,7 @@ def test_the_first_request_of_a_server_may_be_a_deep_link(page: Page, settled: S
     expect(page.get_by_role("heading", name="Data")).to_be_visible()
     expect(page.get_by_role("link", name="Score", exact=True)).to_be_visible()
     page.get_by_role("link", name="Score", exact=True).click()
-    expect(page.get_by_text("There is no pool to score yet.")).to_be_visible()
+    expect(page.get_by_text("No pool to score yet.")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
@@ -62,12 +62,12 @@ def test_a_bad_file_is_one_line_and_the_next_one_loads(page: Page, settled: Sett
     row = {"instruction": "<script>alert(1)</script> ![x](http://example.com/x.png)", "input": "", "output": "**no**"}
     upload(page, "hostile.jsonl", json.dumps(row).encode() + b"\n")
     page.get_by_role("button", name="Load", exact=True).click()
-    expect(page.get_by_test_id("stAlert")).to_contain_text("1 rows loaded")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("1 row loaded")
     settled(page)
-    page.get_by_role("tab", name="Copies").click()  # a tab is worked out when it is opened
-    expect(page.get_by_text("No two rows are 80% alike")).to_be_visible()
-    page.get_by_role("tab", name="Left out").click()
-    expect(page.get_by_text("Every record can be used")).to_be_visible()
+    page.get_by_role("tab", name="Duplicates").click()  # a tab is worked out when it is opened
+    expect(page.get_by_text("No exact or near duplicates (80% or more)")).to_be_visible()
+    page.get_by_role("tab", name="Skipped").click()
+    expect(page.get_by_text("All records loaded")).to_be_visible()
 
 
 def test_hostile_text_stays_text(page: Page, settled: Settled, external_requests: list[str]) -> None:

@@ -35,7 +35,7 @@ def test_no_key_is_lost_and_each_means_the_row_on_the_screen(page: Page, settled
     page.wait_for_timeout(BETWEEN_MS)
     seen = line_of(drawer)
     page.keyboard.press("d")
-    expect(page.get_by_text(re.compile(rf"Dropped: .*\(line {seen}\)"))).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"Dropped: row {seen}\b"))).to_be_visible()
     settled(page)
     assert line_of(drawer) == order[6]
     page.keyboard.press("Escape")
@@ -56,17 +56,17 @@ def test_the_ticked_row_follows_the_row_that_was_read(page: Page, settled: Settl
     assert line_of(drawer) == order[3]
     page.keyboard.press("Escape")
     expect(drawer).to_have_count(0)
-    expect(page.get_by_text("1 row selected")).to_be_visible()
+    expect(page.get_by_text("1 row ticked")).to_be_visible()
     settled(page)
     page.keyboard.press("k")
-    expect(page.get_by_text(re.compile(rf"Kept: .*line {order[3]}\b"))).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"Kept: row {order[3]}\b"))).to_be_visible()
 
 
 def test_similar_rows_are_listed_first(page: Page, settled: Settled, order: list[int]) -> None:
     drawer = open_first(page, settled)
     drawer.get_by_role("button", name="Similar rows").click()
     expect(drawer).to_have_count(0)
-    expect(page.get_by_text(f"Most similar to line {order[0]} first")).to_be_visible()
+    expect(page.get_by_text(f"Most similar to row {order[0]} first")).to_be_visible()
     settled(page)
     assert "similar=" in page.url and "row=" not in page.url
 
@@ -91,7 +91,7 @@ def test_a_tables_toolbar_lies_on_nothing_that_is_pressed(
 def test_the_toolbar_of_quotas_leaves_the_list_of_groups_free(page: Page, settled: Settled) -> None:
     page.goto("/select?quotas_shown=true")
     settled(page)
-    groups = page.get_by_role("combobox", name="Groups by")
+    groups = page.get_by_role("combobox", name="Group by")
     groups.click()
     page.get_by_role("option", name="Cluster").click()
     settled(page)
@@ -116,7 +116,7 @@ def open_first(page: Page, settled: Settled) -> Locator:
     page.goto("/curate?selection=s1")
     settled(page)
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row selected")).to_be_visible()
+    expect(page.get_by_text("1 row ticked")).to_be_visible()
     settled(page)
     page.keyboard.press("o")
     drawer = page.get_by_role("dialog")

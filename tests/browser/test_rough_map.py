@@ -19,12 +19,12 @@ def test_the_map_beside_a_job_is_rough_at_once_and_final_by_itself(
 ) -> None:
     make_scored_workspace(app_server.workspace, app_server.workspace.parent / "model")
     job = Ticket("r9", str(app_server.workspace.absolute()), time.time_ns())
-    rough, chart = page.get_by_text("A rough layout"), page.get_by_role("img", name=re.compile("^Map of 16 samples"))
+    rough, chart = page.get_by_text("Rough layout"), page.get_by_role("img", name=re.compile("^Map of 16 rows"))
     with turn(job, "cpu"):
         page.goto("/explore?view=Map&selection=s1")
         expect(chart).to_be_visible(timeout=60_000)
         expect(rough).to_be_visible()
-        page.get_by_role("textbox", name="Pick by line").fill("1, 2")
+        page.get_by_role("textbox", name="Pick by row number").fill("1, 2")
         page.keyboard.press("Enter")
         expect(page.locator(".st-key-picked_rows")).to_contain_text("Lines 1, 2", timeout=30_000)
         expect(rough).to_be_visible()

@@ -39,26 +39,26 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     expect(drawer.get_by_text(re.compile("^Left out"))).to_be_visible()
     drawer.get_by_role("button", name="Keep").click()
     settled(page)
-    expect(drawer.get_by_text("Pinned")).to_be_visible()  # it stays open over an edit
-    for key, said in (("u", "Took back"), ("d", "Dropped"), ("u", "Took back"), ("k", "Kept")):
+    expect(drawer.get_by_text("Always included")).to_be_visible()  # it stays open over an edit
+    for key, said in (("u", "Undone"), ("d", "Dropped"), ("u", "Undone"), ("k", "Kept")):
         page.keyboard.press(key)
         expect(page.get_by_text(f"{said}: ").first).to_be_visible()  # a message beside the drawer, not in its place
         settled(page)
         expect(drawer.get_by_text("This row", exact=True)).to_be_visible()
-    expect(drawer.get_by_text("Pinned")).to_be_visible()
+    expect(drawer.get_by_text("Always included")).to_be_visible()
     page.keyboard.press("Escape")
     expect(drawer).to_have_count(0)
     settled(page)
     page.keyboard.press("a")
-    expect(page.get_by_text("Chosen again around your edits")).to_be_visible()
+    expect(page.get_by_text("Re-optimised around your edits")).to_be_visible()
     settled(page)
     expect(page.get_by_role("combobox", name="Selection")).to_have_value("first · round 2 · 4 chosen")
-    expect(page.get_by_text("History of edits (1)")).to_be_visible()  # the one edit of four that counts
+    expect(page.get_by_text("Edit history (1)")).to_be_visible()  # the one edit of four that counts
     page.goto("/compare")
     settled(page)
     expect(page.get_by_text("Only in A (1)")).to_be_visible()  # five rows, with the pinned one, against four
     expect(page.get_by_text("Only in B (0)")).to_be_visible()
-    expect(page.get_by_role("img", name="Map of 12 samples")).to_be_visible()
+    expect(page.get_by_role("img", name="Map of 12 rows")).to_be_visible()
     assert "selection=s2" in page.url
 
 
@@ -71,7 +71,7 @@ def test_two_visitors_see_each_others_edits_and_lose_none(
         settled(visitor)
     before = edits_shown(page)
     pick_first_row(page, settled)
-    expect(other.get_by_text("0 rows selected")).to_be_visible()  # a choice of rows is the visitor's own
+    expect(other.get_by_text("0 rows ticked")).to_be_visible()  # a choice of rows is the visitor's own
     page.keyboard.press("d")
     settled(page)
     other.reload()  # the list of chosen rows is another one now
@@ -82,7 +82,7 @@ def test_two_visitors_see_each_others_edits_and_lose_none(
     for visitor in (page, other):
         visitor.reload()
         settled(visitor)
-        expect(visitor.get_by_text("History of edits")).to_be_visible()
+        expect(visitor.get_by_text("Edit history")).to_be_visible()
         assert edits_shown(visitor) == before + 2
     other.context.close()
 
@@ -97,7 +97,7 @@ def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
     for visitor, lines in ((page, "1, 2"), (other, "9")):
         visitor.goto("/explore?view=Map&selection=s1")
         settled(visitor)
-        visitor.get_by_role("textbox", name="Pick by line").fill(lines)
+        visitor.get_by_role("textbox", name="Pick by row number").fill(lines)
         visitor.keyboard.press("Enter")
         settled(visitor)
     expect(page.locator(".st-key-picked_rows")).to_contain_text("Lines 1, 2")
@@ -109,7 +109,7 @@ def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
     for visitor, count in ((page, 2), (other, 1)):
         settled(visitor)
         visitor.get_by_role("link", name="Curate", exact=True).click()
-        expect(visitor.get_by_text(f"Picked ({count})")).to_be_visible()
+        expect(visitor.get_by_text(f"From map ({count})")).to_be_visible()
         settled(visitor)
     assert edits_shown(page) == edits_shown(other) == before + 2
     other.context.close()
@@ -129,14 +129,14 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     expect(drawer.get_by_text("Original")).to_be_visible()
     settled(page)
     expect(drawer.locator("span[style*=underline]")).to_have_text("Der ")  # what was added is marked, and nothing else
-    drawer.get_by_text("Tag, note, why").click()
-    drawer.get_by_role("button", name="Put on").click()
+    drawer.get_by_text("Tag or note").click()
+    drawer.get_by_role("button", name="Add").click()
     expect(page.get_by_text("a tag has 1 to")).to_be_visible()  # a refusal is said, and the row stays open
     settled(page)
     drawer.get_by_role("combobox", name="Tag").fill("german")
     page.keyboard.press("Enter")
     settled(page)
-    drawer.get_by_role("button", name="Put on").click()
+    drawer.get_by_role("button", name="Add").click()
     expect(page.get_by_text("Tagged: 1 row")).to_be_visible()
     settled(page)
     page.keyboard.press("Escape")
@@ -145,7 +145,7 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("combobox", name="Tags").click()
     page.get_by_role("option", name="german").click()
-    expect(page.get_by_text("Select all 1 rows")).to_be_visible()
+    expect(page.get_by_text("Tick all 1 rows")).to_be_visible()
     settled(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Saved").click()
@@ -160,11 +160,11 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     settled(page)
     page.get_by_role("button", name="Saved (1)").click()
     page.get_by_role("button", name="my tag", exact=True).click()
-    expect(page.get_by_text("Select all 1 rows")).to_be_visible()
+    expect(page.get_by_text("Tick all 1 rows")).to_be_visible()
     settled(page)
     assert "filter_tags=german" in page.url
     page.keyboard.press("Escape")
-    for key, said in (("u", "Took back: tagging"), ("u", "Took back: the text of"), ("y", "Did again: the text of")):
+    for key, said in (("u", "Undone: tag"), ("u", "Undone: edit text of"), ("y", "Redone: edit text of")):
         page.keyboard.press(key)
         expect(page.get_by_text(f"{said} 1 row")).to_be_visible()
         settled(page)
@@ -177,10 +177,10 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
 def pick_first_row(page: Page, settled: Settled) -> None:
     """Ticks the first row of the table, which is drawn on a canvas, and waits until the buttons know."""
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row selected")).to_be_visible()
+    expect(page.get_by_text("1 row ticked")).to_be_visible()
     settled(page)
 
 
 def edits_shown(page: Page) -> int:
     """The number beside the history."""
-    return int(page.get_by_text("History of edits").inner_text().partition("(")[2].rstrip(")"))
+    return int(page.get_by_text("Edit history").inner_text().partition("(")[2].rstrip(")"))

@@ -35,9 +35,9 @@ PLAIN = ("--stage", "instruction", "--budget", "3")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (nothing_changes, "note: No sample changes the model's answer to any other"),
-        (hardly_helps, "note: The samples hardly help each other"),
-        (only_distracts, "note: No sample helps the model with any other"),
+        (nothing_changes, "note: No row changes the model's answer to any other"),
+        (hardly_helps, "note: The rows hardly help each other"),
+        (only_distracts, "note: No row helps the model with any other"),
     ],
 )
 def test_utilities_that_say_little_are_diagnosed_in_words(
@@ -64,7 +64,7 @@ def test_a_target_that_no_pool_row_helps_is_said(
     rewrite(tmp_path / "w", only_distracts, only=rows)
     capsys.readouterr()
     assert curate(tmp_path, model, *words) == 0
-    assert "note: No pool sample helps the model with any target row" in capsys.readouterr().out
+    assert "note: No pool row helps the model with any target row" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

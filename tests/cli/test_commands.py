@@ -125,7 +125,7 @@ def test_inspect_says_what_to_look_at(run: Run, tmp_path: Path) -> None:
     other = write(tmp_path / "held.jsonl", [json.dumps({"question": long.upper(), "answer": "Otherwise."})])
     code, out, _ = run("inspect", pool, "--against", other)
     assert code == 0 and "formats: 3 alpaca, 1 messages" in out
-    assert "look at: 1 × Left over from a template (line 2)" in out
+    assert "look at: 1 × Unfilled template text (line 2)" in out
     assert "copies: 1 rows are copies (from 80% alike, or in other words) of 1 others" in out and "keep line 1" in out
     assert "shared: 2 rows have a prompt that the other set holds too (line 1, 3)" in out
     document = json.loads(run("inspect", pool, "--against", other, "--near", "1", "--json")[1])
@@ -264,7 +264,7 @@ def test_explain_by_id_and_by_line(run: Run, studio: Studio) -> None:
     manifest = read_manifest(studio.manifest)
     pick = next(entry for entry in manifest.rows if entry.rank == 1)
     code, out, _ = run("explain", studio.manifest, pick.line)
-    assert code == 0 and "pick 1 of 3" in out and "Picked 1st" in out and f"Say {pick.line - 1}" in out
+    assert code == 0 and "pick 1 of 3" in out and "Chosen 1st" in out and f"Say {pick.line - 1}" in out
     assert run("explain", studio.manifest, pick.id)[1] == out
     document = json.loads(run("explain", studio.manifest, pick.id, "--json")[1])
     assert [text["id"] for text in document["texts"]] == [pick.id, *pick.named]

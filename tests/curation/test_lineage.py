@@ -44,10 +44,10 @@ def test_what_was_mended_and_left_out_is_in_the_manifest_and_made_again(
     asked = ("--mend", "not-text", "--mend", "personal-data", "--leave-out", "refusal")
     assert run("inspect", pool) == 0
     told = capsys.readouterr().out
-    assert "(--mend not-text: write numbers" in told and "(--mend personal-data: mask" in told
+    assert "(--mend not-text: convert numbers" in told and "(--mend personal-data: mask" in told
     assert "(--leave-out refusal)" in told
     assert run(*curate(pool, model, out, *asked)) == 0
-    assert "Mask what looks personal: 1 records" in capsys.readouterr().err
+    assert "Mask personal data: 1 records" in capsys.readouterr().err
     written = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
     assert [row["output"] for row in written[4:]] == ["[EMAIL]", "12"]
     manifest = tmp_path / "out.manifest.json"

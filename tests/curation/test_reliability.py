@@ -70,7 +70,7 @@ def test_a_world_without_order_has_no_explained_variance_and_asks_for_more_pairs
     assert bar is not None and bar.check.r2 < 0.1 and not bar.enough
     assert bar.ratio == pytest.approx(truth, abs=0.1)
     assert bar.share < bar.share_needed <= 1
-    assert f"score about {bar.share_needed:.0%} of them" in bar.sentence
+    assert f"score about {bar.share_needed:.0%} of the pairs" in bar.sentence
 
 
 def test_errors_are_of_fits_that_did_not_know_the_pair_and_of_many_pairs_a_part_is_enough(
@@ -107,7 +107,7 @@ def test_what_is_enough_is_not_asked_to_grow() -> None:
     assert not poor.enough and poor.share_needed == pytest.approx(
         0.25 * (0.1 / 0.03) ** 2 / (1 + 0.25 * (0.1 / 0.03) ** 2)
     )
-    assert "an estimated 94% at least" in poor.sentence and "score at most about 74% of them" in poor.sentence
+    assert "Likely at least 94%" in poor.sentence and "score at most about 74% of the pairs" in poor.sentence
 
 
 @given(share=st.floats(0.0001, 0.99), more=st.floats(0, 0.009), ratio=st.floats(0, 0.969, exclude_max=True))
@@ -124,5 +124,5 @@ def test_what_is_asked_for_is_more_and_possible_and_the_more_the_more_is_lost(
 def test_small_shares_are_told_apart_from_none() -> None:
     check = EstimateCheck(100, 0.5, float("nan"))
     bar = ErrorBar(10, 0.00032, check, 0.5, 0.4, 0.6, True)
-    assert bar.sentence.startswith("0.032% of the pairs are scored.")
-    assert "score at most about 11% of them" in bar.sentence
+    assert bar.sentence.startswith("Based on 0.032% of the pairs.")
+    assert "score at most about 11% of the pairs" in bar.sentence

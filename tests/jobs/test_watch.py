@@ -63,7 +63,7 @@ def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_p
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size, timeout=120)
     status = job.status()
     assert (done.returncode, status.state) == (2, "failed")
-    assert status.progress.message.endswith("make room on its disk or mend its rights, then continue")
+    assert status.progress.message.endswith("make room on its disk or fix its permissions, then continue")
     assert "everything finished is kept" in status.progress.message and "\n" not in status.progress.message
     kept = list((tmp_path / "utility").glob("*/*/*.npy"))
     assert all(path.stat().st_size < 20_000 for path in kept)

@@ -34,7 +34,7 @@ def metrics(at: AppTest) -> dict[str, str]:
 
 def test_one_selection_is_not_enough_and_the_page_says_where_to_get_another(scored_workspace: Path) -> None:
     at = opened("compare")
-    assert any("takes two selections" in block.value for block in at.markdown)
+    assert any("need two selections" in block.value for block in at.markdown)
 
 
 def test_two_selections_are_compared_row_by_row(scored_workspace: Path) -> None:

@@ -14,6 +14,7 @@ from delift_core.data.quality.facets import facets
 from delift_core.system.access import local_user
 from delift_core.workspace import Workspace
 from pages.ui.curate import row_table
+from pages.ui.curate.row_drawer import named_by_prompt
 from pages.ui.curate.row_table import STATE_WORDS, RowFacts, arranged
 from pages.ui.shell import state
 from pages.ui.shell.state import workspace
@@ -32,7 +33,7 @@ def metrics(at: AppTest) -> dict[str, str]:
 
 
 def lines(at: AppTest) -> list[int]:
-    return at.dataframe[0].value["Line"].tolist()
+    return at.dataframe[0].value["Row"].tolist()
 
 
 def search(at: AppTest, text: str) -> AppTest:
@@ -69,11 +70,11 @@ def test_rows_with_state_rank_and_gain(scored_workspace: Path) -> None:
     curated = stored(scored_workspace)
     selection, pool = curated.record.selection, curated.problem.run.pool
     assert table["Rank"].tolist()[:4] == [1, 2, 3, 4] and table["Rank"].isna().sum() == 8
-    assert table["Line"].tolist()[:4] == [pool[position].line for position in selection.chosen]
+    assert table["Row"].tolist()[:4] == [pool[position].line for position in selection.chosen]
     assert table["Prompt"].tolist()[:4] == [pool[position].prompt for position in selection.chosen]
     assert table["Gain"].to_numpy()[:4] == pytest.approx(selection.chosen_gains)
-    assert [states[0] for states in table["State"]] == ["Chosen"] * 4 + ["Dropped"] * 8
-    assert sorted(table["Line"]) == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert [states[0] for states in table["State"]] == ["Chosen"] * 4 + ["Not chosen"] * 8
+    assert sorted(table["Row"]) == [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13]
 
 
 def test_a_search_finds_its_rows_although_a_row_before_them_was_left_out(scored_workspace: Path) -> None:
@@ -81,7 +82,7 @@ def test_a_search_finds_its_rows_although_a_row_before_them_was_left_out(scored_
     assert lines(search(at, "peru")) == [12]
     assert lines(search(at, "colour of the sky")) in ([2, 7], [7, 2])
     for nowhere in ("la la", "zebra*"):
-        assert any("No row matches" in caption.value for caption in search(at, nowhere).caption)
+        assert any("No rows match" in caption.value for caption in search(at, nowhere).caption)
 
 
 def test_an_edit_counts_at_once_and_survives_a_restart(scored_workspace: Path) -> None:
@@ -165,15 +166,15 @@ def test_a_chosen_row_that_is_kept_and_a_left_out_one_that_is_dropped_say_so(sco
     assert at.dataframe[0].value["State"][0] == ["Kept by hand"]
     assert (metrics(at)["Kept by hand"], metrics(at)["Rows in the subset"]) == ("1", "4")
     (said,) = [toast.value for toast in at.toast]
-    assert "in the subset already, and now stays in" in said and said.startswith("Kept: 1 row")
+    assert "already in the subset and will stay in" in said and said.startswith("Kept: row ")
     select(at, 5, 6)
     press(at, "Drop")
     assert [at.dataframe[0].value["State"][row] for row in (5, 6)] == [["Dropped by hand"]] * 2
-    assert [toast.value for toast in at.toast] == ["Dropped: 2 rows were out of the subset already, and now stay out"]
+    assert [toast.value for toast in at.toast] == ["Dropped: 2 rows were already out of the subset and will stay out"]
     select(at, 1, 7)
     press(at, "Drop")
     assert [toast.value for toast in at.toast] == [
-        "Dropped: 1 row; 1 row was out of the subset already, and now stays out"
+        "Dropped: 1 row; 1 row was already out of the subset and will stay out"
     ]
     assert (metrics(at)["Dropped by hand"], metrics(at)["Rows in the subset"]) == ("4", "3")
 
@@ -235,7 +236,7 @@ def test_a_row_that_an_edit_takes_off_the_list_has_a_next_row_still(scored_works
     next(button for button in at.button if str(button.key).startswith("drawer_keep_")).click().run()
     assert lines(at) == [order[0], *order[2:]]
     at.button(key="drawer_next").click().run()
-    assert any(f"line {order[2]} " in caption.value.replace("\\", "") for caption in at.caption)
+    assert any(f"row {order[2]} " in caption.value.replace("\\", "") for caption in at.caption)
 
 
 def test_coverage_is_that_of_the_subset(scored_workspace: Path) -> None:
@@ -274,7 +275,7 @@ def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path)
     shown = " ".join(text.value for text in at.markdown).replace("\\", "")
     curated = stored(scored_workspace)
     position = next(place for place, sample in enumerate(curated.problem.run.pool) if sample.line == 9)
-    why, named = curated.why_naming(position)
+    why, named = curated.why_naming(position, named_by_prompt)
     assert why in shown
     beside = curated.problem.run.pool[next(other for other in named if other != position)]
     assert {message.content for message in beside.messages} <= set(texts)
@@ -380,7 +381,7 @@ def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspac
     select(at, 0, 2)
     at.text_input(key="bar_why").set_value("two of a kind").run()
     at.selectbox(key="bar_tag").set_value("to check").run()
-    press(at, "Put on")
+    press(at, "Add")
     assert not at.error, [error.value for error in at.error]
     assert [list(tags) for tags in at.dataframe[0].value["Tags"][:3]] == [["to check"], [], ["to check"]]
     assert at.dataframe[-1].value["Why"].tolist() == ["two of a kind", ""] and not at.text_input(key="bar_why").value
@@ -390,7 +391,7 @@ def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspac
     assert lines(at)[0] == marked[0] and set(lines(at)) == {*marked, pool[2].line}
     select(at, 0)
     at.text_input(key="bar_note").set_value("ask Ann").run()
-    press(at, "Note")
+    press(at, "Save note")
     assert stored(scored_workspace).marks.notes == {
         sample.id: "ask Ann" for sample in stored(scored_workspace).problem.run.pool if sample.line == marked[0]
     }
@@ -443,11 +444,11 @@ def test_the_drawer_goes_on_to_the_next_row_and_stays_open_over_an_edit(scored_w
     at = press(select(curate(), 0), "Open")
     order = lines(at)
     at.button(key="drawer_next").click().run()
-    assert any(f"line {order[1]} " in caption.value.replace("\\", "") for caption in at.caption)
+    assert any(f"row {order[1]} " in caption.value.replace("\\", "") for caption in at.caption)
     next(button for button in at.button if str(button.key).startswith("drawer_drop_")).click().run()
-    assert any("Banned" in caption.value for caption in at.caption)
+    assert any("Always excluded" in caption.value for caption in at.caption)
     at.button(key="drawer_undo").click().run()
-    assert not any("Banned" in caption.value for caption in at.caption)
+    assert not any("Always excluded" in caption.value for caption in at.caption)
     assert at.button(key="drawer_previous").disabled is False
 
 

@@ -43,29 +43,29 @@ def test_health_and_copies_are_shown_and_can_be_left_out(empty_workspace: Path) 
     app = open_app("data")
     load(app, ROWS, "mine.jsonl")
     open_tab(app, "Health")
-    assert list(frame(app, "What", "What to do", "Rows")["What"]) == ["Left over from a template"]
-    open_tab(app, "Copies")
-    assert list(frame(app, "Keep line")["Copies"]) == ["2"]
-    press(app, "Leave out this copy")
+    assert list(frame(app, "Problem", "What to do", "Rows")["Problem"]) == ["Unfilled template text"]
+    open_tab(app, "Duplicates")
+    assert list(frame(app, "Keep row")["Duplicates"]) == ["2"]
+    press(app, "Remove this duplicate")
     assert_calm(app)
-    sets = frame(app, "Role", "Left out")
-    assert sorted(zip(sets["Rows"], sets["Left out"], strict=True)) == [(3, 1), (4, 0)]
+    sets = frame(app, "Role", "Skipped")
+    assert sorted(zip(sets["Rows"], sets["Skipped"], strict=True)) == [(3, 1), (4, 0)]
 
 
 def test_only_the_ticked_rows_or_groups_are_left_out_and_the_new_name_says_so(empty_workspace: Path) -> None:
     app = open_app("data")
     load(app, [*ROWS[:2], {"instruction": "Name a town.", "output": "Ulm, by the river."}] * 2 + ROWS[2:], "mine.jsonl")
     (record,) = state.workspace().datasets.records()
-    open_tab(app, "Copies")
-    groups = frame(app, "Keep line", "Copies")
-    assert len(groups) == 2 and any(button.label == "Leave out all 4 copies" for button in app.button)
+    open_tab(app, "Duplicates")
+    groups = frame(app, "Keep row", "Duplicates")
+    assert len(groups) == 2 and any(button.label == "Remove all 4 duplicates" for button in app.button)
     place = list(groups["Prompt"]).index("Name a town.")
     app.session_state[f"copies_{record.id}"] = {"selection": {"rows": [place], "columns": [], "cells": []}}
     app.run()
-    press(app, "Leave out the copy of the ticked group")
+    press(app, "Remove the duplicate of the ticked group")
     assert_calm(app)
     newest = state.workspace().datasets.records()[0]
-    assert (newest.name, newest.n_samples) == ("mine · 1 left out: copy of a row that is kept", 7)
+    assert (newest.name, newest.n_samples) == ("mine · 1 row removed: duplicate of a row that is kept", 7)
     assert sorted(frame(app, "Role", "Name")["Name"]) == sorted(["mine", newest.name])
 
 
@@ -85,8 +85,8 @@ def test_a_pool_row_that_the_held_out_set_holds_is_flagged(empty_workspace: Path
     load(app, [{"instruction": LONG, "output": "Other words."}], "held.jsonl", "heldout")
     app.file_uploader[0].clear().run()
     load(app, ROWS, "mine.jsonl")
-    open_tab(app, "Copies")
-    assert list(frame(app, "Its line")["Line"]) == [1, 2]
+    open_tab(app, "Duplicates")
+    assert list(frame(app, "Row there")["Row"]) == [1, 2]
 
 
 def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) -> None:
@@ -126,18 +126,18 @@ def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pyt
 def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: Path, tmp_path: Path) -> None:
     app = open_app("data")
     load(app, ROWS, "mine.jsonl")
-    (residue,) = (one for one in app.multiselect if one.label == "Left over from a template")
+    (residue,) = (one for one in app.multiselect if one.label == "Unfilled template text")
     residue.set_value(["yes"]).run()
-    assert len(frame(app, "Line", "Prompt", "Response")) == 1
+    assert len(frame(app, "Row", "Prompt", "Response")) == 1
     link = AppTest.from_file(APP, default_timeout=120).run()
     link.query_params[str(residue.key)] = "yes"
     link.switch_page("pages/data.py").run()
-    assert list(frame(link, "Line", "Prompt", "Response")["Line"]) == [3]
+    assert list(frame(link, "Row", "Prompt", "Response")["Row"]) == [3]
     app.text_input(key="tokens_name").set_value(str(save_model(tmp_path / "tiny"))).run()
     press(app, "Count tokens")
     assert_calm(app)
-    assert (frame(app, "Line", "Prompt tokens")["Response tokens"] > 0).all()
-    assert any("tokens in prompts" in caption.value for caption in app.caption)
+    assert (frame(app, "Row", "Prompt tokens")["Response tokens"] > 0).all()
+    assert any("prompt tokens" in caption.value for caption in app.caption)
 
 
 def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path) -> None:
@@ -148,13 +148,13 @@ def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path)
     ]
     app = open_app("data")
     load(app, rows, "mine.jsonl")
-    open_tab(app, "Left out (1)")
-    assert list(frame(app, "Records", "What")["What"]) == ["A value is not text"]
+    open_tab(app, "Skipped (1)")
+    assert list(frame(app, "Records", "Problem")["Problem"]) == ["A value is not text"]
     assert list(frame(app, "Line", "Why")["Line"]) == [3]
-    press(app, "Write numbers, lists and objects as text (1)")
+    press(app, "Convert numbers, lists and objects to text (1 row)")
     assert_calm(app)
-    assert any("1 records with values written as text, 3 rows" in message.value for message in app.success)
-    assert list(frame(app, "Role", "Left out")["Rows"]) == [3, 2]
+    assert any("values converted to text in 1 row, 3 rows" in message.value for message in app.success)
+    assert list(frame(app, "Role", "Skipped")["Rows"]) == [3, 2]
 
 
 def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Path) -> None:
@@ -164,13 +164,13 @@ def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Pa
     app.file_uploader[0].clear().run()
     rows = [{"question": question, "answer": answer} for question, answer in (first, second, third)]
     load(app, rows, "mine.jsonl")
-    open_tab(app, "Copies")
-    assert list(frame(app, "Keep line", "Copies")["Copies"]) == ["1"]
-    assert list(frame(app, "Its line", "How")["How"]) == ["in other words"]
-    next(button for button in app.button if "Says the same" in str(button.key)).click().run()
+    open_tab(app, "Duplicates")
+    assert list(frame(app, "Keep row", "Duplicates")["Duplicates"]) == ["1"]
+    assert list(frame(app, "Row there", "How")["How"]) == ["paraphrase"]
+    next(button for button in app.button if "Paraphrase" in str(button.key)).click().run()
     assert_calm(app)
     newest = state.workspace().datasets.records("pool")[0]
-    assert (newest.name, newest.n_samples) == ("mine · 1 left out: says the same as a row that is kept", 2)
+    assert (newest.name, newest.n_samples) == ("mine · 1 row removed: paraphrase of a row that is kept", 2)
 
 
 def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
@@ -179,25 +179,25 @@ def test_signals_of_a_large_set_are_read_when_asked_for_and_kept(
     monkeypatch.setattr("pages.ui.data.signals.SIGNAL_ROWS", 3)
     app = open_app("data")
     load(app, ROWS, "mine.jsonl")
-    assert not [one for one in app.multiselect if one.label == "Left over from a template"]
-    assert any("of 4 rows take about" in caption.value for caption in app.caption)
-    press(app, "Read them")
+    assert not [one for one in app.multiselect if one.label == "Unfilled template text"]
+    assert any("of 4 rows takes about" in caption.value for caption in app.caption)
+    press(app, "Find them")
     assert_calm(app)
     again = open_app("data")
-    (residue,) = (one for one in again.multiselect if one.label == "Left over from a template")
+    (residue,) = (one for one in again.multiselect if one.label == "Unfilled template text")
     residue.set_value(["yes"]).run()
-    assert len(frame(again, "Line", "Prompt", "Response")) == 1
+    assert len(frame(again, "Row", "Prompt", "Response")) == 1
 
 
 def test_health_is_of_the_records_and_not_of_what_they_say(empty_workspace: Path) -> None:
     app = open_app("data")
     load(app, [{"id": 7, "instruction": f"Say {at}", "output": f"It is {at}."} for at in range(2)], "mine.jsonl")
     open_tab(app, "Health")
-    assert list(frame(app, "What", "What to do")["What"]) == ["Record id used twice"]
+    assert list(frame(app, "Problem", "What to do")["Problem"]) == ["Record id used twice"]
     (record,) = state.workspace().datasets.records()
     app.session_state[f"health_{record.id}"] = {"selection": {"rows": [0], "columns": [], "cells": []}}
     app.run()
-    press(app, "Give the later ones new ids (2)")
+    press(app, "Give the repeats new ids (2 rows)")
     assert_calm(app)
     newest = state.workspace().datasets.records()[0]
     assert newest.id != record.id and newest.content_hash == record.content_hash
@@ -221,7 +221,7 @@ def test_files_of_a_folder_that_are_not_read_are_named_before_and_after_loading(
     press(app, "Load")
     assert_calm(app)
     assert "2 files of the folder not read" in app.success[0].value
-    open_tab(app, "Left out (2)")
+    open_tab(app, "Skipped (2)")
     assert list(frame(app, "File", "Why")["File"]) == ["notes.md", "test.jsonl"]
 
 
@@ -233,12 +233,12 @@ def test_marks_are_asked_about_parts_are_joined_and_unread_columns_are_named(emp
     app = open_app("data")
     app.file_uploader[0].upload("gates.jsonl", "\n".join(map(json.dumps, rows)).encode()).run()
     assert any("it was not said which answers" in text.value for text in app.text)
-    assert any("not read: by. They stay" in text.value.replace("\\", "") for text in app.caption)
+    assert any("not used: by. They are kept" in text.value.replace("\\", "") for text in app.caption)
     assert app.multiselect(key="map_parts").value == ["context"]
     app.segmented_control(key="preference_answer").set_value("chosen").run()
     assert any("user: Is gate 1 shut?\n\nGate 1 is shut." in text.value for text in app.text)
     press(app, "Load")
     assert_calm(app)
-    sets = frame(app, "Role", "Rows", "Left out")
-    assert (list(sets["Rows"]), list(sets["Left out"])) == ([1], [1])
+    sets = frame(app, "Role", "Rows", "Skipped")
+    assert (list(sets["Rows"]), list(sets["Skipped"])) == ([1], [1])
     assert state.workspace().datasets.records("pool")[0].format == "preference-chosen"

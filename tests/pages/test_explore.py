@@ -88,7 +88,7 @@ def test_lines_typed_pick_the_pair_and_show_both_texts(scored_workspace: Path) -
 def test_a_line_that_was_left_out_is_said_to_be(scored_workspace: Path) -> None:
     at = explore()
     at.number_input(key="row_line").set_value(4).run()
-    assert [info.value for info in at.info] == ["Line 4 is not among the scored rows of the pool."]
+    assert [info.value for info in at.info] == ["Row 4 is not among the scored rows of the pool."]
     assert not at.table
 
 
@@ -96,13 +96,13 @@ def test_a_row_as_its_own_example_is_no_gain(scored_workspace: Path) -> None:
     at = explore()
     at.number_input(key="row_line").set_value(5)
     at.number_input(key="column_line").set_value(5).run()
-    assert any("this is no gain" in caption.value for caption in at.caption)
+    assert any("gives away the answer" in caption.value for caption in at.caption)
 
 
 def test_lines_pick_rows_of_the_map_which_are_dropped_and_brought_back(scored_workspace: Path) -> None:
     at = explore("Map")
     at.text_input(key="picked_lines").set_value("2-5, 13").run()
-    assert [text.value for text in at.text] == ["Lines 2, 3, 5, 13"]
+    assert [text.value for text in at.text] == ["Rows 2, 3, 5, 13"]
     assert at.text_input(key="picked_lines").value == ""
     at.text_input(key="picked_lines").set_value("1").run()
     assert [text.value for text in at.text] == ["Lines 1, 2, 3, 5, 13"]
@@ -155,7 +155,7 @@ def test_picked_rows_are_kept_tagged_and_listed_with_what_they_say(scored_worksp
     at = explore("Map")
     at.text_input(key="picked_lines").set_value("1, 9").run()
     (table,) = [frame.value for frame in at.dataframe if "Prompt" in frame.value]
-    assert table["Line"].tolist() == [1, 9] and table["Prompt"].tolist() == ["Add 2 and 3.", "Is water wet?"]
+    assert table["Row"].tolist() == [1, 9] and table["Prompt"].tolist() == ["Add 2 and 3.", "Is water wet?"]
     at.text_input(key="picked_tag").set_value("to check").run()
     at.button(key="map_tag").click().run()
     at.button(key="map_keep").click().run()
@@ -182,7 +182,7 @@ def test_the_matrix_is_ordered_by_clusters_of_the_embeddings(scored_workspace: P
     order = np.argsort(cluster_codes(run.embeddings()[: len(run.pool)]), kind="stable")
     figure = json.loads(at.get("plotly_chart")[0].proto.spec)
     ticks = figure["layout"]["yaxis"]["labelalias"]
-    assert [ticks[str(place)] for place in range(len(order))] == [f"line {run.pool[row].line}" for row in order]
+    assert [ticks[str(place)] for place in range(len(order))] == [f"row {run.pool[row].line}" for row in order]
 
 
 @pytest.mark.parametrize("colours", ["Response length", "Cluster", "Gain", "Coverage"])
@@ -199,7 +199,7 @@ def test_another_selection_is_shown_beside_the_current_one(scored_workspace: Pat
         problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 7)), name="larger")
     at = explore("Map")
-    at.selectbox(key="map_colours").set_value("Beside another: first (s1)").run()
+    at.selectbox(key="map_colours").set_value("Compared with: first (s1)").run()
     assert not at.exception and not at.error
     spec = json.loads(at.get("echarts_chart")[0].proto.spec)
     assert [series["name"] for series in spec["series"]] == ["in neither (5)", "in both (4)", "only in A (3)"]
@@ -224,7 +224,7 @@ def test_a_closer_view_is_around_the_picked_rows_and_stays_until_the_whole_map_i
 def test_an_unreadable_list_of_lines_is_refused_in_one_line(scored_workspace: Path) -> None:
     at = explore("Map")
     at.text_input(key="picked_lines").set_value("two").run()
-    assert "write it as in 3, 8" in at.error[0].value and at.button(key="map_keep").disabled
+    assert "write it like 3, 8" in at.error[0].value and at.button(key="map_keep").disabled
 
 
 def test_without_a_selection_there_is_a_map_but_nothing_to_edit(scored_workspace: Path) -> None:
@@ -233,7 +233,7 @@ def test_without_a_selection_there_is_a_map_but_nothing_to_edit(scored_workspace
     at = explore("Map")
     assert "select" in [link.proto.page for link in at.get("page_link")]
     assert not {"map_keep", "map_drop", "map_tag"} & {button.key for button in at.button}
-    assert any("There is no selection yet" in caption.value for caption in at.caption)
+    assert any("No selection yet" in caption.value for caption in at.caption)
     assert pair_numbers(explore())
 
 
@@ -292,7 +292,7 @@ def test_lists_of_lines_name_the_rows_on_them(spans: list[tuple[int, int]]) -> N
 
 @pytest.mark.parametrize("text", ["a", "1;2", "-3", "1-", "1--2", "1 2"])
 def test_other_lists_are_refused(text: str) -> None:
-    with pytest.raises(DeliftError, match="write it as in"):
+    with pytest.raises(DeliftError, match="write it like"):
         positions_of_lines(text, ())
 
 

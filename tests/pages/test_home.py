@@ -60,9 +60,9 @@ def test_the_cards_of_the_first_visit_lead_to_their_pages(empty_workspace: Path)
 def test_the_finished_run_is_met_first_and_an_estimate_is_called_one(with_estimate: Path) -> None:
     app = opened()
     assert app.selectbox(key="run_picker").value == "r1"
-    assert numbers(app)["Scored pairs"] == "165" and "Go to Curate" in links(app)
+    assert numbers(app)["Pairs scored"] == "165" and "Go to Curate" in links(app)
     runs = next(frame.value for frame in app.dataframe if "Status" in frame.value.columns)
-    assert dict(zip(runs["Run"], runs["Status"], strict=True)) == {"r2": "estimated only", "r1": "scored"}
+    assert dict(zip(runs["Run"], runs["Status"], strict=True)) == {"r2": "only estimated", "r1": "scored"}
     assert opened("score", run="r2").selectbox(key="run_picker").value == "r2"  # asked for, it is shown
 
 
@@ -70,7 +70,7 @@ def test_an_estimate_can_be_deleted_and_a_run_with_selections_cannot(with_estima
     app = opened()
     (choice,) = [box for box in app.selectbox if box.label == "Run" and box.key != "run_picker"]
     assert [option.partition(" ")[0] for option in choice.options] == ["r2"]
-    press(app, "Delete for good")
+    press(app, "Delete permanently")
     assert not app.exception and not app.error
     assert app.selectbox(key="run_picker").options == ["r1 · pool"]
 
@@ -84,18 +84,18 @@ def test_a_run_at_work_is_not_deleted(with_estimate: Path) -> None:
 def test_home_follows_a_run_at_work(with_estimate: Path) -> None:
     at_work(with_estimate, "r2", JobProgress("scoring", pairs_done=1_050, pairs_total=2_540))
     app = opened(run="r2")
-    assert numbers(app)["Scored pairs"] == "1,050 of 2,540"
-    assert "The pool is being scored" in words(app) and "Go to Score" in links(app)
+    assert numbers(app)["Pairs scored"] == "1,050 of 2,540"
+    assert "Scoring is running" in words(app) and "Go to Score" in links(app)
     at_work(with_estimate, "r2", JobProgress("cancelled", pairs_done=1_050, pairs_total=2_540))
     app.run()
-    assert numbers(app)["Scored pairs"] == "1,050" and "Scoring stopped before the end" in words(app)
+    assert numbers(app)["Pairs scored"] == "1,050" and "Scoring stopped before the end" in words(app)
 
 
 @pytest.mark.parametrize(("kind", "instead"), [("run", "r1"), ("selection", "s1")])
 def test_a_link_to_what_is_gone_says_so_once(scored_workspace: Path, kind: str, instead: str) -> None:
     app = opened(**{kind: "x99"})
     (box,) = app.warning
-    assert f"asks for {kind} x99" in box.value and f"What follows is {kind} {instead}" in box.value
+    assert f"no {kind} x99" in box.value and f"Showing {kind} {instead} instead" in box.value
     app.switch_page("pages/export.py").run()
     assert not app.warning
 

@@ -43,7 +43,7 @@ def test_a_pool_loaded_after_the_run_is_proposed_without_the_sets_of_the_run(sco
         spec = workspace.runs.record("r1").spec
         mine = add(workspace, "mine", "pool")
     app = opened()
-    assert sets(app) == (mine.id, "", "") and "**25 pairs** of rows in all" in words(app)
+    assert sets(app) == (mine.id, "", "") and "**25 pairs** to score" in words(app)
     app.selectbox(key="score_pool").set_value(spec.pool_id).run()
     assert sets(app) == (spec.pool_id, spec.target_id, spec.existing_id)
     app.selectbox(key="score_pool").set_value(mine.id).run()
@@ -67,7 +67,7 @@ def test_the_way_from_a_lacking_stage_arrives_with_the_set_chosen(scored_workspa
         workspace.runs.set_status("r2", "cancelled", n_pairs=144)
     app = opened(run="r2", add="target")
     assert sets(app) == (spec.pool_id, spec.target_id, "")
-    assert "195 pairs** of rows in all, 144 of them scored already" in words(app)
+    assert "195 pairs**, 144 of them already scored" in words(app)
     assert "add" not in app.query_params
 
 
@@ -92,15 +92,15 @@ def test_own_without_a_name_is_no_model(scored_workspace: Path) -> None:
     app = opened()
     app.text_input(key="model_name").set_value(" ").run()
     assert not app.exception and not app.success
-    assert "Name the model to score with" in app.info[0].value
-    assert not {"Check again", "Measure the cost", "Start scoring", "Continue"} & set(buttons(app))
+    assert "Enter the model to score with" in app.info[0].value
+    assert not {"Rescan", "Estimate time", "Start scoring", "Continue"} & set(buttons(app))
 
 
 def test_pairs_of_a_row_with_itself_are_told_apart(scored_workspace: Path) -> None:
     app = opened()
     app.segmented_control(key="pairs_unit").set_value("per-row").run()
     app.number_input(key="pairs_count").set_value(2).run()
-    assert "**91 pairs** of rows in all; 13 of them are of a row with itself" in words(app)
+    assert "**91 pairs** to score; 13 of them pair a row with itself" in words(app)
 
 
 def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
@@ -116,7 +116,7 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
     assert "Measured at 2 Jan, " in words(app) or "Measured at 1 Jan, " in words(app)
     modes = []
     monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
-    next(button for button in app.button if button.label == "Measure again").click().run()
+    next(button for button in app.button if button.label == "Estimate again").click().run()
     assert modes == ["forecast"] and not app.exception
 
 
@@ -146,7 +146,7 @@ def test_a_run_of_more_than_an_hour_is_started_knowingly(
     assert not app.exception and modes == ([] if asked else ["score"])
     if asked:
         assert "about **2 days** on this machine" in words(app)
-        assert "A share of 12 %: 32 pairs, about 14 h" in words(app)
+        assert "12% of the pairs: 32 pairs, about 14 h" in words(app)
 
 
 def test_the_question_before_a_long_run_starts_it() -> None:
@@ -168,5 +168,5 @@ def test_the_question_before_a_long_run_starts_it() -> None:
 
     app = AppTest.from_function(page, default_timeout=120).run()
     assert not app.exception and not app.text
-    next(button for button in app.button if button.label == "Start all the same").click().run()
+    next(button for button in app.button if button.label == "Start anyway").click().run()
     assert not app.exception and [text.value for text in app.text] == ["started"]

@@ -40,7 +40,7 @@ def test_quotas_in_the_address_are_kept_with_the_selection(scored_workspace: Pat
     assert not app.error and metrics(app)["Chosen"] == "5"
     assert "Quotas by repeats: repeated 2 (2..2)" in captions(app)
     assert "within the quotas" in captions(app)
-    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    app.button[[button.label for button in app.button].index("Save selection")].click().run()
     assert not app.exception
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
@@ -92,10 +92,10 @@ def test_another_unit_keeps_the_share_that_was_asked_for(scored_workspace: Path)
 
 
 def test_chance_is_told_as_a_share_like_coverage(scored_workspace: Path) -> None:
-    shares = {metric.label: metric.delta for metric in open_select().metric}
-    assert re.fullmatch(r"\d+% of the pool's", shares["Coverage"])
-    assert re.fullmatch(r"\d+% ± \d+% of the pool's", shares["Random"])
-    assert "scored pairs alone" not in captions(open_select())
+    shares = metrics(open_select())
+    assert re.fullmatch(r"\d+%", shares["Covers"])
+    assert re.fullmatch(r"\d+% ± \d+", shares["Random rows"])
+    assert "only scored pairs" not in captions(open_select())
 
 
 def test_with_maxima_alone_another_budget_optimises_nothing_again(
@@ -122,15 +122,19 @@ def test_the_knee_is_a_budget(scored_workspace: Path, address: dict[str, str]) -
 
 
 def test_a_stage_without_its_set_cannot_be_chosen_and_says_why(scored_workspace: Path) -> None:
-    assert open_select().segmented_control(key="stage").options == ["Instruction tuning", "Target task", "Continual"]
+    assert open_select().segmented_control(key="stage").options == [
+        "Instruction tuning",
+        "Target task",
+        "Continual fine-tuning",
+    ]
     st.cache_resource.clear()
     with duckdb.connect(str(scored_workspace / "delift.duckdb")) as connection:
         connection.execute("UPDATE runs SET target_id = NULL")
     app = open_select(stage="task")
-    assert app.segmented_control(key="stage").options == ["Instruction tuning", "Continual"]
+    assert app.segmented_control(key="stage").options == ["Instruction tuning", "Continual fine-tuning"]
     assert metrics(app)["Chosen"] and "This run has no target rows." in captions(app)
-    assert "Add the target set and score" in [link.proto.label for link in app.get("page_link")]
-    for words in ("Needs the pool alone.", "Needs a set of target rows", "Needs a set of existing rows"):
+    assert "Add the target set on Score" in [link.proto.label for link in app.get("page_link")]
+    for words in ("Needs only the pool.", "Needs target rows", "Needs existing rows"):
         assert words in captions(app)
 
 
@@ -146,7 +150,7 @@ def test_a_weight_stands_beside_the_stage_that_it_belongs_to_and_says_what_it_tr
     assert int(shares[0.1][1]) <= int(shares[5.0][1]) and int(shares[0.1][0]) >= int(shares[5.0][0])
     app.segmented_control(key="stage").set_value("continual").run()
     app.slider(key="nu").set_value(2.0).run()
-    assert "With ν = 2 there are" in captions(app)
+    assert "With ν = 2, " in captions(app)
     app.segmented_control(key="stage").set_value("task").run()
     assert app.slider(key="eta").value == 5.0
 
@@ -156,11 +160,11 @@ def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) 
     assert app.selectbox(key="method").value == "delift" and "Chosen by" not in captions(app)
     ours = metrics(app)
     app.selectbox(key="method").set_value("rds").run()
-    assert not app.exception and not app.error and metrics(app)["Random"] == ours["Random"]
-    assert "RDS+: Rows nearest to the target rows (else to all rows) in turn. (Ivison" in captions(app)
+    assert not app.exception and not app.error and metrics(app)["Random rows"] == ours["Random rows"]
+    assert "RDS+: Rows nearest to each target row in turn (without a target, to each row). (Ivison" in captions(app)
     app.slider(key="budget_rows").set_value(6).run()
     assert metrics(app)["Chosen"] == "6" and "Knee" not in captions(app)
-    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    app.button[[button.label for button in app.button].index("Save selection")].click().run()
     assert not app.exception and "Chosen by RDS+ (Ivison" in captions(app)  # on Curate
     app.switch_page("pages/compare.py").run()
     assert not app.exception and set(app.table[0].value.loc["Method"]) == {"DELIFT", "RDS+"}
@@ -178,10 +182,10 @@ def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) 
 
 def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_workspace: Path) -> None:
     app = open_select(method="Random")
-    first = list(app.dataframe[-1].value["Line"])
+    first = list(app.dataframe[-1].value["Row"])
     app.number_input(key="method_seed").set_value(3).run()
-    assert not app.exception and list(app.dataframe[-1].value["Line"]) != first
-    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    assert not app.exception and list(app.dataframe[-1].value["Row"]) != first
+    app.button[[button.label for button in app.button].index("Save selection")].click().run()
     app.switch_page("pages/select.py").run()
     app.selectbox(key="method").set_value("ifd").run()
     assert not app.exception and not app.error and not app.metric
@@ -202,10 +206,10 @@ def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_work
 
 
 def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
-    app = open_select(preset="As published", budget_unit="rows", budget_rows="4")
-    assert not app.error and "scaled between its least and greatest value" in captions(app)
+    app = open_select(preset="As in the paper", budget_unit="rows", budget_rows="4")
+    assert not app.error and "scaled between its lowest and highest value" in captions(app)
     assert not {"metric", "self_coverage"} & {widget.key for widget in (*app.selectbox, *app.slider)}
-    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    app.button[[button.label for button in app.button].index("Save selection")].click().run()
     assert not app.exception
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
@@ -219,7 +223,7 @@ def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) ->
     app = open_select(budget_unit="rows", budget_rows="5", engine="submodlib")
     assert not app.error and metrics(app)["Chosen"] == "5"
     assert "Engine submodlib: at least 63.2% of the best selection" in captions(app)
-    app.button[[button.label for button in app.button].index("Keep this selection")].click().run()
+    app.button[[button.label for button in app.button].index("Save selection")].click().run()
     assert not app.exception
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:

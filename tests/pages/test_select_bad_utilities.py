@@ -16,9 +16,9 @@ from tests.rewritten import Change, hardly_helps, nothing_changes, only_distract
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (nothing_changes, "No sample changes the model's answer to any other, so every selection is worth the same"),
-        (hardly_helps, "The samples hardly help each other"),
-        (only_distracts, "No sample helps the model with any other, each one only distracts it"),
+        (nothing_changes, "No row changes the model's answer to any other, so every selection is worth the same"),
+        (hardly_helps, "The rows hardly help each other"),
+        (only_distracts, "No row helps the model with any other, each one only distracts it"),
     ],
 )
 def test_utilities_that_say_little_are_diagnosed_in_words(scored_workspace: Path, change: Change, said: str) -> None:
@@ -38,7 +38,7 @@ def test_a_target_that_no_pool_row_helps_is_said(scored_workspace: Path) -> None
     rewrite(scored_workspace, only_distracts, only=target)
     app = open_select(stage="Target task", budget_unit="rows", budget_rows="4")
     assert not app.error and metrics(app)["Chosen"] == "4"
-    assert any("No pool sample helps the model with any target row" in warning.value for warning in app.warning)
+    assert any("No pool row helps the model with any target row" in warning.value for warning in app.warning)
 
 
 @pytest.mark.parametrize(

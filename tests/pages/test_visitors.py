@@ -51,7 +51,7 @@ def test_a_viewer_sees_every_page_and_no_way_to_change_anything(scored_workspace
         "Undo",
         "Redo",
         "Re-optimise",
-        "Keep this selection",
+        "Save selection",
         "Write the file",
         "Check again",
         "Measure the cost",

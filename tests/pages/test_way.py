@@ -72,7 +72,7 @@ def test_scoring_can_be_sent_to_a_ray_cluster(scored_workspace: Path, monkeypatc
     monkeypatch.setattr(
         "delift_core.curation.scoring_runs.start", start
     )  # a cluster of its own would take half a minute
-    press(app, "Check again")  # the form came up with the settings of the current run
+    press(app, "Rescan")  # the form came up with the settings of the current run
     assert_calm(app)
     assert asked == [("score", Placement("ray", "nowhere", 2))]
 
@@ -90,7 +90,7 @@ def test_the_whole_way_from_the_sample_project_to_a_file(empty_workspace: Path, 
     app = press(open_app(), "Try the sample project")
     app.segmented_control(key="model_kind").set_value("Own").run()
     app.text_input[0].set_value(str(model)).run()
-    press(app, "Measure the cost")
+    press(app, "Estimate time")
     wait_for(app, "Start scoring", "All 2,500 pairs are scored.")
     if any(b.label == "Start scoring" for b in app.button):
         press(app, "Start scoring")
@@ -99,7 +99,7 @@ def test_the_whole_way_from_the_sample_project_to_a_file(empty_workspace: Path, 
     app.segmented_control(key="budget_unit").set_value("rows").run()
     app.slider(key="budget_rows").set_value(9).run()
     assert {m.label: m.value for m in app.metric}["Chosen"] == "9"
-    press(app, "Keep this selection")
+    press(app, "Save selection")
     assert_calm(app)
     assert app.title[0].value.endswith("Curate")
     app.switch_page("pages/export.py").run()
@@ -131,8 +131,8 @@ def test_an_upload_with_unusable_rows_loads_the_others_and_lists_why(empty_works
     app.file_uploader[0].upload("mine.jsonl", "\n".join(map(json.dumps, rows)).encode() + b"\nnot json\n").run()
     press(app, "Load")
     assert_calm(app)
-    assert any("1 rows loaded" in s.value and "2 left out" in s.value for s in app.success)
-    app.session_state["data_tab"] = "Left out (2)"
+    assert any("1 row loaded" in s.value and "2 skipped" in s.value for s in app.success)
+    app.session_state["data_tab"] = "Skipped (2)"
     app.run()
     classes = next(frame.value for frame in app.dataframe if "What to do" in frame.value.columns)
     assert sorted(classes["Records"]) == [1, 1]
@@ -171,7 +171,7 @@ def test_an_unknown_model_is_one_line_and_can_be_tried_again(empty_workspace: Pa
     app = press(open_app(), "Try the sample project")
     app.segmented_control(key="model_kind").set_value("Own").run()
     app.text_input[0].set_value("nobody/no-such-model").run()
-    press(app, "Measure the cost")
+    press(app, "Estimate time")
     deadline = time.monotonic() + 120
     while not app.error and time.monotonic() < deadline:
         Event().wait(0.5)
@@ -186,7 +186,7 @@ def test_a_stage_without_its_set_links_to_scoring(scored_workspace: Path) -> Non
     for stage in ("task", "continual"):
         app.segmented_control(key="stage").set_value(stage).run()
         assert_calm(app)
-        assert {m.label for m in app.metric} >= {"Chosen", "Random"}  # this run has both sets
+        assert {m.label for m in app.metric} >= {"Chosen", "Random rows"}  # this run has both sets
 
 
 def test_a_workspace_in_use_elsewhere_is_said_in_one_line(

@@ -71,7 +71,7 @@ def test_nothing_to_gain_is_answered_with_a_fixed_order_and_no_false_certainty(
     assert selection.random.mean == 0
     kernel = represented_kernel(config, pool, **others)
     assert "adds nothing" in in_words(Explainer(selection, kernel).reason(2), str)
-    assert "no coverage" in in_words(Explainer(selection, kernel).reason(0), str)
+    assert "add nothing to the coverage" in in_words(Explainer(selection, kernel).reason(0), str)
 
 
 @forms

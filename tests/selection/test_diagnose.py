@@ -24,7 +24,9 @@ def test_useful_by_hand() -> None:
     assert diagnosis.positive_share == pytest.approx(3 / 6)
     assert diagnosis.median_size == pytest.approx(0.25)
     assert diagnosis.typical_best == pytest.approx(0.4)
-    assert diagnosis.sentence == "50% of the pairs help, and a typical sample gains 0.4 from its best helper."
+    assert (
+        diagnosis.sentence == "In 50% of the pairs the example helps. With its best example, a typical row gains 0.4."
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,10 +83,10 @@ def test_a_second_set_that_tells_nothing_is_said_in_words(form: Callable[[np.nda
         return caution_of_second_set(config, represented_kernel(config, pool, **forms))
 
     apart = caution(task, target=-np.ones((2, 3)))
-    assert apart is not None and apart.startswith("No pool sample helps the model with any target row")
+    assert apart is not None and apart.startswith("No pool row helps the model with any target row")
     assert caution(task, target=np.eye(2, 3)) is None
     assert caution(replace(task, eta=0), target=-np.ones((2, 3))) is None
     covered = caution(continual, existing=np.ones((3, 1)))
-    assert covered is not None and covered.startswith("The existing rows help every pool sample as much")
+    assert covered is not None and covered.startswith("The existing rows help every pool row as much")
     assert caution(continual, existing=np.zeros((3, 1))) is None
     assert caution_of_second_set(ObjectiveConfig("instruction"), np.zeros((3, 3))) is None

@@ -58,8 +58,8 @@ def test_chosen() -> None:
     assert [one.utility for one in reason.helps] == pytest.approx([0.5, 0.4, 0.3])
     assert (reason.from_target, reason.from_itself) == (0, 0)
     assert in_words(reason, name_of) == (
-        "Picked 1st: it added 1.2 to the coverage; of all chosen samples it helps 3 samples most, above all "
-        "s0 (+0.5) and s2 (+0.4); in its place, s2 would have come next."
+        "Chosen 1st: it adds 1.2 to the coverage. It is the best chosen example for 3 rows, above all "
+        "s0 (+0.5) and s2 (+0.4). Without it, s2 would have been chosen."
     )
 
 
@@ -84,8 +84,8 @@ def test_dropped() -> None:
     # Shared help with 1: 0.2 + 0.3; with 3: 0.1.
     assert reason.stand_in == 1
     assert in_words(reason, name_of) == (
-        "Left out: on top of the chosen samples it would add 0.1 more coverage; it helps s3 most (+0.4), "
-        "which s1 helps less (+0.3); s1 stands in for it best."
+        "Left out: it would add 0.1 to the coverage. It helps s3 most (+0.4), which s1 helps less (+0.3). "
+        "Of the chosen rows, s1 does most of the same job."
     )
 
 
@@ -94,8 +94,7 @@ def test_dropped_without_use() -> None:
     reason = Explainer(selection, kernel).reason(0)
     assert reason == DroppedReason(residual_gain=0, from_target=0, would_help=(), stand_in=None)
     assert in_words(reason, name_of) == (
-        "Left out: on top of the chosen samples it would add no coverage; it helps no other sample in the pool by an "
-        "amount that counts."
+        "Left out: it would add nothing to the coverage. It helps no other row enough to count."
     )
 
 
@@ -105,7 +104,7 @@ def test_a_row_that_no_chosen_sample_helps() -> None:
     assert isinstance(reason, DroppedReason)
     assert reason.would_help == (MissedHelp(1, pytest.approx(0.6), None, 0.0),)
     assert reason.stand_in is None
-    assert "helps s1 most (+0.6), which no chosen sample helps" in in_words(reason, name_of)
+    assert "helps s1 most (+0.6), which no chosen row helps" in in_words(reason, name_of)
 
 
 def test_picked_only_to_fill_the_budget() -> None:
@@ -114,7 +113,7 @@ def test_picked_only_to_fill_the_budget() -> None:
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.runner_up) == (5, 0, None)
     assert in_words(reason, name_of) == (
-        "Picked 5th, to fill the budget: it adds nothing that the samples picked before it do not already cover."
+        "Chosen 5th, to fill the budget: it adds nothing that the rows chosen before it do not already cover."
     )
 
 
@@ -127,7 +126,7 @@ def test_an_early_pick_that_later_ones_outdo() -> None:
     reason = Explainer(selection, represented_kernel(FL, pool)).reason(0)
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.covers, reason.helps) == (1, 6, 0, ())
-    assert "helped as much or more by other chosen samples" in in_words(reason, name_of)
+    assert "helped as much or more by other chosen rows" in in_words(reason, name_of)
 
 
 def test_target_and_own_shares_of_the_gain() -> None:
@@ -184,7 +183,7 @@ def test_continual_counts_help_beyond_the_existing_rows() -> None:
 @pytest.mark.parametrize(("number", "word"), [(2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd")])
 def test_ranks_are_read_aloud(number: int, word: str) -> None:
     reason = ChosenReason(number, 1.0, 0.0, 0.0, 1, (Help(7, 1.0),), None)
-    expected = f"Picked {word}: it added 1 to the coverage; of all chosen samples it helps 1 sample most, s7 (+1)."
+    expected = f"Chosen {word}: it adds 1 to the coverage. It is the best chosen example for s7 (+1)."
     assert in_words(reason, name_of) == expected
 
 

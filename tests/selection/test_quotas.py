@@ -285,13 +285,14 @@ def test_reasons_under_quotas_in_words() -> None:
     assert selection.chosen.tolist() == [1, 3, 0]
     reasons = Explainer(selection, kernel).reasons()
     words = [in_words(reason, str) for reason in reasons]
-    assert words[0].startswith("Picked 3rd, for the minimum of “b”: it added 2")
-    assert words[0].endswith("in its place, 4 would have come next.")
-    assert "in its place, 2 would have come next" in words[1]
-    assert words[2].startswith(
-        "Left out: on top of the chosen samples it would add 4 more coverage; “a” had all that its quota"
-    )
+    assert words[0].startswith("Chosen 3rd, for the minimum of “b”: it adds 2")
+    assert words[0].endswith("Without it, 4 would have been chosen.")
+    assert "Without it, 2 would have been chosen" in words[1]
+    assert words[2].startswith("Left out: it would add 4 to the coverage. “a” reached its maximum of")
     assert isinstance(reasons[4], DroppedReason) and reasons[4].passed_over is None
     four = select_around(CONFIG, Budget("rows", 2), kernel, Fixed(), quotas=quotas)
     passed = Explainer(four, kernel).reason(3)
-    assert "after pick 1 all places left were owed to groups below their minimum, not to “c”" in in_words(passed, str)
+    assert (
+        "After choice 1, all remaining places were reserved for groups below their minimum, and “c” was not"
+        in in_words(passed, str)
+    )

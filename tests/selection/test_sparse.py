@@ -125,7 +125,7 @@ def test_what_was_not_scored_counts_neither_as_help_nor_as_harm(case: Case) -> N
         ([0.2, 0.4], "useful", "100% of the scored pairs (33% of all) help, and"),
         ([-0.2, -0.1], "none-positive", "None of the scored pairs (33% of all) helps the model"),
         ([0.0, 0.0], "all-zero", "None of the scored pairs (33% of all) changes the model's answer"),
-        ([1e-6, 1e-5], "near-zero", "The samples hardly help each other"),
+        ([1e-6, 1e-5], "near-zero", "The rows hardly help each other"),
     ],
 )
 def test_a_partial_pool_is_diagnosed_in_words(entries: list[float], verdict: str, sentence: str) -> None:

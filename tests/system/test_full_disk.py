@@ -215,13 +215,13 @@ def test_a_run_whose_numbers_may_not_be_written(disk: Disk, whole: tuple[Path, n
             told(
                 lambda: run_here(workspace, spec, publish=lambda progress: None),
                 ScoringError,
-                "could not be written .*make room on its disk or mend its rights",
+                "could not be written .*make room on its disk or fix its permissions",
             )
         with read_only(workspace.jobs_folder):
             told(
                 lambda: run_here(workspace, spec, publish=lambda progress: None),
                 ScoringError,
-                "could not be written .*make room on its disk or mend its rights",
+                "could not be written .*make room on its disk or fix its permissions",
             )
         assert run_here(workspace, spec, publish=lambda progress: None).status == "done"
 

@@ -128,7 +128,7 @@ def test_a_model_is_fetched_only_when_the_hub_has_it(stand_in: Hub, from_pretrai
     assert stand_in.asked == [("model", "owner/other", None)]
     for error, _ in failures():
         stand_in.fail = error
-        with pytest.raises(ModelError, match="not in the local cache and not to be had from the hub"):
+        with pytest.raises(ModelError, match="not in the local cache and could not be found on the hub"):
             load_model("owner/other", device="cpu")
     assert from_pretrained == [False] + [True] * len(failures())
 

@@ -166,5 +166,5 @@ def test_a_worker_that_the_system_ends_takes_nothing_with_it(
     at = app("score")
     at.selectbox(key="run_picker").set_value(run.id).run()
     assert not at.exception
-    assert any("ended it for want of memory" in one.value for one in at.warning)
+    assert any("stopped it because memory ran out" in one.value for one in at.warning)
     assert any(button.label == "Continue" and not button.disabled for button in at.button)

@@ -64,7 +64,7 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
             raise RecordError("unknown-format", "", what, "Export to messages or sharegpt instead.")
     if not turns or len(turns) % 2:
         what = "the conversation does not end with an answer to a question"
-        raise RecordError("no-assistant-turn", "", what, "Add the assistant turn, or leave the sample out.")
+        raise RecordError("no-assistant-turn", "", what, "Add the assistant turn, or remove the row.")
     record: dict[str, object] = {"instruction": turns[-2].content, "input": "", "output": turns[-1].content}
     if system:
         record["system"] = system

@@ -47,7 +47,7 @@ def render(messages: Sequence[Message]) -> dict[str, object]:
     """
     if not messages or messages[-1].role != "assistant":
         what = "the conversation does not end with an assistant turn"
-        raise RecordError("no-assistant-turn", "", what, "Add the assistant turn, or leave the sample out.")
+        raise RecordError("no-assistant-turn", "", what, "Add the assistant turn, or remove the row.")
     return {"prompt": as_turns(messages[:-1]), "completion": as_turns(messages[-1:])}
 
 

@@ -124,7 +124,7 @@ class Progress:
         share: of the stage that is done, in [0, 1]; None where the source does not say how much there is.
     """
 
-    stage: Literal["reading", "keeping", "looking"]
+    stage: Literal["reading", "saving", "checking"]
     rows: int
     share: float | None
 

@@ -107,33 +107,33 @@ class HealthClass:
 
 CLASSES: dict[HealthKind, HealthClass] = {
     "repeated-prompt": HealthClass(
-        "Same prompt, different answers", "Keep the best answer, or all if the task has many good ones."
+        "Same prompt, different answers", "Keep the best answer, or all of them if the task has several good answers."
     ),
-    "repeated-id": HealthClass("Record id used twice", "Rename them before you join anything by id."),
+    "repeated-id": HealthClass("Record id used twice", "Give them new ids before you join anything by id."),
     "template-residue": HealthClass(
-        "Left over from a template", "Fill in the placeholder; where markers part turns, write the turns as a list."
+        "Unfilled template text", "Fill in the placeholder; if markers separate turns, write the turns as a list."
     ),
-    "refusal": HealthClass("Answer is a refusal", "Leave it out unless the model is to learn to refuse this."),
+    "refusal": HealthClass("Answer is a refusal", "Remove, unless you want the model to refuse these."),
     "personal-data": HealthClass(
-        "Looks like personal data", "Check mail addresses, numbers and keys; mask them, or leave the row out."
+        "Looks like personal data", "Check e-mail addresses, numbers and keys; mask them, or remove the row."
     ),
     "encoding-damage": HealthClass(
-        "Damaged characters", "Load the source again in its own encoding, or leave the row out."
+        "Damaged characters", "Load the source again in its own encoding, or remove the row."
     ),
-    "echo": HealthClass("Answer repeats the prompt", "Leave it out: the model would learn to copy."),
-    "too-long": HealthClass("Very long", "Raise the trainer's length limit, or leave it out: it may be cut."),
+    "echo": HealthClass("Answer repeats the prompt", "Remove it: the model would learn to copy."),
+    "too-long": HealthClass("Very long", "Raise the trainer's length limit, or remove the row: it may be cut."),
     "odd-turns": HealthClass(
-        "Turns out of order", "Some trainers leave such rows out; see what trainers keep on the Export page."
+        "Turns out of order", "Some trainers skip such rows; see trainer compatibility on the Export page."
     ),
     "trailing-turns": HealthClass(
-        "Turns behind the last answer", "They are not scored; export to a format to drop them, or keep them as found."
+        "Turns after the last answer", "They are not scored. Another export format drops them; the original keeps them."
     ),
-    "tools": HealthClass("Tools and tool calls", "Check that your trainer and chat template read them."),
+    "tools": HealthClass("Tools and tool calls", "Check that your trainer and chat template can read them."),
     "thoughts": HealthClass(
-        "Thoughts are not scored", "The utility is of the answer alone; a trainer may learn the thoughts as well."
+        "Reasoning is not scored", "Only the answer is scored; a trainer may also train on the reasoning."
     ),
     "other-replies": HealthClass(
-        "Other replies in the thread", "The best-ranked reply is read; a converted file lacks the others."
+        "Other replies in the thread", "Only the best-ranked reply is read; a converted file lacks the others."
     ),
 }
 
@@ -192,7 +192,7 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS, w
             if test(sample):
                 found[kind].append(at)
         if watch and at % EVERY == 0:
-            watch(Progress("looking", at, at / len(samples)))
+            watch(Progress("checking", at, at / len(samples)))
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _shared([_record_id(record) for record in records])
     found |= _of_turns(samples, records)

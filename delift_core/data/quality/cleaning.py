@@ -27,15 +27,15 @@ from delift_core.data.quality.fixes import (
 from delift_core.samples import Choice, Dataset, Mendable, ParsedRecord, Problem, ProblemKind, Sample, by_record
 
 MEND_WORDS: dict[Mendable, str] = {
-    "not-text": "Write numbers, lists and objects as text",
+    "not-text": "Convert numbers, lists and objects to text",
     "bad-encoding": "Replace broken characters with \ufffd",
-    "repeated-prompt": "Keep the longest answer of each",
-    "repeated-id": "Give the later ones new ids",
-    "template-residue": "Take the markers out",
-    "personal-data": "Mask what looks personal",
-    "encoding-damage": "Read the damaged characters anew",
+    "repeated-prompt": "Keep the longest answer to each prompt",
+    "repeated-id": "Give the repeats new ids",
+    "template-residue": "Remove the markers",
+    "personal-data": "Mask personal data",
+    "encoding-damage": "Repair the damaged characters",
     "odd-turns": "Put the turns in order",
-    "trailing-turns": "Take the turns behind the answer out",
+    "trailing-turns": "Remove the turns after the answer",
 }
 _OF_TEXT: dict[Mendable, Callable[[str], str]] = {
     "template-residue": unmarked,
@@ -45,9 +45,9 @@ _OF_TEXT: dict[Mendable, Callable[[str], str]] = {
     "trailing-turns": up_to_answer,
 }
 _COPY_WORDS: dict[CopyKind, str] = {
-    "exact": "Copy of a row that is kept",
-    "near": "Copy of a row that is kept",
-    "semantic": "Says the same as a row that is kept",
+    "exact": "Duplicate of a row that is kept",
+    "near": "Duplicate of a row that is kept",
+    "semantic": "Paraphrase of a row that is kept",
 }
 _OF_PROBLEMS: tuple[Mendable, ...] = ("not-text", "bad-encoding")
 
@@ -132,7 +132,7 @@ def leave_out_shared(dataset: Dataset, others: Dataset) -> Remedied:
     shared = known | {one.position for one in semantic_overlaps(dataset.samples, others.samples, known)}
     if not shared:
         return Remedied(dataset, 0)
-    return Remedied(leave_out(dataset, sorted(shared), f"Stands in {others.name} as well"), len(shared))
+    return Remedied(leave_out(dataset, sorted(shared), f"Also in {others.name}"), len(shared))
 
 
 def again(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
@@ -159,7 +159,7 @@ def _leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: 
             line=sample.line,
             field="",
             message=reason,
-            remedy="Load the source again to have it back.",
+            remedy="Load the source again to get it back.",
             excerpt=sample.raw[:EXCERPT_CHARACTERS],
             raw=sample.raw,
         )
@@ -182,7 +182,7 @@ def _keep_longest(dataset: Dataset) -> Remedied:
             best[key] = at
     records = {(dataset.samples[at].source, dataset.samples[at].line) for at in best.values()}
     gone = [at for at in asked if (dataset.samples[at].source, dataset.samples[at].line) not in records]
-    reason = "Another row asks the same and has the longer answer"
+    reason = "Another row has the same prompt and a longer answer"
     return Remedied(_leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
 
 

@@ -188,8 +188,8 @@ def why_kept(samples: Sequence[Sample], kept: int, copies: Sequence[int]) -> str
     """What makes this row of a group the one to keep: a noun phrase."""
     own, others = samples[kept].response, [samples[at].response for at in copies]
     if all(kept < at for at in copies) and all(_normal(other) == _normal(own) for other in others):
-        return "the first in the file"
-    return "the first of the longest answers" if len(own) in map(len, others) else "the longest answer"
+        return "first in the file"
+    return "first of the longest answers" if len(own) in map(len, others) else "longest answer"
 
 
 def _text(sample: Sample, side: Side) -> str:

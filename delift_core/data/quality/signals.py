@@ -49,13 +49,13 @@ def languages(samples: Sequence[Sample], watch: Watch | None = None) -> list[str
         text = _telling(sample)
         found.append(str(classify(text)[0]) if text else UNCLEAR)
         if watch and at % EVERY == 0:
-            watch(Progress("looking", at, at / len(samples)))
+            watch(Progress("checking", at, at / len(samples)))
     return found
 
 
 def _part(watch: Watch, start: float, end: float) -> Watch:
     """Reports of one part of the work as reports of all of it."""
-    return lambda told: watch(Progress("looking", told.rows, start + (end - start) * (told.share or 0.0)))
+    return lambda told: watch(Progress("checking", told.rows, start + (end - start) * (told.share or 0.0)))
 
 
 def _telling(sample: Sample) -> str:

@@ -7,6 +7,7 @@ from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.selection.coverage import Comparison
 from delift_core.selection.methods import method_title
 from delift_core.selection.request import format_budget
+from pages.ui.select.selection_form import STAGE_WORDS
 from pages.ui.shell import state
 
 
@@ -17,10 +18,10 @@ def numbers(found: Comparison) -> None:
         st.metric(
             "Overlap",
             f"{found.overlap:.0%}",
-            f"{found.expected_overlap:.0%} by chance",
+            f"{found.expected_overlap:.0%} expected by chance",
             border=True,
             **chip,
-            help="Rows in both, as a share of the rows in either; beside it, what two random subsets would share.",
+            help="Rows in both, as a share of the rows in either. Below it, what two random subsets would share.",
         )
         st.metric("In both", f"{len(found.both):,}", "rows", border=True, **chip)
         st.metric("Only in A", f"{len(found.only_first):,}", "rows", border=True, **chip)
@@ -37,15 +38,15 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
     return {
         "Method": method_title(record.selection.method),
-        "Stage": f"{config.stage}{extra}, self-coverage {config.self_coverage:g}, {config.scaling}",
+        "Goal": f"{STAGE_WORDS[config.stage]}{extra}, self-coverage {config.self_coverage:g}, {config.scaling}",
         "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",
         "Budget": format_budget(record.selection.budget),
         "Rows": f"{len(curated.subset.positions):,}",
         "Tokens": f"{int(tokens[curated.subset.positions].sum()):,}",
         "By hand": f"{len(curated.subset.by_hand):,} kept, {len(curated.subset.dropped):,} dropped",
-        "Coverage by its own objective": f"{own:.4g}",
-        "Coverage by the other's objective": f"{theirs:.4g}",
-        "Certificate": f"at least {record.selection.certificate.ratio:.0%} of the best",
-        "Random rows reach": f"{record.selection.random.mean:.4g} ± {record.selection.random.std:.2g}",
-        "Made": f"{record.created_at:%Y-%m-%d %H:%M} UTC",
+        "Coverage (its own goal)": f"{own:.4g}",
+        "Coverage (the other's goal)": f"{theirs:.4g}",
+        "Guarantee": f"at least {record.selection.certificate.ratio:.0%} of the best possible",
+        "Coverage of random rows": f"{record.selection.random.mean:.4g} ± {record.selection.random.std:.2g}",
+        "Created": f"{record.created_at:%Y-%m-%d %H:%M} UTC",
     }

@@ -19,29 +19,29 @@ from pages.ui.shell.blocks import plain, shorten
 _DONE: dict[EditAction, tuple[str, str]] = {
     "keep": ("Kept", ":material/add_circle:"),
     "drop": ("Dropped", ":material/remove_circle:"),
-    "reset": ("Gave back to the optimiser", ":material/restart_alt:"),
+    "reset": ("Reset", ":material/restart_alt:"),
     "tag": ("Tagged", ":material/sell:"),
-    "untag": ("Tag taken off", ":material/label_off:"),
-    "note": ("Noted", ":material/sticky_note_2:"),
+    "untag": ("Tag removed", ":material/label_off:"),
+    "note": ("Note saved", ":material/sticky_note_2:"),
     "text": ("Text changed", ":material/edit:"),
 }
 _EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
-    ("Keep", "keep", "K", "Put into the subset; kept by hand is a pin, which Re-optimise respects"),
-    ("Drop", "drop", "D", "Take out of the subset; dropped by hand is a ban, which Re-optimise respects"),
-    ("Reset", "reset", None, "Give the decision back to the optimiser"),
+    ("Keep", "keep", "K", "Always include. Re-optimise leaves it in."),
+    ("Drop", "drop", "D", "Always exclude. Re-optimise leaves it out."),
+    ("Reset", "reset", None, "Let the optimiser decide again"),
 )
 HISTORY_SHOWN = 200
 Rows = Callable[[], Sequence[str]]
 """Ids of the rows to edit, asked for when the button is pressed: a tick may be newer than the page that drew it."""
 _DONE_NOW = "done_now"
 _NOUNS: dict[EditAction, str] = {
-    "keep": "keeping",
-    "drop": "dropping",
-    "reset": "resetting",
-    "tag": "tagging",
-    "untag": "untagging",
-    "note": "noting",
-    "text": "the text of",
+    "keep": "keep",
+    "drop": "drop",
+    "reset": "reset",
+    "tag": "tag",
+    "untag": "remove tag of",
+    "note": "note on",
+    "text": "edit text of",
 }
 
 
@@ -93,7 +93,7 @@ def edit_rows(
     said = {key: (st.session_state[key] or "").strip() for key in keys}
     sample_ids = list(dict.fromkeys(rows()))
     if not sample_ids:
-        announce("No row is selected: nothing was changed", ":material/info:")
+        announce("No row is ticked: nothing was changed", ":material/info:")
         return
     with _refusals():
         done = _effect(workspace, selection_id, action, sample_ids)
@@ -121,19 +121,19 @@ def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_
     idle = int(inside) if action == "keep" else count - int(inside)
     where, way = ("in the subset", "in") if action == "keep" else ("out of the subset", "out")
     at = curated.problem.run.position_of.get(sample_ids[0])
-    place = f" ({curated.problem.run.pool[at].place})" if count == 1 and at is not None else ""
-    moved = f"{done}: {rows_in_words(count - idle)}{place}"
+    named = curated.problem.run.pool[at].place if count == 1 and at is not None else ""
+    moved = f"{done}: {named or rows_in_words(count - idle)}"
     if not idle:
         return moved
-    were, stay = ("was", "stays") if idle == 1 else ("were", "stay")
-    already = f"{rows_in_words(idle)}{place} {were} {where} already, and now {stay} {way}"
+    were = "was" if idle == 1 else "were"
+    already = f"{named or rows_in_words(idle)} {were} already {where} and will stay {way}"
     return f"{moved}; {already}" if idle < count else f"{done}: {already}"
 
 
 def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], place: str) -> None:
     """Fields for a reason, a tag and a note of rows, with the buttons that put them there."""
     none = not rows() or not workspace.actor.may("edit")
-    st.text_input("Why", key=f"{place}_why", placeholder="Recorded with the next edit", help="The reason; may be empty")
+    st.text_input("Why", key=f"{place}_why", placeholder="Saved with the next edit", help="The reason (optional)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "Tag",
@@ -144,7 +144,7 @@ def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequenc
             placeholder="Choose or type a tag",
             width="stretch",
         )
-        for label, action in (("Put on", "tag"), ("Take off", "untag")):
+        for label, action in (("Add", "tag"), ("Remove", "untag")):
             st.button(
                 label,
                 key=f"{place}_{action}_button",
@@ -153,9 +153,9 @@ def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequenc
                 args=(workspace, selection_id, action, rows, place, "tag"),
             )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input("Note", key=f"{place}_note", placeholder="An empty note takes it back", width="stretch")
+        st.text_input("Note", key=f"{place}_note", placeholder="Leave empty to delete", width="stretch")
         st.button(
-            "Note",
+            "Save note",
             key=f"{place}_note_button",
             disabled=none,
             on_click=edit_rows,
@@ -166,13 +166,13 @@ def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequenc
 def undo_edit(workspace: Workspace, selection_id: str) -> None:
     """Takes back the last edit."""
     with _refusals():
-        _say("Took back", workspace.edits.undo(selection_id, author=workspace.actor.name), ":material/undo:")
+        _say("Undone", workspace.edits.undo(selection_id, author=workspace.actor.name), ":material/undo:")
 
 
 def redo_edit(workspace: Workspace, selection_id: str) -> None:
     """Applies again what was undone last."""
     with _refusals():
-        _say("Did again", workspace.edits.redo(selection_id, author=workspace.actor.name), ":material/redo:")
+        _say("Redone", workspace.edits.redo(selection_id, author=workspace.actor.name), ":material/redo:")
 
 
 def _say(done: str, edit: Edit | None, icon: str) -> None:
@@ -189,24 +189,24 @@ def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence
     """
     may_edit, count = workspace.actor.may("edit"), len(rows())
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.markdown(f"**{rows_in_words(count)}** selected", width="stretch")
+        st.markdown(f"***{rows_in_words(count)}** ticked", width="stretch")
         st.button(
             "Open",
             key="bar_open",
             shortcut=None if quiet else "O",
             disabled=count != 1,
-            help="Read the one selected row, and why it was chosen or left out",
+            help="Read the ticked row, and why it was chosen or left out",
             on_click=_open_the_one,
             args=(rows,),
         )
         edit_buttons(workspace, selection_id, rows, "bar", quiet=quiet)
-        with st.popover("Tag, note, why", help="Mark the selected rows, or give the reason of the next edit"):
+        with st.popover("Tag or note", help="Tag the ticked rows, add a note, or give the reason for the next edit"):
             ask_marks(workspace, selection_id, rows, tags, "bar")
         wanted = st.button(
             "Re-optimise",
             shortcut=None if quiet else "A",
             disabled=not may_edit or not workspace.edits.overrides(selection_id),
-            help="Choose the other rows anew around what you kept and dropped, as a new selection",
+            help="Choose the other rows again around what you kept and dropped, as a new selection",
         )
         step_buttons(workspace, selection_id, "bar", quiet=quiet)
     return wanted
@@ -242,7 +242,7 @@ def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: 
         key=f"{place}_undo",
         shortcut=None if quiet else "U",
         disabled=not may_edit or not workspace.edits.can_undo(selection_id),
-        help="Take back the last edit",
+        help="Undo the last edit",
         on_click=undo_edit,
         args=(workspace, selection_id),
     )
@@ -251,7 +251,7 @@ def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: 
         key=f"{place}_redo",
         shortcut=None if quiet else "Y",
         disabled=not may_edit or not workspace.edits.can_redo(selection_id),
-        help="Apply again what was undone last",
+        help="Redo the last undone edit",
         on_click=redo_edit,
         args=(workspace, selection_id),
     )
@@ -267,9 +267,9 @@ def _open_the_one(rows: Rows) -> None:
 def history_view(workspace: Workspace, selection_id: str) -> None:
     """Every edit, newest first, with those undone and overtaken: who, when, what, why."""
     edits = workspace.edits.history(selection_id)
-    with st.expander(f"History of edits ({len(edits):,})", icon=":material/history:"):
+    with st.expander(f"Edit history ({len(edits):,})", icon=":material/history:"):
         if not edits:
-            st.caption("Nothing was changed by hand yet.")
+            st.caption("No edits yet.")
             return
         newest = edits[: -HISTORY_SHOWN - 1 : -1]
         st.dataframe(
@@ -278,10 +278,10 @@ def history_view(workspace: Workspace, selection_id: str) -> None:
                     "Number": [edit.number for edit in newest],
                     "Action": [edit.action for edit in newest],
                     "Rows": [len(edit.sample_ids) for edit in newest],
-                    "What": [shorten(edit.detail, 60) for edit in newest],
+                    "Detail": [shorten(edit.detail, 60) for edit in newest],
                     "Why": [edit.why for edit in newest],
                     "By": [edit.author for edit in newest],
-                    "At (UTC)": [edit.created_at.replace(tzinfo=None) for edit in newest],
+                    "Time (UTC)": [edit.created_at.replace(tzinfo=None) for edit in newest],
                     "State": [state_of(edit) for edit in newest],
                 }
             ),

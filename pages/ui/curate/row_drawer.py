@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection, RowStatus
+from delift_core.samples import Sample
 from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.workspace import Edit, SelectionSummary, Workspace
 from pages.ui.curate.edit_actions import (
@@ -23,7 +24,7 @@ from pages.ui.curate.row_table import STATE_WORDS
 from pages.ui.curate.text_editor import changed_view, editing, text_editor, want_editor
 from pages.ui.data.sample_view import turns
 from pages.ui.shell import state
-from pages.ui.shell.blocks import clear_errors, plain
+from pages.ui.shell.blocks import clear_errors, plain, shorten
 
 _COLOURS: dict[RowStatus, str] = {
     "chosen": "blue",
@@ -32,10 +33,10 @@ _COLOURS: dict[RowStatus, str] = {
     "dropped-by-hand": "orange",
 }
 _MEANS: dict[RowStatus, str] = {
-    "chosen": "The optimiser chose it. Keep pins it, so that choosing again leaves it in.",
-    "dropped": "The optimiser left it out. Keep puts it in and pins it; Drop bans it, so that it stays out.",
-    "kept-by-hand": "Pinned: it stays in, and Re-optimise chooses the others around it.",
-    "dropped-by-hand": "Banned: it stays out, and Re-optimise chooses the others without it.",
+    "chosen": "Keep: always include. Drop: always exclude.",
+    "dropped": "Keep: always include. Drop: always exclude.",
+    "kept-by-hand": "Always included; Re-optimise chooses the others around it.",
+    "dropped-by-hand": "Always excluded; Re-optimise fills its place.",
 }
 _STEPS = {"previous": -1, "next": 1}
 _STEP_KEYS = {"n": "next", "p": "previous"}
@@ -78,17 +79,22 @@ def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.nda
             text_editor(workspace, curated, position)
             _keys(workspace, curated, sample.id, positions)
             return
-        why, named = curated.why_naming(position)
+        why, named = curated.why_naming(position, named_by_prompt)
         st.markdown(plain(why))
         st.caption(f"{_numbers(curated, position)} · {_MEANS[status]}")
         if note := curated.marks.notes.get(sample.id):
             st.text(f"Note: {note}")
-        with st.expander("Tag, note, why", type="compact", icon=":material/sell:", key="drawer_marks"):
+        with st.expander("Tag or note", type="compact", icon=":material/sell:", key="drawer_marks"):
             ask_marks(workspace, selection.id, _only(sample.id), state.known_tags(curated), "drawer")
         _own_edits(workspace.edits.history(selection.id), sample.id)
         changed_view(curated.problem.run.pool[position], sample)
         _beside(curated, position, named)
         _keys(workspace, curated, sample.id, positions)
+
+
+def named_by_prompt(sample: Sample) -> str:
+    """What a reason calls a row: its number, and the start of its prompt."""
+    return f"{sample.place} “{shorten(sample.prompt, 48)}”"
 
 
 def _only(sample_id: str) -> Rows:
@@ -146,7 +152,7 @@ def _steps(curated: CuratedSelection, position: int, positions: np.ndarray) -> N
                 on_click=open_row,
                 args=("" if to is None else curated.problem.run.pool[to].id,),
             )
-        where = f"{found[0] + 1:,} of {len(positions):,} rows shown" if len(found) else "not among the rows shown"
+        where = f"{found[0] + 1:,} of {len(positions):,} in the list" if len(found) else "not in the list"
         st.caption(where, width="stretch")
 
 
@@ -169,7 +175,7 @@ def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> 
             "Similar rows",
             key=f"drawer_similar_{sample_id}",
             icon=":material/hub:",
-            help="Close this row, and list the rows most like it first",
+            help="Close this row and list the most similar rows first",
             on_click=_list_similar,
             args=(sample_id,),
         )
@@ -202,7 +208,7 @@ def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) ->
                 key=f"beside_{position}",
                 format_func=lambda place: f"{pool[place].place}, {'chosen' if place in chosen else 'left out'}",
                 label_visibility="collapsed",
-                help="Rows that the reason names",
+                help="Rows that the reason mentions",
             )
             turns(pool[others[0] if other is None else other])
 
@@ -212,7 +218,7 @@ def _numbers(curated: CuratedSelection, position: int) -> str:
     selection, unit = curated.record.selection, METRIC_UNITS[curated.problem.metric]
     (picked,) = np.nonzero(selection.chosen == position)
     if not len(picked):
-        return f"Not picked, would still add {selection.residual_gains[position]:.3g} ({unit})"
+        return f"Not chosen, would add {selection.residual_gains[position]:.3g} ({unit})"
     rank = int(picked[0])
     return f"Rank {rank + 1:,} of {len(selection.chosen):,}, gain {selection.chosen_gains[rank]:.3g} ({unit})"
 
@@ -224,6 +230,6 @@ def _own_edits(history: tuple[Edit, ...], sample_id: str) -> None:
     with st.expander(f"Edits of this row ({len(own):,})", type="compact"):
         for edit in reversed(own):
             said = f": {edit.detail}" if edit.detail and edit.action != "text" else ""
-            why = f", because {edit.why}" if edit.why else ""
+            why = f", reason: {edit.why}" if edit.why else ""
             when = f"{edit.created_at:%Y-%m-%d %H:%M} UTC"
             st.text(f"{when}  {edit.action}{said} by {edit.author}{why} ({state_of(edit)})")

@@ -49,7 +49,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
         search = st.text_input(
             "Search",
             type="search",
-            placeholder="Search the texts",
+            placeholder="Search texts",
             key=_SEARCH,
             bind="query-params",
             label_visibility="collapsed",
@@ -87,9 +87,9 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
         positions = positions[np.argsort(-like[positions], kind="stable")]
     picked = zlib.crc32(facts.picked.tobytes()) if show == "picked" else 0
     key = zlib.crc32(f"{curated.record.id} {_query(facets)} {picked}".encode())
-    nothing = f"No row matches {search!r}." if search else "No row is in this state and passes the filters."
+    nothing = f"No rows match {search!r}." if search else "No rows match the filters."
     if show == "picked" and not facts.picked.any():
-        nothing = "No row is picked: draw a box or a lasso on the map of Explore."
+        nothing = "No rows picked: draw a box or a lasso on the map in Explore."
     return View(positions, f"{curated.record.id}_{key}", nothing)
 
 
@@ -181,12 +181,12 @@ def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarr
     set_already = sum(bool(st.session_state.get(key)) for key in keys)
     label = f"Filter ({set_already})" if set_already else "Filter"
     passing: np.ndarray | None = None
-    with st.popover(label, icon=":material/filter_list:", help="Rows must have one of the labels of every filter"):
+    with st.popover(label, icon=":material/filter_list:", help="Shows rows that match all filters"):
         for facet in facets:
             wanted = st.multiselect(facet.name, facet.labels, key=_filter_key(facet), bind="query-params")
             if wanted:
                 passing = _both(passing, np.isin(facet.codes, [facet.labels.index(name) for name in wanted]))
-        chosen = st.multiselect("Tags", tags, key=_TAGS, placeholder="Any" if tags else "No row has a tag yet")
+        chosen = st.multiselect("Tags", tags, key=_TAGS, placeholder="Any" if tags else "No tags yet")
         if chosen:
             bearers = [sample_id for sample_id, borne in curated.marks.tags.items() if set(borne) & set(chosen)]
             passing = _both(passing, state.rows_named(curated.problem.run, bearers))
@@ -198,7 +198,7 @@ def _named_filters(workspace: Workspace, pool_id: str, facets: Sequence[Facet]) 
     """Filters kept under a name: chosen, saved, deleted."""
     known = workspace.filters.records(pool_id)
     query = _query(facets)
-    with st.popover(f"Saved ({len(known):,})" if known else "Saved", icon=":material/bookmark:", help="Named filters"):
+    with st.popover(f"Saved ({len(known):,})" if known else "Saved", icon=":material/bookmark:", help="Saved filters"):
         for index, saved in enumerate(known):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.button(
@@ -214,15 +214,15 @@ def _named_filters(workspace: Workspace, pool_id: str, facets: Sequence[Facet]) 
                     key=f"delete_filter_{index}",
                     type="tertiary",
                     icon=":material/delete:",
-                    help=f"Forget the filter {plain(saved.name)}",
+                    help=f"Delete the filter {plain(saved.name)}",
                     on_click=_delete,
                     args=(workspace, pool_id, saved.name),
                 )
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.text_input("Name of the view as it is now", key=_NAME, placeholder="long and dropped")
+            st.text_input("Save this view as", key=_NAME, placeholder="long, not chosen")
             st.button("Save", key="save_filter", on_click=_save, args=(workspace, pool_id, query))
         if not query:
-            st.caption("Set a search, a state, an order or a filter first; then give it a name here.")
+            st.caption("Set a search, a filter or an order first, then save it here.")
 
 
 def _save(workspace: Workspace, pool_id: str, query: str) -> None:

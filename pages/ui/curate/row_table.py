@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from delift_core.curation.curate import CuratedSelection, RowStatus
-from delift_core.samples import Sample, place_word
+from delift_core.samples import Sample
 from pages.ui.explore.picks import picks
 from pages.ui.shell import state
 from pages.ui.shell.address import put
@@ -24,21 +24,21 @@ Sort = Literal["picked", "file", "gain", "longest", "shortest"]
 
 SHOWS: dict[Show, str] = {
     "all": "All",
-    "chosen": "Chosen",
-    "dropped": "Dropped",
+    "chosen": "In subset",
+    "dropped": "Not in subset",
     "edited": "Edited",
-    "picked": "Picked",
+    "picked": "From map",
 }
 SORTS: dict[Sort, str] = {
-    "picked": "Pick order",
+    "picked": "Selection order",
     "file": "File order",
-    "gain": "Gain, largest first",
+    "gain": "Largest gain first",
     "longest": "Longest response first",
     "shortest": "Shortest response first",
 }
 STATE_WORDS: dict[RowStatus, str] = {
     "chosen": "Chosen",
-    "dropped": "Dropped",
+    "dropped": "Not chosen",
     "kept-by-hand": "Kept by hand",
     "dropped-by-hand": "Dropped by hand",
 }
@@ -185,19 +185,17 @@ def paged_table(
     version = state.workspace().edits.can_undo(curated.record.id)  # "all rows" is off again after an edit
     everything = f"everything_{view}_{version}"
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.checkbox(
-            f"Select all {len(positions):,} rows", key=everything, help="Of every page, with this search and state"
-        )
+        st.checkbox(f"Tick all {len(positions):,} rows", key=everything, help="On all pages of this search and filter")
         if pages > 1:
             st.pagination(pages, key=key, width=300)
         if len(positions) > PAGE_SIZES[0]:
             st.selectbox(
-                "Rows on a page",
+                "Rows per page",
                 PAGE_SIZES,
                 key=_PAGE_SIZE,
                 label_visibility="collapsed",
                 width=130,
-                format_func=lambda number: f"{number} a page",
+                format_func=lambda number: f"{number} per page",
             )
     return Ticks(curated.problem.run.pool, table, everything, shown, positions)
 
@@ -226,12 +224,11 @@ def _take_address(key: str) -> None:
 def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, key: str) -> None:
     samples = [curated.samples[position] for position in positions]
     marks = curated.marks
-    place = place_word({sample.source for sample in samples}).capitalize()
     st.dataframe(
         pd.DataFrame(
             {
                 "State": [[STATE_WORDS[status]] for status in facts.status[positions]],
-                place: [sample.line for sample in samples],
+                "Row": [sample.line for sample in samples],
                 "Rank": pd.array(
                     [None if np.isnan(place) else int(place) for place in facts.place[positions]], "Int64"
                 ),
@@ -257,7 +254,7 @@ def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, ke
         selection_mode="multi-row",
         key=key,
         placeholder="",
-        alt=f"{len(samples):,} rows of the pool with state, rank and gain; select rows to keep or drop them",
+        alt=f"{len(samples):,} rows of the pool with state, rank and gain; tick rows to keep or drop them",
     )
 
 
@@ -265,24 +262,24 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
     column = st.column_config
     return {
         "State": column.MultiselectColumn(
-            options=list(STATE_WORDS.values()), color=_STATE_COLOURS, width=130, help="What became of the row"
+            options=list(STATE_WORDS.values()),
+            color=_STATE_COLOURS,
+            width=130,
+            help="What the optimiser decided, or what you decided by hand",
         ),
-        **{
-            name: column.NumberColumn(width=60, help="Place in the file that the pool came from")
-            for name in ("Line", "Row")
-        },
-        "Rank": column.NumberColumn(width=60, help="1 is the optimiser's first pick; empty for rows it left out"),
+        "Row": column.NumberColumn(width=60, help="Number of the row in its file"),
+        "Rank": column.NumberColumn(width=60, help="1 is the first row chosen; empty for rows not chosen"),
         "Gain": column.ProgressColumn(
             format="%.3f",
             min_value=0.0,
             max_value=largest_gain or 1.0,
             width=110,
-            help="Chosen rows: what it added when it was picked. Others: what it would still add.",
+            help="Chosen rows: what it added when it was chosen. Others: what it would add now.",
         ),
-        "Tokens": column.NumberColumn(width=70, help="Of the response, as it was scored"),
+        "Tokens": column.NumberColumn(width=70, help="Tokens of the response as it was scored"),
         "Prompt": column.TextColumn(width=280),
         "Response": column.TextColumn(),
-        "Tags": column.ListColumn(width=120, help="What you called the row"),
-        "Note": column.TextColumn(width=140, help="What you wrote of the row"),
-        "Text": column.TextColumn(width=80, help="Whether you changed the text of the row"),
+        "Tags": column.ListColumn(width=120, help="Tags on the row"),
+        "Note": column.TextColumn(width=140, help="Note on the row"),
+        "Text": column.TextColumn(width=80, help="Whether the text of the row was edited"),
     }

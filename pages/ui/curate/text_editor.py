@@ -33,7 +33,7 @@ def want_editor(sample_id: str | None) -> None:
 def text_editor(workspace: Workspace, curated: CuratedSelection, position: int) -> None:
     """One field for each text of the row's record."""
     sample = curated.samples[position]
-    st.caption("The record is changed at these places only. Utilities stay those of the text as it was scored.")
+    st.caption("Only these fields change. Scores still belong to the original text.")
     with st.form("text_editor", border=False):
         keys = {}
         for entry in record_texts(sample):
@@ -58,7 +58,7 @@ def _save(workspace: Workspace, curated: CuratedSelection, position: int, keys: 
         st.session_state["text_refused"] = str(error)  # shown by the page that follows, beside the fields
         return
     want_editor(None)
-    announce("Text changed" if changed else "Nothing was changed", ":material/edit:")
+    announce("Text changed" if changed else "No change", ":material/edit:")
 
 
 def changed_view(scored: Sample, now: Sample) -> None:

@@ -9,7 +9,7 @@ from delift_core.data.quality.checks import Health, health
 from delift_core.data.quality.cleaning import offered
 from delift_core.data.quality.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
 from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
-from delift_core.samples import Dataset, Sample, place_word
+from delift_core.samples import Dataset, Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.remedy_buttons import Leaving, leave_out_button, mend_button, out_label
 from pages.ui.data.sample_view import samples_table, ticked_samples
@@ -18,7 +18,7 @@ from pages.ui.shell.blocks import ROLE_WORDS, plain, shorten
 
 QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
 SHOWN = 500
-KIND_WORDS: dict[CopyKind, str] = {"exact": "the same", "near": "nearly the same", "semantic": "in other words"}
+KIND_WORDS: dict[CopyKind, str] = {"exact": "exact duplicate", "near": "near duplicate", "semantic": "paraphrase"}
 
 
 def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -27,17 +27,17 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     if report is None:
         return
     if len(report.formats) > 1:
-        mix = ", ".join(f"{one.rows:,} × {one.format or 'mapped'}" for one in report.formats)
-        st.caption(plain(f"Formats, each row read as what it is: {mix}"))
+        mix = ", ".join(f"{one.rows:,} × {one.format or 'mapped columns'}" for one in report.formats)
+        st.caption(plain(f"Formats found: {mix}"))
     if not report.findings:
-        st.badge("Nothing stands out", icon=":material/check:", color="green")
+        st.badge("No problems found", icon=":material/check:", color="green")
         return
-    st.caption("Found by patterns in the text: hints to look at, not verdicts. Select a class to see its rows.")
+    st.caption("Found by patterns in the text, so look before you act. Select a problem to see its rows.")
     event = st.dataframe(
         pd.DataFrame(
             {
                 "Rows": [len(one.positions) for one in report.findings],
-                "What": [one.words.title for one in report.findings],
+                "Problem": [one.words.title for one in report.findings],
                 "What to do": [one.words.remedy for one in report.findings],
             }
         ),
@@ -45,7 +45,7 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         on_select="rerun",
         selection_mode="single-row",
         key=f"health_{record.id}",
-        alt="Classes of problems with their number of rows; select one to see its rows",
+        alt="Problems with their number of rows; select one to see its rows",
     )
     picked = event["selection"]["rows"]
     if picked:
@@ -53,9 +53,9 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         st.markdown(f"**{finding.words.title}**")
         st.caption(finding.words.remedy)
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
-        ticked = ticked_samples(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows of the selected class")
+        ticked = ticked_samples(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows with the selected problem")
         if len(finding.positions) > SHOWN:
-            st.caption(f"The first {SHOWN:,} of {len(finding.positions):,}; a remedy is for all of them.")
+            st.caption(f"Showing the first {SHOWN:,} of {len(finding.positions):,}; the buttons act on all of them.")
         with st.container(horizontal=True):
             mend_button(workspace, record, dataset, offered(finding, len(dataset)), len(finding.positions))
             wanted = [finding.positions[place] for place in ticked]
@@ -70,9 +70,9 @@ def _report(record: DatasetRecord, dataset: Dataset) -> Health | None:
     if len(dataset) <= SIGNAL_ROWS:
         return _health(record.id, dataset.samples)
     if key not in st.session_state:
-        if not st.button(f"Look through {len(dataset):,} rows", icon=":material/search:", key=f"look_{record.id}"):
+        if not st.button(f"Check {len(dataset):,} rows", icon=":material/search:", key=f"look_{record.id}"):
             return None
-        st.session_state[key] = health(dataset.samples, watch=watched("Looking through the rows…", "cancel_health"))
+        st.session_state[key] = health(dataset.samples, watch=watched("Checking the rows…", "cancel_health"))
         st.rerun()
     found: Health = st.session_state[key]
     return found
@@ -83,7 +83,7 @@ def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     wanted = st.session_state.get(f"near_{record.id}", False) or len(dataset) <= QUICK_ROWS
     groups = _groups(record.id, dataset.samples, wanted)
     if not wanted and st.button(
-        f"Look for near and reworded copies among {len(dataset):,} rows", icon=":material/search:"
+        f"Find near duplicates and paraphrases among {len(dataset):,} rows", icon=":material/search:"
     ):
         st.session_state[f"near_{record.id}"] = True
         st.rerun()
@@ -100,11 +100,13 @@ def _copies_of_kinds(
     """Exact and near copies."""
     copies = copies_of(groups)
     if not groups:
-        words = f"No two rows are {NEAR:.0%} alike in their letters" if near else "No row stands twice"
+        words = f"No exact or near duplicates ({NEAR:.0%} or more)" if near else "No exact duplicates"
         st.badge(words, icon=":material/check:", color="green")
         return
     st.caption(
-        "1 row is a copy." if len(copies) == 1 else f"{len(copies):,} rows are copies of {len(groups):,} others."
+        "1 row is a duplicate."
+        if len(copies) == 1
+        else f"{len(copies):,} rows are duplicates of {len(groups):,} others."
     )
     ticked = _ticked_groups(dataset.samples, groups, key=f"copies_{record.id}")
     _leave_copies_out(workspace, record, dataset, groups, ticked)
@@ -112,11 +114,11 @@ def _copies_of_kinds(
 
 def _reworded(workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup]) -> None:
     """Rows that say the same in other words; the ticked groups open below."""
-    st.markdown("**In other words**")
+    st.markdown("**Paraphrases**")
     if not groups:
-        st.badge("No two rows say the same", icon=":material/check:", color="green")
+        st.badge("No paraphrases", icon=":material/check:", color="green")
         return
-    st.caption("By the meaning of their words, the numbers being the same: read them before you decide.")
+    st.caption("Same meaning and numbers, different wording. Read before removing.")
     ticked = _ticked_groups(dataset.samples, groups, key=f"reworded_{record.id}")
     for group in ticked:
         rows = [dataset.samples[at] for at in (group.kept, *group.copies)]
@@ -132,8 +134,8 @@ def _ticked_groups(samples: Sequence[Sample], groups: Sequence[CopyGroup], *, ke
         on_select="rerun",
         selection_mode="multi-row",
         key=key,
-        alt="Groups of copies: the row to keep, why, the others and how alike they are; tick groups to leave the "
-        "copies of these alone out",
+        alt="Groups of duplicates: the row to keep, why, the others and how similar they are; tick groups to remove "
+        "only their duplicates",
     )
     return [groups[row] for row in event["selection"]["rows"] if row < len(groups)]
 
@@ -146,11 +148,11 @@ def _leave_copies_out(
     ticked: Sequence[CopyGroup],
 ) -> None:
     copies = copies_of(ticked or groups)
-    reason = "Says the same as a row that is kept" if groups[0].kind == "semantic" else "Copy of a row that is kept"
-    label = out_label(len(copies), "copy", "copies", 0)
+    reason = "Paraphrase of a row that is kept" if groups[0].kind == "semantic" else "Duplicate of a row that is kept"
+    label = out_label(len(copies), "duplicate", "duplicates", 0)
     if ticked:
         of = "the ticked group" if len(ticked) == 1 else f"the {len(ticked):,} ticked groups"
-        label = f"Leave out the {'copy' if len(copies) == 1 else f'{len(copies):,} copies'} of {of}"
+        label = f"Remove the {'duplicate' if len(copies) == 1 else f'{len(copies):,} duplicates'} of {of}"
     leave_out_button(workspace, record, dataset, Leaving(copies, reason, label))
 
 
@@ -162,15 +164,15 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
             continue
         other = workspace.datasets.load(records[0].id)
         found = _overlaps(record.id, records[0].id, dataset.samples, other.samples)
-        words = f"{ROLE_WORDS[role].lower()} set {other.name}"
-        st.markdown(f"**{plain(f'In the {words} as well')}**")
+        words = f"{ROLE_WORDS[role].lower()} set “{other.name}”"
+        st.markdown(f"***{plain(f'Overlap with the {words}')}**")
         if not found:
-            st.badge("None of the prompts", icon=":material/check:", color="green")
+            st.badge("No overlap", icon=":material/check:", color="green")
             continue
         st.caption(
-            "Training on what you measure with makes the result look better than it is."
+            "Training on the rows you test with makes the result look better than it is."
             if role == "heldout"
-            else "These rows help on the target because they are the target."
+            else "These rows help with the target because they are in it."
         )
         event = st.dataframe(
             _overlaps_table(dataset.samples, other.samples, found),
@@ -178,23 +180,22 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
             on_select="rerun",
             selection_mode="multi-row",
             key=f"overlaps_{record.id}_{records[0].id}",
-            alt=f"Pool rows whose prompt stands in the {words}; tick rows to leave these alone out",
+            alt=f"Pool rows whose prompt is also in the {words}; tick rows to remove only these",
         )
         ticked = [found[row].position for row in event["selection"]["rows"] if row < len(found)]
         label = out_label(len(found), "row", "rows", len(ticked))
         rows = ticked or [one.position for one in found]
-        leave_out_button(workspace, record, dataset, Leaving(rows, f"Prompt stands in the {words}", label))
+        leave_out_button(workspace, record, dataset, Leaving(rows, f"Prompt is also in the {words}", label))
 
 
 def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:
     shown = groups[:SHOWN]
-    place = place_word({samples[one.kept].source for one in shown})
     return pd.DataFrame(
         {
-            f"Keep {place}": [samples[one.kept].line for one in shown],
-            "Copies": [", ".join(f"{samples[at].line}" for at in one.copies[:20]) for one in shown],
-            "Alike": [f"{one.similarity:.0%}" for one in shown],
-            "Kept because it is": [one.reason for one in shown],
+            "Keep row": [samples[one.kept].line for one in shown],
+            "Duplicates": [", ".join(f"{samples[at].line}" for at in one.copies[:20]) for one in shown],
+            "Similarity": [f"{one.similarity:.0%}" for one in shown],
+            "Why": [one.reason for one in shown],
             "Prompt": [shorten(samples[one.kept].prompt, 100) for one in shown],
         }
     )
@@ -204,23 +205,23 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
     shown = found[:SHOWN]
     return pd.DataFrame(
         {
-            place_word({sample.source for sample in pool}).capitalize(): [pool[one.position].line for one in shown],
-            f"Its {place_word({sample.source for sample in others})}": [others[one.other].line for one in shown],
+            "Row": [pool[one.position].line for one in shown],
+            "Row there": [others[one.other].line for one in shown],
             "How": [KIND_WORDS[one.kind] for one in shown],
-            "Alike": [f"{one.similarity:.0%}" for one in shown],
+            "Similarity": [f"{one.similarity:.0%}" for one in shown],
             "Prompt": [shorten(pool[one.position].prompt, 120) for one in shown],
-            "Its prompt": [shorten(others[one.other].prompt, 120) for one in shown],
+            "Prompt there": [shorten(others[one.other].prompt, 120) for one in shown],
         }
     )
 
 
 # Contents of a data set never change under an id; the rows themselves (with an underscore) are not looked at again.
-@st.cache_data(max_entries=16, show_spinner="Looking through the rows…")
+@st.cache_data(max_entries=16, show_spinner="Checking the rows…")
 def _health(dataset_id: str, _samples: Sequence[Sample]) -> Health:
     return health(_samples)
 
 
-@st.cache_data(max_entries=16, show_spinner="Looking for copies…")
+@st.cache_data(max_entries=16, show_spinner="Looking for duplicates…")
 def _groups(dataset_id: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
     if not near:
         return copy_groups(_samples, near=1)

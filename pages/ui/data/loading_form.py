@@ -27,6 +27,7 @@ from delift_core.data.loading import (
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
 from delift_core.workspace import DatasetRole, Workspace
+from pages.ui.curate.edit_actions import rows_in_words
 from pages.ui.data.signals import watched
 from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain
 
@@ -95,7 +96,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
     if source is None:
         return
     with clear_errors():
-        with st.spinner("Reading the first records…"):
+        with st.spinner("Reading the first rows…"):
             preview = source.preview()
         answer = ask_answer(preview)
         mapping = ask_mapping(preview)
@@ -108,8 +109,8 @@ def load_form(workspace: Workspace, kind: str) -> None:
                 default="pool",
                 required=True,
                 format_func=lambda role: ROLE_WORDS[role],
-                help="Pool: what to choose from. Target: the task to get better at. Existing: already trained on. "
-                "Held-out: for judging the result.",
+                help="Pool: rows to choose from. Target: examples of your task. Existing: already trained on. "
+                "Held-out: rows to test with.",
             )
             pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
         if pressed:
@@ -120,7 +121,7 @@ def ask_source(kind: str) -> Source | None:
     """The widgets of one kind of source; None until there is something to read."""
     if kind == "Upload":
         most = st.get_option("server.maxUploadSize")
-        words = f"Up to {most:,} MB; load a larger file by its path, which takes less memory as well."
+        words = f"Up to {most:,} MB. Load a larger file by its path, which also takes less memory."
         upload = st.file_uploader(
             "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz, zst, bz2 or xz", type=SUFFIXES, key="upload", help=words
         )
@@ -134,13 +135,13 @@ def ask_source(kind: str) -> Source | None:
 def ask_hub() -> Source | None:
     """A data set of the hub; what is seldom needed stands behind a button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        repo = st.text_input("Hub data set", placeholder="tatsu-lab/alpaca", key="hub_id")
+        repo = st.text_input("Hugging Face data set", placeholder="tatsu-lab/alpaca", key="hub_id")
         split = st.text_input("Split", value="train", key="hub_split", width=140)
         with st.popover("More", icon=":material/tune:"):
-            config = st.text_input("Configuration", key="hub_config", help="Where the data set has several.")
-            revision = st.text_input("Revision", key="hub_revision", help="A branch, tag or commit.")
+            config = st.text_input("Configuration", key="hub_config", help="Only for data sets that have several.")
+            revision = st.text_input("Revision", key="hub_revision", help="Branch, tag or commit.")
             limit = st.number_input(
-                "First rows only", min_value=1, value=None, key="hub_limit", help="So many are streamed, not all."
+                "First rows only", min_value=1, value=None, key="hub_limit", help="Streams only this many rows."
             )
     if not repo.strip():
         return None
@@ -159,14 +160,14 @@ def ask_answer(preview: TablePreview) -> Answer | None:
     pairs = any(isinstance(record.value, Mapping) and has_pair(record.value) for record in preview.records)
     if not pairs and not preview.marks:
         return None
-    words = "These rows hold a preferred and a rejected answer. Which one is to be learnt?"
+    words = "These rows have a preferred and a rejected answer. Which one should the model learn?"
     if not pairs:
-        words = f"The field {preview.marks[0]} may mark answers as good or bad. Which are to be learnt?"
+        words = f"The field {preview.marks[0]} may mark answers as good or bad. Which should the model learn?"
     choice: Answer | None = st.segmented_control(
         plain(words),
         [answer for answer in get_args(Answer) if answer != "all" or not pairs],
-        format_func=lambda answer: {"chosen": "The preferred", "rejected": "The rejected", "all": "All"}[answer],
-        help="All: the field says something else, such as a topic.",
+        format_func=lambda answer: {"chosen": "Preferred", "rejected": "Rejected", "all": "All"}[answer],
+        help="All: the field means something else, such as a topic.",
         key="preference_answer",
     )
     return choice
@@ -182,14 +183,14 @@ def ask_turns(preview: TablePreview, mapping: ColumnMapping | None, answer: Answ
     if mapping is not None or not any(several):
         return "last"
     choice: Turns = st.segmented_control(
-        "Which answers of a conversation are scored?",
+        "Which answers of a conversation should be scored?",
         list(get_args(Turns)),
         default="last",
         required=True,
-        format_func=lambda turns: {"last": "The last", "every": "Every one, as a row of its own"}[turns],
+        format_func=lambda turns: {"last": "The last", "every": "Every one, each as its own row"}[turns],
         key="scored_turns",
-        help="Each is given all that stands before it. A record is written whole and once if one of its answers is "
-        "chosen.",
+        help="Each answer is scored with everything before it. A conversation is exported once and whole if any of its "
+        "answers is chosen.",
     )
     return choice
 
@@ -201,7 +202,9 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
         if not by_hand:
             return None
     if len(preview.columns) < 2:
-        raise DataError(f"{preview.source} has fewer than two columns: name a file with a prompt and a response column")
+        raise DataError(
+            f"{preview.source} has fewer than two columns: it needs one for the prompt and one for the response"
+        )
     guess = preview.suggested or ColumnMapping(preview.columns[0], preview.columns[1])
     columns = list(preview.columns)
     with st.container(horizontal=True):
@@ -209,11 +212,11 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
         response = st.selectbox("Response column", columns, index=columns.index(guess.response), key="map_response")
         system = st.selectbox("System column", ["(none)", *columns], key="map_system")
         parts = st.multiselect(
-            "More of the prompt",
+            "Other prompt columns",
             columns,
             default=list(guess.parts),
             key="map_parts",
-            help="Columns such as a context: their texts stand behind the prompt, in this order.",
+            help="Such as a context: their text is added after the prompt, in this order.",
         )
     return ColumnMapping(prompt, response, None if system == "(none)" else system, tuple(parts))
 
@@ -221,12 +224,12 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
 def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> None:
     """The first rows as they would be read, or why they cannot be."""
     kind = "mapped columns" if mapping else preview.detected
-    st.caption(plain(f"{preview.source}: {kind}; the first rows as they will be read"))
+    st.caption(plain(f"Preview of {preview.source} ({kind})"))
     for problem in preview.not_read:
-        st.caption(plain(f"Not read: {problem}"))
+        st.caption(plain(f"Skipped: {problem}"))
     unread = unread_columns((record.value for record in preview.records), mapping, preview.marks)
     if unread:
-        st.caption(plain(f"Columns that are not read: {name_list(unread)}. They stay in the records."))
+        st.caption(plain(f"Columns not used: {name_list(unread)}. They are kept in the records."))
     for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
         with st.container(border=True):
             if isinstance(outcome, Problem):
@@ -249,10 +252,11 @@ def load(
     dataset = source.load(mapping, answer, turns, bar)
     record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
     unread, left = len(dataset.files_not_read), dataset.records_left_out
-    told = [f"{left:,} left out"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
+    told = [f"{left:,} skipped"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
     left_out = f", {', '.join(told)} (listed below)" if told else ""
     columns = fields_of(dataset, by_hand=mapping is not None).unread
-    more = f" Columns that are not read: {name_list(columns)}." if columns else ""
-    st.session_state["loaded_notice"] = plain(f"{record.name}: {record.n_samples:,} rows loaded{left_out}.{more}")
+    more = f" Columns not used: {name_list(columns)}." if columns else ""
+    words = f"{record.name}: {rows_in_words(record.n_samples)} loaded{left_out}.{more}"
+    st.session_state["loaded_notice"] = plain(words)
     st.query_params["set"] = record.id
     st.rerun()

@@ -17,26 +17,26 @@ from pages.ui.shell.display import inert
 TITLES: dict[ProblemKind, str] = {
     "not-json": "Not JSON",
     "not-an-object": "Not an object",
-    "unknown-format": "No known format",
+    "unknown-format": "Unknown format",
     "unknown-role": "Unknown role",
-    "empty-prompt": "No prompt",
-    "empty-response": "No answer",
+    "empty-prompt": "Empty prompt",
+    "empty-response": "Empty answer",
     "not-text": "A value is not text",
-    "no-assistant-turn": "No answer by the assistant",
-    "not-trained": "No turn is to be trained",
+    "no-assistant-turn": "No assistant turn",
+    "not-trained": "No turn to train on",
     "bad-encoding": "Broken characters",
-    "cut-short": "File without an end",
-    "no-choice": "Not said which answers to learn",
-    "other-answer": "The answer that was not asked for",
-    "left-out-by-choice": "Left out by choice",
-    "file-not-read": "File of the folder not read",
+    "cut-short": "File cut short",
+    "no-choice": "Preferred or rejected answer not chosen",
+    "other-answer": "Answer of the kind not chosen",
+    "left-out-by-choice": "Removed by hand",
+    "file-not-read": "File not read",
 }
 
 
 def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
     """The classes with their remedies; the selected one, at first the largest, with its records and what mends them."""
     if not dataset.problems:
-        st.badge("Every record can be used", icon=":material/check:", color="green")
+        st.badge("All records loaded", icon=":material/check:", color="green")
         return
     counts = Counter((problem.kind, problem.remedy) for problem in dataset.problems)
     kinds = [kind for kind in get_args(ProblemKind) if any(kind == found for found, _ in counts)]
@@ -49,7 +49,7 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
         pd.DataFrame(
             {
                 "Records": [len(by_kind[kind]) for kind in kinds],
-                "What": [TITLES[kind] for kind in kinds],
+                "Problem": [TITLES[kind] for kind in kinds],
                 "What to do": [remedies[kind] for kind in kinds],
             }
         ),
@@ -57,7 +57,7 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
         on_select="rerun",
         selection_mode="single-row",
         key=f"problems_{record.id}",
-        alt="Classes of records that were left out; select one to see its records",
+        alt="Why records were skipped; select a problem to see its records",
     )
     picked = event["selection"]["rows"]
     kind = kinds[picked[0]] if picked and picked[0] < len(kinds) else kinds[0]
@@ -90,16 +90,16 @@ def _records_of(problems: list[Problem], key: str) -> None:
         on_select="rerun",
         selection_mode="single-row",
         key=f"left_out_{key}",
-        alt="Records of the class, with their place and the reason; select one to read it in full",
+        alt="Records with this problem, where they are and the reason; select one to read it in full",
     )
     if len(problems) > SHOWN:
-        st.caption(f"The first {SHOWN:,} of {len(problems):,}.")
+        st.caption(f"Showing the first {SHOWN:,} of {len(problems):,}.")
     picked = event["selection"]["rows"]
     if picked and picked[0] < len(problems):
         _drawer(problems[picked[0]])
 
 
-@st.dialog("Record that was left out", position="right", width="medium")
+@st.dialog("Skipped record", position="right", width="medium")
 def _drawer(problem: Problem) -> None:
     counted = f", {place_word([problem.source])} {problem.line}" if problem.line else ""
     field = f", {problem.field}" if problem.field else ""

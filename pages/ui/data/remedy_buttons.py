@@ -9,19 +9,21 @@ import streamlit as st
 from delift_core.data.quality.cleaning import MEND_WORDS, leave_out, mend
 from delift_core.samples import Dataset, Mendable
 from delift_core.workspace import DatasetRecord, Workspace
+from pages.ui.curate.edit_actions import rows_in_words
 from pages.ui.shell.blocks import plain, shorten
 
 _LONGEST_NAME = 120
+_NEW = "Makes a new data set; this one stays as it is."
 _MENDED: dict[Mendable, str] = {
-    "not-text": "records with values written as text",
-    "bad-encoding": "records with broken characters replaced",
-    "repeated-prompt": "left out: another row has the longer answer",
-    "repeated-id": "records given new ids",
-    "template-residue": "records without template markers",
-    "personal-data": "records with personal data masked",
-    "encoding-damage": "records with damaged characters read anew",
-    "odd-turns": "records with turns put in order",
-    "trailing-turns": "records without the turns behind the answer",
+    "not-text": "values converted to text in {rows}",
+    "bad-encoding": "broken characters replaced in {rows}",
+    "repeated-prompt": "{rows} removed: another row has a longer answer",
+    "repeated-id": "new ids in {rows}",
+    "template-residue": "template markers removed from {rows}",
+    "personal-data": "personal data masked in {rows}",
+    "encoding-damage": "damaged characters repaired in {rows}",
+    "odd-turns": "turns put in order in {rows}",
+    "trailing-turns": "turns after the answer removed from {rows}",
 }
 
 
@@ -37,8 +39,8 @@ class Leaving:
 def out_label(count: int, one: str, several: str, ticked: int) -> str:
     """What a button says that leaves the ticked rows out, or all of them where none is ticked."""
     if ticked:
-        return f"Leave out the ticked {one}" if ticked == 1 else f"Leave out the {ticked:,} ticked {several}"
-    return f"Leave out this {one}" if count == 1 else f"Leave out all {count:,} {several}"
+        return f"Remove the ticked {one}" if ticked == 1 else f"Remove the {ticked:,} ticked {several}"
+    return f"Remove this {one}" if count == 1 else f"Remove all {count:,} {several}"
 
 
 def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Dataset, leaving: Leaving) -> None:
@@ -46,10 +48,8 @@ def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Datas
     count, reason = len(leaving.positions), leaving.reason
     if count >= len(dataset):
         return
-    if st.button(
-        leaving.label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help="Makes a new data set."
-    ):
-        words = f"{count:,} left out: {reason[0].lower()}{reason[1:]}"
+    if st.button(leaving.label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help=_NEW):
+        words = f"{rows_in_words(count)} removed: {reason[0].lower()}{reason[1:]}"
         _keep(workspace, record, leave_out(dataset, leaving.positions, reason), words)
 
 
@@ -59,15 +59,13 @@ def mend_button(
     """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
     if kind is None:
         return
-    label = f"{MEND_WORDS[kind]} ({rows:,})"
-    if not st.button(
-        label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help="Makes a new data set."
-    ):
+    label = f"{MEND_WORDS[kind]} ({rows_in_words(rows)})"
+    if not st.button(label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help=_NEW):
         return
     done = mend(dataset, kind)
     if done.changed:
-        _keep(workspace, record, done.dataset, f"{done.changed:,} {_MENDED[kind]}")
-    st.info("None of these records can be mended this way; leave them out, or mend them in their source.")
+        _keep(workspace, record, done.dataset, _MENDED[kind].format(rows=rows_in_words(done.changed)))
+    st.info("None of these rows can be fixed this way. Remove them, or fix them in their source.")
 
 
 def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: str) -> NoReturn:
@@ -75,7 +73,7 @@ def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: 
     named = replace(dataset, name=shorten(f"{record.name} · {words}", _LONGEST_NAME))
     made = workspace.datasets.add(named, role=record.role, origin=record.origin, sha256=record.sha256)
     st.session_state["loaded_notice"] = plain(
-        f"{made.name}, {made.n_samples:,} rows. This is a new data set; the earlier one is still there."
+        f"New data set: {made.name}, {made.n_samples:,} rows. The earlier one is still there."
     )
     st.query_params["set"] = made.id
     st.rerun()

@@ -45,7 +45,7 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
             bind="query-params",
             label_visibility="collapsed",
             width=210,
-            help="Of all rows, not of this page alone",
+            help="Sorts all rows, not only this page",
             on_change=_first_page,
         )
         counts = _ask_tokens(workspace, record)
@@ -63,11 +63,11 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
         page = 1
         found = _page(workspace, record, search, asked, page)
     if not found.total:
-        st.caption("No row matches." if search or positions is not None else "This data set has no rows.")
+        st.caption("No rows match." if search or positions is not None else "This data set has no rows.")
         return
     if counts is not None:
-        words = f"{counts.prompt.sum():,} tokens in prompts and {counts.response.sum():,} in responses, of all rows"
-        st.caption(plain(f"{words}, with the tokenizer of {_tokens_model(record)}."))
+        words = f"In all rows: {counts.prompt.sum():,} prompt tokens and {counts.response.sum():,} response tokens"
+        st.caption(plain(f"{words} ({_tokens_model(record)} tokenizer)."))
     rows = np.array([row.position for row in found.rows], dtype=np.int64)
     unit = "characters" if counts is None else "tokens"
     page_line((page - 1) * PAGE_SIZE + 1, len(rows), found.total)
@@ -100,8 +100,8 @@ def _page(
 
 def _ask_tokens(workspace: Workspace, record: DatasetRecord) -> TokenCounts | None:
     """The counts once they were asked for, with the model that was named."""
-    with st.popover("Tokens", icon=":material/numbers:", help="Count tokens with the model that you will fine-tune"):
-        name = st.text_input("Hub id or folder", placeholder="bundled", key="tokens_name")
+    with st.popover("Tokens", icon=":material/numbers:", help="Count tokens as the model you will fine-tune does"):
+        name = st.text_input("Hugging Face ID or folder", placeholder="bundled", key="tokens_name")
         if st.button("Count tokens", key="count_tokens"):
             st.session_state[f"tokens_{record.id}"] = name.strip() or BUNDLED
     if not _tokens_model(record):
@@ -122,7 +122,9 @@ def _ask_filters(workspace: Workspace, record: DatasetRecord, counts: TokenCount
     found = signals or ()
     if counts is not None:
         found = (*found, *facets(_samples(record.id, workspace), counts.response))
-    with st.popover("Filter", icon=":material/filter_list:", help="By language, length, and what the health tab finds"):
+    with st.popover(
+        "Filter", icon=":material/filter_list:", help="By language, length and the problems on the Health tab"
+    ):
         if signals is None:
             ask_signals(workspace, record)
         for facet in {facet.name: facet for facet in found}.values():
@@ -141,7 +143,7 @@ def _samples(dataset_id: str, workspace: Workspace) -> Sequence[Sample]:
     return workspace.datasets.load(dataset_id).samples
 
 
-@st.cache_resource(max_entries=8, show_spinner="Measuring the rows…")
+@st.cache_resource(max_entries=8, show_spinner="Measuring lengths…")
 def _characters(dataset_id: str, _workspace: Workspace) -> np.ndarray:
     return _workspace.datasets.characters(dataset_id)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from delift_core.samples import Sample, place_word
+from delift_core.samples import Sample
 from pages.ui.shell.blocks import plain, shorten
 from pages.ui.shell.display import inert
 
@@ -48,7 +48,7 @@ def ticked_samples(samples: Sequence[Sample], *, key: str, alt: str) -> list[int
         on_select="rerun",
         selection_mode="multi-row",
         key=key,
-        alt=f"{alt}; tick rows to leave these alone out, or one to read it in full",
+        alt=f"{alt}; tick rows to remove only these, or one to read it in full",
     )
     ticked: list[int] = [row for row in event["selection"]["rows"] if row < len(samples)]
     wanted = st.button(
@@ -62,7 +62,7 @@ def ticked_samples(samples: Sequence[Sample], *, key: str, alt: str) -> list[int
 def _rows_of(samples: Sequence[Sample], sizes: Mapping[str, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            place_word({sample.source for sample in samples}).capitalize(): [sample.line for sample in samples],
+            "Row": [sample.line for sample in samples],
             **sizes,
             "Prompt": [shorten(sample.prompt, 160) for sample in samples],
             "Response": [shorten(sample.response, 160) for sample in samples],
@@ -83,5 +83,5 @@ def turns(sample: Sample) -> None:
         st.markdown(f"{ROLE_ICONS[message.role]} **{message.role}**")
         with st.container(border=True):
             st.text(inert(message.content))
-    with st.expander("Record as found", type="compact"):
+    with st.expander("Original record", type="compact"):
         st.code(inert(sample.raw), language=None, wrap_lines=True)

@@ -36,7 +36,7 @@ def watched(words: str, key: str) -> Bar:
     """A bar with a button that ends the work: any press runs the page anew, and so ends this run at the next report."""
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = Bar(st.progress(0.0, words))
-        st.button("Cancel", key=key, icon=":material/stop:", help="Nothing of it is kept.")
+        st.button("Cancel", key=key, icon=":material/stop:", help="Stops the work; nothing is saved.")
     return bar
 
 
@@ -50,9 +50,9 @@ def signals_of(workspace: Workspace, record: DatasetRecord) -> tuple[Facet, ...]
 def ask_signals(workspace: Workspace, record: DatasetRecord) -> None:
     """Says what the signals of a large data set take, and works them out where that is wanted."""
     seconds = duration(record.n_samples * SECONDS_PER_ROW)
-    st.caption(f"Language, length and signals of {record.n_samples:,} rows take about {seconds}, once: they are kept.")
-    if st.button("Read them", icon=":material/play_arrow:", key=f"read_signals_{record.id}"):
-        bar = watched("Looking through the rows…", "cancel_signals")
+    st.caption(f"Finding language, length and problems of {record.n_samples:,} rows takes about {seconds}, once.")
+    if st.button("Find them", icon=":material/play_arrow:", key=f"read_signals_{record.id}"):
+        bar = watched("Checking the rows…", "cancel_signals")
         samples = workspace.datasets.load(record.id).samples
         workspace.signals.keep(record.id, signal_facets(samples, watch=bar))
         st.rerun()
@@ -76,7 +76,7 @@ def signals_of_run(run: ScoredRun) -> tuple[Facet, ...]:
 
 
 # Contents of a data set never change under an id.
-@st.cache_resource(max_entries=8, show_spinner="Reading languages and signals…")
+@st.cache_resource(max_entries=8, show_spinner="Finding languages and problems…")
 def _signals(dataset_id: str, _workspace: Workspace) -> tuple[Facet, ...]:
     kept = _workspace.signals.of(dataset_id)
     if kept is None:

@@ -16,8 +16,8 @@ from pages.ui.select.composition_view import facets_of
 from pages.ui.shell import state
 from pages.ui.shell.blocks import shorten
 
-STATE = "State of the rows"
-_AGAINST = "Beside another: "
+STATE = "State"
+_AGAINST = "Compared with: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def clusters_of(run: ScoredRun) -> Facet:
     return _clusters(run.record.id, str(run.record.finished_at), run)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Grouping alike rows…")
+@st.cache_resource(max_entries=4, show_spinner="Grouping similar rows…")
 def _clusters(run_id: str, finished_at: str, _run: ScoredRun) -> Facet:
     codes = cluster_codes(_run.embeddings()[: len(_run.pool)])
     return cluster_facet(codes, [sample.prompt for sample in _run.pool])

@@ -46,10 +46,10 @@ LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
 _POLL_SECONDS = 3.0
 _ROUGH = (
-    ":material/hourglass_top: A rough layout (two principal components). The final one is being worked out and appears "
-    "by itself: it takes some 20 seconds, for 100,000 rows a minute or two, and waits while a job is running."
+    ":material/hourglass_top: Rough layout. The final one appears by itself when it is ready, after about 20 seconds, "
+    "or a minute or two for 100,000 rows; it waits while a job is running."
 )
-WAYS: dict[Way, str] = {"only": "New", "add": "Add", "remove": "Remove"}
+WAYS: dict[Way, str] = {"only": "Replace", "add": "Add", "remove": "Subtract"}
 _WAY, _KEYS, _CHART, _TAKEN = "picking_way", "picking_keys", "map_chart", "map_area_taken"
 
 
@@ -141,7 +141,7 @@ def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
     with st.container(horizontal=True, vertical_alignment="center"):
         colouring = ask_colouring(run, curated)
         st.segmented_control(
-            "An area picks",
+            "Drawing an area",
             list(WAYS),
             default="only",
             required=True,
@@ -149,21 +149,21 @@ def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
             key=_WAY,
             bind="query-params",
             label_visibility="collapsed",
-            help="What drawing an area does to the rows picked before: replaces them, adds to them, or takes from "
-            "them. With the mouse: Shift adds, Ctrl removes.",
+            help="What drawing an area does to the picked rows: replace them, add to them, or subtract from them. "
+            "Shift adds, Ctrl subtracts.",
         )
         if st.session_state.get(view_key) is None:
             st.button(
-                "Closer",
+                "Zoom to picked",
                 icon=":material/zoom_in:",
-                help="Show the part of the map where the picked rows are",
+                help="Zoom to the part of the map with the picked rows",
                 disabled=not picks(run.record.id),
                 key="map_closer",
                 on_click=_look_closer,
                 args=(run,),
             )
         else:
-            st.button("Whole map", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
+            st.button("Reset zoom", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
     return colouring
 
 
@@ -254,7 +254,8 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
     count = len(run.pool) + len(run.target) + len(run.existing)
     if not is_final and (why := _failure(run)):
         st.warning(
-            f"The map shows two principal components, as UMAP could not lay it out: {why}. Close other programs first.",
+            f"This is the rough layout, because UMAP could not make the final one: {why}. Close other programs, then "
+            "lay out again.",
             icon=":material/memory:",
         )
         if st.button("Lay out again", icon=":material/refresh:", key="map_again"):
@@ -263,16 +264,13 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
     elif not is_final:
         st.caption(_ROUGH)
     elif count > MOST_BY_UMAP:
-        st.caption(
-            f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; each other row stands among those most like it."
-        )
+        st.caption(f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; the others are placed next to similar rows.")
     st.caption(
-        "▭ box or ⬠ lasso at the top left picks the rows inside; a ring marks each picked row. Shift adds, Ctrl "
-        "removes, a double click clears. The wheel zooms. Alike rows lie close together, but a distance on the map has "
-        "no exact meaning."
+        "Draw a box (▭) or a lasso (⬠), top left, to pick the rows inside; a ring marks each picked row. Shift adds, "
+        "Ctrl subtracts, a double click clears. Scroll to zoom. Similar rows are close; distances are only approximate."
     )
     if curated is None:
-        st.caption("There is no selection yet, so nothing is decided.")
+        st.caption("No selection yet, so no row is chosen.")
 
 
 def sides_map(run: ScoredRun, compared: Comparison) -> None:

@@ -29,9 +29,9 @@ from pages.ui.select.composition_view import facets_of
 from pages.ui.shell.blocks import plain
 
 ORDERS: dict[RowOrder, str] = {
-    "similarity": "Alike rows together",
+    "similarity": "Sorted by similarity",
     "file": "File order",
-    "gain": "Gain, largest first",
+    "gain": "Largest gain first",
     "mean": "Most helped first",
 }
 _CLUSTER = "Cluster"
@@ -136,13 +136,13 @@ def _tools(run: ScoredRun, has_gains: bool) -> Wishes:
                 key="block_shows",
                 bind="query-params",
                 label_visibility="collapsed",
-                help="Of the pairs in a block: their mean, or the largest of them",
+                help="What a block shows: the mean of its pairs, or the largest",
             )
         with st.popover("Order", icon=":material/sort:", help="The order of the rows; columns follow it"):
             name = st.radio(
                 "Order rows and columns by",
                 [*ORDERS, _CLUSTER, *by_name],
-                format_func=lambda name: {**ORDERS, _CLUSTER: "Cluster of alike rows"}.get(name, name),
+                format_func=lambda name: {**ORDERS, _CLUSTER: "Clusters of similar rows"}.get(name, name),
                 key="row_order",
                 bind="query-params",
                 on_change=_zoom_out_all,
@@ -151,7 +151,7 @@ def _tools(run: ScoredRun, has_gains: bool) -> Wishes:
             if name == _CLUSTER:
                 order = clusters_of(run)
             if order == "gain" and not has_gains:
-                st.caption("There is no selection yet, so there are no gains: rows are in file order.")
+                st.caption("No selection yet, so there are no gains: rows are in file order.")
                 order = "file"
     return Wishes(order, mouse, shown)
 
@@ -170,11 +170,11 @@ def _zoom_line(zooms: list[Window], n: int, order: str) -> None:
     """Where we are in the matrix, how it is ordered, and the way back."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if not zooms:
-            st.caption(plain(f"All {n:,} rows by {n:,} columns. {order}."), width="content")
+            st.caption(plain(f"All {n:,} rows · {order}"), width="content")
             return
         top, bottom, first, last = zooms[-1]
-        where = f"Places {top + 1:,} to {bottom:,} of the rows by {first + 1:,} to {last:,} of the columns"
-        st.caption(plain(f"{where}. {order}."), width="content")
+        where = f"Rows {top + 1:,}–{bottom:,}, examples {first + 1:,}–{last:,}"
+        st.caption(plain(f"{where} · {order}"), width="content")
         st.button(
             "Back", icon=":material/arrow_back:", type="tertiary", on_click=_zoom_out, args=(zooms,), key="zoom_back"
         )
@@ -219,19 +219,19 @@ def _legend(picture: Picture, wishes: Wishes, unit: str, pool_size: int) -> list
         what = "the mean" if wishes.shown == "mean" else "the largest"
         said.append(
             f"More than {CELLS_PER_SIDE[wishes.mouse]} rows or columns: each cell is {what} of a block of pairs. Click "
-            "a block, or drag a box, to zoom into it, down to single pairs."
+            "a block, or drag a box, to zoom in, down to single pairs."
         )
     guessed, known = picture.guesses
     if guessed:
-        crosses = "" if picture.is_blocks else "Crosses are estimates. "
+        crosses = "" if picture.is_blocks else "Crosses mark estimates. "
         said.append(f"{crosses}{guessed:,} of the {known:,} values here are estimated, not measured.")
     alone = not picture.is_blocks and pool_size > CELLS_PER_SIDE[wishes.mouse]
     said.append(
-        f"Row i is helped, column j helps. Colours are clipped at ±{picture.clip:.3g}{f' {unit}' if unit else ''}, the "
-        f"98th percentile of {'the pairs shown' if alone else 'the whole matrix'}; cells without colour are not scored."
+        f"Left: row being answered. Bottom: example shown. Blank: not scored. Colours stop at ±{picture.clip:.3g}"
+        f"{f' {unit}' if unit else ''}, the 98th percentile of {'the pairs shown' if alone else 'the whole matrix'}."
     )
     if alone:
-        said.append("The scale is another one than that of the blocks, whose means and maxima are not values of pairs.")
+        said.append("These colours have another scale than those of the blocks, which show means or maxima.")
     return said
 
 

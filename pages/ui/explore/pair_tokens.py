@@ -20,7 +20,7 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
     shown = st.toggle(
         "Token by token",
         key="pair_tokens",
-        help="Runs the model on this pair again and marks what the example changed. Loads the model the first time.",
+        help="Runs the model on this pair again and marks what the example changed. The first time it loads the model.",
     )
     if not shown:
         return
@@ -28,9 +28,9 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
     pieces = _pieces(*identity, run, helped, helper)
     st.html(marked(pieces[:_MARKED]))
     if len(pieces) > _MARKED:
-        st.caption(f"The first {_MARKED:,} of {len(pieces):,} tokens are marked; the numbers below are of all.")
-    st.caption("Blue, underlined: more likely with the example. Orange, dotted: less likely. Hover for the numbers.")
-    with st.expander("The numbers", type="compact"):
+        st.caption(f"The first {_MARKED:,} of {len(pieces):,} tokens are marked; the table below has all of them.")
+    st.caption("Blue, underlined: more likely with the example. Orange, dotted: less likely. Hover for numbers.")
+    with st.expander("Token probabilities", type="compact"):
         st.dataframe(
             pd.DataFrame(
                 {

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from delift_core.curation.problem import SelectionProblem
-from delift_core.samples import Sample, place_word
+from delift_core.samples import Sample
 from delift_core.scoring.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.figures.matrix_parts import best_pair, pair_value
 from pages.ui.data.sample_view import ROLE_ICONS
@@ -57,7 +57,7 @@ def pair_view(problem: SelectionProblem) -> None:
     highest = max(positions)
     row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
     with st.grid(2, min_column_width=110):
-        for label, key, what in (("Helped", ROW_LINE, "row i"), ("Helper", COLUMN_LINE, "column j")):
+        for label, key in (("Row helped", ROW_LINE), ("Example", COLUMN_LINE)):
             st.number_input(
                 label,
                 1,
@@ -66,19 +66,18 @@ def pair_view(problem: SelectionProblem) -> None:
                 key=key,
                 required=True,
                 on_change=_take_typed_pair,
-                help=f"Place in the file of {what}",
+                help="Number of the row in its file",
             )
-    word = place_word({sample.source for sample in pool})
     for line in (row_line, column_line):
         if line not in positions:
-            st.info(f"{word.capitalize()} {line} is not among the scored rows of the pool.", icon=":material/info:")
+            st.info(f"Row {line} is not among the scored rows of the pool.", icon=":material/info:")
             return
     row, column = positions[row_line], positions[column_line]
     with clear_errors():
         _pair_numbers(problem, row, column)
         tokens_view(problem.run, pool[row], pool[column])
-    _text_of("Helped", pool[row])
-    _text_of("Helper", pool[column])
+    _text_of("Row helped", pool[row])
+    _text_of("Example", pool[column])
 
 
 def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
@@ -87,19 +86,19 @@ def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
     utilities = problem.utilities
     value = float(utilities.diagonal[row]) if row == column else pair_value(utilities.pool, row, column)
     if row == column:
-        st.caption("A row as its own example carries its answer along: this is no gain and is left out of the matrix.")
+        st.caption("A row shown as its own example gives away the answer, so this pair is left out of the matrix.")
     elif np.isnan(value):
         _unscored(problem, row, column)
         return
     else:
-        verb = "helps" if value > 0 else "harms" if value < 0 else "does not change"
-        st.markdown(f"{helper.place.capitalize()} **{verb}** the model on {helped.place}.")
+        verb = "helps" if value > 0 else "misleads" if value < 0 else "does not affect"
+        st.markdown(f"{helper.place.capitalize()} ***{verb}** the model with {helped.place}.")
     name, before, after = _parts(problem, helped, helper)
     st.table(
         {
-            f"Utility U ({METRIC_UNITS[problem.metric]})": f"{value:+.3f}",
+            f"Utility ({METRIC_UNITS[problem.metric]})": f"{value:+.3f}",
             f"{name} of {helped.place} alone": f"{before:.3f}",
-            f"{name} with {helper.place} as example": f"{after:.3f}",
+            f"{name} with {helper.place} shown": f"{after:.3f}",
         },
         border="horizontal",
     )
@@ -112,10 +111,10 @@ def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[s
     with_example = store.one_pair(helped.content_hash, helper.content_hash)
     if problem.metric == "euclidean":
         parts = distance(alone.statistics, alone.tokens), distance(with_example, alone.tokens)
-        return "d", float(parts[0][0]), float(parts[1][0])
+        return "Error", float(parts[0][0]), float(parts[1][0])
     length = float(alone.tokens[0]) if problem.metric == "pmi-per-token" else 1.0
     before, after = (float(part[0, LOG_PROBABILITY]) / length for part in (alone.statistics, with_example))
-    return "log p", before, after
+    return "Log-likelihood", before, after
 
 
 def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
@@ -125,9 +124,9 @@ def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
     guess = float("nan") if estimated is None else pair_value(estimated, row, column)
     st.markdown(f"{helper.place.capitalize()} as an example for {helped.place} was **not scored** in this run.")
     if np.isnan(guess):
-        st.caption("The selection counts it as no help.")
+        st.caption("The selection treats it as no help.")
     else:
-        st.table({f"Estimate of U ({METRIC_UNITS[problem.metric]})": f"{guess:+.3f}"}, border="horizontal")
+        st.table({f"Estimated utility ({METRIC_UNITS[problem.metric]})": f"{guess:+.3f}"}, border="horizontal")
 
 
 def _text_of(part: str, sample: Sample) -> None:

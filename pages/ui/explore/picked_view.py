@@ -9,9 +9,10 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import DeliftError
-from delift_core.samples import Sample, place_word
+from delift_core.samples import Sample
 from delift_core.workspace import Workspace
 from pages.ui.curate.edit_actions import edit_buttons, edit_rows, rows_in_words, step_buttons
+from pages.ui.curate.row_table import STATE_WORDS
 from pages.ui.data.sample_view import turns
 from pages.ui.explore.picks import clear_picks, pick, picked_positions
 from pages.ui.shell.blocks import clear_errors, plain, shorten
@@ -25,33 +26,31 @@ _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
 def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
     """What was picked on the map or by line, and what to do with it."""
-    word = place_word({sample.source for sample in run.pool})
     st.header("Picked rows")
     st.text_input(
-        f"Pick by {word}",
-        placeholder=f"Pool {word}s: 3, 8-12",
+        "Pick by row number",
+        placeholder="3, 8-12",
         key=_LINES,
-        help=f"The same choice without the mouse: the {word}s that you list, and ranges of them, are "
-        "added to the picked rows.",
+        help="Picks without the mouse: adds these rows of the pool to the picked ones.",
         on_change=_pick_lines,
         args=(run,),
     )
     positions = picked_positions(run)
     with st.container(key="picked_rows"):
         st.markdown(
-            f"**{rows_in_words(len(positions))}** of the pool"
+            f"**{rows_in_words(len(positions))}** picked"
             if positions
-            else "Nothing is picked: draw a box or a lasso on the map."
+            else "No rows picked: draw a box or a lasso on the map."
         )
         if positions:
             lines = ", ".join(str(run.pool[position].line) for position in positions[:SPELT_OUT])
             rest = f" and {len(positions) - SPELT_OUT:,} more" if len(positions) > SPELT_OUT else ""
-            st.text(f"{word.capitalize()}s {lines}{rest}")
+            st.text(f"Rows {lines}{rest}")
             _table(run, curated, positions)
     if curated is not None:
         _edit_buttons(workspace, curated, [run.pool[position].id for position in positions])
     else:
-        st.page_link(page_path("select"), label="Select first, then keep or drop", icon=":material/arrow_forward:")
+        st.page_link(page_path("select"), label="Make a selection first", icon=":material/arrow_forward:")
     if positions:
         _other_buttons(run, curated, positions)
 
@@ -68,18 +67,17 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
     """The first picked rows; a selected one opens below the table."""
     listed = positions[:LISTED]
     samples = [_as_it_reads(run, curated, position) for position in listed]
-    state = curated.marked_status[listed] if curated is not None else np.full(len(listed), "not decided yet")
-    place = place_word({sample.source for sample in samples}).capitalize()
+    state = curated.marked_status[listed] if curated is not None else np.full(len(listed), "")
     event = st.dataframe(
         pd.DataFrame(
             {
-                place: [sample.line for sample in samples],
-                "State": [str(word).replace("-", " ") for word in state],
+                "Row": [sample.line for sample in samples],
+                "State": [STATE_WORDS.get(word, "No selection yet") for word in state.tolist()],
                 "Prompt": [shorten(sample.prompt, 160) for sample in samples],
             }
         ),
         column_config={
-            place: st.column_config.NumberColumn(width=60),
+            "Row": st.column_config.NumberColumn(width=60),
             "State": st.column_config.TextColumn(width=105),
         },
         hide_index=True,
@@ -90,7 +88,7 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
         alt=f"The first {len(listed):,} picked rows, with state and prompt; select one to read it",
     )
     if len(positions) > LISTED:
-        st.caption(f"The first {LISTED:,} are listed; the buttons below are for all {len(positions):,}.")
+        st.caption(f"Showing the first {LISTED:,}; the buttons below act on all {len(positions):,}.")
     chosen = event["selection"]["rows"]
     if chosen and chosen[0] < len(samples):
         with st.container(border=True):
@@ -106,10 +104,10 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
     with st.container(horizontal=True):
         edit_buttons(workspace, selection_id, lambda: ids, "map")
         step_buttons(workspace, selection_id, "map")
-        with st.popover("Tag", icon=":material/sell:", disabled=none, help="Put a tag on the picked rows"):
+        with st.popover("Tag", icon=":material/sell:", disabled=none, help="Tag the picked rows"):
             st.text_input("Tag", key="picked_tag", placeholder="to check", max_chars=60)
             marked = (workspace, selection_id, "tag", lambda: ids, "picked", "tag")
-            st.button("Put on", key="map_tag", on_click=edit_rows, args=marked)
+            st.button("Add", key="map_tag", on_click=edit_rows, args=marked)
     st.caption(
         f"{len(curated.subset.positions):,} rows are in the subset of “{plain(shorten(curated.record.name, 40))}”."
     )
@@ -126,9 +124,9 @@ def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: 
             icon=":material/download:",
             on_click="ignore",
             key="map_export",
-            help="The records of the picked rows as they were found, with your changes of text, as JSON lines",
+            help="The original records of the picked rows, with your text edits, as JSON lines",
         )
-        st.button("Clear", key="map_clear", help="Pick nothing", on_click=clear_picks, args=(run.record.id,))
+        st.button("Clear", key="map_clear", help="Unpick all rows", on_click=clear_picks, args=(run.record.id,))
 
 
 def records_of(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> bytes:
@@ -145,7 +143,7 @@ def positions_of_lines(text: str, pool: tuple[Sample, ...]) -> tuple[int, ...]:
     if not text.strip():
         return ()
     if not _RANGES.fullmatch(text):
-        raise DeliftError(f"{shorten(text, 40)!r} is no list of lines; write it as in 3, 8-12")
+        raise DeliftError(f"{shorten(text, 40)!r} is not a list of rows; write it like 3, 8-12")
     spans = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         low, _, high = part.partition("-")

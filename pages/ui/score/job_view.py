@@ -11,7 +11,7 @@ from delift_core.system.amounts import duration
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, clock_time, plain, size, state_words
 
-DIED = "The worker ended without a word: the system may have ended it for want of memory. "
+DIED = "The worker process ended unexpectedly; the system may have stopped it because memory ran out. "
 
 
 def cost_view(status: JobStatus) -> None:
@@ -25,8 +25,7 @@ def cost_view(status: JobStatus) -> None:
         st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
         st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
     st.caption(
-        f"Measured at {clock_time(status.progress.updated_at)}. The time holds while this machine is about as busy as "
-        "it was then."
+        f"Measured at {clock_time(status.progress.updated_at)}. Scoring takes longer when this machine is busier."
     )
     if forecast.refusal:
         st.error(plain(forecast.refusal), icon=":material/memory:")
@@ -51,36 +50,36 @@ def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Ca
         _ask_long_run(seconds, forecast.smaller_runs(*rows), go)
 
 
-@st.dialog("This run takes long")
+@st.dialog("This run will take a long time")
 def _ask_long_run(seconds: float, smaller: tuple[SmallerRun, ...], go: Callable[[], None]) -> None:
     """Asks before a run of hours is started.
 
     Args:
         smaller: runs on a part of the pairs that would take less.
     """
-    st.markdown(f"Scoring these pairs takes about **{duration(seconds)}** on this machine, as measured before.")
+    st.markdown(f"Scoring these pairs takes about **{duration(seconds)}** on this machine.")
     if smaller:
-        st.markdown("A part of them takes less, and the rest is estimated. Choose it under *Pairs*:")
+        st.markdown("Scoring only some of them is faster, and the rest are estimated. Choose how many under *Pairs*:")
         st.markdown("\n".join(f"- {_part(run)}: {run.pairs:,} pairs, about {duration(run.seconds)}" for run in smaller))
     with st.container(horizontal=True):
         if st.button("Back", icon=":material/arrow_back:"):
             st.rerun()
-        if st.button("Start all the same", type="primary", icon=":material/play_arrow:"):
+        if st.button("Start anyway", type="primary", icon=":material/play_arrow:"):
             go()
 
 
 def _part(run: SmallerRun) -> str:
     amount = f"{run.budget.amount:g}"
-    return f"A share of {amount} %" if run.budget.unit == "percent" else f"{amount} per row"
+    return f"{amount}% of the pairs" if run.budget.unit == "percent" else f"{amount} per row"
 
 
 def notes_view(status: JobStatus) -> None:
     """What the curator should know of the rows: cut prompts, rows that cannot be scored."""
     progress = status.progress
     if progress.truncated:
-        st.warning(f"{progress.truncated:,} prompts were cut from the left to fit the context.", icon=":material/cut:")
+        st.warning(f"{progress.truncated:,} prompts were cut at the start to fit the context.", icon=":material/cut:")
     if progress.damaged:
-        words = "1 block was" if progress.damaged == 1 else f"{progress.damaged:,} blocks were"
+        words = "1 block of scores was" if progress.damaged == 1 else f"{progress.damaged:,} blocks of scores were"
         st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")
     if progress.refused:
         with st.expander(f"{len(progress.refused):,} rows cannot be scored", icon=":material/report:"):
@@ -105,8 +104,8 @@ def progress_view(workspace: Workspace, run_id: str) -> None:
         st.metric(
             "Time left", duration(progress.seconds_left) if progress.seconds_left is not None else "–", border=True
         )
-    st.caption("The run goes on when you leave this page or close the browser.")
+    st.caption("Keeps running if you leave this page or close the browser.")
     if st.button("Cancel", icon=":material/stop_circle:", help="Everything scored so far is kept."):
         with clear_errors():
             cancel(workspace, run_id)
-            st.toast("Stopping; finished blocks are kept.", icon=":material/stop_circle:")
+            st.toast("Stopping. Everything scored so far is kept.", icon=":material/stop_circle:")

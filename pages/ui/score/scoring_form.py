@@ -19,14 +19,15 @@ ADD = "add"
 """In the page's address: the role of a set to score as well."""
 _FILLED_FROM = "score_form_run"
 USUAL_SHARE, USUAL_COUNT = 12.0, 32
-PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "A share", "per-row": "Per row"}
+PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "Percent", "per-row": "Per row"}
+_ROLE_HINTS = {"pool": "rows to choose from", "target": "examples of your task", "existing": "already trained on"}
 # The figures are those of benchmarks.scoring.
 PRECISION_WORDS = """\
-**auto** is bfloat16 on a GPU that has it, and float32 elsewhere: exact before quick, so it never takes mixed.
+***auto** is bfloat16 on a GPU that supports it and float32 elsewhere. It never uses mixed, which is less exact.
 
-**mixed** (products in bfloat16, all else in float32) takes about half of float32's time on a processor with bfloat16 \
-units (others emulate them). It moves a utility by up to 0.005 and keeps their order nearly as it was (rank \
-correlation 0.995 or more)."""
+**mixed** (products in bfloat16, all else in float32) takes about half as long as float32 on a processor with bfloat16 \
+units; others emulate them. It changes utilities by up to 0.005 and hardly changes their order (rank correlation \
+0.995 or more)."""
 
 Option = TypeVar("Option", bound=str)
 
@@ -44,13 +45,13 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     model = ask_model(workspace)
     pairs = ask_pairs()
     with st.popover("Options", icon=":material/tune:"):
-        device = ask_option("Device", get_args(DeviceName), "device", "auto takes a GPU if there is one.")
+        device = ask_option("Device", get_args(DeviceName), "device", "auto uses a GPU if there is one.")
         dtype = ask_option("Precision", get_args(DtypeName), "dtype", PRECISION_WORDS)
         template = ask_option(
             "Template",
             get_args(TemplateChoice),
             "template",
-            "auto: the model's chat template, or a plain one. paper: the two published prompts, to compare with.",
+            "auto: the model's chat template, or a plain one if it has none. paper: the two prompts of the paper.",
         )
     return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs)
 
@@ -115,17 +116,17 @@ def ask_pairs() -> PairBudget:
         required=True,
         format_func=PAIR_WORDS.__getitem__,
         key="pairs_unit",
-        help="A part is chosen in rounds, where it is likely to change the selection; the rest is estimated and marked "
-        "so. A larger part later scores only what is new.",
+        help="Percent and Per row score the most promising pairs first and estimate the rest. You can add more later; "
+        "nothing is scored twice.",
     )
     if unit == "percent":
         st.session_state.setdefault("pairs_share", USUAL_SHARE)
-        share = st.number_input("Share of the pairs, %", 0.1, 99.9, step=1.0, format="%.1f", key="pairs_share")
+        share = st.number_input("Percent of the pairs", 0.1, 99.9, step=1.0, format="%.1f", key="pairs_share")
         return PairBudget("percent", round(share, 1))
     if unit == "per-row":
         st.session_state.setdefault("pairs_count", USUAL_COUNT)
-        words = "With this many other rows, on average. Each row is scored with itself as well."
-        return PairBudget("per-row", float(st.number_input("Pairs of each row", 1, key="pairs_count", help=words)))
+        words = "How many other rows each row is scored with, on average. It is also scored with itself."
+        return PairBudget("per-row", float(st.number_input("Pairs per row", 1, key="pairs_count", help=words)))
     return ALL_PAIRS
 
 
@@ -136,7 +137,7 @@ def ask_option(label: str, options: tuple[Option, ...], key: str, words: str) ->
 
 def ask_placement() -> Placement:
     """This machine, or a Ray cluster; it has no part in what a run is, since the numbers are the same."""
-    with st.popover("Where", icon=":material/lan:"):
+    with st.popover("Run on", icon=":material/lan:"):
         ray = st.segmented_control(
             "Score on",
             ["This machine", "Ray cluster"],
@@ -144,20 +145,23 @@ def ask_placement() -> Placement:
             required=True,
             key="score_on",
             disabled=not ray_installed(),
-            help="For a cluster, pip install -r requirements-ray.txt. Blocks are scored by its workers and kept here.",
+            help="A cluster needs pip install -r requirements-ray.txt. Its workers score; the results are stored here.",
         )
         if ray != "Ray cluster":
             return HERE
         address = st.text_input(
-            "Address", placeholder="HOST:PORT, or auto", key="ray_address", help="Empty starts workers on this machine."
+            "Address",
+            placeholder="HOST:PORT, or auto",
+            key="ray_address",
+            help="Leave empty to start workers on this machine.",
         )
         threads = st.number_input(
-            "Cores of each worker",
+            "Cores per worker",
             min_value=1,
             value=None,
-            placeholder="as few as the memory allows",
+            placeholder="as few as memory allows",
             key="ray_threads",
-            help="Whatever their number, results agree within rounding.",
+            help="Results are the same for any number, apart from rounding.",
         )
         return Placement("ray", address.strip() or None, threads)
 
@@ -173,11 +177,11 @@ def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
     """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
     pool, target, existing = rows_of(workspace, spec)
     pairs, known = count_pairs(spec.pairs, pool, target, existing), pairs_known(workspace, spec)
-    words = f"**{pairs:,} pairs** of rows in all"
+    words = f"**{pairs:,} pairs** to score"
     if known:
-        words += f", {min(known, pairs):,} of them scored already"
+        words = f"**{pairs:,} pairs**, {min(known, pairs):,} of them already scored"
     if spec.pairs != ALL_PAIRS:
-        words += f"; {pool:,} of them are of a row with itself"
+        words += f"; {pool:,} of them pair a row with itself"
     st.markdown(words)
 
 
@@ -186,16 +190,15 @@ def ask_set(workspace: Workspace, role: DatasetRole) -> str | None:
     records: dict[str, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
     options = [*records] if role == "pool" else ["", *records]
     chosen = st.selectbox(
-        role.capitalize(),
+        f"{role.capitalize()}: {_ROLE_HINTS[role]}",
         options,
         format_func=lambda i: f"{records[i].name} · {records[i].n_samples:,} rows" if i else NONE,
         key=f"score_{role}",
         on_change=_take_sets_of_pool if role == "pool" else None,
         args=(workspace,) if role == "pool" else None,
         help={
-            "pool": "What to choose from.",
-            "target": "Rows of the task to get better at; needed for the stage “task”.",
-            "existing": "Rows the model was trained on already; needed for the stage “continual”.",
+            "target": "Needed for the goal “Target task”.",
+            "existing": "Needed for the goal “Continual fine-tuning”.",
         }.get(role),
     )
     return chosen or None
@@ -208,10 +211,10 @@ def ask_model(workspace: Workspace) -> str:
         ["Bundled", "Own"],
         required=True,
         key="model_kind",
-        help="Take the model that you will fine-tune: its own utilities are what counts.",
+        help="Use the model you plan to fine-tune; scores differ from model to model.",
     )
     if kind == "Own":
-        name = st.text_input("Hub id or folder", key="model_name", placeholder="Qwen/Qwen2.5-0.5B-Instruct")
+        name = st.text_input("Hugging Face ID or folder", key="model_name", placeholder="Qwen/Qwen2.5-0.5B-Instruct")
         return name.strip()
     if bundled_available():
         st.caption(f"{BUNDLED_TITLE}, runs on a laptop")

@@ -27,7 +27,7 @@ def composition_view(
     """
     found = (*facets_of(run), *(facet for facet in more if len(facet.labels) > 1))
     if not found:
-        st.caption("Nothing tells the rows of this pool apart: one source, one length, one turn each.")
+        st.caption("There is nothing to compare: all rows have the same source, length and number of turns.")
         return
     by_name = {facet.name: facet for facet in found}
     name = st.pills(
@@ -52,7 +52,7 @@ def composition_view(
 def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> None:
     noted = leans(found, positions)
     if not noted:
-        st.caption(f"No label has ten points more or less in {name} than in the pool.")
+        st.caption(f"The mix of {name} matches the pool (within 10 points).")
         return
     told = "; ".join(
         f"{lean.facet.lower()} {lean.label}: {lean.subset:.0%} of {name}, {lean.pool:.0%} of the pool"

@@ -21,7 +21,7 @@ def ask_method() -> tuple[ChosenBy, int]:
         key="method",
         bind="query-params",
         width=190,
-        help="Others choose by their published rule, to compare with. The numbers below are by the same objective.",
+        help="DELIFT, or another published method to compare with. All are measured the same way below.",
     )
     if method not in ASK_LUCK or method == "less":
         return method, 0
@@ -39,13 +39,13 @@ def not_measured(method: ChosenBy) -> None:
     """What to do about a method that asks the model anew, where nobody has asked yet."""
     title = method_title(method)
     st.info(
-        f"{title} asks the model about every row, which no selection waits for. Compare with it on Evaluate once; "
-        f"after that, its order is here for any budget.",
+        f"{title} asks the model about every row, which takes too long for this page. Run it once on Evaluate; after "
+        f"that, it can choose here for any budget.",
         icon=":material/science:",
     )
     st.page_link(
         page_path("evaluate"),
-        label=f"Measure {title} on Evaluate",
+        label=f"Run {title} on Evaluate",
         icon=":material/arrow_forward:",
         query_params={"evaluate_against": [title]},
     )
@@ -55,4 +55,4 @@ def method_line(method: ChosenBy) -> None:
     """Of a selection that DELIFT did not choose, what did."""
     if method != "delift":
         words = f"Chosen by {method_title(method)} ({method_source(method)}), not by DELIFT."
-        st.caption(plain(words if method != "given" else f"The rows were given: {method_source(method)}."))
+        st.caption(plain(words if method != "given" else f"Rows not chosen by a method: {method_source(method)}."))

@@ -20,7 +20,7 @@ from pages.ui.shell.address import put
 from pages.ui.shell.blocks import plain
 
 _CLUSTER, _NONE = "Cluster", "No quotas"
-_LEAST, _MOST = "At least", "At most"
+_LEAST, _MOST = "Minimum", "Maximum"
 
 
 def asked_quotas(run: ScoredRun) -> tuple[AskedQuota, ...]:
@@ -52,13 +52,10 @@ def quota_table(run: ScoredRun, asked: tuple[AskedQuota, ...], selection: Select
     """The form: a column, and for each of its groups a least and a most beside the rows that are chosen now."""
     facet = _ask_column(run, asked)
     if facet is None and asked:
-        st.button("Forget the quotas", key="forget_quotas", on_click=_forget, args=(_key(run),))
+        st.button("Remove the quotas", key="forget_quotas", on_click=_forget, args=(_key(run),))
         return
     if facet is None:
-        st.caption(
-            "Say how many rows of each source or category to take at least, and at most; the optimiser picks the best "
-            "rows that meet it."
-        )
+        st.caption("Set a minimum and maximum number of rows per group, such as source or category.")
         return
     by_label = {one.quota.label: one.quota for one in asked}
     wanted = [by_label.get(label, Quota(label)) for label in facet.labels]
@@ -76,7 +73,7 @@ def quota_table(run: ScoredRun, asked: tuple[AskedQuota, ...], selection: Select
     table = f"quota_table_{run.record.id}_{column_name(facet)}"
     number = {least: st.column_config.NumberColumn(min_value=0, step=1, format="%d") for least in (_LEAST, _MOST)}
     # The table shows its toolbar over what stands above: here a line with nothing to press.
-    st.caption("Rows of each group to take at least and at most. An empty field asks nothing.")
+    st.caption("Minimum and maximum number of rows per group. Empty means no limit.")
     st.data_editor(
         frame,
         key=table,
@@ -90,7 +87,7 @@ def quota_table(run: ScoredRun, asked: tuple[AskedQuota, ...], selection: Select
         alt=f"Rows in the pool, quotas and chosen rows of each {column_name(facet)}",
     )
     if any(one.quota.least for one in asked):
-        st.caption("With a minimum, rows are chosen anew for each budget; with maxima alone one order serves them all.")
+        st.caption("With a minimum, rows are chosen again for each budget, which takes longer.")
 
 
 def quota_line(selection: Selection) -> None:
@@ -115,7 +112,7 @@ def _ask_column(run: ScoredRun, asked: tuple[AskedQuota, ...]) -> Facet | None:
     key = f"quota_column_{run.record.id}"
     if key not in st.session_state:
         st.session_state[key] = now or _NONE
-    name = st.selectbox("Groups by", [_NONE, *names, _CLUSTER], key=key, on_change=_forget, args=(_key(run),))
+    name = st.selectbox("Group by", [_NONE, *names, _CLUSTER], key=key, on_change=_forget, args=(_key(run),))
     if name == _NONE:
         return None
     return clusters_of(run) if name == _CLUSTER else found[name]

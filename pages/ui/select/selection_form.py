@@ -22,7 +22,7 @@ from pages.ui.shell.navigation import page_path
 STAGE_WORDS: dict[Stage, str] = {
     "instruction": "Instruction tuning",
     "task": "Target task",
-    "continual": "Continual",
+    "continual": "Continual fine-tuning",
 }
 METRIC_WORDS: dict[Metric, str] = {
     "euclidean": "Euclidean distance",
@@ -30,14 +30,14 @@ METRIC_WORDS: dict[Metric, str] = {
     "pmi-per-token": "PMI per token",
 }
 _NEEDS: dict[Stage, str] = {
-    "instruction": "Needs the pool alone.",
-    "task": "Needs a set of target rows, scored with the pool.",
-    "continual": "Needs a set of existing rows, which the model was trained on before, scored with the pool.",
+    "instruction": "Needs only the pool.",
+    "task": "Needs target rows, scored with the pool.",
+    "continual": "Needs existing rows, scored with the pool.",
 }
 _TRADES = {
-    "eta": "0 looks at the pool alone. The larger, the more coverage of the pool is given up for help to the target.",
-    "nu": "0 forgets the existing rows: rows that repeat them are welcome. 1 counts help beyond theirs alone. Above 1, "
-    "a row must help so many times as much as they do before it counts.",
+    "eta": "0 ignores the target. The higher, the more coverage of the pool is given up to help with the target.",
+    "nu": "0 ignores the existing rows, so rows that repeat them are welcome. 1 counts only help beyond theirs. Above "
+    "1, a row must help that many times as much as they do before it counts.",
 }
 DEFAULT_PERCENT = 30
 _UNIT = "budget_unit_before"
@@ -59,7 +59,7 @@ def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
     lacking = {stage: role for stage in get_args(Stage) if (role := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
-            "Stage of fine-tuning",
+            "Goal",
             [stage for stage in get_args(Stage) if stage not in lacking],
             default="instruction",
             required=True,
@@ -102,7 +102,7 @@ def _way_to(workspace: Workspace, run: RunRecord, role: DatasetRole) -> None:
     """Where to get the set that a stage lacks: on Score, where the workspace has one that fits, else on Data."""
     st.caption(f"This run has no {role} rows.")
     if fitting_sets(workspace, role, workspace.datasets.record(run.spec.pool_id)):
-        label, page, query = f"Add the {role} set and score", "score", {ADD: role}
+        label, page, query = f"Add the {role} set on Score", "score", {ADD: role}
     else:
         label, page, query = f"Load {'an' if role == 'existing' else 'a'} {role} set", "data", {}
     st.page_link(page_path(page), label=label, icon=":material/arrow_forward:", query_params=query)
@@ -123,8 +123,8 @@ def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
             own, metric, scaling = _published()
         else:
             own, metric, scaling = *_ask_metric(), PRESETS["default"].scaling
-    eta = _ask_weight("η, weight of the target", 5.0, "eta") if stage == "task" else 1.0
-    nu = _ask_weight("ν, how much existing rows count", 2.0, "nu") if stage == "continual" else 1.0
+    eta = _ask_weight("Weight of the target (η)", 5.0, "eta") if stage == "task" else 1.0
+    nu = _ask_weight("Weight of the existing rows (ν)", 2.0, "nu") if stage == "continual" else 1.0
     return ObjectiveConfig(stage, eta, nu, own, scaling, PRESETS[preset or "default"].target_help), metric
 
 
@@ -141,7 +141,7 @@ def _ask_metric() -> tuple[float, Metric]:
         format_func=lambda metric: METRIC_WORDS[metric],
         key="metric",
         bind="query-params",
-        help="How help is measured: a distance in [0, 1] per token, or bits of evidence (in nats).",
+        help="How help is measured: as a distance from 0 to 1 per token, or as log-likelihood in nats.",
     )
     own = st.slider(
         "Self-coverage",
@@ -151,9 +151,9 @@ def _ask_metric() -> tuple[float, Metric]:
         0.1,
         key="self_coverage",
         bind="query-params",
-        help="0: a chosen row does not count as covering itself. 1: it does, by as much as it helps itself.",
+        help="0: a chosen row does not count as covering itself. 1: it does, as much as it helps itself.",
     )
-    st.caption(f"Utilities are in units of {METRIC_UNITS[metric or 'euclidean']}.")
+    st.caption(f"Unit of the utilities: {METRIC_UNITS[metric or 'euclidean']}.")
     return own, metric or "euclidean"
 
 
@@ -180,7 +180,7 @@ def ask_budget(rows: int, tokens: int) -> Budget:
     """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit: BudgetUnit | None = st.segmented_control(
-            "Budget in",
+            "Unit",
             list(get_args(BudgetUnit)),
             default="percent",
             required=True,

@@ -5,6 +5,7 @@ import streamlit as st
 from delift_core.selection.methods import method_title
 from delift_core.selection.types import ChosenBy
 from delift_core.workspace import Workspace
+from pages.ui.select.selection_form import STAGE_WORDS
 from pages.ui.shell.blocks import clear_errors, plain
 from pages.ui.shell.navigation import page_path
 
@@ -14,12 +15,13 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
     kept = workspace.selections.records(run_id)
     if not kept:
         return
-    with st.expander(f"Kept selections ({len(kept):,})", icon=":material/bookmarks:"):
+    with st.expander(f"Saved selections ({len(kept):,})", icon=":material/bookmarks:"):
         for selection in kept:
             key = f"selection_name_{selection.id}"
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.text_input(
-                    f"{selection.id} · {selection.config.stage}, {selection.n_chosen:,} rows{_by(selection.method)}",
+                    f"{selection.id} · {STAGE_WORDS[selection.config.stage]}, {selection.n_chosen:,} rows"
+                    f"{_by(selection.method)}",
                     selection.name,
                     key=key,
                     on_change=_rename,
@@ -27,9 +29,9 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
                     width="stretch",
                 )
                 with st.popover("Delete", icon=":material/delete:", key=f"delete_{selection.id}"):
-                    st.markdown(f"{plain(selection.name)} and all edits of it go; files that were written stay.")
+                    st.markdown(f"Deletes {plain(selection.name)} and its edits. Exported files stay.")
                     st.button(
-                        "Delete for good",
+                        "Delete permanently",
                         key=f"delete_selection_{selection.id}",
                         on_click=_delete,
                         args=(workspace, selection.id),

@@ -27,18 +27,20 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
     value, random = selection.certificate.value, selection.random
     tokens = problem.run.token_counts()
     spent = int(tokens[selection.chosen].sum())
-    share = f"{value / whole:.0%} of the pool's" if whole > 0 else None
-    luck = f"{random.mean / whole:.0%} ± {random.std / whole:.0%} of the pool's" if whole > 0 else None
+    share = f"{value / whole:.0%}" if whole > 0 else "–"
+    luck = f"{random.mean / whole:.0%} ± {100 * random.std / whole:.0f}" if whole > 0 else "–"
     chip = {"delta_color": "off", "delta_arrow": "off"}
     with st.grid(4, min_column_width=150):
         st.metric("Chosen", f"{k:,}", f"{k / n:.0%} of {n:,} rows", border=True, **chip)
-        st.metric("Coverage", f"{value:,.3g}", share, border=True, **chip, help="The objective f(A) of this selection.")
-        st.metric("Random", f"{random.mean:,.3g}", luck, border=True, **chip, help="Mean of 20 random subsets.")
+        covers = "How much of the help that all rows of the pool give together comes from the chosen rows."
+        drawn = "What as many rows chosen at random cover: mean and standard deviation of 20 draws."
+        st.metric("Covers", share, f"{value:,.3g} of {whole:,.3g}", border=True, **chip, help=covers)
+        st.metric("Random rows", luck, f"{random.mean:,.3g} ± {random.std:.2g}", border=True, **chip, help=drawn)
         st.metric("Tokens", f"{spent:,}", f"{spent / int(tokens.sum()):.0%} of the pool", border=True, **chip)
     if problem.partial is not None:
         st.caption(
-            ":material/percent: Coverage and Random count scored pairs alone. Pairs were scored where help was likely, "
-            "and so more often of chosen rows than of random ones: scored in full, the two would lie closer together."
+            ":material/percent: Both shares count only scored pairs. Pairs that were likely to help were scored first, "
+            "so chosen rows have more of them than random rows: with every pair scored, the two would be closer."
         )
     st.caption(_certificate(problem, selection))
     if trade := _trade(problem, selection):
@@ -48,10 +50,12 @@ def numbers(problem: SelectionProblem, selection: Selection) -> None:
 def _certificate(problem: SelectionProblem, selection: Selection) -> str:
     ratio = selection.certificate.ratio
     if selection.certificate.value <= 0:
-        return "Certificate: nothing is covered, so nothing can be certified."
-    scored = "" if problem.partial is None else ", by the scored pairs,"
+        return "Nothing is covered, so nothing can be guaranteed."
+    scored = "" if problem.partial is None else " by the scored pairs"
     which = "within the quotas" if selection.quotas is not None else "of this size"
-    return f"Certificate: no subset {which} can{scored} cover more than {1 / ratio:.2f} times as much."
+    excess = np.ceil(1000 * (1 / ratio - 1)) / 1000  # rounded up, so that the guarantee holds
+    more = f"more than {excess:.1%} more" if excess > 0 else "more"
+    return f"Guaranteed{scored}: no other selection {which} covers {more}."
 
 
 @st.cache_data(show_spinner=False, hash_funcs=BY_CONTENT)
@@ -61,14 +65,14 @@ def _trade(problem: SelectionProblem, selection: Selection) -> str:
     if config.stage == "task":
         pool, target = task_shares(problem.kernel, selection)
         return (
-            f"With η = {config.eta:g} the subset gives the pool {pool:.0%} and the target {target:.0%} of the help "
-            "that all rows give; a larger η gives up the first for the second."
+            f"With η = {config.eta:g}, the chosen rows give the pool {pool:.0%} and the target {target:.0%} of the "
+            "help that all rows give. A higher η shifts help from the pool to the target."
         )
     if config.stage == "continual":
         left = rows_left_to_help(problem.kernel)
         return (
-            f"With ν = {config.nu:g} there are {left:,} of {n:,} pool rows that can be helped beyond what the existing "
-            "rows do for them; a larger ν leaves fewer, a smaller one lets rows in that repeat what the model knows."
+            f"With ν = {config.nu:g}, {left:,} of {n:,} pool rows can be helped beyond what the existing rows do for "
+            "them. A higher ν leaves fewer; a lower one lets in rows that repeat what the model knows."
         )
     return ""
 
@@ -88,15 +92,15 @@ def curve(problem: SelectionProblem, selection: Selection) -> None:
         alt=alt_gain_curve(gains, k, random, bend, by),
     )
     if not free:
-        st.caption("To the budget, the curve keeps to the quotas; beyond it, it goes on without them.")
+        st.caption("Up to the budget, the curve follows the quotas; beyond it, it ignores them.")
     elif 0 < bend < len(gains):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
-                f"Knee: each of the first {bend:,} rows ({bend / len(gains):.0%}) adds more than rows add on average; "
-                "those after it add less.",
+                f"Knee: each of the first {bend:,} rows ({bend / len(gains):.0%}) adds more than the average row; "
+                "later rows add less.",
                 width="content",
             )
-            st.button("Keep to the knee", key="to_knee", on_click=_to_rows, args=(bend,), disabled=k == bend)
+            st.button("Set the budget to the knee", key="to_knee", on_click=_to_rows, args=(bend,), disabled=k == bend)
 
 
 def _to_rows(rows: int) -> None:
@@ -124,7 +128,7 @@ def warnings(problem: SelectionProblem, selection: Selection) -> None:
     useful = int(np.count_nonzero(selection.chosen_gains > 0))
     if useful < len(selection.chosen):
         filling = len(selection.chosen) - useful
-        words = "they fill the budget. A smaller budget, or some self-coverage under Metric, would be more honest."
+        words = "they only fill the budget. Choose a smaller budget, or set some self-coverage under Metric."
         if selection.method != "delift":
-            words = "what they help is helped as much by rows taken before them."
+            words = "rows chosen before them already help with the same."
         st.warning(f"{filling:,} of the chosen rows add nothing: {words}", icon=":material/hourglass_bottom:")

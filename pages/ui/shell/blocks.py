@@ -72,7 +72,7 @@ def page_line(first: int, shown: int, total: int) -> None:
     The table shows its toolbar over what stands above: this line has nothing to press.
     """
     where = f"Rows {first:,} to {first + shown - 1:,} of {total:,}." if shown < total else f"All {total:,} rows."
-    paged = " The heads of the columns and the table's own search see this page alone." if shown < total else ""
+    paged = " Column headers and the table's own search cover only this page." if shown < total else ""
     st.caption(where + paged)
 
 

@@ -8,11 +8,12 @@ import streamlit as st
 from delift_core.curation.scoring_runs import forget
 from delift_core.selection.methods import method_title
 from delift_core.workspace import RunStatus, Workspace
+from pages.ui.select.selection_form import STAGE_WORDS
 from pages.ui.shell.blocks import clear_errors, plain, with_separators
 
 _DATE = st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=100)
 RUN_WORDS: dict[RunStatus, str] = {
-    "queued": "estimated only",
+    "queued": "only estimated",
     "running": "running",
     "done": "scored",
     "cancelled": "cancelled",
@@ -28,7 +29,7 @@ def selections_table(workspace: Workspace) -> None:
         {
             "Name": summary.name,
             "Run": summary.run_id,
-            "Stage": summary.config.stage,
+            "Goal": STAGE_WORDS[summary.config.stage],
             "Method": method_title(summary.method),
             "Chosen": summary.n_chosen,
             "By hand": len(workspace.edits.overrides(summary.id)),
@@ -37,7 +38,7 @@ def selections_table(workspace: Workspace) -> None:
         for summary in workspace.selections.records()
     ]
     if not rows:
-        st.caption("Nothing was selected yet: score the pool, then choose a stage and a budget.")
+        st.caption("No selections yet: score the pool, then choose a goal and a budget.")
         return
     table = pd.DataFrame(rows)
     if set(table["Method"]) == {method_title("delift")}:
@@ -47,13 +48,13 @@ def selections_table(workspace: Workspace) -> None:
         hide_index=True,
         column_config={
             "Run": st.column_config.Column(width=40),
-            "Stage": st.column_config.Column(width=80),
+            "Goal": st.column_config.Column(width=115),
             "Method": st.column_config.Column(width=75),
-            "Chosen": st.column_config.Column(width=60, help="Rows that the optimiser chose, before any edit."),
-            "By hand": st.column_config.Column(width=62, help="Rows that you kept or dropped since."),
+            "Chosen": st.column_config.Column(width=60, help="Rows the optimiser chose, before your edits."),
+            "By hand": st.column_config.Column(width=62, help="Rows you have kept or dropped since."),
             "Saved": _DATE,
         },
-        alt="Kept selections, newest first",
+        alt="Saved selections, newest first",
     )
 
 
@@ -74,7 +75,7 @@ def runs_table(workspace: Workspace) -> None:
         for run in workspace.runs.records()
     ]
     if not rows:
-        st.caption("Nothing was scored yet.")
+        st.caption("No runs yet.")
         return
     filled = pd.DataFrame(rows)
     for name in ("Target", "Existing"):
@@ -102,9 +103,9 @@ def run_deleter(workspace: Workspace) -> None:
             list(free),
             format_func=lambda name: f"{name} · {names[free[name].spec.pool_id]}, {RUN_WORDS[free[name].status]}",
         )
-        st.caption("Runs with selections are not listed. Scored pairs stay on disk for other runs.")
-        if st.form_submit_button("Delete for good"):
+        st.caption("Runs that have selections are not listed. Scored pairs stay on disk for other runs.")
+        if st.form_submit_button("Delete permanently"):
             with clear_errors():
                 forget(workspace, chosen)
-                st.toast(plain(f"Run {chosen} is deleted"), icon=":material/delete:")
+                st.toast(plain(f"Run {chosen} deleted"), icon=":material/delete:")
                 st.rerun()

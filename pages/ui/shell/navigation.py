@@ -26,18 +26,18 @@ class PageEntry:
 
 
 PAGES = (
-    PageEntry("home", "Home", ":material/home:", "Where your work stands, and what comes next"),
+    PageEntry("home", "Home", ":material/home:", "Where your work stands and what to do next"),
     PageEntry("data", "Data", ":material/database:", "Load the pool, and target, existing or held-out rows"),
-    PageEntry("score", "Score", ":material/speed:", "Measure how much each row helps the model on each other row"),
-    PageEntry("select", "Select", ":material/filter_alt:", "Choose a stage and a budget; see what it gains"),
-    PageEntry("explore", "Explore", ":material/scatter_plot:", "The utility matrix and the map of the pool"),
-    PageEntry("curate", "Curate", ":material/checklist:", "Read rows, see why, keep or drop by hand"),
+    PageEntry("score", "Score", ":material/speed:", "Measure how much each row helps the model with every other row"),
+    PageEntry("select", "Select", ":material/filter_alt:", "Choose a goal and a budget, and see how much they cover"),
+    PageEntry("explore", "Explore", ":material/scatter_plot:", "The utility matrix and a map of the pool"),
+    PageEntry("curate", "Curate", ":material/checklist:", "Read rows, see why each was chosen, keep or drop by hand"),
     PageEntry("compare", "Compare", ":material/compare:", "Two selections side by side"),
     PageEntry("evaluate", "Evaluate", ":material/science:", "Does the subset train better than others of its size?"),
     PageEntry("export", "Export", ":material/download:", "Write the subset for your trainer"),
 )
 
-HEALTH = PageEntry("health", "Health", ":material/monitor_heart:", "How the workspace, its jobs and this machine are")
+HEALTH = PageEntry("health", "Health", ":material/monitor_heart:", "State of the workspace, its jobs and this machine")
 """Beside the way."""
 
 

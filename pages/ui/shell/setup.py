@@ -78,7 +78,7 @@ def _pick_run(workspace: Workspace, runs: list[RunRecord], pools: dict[str, Data
         format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name}",
         key="run_picker",
         persist_state="session",
-        help="A scoring run: one pool measured with one model.",
+        help="A scoring run: one pool, scored with one model.",
     )
     put("run", chosen)
     return by_id[chosen]
@@ -95,7 +95,7 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
         format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen:,} chosen",
         key="selection_picker",
         persist_state="session",
-        help="What was chosen from this run, under the name you kept it by.",
+        help="A selection saved from this run.",
     )
     put("selection", chosen)
     if len(by_id[chosen].name) > _NAME_FITS:
@@ -152,10 +152,10 @@ def _say_what_is_gone(page: str, current: Current) -> None:
     if gone.page != page:
         del st.session_state[_GONE]
         return
-    instead = f"What follows is {gone.kind} {shown.id}." if shown else f"There is no other {gone.kind} to show."
+    instead = f"Showing {gone.kind} {shown.id} instead." if shown else f"There is no other {gone.kind} to show."
     st.warning(
-        f"The address asks for {gone.kind} {plain(gone.id)}, which this workspace does not have: it was deleted, or is "
-        f"one of another workspace. {instead}",
+        f"There is no {gone.kind} {plain(gone.id)} in this workspace: it was deleted, or belongs to another workspace. "
+        f"{instead}",
         icon=":material/link_off:",
     )
 

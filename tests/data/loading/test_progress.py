@@ -62,7 +62,7 @@ def test_whoever_watches_can_end_it_and_nothing_is_kept(tmp_path: Path) -> None:
     with Workspace.open(tmp_path) as workspace:
         with pytest.raises(Stopped):
             workspace.datasets.add(dataset, role="pool", origin="x", watch=stop_late)
-        assert (told[0].stage, told[0].rows, told[0].share) == ("keeping", 5000, 1.0)
+        assert (told[0].stage, told[0].rows, told[0].share) == ("saving", 5000, 1.0)
         assert workspace.datasets.records() == ()
         record = workspace.datasets.add(dataset, role="pool", origin="x")
         assert workspace.datasets.load(record.id) == dataset

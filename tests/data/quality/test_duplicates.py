@@ -21,7 +21,7 @@ def test_exact_copies_differ_in_capitals_and_white_space_only() -> None:
     rows = samples(("Say hi", "Hi"), ("other", "row"), ("say  HI ", "hi"), ("Say hi", "Hi."))
     (group,) = copy_groups(rows, near=1)
     assert (group.kind, group.kept, group.copies, group.similarity) == ("exact", 0, (2,), 1.0)
-    assert group.reason == "the first in the file"
+    assert group.reason == "first in the file"
 
 
 def test_near_copies_keep_the_longest_answer_and_every_exact_copy_of_them() -> None:
@@ -72,4 +72,4 @@ def test_why_a_row_is_kept_is_said_of_its_own_group() -> None:
     rows = samples(
         (asked, "Three km."), (asked + "?", "Three km."), (LONG, "A yes, I think so."), (LONG + "!", "A yes, I think")
     )
-    assert [one.reason for one in copy_groups(rows)] == ["the first in the file", "the longest answer"]
+    assert [one.reason for one in copy_groups(rows)] == ["first in the file", "longest answer"]

@@ -37,7 +37,7 @@ def test_each_signal_is_a_facet() -> None:
     assert found == {
         "Language": ["en", "de", UNCLEAR, "en"],
         "Characters": ["0–99", "0–99", "0–99", "100–399"],
-        "Left over from a template": ["no", "no", "no", "yes"],
+        "Unfilled template text": ["no", "no", "no", "yes"],
     }
     assert signal_facets(samples(ROWS[:1])) == () == signal_facets(())
 
@@ -57,7 +57,7 @@ def test_signals_are_kept_with_their_data_set_and_tell_how_far_they_are(tmp_path
     told: list[Progress] = []
     found = signal_facets(data.samples, watch=told.append)
     shares = [one.share or 0.0 for one in told]
-    assert shares == sorted(shares) and shares[-1] > 0.9 and {one.stage for one in told} == {"looking"}
+    assert shares == sorted(shares) and shares[-1] > 0.9 and {one.stage for one in told} == {"checking"}
     with Workspace.open(tmp_path) as workspace:
         record = workspace.datasets.add(data, role="pool", origin="x")
         assert workspace.signals.of(record.id) is None and not workspace.signals.known(record.id)

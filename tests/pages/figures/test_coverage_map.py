@@ -189,8 +189,8 @@ def test_what_does_not_fit_together_is_refused(coords: np.ndarray, status: Any, 
 
 def test_the_alternative_text_counts_each_status() -> None:
     text = alt_map(["chosen", "dropped", "dropped", "kept-by-hand"])
-    assert "4 samples" in text and "1 chosen, 2 dropped, 1 kept by hand" in text
-    assert "no sample" in alt_map([])
+    assert "4 rows" in text and "1 chosen, 2 not chosen, 1 kept by hand" in text
+    assert "without any rows" in alt_map([])
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -226,7 +226,7 @@ def test_a_label_from_data_is_inert_in_the_hover_text() -> None:
 def test_lines_travel_as_numbers_and_are_called_lines() -> None:
     spec = map_spec(np.zeros((2, 2)), ["chosen", "target"], theme="light", labels=np.array([7, 3], dtype=np.int32))
     assert spec["dataset"]["source"]["label"].tolist() == [7, 3]
-    assert spec["series"][-1]["tooltip"]["formatter"].startswith("line {@label}<br>")
+    assert spec["series"][-1]["tooltip"]["formatter"].startswith("row {@label}<br>")
 
 
 @pytest.mark.parametrize("theme", THEMES)

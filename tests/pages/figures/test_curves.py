@@ -92,9 +92,9 @@ def test_a_long_curve_is_thinned_but_keeps_budget_and_end() -> None:
 
 def test_axes_carry_titles_with_units() -> None:
     layout = gain_curve(GAINS, 2, luck(9.0, 1.0), unit="nats").layout
-    assert layout.xaxis.title.text == "rows kept" and layout.yaxis.title.text == "objective f(A) (nats)"
-    assert gain_curve(GAINS, 2, luck(9.0, 1.0)).layout.yaxis.title.text == "objective f(A)"
-    assert utility_histogram(GAINS, unit="nats").layout.xaxis.title.text == "utility U of a pair (nats)"
+    assert layout.xaxis.title.text == "rows chosen" and layout.yaxis.title.text == "coverage (nats)"
+    assert gain_curve(GAINS, 2, luck(9.0, 1.0)).layout.yaxis.title.text == "coverage"
+    assert utility_histogram(GAINS, unit="nats").layout.xaxis.title.text == "utility of a pair (nats)"
 
 
 def test_no_colour_is_named_anywhere() -> None:

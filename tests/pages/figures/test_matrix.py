@@ -108,7 +108,7 @@ def test_estimated_cells_have_a_cross_and_say_so() -> None:
 def test_row_zero_stands_on_top_and_the_axes_say_who_helps_whom() -> None:
     layout = heatmap(square(5)).layout
     assert tuple(layout.yaxis.range) == (4.5, -0.5) and tuple(layout.xaxis.range) == (-0.5, 4.5)
-    assert (layout.yaxis.title.text, layout.xaxis.title.text) == ("helped (row i)", "helper (column j)")
+    assert (layout.yaxis.title.text, layout.xaxis.title.text) == ("row being answered", "example shown")
     assert layout.margin.t == 30
 
 
