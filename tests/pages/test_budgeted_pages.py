@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from tests.app import app_on
 from tests.pages.test_visitors import words
 from tests.scored import make_scored_workspace
-
-APP = Path(__file__).parents[2] / "app.py"
 
 
 @pytest.fixture
@@ -20,7 +18,7 @@ def budgeted_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_pages_show_a_run_on_a_budget_and_ask_for_another(budgeted_workspace: Path) -> None:
-    app = AppTest.from_file(APP, default_timeout=120).run()
+    app = app_on()
     said = {}
     for page in ("select", "explore", "curate", "compare", "export", "score"):
         app.switch_page(f"pages/{page}.py").run()

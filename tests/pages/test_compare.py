@@ -12,8 +12,7 @@ from delift_core.curation.problem import pose
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
 from pages.ui.explore import map_view
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,7 @@ def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def opened(page: str) -> AppTest:
-    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page(f"pages/{page}.py").run()
+    at = app_on(page).run()
     assert not at.exception
     return at
 

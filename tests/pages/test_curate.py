@@ -18,12 +18,11 @@ from pages.ui.curate.row_drawer import named_by_prompt
 from pages.ui.curate.row_table import STATE_WORDS, RowFacts, arranged
 from pages.ui.shell import state
 from pages.ui.shell.state import workspace
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 def curate() -> AppTest:
-    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/curate.py").run()
+    at = app_on("curate").run()
     assert not at.exception
     return at
 
@@ -326,7 +325,7 @@ def test_filters_narrow_the_rows(scored_workspace: Path) -> None:
 def test_a_view_is_a_link(scored_workspace: Path) -> None:
     wanted = stored(scored_workspace).problem.run.pool[5]
     restart()
-    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    at = app_on().run()
     assert at.query_params["run"] == "r1" and at.query_params["selection"] == "s1"
     at = at.switch_page("pages/curate.py")
     at.query_params["row"] = wanted.id
@@ -338,7 +337,7 @@ def test_a_view_is_a_link(scored_workspace: Path) -> None:
 
 
 def test_a_row_in_the_address_that_is_not_in_the_pool_is_taken_off(scored_workspace: Path) -> None:
-    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/curate.py")
+    at = app_on("curate")
     at.query_params["row"] = "stranger"
     at.run()
     assert not at.exception and "row" not in at.query_params
@@ -400,9 +399,9 @@ def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspac
 def test_picked_rows_have_a_tab(scored_workspace: Path) -> None:
     pool = stored(scored_workspace).problem.run.pool
     restart()
-    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    at = app_on("curate")
     at.session_state["picks"] = {"r1": (pool[3].id, pool[1].id)}
-    at = at.switch_page("pages/curate.py").run()
+    at.run()
     at.pills(key="curate_show").set_value("picked").run()
     assert sorted(lines(at)) == sorted([pool[1].line, pool[3].line])
 
@@ -467,9 +466,9 @@ def test_a_row_left_out_is_read_beside_the_chosen_row_that_covers_it(scored_work
 
 
 def test_the_subset_is_made_of_what_its_edits_left(scored_workspace: Path) -> None:
-    at = AppTest.from_file(str(APP), default_timeout=60).run()
+    at = app_on("curate")
     at.query_params["composition"] = "true"
-    at.switch_page("pages/curate.py").run()
+    at.run()
     assert not at.exception
     before = [caption.value for caption in at.caption]
     press(select(at, 0), "Drop")

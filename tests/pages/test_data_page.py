@@ -9,8 +9,9 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.data.loading import RawRecord
 from pages.ui.shell import state
+from tests.app import app_on
 from tests.data.quality.test_paraphrases import SAME
-from tests.pages.test_way import APP, assert_calm, open_app, press
+from tests.pages.test_way import assert_calm, open_app, press
 from tests.tiny_models import save_model
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
@@ -129,9 +130,9 @@ def test_rows_are_filtered_by_signals_and_their_tokens_counted(empty_workspace: 
     (residue,) = (one for one in app.multiselect if one.label == "Unfilled template text")
     residue.set_value(["yes"]).run()
     assert len(frame(app, "Row", "Prompt", "Response")) == 1
-    link = AppTest.from_file(APP, default_timeout=120).run()
+    link = app_on("data")
     link.query_params[str(residue.key)] = "yes"
-    link.switch_page("pages/data.py").run()
+    link.run()
     assert list(frame(link, "Row", "Prompt", "Response")["Row"]) == [3]
     app.text_input(key="tokens_name").set_value(str(save_model(tmp_path / "tiny"))).run()
     press(app, "Count tokens")

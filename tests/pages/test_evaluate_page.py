@@ -10,8 +10,8 @@ from delift_core.evaluation.background import EvaluationFolder, carry_out
 from delift_core.evaluation.from_selection import select_arm
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
+from tests.app import app_on
 
-APP = Path(__file__).parents[2] / "app.py"
 HELDOUT = [(f"Add {n} and {n}.", str(2 * n)) for n in range(21, 31)]
 
 
@@ -30,7 +30,7 @@ def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def opened() -> AppTest:
-    at = AppTest.from_file(APP, default_timeout=120).run().switch_page("pages/evaluate.py").run()
+    at = app_on("evaluate").run()
     assert not at.exception
     return at
 

@@ -26,8 +26,7 @@ from pages.ui.explore import map_view
 from pages.ui.explore.matrix_view import Picture, box_window, picture_of
 from pages.ui.explore.pair_tokens import marked
 from pages.ui.explore.picked_view import positions_of_lines, records_of
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +36,7 @@ def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def explore(view: str = "Matrix") -> AppTest:
-    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/explore.py").run()
+    at = app_on("explore").run()
     if view != "Matrix":
         at.segmented_control(key="view").set_value(view).run()
     assert not at.exception

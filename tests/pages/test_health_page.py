@@ -3,18 +3,16 @@
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from delift_core.system.logs import begin_log, note_event
+from tests.app import app_on
 from tests.pages.test_visitors import WHO, buttons, visit, words
-
-APP = Path(__file__).parents[2] / "app.py"
 
 
 def test_an_owner_reads_sizes_versions_device_and_the_log(scored_workspace: Path) -> None:
     begin_log(scored_workspace, "server")
     note_event("something happened", job="r1")
-    app = AppTest.from_file(APP, default_timeout=60).run().switch_page("pages/health.py").run()
+    app = app_on("health").run()
     assert not app.exception
     tables = [frame.value for frame in app.dataframe]
     assert any("something happened" in frame.to_string() for frame in tables)

@@ -15,10 +15,9 @@ from delift_core.jobs.scoring_job import JobProgress
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.workspace import Workspace
 from pages.ui.shell.navigation import PAGES
+from tests.app import app_on
 from tests.pages.test_visitors import words
 from tests.pages.test_way import links, press
-
-APP = Path(__file__).parents[2] / "app.py"
 
 
 @pytest.fixture
@@ -32,12 +31,10 @@ def with_estimate(scored_workspace: Path) -> Path:
 
 
 def opened(page: str = "home", **query: str) -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=120)
+    app = app_on(page)
     for name, value in query.items():
         app.query_params[name] = value
     app.run()
-    if page != "home":
-        app.switch_page(f"pages/{page}.py").run()
     assert not app.exception and not app.error
     return app
 

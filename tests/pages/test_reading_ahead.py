@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.workspace import Workspace
 from pages.ui.shell import reading_ahead, state
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 @pytest.mark.parametrize(("large", "ahead"), [(1, ["r1"]), (20_000, [])])
@@ -24,7 +22,7 @@ def test_a_large_pool_is_open_before_its_page_is_asked_for(
 
     monkeypatch.setattr(state, "open_run", counted)
     monkeypatch.setattr(reading_ahead, "LARGE", large)
-    at = AppTest.from_file(str(APP), default_timeout=60).switch_page("pages/data.py").run()
+    at = app_on("data").run()
     workspace = state.workspace()
     reading_ahead._begun(str(workspace.folder), workspace).join(timeout=60)
     assert opened == ahead

@@ -12,16 +12,16 @@ from delift_core.jobs.scoring_job import JobProgress, JobState
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.scoring.forecast import Forecast
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
+from tests.app import app_on
 from tests.pages.test_visitors import buttons, words
-from tests.pages.test_way import APP, links
+from tests.pages.test_way import links
 
 
 def opened(page: str = "score", **query: str) -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=120)
+    app = app_on(page)
     for name, value in query.items():
         app.query_params[name] = value
     app.run()
-    app.switch_page(f"pages/{page}.py").run()
     assert not app.exception and not app.error
     return app
 

@@ -14,15 +14,14 @@ from delift_core.curation.presets import objective_of
 from delift_core.curation.problem import pose
 from delift_core.evaluation.method_orders import kept_order, measured_order
 from delift_core.workspace import Workspace
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 def open_select(**query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    app = app_on("select")
     for name, value in query.items():
         app.query_params[name] = value
-    app.switch_page("pages/select.py").run()
+    app.run()
     assert not app.exception, [e.value for e in app.exception]
     return app
 

@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from delift_core.workspace import Workspace
-
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
 
 
 def test_a_kept_selection_is_renamed_and_deleted(scored_workspace: Path) -> None:
-    at = AppTest.from_file(str(APP), default_timeout=60).run().switch_page("pages/select.py").run()
+    at = app_on("select").run()
     at.text_input(key="selection_name_s1").set_value("short answers").run()
     assert not at.exception and not at.error
     assert at.selectbox(key="selection_picker").options == ["short answers · 4 chosen"]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-APP = Path(__file__).parents[2] / "app.py"
+from tests.app import app_on
+
 PAGES = ("home", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export")
 WHO = {"viewer": "v@x.org", "curator": "c@x.org", "admin": "a@x.org"}
 
@@ -15,10 +16,9 @@ def visit(workspace: Path, page: str, email: str | None, **claims: object) -> Ap
     access = "".join(f'{role}s = ["{address}"]\n' for role, address in WHO.items())
     workspace.mkdir(exist_ok=True)
     (workspace / "access.toml").write_text(access)
-    app = AppTest.from_file(APP, default_timeout=60)
+    app = app_on(page)
     app.user = {"is_logged_in": email is not None, "email": email, **claims}
-    app.run()
-    return app if page == "home" else app.switch_page(f"pages/{page}.py").run()
+    return app.run()
 
 
 def words(app: AppTest) -> str:
@@ -117,10 +117,10 @@ def test_secrets_that_cannot_be_read_let_nobody_in(
     monkeypatch.setattr(
         visitor.st, "get_option", lambda name: [str(secrets)] if name == "secrets.files" else known(name)
     )
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     assert "secrets.toml" in words(app) and "do-not-show" not in words(app) and not app.dataframe
     secrets.write_text('[auth]\nclient_secret = "x"\n')
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     assert list(buttons(app)) == ["Log in"]
 
 
@@ -132,6 +132,5 @@ def test_a_server_beyond_loopback_without_a_login_says_so_on_every_page(
     known = visitor.st.get_option
     monkeypatch.setattr(visitor.st, "get_option", lambda name: "0.0.0.0" if name == "server.address" else known(name))
     for page in PAGES:
-        app = AppTest.from_file(APP, default_timeout=60).run()
-        app = app if page == "home" else app.switch_page(f"pages/{page}.py").run()
+        app = app_on(page).run()
         assert any("Anybody on the network" in str(error.value) for error in app.error), page

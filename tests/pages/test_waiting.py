@@ -5,22 +5,19 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from streamlit.testing.v1 import AppTest
-
 from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.scoring_job import JobProgress
 from delift_core.workspace import Workspace
+from tests.app import app_on
 from tests.pages.test_visitors import words
-
-APP = Path(__file__).parents[2] / "app.py"
 
 
 def test_it_says_for_whom_it_waits_and_can_be_cancelled(scored_workspace: Path) -> None:
     job = JobFolder(scored_workspace / "jobs" / "r1")
     job.claim(os.getpid())  # a worker that lives
     job.write_progress(JobProgress("waiting", "waiting for r3"))
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     bars = [bar.proto.text for bar in app.get("progress")]
     assert bars == ["r1 · Waiting for r3"]
     app.switch_page("pages/score.py").run()
@@ -35,7 +32,7 @@ def test_an_evaluation_that_waits_shows_on_every_page(scored_workspace: Path) ->
     folder.mkdir(parents=True)
     (folder / "status.json").write_text(json.dumps(asdict(EvaluationStatus("waiting", "waiting for r3"))))
     JobFolder(folder).claim(os.getpid())
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     assert [bar.proto.text for bar in app.get("progress")] == ["Evaluation · Waiting for r3"]
     EvaluationFolder(folder).write_status(EvaluationStatus("done", share=1.0))
     app.run()
@@ -49,7 +46,7 @@ def test_score_shows_the_line_of_a_run_that_is_not_in_its_form(scored_workspace:
     job.folder.mkdir()
     job.claim(os.getpid())
     job.write_progress(JobProgress("scoring", pairs_done=1, pairs_total=10))
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     app.switch_page("pages/score.py").run()
     assert [bar.proto.text for bar in app.get("progress")] == ["r2 · Scoring"]
     app.query_params["watch"] = "r2"  # as the link below it asks

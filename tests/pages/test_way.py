@@ -13,17 +13,15 @@ from delift_core.export.verify import verify
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import JobMode
 from delift_core.workspace import RunRecord, RunSpec, Workspace
+from tests.app import app_on
 from tests.tiny_models import save_model
 
-APP = Path(__file__).parents[2] / "app.py"
 PAGES = ("home", "data", "score", "select", "explore", "curate", "evaluate", "export")
 NEEDED = {"score": "pool", "select": "utilities", "explore": "", "curate": "", "export": "selection"}
 
 
 def open_app(page: str = "home") -> AppTest:
-    app = AppTest.from_file(APP, default_timeout=120).run()
-    if page != "home":
-        app.switch_page(f"pages/{page}.py").run()
+    app = app_on(page).run()
     assert_calm(app)
     return app
 
@@ -195,6 +193,6 @@ def test_a_workspace_in_use_elsewhere_is_said_in_one_line(
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, not a folder")
     monkeypatch.setenv("DELIFT_WORKSPACE", str(blocked))
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     assert not app.exception
     assert "is a file, not a folder" in app.error[0].value

@@ -22,6 +22,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from pages.ui.explore import map_view
+from tests.app import app_on
 from tests.scored import make_scored_workspace
 from tests.tiny_models import save_model
 
@@ -129,7 +130,7 @@ def app(template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AppT
     st.cache_resource.clear()
 
     def page(name: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run().switch_page(f"pages/{name}.py").run()
+        app = app_on(name).run()
         assert not app.exception
         return app
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from streamlit.testing.v1 import AppTest
 
 from delift_core.cli import main
 from delift_core.cli.parser import build_parser
 from delift_core.export.subset_files import export_selection
 from delift_core.workspace import Workspace
+from tests.app import app_on
 from tests.scored import make_scored_workspace
 
-APP = Path(__file__).parents[2] / "app.py"
 PAGES = ("home", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export", "health")
 HOLDER = """
 import sys
@@ -103,14 +102,13 @@ def test_every_page_names_the_process_and_goes_on_once_it_is_gone(
     st.cache_resource.clear()
     before = contents(folder)
     for page in PAGES:
-        app = AppTest.from_file(APP, default_timeout=60).run()
-        app = app if page == "home" else app.switch_page(f"pages/{page}.py").run()
+        app = app_on(page).run()
         assert not app.exception, page
         (error,) = app.error
         assert f"in use by another process (pid {process.pid}" in error.value.replace("\\", ""), page
         assert [button.label for button in app.button] == ["Try again"] and not app.dataframe
     assert contents(folder) == before
-    app = AppTest.from_file(APP, default_timeout=60).run()
+    app = app_on().run()
     process.kill()
     process.wait()
     app.button[0].click().run()
