@@ -42,8 +42,8 @@ from benchmarks.compute import (
 from benchmarks.machine import machine
 from delift_core.data.loading import load_file
 from delift_core.jobs.preparation import encode_samples
-from delift_core.models.loading import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, outline_model
-from delift_core.models.mixed_precision import mix_precision
+from delift_core.models.loading import BUNDLED, LoadedModel, ModelIdentity, Precision, load_model, read_outline
+from delift_core.models.mixed_precision import use_mixed_precision
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.blocks import Block, Material
@@ -169,9 +169,9 @@ def model_for(options: argparse.Namespace, dtype: Precision) -> LoadedModel:
         return LoadedModel(loaded.model.to(first), loaded.tokenizer, loaded.identity)
     model = random_model(options.random_shape, first, torch.float32 if dtype == "float32" else torch.bfloat16)
     if dtype == "mixed":
-        mix_precision(model)
+        use_mixed_precision(model)
     identity = ModelIdentity(options.random_shape, "random", dtype, _CONTEXT, model.num_parameters())
-    return LoadedModel(model, outline_model(BUNDLED, "float32").tokenizer, identity)
+    return LoadedModel(model, read_outline(BUNDLED, "float32").tokenizer, identity)
 
 
 def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> Any:

@@ -28,7 +28,7 @@ from delift_core.export.replication import settle
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
 from delift_core.jobs.backends import HERE
-from delift_core.models.loading import DeviceName, DtypeName, device_here
+from delift_core.models.loading import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Dataset, FormatName
@@ -79,7 +79,7 @@ def _again(
         existing_id=ids.get("existing"),
         model=model.name,
         template=cast(TemplateChoice, model.template),
-        device=device_here(cast(DeviceName, model.device)),
+        device=device_or_auto(cast(DeviceName, model.device)),
         dtype=cast(DtypeName, model.dtype),
         pairs=parse_pairs(model.pairs),
     )

@@ -21,7 +21,7 @@ from delift_core.evaluation.finished_runs import Keeper, NoKeeper
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
-from delift_core.models.loading import load_model, outline_model, precision_for
+from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
 from delift_core.samples import Sample
@@ -140,7 +140,7 @@ def check_request(request: EvaluationRequest, adapter: Path | None = None) -> No
     """
     unseen_rows(request)
     check_model(request.model)
-    outline = outline_model(request.model, precision_for(request.device, "float32"))
+    outline = read_outline(request.model, resolve_precision(request.device, "float32"))
     make_template(outline.tokenizer, request.template)
     _ensure_savable(request, adapter, outline.identity.parameters)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, load_on_every_device, outline_model
+from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, load_on_every_device, read_outline
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -101,6 +101,6 @@ def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeNa
     with connected(placement.ray_address) as nodes:
         kind = choose_device(device, nodes)
         precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
-        outline = outline_model(model, precision)
+        outline = read_outline(model, precision)
         team = form_team(kind, nodes, outline.identity, placement.ray_threads)
         yield ReadyBackend(RayBackend(team, outline.identity), outline.tokenizer, outline.identity, str(team), 0)

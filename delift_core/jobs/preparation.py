@@ -9,9 +9,16 @@ import numpy as np
 
 from delift_core.errors import ScoringError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
-from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, Precision, outline_model, precision_for
+from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, Precision, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
-from delift_core.models.prompts import TEMPLATE_VERSION, EncodedSample, Template, TemplateChoice, fit, make_template
+from delift_core.models.prompts import (
+    TEMPLATE_VERSION,
+    EncodedSample,
+    Template,
+    TemplateChoice,
+    fit_to_context,
+    make_template,
+)
 from delift_core.samples import Message
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
@@ -81,7 +88,7 @@ def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Messag
     ensure_placeable(request.placement)
     check_model(request.model)
     precision = _precision(request)
-    outline = outline_model(request.model, precision or "float32")
+    outline = read_outline(request.model, precision or "float32")
     template = make_template(outline.tokenizer, request.template)
     encoded, refused = encode_samples(template, conversations, outline.identity.context_length)
     samples = request.samples.only(encoded)
@@ -98,7 +105,7 @@ def encode_samples(
     refused = []
     for digest, messages in conversations.items():
         try:
-            encoded[digest] = fit(template.encode(messages), context_length, len(template.head))
+            encoded[digest] = fit_to_context(template.encode(messages), context_length, len(template.head))
         except ScoringError as error:
             refused.append(Refusal(digest, str(error)))
     return encoded, tuple(refused)
@@ -113,7 +120,7 @@ def scoring_context(identity: ModelIdentity, template: Template) -> ScoringConte
 
 def _precision(request: ScoringRequest) -> Precision | None:
     if request.placement.backend == "local":
-        return precision_for(request.device, request.dtype)
+        return resolve_precision(request.device, request.dtype)
     if request.dtype != "auto":
         return request.dtype
     return "float32" if request.device == "cpu" else None

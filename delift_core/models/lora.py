@@ -1,6 +1,6 @@
-"""LoRA layers (Hu et al., arXiv 2106.09685) on a loaded model for the length of a block, through peft.
+"""LoRA layers (Hu et al., arXiv 2106.09685) that peft adds to a loaded model and removes again.
 
-The model's own weights are not touched. Fine-tuning and LESS share this; it knows nothing of either.
+The model's own weights do not change. Fine-tuning and LESS both use this module; it knows nothing of either.
 """
 
 import warnings
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-_NAMED = 8  # layer names that an error lists
+_LISTED_LAYERS = 8  # in an error
 
 
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
-    """Shape of the layers.
+    """Which layers get a LoRA update, and its size.
 
     Attributes:
         rank: of each update.
-        alpha: an update counts alpha / rank.
-        layers: last names of the modules that get one; () is every linear layer but the output layer.
+        alpha: each update is scaled by alpha / rank.
+        layers: last name components of the modules to adapt; () adapts every linear layer but the output layer.
 
     Raises:
         ScoringError: rank or alpha is not above 0.
@@ -38,18 +38,18 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.alpha > 0:
-            raise ScoringError(f"LoRA of rank {self.rank} and alpha {self.alpha:g} is nothing; both must be above 0")
+            raise ScoringError(f"LoRA rank {self.rank} and alpha {self.alpha:g} are not valid; both must be above 0")
 
 
 @contextmanager
 def with_lora(loaded: LoadedModel, settings: LoraSettings, *, seed: int) -> Iterator["PeftModel"]:
-    """Within the block the model has LoRA layers, which start without effect and are all that can be trained.
+    """Adds LoRA layers for the duration of a `with` block; they start as zero updates, and only they can be trained.
 
     Args:
-        seed: of the layers' first weights; torch's own generator is left as it was.
+        seed: initialises the layers; the state of torch's own generator does not change.
 
     Raises:
-        ScoringError: the model has none of the layers that were asked for.
+        ScoringError: the model lacks one of the layers in `settings`.
     """
     import torch
     from peft import LoraConfig, get_peft_model
@@ -57,10 +57,10 @@ def with_lora(loaded: LoadedModel, settings: LoraSettings, *, seed: int) -> Iter
     present = linear_layers(loaded)
     missing = [name for name in settings.layers if name not in present]
     if missing or not present:
-        have = ", ".join(present[:_NAMED]) or "no linear layers at all"
+        have = ", ".join(present[:_LISTED_LAYERS]) or "no linear layers at all"
         raise ScoringError(
-            f"LoRA wants the layers {', '.join(missing) or '(any linear)'} and this model has {have}; "
-            "name layers that it has, or fine-tune all weights"
+            f"this model has no layers {', '.join(missing) or '(any linear)'} for LoRA, only {have}; "
+            "name some of these, or fine-tune all weights"
         )
     targets: Any = list(settings.layers) or list(present)
     config = LoraConfig(
@@ -71,7 +71,7 @@ def with_lora(loaded: LoadedModel, settings: LoraSettings, *, seed: int) -> Iter
         target_modules=targets,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft turns its own settings round for GPT-2's layers, and says so
+        warnings.simplefilter("ignore")  # peft warns that it transposes GPT-2's layers
         torch.manual_seed(seed)
         adapted = get_peft_model(loaded.model, config)
     try:
@@ -84,7 +84,7 @@ def with_lora(loaded: LoadedModel, settings: LoraSettings, *, seed: int) -> Iter
 
 
 def linear_layers(loaded: LoadedModel) -> tuple[str, ...]:
-    """Last names of the model's linear layers, the output layer left out, in order of appearance."""
+    """Last names of the model's linear layers, without the output layer, in order of appearance."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -98,5 +98,5 @@ def linear_layers(loaded: LoadedModel) -> tuple[str, ...]:
 
 
 def trainable(model: Any) -> Sequence[Any]:
-    """The weights that gradients flow to, in a fixed order."""
+    """The weights that can be trained, in a fixed order."""
     return [weight for weight in model.parameters() if weight.requires_grad]

@@ -1,10 +1,10 @@
-"""Whether the model that was named can be there, from its name and its files alone: nothing of it is loaded."""
+"""Check that a model exists, from its name and files alone, without loading it."""
 
 import json
 from pathlib import Path
 
 from delift_core.errors import ModelError
-from delift_core.models import loading as models
+from delift_core.models.loading import BUNDLED, ensure_bundled
 from delift_core.system.files import shown, why_no_name, why_unreadable
 from delift_core.system.hub import FOUND, Outcome, probe
 
@@ -14,17 +14,17 @@ CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 
 def check_model(name: str, *, ask_hub: bool = True) -> None:
-    """Refuses a model that is certainly not there, within a second, or five where the hub answers slowly.
+    """Refuses a model that certainly does not exist; takes a second, or five if the hub is slow.
 
     Args:
         name: "bundled", a local folder, or a hub id.
-        ask_hub: whether to ask the hub for an id that is not in its cache.
+        ask_hub: whether to ask the hub for an id that is not in the local cache.
 
     Raises:
-        ModelError: what is missing, and what to do.
+        ModelError: the message says what is missing and what to do.
     """
-    if name == models.BUNDLED:
-        models.ensure_bundled()
+    if name == BUNDLED:
+        ensure_bundled()
         return
     if words := why_no_name(Path(name)):
         raise ModelError(f"model: {words}")
@@ -40,63 +40,63 @@ def check_model(name: str, *, ask_hub: bool = True) -> None:
         _check_hub(name, ask_hub)
 
 
-def base_of_adapter(folder: str | Path) -> str | None:
-    """The model whose LoRA layers a folder holds; None where it holds none, or a whole model.
+def adapter_base(folder: str | Path) -> str | None:
+    """The base model of the LoRA adapter in a folder; None if the folder holds no adapter, or a whole model.
 
     Raises:
-        ModelError: its description cannot be read.
+        ModelError: the adapter's configuration cannot be read.
     """
     path = Path(folder)
     if (path / CONFIG).exists() or not (path / ADAPTER).exists():
         return None
-    base = _described(path / ADAPTER).get("base_model_name_or_path")
+    base = _read_json(path / ADAPTER).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
-        raise ModelError(f"{path / ADAPTER} names no model that its layers belong to; save the adapter again")
+        raise ModelError(f"{path / ADAPTER} names no base model; save the adapter again")
     return base
 
 
-def place_of_tokenizer(folder: str | Path) -> str | Path:
-    """Where a model's tokenizer lies: beside its weights; of LoRA layers without one, with their base model."""
+def tokenizer_source(folder: str | Path) -> str | Path:
+    """Where to load a model's tokenizer from: its own folder, or that of the base model for an adapter without one."""
     path = Path(folder)
     own = any((path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"))
-    return folder if own else base_of_adapter(folder) or folder
+    return folder if own else adapter_base(folder) or folder
 
 
 def _check_folder(folder: Path) -> None:
     if words := why_unreadable(folder):
         raise ModelError(words)
-    base = base_of_adapter(folder)
+    base = adapter_base(folder)
     if base is not None:
         if not (folder / "adapter_model.safetensors").exists():
             raise ModelError(f"{shown(folder)} holds no adapter_model.safetensors; save the adapter again")
         try:
             check_model(base)
         except ModelError as error:
-            raise ModelError(f"{shown(folder)} holds LoRA layers of {base!r}, which is not here: {error}") from error
+            raise ModelError(f"{shown(folder)} is a LoRA adapter of {base!r}, which is missing: {error}") from error
         return
     if not (folder / CONFIG).exists():
         raise ModelError(f"{shown(folder)} holds no {CONFIG}: {_NEEDED}")
-    _described(folder / CONFIG)
+    _read_json(folder / CONFIG)
     if not any(folder.glob("*.safetensors")):
         other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.gguf"))
         remedy = "; convert its weights, which are read as safetensors only" if other else ""
         raise ModelError(f"{shown(folder)} holds no safetensors weights{remedy or f': {_NEEDED}'}")
     if (folder / _INDEX).exists():
-        _check_parts(folder)
+        _check_shards(folder)
 
 
-def _check_parts(folder: Path) -> None:
-    parts = _described(folder / _INDEX).get("weight_map")
-    names = sorted({str(part) for part in parts.values()}) if isinstance(parts, dict) else []
+def _check_shards(folder: Path) -> None:
+    weight_map = _read_json(folder / _INDEX).get("weight_map")
+    names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ModelError(
-            f"{shown(folder)} lacks {len(missing):,} of {len(names):,} files of weights, the first is {missing[0]}; "
+            f"{shown(folder)} lacks {len(missing):,} of {len(names):,} weight files, such as {missing[0]}; "
             "download the model again"
         )
 
 
-def _described(path: Path) -> dict[str, object]:
+def _read_json(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -104,12 +104,12 @@ def _described(path: Path) -> dict[str, object]:
             f"{shown(path)} cannot be read ({' '.join(str(error).split())[:120]}); download the model again"
         ) from error
     if not isinstance(found, dict):
-        raise ModelError(f"{shown(path)} is not a description of a model; download the model again")
+        raise ModelError(f"{shown(path)} is not a JSON object; download the model again")
     return found
 
 
 def _check_hub(name: str, ask: bool) -> None:
-    """Refuses an id that neither the cache nor the hub knows."""
+    """Refuses an id that neither the local cache nor the hub has."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -1,10 +1,10 @@
-"""Suffixes after one example end to end in one sequence, so that a GPU runs no padding and is asked for few passes.
+"""Packed suffixes: the suffixes after one example as a single sequence, so that a GPU runs few passes and no padding.
 
     tokens   q0 q1 r0|q0 r0 r1 r2|…                   each with its own position after the example
-    keys     example q0 q1 r0|example q0 r0 r1 r2|…   what a suffix may look at: the example, then itself
+    keys     example q0 q1 r0|example q0 r0 r1 r2|…   what a suffix attends to: the example, then itself
 
-Kernels that take such sequences by their boundaries (arXiv 2307.08691) leave out all that stands outside them. Between
-lengths of 60 and 500 tokens padding took 15 to 40 % of the work, the more the fewer rows there are.
+Attention kernels for variable lengths (arXiv 2307.08691) take the boundaries and skip everything outside them. For
+lengths of 60 to 500 tokens, padding was 15 to 40 % of the work, and more with fewer rows.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from transformers.cache_utils import DynamicLayer
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where b suffixes of N tokens in all begin and end.
+class SequenceBounds:
+    """Where each of b packed suffixes begins and ends; N tokens in all.
 
     Attributes:
-        starts: (b + 1,) int32, the first token of each, and N.
+        starts: (b + 1,) int32, the first token of each suffix, and N.
         suffix_of: (N,) int64, the suffix of each token.
-        longest: tokens of the longest.
+        longest: tokens of the longest suffix.
     """
 
     starts: torch.Tensor
@@ -32,90 +32,90 @@ class Layout:
     longest: int
 
     @classmethod
-    def of(cls, lengths: Sequence[int], device: torch.device) -> "Layout":
-        """The layout of suffixes of these lengths."""
+    def of(cls, lengths: Sequence[int], device: torch.device) -> "SequenceBounds":
+        """The bounds of suffixes of the given lengths."""
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         suffix_of = np.repeat(np.arange(len(lengths)), lengths)
         return cls(torch.from_numpy(starts).to(device), torch.from_numpy(suffix_of).to(device), max(lengths))
 
     def positions(self, before: int) -> torch.Tensor:
-        """(1, N) int64: the position of each token, after `before` of the example."""
-        places = torch.arange(len(self.suffix_of), device=self.starts.device)
-        return (places - self.starts[self.suffix_of] + before)[None]
+        """(1, N) int64 position ids of the tokens after an example of `before` tokens."""
+        index = torch.arange(len(self.suffix_of), device=self.starts.device)
+        return (index - self.starts[self.suffix_of] + before)[None]
 
-    def keys(self, before: int) -> "Keys":
-        """Where the keys of the suffixes come from, after `before` tokens of an example."""
+    def keys(self, before: int) -> "KeyBounds":
+        """The keys of the suffixes after an example of `before` tokens."""
         device, rows = self.starts.device, len(self.starts) - 1
         shift = torch.arange(rows + 1, device=device, dtype=torch.int32) * before
         starts = self.starts + shift
-        places = torch.arange(len(self.suffix_of), device=device)
-        where = torch.empty(rows * before + len(places), dtype=torch.int64, device=device)
-        where[places + (self.suffix_of + 1) * before] = places + before
+        index = torch.arange(len(self.suffix_of), device=device)
+        source = torch.empty(rows * before + len(index), dtype=torch.int64, device=device)  # (M,)
+        source[index + (self.suffix_of + 1) * before] = index + before
         example = torch.arange(before, device=device)
-        where[starts[:-1, None] + example] = example.expand(rows, before)
-        return Keys(where, starts, self.longest + before)
+        source[starts[:-1, None] + example] = example.expand(rows, before)
+        return KeyBounds(source, starts, self.longest + before)
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """What suffixes may look at, M keys in all.
+class KeyBounds:
+    """The keys that b packed suffixes attend to, M in all: the example's keys again for each suffix, then its own.
 
     Attributes:
-        where: (M,) int64, the place of each among the example's keys and then the suffixes' own.
-        starts: (b + 1,) int32, the first of each suffix, and M.
-        longest: the most of a suffix.
+        source: (M,) int64, the index of each key in the example's keys followed by all suffixes' own.
+        starts: (b + 1,) int32, the first key of each suffix, and M.
+        longest: keys of the suffix with the most.
     """
 
-    where: torch.Tensor
+    source: torch.Tensor
     starts: torch.Tensor
     longest: int
 
 
-class RaggedLayer(DynamicLayer):
-    """One layer's keys and values of an example, for suffixes end to end; nothing is kept of theirs."""
+class PackedLayer(DynamicLayer):
+    """A cache layer with an example's keys and values, for packed suffixes; it does not store theirs."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, where: torch.Tensor) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, source: torch.Tensor) -> None:
         """Args:
         keys, values: (1, key heads, n, d) of the example.
-        where: as `Keys` has it.
+        source: see `KeyBounds`.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
-        self.keys, self.values, self.where = keys, values, where
+        self.keys, self.values, self.source = keys, values, source
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """(1, key heads, M, d) keys and values that the suffixes look at, from their (1, key heads, N, d) own."""
+        """(1, key heads, M, d) keys and values to attend to, from the suffixes' own (1, key heads, N, d)."""
         keys, values = cast(torch.Tensor, self.keys), cast(torch.Tensor, self.values)
-        return spread(keys, key_states, self.where), spread(values, value_states, self.where)
+        return gather(keys, key_states, self.source), gather(values, value_states, self.source)
 
 
-def spread(example: torch.Tensor, own: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """(1, h, M, d): those of the example before those of every suffix."""
-    return torch.cat([example, own], dim=2)[:, :, where]
+def gather(example: torch.Tensor, own: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """(1, h, M, d): the example's keys or values (1, h, n, d) before each suffix's own, from (1, h, N, d)."""
+    return torch.cat([example, own], dim=2)[:, :, source]
 
 
-def run(
-    body: Any, ids: torch.Tensor, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], layout: Layout
+def run_packed(
+    decoder: Any, ids: torch.Tensor, layers: Sequence[tuple[torch.Tensor, torch.Tensor]], bounds: SequenceBounds
 ) -> torch.Tensor:
-    """(1, N, d) last hidden states of suffixes after an example.
+    """(1, N, d) last hidden states of packed suffixes after an example.
 
     Args:
-        body: the decoder of a model whose attention is `lower_right_attention`.
+        decoder: of a model that uses `attention.causal_attention`.
         ids: (1, N) token ids.
-        layers: keys and values of the example, (1, key heads, n, d) each, one pair a layer.
+        layers: for each layer, keys and values of the example, (1, key heads, n, d) each.
     """
     before = layers[0][0].shape[2]
-    keys = layout.keys(before)
+    keys = bounds.keys(before)
     cache = DynamicCache()
-    cache.layers.extend(RaggedLayer(*pair, keys.where) for pair in layers)
-    output = body(
+    cache.layers.extend(PackedLayer(*pair, keys.source) for pair in layers)
+    output = decoder(
         input_ids=ids,
-        position_ids=layout.positions(before),
+        position_ids=bounds.positions(before),
         past_key_values=cache,
         use_cache=True,
-        cu_seq_lens_q=layout.starts,
+        cu_seq_lens_q=bounds.starts,
         cu_seq_lens_k=keys.starts,
-        max_length_q=layout.longest,
+        max_length_q=bounds.longest,
         max_length_k=keys.longest,
     )
     hidden: torch.Tensor = output.last_hidden_state

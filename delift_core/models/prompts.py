@@ -1,15 +1,15 @@
 """Templates: from a conversation to token ids with a known response span.
 
-What the model reads, with and without an example (only the example differs, so that the utility is the effect of the
-example and of nothing else; design: "one template, the same with and without"):
+The model's input with and without an example. Only the example differs, so the utility is the effect of the example
+alone:
 
     zero-shot    head | query_i | response_i
     one-shot     head | example_j | query_i | response_i
                  '---prefix_j----' '----suffix_i------'     scored: response_i
 
-Every piece is tokenised on its own, so that a prefix can be computed once and serve every suffix. A system text of a
-sample's own is put at the start of its first user turn, in both terms, since an example stands before it. This module
-knows nothing of models or devices.
+Every piece is tokenised separately, so a prefix is computed once for all suffixes. A sample's own system text becomes
+the start of its first user turn, with and without an example, since examples precede it. This module knows nothing of
+models or devices.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ TemplateName = Literal["chat", "plain", "paper"]
 TemplateChoice = Literal["auto", "chat", "plain", "paper"]
 TEMPLATE_VERSION = 1
 
-# Some chat templates write today's date, which would change the numbers from day to day: they get the one day that
-# Llama 3 falls back to. A template can only be told so from within.
-_FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+# Some chat templates write today's date, which would change the numbers every day. This macro, put before the template,
+# overrides it with the date that Llama 3 falls back to.
+_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 
 Tokens = tuple[int, ...]
 
@@ -38,10 +38,10 @@ class EncodedSample:
     """A sample as token ids.
 
     Attributes:
-        example: the whole sample as it stands before a query.
-        query: everything of the sample between an example and its response.
-        query_alone: the same without an example before it (differs from `query` in the "paper" template only).
-        response: the scored tokens; the end-of-turn mark is not among them.
+        example: the whole sample, to precede a query.
+        query: everything between an example and the response.
+        query_alone: the query without an example (differs from `query` in the "paper" template only).
+        response: the scored tokens, without the end-of-turn token.
         truncated: number of prompt tokens cut from the left.
     """
 
@@ -57,9 +57,9 @@ class Template:
     """How conversations become token ids for one tokenizer.
 
     Attributes:
-        head_text: what the chat template writes before the first user turn ("" in the others).
+        head_text: the chat template's text before the first user turn ("" in the other templates).
         head: ids before an example (begin-of-text, default system text).
-        head_alone: ids before a query that has no example (differs from `head` in "paper" only).
+        head_alone: ids before a query without an example (differs from `head` in "paper" only).
     """
 
     name: TemplateName
@@ -79,7 +79,7 @@ class Template:
         texts = render(turns)
         query, response = self._tokenise_pair(texts.query, texts.response)
         if not response:
-            raise ScoringError("the response has no tokens: give it a text, or drop the row")
+            raise ScoringError("the response has no tokens: write a response, or drop the row")
         alone = query if texts.query_alone == texts.query else self._tokenise_pair(texts.query_alone, texts.response)[0]
         return EncodedSample(_ids(self.tokenizer, texts.example), query, alone, response)
 
@@ -96,18 +96,18 @@ class Template:
             ) from error
         response = turns[-1].content
         rest = whole[len(query) :]
-        for text in (response, response.strip()):  # some chat templates trim contents
+        for text in (response, response.strip()):  # some chat templates strip contents
             if whole.startswith(query) and rest.startswith(text):
                 return _Texts(whole, query, query, text)
         raise ScoringError("the model's chat template rewrites this response; use the plain template")
 
     def _tokenise_pair(self, query: str, response: str) -> tuple[Tokens, Tokens]:
-        """Tokenises both together where that leaves the query's tokens as they are, else each alone."""
-        first = _ids(self.tokenizer, query)
+        """Tokenises query and response together if the query's tokens stay the same, else separately."""
+        alone = _ids(self.tokenizer, query)
         both = _ids(self.tokenizer, query + response)
-        if both[: len(first)] == first:
-            return first, both[len(first) :]
-        return first, _ids(self.tokenizer, response)
+        if both[: len(alone)] == alone:
+            return alone, both[len(alone) :]
+        return alone, _ids(self.tokenizer, response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class _Texts:
 
 
 def make_template(tokenizer: "PreTrainedTokenizerBase", choice: TemplateChoice = "auto") -> Template:
-    """The template for a tokenizer; "auto" is its chat template if turns can be put one after another, else plain.
+    """The template for a tokenizer; "auto" is its chat template if examples can precede a query in it, else "plain".
 
     Raises:
-        ScoringError: "chat" was asked for and the tokenizer has no such template.
+        ScoringError: "chat" for a tokenizer without such a chat template.
     """
     if choice in ("auto", "chat"):
         if _composable(tokenizer):
@@ -135,7 +135,7 @@ def make_template(tokenizer: "PreTrainedTokenizerBase", choice: TemplateChoice =
             )
         choice = "plain"
     begin = tuple(tokenizer("").input_ids)
-    if tokenizer.eos_token_id in begin:  # some tokenizers end every text; nothing may stand between head and example
+    if tokenizer.eos_token_id in begin:  # some tokenizers end every text with it
         begin = tuple(token for token in begin if token != tokenizer.eos_token_id)
     if choice == "plain":
         return Template("plain", tokenizer, "", begin, begin)
@@ -143,14 +143,14 @@ def make_template(tokenizer: "PreTrainedTokenizerBase", choice: TemplateChoice =
     return Template("paper", tokenizer, "", after, alone)
 
 
-def fit(encoded: EncodedSample, context_length: int, head_length: int) -> EncodedSample:
-    """Cuts prompts from the left until an example and a query fit the context together, and counts what was cut.
+def fit_to_context(encoded: EncodedSample, context_length: int, head_length: int) -> EncodedSample:
+    """Cuts prompts from the left so that any example and any query fit the context together; counts the cut tokens.
 
-    Half of the context belongs to head and example, half to query and response, whatever stands beside them: so a
-    sample's numbers do not depend on its neighbours.
+    Head and example get one half of the context, query and response the other. With fixed halves, a sample's numbers do
+    not depend on the samples it is paired with.
 
     Raises:
-        ScoringError: the response alone is longer than its half, or the head than the other.
+        ScoringError: the response or the head is longer than its half.
     """
     room = context_length - context_length // 2
     example_room = context_length // 2 - head_length
@@ -176,7 +176,7 @@ def fit(encoded: EncodedSample, context_length: int, head_length: int) -> Encode
 
 
 def _merge_turns(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """User and assistant turns in alternation: system and tool texts join the user turn that they belong to."""
+    """Alternating user and assistant turns; system and tool texts are merged into the user turn next to them."""
     turns: list[Message] = []
     for message in messages:
         role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
@@ -199,7 +199,7 @@ def _plain_texts(turns: Sequence[Message]) -> _Texts:
     return _Texts("".join(parts), query, query, turns[-1].content)
 
 
-# The two prompts of the published code, which differ in more than the example; for comparison only.
+# The two prompts of the published code, for comparison only: they differ in more than the example.
 _PAPER_HEAD_ALONE = "Instruction: Please generate a response to the following query.\n\n\n"
 _PAPER_HEAD = (
     "Instruction:\nUse the following example as a guide to answer the query in the same format and style, "
@@ -214,7 +214,7 @@ def _paper_texts(turns: Sequence[Message]) -> _Texts:
 
 
 def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether rendering two turn pairs gives the first pair's text followed by the second's, after a common head."""
+    """Whether two rendered turn pairs are a common head, the first pair's text and the second pair's text."""
     if not getattr(tokenizer, "chat_template", None):
         return False
     from jinja2.exceptions import TemplateError
@@ -225,14 +225,14 @@ def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
         head = _chat_head(tokenizer)
         first, second, both = (_render(tokenizer, turns) for turns in (one, two, one + two))
         prompt = _render(tokenizer, two[:1], generation_prompt=True)
-    except (TemplateError, ValueError):  # ValueError: several templates, and none is the default
+    except (TemplateError, ValueError):  # ValueError: several templates without a default
         return False
     composes = both == first + second[len(head) :] and first.startswith(head) and second.startswith(head)
     return composes and second.startswith(prompt + "4")
 
 
 def _chat_head(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """What the chat template writes before the first user turn (begin-of-text, default system text)."""
+    """The chat template's text before the first user turn (begin-of-text, default system text)."""
     one = (Message("user", "A"), Message("assistant", "B"))
     single = _render(tokenizer, one)
     double = _render(tokenizer, one + one)
@@ -245,7 +245,7 @@ def _render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, g
     form = tokenizer.get_chat_template()
     text = tokenizer.apply_chat_template(
         conversation,
-        chat_template=_FIXED_DAY + form if "strftime_now" in form else form,
+        chat_template=_FIXED_DATE + form if "strftime_now" in form else form,
         tokenize=False,
         add_generation_prompt=generation_prompt,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from delift_core.models.loading import LoadedModel
-from delift_core.models.packed_layers import Layout
+from delift_core.models.packed_layers import SequenceBounds
 
 if TYPE_CHECKING:
     from delift_core.models.prompts import Tokens
@@ -50,7 +50,7 @@ class Batch:
     owners: torch.Tensor
     lengths: torch.Tensor
     real_tokens: int
-    layout: Layout | None = None
+    layout: SequenceBounds | None = None
 
     def places(self, before: int) -> int:
         """Positions that are held at once where `before` tokens of an example stand before every suffix."""
@@ -69,7 +69,7 @@ class Batch:
             layout = None
         else:
             before, end = (int(self.layout.starts[at]) for at in (rows.start, rows.stop))
-            ids, layout = self.ids[:, before:end], Layout.of(lengths.tolist(), self.ids.device)
+            ids, layout = self.ids[:, before:end], SequenceBounds.of(lengths.tolist(), self.ids.device)
         positions, owners = self.positions[scored] - before, self.owners[scored] - rows.start
         tokens = int(lengths.sum())
         return Batch(self.rows[rows], ids, positions, self.targets[scored], owners, lengths, tokens, layout)
@@ -142,7 +142,7 @@ def lay_end_to_end(rows: Sequence[int], suffixes: Sequence[Suffix], device: torc
     ids = [token for suffix in suffixes for token in (suffix.query + suffix.response)[:-1]]
     starts = np.cumsum(lengths) - lengths
     batch = _batch(rows, suffixes, device, np.asarray([ids], dtype=np.int64), lengths, starts)
-    return replace(batch, layout=Layout.of(lengths, device))
+    return replace(batch, layout=SequenceBounds.of(lengths, device))
 
 
 def _batch(

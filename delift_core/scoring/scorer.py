@@ -23,11 +23,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
-from delift_core.models import packed_layers as ragged
-from delift_core.models.attention import runs_end_to_end, suit_attention
+from delift_core.models.attention import supports_packed_sequences, use_fast_attention
 from delift_core.models.compiled_layers import LogP, compile_layers, compiled_log_p
 from delift_core.models.loading import LoadedModel
-from delift_core.models.mixed_precision import unrounded_output
+from delift_core.models.mixed_precision import float32_output_weights
+from delift_core.models.packed_layers import run_packed
 from delift_core.scoring.batches import (
     Batch,
     LedBatches,
@@ -92,12 +92,12 @@ class Scorer:
         self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
         self._body = cast(Any, loaded.model).get_decoder()
         self._head = cast(Any, loaded.model).get_output_embeddings()
-        self._unrounded = unrounded_output(loaded.model)
+        self._unrounded = float32_output_weights(loaded.model)
         self._compiled: LogP | None = None
         self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
         self._check_family()
-        self._ragged = runs_end_to_end(loaded.model) and self._agrees_end_to_end()
+        self._ragged = supports_packed_sequences(loaded.model) and self._agrees_end_to_end()
 
     @property
     def bytes_in_flight(self) -> int:
@@ -123,7 +123,7 @@ class Scorer:
         if self._compiled or not self.can_compile:
             return
         if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(
-            self.loaded.model, end_to_end=self._ragged
+            self.loaded.model, packed=self._ragged
         ):
             self._compiled = compiled_log_p(self.loaded.model, self._scaled, _COMPILED_CHUNK)
 
@@ -237,7 +237,7 @@ class Scorer:
         if batch.layout:
             if prefix.layers is None:
                 raise ValueError("suffixes end to end need an example before them")
-            return ragged.run(self._body, batch.ids, prefix.layers, batch.layout)
+            return run_packed(self._body, batch.ids, prefix.layers, batch.layout)
         cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
         output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
         return cast(torch.Tensor, output.last_hidden_state)
@@ -295,7 +295,7 @@ class Scorer:
             )
         ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
         expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
-        suit_attention(self.loaded.model)
+        use_fast_attention(self.loaded.model)
         prefix = self.prefill(ids[0, :9].tolist())
         rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
         got = self._scaled(self._head(rest).float())

@@ -21,7 +21,7 @@ from delift_core.evaluation.background import EvaluationFolder, carry_out
 from delift_core.evaluation.evaluate import check_request
 from delift_core.evaluation.evaluation_request import EvaluationRequest
 from delift_core.jobs.queue import Ticket, turn
-from delift_core.models.loading import load_model, outline_model
+from delift_core.models.loading import load_model, read_outline
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import RunSpec, Workspace
@@ -138,12 +138,12 @@ BROKEN_MODELS = {
     "NO-WEIGHTS": "holds no safetensors weights",
     "PICKLED": "convert its weights",
     "CUT-CONFIG": "config.json cannot be read",
-    "NO-PART": "lacks 1 of 1 files of weights, the first is model-1.safetensors",
+    "NO-PART": "lacks 1 of 1 weight files, such as model-1.safetensors",
     "NO-TOKENIZER": "tokenizer",
     "SEQ2SEQ": "does not hold a causal language model",
-    "ADAPTER": "holds LoRA layers of '/no/base', which is not here",
+    "ADAPTER": "is a LoRA adapter of '/no/base', which is missing",
     "ADAPTER-CUT": "holds no adapter_model.safetensors",
-    "ADAPTER-OF-NOTHING": "names no model that its layers belong to",
+    "ADAPTER-OF-NOTHING": "names no base model",
 }
 
 
@@ -323,7 +323,7 @@ def test_an_evaluation_in_the_background_tells_a_wrong_model_without_waiting(
 def test_the_outline_of_a_model_says_what_it_will_be(tmp_path: Path, family: str) -> None:
     folder = str(save_model(tmp_path, family))
     check_model(folder)
-    assert outline_model(folder, "float32").identity == load_model(folder, device="cpu").identity
+    assert read_outline(folder, "float32").identity == load_model(folder, device="cpu").identity
 
 
 def test_lora_layers_are_a_model_with_the_tokenizer_of_theirs(site: Site, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_lora_layers_are_a_model_with_the_tokenizer_of_theirs(site: Site, tmp_pa
     layers = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
     get_peft_model(base.model, layers).save_pretrained(str(tmp_path / "layers"))
     check_model(str(tmp_path / "layers"))
-    outline, loaded = outline_model(str(tmp_path / "layers"), "float32"), load_model(str(tmp_path / "layers"))
+    outline, loaded = read_outline(str(tmp_path / "layers"), "float32"), load_model(str(tmp_path / "layers"))
     assert outline.identity.revision == loaded.identity.revision != base.identity.revision
     assert loaded.tokenizer.get_vocab() == base.tokenizer.get_vocab()
 

@@ -27,7 +27,7 @@ from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _in_words
 from delift_core.jobs.ray.cluster import Node, Team, _check_address, choose_device, connected, form_team
 from delift_core.jobs.scoring_job import JobProgress, carry_out
-from delift_core.models.loading import DtypeName, ModelIdentity, outline_model
+from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring.blocks import Material
@@ -207,7 +207,7 @@ def test_the_command_joins_a_running_cluster(job: Job, model_folder: Path, tmp_p
 
 
 def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> None:
-    identity = replace(outline_model(str(model_folder), "float32").identity, revision="f" * 40)
+    identity = replace(read_outline(str(model_folder), "float32").identity, revision="f" * 40)
     order = WorkerOrder(identity, "cpu", torch.get_num_threads())
     with pytest.raises(ScoringError, match="there and ffffffffffff \\(float32\\) here; put the same model on every"):
         RayWorker().load(order, Material((), (), {}, ()))

@@ -175,7 +175,7 @@ def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> N
             "the response has 600 tokens and at most 255 fit beside an example in this model's context of 512; "
             "shorten or drop the row, or take a model with a longer context"
         ),
-        hash_messages(empty): "the response has no tokens: give it a text, or drop the row",
+        hash_messages(empty): "the response has no tokens: write a response, or drop the row",
     }
     (folder,) = job.folder.iterdir()
     assert PairStore(folder).alone(pool).scored.tolist() == [False, *[True] * 5, False, True]

@@ -1,4 +1,4 @@
-"""Folded heads against torch's attention, and which families are served."""
+"""Grouped heads against torch's attention, and which families are switched."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from delift_core.models.attention import folded_attention, suit_attention
+from delift_core.models.attention import grouped_attention, use_fast_attention
 from tests.tiny_models import FAMILIES, random_model
 
 _SIZE = 8
@@ -21,11 +21,11 @@ class Attention(nn.Module):
 
 
 def both(groups: int, tokens: int, before: int, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """(b, t, heads, d) by folded heads, and by the definition in float64."""
+    """(b, t, heads, d) by grouped heads, and by the definition in float64."""
     torch.manual_seed(tokens)
     query = torch.randn(2, tokens, 2 * groups, _SIZE).transpose(1, 2)  # as projections leave them
     key, value = torch.randn(2, 2, 2, before + tokens, _SIZE)
-    got, weights = folded_attention(Attention(groups), query, key, value, mask, scaling=0.3)
+    got, weights = grouped_attention(Attention(groups), query, key, value, mask, scaling=0.3)
     assert weights is None
     scores = 0.3 * query.double() @ key.double().repeat_interleave(groups, 1).transpose(2, 3)
     allowed = causal(tokens, before) if mask is None else mask
@@ -41,7 +41,7 @@ def causal(tokens: int, before: int, window: int = 10_000) -> torch.Tensor:
 
 @given(st.sampled_from([1, 2, 3, 7]), st.integers(2, 300), st.integers(0, 80), st.sampled_from([3, 90, 10_000]))
 @settings(max_examples=60, deadline=None)
-def test_folded_heads_attend_as_the_definition_says(groups: int, tokens: int, before: int, window: int) -> None:
+def test_grouped_heads_attend_as_the_definition_says(groups: int, tokens: int, before: int, window: int) -> None:
     got, expected = both(groups, tokens, before, causal(tokens, before, window))
     assert got.is_contiguous()
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-5)
@@ -64,7 +64,7 @@ def test_every_family_but_those_with_an_attention_of_their_own_is_served(family:
     padding = torch.ones_like(ids)
     padding[0, :9] = 0
     plain = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
-    assert suit_attention(model) == (family != "gemma2")
+    assert use_fast_attention(model) == (family != "gemma2")
     assert (model.config._attn_implementation != before) == (family != "gemma2")
-    folded = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
-    torch.testing.assert_close(folded, plain, rtol=0, atol=1e-4)  # whoever else uses the model finds it as it was
+    grouped = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
+    torch.testing.assert_close(grouped, plain, rtol=0, atol=1e-4)  # whoever else uses the model finds it as it was

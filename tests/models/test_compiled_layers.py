@@ -8,20 +8,20 @@ import pytest
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from delift_core.models.attention import lower_right_attention, lower_right_mask
+from delift_core.models.attention import causal_attention, causal_mask
 from delift_core.models.compiled_layers import compile_layers, compiled_log_p
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from tests.tiny_models import FAMILIES, loaded, random_model
 
-_NAME = "lower_right_under_test"
+_NAME = "causal_under_test"
 
 
 def suited(family: str) -> Any:
     """A model of a family with the attention that it would have on a GPU."""
     model = random_model(family)
-    AttentionInterface.register(_NAME, lower_right_attention)
-    AttentionMaskInterface.register(_NAME, lower_right_mask)
+    AttentionInterface.register(_NAME, causal_attention)
+    AttentionMaskInterface.register(_NAME, causal_mask)
     if model._supports_attention_backend and family != "gemma2":
         model.set_attn_implementation(_NAME)
     return model

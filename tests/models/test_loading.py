@@ -95,7 +95,7 @@ def test_devices_and_precisions_that_are_not_there(saved: Path, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["nobody/nothing-of-the-kind", "/no/such/folder"])
 def test_a_name_that_leads_nowhere(name: str) -> None:
     assert refusal(name) == (
-        f"model {name!r} could not be loaded: it is not in the local cache and could not be found on the hub; "
+        f"model {name!r} could not be loaded: it is neither in the local cache nor on the hub; "
         "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
     )
 

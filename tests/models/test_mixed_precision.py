@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from delift_core.models.loading import Precision, load_model
-from delift_core.models.mixed_precision import GatedProducts, RoundedProduct, can_pack, mix_precision, unrounded_output
+from delift_core.models.mixed_precision import (
+    Bf16Linear,
+    GatedMlp,
+    can_pack_weights,
+    float32_output_weights,
+    use_mixed_precision,
+)
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from tests.rounding import off_by_order
@@ -19,7 +25,7 @@ _HALF_STEP = 2.0**-8  # of relative spacing in bfloat16, with room for the sum
 def test_a_product_rounds_its_inputs_and_its_result_and_nothing_else() -> None:
     torch.manual_seed(0)
     layer, inputs = nn.Linear(300, 40), torch.randn(7, 300)
-    got = RoundedProduct(layer.weight, layer.bias)(inputs)
+    got = Bf16Linear(layer.weight, layer.bias)(inputs)
     exact = inputs.bfloat16().double() @ layer.weight.detach().bfloat16().double().T
     assert got.dtype == torch.float32
     error = (got.double() - layer.bias.detach().double() - exact).abs()
@@ -31,22 +37,22 @@ def test_a_product_rounds_its_inputs_and_its_result_and_nothing_else() -> None:
 @pytest.mark.parametrize("rows", [1, 7, 300])
 def test_a_product_is_that_of_plain_weights(rows: int, packs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """All sum the same products of bfloat16 numbers in float32, in orders of their own, and round once."""
-    monkeypatch.setattr("delift_core.models.mixed_precision.can_pack", lambda: packs and can_pack())
+    monkeypatch.setattr("delift_core.models.mixed_precision.can_pack_weights", lambda: packs and can_pack_weights())
     torch.manual_seed(0)
     layer, inputs = nn.Linear(72, 40, bias=False), torch.randn(2, rows, 72)
     left, right = inputs.bfloat16(), layer.weight.detach().bfloat16()
     plain = nn.functional.linear(left, right).float()
-    difference = (RoundedProduct(layer.weight, None)(inputs) - plain).abs()
+    difference = (Bf16Linear(layer.weight, None)(inputs) - plain).abs()
     assert (difference <= 2 * _HALF_STEP * plain.abs() + off_by_order(left.float(), right.float())).all()
 
 
 def test_a_processor_without_bfloat16_kernels_rounds_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delift_core.models.mixed_precision.can_pack", lambda: False)
+    monkeypatch.setattr("delift_core.models.mixed_precision.can_pack_weights", lambda: False)
     model = random_model()
-    mix_precision(model)
-    products = [part for part in model.modules() if isinstance(part, RoundedProduct)]
+    use_mixed_precision(model)
+    products = [part for part in model.modules() if isinstance(part, Bf16Linear)]
     assert len(products) >= 9 and not any(part.packed for part in products)
-    assert not any(isinstance(part, GatedProducts) for part in model.modules())
+    assert not any(isinstance(part, GatedMlp) for part in model.modules())
     assert model(input_ids=torch.arange(5, 25)[None]).logits.isfinite().all()
 
 
@@ -54,8 +60,8 @@ def test_a_processor_without_bfloat16_kernels_rounds_as_well(monkeypatch: pytest
 def test_only_products_are_rounded(family: str) -> None:
     model = random_model(family)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    mix_precision(model)
-    products = {name for name, part in model.named_modules() if isinstance(part, RoundedProduct)}
+    use_mixed_precision(model)
+    products = {name for name, part in model.named_modules() if isinstance(part, Bf16Linear)}
     assert len(products) >= 9  # of two layers, and the output layer
     assert model.get_output_embeddings().weight.dtype == torch.bfloat16
     for name, weight in model.state_dict().items():
@@ -74,9 +80,9 @@ def test_gated_parts_hand_on_bfloat16_and_answer_as_before(family: str) -> None:
     torch.manual_seed(0)
     inputs = torch.randn(3, 50, 64)
     exact = {name: part(inputs) for name, part in model.named_modules() if name.endswith(".mlp")}
-    mix_precision(model)
-    gated = {name: part for name, part in model.named_modules() if isinstance(part, GatedProducts)}
-    assert len(gated) == (2 if family in GATED and can_pack() else 0)
+    use_mixed_precision(model)
+    gated = {name: part for name, part in model.named_modules() if isinstance(part, GatedMlp)}
+    assert len(gated) == (2 if family in GATED and can_pack_weights() else 0)
     for name, part in gated.items():
         assert part(inputs).dtype == torch.float32
         error = (part(inputs) - exact[name]).abs().max() / exact[name].abs().max()
@@ -91,14 +97,14 @@ def test_a_gated_part_that_answers_otherwise_is_left_as_it_is() -> None:
         return part.down_proj((part.act_fn(part.gate_proj(inputs)) * part.up_proj(inputs)).clamp(-0.01, 0.01))
 
     part.forward = clipped
-    mix_precision(model)
+    use_mixed_precision(model)
     assert model.model.layers[0].mlp is part
-    assert isinstance(model.model.layers[1].mlp, GatedProducts) == can_pack()
+    assert isinstance(model.model.layers[1].mlp, GatedMlp) == can_pack_weights()
 
 
 def test_logits_are_left_in_bfloat16_for_their_reader() -> None:
     model = random_model()
-    mix_precision(model)
+    use_mixed_precision(model)
     hidden = model.get_decoder()(input_ids=torch.arange(5, 25)[None]).last_hidden_state
     logits = model.get_output_embeddings()(hidden)
     assert hidden.dtype == torch.float32
@@ -109,7 +115,7 @@ def test_a_tied_output_layer_leaves_the_embeddings_as_they_were() -> None:
     model = random_model("gpt2")
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     before = model.get_input_embeddings().weight.clone()
-    mix_precision(model)
+    use_mixed_precision(model)
     assert torch.equal(model.get_input_embeddings().weight, before)
 
 
@@ -122,7 +128,7 @@ def test_the_logit_of_the_token_that_is_asked_is_not_rounded(tmp_path: Path) -> 
     exact, rounded = whole._log_p(hidden, targets), mixed._head(hidden).float().log_softmax(1)
     error = (mixed._log_p(hidden, targets) - exact).abs().mean()
     assert error < 0.5 * (rounded.gather(1, targets[:, None])[:, 0] - exact).abs().mean()
-    assert unrounded_output(whole.loaded.model) is None
+    assert float32_output_weights(whole.loaded.model) is None
 
 
 def test_mixed_is_closer_to_float32_than_bfloat16_is(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Suffixes end to end in one sequence, on a CPU: the numbers of padded batches, for every family that can."""
+"""Packed suffixes on a CPU: the numbers of padded batches, for every family that supports them."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delift_core.models.compiled_layers import compile_layers
-from delift_core.models.packed_layers import Keys, Layout
+from delift_core.models.packed_layers import KeyBounds, SequenceBounds
 from delift_core.scoring.batches import Batch, Suffix, even_cuts, lay_end_to_end, pad
 from delift_core.scoring.scorer import Scorer
 from tests.models.test_compiled_layers import suited
@@ -32,7 +32,7 @@ def side_by_side() -> Batch:
     return pad(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), whole=False)
 
 
-def end_to_end() -> Batch:
+def packed() -> Batch:
     return lay_end_to_end(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"))
 
 
@@ -42,19 +42,19 @@ def test_the_numbers_are_those_of_padded_batches(family: str) -> None:
     assert scorer._agrees_end_to_end()
     prefix = scorer.prefill(_EXAMPLE)
     expected = scorer.score(prefix, side_by_side())
-    torch.testing.assert_close(scorer.score(prefix, end_to_end()), expected, rtol=1e-5, atol=1e-5)
-    halves = torch.cat([scorer.score(prefix, half) for half in end_to_end().halves()])
+    torch.testing.assert_close(scorer.score(prefix, packed()), expected, rtol=1e-5, atol=1e-5)
+    halves = torch.cat([scorer.score(prefix, half) for half in packed().halves()])
     torch.testing.assert_close(halves, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_keys_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    scorer, keys = scorer_of("qwen2"), Layout.keys
+    scorer, keys = scorer_of("qwen2"), SequenceBounds.keys
 
-    def shifted(layout: Layout, before: int) -> Keys:
-        found = keys(layout, before)
-        return replace(found, where=found.where.roll(before))
+    def shifted(bounds: SequenceBounds, before: int) -> KeyBounds:
+        found = keys(bounds, before)
+        return replace(found, source=found.source.roll(before))
 
-    monkeypatch.setattr(Layout, "keys", shifted)
+    monkeypatch.setattr(SequenceBounds, "keys", shifted)
     assert not scorer._agrees_end_to_end()
 
 
@@ -78,7 +78,7 @@ def test_one_compilation_serves_every_layer_and_shape() -> None:
     scorer, device = scorer_of("qwen2"), torch.device("cpu")
     graphs = torch._dynamo.utils.counters["stats"]
     started = graphs["unique_graphs"]
-    assert compile_layers(scorer.loaded.model, backend="eager", end_to_end=True)
+    assert compile_layers(scorer.loaded.model, backend="eager", packed=True)
     for length, number in ((13, 5), (5, 3), (40, 2), (17, 4)):
         prefix, suffixes = scorer.prefill((_EXAMPLE * 4)[:length]), _SUFFIXES[:number]
         expected = scorer.score(prefix, pad(range(number), suffixes, device, whole=False))

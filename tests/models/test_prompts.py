@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from delift_core.errors import ScoringError
-from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, Tokens, fit, make_template
+from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, Tokens, fit_to_context, make_template
 from delift_core.samples import Message
 from tests.tiny_models import CHAT_TEMPLATE, byte_tokenizer
 
@@ -211,7 +211,7 @@ def test_a_chat_template_that_writes_the_date_gives_the_same_tokens_every_day() 
 
 def test_a_response_without_tokens_is_refused() -> None:
     for choice in ("chat", "plain", "paper"):
-        with pytest.raises(ScoringError, match="the response has no tokens: give it a text, or drop the row"):
+        with pytest.raises(ScoringError, match="the response has no tokens: write a response, or drop the row"):
             make_template(TOKENIZER, choice).encode((Message("user", "Say nothing."), Message("assistant", "")))
 
 
@@ -233,7 +233,7 @@ def sample(example: int, query: int, response: int) -> EncodedSample:
 
 
 def test_prompts_are_cut_from_the_left_and_the_cuts_counted() -> None:
-    cut = fit(sample(example=60, query=50, response=10), context_length=100, head_length=5)
+    cut = fit_to_context(sample(example=60, query=50, response=10), context_length=100, head_length=5)
     assert cut.example == tuple(range(15, 60))  # 100 // 2 - 5 = 45 tokens are left for it
     assert cut.query == cut.query_alone == tuple(range(1010, 1050))  # 100 - 50 - 10 = 40
     assert cut.response == tuple(range(5000, 5010))
@@ -242,13 +242,13 @@ def test_prompts_are_cut_from_the_left_and_the_cuts_counted() -> None:
 
 def test_what_fits_is_left_alone() -> None:
     whole = sample(example=45, query=40, response=10)
-    assert fit(whole, context_length=100, head_length=5) == whole
+    assert fit_to_context(whole, context_length=100, head_length=5) == whole
 
 
 def test_a_response_that_does_not_fit_is_refused_with_the_numbers() -> None:
-    assert len(fit(sample(10, 10, 1023), 2048, 5).query) == 1
+    assert len(fit_to_context(sample(10, 10, 1023), 2048, 5).query) == 1
     with pytest.raises(ScoringError) as caught:
-        fit(sample(10, 10, 1024), 2048, 5)
+        fit_to_context(sample(10, 10, 1024), 2048, 5)
     assert str(caught.value) == (
         "the response has 1,024 tokens and at most 1,023 fit beside an example in this model's context of 2,048; "
         "shorten or drop the row, or take a model with a longer context"
@@ -257,7 +257,7 @@ def test_a_response_that_does_not_fit_is_refused_with_the_numbers() -> None:
 
 def test_a_context_that_the_template_fills_is_refused() -> None:
     with pytest.raises(ScoringError, match="context of 32 tokens has no room for an example after the template's 16"):
-        fit(sample(10, 10, 4), context_length=32, head_length=16)
+        fit_to_context(sample(10, 10, 4), context_length=32, head_length=16)
 
 
 lengths = st.integers(1, 60)
@@ -269,7 +269,7 @@ def test_what_was_fitted_fits_and_kept_its_response(
 ) -> None:
     before = sample(example, query, response)
     try:
-        after = fit(before, context_length, head_length)
+        after = fit_to_context(before, context_length, head_length)
     except ScoringError:
         assert response >= context_length - context_length // 2 or head_length >= context_length // 2
         return

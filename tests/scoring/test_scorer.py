@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from delift_core.errors import ScoringError
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, fit, make_template
+from delift_core.models.prompts import EncodedSample, Template, fit_to_context, make_template
 from delift_core.samples import Message
 from delift_core.scoring import batches as budget
 from delift_core.scoring import scorer as scorer_module
@@ -118,15 +118,16 @@ def test_the_last_position_of_the_context_is_scored_and_the_next_refused(family:
     assert length == (96 if family == "mistral" else 512)
     half = length // 2
     row = EncodedSample(tuple(range(1, half + 1)), (7, 8, 9), (7, 8, 9), (5,) * (half - 3))
-    assert fit(row, length, 0) == row  # example, query and response fill the context to its last token
+    assert fit_to_context(row, length, 0) == row  # example, query and response fill the context to its last token
     suffix = Suffix(row.query, row.response)
     plain = plain_statistics(model, row.example, suffix)
     np.testing.assert_allclose(run(Scorer(model), row.example, [suffix])[0], plain, rtol=1e-4)
-    assert fit(replace(row, query=(6, 7, 8, 9)), length, 0).query == row.query  # the prompt is cut from the left
+    longer = replace(row, query=(6, 7, 8, 9))
+    assert fit_to_context(longer, length, 0).query == row.query  # the prompt is cut from the left
     with pytest.raises(
         ScoringError, match=f"the response has {half} tokens and at most {half - 1} fit beside an example"
     ):
-        fit(replace(row, response=(5,) * half), length, 0)
+        fit_to_context(replace(row, response=(5,) * half), length, 0)
 
 
 def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:

@@ -128,7 +128,7 @@ def test_a_model_is_fetched_only_when_the_hub_has_it(stand_in: Hub, from_pretrai
     assert stand_in.asked == [("model", "owner/other", None)]
     for error, _ in failures():
         stand_in.fail = error
-        with pytest.raises(ModelError, match="not in the local cache and could not be found on the hub"):
+        with pytest.raises(ModelError, match="neither in the local cache nor on the hub"):
             load_model("owner/other", device="cpu")
     assert from_pretrained == [False] + [True] * len(failures())
 
@@ -172,7 +172,9 @@ def test_without_a_network_unknown_models_are_refused_soon_and_cached_ones_load(
         )
     assert done.returncode == 0, done.stderr
     refused, took, revision, loading = done.stdout.splitlines()
-    assert refused.startswith("model 'nobody/nothing-of-the-kind' could not be loaded: it is not in the local cache")
+    assert refused.startswith(
+        "model 'nobody/nothing-of-the-kind' could not be loaded: it is neither in the local cache"
+    )
     assert revision == COMMIT
     # The hub's client would go on for most of a minute.
     assert float(took) < 4 * hub.PROBE_SECONDS and float(loading) < 4 * hub.PROBE_SECONDS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from delift_core.data.quality.duplicates import CopyGroup, Overlap, copies_of, why_kept
-from delift_core.models.vectors import ProductSearch, WordVectors
+from delift_core.models.vectors import InnerProductSearch, WordVectors
 from delift_core.samples import Sample, by_record
 
 ROW = 0.74
@@ -121,8 +121,8 @@ def _grouped(samples: Sequence[Sample], rows: _Rows) -> tuple[CopyGroup, ...]:
 
 def _neighbours(queries: np.ndarray, items: np.ndarray) -> Iterator[tuple[int, list[int]]]:
     """For each query the items nearest to it."""
-    search = ProductSearch(items)
+    search = InnerProductSearch(items)
     for start in range(0, len(queries), _QUERIES):
-        found = search.largest(queries[start : start + _QUERIES], NEIGHBOURS)
+        found = search.search(queries[start : start + _QUERIES], NEIGHBOURS)
         for at, near in enumerate(found.tolist(), start):
             yield at, [other for other in near if other >= 0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from delift_core.models.vectors import ProductSearch
+from delift_core.models.vectors import InnerProductSearch
 
 if TYPE_CHECKING:
     from delift_core.scoring.estimation.completion import Completion, Surface
@@ -190,10 +190,10 @@ def _best_of_each(
     widest = min(columns, max(WIDEST, 4 * -(-part.total // rows)))
     quota = shared_out(part.effort, max(0, number), np.maximum(widest - has, 0))
     found = [np.empty(0, np.int64)]
-    search = ProductSearch(ranking.right)
+    search = InnerProductSearch(ranking.right)
     for block in _blocks(rows, widest):
         wanted = quota[block]
-        best = search.largest(ranking.left[block], int((wanted + has[block]).max()))
+        best = search.search(ranking.left[block], int((wanted + has[block]).max()))
         keys = block[:, None] * columns + best
         free = (best >= 0) & ~among(keys, taken)
         if part.same:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import ScoringError
-from delift_core.models.vectors import ProductSearch
+from delift_core.models.vectors import InnerProductSearch
 from delift_core.scoring.estimation.pair_choice import Measured, Part, Round, among, keys_of
 from delift_core.scoring.estimation.plan_file import PartName, UniqueSamples
 from delift_core.scoring.metrics import Metric, utility
@@ -150,7 +150,7 @@ class PartialMatrix:
         if rows * columns <= EVERY_ESTIMATE:
             keys = np.arange(rows * columns)
         else:
-            found = ProductSearch(mean.right).largest(mean.left, LARGEST_OF_ROW)
+            found = InnerProductSearch(mean.right).search(mean.left, LARGEST_OF_ROW)
             keys = (np.arange(rows)[:, None] * columns + found)[found >= 0]
         keys = keys[~among(keys, taken)]
         if self.part.same:

@@ -15,7 +15,7 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
-from delift_core.models.vectors import likeness
+from delift_core.models.vectors import cosine_similarity
 from delift_core.workspace import NamedFilter, Workspace
 from pages.ui.curate.row_table import SHOWS, SORTS, RowFacts, Show, Sort, arranged
 from pages.ui.shell import state
@@ -94,7 +94,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
 
 
 def show_similar(sample_id: str) -> None:
-    """Shows the rows in the order of their likeness to one, from the next rerun on."""
+    """Shows the rows in the order of their similarity to one, from the next rerun on."""
     st.session_state[_SIMILAR] = sample_id
 
 
@@ -113,7 +113,7 @@ def _settle(run: ScoredRun) -> int | None:
 
 
 def _similar_line(run: ScoredRun, position: int | None) -> np.ndarray | None:
-    """Says what the rows are similar to, with the way back; (n,) likeness, None when nothing was asked."""
+    """Says what the rows are similar to, with the way back; (n,) similarities, None when nothing was asked."""
     if position is None:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -131,7 +131,7 @@ def _forget_similar() -> None:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _likeness(run_id: str, finished_at: str, position: int, _run: ScoredRun) -> np.ndarray:
-    return likeness(_run.embeddings()[: len(_run.pool)], position)
+    return cosine_similarity(_run.embeddings()[: len(_run.pool)], position)
 
 
 def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from delift_core.data.quality.facets import Facet, facets
 from delift_core.models.loading import BUNDLED
-from delift_core.models.token_counts import TokenCounts, count_tokens_of
+from delift_core.models.token_counts import TokenCounts, count_tokens_for_model
 from delift_core.samples import Sample
 from delift_core.workspace import DatasetRecord, SamplePage, Workspace
 from pages.ui.data.sample_view import samples_table
@@ -150,4 +150,4 @@ def _characters(dataset_id: str, _workspace: Workspace) -> np.ndarray:
 
 @st.cache_resource(max_entries=8, show_spinner="Counting tokens…")
 def _counts(dataset_id: str, model: str, _workspace: Workspace) -> TokenCounts:
-    return count_tokens_of(_samples(dataset_id, _workspace), model)
+    return count_tokens_for_model(_samples(dataset_id, _workspace), model)

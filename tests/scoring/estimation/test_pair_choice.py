@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delift_core.models.vectors import ProductSearch
+from delift_core.models.vectors import InnerProductSearch
 from delift_core.scoring.estimation import pair_choice as choice
 from delift_core.scoring.estimation.completion import Completion, Variances
 from delift_core.scoring.estimation.pair_choice import (
@@ -174,10 +174,10 @@ def test_utilities_that_are_all_equal_are_completed_with_that_value() -> None:
 def test_search_by_cells_finds_nearly_what_the_exact_one_does() -> None:
     generator = np.random.default_rng(0)
     items, queries = generator.normal(size=(4000, 8)), generator.normal(size=(50, 8))
-    exact = ProductSearch(items).largest(queries, 10)
+    exact = InnerProductSearch(items).search(queries, 10)
     products = queries @ items.T
     np.testing.assert_allclose(  # by value: two that are alike in float32 may come in either order
         np.take_along_axis(products, exact, axis=1), -np.sort(-products, axis=1)[:, :10], rtol=1e-5
     )
-    cells = ProductSearch(items, exact_items=100).largest(queries, 10)
+    cells = InnerProductSearch(items, exact_items=100).search(queries, 10)
     assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(exact, cells, strict=True)]) > 8
