@@ -40,7 +40,7 @@ from delift_core.export.writers import manifest_path, unwritable
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import Prepared
 from delift_core.jobs.scoring_job import Expect
-from delift_core.models.loading import BUNDLED
+from delift_core.models.bundled import BUNDLED
 from delift_core.models.model_files import check_model
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import Metric

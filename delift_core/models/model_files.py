@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from delift_core.errors import ModelError
-from delift_core.models.loading import BUNDLED, ensure_bundled
+from delift_core.models.bundled import BUNDLED, ensure_bundled
 from delift_core.system.files import shown, why_no_name, why_unreadable
 from delift_core.system.hub import FOUND, Outcome, probe
 

@@ -155,15 +155,15 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     evaluation ends where fine-tuning would begin."""
     from delift_core.data.loading import hub_rows as hub_source
     from delift_core.evaluation import from_manifest
-    from delift_core.models import loading as models
+    from delift_core.models import bundled, loading
     from delift_core.system import hub
 
     patch = pytest.MonkeyPatch()
     unreachable = hub.Probe("unreachable", OSError("offline"))
-    for module in (hub, models, hub_source):
+    for module in (hub, loading, hub_source):
         patch.setattr(module, "probe", lambda *_: unreachable)
-    patch.setattr(models, "bundled_available", lambda: False)
-    patch.setattr(models, "_bundled_file", lambda: None)
+    patch.setattr(bundled, "bundled_available", lambda: False)
+    patch.setattr(bundled, "_bundled_file", lambda: None)
     patch.setattr(from_manifest, "evaluate", _no_fine_tuning)
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("DELIFT_WORKSPACE", str(tmp_path_factory.mktemp("default") / "work"))
