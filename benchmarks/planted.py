@@ -25,7 +25,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from benchmarks.machine import machine
 from benchmarks.proof import PRESETS, Scored, open_scored
 from delift_core.baselines.less import less_matrix
-from delift_core.baselines.ordering import MethodBench
+from delift_core.baselines.ordering import MethodRunner
 from delift_core.baselines.orders import unit
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.scoring_runs import run_here
@@ -222,7 +222,7 @@ def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Nam
     template, influence, rate = make_template(loaded.tokenizer, asked.template), asked.influence, asked.rate
     rows = [template.encode(sample.messages) for sample in scored.rows]
     utilities, _ = scored.utilities("euclidean")
-    bench = MethodBench(Scorer(loaded), template, scored.rows, rows, utilities=utilities)
+    bench = MethodRunner(Scorer(loaded), template, scored.rows, rows, utilities=utilities)
     k = round(BUDGET * len(rows))
     print(f"Machine: {machine()}\n\n{len(rows)} rows, {k} kept; scoring every pair took {scoring:.0f} s.\n", flush=True)
     print("| method | shuffled kept, of 10 | nowhere kept, of 4 | second copies | clusters | good rows | seconds |")

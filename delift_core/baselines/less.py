@@ -1,10 +1,10 @@
-"""LESS (Xia et al., arXiv 2402.04333): which rows have a gradient that points where the target's does.
+"""LESS (Xia et al., arXiv 2402.04333): prefers rows whose gradients are aligned with those of the target.
 
-A short LoRA warm-up on a random part of the pool gives checkpoints. At each, a pool row's feature is the direction in
-which Adam would step for it alone, (b1 m + (1 - b1) g) / sqrt(b2 v + (1 - b2) g^2 + eps), with the optimiser's moments
-m and v of that checkpoint and no bias correction, as in the published code; a target row's feature is its plain
-gradient. Both are projected by the same random signs, and compared by cosine. Gradients are of the mean loss over a
-row's response tokens. Scores are `scores.influence`.
+A short LoRA warm-up on a random part of the pool gives checkpoints. At each of them, a pool row's feature is the Adam
+step for that row alone, (b1 m + (1 - b1) g) / sqrt(b2 v + (1 - b2) g^2 + eps), with the optimiser's moments m and v at
+the checkpoint and no bias correction, as in the published code. A target row's feature is its plain gradient. Both get
+the same random projection and are compared by cosine (`scores.influence`). Gradients are of the mean loss over a row's
+response tokens.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,9 @@ from delift_core.models.lora import LoraSettings, linear_layers, trainable, with
 from delift_core.models.prompts import EncodedSample, Tokens
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
-_WARMUP = 0.03  # share of the steps in which the rate rises to its first value
+_WARMUP = 0.03  # share of the steps in which the learning rate rises
 _CHUNK = 1 << 16  # gradient entries projected at a time
-_ROWS = 128  # gradients held at a time, so that signs are drawn once for all of them
+_ROWS = 128  # gradients projected at a time: the signs are drawn once for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,23 @@ def less_scores(
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
-    """LESS's score of each pool row; the model is as before afterwards.
+    """LESS's score of each pool row; the model is the same afterwards.
 
     Args:
         head: token ids before every query.
-        target: rows to get better at; () lets pool rows drawn by lot stand for them.
-        seed: of the warm-up rows, the LoRA weights and the projection.
+        target: rows of the target task; if (), random pool rows are used.
+        seed: of the warm-up rows, LoRA weights and projection.
 
     Returns:
         (n,) float64 in [-1, 1].
 
     Raises:
         MethodStopped: `stop` answered True.
-        ScoringError: the model has no layer for LoRA.
+        ScoringError: the model has no layers for LoRA.
     """
     generator = np.random.default_rng(seed)
-    aims = target or [pool[row] for row in generator.permutation(len(pool))[: settings.targets]]
-    return influence(*_features(loaded, head, pool, aims, settings, generator, seed, stop))
+    targets = target or [pool[row] for row in generator.permutation(len(pool))[: settings.targets]]
+    return influence(*_features(loaded, head, pool, targets, settings, generator, seed, stop))
 
 
 def less_matrix(
@@ -74,7 +74,7 @@ def less_matrix(
     seed: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
-    """LESS's score of every row for every other: (n, n) float64, row i is the target and column j trains.
+    """LESS's score of every row for every row: (n, n) float64, row i is the target, column j the training row.
 
     Raises:
         MethodStopped, ScoringError: as `less_scores`.
@@ -97,46 +97,47 @@ def _features(
     """(c, n, d) of the pool, (c, t, d) of the target and (c,) mean learning rates, over c checkpoints."""
     size = min(len(pool), max(settings.fewest_rows, round(settings.warmup_share * len(pool))))
     warmup = generator.permutation(len(pool))[:size]
-    with with_lora(loaded, _fitting(loaded, settings.lora), seed=seed) as adapted:
-        bench = _Bench(adapted, loaded, head, settings.projection, seed, stop)
-        found = list(_checkpoints(bench, [pool[row] for row in warmup], pool, target, settings, generator))
-    train, aim = (np.stack([getattr(point, name) for point in found]) for name in ("train", "target"))
-    return train, aim, np.array([point.rate for point in found])
+    with with_lora(loaded, _supported(loaded, settings.lora), seed=seed) as adapted:
+        model = _GradientModel(adapted, loaded, head, settings.projection, seed, stop)
+        found = list(_checkpoints(model, [pool[row] for row in warmup], pool, target, settings, generator))
+    train, targets = (np.stack([getattr(point, name) for point in found]) for name in ("train", "target"))
+    return train, targets, np.array([point.rate for point in found])
 
 
-def _fitting(loaded: LoadedModel, lora: LoraSettings) -> LoraSettings:
-    """The attention layers where the family names them so, else every linear layer."""
+def _supported(loaded: LoadedModel, lora: LoraSettings) -> LoraSettings:
+    """The settings, with every linear layer if the model has none of the named ones."""
     if set(lora.layers) <= set(linear_layers(loaded)):
         return lora
     return LoraSettings(lora.rank, lora.alpha)
 
 
 def _checkpoints(
-    bench: "_Bench",
+    model: "_GradientModel",
     warmup: Sequence[EncodedSample],
     pool: Sequence[EncodedSample],
     target: Sequence[EncodedSample],
     settings: LessSettings,
     generator: np.random.Generator,
 ) -> Iterator[_Checkpoint]:
-    optimiser = torch.optim.AdamW(bench.weights, lr=settings.learning_rate, betas=_BETAS, weight_decay=0.0)
-    a_step = settings.rows_per_step
-    total = settings.epochs * -(-len(warmup) // a_step)
+    """Warms up with linear warm-up and decay of the learning rate; a checkpoint after each epoch."""
+    optimiser = torch.optim.AdamW(model.weights, lr=settings.learning_rate, betas=_BETAS, weight_decay=0.0)
+    per_step = settings.rows_per_step
+    total = settings.epochs * -(-len(warmup) // per_step)
     step = 0
     for _ in range(settings.epochs):
         rates, order = [], generator.permutation(len(warmup))
-        for start in range(0, len(warmup), a_step):
-            rising = max(1, round(_WARMUP * total))
-            share = min(1.0, (step + 1) / rising, (total - step) / max(1, total - rising + 1))
+        for start in range(0, len(warmup), per_step):
+            warmup_steps = max(1, round(_WARMUP * total))
+            share = min(1.0, (step + 1) / warmup_steps, (total - step) / max(1, total - warmup_steps + 1))
             rates.append(settings.learning_rate * share)
             optimiser.param_groups[0]["lr"] = rates[-1]
-            bench.descend(optimiser, [warmup[row] for row in order[start : start + a_step]])
+            model.step(optimiser, [warmup[row] for row in order[start : start + per_step]])
             step += 1
-        yield _Checkpoint(bench.features(pool, optimiser), bench.features(target, None), float(np.mean(rates)))
+        yield _Checkpoint(model.features(pool, optimiser), model.features(target, None), float(np.mean(rates)))
 
 
-class _Bench:
-    """One model with LoRA layers: steps, and projected gradients of single rows."""
+class _GradientModel:
+    """A model with LoRA layers: optimiser steps, and projected gradients of single rows."""
 
     def __init__(
         self, adapted: Any, loaded: LoadedModel, head: Tokens, dimensions: int, seed: int, stop: Callable[[], bool]
@@ -145,15 +146,15 @@ class _Bench:
         self._loaded, self._head, self._stop = loaded, head, stop
         self._dimensions, self._seed = dimensions, seed
 
-    def descend(self, optimiser: torch.optim.Optimizer, rows: Sequence[EncodedSample]) -> None:
-        """One step on the mean of the rows' losses."""
+    def step(self, optimiser: torch.optim.Optimizer, rows: Sequence[EncodedSample]) -> None:
+        """One optimiser step on the mean loss of the rows."""
         optimiser.zero_grad(set_to_none=True)
         for row in rows:
             self._backward(row, 1 / len(rows))
         optimiser.step()
 
     def features(self, rows: Sequence[EncodedSample], adam: torch.optim.Optimizer | None) -> np.ndarray:
-        """(n, d) float32 projected gradients; Adam directions where an optimiser is given."""
+        """(n, d) float32 projected gradients, or Adam steps if an optimiser is given."""
         moments = None if adam is None else tuple(self._moment(adam, name) for name in ("exp_avg", "exp_avg_sq"))
         blocks = []
         for start in range(0, len(rows), _ROWS):
@@ -177,7 +178,7 @@ class _Bench:
 
     def _backward(self, row: EncodedSample, share: float) -> None:
         if self._stop():
-            raise MethodStopped("LESS was stopped before its scores were complete; run it again")
+            raise MethodStopped("stopped before the scores of LESS were complete; run it again")
         query = self._head + row.query_alone
         ids = torch.tensor([query + row.response], device=self._loaded.device)
         with torch.enable_grad():
@@ -188,7 +189,7 @@ class _Bench:
 
 
 def adam_direction(gradient: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Where Adam would step for a gradient, given its moments (collected before it, no bias correction)."""
+    """(p,) Adam's step for a gradient (p,), given the moments before it, without bias correction."""
     b1, b2 = _BETAS
     mean = b1 * first + (1 - b1) * gradient
     direction: torch.Tensor = mean / torch.sqrt(b2 * second + (1 - b2) * gradient.square() + _EPSILON)
@@ -196,9 +197,15 @@ def adam_direction(gradient: torch.Tensor, first: torch.Tensor, second: torch.Te
 
 
 def project(vectors: torch.Tensor, dimensions: int, seed: int) -> torch.Tensor:
-    """Random signs over the square root of the dimensions: (b, p) to (b, d) float32; the same seed, the same signs.
+    """Random projection by signs / sqrt(d), which keeps inner products in expectation (Johnson and Lindenstrauss).
 
-    Inner products are kept in expectation (Johnson and Lindenstrauss). Signs are drawn a chunk of entries at a time.
+    Args:
+        vectors: (b, p).
+        dimensions: d.
+        seed: equal seeds give equal signs.
+
+    Returns:
+        (b, d) float32.
     """
     out = torch.zeros(len(vectors), dimensions)
     for start in range(0, vectors.shape[1], _CHUNK):

@@ -1,6 +1,6 @@
-"""What some methods ask the model for, in forward passes: the response without its prompt, and ratings of a row.
+"""Forward passes for the methods: losses and embeddings, losses of responses without prompts, and ratings of rows.
 
-It knows nothing of scores and orders.
+This module knows nothing of scores and orders.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Stop = Callable[[], bool]
 
-# Five ways to ask for one rating, of one meaning, as SelectIT has it (its own wordings come with its code).
+# SelectIT asks for the same rating in five wordings. These are our own; SelectIT's are in its code.
 RATING_PROMPTS = (
     "Rate from 1 to 5 how well the response follows the instruction. Answer with the number only.",
     "On a scale of 1 to 5, where 5 is best, score how correct and helpful this response is. Give one digit.",
@@ -35,7 +35,7 @@ RATINGS = ("1", "2", "3", "4", "5")
 
 
 class MethodStopped(ScoringError):
-    """Someone asked for an order to be given up before it was complete."""
+    """The computation of an order was stopped before it was complete."""
 
 
 def pool_facts(
@@ -46,7 +46,7 @@ def pool_facts(
     *,
     stop: Stop = lambda: False,
 ) -> PoolFacts:
-    """Loss, length and embedding of each row, by one forward pass over each.
+    """Loss, length and embedding of each row, from one forward pass over each.
 
     Args:
         head: token ids before every query (`Template.head_alone`).
@@ -54,19 +54,20 @@ def pool_facts(
     Raises:
         MethodStopped: `stop` answered True.
     """
-    loss, embeddings = _passes(scorer, head, pool, stop)
-    target_embeddings = _passes(scorer, head, target, stop)[1] if target else None
+    loss, embeddings = _losses_and_embeddings(scorer, head, pool, stop)
+    target_embeddings = _losses_and_embeddings(scorer, head, target, stop)[1] if target else None
     tokens = np.array([len(sample.response) for sample in pool], dtype=np.int64)
     return PoolFacts(tokens, loss, embeddings, target_embeddings)
 
 
-def _passes(
+def _losses_and_embeddings(
     scorer: "Scorer", head: Tokens, samples: Sequence[EncodedSample], stop: Stop
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) float64 losses in nats and (n, d) float32 embeddings."""
     prefix = scorer.prefill(head)
     loss, embeddings = np.zeros(len(samples)), [np.empty(0)] * len(samples)
     for batch in scorer.pack([Suffix(sample.query_alone, sample.response) for sample in samples]):
-        _ensure_going(stop)
+        _raise_if_stopped(stop)
         statistics, embedded = scorer.score_and_embed(prefix, batch)
         rows = batch.rows.cpu().numpy()
         loss[rows] = -statistics[:, LOG_PROBABILITY].cpu().numpy()
@@ -75,8 +76,8 @@ def _passes(
     return loss, np.stack(embeddings).astype(np.float32)
 
 
-def losses_alone(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop = lambda: False) -> np.ndarray:
-    """Loss of each response with nothing before it but the begin-of-text (else end-of-text) token.
+def unconditional_losses(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop = lambda: False) -> np.ndarray:
+    """Loss of each response after nothing but the begin-of-text token, or end-of-text if there is none.
 
     Returns:
         (n,) float64 nats, summed over the response tokens.
@@ -88,10 +89,10 @@ def losses_alone(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop 
     tokenizer = scorer.loaded.tokenizer
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if begin is None:
-        raise ScoringError("IFD needs a token to begin a text with and this tokenizer has none; take another method")
+        raise ScoringError("IFD needs a begin- or end-of-text token and this tokenizer has none; use another method")
     losses = np.zeros(len(pool))
     for batch in scorer.pack([Suffix((int(begin),), sample.response) for sample in pool]):
-        _ensure_going(stop)
+        _raise_if_stopped(stop)
         statistics = scorer.score(EMPTY_PREFIX, batch)
         losses[batch.rows.cpu().numpy()] = -statistics[:, LOG_PROBABILITY].cpu().numpy()
     return losses
@@ -101,23 +102,23 @@ def losses_alone(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop 
 def ratings(
     scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, stop: Stop = lambda: False
 ) -> np.ndarray:
-    """Probabilities of "1" to "5" as the first token of the model's answer to each rating prompt about each row.
+    """Probabilities that the model's answer to each rating prompt about each row begins with "1" to "5".
 
     Returns:
         (n, 5 prompts, 5 ratings) float64.
 
     Raises:
         MethodStopped: `stop` answered True.
-        ScoringError: the tokenizer has no single token for some rating.
+        ScoringError: a rating is not a single token.
     """
     digits = torch.tensor(rating_tokens(template), device=scorer.loaded.device)
     room = scorer.loaded.identity.context_length - len(template.head_alone)
     found = np.zeros((len(pool), len(RATING_PROMPTS), len(RATINGS)))
     for row, sample in enumerate(pool):
         for column, prompt in enumerate(RATING_PROMPTS):
-            _ensure_going(stop)
-            asked = (Message("user", _question(prompt, sample)), Message("assistant", RATINGS[-1]))
-            tokens = template.head_alone + template.encode(asked).query_alone[-room:]
+            _raise_if_stopped(stop)
+            conversation = (Message("user", _question(prompt, sample)), Message("assistant", RATINGS[-1]))
+            tokens = template.head_alone + template.encode(conversation).query_alone[-room:]
             ids = torch.tensor([tokens], device=scorer.loaded.device)
             logits = scorer.loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
             found[row, column] = logits.float().softmax(dim=0)[digits].double().cpu().numpy()
@@ -125,16 +126,18 @@ def ratings(
 
 
 def rating_tokens(template: "Template") -> tuple[int, ...]:
-    """The tokens "1" to "5" as they follow a query in this template.
+    """The tokens of "1" to "5" as a response in this template.
 
     Raises:
-        ScoringError: one of them is not a single token.
+        ScoringError: a rating is not a single token.
     """
     found = []
     for rating in RATINGS:
         response = template.encode((Message("user", "Rate it."), Message("assistant", rating))).response
         if len(response) != 1:
-            raise ScoringError(f"SelectIT needs {rating!r} to be one token of this tokenizer, and it is not")
+            raise ScoringError(
+                f"SelectIT needs {rating!r} as one token, which this tokenizer lacks; use another method"
+            )
         found.append(response[0])
     return tuple(found)
 
@@ -143,6 +146,6 @@ def _question(prompt: str, sample: Sample) -> str:
     return f"{prompt}\n\nInstruction: {sample.prompt}\n\nResponse: {sample.response}\n\nThe score is:"
 
 
-def _ensure_going(stop: Stop) -> None:
+def _raise_if_stopped(stop: Stop) -> None:
     if stop():
-        raise MethodStopped("the method was stopped before its order was complete; run it again")
+        raise MethodStopped("stopped before the method's order was complete; run it again")

@@ -1,9 +1,9 @@
-"""A method's whole order of a pool, from facts and, where the method asks for it, the model.
+"""From a method to its order of a whole pool.
 
-    bench = MethodBench(scorer, template, samples, encoded)
-    order = bench.order(MethodConfig("k-center"))
+    runner = MethodRunner(scorer, template, samples, encoded)
+    order = runner.order(MethodConfig("k-center"))
 
-Facts are measured once and serve every method.
+Losses and embeddings are measured once for all methods.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ from delift_core.errors import SelectionError
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """Of n pool samples, in pool order.
+    """What most methods need of a pool of n samples, in pool order.
 
     Attributes:
         tokens: (n,) int64 response tokens, > 0.
-        loss: (n,) float64, -log p of the response given its prompt, summed, in nats.
-        embeddings: (n, d) float32, of prompt and response, any length.
+        loss: (n,) float64, -log p of the response given its prompt, summed over tokens, in nats.
+        embeddings: (n, d) float32 of prompt and response, not normalised.
         target_embeddings: (t, d) float32, or None without a target.
-        utilities: (n, n), row i is helped and column j helps, NaN (or absent, if sparse) where not scored; or None.
+        utilities: (n, n), row i is helped, column j helps, NaN (absent if sparse) where not scored; or None.
     """
 
     tokens: np.ndarray
@@ -45,8 +45,8 @@ class PoolFacts:
     @property
     def loss_per_token(self) -> np.ndarray:
         """(n,) float64, nats per response token."""
-        share: np.ndarray = self.loss / self.tokens
-        return share
+        mean: np.ndarray = self.loss / self.tokens
+        return mean
 
 
 if TYPE_CHECKING:
@@ -54,21 +54,21 @@ if TYPE_CHECKING:
     from delift_core.samples import Sample
     from delift_core.scoring.scorer import Scorer
 
-MODEL_METHODS = frozenset({"ifd", "selectit", "less"})  # what `order_from_facts` cannot do
+MODEL_METHODS = frozenset({"ifd", "selectit", "less"})  # which `order_from_facts` cannot order
 
 
 def order_from_facts(config: MethodConfig, facts: PoolFacts) -> np.ndarray:
-    """The whole order of a method that needs no more than facts.
+    """The order of a method that needs only a pool's facts.
 
     Returns:
-        (n,) int64 positions, the first to choose first.
+        (n,) int64 positions, best first.
 
     Raises:
-        SelectionError: the method needs utilities and there are none, or needs the model itself.
+        SelectionError: the method needs utilities that are missing, or the model itself.
     """
     method = config.method
     if method == "random":
-        return orders.at_random(facts.n, config.seed)
+        return orders.random_order(facts.n, config.seed)
     if method == "longest":
         return orders.by_score(facts.tokens.astype(np.float64))
     if method == "loss-high":
@@ -78,7 +78,7 @@ def order_from_facts(config: MethodConfig, facts: PoolFacts) -> np.ndarray:
     if method == "loss-middle":
         return orders.nearest_to_median(facts.loss_per_token)
     if method == "deft-ucs":
-        return orders.clustered(
+        return orders.cluster_order(
             facts.embeddings, clusters=config.clusters, easy_share=config.easy_share, seed=config.seed
         )
     if method == "k-center":
@@ -89,13 +89,13 @@ def order_from_facts(config: MethodConfig, facts: PoolFacts) -> np.ndarray:
         return orders.round_robin(facts.embeddings, facts.target_embeddings)
     if method == "column-mean":
         if facts.utilities is None:
-            raise SelectionError("mean utility needs the utilities of a scored run; score the pool, or leave it out")
+            raise SelectionError("mean utility needs a scored run; score the pool, or use another method")
         return orders.by_score(scores.column_means(facts.utilities))
-    raise SelectionError(f"{method} asks the model itself and cannot be had from facts alone; evaluate it as a job")
+    raise SelectionError(f"{method} needs the model itself, not only losses and embeddings; run it as a job")
 
 
-class MethodBench:
-    """One loaded model and a pool that it can read: the orders of all methods."""
+class MethodRunner:
+    """Orders of a pool by any method, with a loaded model."""
 
     def __init__(
         self,
@@ -110,30 +110,30 @@ class MethodBench:
     ) -> None:
         """Args:
         samples, pool: the pool's n rows, as texts and as token ids.
-        target: rows of the target, if the selection has one.
+        target: target rows, for the methods that use them.
         utilities: (n, n) of the same rows, for "column-mean".
-        stop: asked before every pass.
+        stop: asked before every forward pass.
         """
         self._scorer, self._template, self._samples = scorer, template, samples
         self._pool, self._target, self._utilities, self._stop = pool, target, utilities, stop
 
     @cached_property
     def facts(self) -> PoolFacts:
-        """Measured at the first need of them."""
+        """Losses, lengths and embeddings, measured on first use."""
         from delift_core.baselines.measure import pool_facts
 
         measured = pool_facts(self._scorer, self._template.head_alone, self._pool, self._target, stop=self._stop)
         return replace(measured, utilities=self._utilities)
 
     def order(self, config: MethodConfig) -> np.ndarray:
-        """(n,) int64, the whole order of a method.
+        """(n,) int64 positions by a method, best first.
 
         Raises:
             MethodStopped: `stop` answered True.
-            SelectionError, ScoringError: the method cannot be had with this run or this model.
+            SelectionError, ScoringError: the method does not work with this run or this model.
         """
         if config.method == "random":
-            return orders.at_random(len(self._pool), config.seed)
+            return orders.random_order(len(self._pool), config.seed)
         if config.method not in MODEL_METHODS:
             return order_from_facts(config, self.facts)
         if config.method == "less":
@@ -150,5 +150,6 @@ class MethodBench:
         if config.method == "selectit":
             found = measure.ratings(self._scorer, self._template, self._samples, stop=self._stop)
             return orders.by_score(scores.selectit(found, config.certainty))
-        alone = measure.losses_alone(self._scorer, self._pool, stop=self._stop) / self.facts.tokens
-        return orders.discard_from(scores.instruction_following_difficulty(self.facts.loss_per_token, alone), 1.0)
+        unconditional = measure.unconditional_losses(self._scorer, self._pool, stop=self._stop) / self.facts.tokens
+        difficulty = scores.instruction_following_difficulty(self.facts.loss_per_token, unconditional)
+        return orders.discard_above(difficulty, 1.0)

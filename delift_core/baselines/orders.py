@@ -1,10 +1,11 @@
-"""Whole orders of a pool from scores or embeddings: pure functions, (n,) int64 positions, the first to choose first.
+"""Orders of a whole pool from scores or embeddings: pure functions that return (n,) int64 positions, best first.
 
-Ties go to the smaller position, so that the same arrays always give the same order.
+Ties go to the smaller position, so equal arrays give equal orders.
 """
 
 import numpy as np
 
+from delift_core.models.vectors import unit_rows
 from delift_core.selection.greedy import greedy_order
 
 
@@ -14,29 +15,29 @@ def by_score(scores: np.ndarray) -> np.ndarray:
     return order
 
 
-def discard_from(scores: np.ndarray, limit: float) -> np.ndarray:
-    """Highest score first among those below the limit, then the others, least first."""
+def discard_above(scores: np.ndarray, limit: float) -> np.ndarray:
+    """Scores below the limit, highest first; then those at or above it, lowest first."""
     above = scores >= limit
     return by_score(np.where(above, -1 - scores, scores - scores.min() if len(scores) else scores))
 
 
 def nearest_to_median(values: np.ndarray) -> np.ndarray:
-    """Nearest to the median rank first: the first k are the middle band of k values."""
+    """Nearest to the median rank first: the first k are the k middle values."""
     ranks = np.empty(len(values))
     ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
     return by_score(-np.abs(ranks - (len(values) - 1) / 2))
 
 
-def at_random(n: int, seed: int) -> np.ndarray:
-    """By lot."""
+def random_order(n: int, seed: int) -> np.ndarray:
+    """A random order."""
     return np.random.default_rng(seed).permutation(n).astype(np.int64)
 
 
 def farthest_first(embeddings: np.ndarray) -> np.ndarray:
     """k-center by farthest-first traversal (Gonzalez 1985), from the row nearest to the mean direction.
 
-    Distances are Euclidean between unit vectors; every prefix of k rows is within twice the smallest radius at which
-    k rows can cover the pool.
+    Distances are Euclidean between unit vectors. The covering radius of every prefix of k rows is at most twice the
+    smallest covering radius of any k rows.
 
     Args:
         embeddings: (n, d).
@@ -47,20 +48,20 @@ def farthest_first(embeddings: np.ndarray) -> np.ndarray:
     for _ in range(len(points) - 1):
         last = points[order[-1]]
         distance = np.minimum(distance, np.maximum(2 - 2 * (points @ last), 0))
-        distance[order[-1]] = -1  # never again, whatever its copies are at
+        distance[order[-1]] = -1  # below every other row, copies of this one included
         order.append(int(distance.argmax()))
     return np.array(order, dtype=np.int64)
 
 
-def clustered(embeddings: np.ndarray, *, clusters: int, easy_share: float, seed: int) -> np.ndarray:
-    """DEFT-UCS (arXiv 2310.16776): k-means, then from each cluster the same share, part near its centre, part far.
+def cluster_order(embeddings: np.ndarray, *, clusters: int, easy_share: float, seed: int) -> np.ndarray:
+    """DEFT-UCS (arXiv 2310.16776): the same share of each k-means cluster, partly near its centre, partly far from it.
 
-    Every prefix of the order takes as large a share of each cluster as can be, and of what it takes from one,
-    `easy_share` are the nearest to the centre by cosine distance and the others the farthest.
+    Every prefix of the order takes about the same share of each cluster; `easy_share` of that are the rows nearest to
+    the centre by cosine distance, the others the farthest.
 
     Args:
         embeddings: (n, d).
-        clusters: at most; no more than the square root of n are made.
+        clusters: maximum number of clusters; the square root of n is another.
         easy_share: in [0, 1].
         seed: of k-means.
     """
@@ -70,58 +71,55 @@ def clustered(embeddings: np.ndarray, *, clusters: int, easy_share: float, seed:
     k = max(1, min(clusters, int(np.sqrt(len(points))), len(np.unique(points, axis=0))))
     means = KMeans(k, n_init=4, random_state=seed).fit(points)
     distance = 1 - (points * unit(means.cluster_centers_)[means.labels_]).sum(axis=1)
-    place = np.empty(len(points))
+    depth = np.empty(len(points))  # in its cluster's order, from 0 to 1
     for cluster in range(k):
         members = np.flatnonzero(means.labels_ == cluster)
-        near = members[np.argsort(distance[members], kind="stable")]
-        place[_easy_and_hard(near, easy_share)] = (np.arange(len(near)) + 0.5) / len(near)
-    return by_score(-place)
+        nearest = members[np.argsort(distance[members], kind="stable")]
+        depth[_from_both_ends(nearest, easy_share)] = (np.arange(len(nearest)) + 0.5) / len(nearest)
+    return by_score(-depth)
 
 
-def _easy_and_hard(near: np.ndarray, easy_share: float) -> np.ndarray:
-    """Members, nearest first, taken from both ends so that every prefix has `easy_share` of near ones."""
-    taken = np.arange(1, len(near) + 1)
+def _from_both_ends(members: np.ndarray, easy_share: float) -> np.ndarray:
+    """Reorders (m,) members, nearest first, so that in every prefix `easy_share` are from the near end."""
+    taken = np.arange(1, len(members) + 1)
     easy = np.floor(taken * easy_share + 0.5).astype(np.int64)
     is_easy = np.diff(easy, prepend=0) > 0
-    order = np.empty(len(near), dtype=np.int64)
-    order[is_easy] = near[: is_easy.sum()]
-    order[~is_easy] = near[::-1][: (~is_easy).sum()]
+    order = np.empty(len(members), dtype=np.int64)
+    order[is_easy] = members[: is_easy.sum()]
+    order[~is_easy] = members[::-1][: (~is_easy).sum()]
     return order
 
 
 def embedding_coverage(embeddings: np.ndarray) -> np.ndarray:
-    """DELIFT (SE): greedy Facility Location on (1 + cosine) / 2, the diagonal included (arXiv 2411.04425)."""
+    """DELIFT (SE): greedy Facility Location on (1 + cosine) / 2, with the diagonal (arXiv 2411.04425)."""
     points = unit(embeddings)
     return greedy_order(np.clip((1 + points @ points.T) / 2, 0, 1).astype(np.float32)).order
 
 
 def round_robin(embeddings: np.ndarray, queries: np.ndarray | None) -> np.ndarray:
-    """RDS+ (arXiv 2503.01807): queries take turns, each takes its nearest row by cosine that is still there.
+    """RDS+ (arXiv 2503.01807): queries in turn, each of which takes its nearest free row by cosine.
 
     Args:
         embeddings: (n, d).
-        queries: (t, d) of the target rows; None: the pool's rows themselves, none of which takes itself.
+        queries: (t, d) of the target rows; None for the pool's own rows, none of which takes itself.
     """
     points = unit(embeddings)
-    nearness = (points if queries is None else unit(queries)) @ points.T  # (t, n)
+    similarity = (points if queries is None else unit(queries)) @ points.T  # (t, n)
     if queries is None:
-        np.fill_diagonal(nearness, -np.inf)
-    ranked = np.argsort(-nearness, axis=1, kind="stable")
-    taken, next_of = np.zeros(len(points), dtype=bool), np.zeros(len(ranked), dtype=np.int64)
+        np.fill_diagonal(similarity, -np.inf)
+    ranked = np.argsort(-similarity, axis=1, kind="stable")
+    taken, cursor = np.zeros(len(points), dtype=bool), np.zeros(len(ranked), dtype=np.int64)
     order: list[int] = []
     while len(order) < len(points):
         for query, preferred in enumerate(ranked):
-            while next_of[query] < len(preferred) and taken[preferred[next_of[query]]]:
-                next_of[query] += 1
-            if next_of[query] < len(preferred):
-                order.append(int(preferred[next_of[query]]))
+            while cursor[query] < len(preferred) and taken[preferred[cursor[query]]]:
+                cursor[query] += 1
+            if cursor[query] < len(preferred):
+                order.append(int(preferred[cursor[query]]))
                 taken[order[-1]] = True
     return np.array(order, dtype=np.int64)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1 in float64; a row of zeros stays."""
-    wide = vectors.astype(np.float64)
-    length = np.linalg.norm(wide, axis=1, keepdims=True)
-    scaled: np.ndarray = wide / np.where(length > 0, length, 1)
-    return scaled
+    """Rows of length 1 in float64; a row of zeros stays 0."""
+    return unit_rows(vectors.astype(np.float64))

@@ -1,13 +1,15 @@
-"""Scores of single rows, by the published formulas: pure arithmetic. A higher score is chosen earlier."""
+"""Scores of rows by published formulas: pure arithmetic. Rows with higher scores are chosen first."""
 
 import numpy as np
 from scipy.sparse import csr_array
+
+from delift_core.models.vectors import unit_rows
 
 
 def instruction_following_difficulty(loss_with_prompt: np.ndarray, loss_alone: np.ndarray) -> np.ndarray:
     """IFD = perplexity of the response given its prompt / perplexity of the response alone.
 
-    Superfiltering (arXiv 2402.00530, equation 3); at 1 and above the prompt does not help, and the row is discarded.
+    Superfiltering (arXiv 2402.00530, equation 3). At 1 and above the prompt does not help, and the row is discarded.
 
     Args:
         loss_with_prompt, loss_alone: (n,) nats per response token.
@@ -22,8 +24,8 @@ def instruction_following_difficulty(loss_with_prompt: np.ndarray, loss_alone: n
 def selectit(ratings: np.ndarray, certainty: float) -> np.ndarray:
     """SelectIT's sentence-level score (arXiv 2402.16705, equations 2 to 4).
 
-    Per prompt, with the probabilities of the five rating tokens scaled to sum 1: the likeliest rating, times the mean
-    of how far it stands above the other four. Over prompts: mean / (1 + certainty * standard deviation).
+    For one prompt, with the probabilities of the five rating tokens normalised: the most likely rating times its mean
+    margin over the other four. Over prompts: mean / (1 + certainty * standard deviation).
 
     Args:
         ratings: (n, k, 5) probabilities of the tokens "1" to "5" under k prompts, >= 0, not all 0.
@@ -34,20 +36,20 @@ def selectit(ratings: np.ndarray, certainty: float) -> np.ndarray:
     """
     share = ratings / ratings.sum(axis=2, keepdims=True)
     top = share.max(axis=2, keepdims=True)
-    above = (top - share).sum(axis=2) / (share.shape[2] - 1)
-    token_level = (share.argmax(axis=2) + 1) * above  # (n, k)
+    margin = (top - share).sum(axis=2) / (share.shape[2] - 1)
+    token_level = (share.argmax(axis=2) + 1) * margin  # (n, k)
     score: np.ndarray = token_level.mean(axis=1) / (1 + certainty * token_level.std(axis=1))
     return score
 
 
 def column_means(utilities: np.ndarray | csr_array) -> np.ndarray:
-    """How much each sample helps the others on average, over the pairs that were scored, the diagonal left out.
+    """Mean utility of each sample as an example, over its scored pairs with other samples.
 
     Args:
-        utilities: (n, n); NaN, or absent where sparse, is not scored.
+        utilities: (n, n), row i is helped, column j helps; NaN, or absent if sparse, where not scored.
 
     Returns:
-        (n,) float64; -inf for a sample that was never scored as an example.
+        (n,) float64; -inf for a sample never scored as an example.
     """
     if isinstance(utilities, csr_array):
         entries = utilities.tocoo()
@@ -63,22 +65,16 @@ def column_means(utilities: np.ndarray | csr_array) -> np.ndarray:
 
 
 def influence(train: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """LESS's score of a row for one subtask: sum over checkpoints of weight times the mean cosine to target gradients.
+    """LESS's score of each row for one target: over checkpoints, the weighted mean cosine to the target's gradients.
 
     Args:
         train: (c, n, d) projected Adam directions at c checkpoints, not all 0.
         target: (c, t, d) projected gradients.
-        weights: (c,) learning rate of each checkpoint's epoch.
+        weights: (c,) mean learning rate of each checkpoint's epoch.
 
     Returns:
         (n,) float64.
     """
-
-    def unit(features: np.ndarray) -> np.ndarray:
-        length = np.linalg.norm(features, axis=2, keepdims=True)
-        scaled: np.ndarray = features / np.where(length > 0, length, 1)
-        return scaled
-
-    towards = unit(target.astype(np.float64)).mean(axis=1)  # (c, d)
-    score: np.ndarray = np.einsum("c,cnd,cd->n", weights / weights.sum(), unit(train.astype(np.float64)), towards)
+    towards = unit_rows(target.astype(np.float64)).mean(axis=1)  # (c, d)
+    score: np.ndarray = np.einsum("c,cnd,cd->n", weights / weights.sum(), unit_rows(train.astype(np.float64)), towards)
     return score

@@ -1,4 +1,4 @@
-"""Settings of the methods that have any; equal settings give equal orders."""
+"""Settings of the methods."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from delift_core.selection.methods import Method
 
 @dataclass(frozen=True, slots=True)
 class LessSettings:
-    """LESS (arXiv 2402.04333). The published rank 128, alpha 512 and projection 8,192 are `PUBLISHED_LESS`; the default
-    is smaller, since projecting fifteen million numbers a row is a GPU's work.
+    """LESS (arXiv 2402.04333). Published are rank 128, alpha 512, 32 rows per step and 8,192 dimensions; the defaults
+    are smaller, since projecting fifteen million numbers per row needs a GPU.
 
     Attributes:
         lora: the layers whose gradients are compared.
-        warmup_share: part of the pool that the warm-up trains on, at least `fewest_rows` rows.
-        epochs: of the warm-up; gradients are taken after each.
-        learning_rate: first one, falling linearly.
+        warmup_share: share of the pool to warm up on, at least `fewest_rows` rows.
+        epochs: of the warm-up; gradients are computed after each.
+        learning_rate: peak learning rate, followed by linear decay.
         projection: dimensions of the random projection.
-        targets: without target rows, pool rows drawn to stand for them.
+        targets: number of random pool rows to use as targets where there are no target rows.
     """
 
     lora: LoraSettings = LoraSettings(8, 32.0, ATTENTION)
@@ -30,18 +30,15 @@ class LessSettings:
     targets: int = 32
 
 
-PUBLISHED_LESS = LessSettings(LoraSettings(128, 512.0, ATTENTION), rows_per_step=32, projection=8192)
-
-
 @dataclass(frozen=True, slots=True)
 class MethodConfig:
     """A method with its settings; equal configs give equal orders.
 
     Attributes:
-        seed: of what is drawn by lot (random, clusters, projection).
-        clusters: of DEFT-UCS; at most the square root of the pool is used.
-        easy_share: of each cluster, taken near its centre (DEFT-UCS).
-        certainty: alpha of SelectIT, how much disagreement between prompts counts.
+        seed: of every random draw (order, clusters, projection).
+        clusters: number of clusters of DEFT-UCS, at most the square root of the pool size.
+        easy_share: share of a cluster's rows to take near its centre (DEFT-UCS).
+        certainty: alpha of SelectIT, the weight of disagreement between prompts.
         less: settings of LESS.
     """
 

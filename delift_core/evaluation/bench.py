@@ -28,7 +28,7 @@ from delift_core.system.files import temporary_prefix
 if TYPE_CHECKING:
     from peft import PeftModel
 
-    from delift_core.baselines.ordering import MethodBench
+    from delift_core.baselines.ordering import MethodRunner
     from delift_core.evaluation.measures import Judge
 
 Stop = Callable[[], bool]
@@ -129,12 +129,12 @@ class Bench:
         return np.array(list(self.pool))[known["order"]]
 
     @cached_property
-    def _methods(self) -> "MethodBench":
-        from delift_core.baselines.ordering import MethodBench
+    def _methods(self) -> "MethodRunner":
+        from delift_core.baselines.ordering import MethodRunner
 
         target = tuple(self._encode(self.request.target)[0].values())
         samples = [self.request.pool[position] for position in self.pool]
-        return MethodBench(self.scorer, self.template, samples, tuple(self.pool.values()), target, stop=self.stop)
+        return MethodRunner(self.scorer, self.template, samples, tuple(self.pool.values()), target, stop=self.stop)
 
     def look(self, rows: Sequence[Suffix]) -> np.ndarray:
         """(2, n) of `heldout.measure` with the weights as they are now."""

@@ -100,7 +100,7 @@ def _measure(
     stop: Callable[[], bool],
 ) -> np.ndarray:
     from delift_core.baselines.measure import MethodStopped
-    from delift_core.baselines.ordering import MethodBench
+    from delift_core.baselines.ordering import MethodRunner
     from delift_core.jobs.preparation import encode_samples
     from delift_core.models.loading import load_model
     from delift_core.models.prompts import make_template
@@ -119,9 +119,9 @@ def _measure(
         raise ScoringError(f"{title}: {len(refused):,} rows of run {run.record.id} do not fit the model; score again")
     pool, towards = ([encoded[sample.content_hash] for sample in part] for part in (run.pool, target))
     scorer = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens)
-    bench = MethodBench(scorer, template, run.pool, pool, towards, stop=_telling(title, len(pool), publish, stop))
+    runner = MethodRunner(scorer, template, run.pool, pool, towards, stop=_telling(title, len(pool), publish, stop))
     try:
-        order = bench.order(config)
+        order = runner.order(config)
     except MethodStopped as error:
         raise EvaluationStopped(str(error)) from error
     model = (loaded.identity.revision, template.name, loaded.device.type)

@@ -1,4 +1,4 @@
-"""The methods by name: what each does in a sentence, where it was published, what it needs. No arithmetic."""
+"""The catalogue of methods: name, title, one sentence, source, and what each needs. No arithmetic."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,17 +23,17 @@ Need = Literal["nothing", "passes over the pool", "utilities", "ratings", "gradi
 
 @dataclass(frozen=True, slots=True)
 class MethodEntry:
-    """A method as a curator reads of it.
+    """A method as shown to a curator.
 
     Attributes:
-        title: a few words.
-        words: what it prefers.
+        title: its name.
+        summary: one sentence on which rows it prefers.
         source: where it was published.
-        needs: the dearest thing it is made from.
+        needs: the most expensive input that it needs.
     """
 
     title: str
-    words: str
+    summary: str
     source: str
     needs: Need
 
@@ -105,26 +105,26 @@ METHODS: dict[Method, MethodEntry] = {
     ),
 }
 
-ASK_LUCK: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
+USES_SEED: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
 """Methods whose order depends on the seed."""
-_BESIDE = {
+_NOT_A_METHOD = {
     "delift": ("DELIFT", "Agarwal et al., arXiv 2411.04425"),
     "given": ("Given rows", "drawn in an evaluation, or chosen elsewhere"),
 }
 
 
 def method_title(name: str) -> str:
-    """A few words for "delift", for rows that were given ("given"), and for each of `METHODS`."""
+    """The title of a method, of "delift", or of rows chosen elsewhere ("given")."""
     return _entry(name)[0]
 
 
 def method_source(name: str) -> str:
-    """Where it was published, or where the rows came from."""
+    """Where a method was published, or where given rows came from."""
     return _entry(name)[1]
 
 
 def _entry(name: str) -> tuple[str, str]:
-    if name in _BESIDE:
-        return _BESIDE[name]
+    if name in _NOT_A_METHOD:
+        return _NOT_A_METHOD[name]
     entry = next(entry for method, entry in METHODS.items() if method == name)
     return entry.title, entry.source

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from delift_core.baselines.less import adam_direction, less_matrix, less_scores, project
-from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, losses_alone, pool_facts, ratings
-from delift_core.baselines.ordering import MethodBench
+from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, pool_facts, ratings, unconditional_losses
+from delift_core.baselines.ordering import MethodRunner
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.errors import ScoringError
 from delift_core.models.loading import LoadedModel
@@ -46,7 +46,9 @@ def test_losses_with_and_without_the_prompt_are_sums_by_hand() -> None:
     assert facts.loss == pytest.approx(
         [-log_p(model, template.head_alone + row.query_alone, row.response) for row in rows], rel=1e-5
     )
-    assert losses_alone(scorer, rows) == pytest.approx([-log_p(model, (256,), row.response) for row in rows], rel=1e-5)
+    assert unconditional_losses(scorer, rows) == pytest.approx(
+        [-log_p(model, (256,), row.response) for row in rows], rel=1e-5
+    )
     assert facts.tokens.tolist() == [len(row.response) for row in rows]
     assert facts.target_embeddings == pytest.approx(facts.embeddings[:2], abs=1e-5)
 
@@ -69,7 +71,7 @@ def test_every_method_orders_a_pool_with_a_model(method: str) -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     utilities = np.random.default_rng(0).normal(size=(5, 5))
-    bench = MethodBench(Scorer(model), template, SAMPLES, encoded(template), utilities=utilities)
+    bench = MethodRunner(Scorer(model), template, SAMPLES, encoded(template), utilities=utilities)
     order = bench.order(MethodConfig(method, less=QUICK))
     assert sorted(order.tolist()) == list(range(5))
 
@@ -78,7 +80,7 @@ def test_a_stop_is_heard() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     for method in ("longest", "ifd", "selectit", "less"):
-        bench = MethodBench(Scorer(model), template, SAMPLES, encoded(template), stop=lambda: True)
+        bench = MethodRunner(Scorer(model), template, SAMPLES, encoded(template), stop=lambda: True)
         with pytest.raises(MethodStopped):
             bench.order(MethodConfig(method, less=QUICK))
 
@@ -137,7 +139,7 @@ def test_a_model_without_the_layers_lora_wants_says_which_it_has() -> None:
     model = loaded("gpt2")
     assert linear_layers(model) == ("c_attn", "c_proj", "c_fc")
     with (
-        pytest.raises(ScoringError, match="wants the layers q_proj.*this model has c_attn, c_proj, c_fc"),
+        pytest.raises(ScoringError, match="this model has no layers q_proj.* for LoRA, only c_attn, c_proj, c_fc"),
         with_lora(model, LoraSettings(layers=("q_proj", "c_fc")), seed=0),
     ):
         pytest.fail("there is no such layer")

@@ -44,7 +44,7 @@ def test_pools_of_one_and_of_copies_are_ordered(method: str) -> None:
 
 def test_what_needs_more_than_facts_says_so() -> None:
     for method in MODEL_METHODS:
-        with pytest.raises(SelectionError, match="asks the model"):
+        with pytest.raises(SelectionError, match="needs the model itself"):
             order_from_facts(MethodConfig(method), facts())
     with pytest.raises(SelectionError, match="needs the utilities"):
         order_from_facts(MethodConfig("column-mean"), facts(utilities=None))
@@ -70,7 +70,7 @@ def test_ifd_by_hand_and_discards_last() -> None:
     with_prompt, alone = np.array([1.0, 0.5, 3.0, 2.0]), np.array([2.0, 2.0, 2.0, 2.0])
     ratio = scores.instruction_following_difficulty(with_prompt, alone)
     assert ratio == pytest.approx([math.exp(1) / math.exp(2), math.exp(0.5 - 2), math.exp(1), 1.0])
-    assert orders.discard_from(ratio, 1.0).tolist() == [0, 1, 3, 2]
+    assert orders.discard_above(ratio, 1.0).tolist() == [0, 1, 3, 2]
 
 
 def test_selectit_is_the_published_formula() -> None:
@@ -116,7 +116,7 @@ def test_deft_ucs_takes_the_same_share_of_each_cluster_near_and_far() -> None:
     rng = np.random.default_rng(1)
     centres = np.eye(4)[:3] * 10
     embeddings = np.concatenate([centre + rng.normal(scale=0.4, size=(20, 4)) for centre in centres])
-    order = orders.clustered(embeddings, clusters=3, easy_share=0.5, seed=0)
+    order = orders.cluster_order(embeddings, clusters=3, easy_share=0.5, seed=0)
     points = orders.unit(embeddings)
     for start in (0, 20, 40):
         members = np.arange(start, start + 20)

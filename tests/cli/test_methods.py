@@ -131,7 +131,7 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path, monkeypatch: p
         assert problem.order_of("rds")[0] == int(np.argmax(unit[:12] @ unit[12]))  # the one target row's nearest
         utilities = problem.utilities.pool.copy()
         assert problem.order_of("column-mean")[0] == int(np.nanmean(utilities, axis=0).argmax())
-        with pytest.raises(SelectionError, match="asks the model itself"):
+        with pytest.raises(SelectionError, match="needs the model itself"):
             problem.order_of("ifd")
         monkeypatch.setattr(of_run, "PAIRWISE_ROWS", 11)
         with pytest.raises(SelectionError, match="k-center compares each of 12 rows"):

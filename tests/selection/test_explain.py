@@ -261,7 +261,7 @@ def test_all_together_and_one_by_one_are_as_defined(problem: tuple[Selection, np
     assert tuple(explainer.reason(position) for position in range(len(expected))) == expected
 
 
-def clustered(n: int) -> tuple[Selection, np.ndarray]:
+def cluster_order(n: int) -> tuple[Selection, np.ndarray]:
     """Samples that help their like, as real ones do."""
     generator = np.random.default_rng(3)
     places = generator.normal(size=(n, 8))
@@ -271,7 +271,7 @@ def clustered(n: int) -> tuple[Selection, np.ndarray]:
 
 
 def test_a_pool_of_many_blocks_is_explained_as_defined() -> None:
-    selection, kernel = clustered(400)
+    selection, kernel = cluster_order(400)
     reasons = Explainer(selection, kernel).reasons()
     sampled = [*selection.chosen[::12].tolist(), *range(0, 400, 20)]
     assert [reasons[position] for position in sampled] == [plainly(selection, kernel, p) for p in sampled]
@@ -301,7 +301,7 @@ def test_sums_too_large_for_32_bits_are_compared_in_64() -> None:
 
 
 def test_a_whole_pool_costs_far_less_than_its_rows_one_by_one() -> None:
-    selection, kernel = clustered(700)
+    selection, kernel = cluster_order(700)
     explainer = Explainer(selection, kernel)
     started = time.process_time()
     explainer.reasons()

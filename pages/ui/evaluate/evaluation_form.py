@@ -50,7 +50,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRec
     for name in against:
         if name in METHODS and name != "random":
             entry = next(entry for method, entry in METHODS.items() if method == name)
-            st.caption(f"{entry.title}: {entry.words} ({entry.source})")
+            st.caption(f"{entry.title}: {entry.summary} ({entry.source})")
     others = {s.id: s for s in workspace.selections.records(selection.run_id) if s.id != selection.id}
     chosen: list[str] = []
     if others:

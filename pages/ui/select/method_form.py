@@ -4,7 +4,7 @@ from typing import cast
 
 import streamlit as st
 
-from delift_core.selection.methods import ASK_LUCK, METHODS, Method, method_source, method_title
+from delift_core.selection.methods import METHODS, USES_SEED, Method, method_source, method_title
 from delift_core.selection.types import ChosenBy
 from pages.ui.shell.blocks import plain
 from pages.ui.shell.navigation import page_path
@@ -23,7 +23,7 @@ def ask_method() -> tuple[ChosenBy, int]:
         width=190,
         help="DELIFT, or another published method to compare with. All are measured the same way below.",
     )
-    if method not in ASK_LUCK or method == "less":
+    if method not in USES_SEED or method == "less":
         return method, 0
     return method, int(st.number_input("Seed", 0, _MOST_SEED, 0, key="method_seed", bind="query-params", width=110))
 
@@ -32,7 +32,7 @@ def method_words(method: ChosenBy) -> None:
     """What another method than DELIFT prefers, and where it was published."""
     if method in METHODS:
         entry = METHODS[cast(Method, method)]
-        st.caption(f"{entry.title}: {entry.words} ({entry.source})")
+        st.caption(f"{entry.title}: {entry.summary} ({entry.source})")
 
 
 def not_measured(method: ChosenBy) -> None:
