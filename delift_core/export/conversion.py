@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from delift_core.data.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
-from delift_core.data.formats.base import JOIN, ROLES
-from delift_core.data.formats.conversations import SYSTEM_KEYS, talk_of
-from delift_core.data.formats.sharegpt import WORDS
+from delift_core.data.formats.base import PART_SEPARATOR
+from delift_core.data.formats.chat_records import SHAREGPT_ROLES
+from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.tool_calls import has_calls, response_text
-from delift_core.data.formats.training_marks import is_sure, is_trained
-from delift_core.data.formats.turn_spellings import standard, turns_in_text
-from delift_core.data.formats.turns import LIST_KEYS, only_calls
+from delift_core.data.formats.training_labels import is_definite_label, is_trained
+from delift_core.data.formats.turn_spellings import parse_if_turns, standard_turns
+from delift_core.data.formats.turns import is_only_calls
+from delift_core.data.formats.vocabulary import LIST_KEYS, MORE_SYSTEM_KEYS, ROLES
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import parse_int, places, strict
 from delift_core.samples import FormatName, Message, Sample
@@ -135,14 +136,14 @@ def own_turns(found: object, sample: Sample) -> list[Mapping[str, object]] | Non
 
 def _turn_list(found: object) -> Sequence[object] | None:
     """The turns that a record holds, spelt as trainers read them where they are no pairs; None where it holds none."""
-    talk = talk_of(found)
-    if talk is not None:
-        return talk.spelt() or [turn for _, turn in talk.turns]
+    conversation = find_conversation(found)
+    if conversation is not None:
+        return conversation.role_content_turns() or [turn for _, turn in conversation.turns]
     if not isinstance(found, Mapping):
         return None
-    sides = [turns_in_text(found.get(key)) for key in ("prompt", "completion")]
+    sides = [parse_if_turns(found.get(key)) for key in ("prompt", "completion")]
     turns = [turn for side in sides if isinstance(side, list) for turn in side]
-    spelt = [one for turn in turns for one in (standard(turn) if isinstance(turn, Mapping) else [turn])]
+    spelt = [one for turn in turns for one in (standard_turns(turn) if isinstance(turn, Mapping) else [turn])]
     return spelt if all(isinstance(side, list) for side in sides) else None
 
 
@@ -158,8 +159,8 @@ def _spelt(turn: Mapping[str, object], message: Message, format: FormatName) -> 
     if format == "sharegpt":
         for key in ("tool_calls", "function_call"):
             others.pop(key, None)  # they stand in the text
-        called = only_calls(turn) and message.content == response_text(turn)
-        role = "function_call" if called else word if word in _SHAREGPT_ROLES else WORDS[message.role]
+        called = is_only_calls(turn) and message.content == response_text(turn)
+        role = "function_call" if called else word if word in _SHAREGPT_ROLES else SHAREGPT_ROLES[message.role]
         return {"from": role, "value": message.content, **others}
     role = word if word in _OPENAI_ROLES else message.role
     text = next((key for key in ("content", "value") if key in turn), None)
@@ -170,9 +171,9 @@ def _spelt(turn: Mapping[str, object], message: Message, format: FormatName) -> 
 
 def _tools(found: object, format: FormatName) -> dict[str, object]:
     """Tool definitions: text for ShareGPT, which LLaMA-Factory reads, a list elsewhere; Alpaca has no place."""
-    talk = talk_of(found)
+    conversation = find_conversation(found)
     tools = found.get("tools") if isinstance(found, Mapping) else None
-    tools = tools or (talk.tools if talk else None)
+    tools = tools or (conversation.tools if conversation else None)
     if not tools or format == "alpaca":
         return {}
     if format == "sharegpt":
@@ -190,7 +191,8 @@ def _other_fields(found: object, sample: Sample) -> tuple[str, ...]:
     if not isinstance(found, Mapping):
         return ()
     read = {*RESERVED, *read_fields(found)}
-    return tuple(key for key in found if key not in read and not is_sure(key) and not _is_text_of(key, found, sample))
+    others = (key for key in found if key not in read and not is_definite_label(key))
+    return tuple(key for key in others if not _is_text_of(key, found, sample))
 
 
 def _is_text_of(key: str, found: Mapping[str, object], sample: Sample) -> bool:
@@ -199,9 +201,8 @@ def _is_text_of(key: str, found: Mapping[str, object], sample: Sample) -> bool:
     if not isinstance(value, str):
         return flat_columns(found) is not None and key in read_fields(found)
     contents = [message.content for message in sample.messages]
-    return value in contents or (
-        bool(value) and any(f"{JOIN}{value}{JOIN}" in f"{JOIN}{one}{JOIN}" for one in contents)
-    )
+    gap = PART_SEPARATOR
+    return value in contents or (bool(value) and any(f"{gap}{value}{gap}" in f"{gap}{one}{gap}" for one in contents))
 
 
 def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[str, object]) -> Iterator[LossKind]:
@@ -219,11 +220,12 @@ def _losses(found: object, sample: Sample, format: FormatName, written: Mapping[
         yield "input"
     if detect_format(found) == "text":
         yield "text"
-    talk = talk_of(found)
-    if talk is not None and talk.others:
+    conversation = find_conversation(found)
+    if conversation is not None and conversation.other_messages:
         yield "other-replies"
-    inner = found.get(talk.key) if talk is not None and talk.field.startswith(f"{talk.key}.") else None
-    beside = isinstance(inner, Mapping) and not set(inner) <= {*LIST_KEYS, *SYSTEM_KEYS, "tools"}
+    nested = conversation is not None and conversation.field.startswith(f"{conversation.key}.")
+    inner = found.get(conversation.key) if conversation is not None and nested else None
+    beside = isinstance(inner, Mapping) and not set(inner) <= {*LIST_KEYS, *MORE_SYSTEM_KEYS, "tools"}
     if beside or any(_is_lost(key, found, sample, written) for key in found):
         yield "fields"
 

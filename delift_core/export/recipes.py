@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.data.formats.base import ROLES
+from delift_core.data.formats.vocabulary import ROLES
 from delift_core.export.shapes import MEDIA, Shape, mask_of_trainer
 from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
 

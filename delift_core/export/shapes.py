@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.data.formats import flat_columns
-from delift_core.data.formats.base import ROLES, SYSTEM_KEYS, is_missing
+from delift_core.data.formats.base import is_missing
 from delift_core.data.formats.columns import detect as detect_columns
-from delift_core.data.formats.conversations import talk_of
-from delift_core.data.formats.prompt_parts import in_order
-from delift_core.data.formats.training_marks import is_trained, trained_when, turn_marks
-from delift_core.data.formats.turn_spellings import ROLE_KEYS
-from delift_core.data.formats.turns import LIST_KEYS, is_turn_list
+from delift_core.data.formats.conversations import find_conversation
+from delift_core.data.formats.prompt_parts import sort_parts
+from delift_core.data.formats.training_labels import flag_means_trained, is_trained, turn_flags
+from delift_core.data.formats.turns import is_turn_list
+from delift_core.data.formats.vocabulary import LIST_KEYS, ROLE_KEYS, ROLES, SYSTEM_KEYS
 from delift_core.data.loading.json_records import DECODER
 from delift_core.samples import Sample
 
@@ -222,9 +222,10 @@ def shape_of(record: object) -> Shape:
     mapping = detect_columns(record)
     if mapping is not None:
         return Shape("alpaca", prompt=mapping.prompt, response=mapping.response)
-    talk = talk_of(record)
-    if talk is not None and talk.listed and talk.field == talk.key and is_turn_list(record[talk.key]):
-        return _turns_shape(talk.key, record[talk.key])
+    conversation = find_conversation(record)
+    key = conversation.key if conversation is not None and conversation.is_list else ""
+    if conversation is not None and key and conversation.field == key and is_turn_list(record[key]):
+        return _turns_shape(key, record[key])
     return Shape("text") if isinstance(record.get("text"), str) else Shape("unknown")
 
 
@@ -261,7 +262,7 @@ def _parts(records: Sequence[object], shape: Shape) -> tuple[str, ...]:
         return ()
     flat = (flat_columns(record) for record in records if isinstance(record, Mapping))
     found = dict.fromkeys(name for one in flat if one is not None for name in one.parts)
-    return in_order(name for name in found if name not in (shape.prompt, shape.response))
+    return sort_parts(name for name in found if name not in (shape.prompt, shape.response))
 
 
 def _is_history(records: Sequence[object], name: str) -> bool:
@@ -273,7 +274,7 @@ def _masks(records: Sequence[object], shape: Shape) -> tuple[tuple[str, tuple[st
     turns = [turn for record in records for turn in turns_of(record, shape) or []] if shape.name == "turns" else []
     found: dict[str, dict[str, None]] = {}
     for turn in turns:
-        for name in turn_marks([turn]):
+        for name in turn_flags([turn]):
             value = turn[name]
             if isinstance(value, str | bool | int | float) and not is_missing(value) and not is_trained({name: value}):
                 found.setdefault(name, {})[str(value).strip().lower()] = None
@@ -283,6 +284,6 @@ def _masks(records: Sequence[object], shape: Shape) -> tuple[tuple[str, tuple[st
 def mask_of_trainer(shape: Shape) -> str | None:
     """The field of a turn that a trainer can be told of: one whose true means "to be trained", and that is no text."""
     return next(
-        (name for name, values in shape.masks if trained_when(name) and set(values) <= {"false", "0", "0.0"}),
+        (name for name, values in shape.masks if flag_means_trained(name) and set(values) <= {"false", "0", "0.0"}),
         None,
     )

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from delift_core.data.formats.base import ROLES, describe, name_list
-from delift_core.data.formats.training_marks import is_trained, turn_marks
+from delift_core.data.formats.base import describe, name_list
+from delift_core.data.formats.training_labels import is_trained, turn_flags
+from delift_core.data.formats.vocabulary import ROLES
 from delift_core.export.shapes import (
     SHAPE_WORDS,
     Shape,
@@ -195,7 +196,7 @@ def _masked(trainer: Trainer, record: object, shape: Shape) -> Iterator[_Verdict
     """Turns that are trained although their marks say that they are not to be."""
     told = mask_of_trainer(shape) if trainer == "Axolotl" else None
     for turn in turns_of(record, shape) or [] if shape.name == "turns" else []:
-        marks = [name for name in turn_marks([turn]) if name != told and not is_trained({name: turn[name]})]
+        marks = [name for name in turn_flags([turn]) if name != told and not is_trained({name: turn[name]})]
         if marks and _role(turn, shape) == "assistant":
             yield "trains more", f"`{marks[0]}` is not read: a turn that is marked as not to be trained is trained"
             return

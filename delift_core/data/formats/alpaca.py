@@ -1,55 +1,55 @@
-"""Alpaca records: instruction, input, output, and the optional system and history of LLaMA-Factory.
+"""Alpaca records: instruction, input, output, and LLaMA-Factory's optional system and history.
 
-The prompt is `instruction + "\\n\\n" + input`, or the one that is not blank; other columns of the prompt follow (see
-`parts`). Dolly's spelling (instruction, context, response) is read as the same format.
+The prompt is `instruction + "\\n\\n" + input`, then further columns (see `prompt_parts`). Dolly's instruction, context
+and response are the same format.
 """
 
 from collections.abc import Mapping, Sequence
 
 from delift_core.data.formats.base import (
     RecordError,
-    any_present,
     end_at_response,
+    has_fields,
     is_missing,
-    missing_field,
+    missing_field_error,
     require_text,
     split_system,
 )
-from delift_core.data.formats.prompt_parts import part_names, prompt_turns
-from delift_core.data.formats.turns import system_of, with_system
+from delift_core.data.formats.prompt_parts import part_columns, prompt_turns
+from delift_core.data.formats.turns import add_system, record_system_text
 from delift_core.samples import Message
 
 
 def detect(record: Mapping[str, object]) -> bool:
-    """Whether a record has Alpaca's instruction and output, or Dolly's instruction, context and response."""
-    return any_present(record, ("instruction", "output")) or ("instruction" in record and _is_dolly(record))
+    """Whether a record has the fields of Alpaca or of Dolly."""
+    return has_fields(record, ("instruction", "output")) or ("instruction" in record and _is_dolly(record))
 
 
 def parse(record: Mapping[str, object]) -> tuple[Message, ...]:
-    """Reads an Alpaca record: system, then history, then the joined prompt, then the output.
+    """Reads an Alpaca record: system, history, the joined prompt, then the output.
 
     Raises:
-        RecordError: a field is missing, is not text or is blank where text is needed.
+        RecordError: a field is missing or not text, or the prompt or the output is blank.
     """
     output_key = response_key(record)
     for key in ("instruction", output_key):
         if key not in record:
-            raise missing_field(key, "an Alpaca record")
-    # A missing instruction is forgiven: with an input it is a prompt, without one it is an empty prompt.
-    forgiven = {**record, "instruction": ""} if is_missing(record["instruction"]) else record
-    turns = prompt_turns(forgiven, "instruction", part_names(record, "instruction", output_key))
+            raise missing_field_error(key, "an Alpaca record")
+    # A null instruction is read as an empty one: the input may be the whole prompt.
+    filled = {**record, "instruction": ""} if is_missing(record["instruction"]) else record
+    turns = prompt_turns(filled, "instruction", part_columns(record, "instruction", output_key))
     messages = [*turns, Message("assistant", require_text(record[output_key], output_key))]
     field = output_key if turns[-1].content.strip() else "instruction"
-    return end_at_response(with_system(system_of(record), messages), field)
+    return end_at_response(add_system(record_system_text(record), messages), field)
 
 
 def response_key(record: Mapping[str, object]) -> str:
-    """The column of the answer."""
+    """The name of the column with the response."""
     return "response" if _is_dolly(record) else "output"
 
 
 def render(messages: Sequence[Message]) -> dict[str, object]:
-    """Writes a conversation as instruction, an empty input, output, and system and history where there are any.
+    """Writes a conversation as instruction, an empty input, output, and system and history if there are any.
 
     Raises:
         RecordError: tool turns, a system turn that is not first, or turns that are not question and answer in turn.

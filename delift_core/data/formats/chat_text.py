@@ -1,16 +1,16 @@
-"""Chat templates: the turns of a conversation that was written into one text, with its markers between them.
+"""Texts in a chat template, split into turns.
 
-A text is taken for a conversation only where one template explains all of it: it opens with a marker (or, in templates
-that have one, with a preamble), every marker names a known role, and a user and an assistant speak. The record keeps
-its text; only what is scored is without markers.
+A text counts as a conversation only if one template matches all of it: the text begins with a marker (or with a
+preamble, in templates that allow one), every marker names a known role, and the assistant answers a user.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from delift_core.data.formats.base import ROLES
+from delift_core.data.formats.base import PART_SEPARATOR
 from delift_core.data.formats.tool_calls import openai_call
+from delift_core.data.formats.vocabulary import known_role
 
 Turn = Mapping[str, object]
 
@@ -28,8 +28,8 @@ _ALPACA = re.compile(r"Below is an instruction that describes a task.*?completes
 _CALL = re.compile(r"<functioncall>\s*\{\s*\"name\":\s*\"([^\"]+)\",\s*\"arguments\":(.*)\}\Z", re.DOTALL)
 _HEADINGS = "Instruction|Input|Context|Response|Output|System|User|Human|Assistant|Question|Answer|Prompt|Bot|GPT"
 _NAMES = "System|User|Human|Assistant|AI|Bot|Chatbot|ChatGPT|GPT|Customer|Agent|Prompter|Model"
-_WORDS = {
-    "input": "more",  # goes behind the instruction before it
+_ROLE_WORDS = {
+    "input": "more",  # is appended to the instruction before it
     "context": "more",
     "question": "user",
     "prompt": "user",
@@ -48,10 +48,10 @@ class Template:
     """A chat template.
 
     Attributes:
-        marker: opens a turn; its group `role` (or the whole) names who speaks.
-        preamble: words before the first marker are a system text; else there may be none.
-        sign: what every text in a template with a preamble holds.
-        words: the markers are words with a colon, which other texts may hold too.
+        marker: matches the start of a turn; the group `role`, or else the whole match, names the role.
+        preamble: whether text may precede the first marker; it is read as a system text.
+        sign: a string that is in every text of a template with a preamble.
+        words: whether the markers are words with a colon, which occur in other texts too.
     """
 
     marker: re.Pattern[str]
@@ -60,7 +60,7 @@ class Template:
     words: bool = False
 
 
-# In this order: those whose markers nobody types by chance come first.
+# Tried in this order: unambiguous markers first.
 TEMPLATES = (
     Template(re.compile(r"<\|im_start\|>(?P<role>\w+)(?:\n|<\|im_sep\|>)")),  # ChatML, Phi-4
     Template(re.compile(r"<\|im_(?:system|user|assistant)\|>(?P<role>\w+)<\|im_middle\|>")),  # Kimi
@@ -78,7 +78,7 @@ TEMPLATES = (
     Template(re.compile(r"<\|(?P<role>system|user|assistant|prompter|model|tool|observation)\|>", re.IGNORECASE)),
     Template(re.compile(r"(?:GPT4 Correct|GPT4|GPT3|Code|Math Correct) (?P<role>User|Assistant):")),  # OpenChat
     Template(re.compile(r"^<(?P<role>human|bot|user|assistant|system)>:", re.MULTILINE)),
-    # Alpaca and its kin; Guanaco's stand inside a line too.
+    # Alpaca and its variants; Guanaco's markers may be inside a line.
     Template(
         re.compile(
             rf"^#{{2,4}} ?(?P<role>{_HEADINGS}) ?:"
@@ -89,7 +89,7 @@ TEMPLATES = (
         preamble=True,
         sign="##",
     ),
-    Template(re.compile(r"\n\n(?P<role>Human|Assistant|System):")),  # of Anthropic's preference sets
+    Template(re.compile(r"\n\n(?P<role>Human|Assistant|System):")),  # Anthropic's preference data
     # Vicuna, Glaive
     Template(
         re.compile(r"(?:(?<=\s)|(?<=>)|(?<![\w\W]))(?P<role>USER|ASSISTANT|SYSTEM|HUMAN|FUNCTION[ _]RESPONSE):"),
@@ -101,87 +101,84 @@ TEMPLATES = (
 )
 
 
-def turns_of_text(text: str) -> tuple[Turn, ...] | None:
-    """The turns of a text that is a conversation in a known template; None for any other text."""
+def split_turns(text: str) -> tuple[Turn, ...] | None:
+    """The turns of a text in a known chat template; None for any other text."""
     begin = _LEADING.match(text)
     starts = {0, begin.end() if begin else 0}
     for template in TEMPLATES:
         if template.sign in text if template.preamble else any(template.marker.match(text, at) for at in starts):
-            turns = _turns(text, template)
+            turns = _turns_by(text, template)
             if turns is not None:
                 return turns
     return None
 
 
-def opens_as_chat(text: str) -> bool:
-    """Whether a text opens with a marker that nobody types by chance, though its turns may not be told apart."""
+def starts_with_marker(text: str) -> bool:
+    """Whether a text begins with an unambiguous marker, even if its turns cannot be split."""
     begin = _LEADING.match(text)
     at = begin.end() if begin else 0
     return any(one.marker.match(text, at) for one in TEMPLATES if not one.words) or bool(_ALPACA_OPENS.match(text, at))
 
 
-def _turns(text: str, template: Template) -> tuple[Turn, ...] | None:
-    marks = list(template.marker.finditer(text))
-    if not marks or marks[0].start() > 20_000:
+def _turns_by(text: str, template: Template) -> tuple[Turn, ...] | None:
+    markers = list(template.marker.finditer(text))
+    if not markers or markers[0].start() > 20_000:
         return None
-    before = _LEADING.sub("", _without_ends(text[: marks[0].start()])).strip()
-    if before and not template.preamble:
+    preamble = _LEADING.sub("", _strip_end_tokens(text[: markers[0].start()])).strip()
+    if preamble and not template.preamble:
         return None
-    spoken: list[tuple[str, str]] = []
-    if before and not _ALPACA.fullmatch(before):
-        spoken.append(("system", before))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
-    for mark, end in zip(marks, ends, strict=True):
-        body = _without_ends(text[mark.end() : end]).lstrip()
-        word = _word(mark)
+    turns: list[tuple[str, str]] = []
+    if preamble and not _ALPACA.fullmatch(preamble):
+        turns.append(("system", preamble))
+    ends = [marker.start() for marker in markers[1:]] + [len(text)]
+    for marker, end in zip(markers, ends, strict=True):
+        body = _strip_end_tokens(text[marker.end() : end]).lstrip()
+        word = _role_of_marker(marker)
         if word is None or _TOKEN.search(body):
             return None
-        if word == "more" and spoken and spoken[-1][0] == "user":
-            spoken[-1] = ("user", "\n\n".join(part for part in (spoken[-1][1], body) if part))
+        if word == "more" and turns and turns[-1][0] == "user":
+            turns[-1] = ("user", PART_SEPARATOR.join(part for part in (turns[-1][1], body) if part))
         elif word == "more":
             return None
         elif body or word != "system":
-            spoken += _spoken(word, body)
-    answers = [at for at, (role, body) in enumerate(spoken) if role == "assistant" and body]
-    asked = answers and any(role == "user" and body for role, body in spoken[: answers[-1]])
-    return tuple(_as_turns(spoken)) if asked else None
+            turns += _with_system_block(word, body)
+    answers = [at for at, (role, body) in enumerate(turns) if role == "assistant" and body]
+    asked = answers and any(role == "user" and body for role, body in turns[: answers[-1]])
+    return tuple(_as_turns(turns)) if asked else None
 
 
-def _without_ends(text: str) -> str:
-    """A text without the white space and the tokens at its end."""
+def _strip_end_tokens(text: str) -> str:
+    """A text without the whitespace and the special tokens at its end."""
     text = text.rstrip()
     while (last := _LAST.search(text, max(0, len(text) - 40))) is not None:
         text = text[: last.start()].rstrip()
     return text
 
 
-def _word(mark: re.Match[str]) -> str | None:
-    groups = {key: value for key, value in mark.groupdict().items() if value}
+def _role_of_marker(marker: re.Match[str]) -> str | None:
+    groups = {key: value for key, value in marker.groupdict().items() if value}
     if groups.get("channel") in ("analysis", "commentary"):
         return "thought"
-    word = next((groups[key] for key in ("role", "bare", "inner") if key in groups), mark.group()).lower()
-    return _WORDS.get(word) or ROLES.get(word)
+    word = next((groups[key] for key in ("role", "bare", "inner") if key in groups), marker.group()).lower()
+    return _ROLE_WORDS.get(word) or known_role(word)
 
 
-def _spoken(role: str, body: str) -> Iterator[tuple[str, str]]:
+def _with_system_block(role: str, body: str) -> Iterator[tuple[str, str]]:
     system = _SYSTEM.match(body) if role == "user" else None
     if system:
         yield "system", system[1].strip()
     yield role, system[2].strip() if system else body
 
 
-def _as_turns(spoken: Sequence[tuple[str, str]]) -> Iterator[Turn]:
+def _as_turns(turns: Sequence[tuple[str, str]]) -> Iterator[Turn]:
     thought = ""
-    for role, body in spoken:
+    for role, body in turns:
         call = _CALL.match(body) if role == "assistant" else None
         if role == "thought":
             thought = body
         elif call:
-            yield {
-                "role": role,
-                "content": None,
-                "tool_calls": [openai_call(call[1], call[2].strip().strip("'") or "{}")],
-            }
+            arguments = call[2].strip().strip("'") or "{}"
+            yield {"role": role, "content": None, "tool_calls": [openai_call(call[1], arguments)]}
         else:
             own = {"reasoning_content": thought} if thought and role == "assistant" else {}
             thought = "" if role == "assistant" else thought

@@ -1,22 +1,21 @@
-"""Two named columns of a table (prompt and response, perhaps a system text and a context), such as question/answer."""
+"""Flat records with a column for the prompt and one for the response, such as question/answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from delift_core.data.formats.base import (
-    SYSTEM_KEYS,
     RecordError,
-    any_present,
     end_at_response,
+    has_fields,
     name_list,
     optional_text,
     require_text,
-    split_system,
 )
-from delift_core.data.formats.prompt_parts import part_names, prompt_turns
-from delift_core.data.formats.turns import with_system
+from delift_core.data.formats.prompt_parts import part_columns, prompt_turns
+from delift_core.data.formats.turns import add_system
+from delift_core.data.formats.vocabulary import SYSTEM_KEYS
 from delift_core.samples import ColumnMapping, Message
 
-# In this order: the first pair whose columns both exist is taken. Letter case is ignored.
+# The first pair whose columns both exist is used. Letter case is ignored.
 PAIRS = (
     ("question", "answer"),
     ("question", "response"),
@@ -40,15 +39,15 @@ PAIRS = (
 
 
 def detect(record: Mapping[str, object]) -> ColumnMapping | None:
-    """Returns the mapping for the first known pair of columns that the record has, or None.
+    """Returns the mapping for the first known pair of columns in a record, or None.
 
-    An instruction beside such a pair is the prompt, and the pair's own prompt a part of it.
+    If the record also has an instruction, that is the prompt, and the pair's prompt is appended to it.
     """
     names: dict[str, str] = {}
     for name in record:
         names.setdefault(str(name).lower(), name)
     pairs = ([names[word] for word in pair] for pair in PAIRS if names.keys() >= set(pair))
-    pair = next((pair for pair in pairs if any_present(record, pair)), None)
+    pair = next((pair for pair in pairs if has_fields(record, pair)), None)
     if pair is None:
         return None
     prompt, response = pair
@@ -56,14 +55,14 @@ def detect(record: Mapping[str, object]) -> ColumnMapping | None:
     if isinstance(instruction, str) and instruction.strip():
         prompt = names["instruction"]
     system = next((names[column] for column in SYSTEM_KEYS if column in names), None)
-    return ColumnMapping(prompt, response, system, part_names(record, prompt, response))
+    return ColumnMapping(prompt, response, system, part_columns(record, prompt, response))
 
 
 def parse(record: Mapping[str, object], mapping: ColumnMapping) -> tuple[Message, ...]:
     """Reads the mapped columns of a record.
 
     Raises:
-        RecordError: a mapped column is missing, is not text, or is blank where text is needed.
+        RecordError: a mapped column is missing or not text, or the prompt or the response is blank.
     """
     for column in (mapping.prompt, mapping.response):
         if column not in record:
@@ -72,25 +71,5 @@ def parse(record: Mapping[str, object], mapping: ColumnMapping) -> tuple[Message
     turns = prompt_turns(record, mapping.prompt, mapping.parts)
     messages = [*turns, Message("assistant", require_text(record[mapping.response], mapping.response))]
     system = optional_text(record.get(mapping.system), mapping.system) if mapping.system is not None else None
-    return end_at_response(
-        with_system(system, messages), mapping.response if turns[-1].content.strip() else mapping.prompt
-    )
-
-
-def render(messages: Sequence[Message], mapping: ColumnMapping) -> dict[str, object]:
-    """Writes a single question and answer, with its system text, into the mapped columns.
-
-    Raises:
-        RecordError: more than one question and answer, a tool turn, or a system text without a column for it.
-    """
-    system, turns = split_system(messages)
-    if [message.role for message in turns] != ["user", "assistant"]:
-        what = "two columns hold one question and one answer, and this conversation has other turns"
-        raise RecordError("unknown-format", "", what, "Export to messages or sharegpt instead.")
-    if system and mapping.system is None:
-        what = "the conversation has a system text and the mapping no column for it"
-        raise RecordError("unknown-role", "", what, "Map a system column, or export to messages.")
-    record: dict[str, object] = {mapping.system: system} if mapping.system is not None else {}
-    record[mapping.prompt] = turns[0].content
-    record[mapping.response] = turns[1].content
-    return record
+    field = mapping.response if turns[-1].content.strip() else mapping.prompt
+    return end_at_response(add_system(system, messages), field)

@@ -1,42 +1,40 @@
-"""Preference records: a preferred and a rejected answer side by side, or one answer marked as good or bad (KTO).
+"""Preference records: a chosen and a rejected answer, or one answer labelled as good or bad (KTO).
 
-Fine-tuning learns one answer, so which one is the reader's stated choice; without it such a record is not read. Forms:
-a prompt (text with its parts, or turns) beside `chosen` and `rejected`; whole conversations under both; and a record of
-any other form with a mark of its own (see `marks`). What a whole source's values say of its marks is found in
-`sources.marking`.
+Such a record is read only if the caller says which answer is to be learnt. `chosen` and `rejected` hold an answer with
+the prompt beside them, or whole conversations; a labelled answer may be a record of any other format.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from delift_core.data.formats.base import RecordError, any_present, end_at_response, is_missing, require_text
-from delift_core.data.formats.chat_text import turns_of_text
-from delift_core.data.formats.prompt_parts import part_names, prompt_turns
-from delift_core.data.formats.training_marks import sure_mark, verdict
-from delift_core.data.formats.turn_spellings import turns_in_text
-from delift_core.data.formats.turns import LIST_KEYS, is_turn_list, parse_turns, system_of, with_system
+from delift_core.data.formats.base import RecordError, end_at_response, has_fields, is_missing, require_text
+from delift_core.data.formats.chat_text import split_turns
+from delift_core.data.formats.prompt_parts import part_columns, prompt_turns
+from delift_core.data.formats.training_labels import definite_label, read_label
+from delift_core.data.formats.turn_spellings import parse_if_turns
+from delift_core.data.formats.turns import add_system, is_turn_list, parse_turns, record_system_text
+from delift_core.data.formats.vocabulary import LIST_KEYS, PROMPT_KEYS
 from delift_core.samples import Message
 
-# "all": no mark says what is to be learnt.
 Answer = Literal["chosen", "rejected", "all"]
-PROMPT_KEYS = ("prompt", "instruction", "question", "query", "input")
+"""The answers to learn; "all" reads every answer and takes no field for a label."""
 
 
 def detect(record: Mapping[str, object]) -> bool:
-    """Whether a record holds two answers to choose from, or one that is marked as good or bad."""
-    return has_pair(record) or sure_mark(record) is not None
+    """Whether a record holds two answers to choose from, or one that is labelled as good or bad."""
+    return has_pair(record) or definite_label(record) is not None
 
 
 def has_pair(record: Mapping[str, object]) -> bool:
-    """Whether a record holds two answers."""
-    return any_present(record, ("chosen", "rejected"))
+    """Whether a record has a chosen and a rejected answer."""
+    return has_fields(record, ("chosen", "rejected"))
 
 
-def unmarked(record: Mapping[str, object]) -> Mapping[str, object]:
-    """The record without a field that can be nothing but its mark."""
-    mark = None if has_pair(record) else sure_mark(record)
-    return record if mark is None else {key: value for key, value in record.items() if key != mark}
+def without_label(record: Mapping[str, object]) -> Mapping[str, object]:
+    """The record without its definite label, if it has one."""
+    label = None if has_pair(record) else definite_label(record)
+    return record if label is None else {key: value for key, value in record.items() if key != label}
 
 
 def parse(
@@ -44,88 +42,78 @@ def parse(
     answer: Answer,
     parse_rest: Callable[[Mapping[str, object]], tuple[Message, ...]],
 ) -> tuple[Message, ...]:
-    """Reads the conversation that ends with the answer that was chosen to be learnt.
+    """Reads the conversation that ends with the answer to learn.
 
     Args:
-        answer: which one.
-        parse_rest: reads a record without two answers, once its mark is taken off.
+        answer: the answer to learn.
+        parse_rest: reads a record with one answer, its label removed.
 
     Raises:
         RecordError: the record has no such answer, no prompt, or a value that is not text.
     """
     if not has_pair(record):
-        mark = sure_mark(record)
-        if mark is not None:
-            check_mark(mark, record[mark], answer)
-        return parse_rest(unmarked(record))
+        label = definite_label(record)
+        if label is not None:
+            check_label(label, record[label], answer)
+        return parse_rest(without_label(record))
     if answer == "all":
-        raise no_choice()
-    given = _turns_of_text(record[answer], record)
-    turns = parse_turns([given], answer) if isinstance(given, Mapping) else None
-    if isinstance(given, list | tuple):
-        turns = parse_turns(given, answer)
-    if turns is None:
+        raise no_choice_error()
+    given = _decode_answer(record[answer], record)
+    if isinstance(given, Mapping | list | tuple):
+        turns = parse_turns([given] if isinstance(given, Mapping) else given, answer)
+    else:
         turns = [Message("assistant", require_text(given, answer))]
-    # Whole conversations repeat the prompt, which then stands in the record twice.
+    # A whole conversation repeats the prompt that is beside the answers.
     before = [] if any(turn.role == "user" for turn in turns) else _prompt(record, answer)
     context = [replace(turn, trained=False) for turn in before]
-    return end_at_response(with_system(system_of(record), [*context, *turns]), answer)
+    return end_at_response(add_system(record_system_text(record), [*context, *turns]), answer)
 
 
-def no_choice(mark: str = "") -> RecordError:
-    """Builds the error for a preference record when no answer was chosen.
+def no_choice_error(label: str = "") -> RecordError:
+    """Builds the error for a preference record if the caller did not say which answer to learn.
 
     Args:
-        mark: the field that marks the answer; "" for a record with two answers.
+        label: the field that labels the answer; "" for a record with two answers.
     """
-    if mark:
+    if label:
         what = "the answer is marked as good or bad, and it was not said which answers are to be learnt"
-        remedy = (
-            "Choose: --answer chosen, --answer rejected, or --answer all where the field says something else; "
-            "or on the Data page."
-        )
-        return RecordError("no-choice", mark, what, remedy)
+        remedy = "Choose: --answer chosen or rejected, or all if the field is no mark; or on the Data page."
+        return RecordError("no-choice", label, what, remedy)
     what = "the record has a preferred and a rejected answer, and none was chosen to be learnt"
     return RecordError("no-choice", "", what, "Choose one: --answer chosen or --answer rejected, or on the Data page.")
 
 
-def check_mark(mark: str, value: object, answer: Answer) -> None:
-    """Refuses a marked answer that was not asked for.
-
-    Raises:
-        RecordError: it is the other answer, or its mark says neither.
-    """
-    says = verdict(mark, value)
-    if answer == "all" or says is None:
+def check_label(label: str, value: object, answer: Answer) -> None:
+    """Raises a `RecordError` for a labelled answer that is not to be learnt, or whose label is neither good nor bad."""
+    value_says = read_label(label, value)
+    if answer == "all" or value_says is None:
         return
-    if says == "other":
+    if value_says == "other":
         what = f"the mark {str(value)[:40]!r} says neither good nor bad, as the marks of the other records do"
         remedy = "Write the mark as true or false, or read every answer with --answer all."
-        raise RecordError("other-answer", mark, what, remedy)
-    if (says == "good") is not (answer == "chosen"):
+        raise RecordError("other-answer", label, what, remedy)
+    if (value_says == "good") is not (answer == "chosen"):
         what = f"the answer is not marked as {answer}"
-        raise RecordError("other-answer", mark, what, "It is left out, since the other answers were asked for.")
+        raise RecordError("other-answer", label, what, "It is left out, since the other answers were asked for.")
 
 
-def _turns_of_text(given: object, record: Mapping[str, object]) -> object:
-    """The turns of an answer that is a text of them; without a prompt beside it the text may have the markers of a
-    chat template, as Anthropic's have.
-    """
-    found = turns_in_text(given)
+def _decode_answer(given: object, record: Mapping[str, object]) -> object:
+    """An answer, or the turns in it: a JSON list or, without a prompt in the record, a chat template (Anthropic)."""
+    found = parse_if_turns(given)
     if isinstance(found, str) and not any(record.get(key) for key in (*PROMPT_KEYS, *LIST_KEYS)):
-        return turns_of_text(found) or given
+        return split_turns(found) or given
     return found
 
 
 def _prompt(record: Mapping[str, object], answer: Answer) -> list[Message]:
     for key in LIST_KEYS:
-        if is_turn_list(turns_in_text(record.get(key))):
-            return parse_turns(turns_in_text(record[key]), key, answered=False)
+        if is_turn_list(parse_if_turns(record.get(key))):
+            return parse_turns(parse_if_turns(record[key]), key, has_response=False)
     found = next((key for key in PROMPT_KEYS if record.get(key) and not is_missing(record[key])), None)
     if found is None:
         remedy = "Give the prompt as a field or as turns, or remove the record."
         raise RecordError("empty-prompt", answer, "no prompt stands beside the answers", remedy)
-    prompt = turns_in_text(record[found])
+    prompt = parse_if_turns(record[found])
     if isinstance(prompt, list | tuple):
-        return parse_turns(prompt, found, answered=False)
-    return prompt_turns(record, found, part_names(record, found, answer))
+        return parse_turns(prompt, found, has_response=False)
+    return prompt_turns(record, found, part_columns(record, found, answer))

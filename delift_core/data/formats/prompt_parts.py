@@ -1,19 +1,19 @@
-"""The prompt of a flat record: its column, the further columns that belong to it, and earlier turns.
+"""The prompt of a flat record: one column, the columns that are appended to it, and a history of earlier turns.
 
-The parts stand behind the prompt with a blank line between them, in the order of `PARTS`. A history in pairs or turns
-stands before it as turns. Knows the fields of one record; knows nothing of which response goes with them.
+The parts are appended with a blank line between them, in the order of `PARTS`. A history becomes turns before the
+prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from delift_core.data.formats.base import JOIN, RecordError, describe, is_missing, require_text
-from delift_core.data.formats.training_marks import plain_name
+from delift_core.data.formats.base import PART_SEPARATOR, RecordError, describe, is_missing, require_text
+from delift_core.data.formats.training_labels import normalized_name
 from delift_core.data.formats.turns import is_turn_list, parse_turns
 from delift_core.samples import Message
 
-# Names of columns that belong to the prompt, compared without case, spaces and underscores.
-_QUESTIONS = ("question", "query", "problem")  # beside an instruction
+# Columns that belong to the prompt; names are compared without case, spaces and underscores.
+_QUESTIONS = ("question", "query", "problem")  # only if the prompt is an instruction
 _TEXTS = (
     "input inputs userinput context contexts ctx additionalcontext passage passages paragraph paragraphs article "
     "document documents background backgroundinfo backgroundinformation knowledge evidence facts excerpt snippet "
@@ -24,37 +24,36 @@ _TEXTS = (
 _HISTORIES = ("history", "chathistory", "conversationhistory", "dialoguehistory", "previousturns")
 PARTS = (*_QUESTIONS, *_TEXTS.split(), *_HISTORIES)
 _RANK = {name: rank for rank, name in enumerate(PARTS)}
-_WORDS = 3  # a shorter text may stand in another by chance
+_MIN_WORDS = 3  # a shorter text may occur in another by chance
 
 
-def part_names(record: Mapping[str, object], prompt: str, response: str) -> tuple[str, ...]:
-    """The further columns of a record's prompt, in the order in which they are joined.
+def part_columns(record: Mapping[str, object], prompt: str, response: str) -> tuple[str, ...]:
+    """The columns that are appended to a record's prompt, in order.
 
-    A column whose text stands in the prompt already, or that writes the prompt out once more, is none.
+    A column whose text is already in the prompt, or that repeats the prompt, is left out.
 
     Args:
-        prompt, response: the columns that hold them.
+        prompt, response: names of these columns.
     """
-    names = _part_columns(tuple(record), prompt, response)
+    names = _candidate_columns(tuple(record), prompt, response)
     return tuple(name for name in names if not _is_repeated(record, name, prompt, response))
 
 
 @lru_cache(maxsize=1024)
-def _part_columns(names: tuple[str, ...], prompt: str, response: str) -> tuple[str, ...]:
-    """Of a record's fields those that may belong to its prompt, whatever they hold."""
-    known = {*_RANK} if plain_name(prompt) == "instruction" else {*_RANK} - {*_QUESTIONS}
-    return in_order(name for name in names if name not in (prompt, response) and plain_name(name) in known)
+def _candidate_columns(names: tuple[str, ...], prompt: str, response: str) -> tuple[str, ...]:
+    known = {*_RANK} if normalized_name(prompt) == "instruction" else {*_RANK} - {*_QUESTIONS}
+    return sort_parts(name for name in names if name not in (prompt, response) and normalized_name(name) in known)
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Columns of a prompt in the order in which they are joined."""
-    return tuple(sorted(names, key=lambda name: _RANK[plain_name(name)]))
+def sort_parts(names: Iterable[str]) -> tuple[str, ...]:
+    """Sorts columns of a prompt into the order in which they are joined."""
+    return tuple(sorted(names, key=lambda name: _RANK[normalized_name(name)]))
 
 
 def prompt_turns(record: Mapping[str, object], prompt: str, parts: Sequence[str]) -> list[Message]:
-    """The turns before the response, a system text aside: a history, then the prompt with its parts.
+    """The turns before the response, without a system text: a history, then the prompt with its parts.
 
-    A missing prompt is forgiven where a part has a text.
+    The prompt may be missing if a part has a text.
 
     Raises:
         RecordError: the prompt or one of its parts is not text.
@@ -65,45 +64,45 @@ def prompt_turns(record: Mapping[str, object], prompt: str, parts: Sequence[str]
         if is_missing(record.get(name)) or record[name] in ("", [], {}, ()):
             continue
         value = record[name]
-        if plain_name(name) in _HISTORIES and isinstance(value, list | tuple):
+        if normalized_name(name) in _HISTORIES and isinstance(value, list | tuple):
             earlier += _history(value, name)
         elif not isinstance(value, str):
-            raise _unclear(value, name)
+            raise _not_text_part(value, name)
         elif value.strip():
             texts.append(value)
     main = "" if is_missing(record.get(prompt)) and texts else require_text(record.get(prompt), prompt)
-    whole = JOIN.join([main, *texts] if main.strip() or not texts else texts)
+    whole = PART_SEPARATOR.join([main, *texts] if main.strip() or not texts else texts)
     return [*earlier, Message("user", whole)]
 
 
-def _unclear(value: object, name: str) -> RecordError:
+def _not_text_part(value: object, name: str) -> RecordError:
     what = f"the value is {describe(value)}, not text, and may be a part of the prompt"
     remedy = "Write it as text, or name the columns to read: --map prompt=COL,response=COL."
     return RecordError("not-text", name, what, remedy)
 
 
 def _is_repeated(record: Mapping[str, object], name: str, prompt: str, response: str) -> bool:
-    beside_instruction = plain_name(name) == "context" and plain_name(prompt) == "instruction"  # Dolly's
-    if plain_name(name) == "input" or beside_instruction:
+    beside_instruction = normalized_name(name) == "context" and normalized_name(prompt) == "instruction"  # Dolly's
+    if normalized_name(name) == "input" or beside_instruction:
         return False
-    part, main, answer = (_squeezed(record.get(key)) for key in (name, prompt, response))
+    part, main, answer = (_collapse_spaces(record.get(key)) for key in (name, prompt, response))
     if not part or not main:
         return False
-    if len(part.split()) >= _WORDS and part in main:
+    if len(part.split()) >= _MIN_WORDS and part in main:
         return True
-    if main not in part or len(main.split()) < _WORDS:
+    if main not in part or len(main.split()) < _MIN_WORDS:
         return part == main
-    return plain_name(name) in _QUESTIONS or bool(answer and answer in part)
+    return normalized_name(name) in _QUESTIONS or bool(answer and answer in part)
 
 
-def _squeezed(value: object) -> str:
+def _collapse_spaces(value: object) -> str:
     return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def _history(history: Iterable[object], name: str) -> list[Message]:
-    """Earlier turns: turns in any spelling, or pairs of a question and its answer."""
+    """Reads earlier turns, or pairs of a question and its answer."""
     if is_turn_list(history):
-        return parse_turns(history, name, answered=False)
+        return parse_turns(history, name, has_response=False)
     remedy = "Give the history as a list of [question, answer] pairs."
     messages = []
     for index, pair in enumerate(history):

@@ -1,33 +1,35 @@
-"""Calls of tools and functions, in every spelling: what they are, and the text that is scored for them.
+"""Tool calls in every spelling, and the text that is scored for them.
 
-The text of a response that is a call is `{"name": …, "arguments": {…}}` as Python's `json.dumps` writes it, with
-non-ASCII as it is: what ShareGPT files hold under `function_call`. Several calls are a JSON list of such objects.
-Calls that stand before the response under `tool_calls` are the JSON of that list as it is, ids included.
+A call that is the response is scored as `{"name": …, "arguments": {…}}`, as ShareGPT files write it under
+`function_call`; several calls as a JSON list of such objects. Calls before the response keep their JSON, ids included.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from delift_core.data.formats.base import is_missing
+from delift_core.data.formats.vocabulary import CALL_KEYS
+
+_ARGUMENT_KEYS = ("arguments", "args", "input", "parameters")
 
 
 def has_calls(turn: Mapping[str, object]) -> bool:
-    """Whether a turn in OpenAI's spelling holds calls."""
-    return any(turn.get(key) and not is_missing(turn[key]) for key in ("tool_calls", "function_call"))
+    """Whether a turn in OpenAI's spelling holds tool calls."""
+    return any(turn.get(key) and not is_missing(turn[key]) for key in CALL_KEYS)
 
 
 def calls_text(turn: Mapping[str, object]) -> str:
-    """The calls of a turn before the response, as text."""
+    """The text of the tool calls of a turn before the response."""
     if turn.get("tool_calls"):
         return json.dumps(turn["tool_calls"], ensure_ascii=False, default=str)
     return response_text(turn)
 
 
 def response_text(turn: Mapping[str, object]) -> str:
-    """The calls of a turn that is the response, as text."""
+    """The text of the tool calls of the response."""
     value = turn.get("tool_calls") or turn.get("function_call")
-    listed = decoded(value)
-    calls = [_plain(call) for call in (listed if isinstance(listed, list | tuple) else [listed])]
+    listed = decode_json(value)
+    calls = [_name_and_arguments(call) for call in (listed if isinstance(listed, list | tuple) else [listed])]
     known = [call for call in calls if call is not None]
     if len(known) < len(calls):
         return json.dumps(value, ensure_ascii=False, default=str)
@@ -35,14 +37,14 @@ def response_text(turn: Mapping[str, object]) -> str:
 
 
 def openai_call(name: object, arguments: object, call_id: object = None) -> dict[str, object]:
-    """A call in OpenAI's spelling, whose arguments are JSON text."""
+    """A tool call in OpenAI's spelling, with its arguments as JSON text."""
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False, default=str)
     own = {"id": call_id} if call_id is not None else {}
     return {**own, "type": "function", "function": {"name": name, "arguments": text}}
 
 
 def openai_calls(calls: object) -> object:
-    """A list of calls in OpenAI's spelling, of LangChain's (name, args, id) too; as found where it is another."""
+    """Converts LangChain's tool calls (name, args, id) to OpenAI's spelling; returns other values unchanged."""
     if not isinstance(calls, list | tuple):
         return calls
     return [
@@ -53,8 +55,8 @@ def openai_calls(calls: object) -> object:
     ]
 
 
-def decoded(value: object) -> object:
-    """The JSON in a text; the value itself where it is none."""
+def decode_json(value: object) -> object:
+    """Decodes a text that is JSON; returns any other value unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -63,8 +65,8 @@ def decoded(value: object) -> object:
         return value
 
 
-def _plain(call: object) -> dict[str, object] | None:
-    """Name and arguments of a call; None where it names no function."""
+def _name_and_arguments(call: object) -> dict[str, object] | None:
+    """Name and arguments of a tool call; None if it names no function."""
     if not isinstance(call, Mapping):
         return None
     function = call.get("function")
@@ -72,9 +74,6 @@ def _plain(call: object) -> dict[str, object] | None:
     name = named.get("name")
     if not isinstance(name, str):
         return None
-    arguments: object = next((named[key] for key in _ARGUMENTS if named.get(key) is not None), {})
-    inner = decoded(arguments)
+    arguments: object = next((named[key] for key in _ARGUMENT_KEYS if named.get(key) is not None), {})
+    inner = decode_json(arguments)
     return {"name": name, "arguments": ({} if arguments == "" else inner) if inner is not None else arguments}
-
-
-_ARGUMENTS: Sequence[str] = ("arguments", "args", "input", "parameters")

@@ -1,23 +1,23 @@
-"""Records that hold nothing to learn from as they are: each kind by its name, with what to do about it."""
+"""Kinds of records that are recognised but not read, each with what to do about it."""
 
 from collections.abc import Mapping
 
 from delift_core.data.formats.annotation_tools import is_argilla, is_label_studio
 from delift_core.data.formats.base import RecordError, describe, name_list
-from delift_core.data.formats.chat_text import opens_as_chat
-from delift_core.data.formats.text import other_kind
-from delift_core.data.formats.threads import is_message
+from delift_core.data.formats.chat_text import starts_with_marker
+from delift_core.data.formats.text import telling_field
+from delift_core.data.formats.threads import is_single_message
 
 MAP_REMEDY = "Map the columns that hold the prompt and the response."
 _OWN_TEXTS = "Give each record a prompt and a response as text, or a list of turns under messages."
 
 
-def unknown_format(record: object) -> RecordError:
-    """Builds the error for a record in no format we know: what kind it is, or else the fields that it has."""
+def unknown_format_error(record: object) -> RecordError:
+    """Builds the error for a record in no known format: its kind, or else its fields."""
     if not isinstance(record, Mapping):
         what = f"the record is {describe(record)}, not an object"
         return RecordError("not-an-object", "", what, "Give each record as an object with named fields.")
-    named = _named(record)
+    named = _known_kind(record)
     if named is not None:
         return RecordError("unknown-format", "", *named)
     texts = [key for key, value in record.items() if isinstance(value, str)]
@@ -25,8 +25,8 @@ def unknown_format(record: object) -> RecordError:
     return RecordError("unknown-format", "", what, MAP_REMEDY if len(texts) > 1 else _OWN_TEXTS)
 
 
-def _named(record: Mapping[str, object]) -> tuple[str, str] | None:
-    """What a record is, and what to do."""
+def _known_kind(record: Mapping[str, object]) -> tuple[str, str] | None:
+    """What a record is, and what to do; None for an unknown kind."""
     if is_label_studio(record):
         what = "a Label Studio task without exactly one prompt and one written answer on which all annotators agree"
         return what, "Export it as JSON-MIN or CSV, keep one answer for each task, and map its columns."
@@ -36,7 +36,7 @@ def _named(record: Mapping[str, object]) -> tuple[str, str] | None:
     if "custom_id" in record and ("response" in record or "result" in record):
         what = "the answer to a request of a batch, without the request"
         return what, "Join it with the requests by custom_id, as turns under messages."
-    if is_message(record):
+    if is_single_message(record):
         what = "one message of a conversation on its own"
         return what, "Load it with the other messages of its conversation, or put its turns into one record."
     if _has(record, "role", "from", "sender", "speaker") and _has(record, "text", "content", "value", "message"):
@@ -53,21 +53,24 @@ def _named(record: Mapping[str, object]) -> tuple[str, str] | None:
         return "a question with a list of answers", "Write the answer to learn into a column of its own, as text."
     if set(record) & {"prompt", "instruction", "question", "query"} and sum(map(_is_text, record.values())) == 1:
         return "a prompt without an answer", "Add the answer to learn as a response."
-    kind = other_kind(record)
-    if kind is not None:
-        return _beside_text(kind)
-    if isinstance(record.get("text"), str) and opens_as_chat(str(record["text"])):
+    field = telling_field(record)
+    if field is not None:
+        return _text_with_field(field)
+    if isinstance(record.get("text"), str) and starts_with_marker(str(record["text"])):
         what = "a text with the markers of a chat template, in which no user is answered"
         return what, "Add the answer to learn, or write the turns as a list under messages."
     return None
 
 
-def _beside_text(field: str) -> tuple[str, str]:
-    alone = f"or leave {field!r} out to read the text as it is."
+def _text_with_field(field: str) -> tuple[str, str]:
+    other = f"or leave {field!r} out to read the text as it is."
     if any(word in field.lower() for word in ("label", "class", "sentiment", "emotion", "intent", "categor", "star")):
-        return f"a text with a label ({field!r})", f"Write the task as a prompt and the label as the response, {alone}"
+        return (
+            f"a text with a label ({field!r})",
+            f"Write the task as a prompt and the label as the response, {other}",
+        )
     what = f"a text beside {field!r}, so that it is not plain text"
-    return what, f"Write a prompt and a response for each record, or map them, {alone}"
+    return what, f"Write a prompt and a response for each record, or map them, {other}"
 
 
 def _is_text(value: object) -> bool:

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from delift_core.data.formats import detect_format
 from delift_core.data.formats.base import name_list
-from delift_core.data.formats.threads import is_message
-from delift_core.data.formats.turn_spellings import is_dialect
+from delift_core.data.formats.threads import is_single_message
+from delift_core.data.formats.turn_spellings import is_known_turn
 from delift_core.data.formats.turns import is_turn
 from delift_core.data.loading.columnar_json import rows_of
 from delift_core.data.loading.json_scanner import DECODER, STRING, WHITESPACE, compact, members, next_token
@@ -136,8 +136,8 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
             first = DECODER.raw_decode(text, next_token(text, start + 1))[0]
         except (ValueError, RecursionError):
             first = None
-        lone = (is_turn(first) or is_dialect(first)) and detect_format(first) is None and not is_message(first)
-        if not lone:
+        is_bare_list = is_turn(first) or is_known_turn(first)
+        if not is_bare_list or detect_format(first) is not None or is_single_message(first):
             rest = text[(yield from _walk_array(text, start, source)) :].strip(WHITESPACE)
             if rest:
                 yield problem("not-json", source, 1, "", "text follows the list of records", "Remove it.", rest)

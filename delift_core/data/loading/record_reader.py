@@ -8,11 +8,19 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
-from delift_core.data.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format
-from delift_core.data.formats.mt_bench import ANSWERS, is_answer, is_question
-from delift_core.data.formats.preference import Answer, unmarked
-from delift_core.data.formats.threads import ORDER_KEYS, conversation_of, id_of, is_message, is_thread, parent_of
+from delift_core.data.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format_error
+from delift_core.data.formats.chat_records import MT_BENCH_ANSWERS, is_mt_bench_answer, is_mt_bench_question
+from delift_core.data.formats.preference import Answer, without_label
+from delift_core.data.formats.threads import (
+    ORDER_KEYS,
+    conversation_id,
+    is_single_message,
+    is_thread,
+    message_id,
+    parent_id,
+)
 from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import places
 from delift_core.data.loading.raw_records import RawRecord, dump, problem
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, Turns
@@ -78,7 +86,7 @@ def most_frequent(found: Iterable[Found | None]) -> Found | None:
 
 def _as_read(value: object, answer: Answer | None) -> object:
     """A record as it is to be read: where every answer is, without its mark."""
-    return unmarked(value) if answer == "all" and isinstance(value, Mapping) else value
+    return without_label(value) if answer == "all" and isinstance(value, Mapping) else value
 
 
 def _format_of(value: object, reading: Reading) -> FormatName | None:
@@ -123,7 +131,7 @@ def parse(record: RawRecord, reading: Reading) -> ParsedRecord | Problem:
 def _messages(value: object, reading: Reading) -> tuple[Message, ...]:
     value, found = _as_read(value, reading.answer), _format_of(value, reading)
     if found is None:
-        raise unknown_format(value)
+        raise unknown_format_error(value)
     return parse_record(found, value, _mapping_of(value, reading))
 
 
@@ -212,9 +220,9 @@ def with_answers(records: Iterator[RawRecord | Problem]) -> Iterator[RawRecord |
     questions: list[RawRecord] = []
     answers: dict[str, RawRecord] = {}
     for item in records:
-        if isinstance(item, RawRecord) and is_question(item.value):
+        if isinstance(item, RawRecord) and is_mt_bench_question(item.value):
             questions.append(item)
-        elif isinstance(item, RawRecord) and is_answer(item.value):
+        elif isinstance(item, RawRecord) and is_mt_bench_answer(item.value):
             name = _name(item)
             if name in answers:
                 yield item
@@ -236,7 +244,7 @@ def with_threads(records: Iterator[RawRecord | Problem]) -> Iterator[RawRecord |
     """
     messages: list[RawRecord] = []
     for item in records:
-        if isinstance(item, RawRecord) and is_message(item.value):
+        if isinstance(item, RawRecord) and is_single_message(item.value):
             messages.append(item)
         else:
             yield item
@@ -250,12 +258,12 @@ def with_threads(records: Iterator[RawRecord | Problem]) -> Iterator[RawRecord |
 def _roots(messages: Sequence[RawRecord]) -> list[str]:
     """What names the conversation of each message."""
     values = [record.value if isinstance(record.value, Mapping) else {} for record in messages]
-    parents = {name: parent_of(value) for value in values if (name := id_of(value)) is not None}
+    parents = {name: parent_id(value) for value in values if (name := message_id(value)) is not None}
     found = []
     for value in values:
-        here = id_of(value)
+        here = message_id(value)
         if here is None:
-            found.append(f"conversation {conversation_of(value)}")
+            found.append(f"conversation {conversation_id(value)}")
             continue
         seen = set()
         while (parent := parents[here]) in parents and here not in seen:
@@ -271,7 +279,7 @@ def _conversation(messages: Sequence[RawRecord]) -> RawRecord:
     key = "thread" if is_thread(values) else "messages"
     if key == "messages":
         messages = _in_order(messages)
-    name = conversation_of(first.value) if isinstance(first.value, Mapping) else None
+    name = conversation_id(first.value) if isinstance(first.value, Mapping) else None
     raw = f'{{"conversation_id": {dump(name)}, "{key}": [{", ".join(one.raw for one in messages)}]}}'
     value = {"conversation_id": name, key: [one.value for one in messages]}
     return RawRecord(first.source, first.line, raw, value)
@@ -292,11 +300,10 @@ def _name(record: RawRecord) -> str:
 
 
 def _joined(question: RawRecord, answer: RawRecord) -> RawRecord:
-    """A question with the answers as they stand in their own record."""
-    if not isinstance(question.value, Mapping) or not isinstance(answer.value, Mapping) or ANSWERS in question.value:
+    """A question with the answers of its answer record, their JSON unchanged."""
+    own, others = question.value, answer.value
+    if not isinstance(own, Mapping) or not isinstance(others, Mapping) or MT_BENCH_ANSWERS in own:
         return question
-    from delift_core.data.loading.json_scanner import places  # which reads the decoder of this package
-
-    place = next(place for place in places(answer.raw) if place.path == ANSWERS)
-    raw = f'{question.raw.rstrip()[:-1]}, "{ANSWERS}": {answer.raw[place.start : place.end]}}}'
-    return RawRecord(question.source, question.line, raw, {**question.value, ANSWERS: answer.value[ANSWERS]})
+    place = next(place for place in places(answer.raw) if place.path == MT_BENCH_ANSWERS)
+    raw = f'{question.raw.rstrip()[:-1]}, "{MT_BENCH_ANSWERS}": {answer.raw[place.start : place.end]}}}'
+    return RawRecord(question.source, question.line, raw, {**own, MT_BENCH_ANSWERS: others[MT_BENCH_ANSWERS]})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from delift_core.data.formats import detect_format, parse_record
-from delift_core.data.formats.conversations import talk_of
+from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import places, put_texts
 from delift_core.errors import DataError
@@ -38,10 +38,10 @@ def record_texts(sample: Sample) -> tuple[RecordText, ...]:
     """
     texts = [RecordText(one.path, one.text) for one in places(sample.raw) if one.text is not None and one.text.strip()]
     parts = tuple(one for one in texts if any(one.text.strip() in message.content for message in sample.messages))
-    talk = talk_of(DECODER.decode(sample.raw))
-    if talk is None or talk.listed:
+    conversation = find_conversation(DECODER.decode(sample.raw))
+    if conversation is None or conversation.is_list:
         return parts
-    whole = tuple(one for one in texts if one.path == talk.field)  # the turns are parts of this text
+    whole = tuple(one for one in texts if one.path == conversation.field)  # the turns are parts of this text
     return whole or parts
 
 

@@ -10,15 +10,21 @@ from itertools import chain, islice
 
 from delift_core.data.formats import RecordError, detect_format, flat_columns, read_fields
 from delift_core.data.formats.base import is_missing, name_list
-from delift_core.data.formats.preference import Answer, check_mark, has_pair, no_choice, unmarked
-from delift_core.data.formats.training_marks import Verdict, answers_marked, is_sure, marks_answers, plain_name
+from delift_core.data.formats.preference import Answer, check_label, has_pair, no_choice_error, without_label
+from delift_core.data.formats.training_labels import (
+    LabelValue,
+    answer_labels,
+    is_definite_label,
+    is_label_name,
+    normalized_name,
+)
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import RawRecord
 from delift_core.data.loading.record_reader import DETECT_RECORDS
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Dataset, ParsedRecord
 
-Sign = tuple[str, object, Verdict]
+Sign = tuple[str, object, LabelValue]
 Signs = tuple[Sign, ...]
 
 
@@ -26,7 +32,7 @@ class Marks:
     """Collects what the records of a source say in the fields that may be marks."""
 
     def __init__(self) -> None:
-        self._said: dict[str, set[Verdict]] = {}
+        self._said: dict[str, set[LabelValue]] = {}
         self._echoes: dict[str, bool] = {}
         self.pairs = 0
 
@@ -37,7 +43,7 @@ class Marks:
         if has_pair(record):
             self.pairs += 1
             return ()
-        found = tuple((name, record[name], says) for name, says in answers_marked(record))
+        found = tuple((name, record[name], says) for name, says in answer_labels(record))
         for name, value, says in found:
             self._said.setdefault(name, set()).add(says)
             self._echoes[name] = self._echoes.get(name, True) and _echoes(record, name, value)
@@ -47,15 +53,15 @@ class Marks:
     def names(self) -> tuple[str, ...]:
         """The fields that are marks, those that can be nothing else first."""
         found = [name for name, said in self._said.items() if self._is_mark(name, said)]
-        return tuple(sorted(found, key=lambda name: not is_sure(name)))
+        return tuple(sorted(found, key=lambda name: not is_definite_label(name)))
 
     @property
     def candidates(self) -> tuple[str, ...]:
         """The fields that other records may yet show to be marks."""
         return tuple(name for name, said in self._said.items() if "other" not in said)
 
-    def _is_mark(self, name: str, said: set[Verdict]) -> bool:
-        if is_sure(name):
+    def _is_mark(self, name: str, said: set[LabelValue]) -> bool:
+        if is_definite_label(name):
             return bool(said & {"good", "bad"})
         if "other" in said or {"zero", "minus"} <= said or self._echoes[name]:
             return False
@@ -82,9 +88,9 @@ def refusal(signs: Iterable[Sign], marks: tuple[str, ...], answer: Answer | None
     if mark is None:
         return None
     if answer is None:
-        return no_choice(mark)
+        return no_choice_error(mark)
     try:
-        check_mark(mark, by_name[mark], answer)
+        check_label(mark, by_name[mark], answer)
     except RecordError as error:
         return error
     return None
@@ -96,7 +102,7 @@ def _echoes(record: Mapping[str, object], name: str, value: object) -> bool:
     return bool(word) and any(
         isinstance(other, str) and other.strip().lower() == word
         for key, other in record.items()
-        if not marks_answers(str(key))
+        if not is_label_name(str(key))
     )
 
 
@@ -139,7 +145,7 @@ def fields_of(dataset: Dataset, *, by_hand: bool) -> Fields:
     head = [record for record in islice(_records(dataset), DETECT_RECORDS) if isinstance(record, Mapping)]
     prompt: dict[str, None] = {}
     for record in head:
-        flat = flat_columns(unmarked(record), mapping)
+        flat = flat_columns(without_label(record), mapping)
         prompt |= dict.fromkeys((flat.prompt, *flat.parts) if flat else ())
     return Fields(tuple(prompt), marks, unread_columns(head, mapping, marks))
 
@@ -203,8 +209,8 @@ def refuse_to_guess(source: str, head: Sequence[RawRecord], parsed: Iterable[Par
     deciding = [
         name
         for name in unread_columns(records)
-        if plain_name(name) not in _ASIDE.split()
-        and not plain_name(name).endswith("id")
+        if normalized_name(name) not in _ASIDE.split()
+        and not normalized_name(name).endswith("id")
         and all(isinstance(one.get(name), str) and _WORDS.search(one[name]) for one in records)
         and not _contradicting([((asked[at][0], rows[at][1][name]), asked[at][1]) for at in differing])
     ]

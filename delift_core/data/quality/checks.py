@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.data.formats import detect_format
-from delift_core.data.formats.base import ROLES
-from delift_core.data.formats.conversations import talk_of
+from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.tool_calls import has_calls
+from delift_core.data.formats.vocabulary import ROLES
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import EVERY, Progress, Watch
 from delift_core.samples import FormatName, Sample, by_record
@@ -256,15 +256,16 @@ def _of_turns(samples: Sequence[Sample], records: Sequence[object]) -> dict[Heal
     """What the turns of records show, as they are spelt."""
     found: dict[HealthKind, list[int]] = {"trailing-turns": [], "tools": [], "thoughts": [], "other-replies": []}
     for at, (sample, record) in enumerate(zip(samples, records, strict=True)):
-        talk = talk_of(record)
-        turns = (talk.spelt() or ()) if talk else ()
+        conversation = find_conversation(record)
+        turns = (conversation.role_content_turns() or ()) if conversation else ()
+        beside = (conversation and conversation.tools) or (isinstance(record, Mapping) and record.get("tools"))
         if turns and _trails(turns, sample):
             found["trailing-turns"].append(at)
-        if _has_tools(turns, sample) or (talk and talk.tools) or (isinstance(record, Mapping) and record.get("tools")):
+        if _has_tools(turns, sample) or beside:
             found["tools"].append(at)
         if any(map(_has_thoughts, turns)) or (isinstance(record, Mapping) and _has_thoughts(record)):
             found["thoughts"].append(at)
-        if talk and talk.others:
+        if conversation and conversation.other_messages:
             found["other-replies"].append(at)
     return found
 

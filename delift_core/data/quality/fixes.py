@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from delift_core.data.formats import RecordError
-from delift_core.data.formats.base import JOIN, ROLES
-from delift_core.data.formats.conversations import talk_of
-from delift_core.data.formats.training_marks import is_trained
-from delift_core.data.formats.turn_spellings import ROLE_KEYS, TEXT_KEYS, list_in_text, standard
+from delift_core.data.formats.base import PART_SEPARATOR
+from delift_core.data.formats.conversations import find_conversation
+from delift_core.data.formats.training_labels import is_trained
+from delift_core.data.formats.turn_spellings import parse_list, standard_turns
+from delift_core.data.formats.vocabulary import ROLE_KEYS, ROLES, TEXT_KEYS
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import Place, places, put, put_texts
 from delift_core.data.loading.raw_records import dump
@@ -124,7 +125,7 @@ class _Turn:
             return None
         if self.role == "assistant" and self.trained != other.trained:
             return None
-        return _Turn(self.role, put_texts(self.raw, {own: own.text + JOIN + its.text}), self.trained)
+        return _Turn(self.role, put_texts(self.raw, {own: own.text + PART_SEPARATOR + its.text}), self.trained)
 
 
 def _only_text(raw: str) -> Place | None:
@@ -138,26 +139,26 @@ def _only_text(raw: str) -> Place | None:
 
 def _cell(raw: str) -> Place | None:
     """The text of a record that is JSON of its list of turns."""
-    talk = talk_of(DECODER.decode(raw))
-    if talk is None or talk.listed:
+    conversation = find_conversation(DECODER.decode(raw))
+    if conversation is None or conversation.is_list:
         return None
-    place = next((place for place in places(raw) if place.path == talk.field and place.text), None)
+    place = next((place for place in places(raw) if place.path == conversation.field and place.text), None)
     text = place.text.strip() if place and place.text else ""
     try:
-        return place if text[:1] == "[" and list_in_text(text) == DECODER.decode(text) else None
+        return place if text[:1] == "[" and parse_list(text) == DECODER.decode(text) else None
     except (ValueError, RecursionError):
         return None
 
 
 def _turns(raw: str) -> list[_Turn] | None:
     """The turns of a record that stand in a list, each of a known role."""
-    talk = talk_of(DECODER.decode(raw))
-    if talk is None or not talk.listed:
+    conversation = find_conversation(DECODER.decode(raw))
+    if conversation is None or not conversation.is_list:
         return None
     spans = {place.path: place for place in places(raw)}
     found = []
-    for where, turn in talk.turns:
-        spelt = list(standard(turn)) if isinstance(turn, Mapping) else []
+    for where, turn in conversation.turns:
+        spelt = list(standard_turns(turn)) if isinstance(turn, Mapping) else []
         word = next((spelt[0][key] for key in ROLE_KEYS if spelt[0].get(key)), None) if len(spelt) == 1 else None
         role = ROLES.get(word.strip().lower()) if isinstance(word, str) else None
         if role is None or not isinstance(turn, Mapping):
@@ -167,11 +168,11 @@ def _turns(raw: str) -> list[_Turn] | None:
 
 
 def _put_turns(raw: str, turns: Sequence[_Turn]) -> str:
-    talk = talk_of(DECODER.decode(raw))
+    conversation = find_conversation(DECODER.decode(raw))
     before = [_turn.raw for _turn in _turns(raw) or []]
-    if talk is None or before == [turn.raw for turn in turns]:
+    if conversation is None or before == [turn.raw for turn in turns]:
         return raw
-    whole = next(place for place in places(raw) if place.path == talk.field)
+    whole = next(place for place in places(raw) if place.path == conversation.field)
     return put(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
-from delift_core.data.formats.chat_text import turns_of_text
+from delift_core.data.formats.chat_text import split_turns
 from delift_core.data.loading import load_bytes
 from delift_core.export.writers import render_lines
 
@@ -92,7 +92,7 @@ def test_calls_and_results_in_a_text() -> None:
     ],
 )
 def test_other_texts_are_not_taken_for_conversations(text: str) -> None:
-    assert turns_of_text(text) is None
+    assert split_turns(text) is None
     assert detect_format({"text": text}) in ("text", None)
 
 
@@ -106,7 +106,7 @@ def test_other_texts_are_not_taken_for_conversations(text: str) -> None:
     ],
 )
 def test_long_runs_of_one_sign_are_looked_through(text: str, turns: int) -> None:
-    assert len(turns_of_text(text) or ()) == turns
+    assert len(split_turns(text) or ()) == turns
 
 
 def test_a_text_that_opens_as_a_chat_and_holds_no_answer_is_named_and_not_cut() -> None:

@@ -7,7 +7,6 @@ from delift_core.data.formats import (
     detect_columns,
     detect_format,
     parse_record,
-    render_columns,
     render_record,
 )
 from delift_core.samples import ColumnMapping, Message
@@ -64,15 +63,6 @@ def test_without_a_mapping_or_a_known_pair_the_fields_are_listed():
         parse_record("columns", {"text": "x", "id": 1})
 
 
-def test_render_needs_a_mapping_that_holds_the_conversation():
-    turns = [Message("user", "u"), Message("assistant", "a")]
-    assert render_columns(turns, ColumnMapping("q", "a")) == {"q": "u", "a": "a"}
-    with_system = [Message("system", "S"), *turns]
-    mapping = ColumnMapping("q", "a", "s")
-    assert render_record("columns", with_system, mapping) == {"s": "S", "q": "u", "a": "a"}
+def test_columns_are_not_written():
     with pytest.raises(RecordError):
-        render_columns(with_system, ColumnMapping("q", "a"))
-    with pytest.raises(RecordError):
-        render_columns([*turns, *turns], mapping)
-    with pytest.raises(RecordError):
-        render_record("columns", turns)
+        render_record("columns", [Message("user", "u"), Message("assistant", "a")])

@@ -80,5 +80,5 @@ def test_alpaca_holds_dialogues(conversation):
 def test_columns_hold_one_question_and_answer(system, prompt, response):
     turns = (Message("user", prompt), Message("assistant", response))
     conversation = turns if system is None else (Message("system", system), *turns)
-    record = through_json(render_record("columns", conversation, MAPPING))
+    record = through_json({"s": system, "p": prompt, "r": response})
     assert parse_record("columns", record, MAPPING) == conversation

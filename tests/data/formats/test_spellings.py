@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record
-from delift_core.data.formats.conversations import talk_of
+from delift_core.data.formats.conversations import find_conversation
 from delift_core.samples import Message, hash_messages
 
 TURNS = [{"role": "user", "content": "Where is the key?"}, {"role": "assistant", "content": "Under the mat."}]
@@ -113,7 +113,7 @@ LISTS: dict[str, Any] = {
 @pytest.mark.parametrize("name", LISTS)
 def test_every_spelling_is_read_as_the_same_turns(name: str) -> None:
     assert read(LISTS[name])[-2:] == [("user", U), ("assistant", A)]
-    assert talk_of(LISTS[name]) is not None
+    assert find_conversation(LISTS[name]) is not None
 
 
 @pytest.mark.parametrize(

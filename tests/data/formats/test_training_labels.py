@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from delift_core.data.formats.training_marks import as_bool
+from delift_core.data.formats.training_labels import as_bool
 from delift_core.data.loading import load_bytes, map_preview, read_columns_of_bytes
 from delift_core.data.loading.record_reader import Rereader
 from delift_core.errors import DataError

@@ -1,8 +1,7 @@
-"""Marks that say what is to be learnt: of a whole answer (KTO), or of one turn of a conversation.
+"""Fields that say what to learn: the label of an answer (KTO), and the training flag of a turn.
 
-A mark is read as true or false, 1 or 0 (or -1), or as a word for it, in any letter case. Names are compared without
-case, spaces, underscores and hyphens, so that `kto_tag`, `KTO-tag` and `ktoTag` are one. Knows values and names; knows
-nothing of record forms.
+Values are true or false, 1 or 0 (or -1), or a word for them, in any letter case. Names are compared without case,
+spaces, underscores and hyphens: `kto_tag`, `KTO-tag` and `ktoTag` are the same name.
 """
 
 import re
@@ -12,10 +11,12 @@ from typing import Literal
 
 from delift_core.data.formats.base import is_missing
 
-Verdict = Literal["good", "bad", "zero", "minus", "other"]
+LabelValue = Literal["good", "bad", "zero", "minus", "other"]
+""""zero" and "minus" are the numbers 0 and -1. A 0 means "bad" only if other records have "good" and none has -1: a
+column of zeros says nothing."""
 
 
-def _each(words: str, value: bool) -> dict[str, bool]:
+def _dict_of(words: str, value: bool) -> dict[str, bool]:
     return dict.fromkeys(words.split(), value)
 
 
@@ -28,16 +29,16 @@ _NO = (
     "downvoted dislike disliked declined unacceptable disapproved dispreferred unpreferred incorrect wrong unhelpful "
     "unsafe fail failed lose loser 👎"
 )
-_WORDS = {**_each(_YES, True), **_each(_NO, False)}
-_SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")  # the tone of a thumb
+_WORDS = {**_dict_of(_YES, True), **_dict_of(_NO, False)}
+_SKIN = re.compile("[\U0001f3fb-\U0001f3ff\ufe0f]")  # skin tones of a thumb
 _NEGATED = re.compile(r"^(not|non)(?=.)")
 
-# A field of this name can be nothing but a mark of the answer; the value is what true means.
-_SURE = {**_each("ktotag ktolabel kto desirable isdesirable desirability", True)}
-_SURE |= _each("undesirable isundesirable", False)
-# A field of this name is a mark where its values are: a `label` may as well be a topic, a `rating` a number of stars.
+# Names that can only be an answer's label; the value is whether true means good.
+_DEFINITE = {**_dict_of("ktotag ktolabel kto desirable isdesirable desirability", True)}
+_DEFINITE |= _dict_of("undesirable isundesirable", False)
+# Names that are a label only if their values are: a `label` may be a topic, a `rating` a number of stars.
 _LIKELY = {
-    **_each(
+    **_dict_of(
         "label labels preference ispreference preferred ispreferred feedback userfeedback humanfeedback feedbacklabel "
         "thumb thumbs thumbsup thumbup isthumbsup vote votes upvote upvoted reaction like liked isliked good isgood "
         "goodanswer chosen ischosen accept accepted isaccepted acceptable isacceptable approved isapproved rating "
@@ -46,42 +47,42 @@ _LIKELY = {
         "binarylabel preferencelabel humanlabel userrating status outcome tag",
         True,
     ),
-    **_each(
+    **_dict_of(
         "bad isbad rejected isrejected reject dislike disliked isdisliked thumbsdown thumbdown downvote downvoted "
         "isnegative unsafe isunsafe incorrect isincorrect wrong iswrong masked ismasked",
         False,
     ),
 }
-ANSWER_MARKS = {**_SURE, **_LIKELY}
+ANSWER_LABELS = {**_DEFINITE, **_LIKELY}
 
-# Names of a turn's mark; the value is what true means: to be trained, or not.
-_TURN_MARKS = {
-    **_each(
+# Names of a turn's training flag; the value is whether true means that the turn is trained.
+_TURN_FLAGS = {
+    **_dict_of(
         "weight weights train training trained trainable istrain istrained istrainable totrain trainon trainonturn "
         "trainturn trainthis shouldtrain fortraining loss lossweight lossmask lossscale lossflag steplossmask "
         "trainmask trainweight trainingweight computeloss calculateloss calcloss hasloss withloss useloss needloss "
         "applyloss inloss includeinloss supervise supervised learn learnable tolearn",
         True,
     ),
-    **_each(
+    **_dict_of(
         "mask masked ismasked maskloss maskturn maskout ignore ignored ignoreloss ignoreinloss noloss notrain "
         "notrained skip skiptrain skiptraining skiploss donottrain donotlearn excludefromloss excluded exclude "
         "untrained nottrain contextonly iscontext",
         False,
     ),
 }
-_SPANS = "traindetail"
-_TURN_NAMES = frozenset((*_TURN_MARKS, _SPANS))
+_SPAN_FLAG = "traindetail"
+_FLAG_NAMES = frozenset((*_TURN_FLAGS, _SPAN_FLAG))
 
 
 @lru_cache(maxsize=4096)
-def plain_name(name: str) -> str:
-    """A field's name as marks are compared by it."""
+def normalized_name(name: str) -> str:
+    """A field's name without case, spaces and punctuation, for comparing names."""
     return re.sub(r"[\s_.\-]+", "", name).lower()
 
 
 def as_bool(value: object) -> bool | None:
-    """What a mark says; None where it is missing or says neither."""
+    """Reads a value as true or false; None if it is missing or neither."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -95,13 +96,9 @@ def as_bool(value: object) -> bool | None:
     return None if number is None or number not in (-1, 0, 1) else number == 1
 
 
-def verdict(name: str, value: object) -> Verdict | None:
-    """What a record's field says of its answer, if it is a mark; None where the name is not one, or no value is there.
-
-    "zero" and "minus" are the numbers 0 and -1. A 0 says "bad" only where others say "good", and no -1 stands beside
-    it: a column of zeros says nothing.
-    """
-    good_when = ANSWER_MARKS.get(plain_name(name))
+def read_label(name: str, value: object) -> LabelValue | None:
+    """Reads a field as an answer's label; None if the name is not a label's or the value is missing."""
+    good_when = ANSWER_LABELS.get(normalized_name(name))
     if good_when is None or is_missing(value) or (isinstance(value, str) and not value.strip()):
         return None
     says = as_bool(value)
@@ -109,58 +106,58 @@ def verdict(name: str, value: object) -> Verdict | None:
         return "other"
     if says is good_when:
         return "good"
-    number = None if is_sure(name) else _number(value)
+    number = None if is_definite_label(name) else _number(value)
     return "zero" if number == 0 else "minus" if number == -1 else "bad"
 
 
 @lru_cache(maxsize=4096)
-def marks_answers(name: str) -> bool:
-    """Whether a field of this name may be a mark of the answer."""
-    return plain_name(name) in ANSWER_MARKS
+def is_label_name(name: str) -> bool:
+    """Whether a field of this name may label an answer."""
+    return normalized_name(name) in ANSWER_LABELS
 
 
 @lru_cache(maxsize=4096)
-def is_sure(name: str) -> bool:
-    """Whether a field of this name can be nothing but a mark of the answer."""
-    return plain_name(name) in _SURE
+def is_definite_label(name: str) -> bool:
+    """Whether a field of this name can only label an answer."""
+    return normalized_name(name) in _DEFINITE
 
 
-def sure_mark(record: Mapping[str, object]) -> str | None:
-    """The field of one record that marks its answer, whatever other records hold.
+def definite_label(record: Mapping[str, object]) -> str | None:
+    """The field that labels a record's answer, whatever other records hold.
 
-    `label` counts where TRL would read it so: true or false beside a prompt and a completion.
+    `label` counts if TRL would read it: true or false, beside a prompt and a completion.
     """
-    for name in _mark_names(tuple(record)):
-        if not is_sure(name):
+    for name in _label_names(tuple(record)):
+        if not is_definite_label(name):
             break
-        if verdict(name, record[name]) in ("good", "bad"):
+        if read_label(name, record[name]) in ("good", "bad"):
             return name
     beside = "prompt" in record and "completion" in record
     return "label" if beside and isinstance(record.get("label"), bool) else None
 
 
 def is_trained(turn: Mapping[str, object]) -> bool:
-    """Whether a turn is to be trained, as far as its marks say."""
-    return not any(_marks_turns(name) and _says_no(name, value) for name, value in turn.items())
+    """Whether a turn is trained: no flag says that it is not."""
+    return not any(_is_flag_name(name) and _says_untrained(name, value) for name, value in turn.items())
 
 
-def turn_marks(turns: Iterable[Mapping[str, object]]) -> tuple[str, ...]:
-    """The fields that mark turns, in order of first appearance."""
-    return tuple(name for name in dict.fromkeys(name for turn in turns for name in turn) if _marks_turns(name))
+def turn_flags(turns: Iterable[Mapping[str, object]]) -> tuple[str, ...]:
+    """Names of the training flags in some turns, in order of first appearance."""
+    return tuple(name for name in dict.fromkeys(name for turn in turns for name in turn) if _is_flag_name(name))
 
 
-def trained_when(name: str) -> bool:
-    """What a turn's mark of this name means by true: to be trained, or (as `mask`) not."""
-    return _TURN_MARKS.get(plain_name(name), True)
+def flag_means_trained(name: str) -> bool:
+    """Whether true in a flag of this name means that the turn is trained; false for a `mask`."""
+    return _TURN_FLAGS.get(normalized_name(name), True)
 
 
 @lru_cache(maxsize=4096)
-def _marks_turns(name: str) -> bool:
-    return plain_name(name) in _TURN_NAMES
+def _is_flag_name(name: str) -> bool:
+    return normalized_name(name) in _FLAG_NAMES
 
 
-def _says_no(name: str, value: object) -> bool:
-    if plain_name(name) == _SPANS:
+def _says_untrained(name: str, value: object) -> bool:
+    if normalized_name(name) == _SPAN_FLAG:
         return isinstance(value, list | tuple) and bool(value) and not any(_span_trained(span) for span in value)
     if isinstance(value, str):
         number = _number(value)
@@ -169,7 +166,7 @@ def _says_no(name: str, value: object) -> bool:
         says = value > 0
     else:
         return False
-    return says is not None and says is not trained_when(name)
+    return says is not None and says is not flag_means_trained(name)
 
 
 def _span_trained(span: object) -> bool:
@@ -185,14 +182,14 @@ def _number(value: object) -> float | None:
         return None
 
 
-def answers_marked(record: Mapping[str, object]) -> Iterator[tuple[str, Verdict]]:
-    """The fields of a record that may mark its answer, those that can be nothing else first, with what they say."""
-    for name in _mark_names(tuple(record)):
-        says = verdict(name, record[name])
+def answer_labels(record: Mapping[str, object]) -> Iterator[tuple[str, LabelValue]]:
+    """The fields of a record that may label its answer, definite labels first, with their values."""
+    for name in _label_names(tuple(record)):
+        says = read_label(name, record[name])
         if says is not None:
             yield name, says
 
 
 @lru_cache(maxsize=1024)
-def _mark_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted((name for name in names if marks_answers(name)), key=lambda name: not is_sure(name)))
+def _label_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted((name for name in names if is_label_name(name)), key=lambda name: not is_definite_label(name)))
