@@ -35,7 +35,7 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.sessions import ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, refresh, run_here, start
 from delift_core.errors import WorkspaceError
 from delift_core.export.subset_files import export_selection
@@ -91,7 +91,7 @@ def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
         pool = workspace.datasets.add(_dataset("small", ROWS), role="pool", origin="faults")
         spec = RunSpec(pool.id, None, None, str(site.model), "auto", "cpu", "float32")
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = pose(workspace, run.id, "euclidean", OBJECTIVE)
+        problem = open_problem(workspace, run.id, "euclidean", OBJECTIVE)
         keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
         ids = [sample.id for sample in problem.run.pool]
         for number in range(6):
@@ -126,7 +126,7 @@ def act_edit(folder: Path) -> None:
 def act_select(folder: Path) -> None:
     """Selects and keeps without end."""
     with Workspace.open(folder) as workspace:
-        problem = pose(workspace, "r1", "euclidean", OBJECTIVE)
+        problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
         print("ready", flush=True)
         for count in range(1_000_000):
             selection = problem.select(Budget("rows", 1 + count % ROWS))
@@ -136,7 +136,7 @@ def act_select(folder: Path) -> None:
 def act_export(folder: Path) -> None:
     """Edits and exports over the same file without end."""
     with Workspace.open(folder) as workspace:
-        problem = pose(workspace, "r1", "euclidean", OBJECTIVE)
+        problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
         ids = [sample.id for sample in problem.run.pool]
         print("ready", flush=True)
         for count in range(1_000_000):

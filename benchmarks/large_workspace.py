@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.models.bundled import BUNDLED
@@ -155,7 +155,7 @@ def estimates(rows: int) -> csr_array:
 def select(folder: Path, run_id: str) -> str:
     """A selection of 10 % of the rows; returns its id."""
     with Workspace.open(folder) as workspace:
-        problem = pose(workspace, run_id, "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, run_id, "euclidean", ObjectiveConfig("instruction"))
         return keep_selection(workspace, problem, problem.select(Budget("percent", 10)), name="a tenth").id
 
 

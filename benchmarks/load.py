@@ -28,7 +28,7 @@ import psutil
 from benchmarks.machine import machine
 from benchmarks.sessions import PageError, ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here, start
 from delift_core.data.loading import load_file
 from delift_core.data.sample_project import sample_project_files
@@ -61,7 +61,7 @@ def prepare(folder: Path, sessions: int, job_model: str) -> tuple[Path, Path, st
         first = workspace.datasets.add(pool(ROWS, "pool"), role="pool", origin="load")
         spec = RunSpec(first.id, None, None, str(model), "auto", "cpu", "float32")
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
         for number in range(sessions):
             keep_selection(workspace, problem, problem.select(Budget("rows", 20 + number)), name=f"visitor {number}")
         row = open_selection(workspace, "s1").samples[7].id

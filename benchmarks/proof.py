@@ -27,9 +27,9 @@ from delift_core.baselines.orders import by_score
 from delift_core.baselines.settings import LessSettings
 from delift_core.data.loading import load_file
 from delift_core.evaluation.evaluate import evaluate
-from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning, Other
-from delift_core.evaluation.finished_runs import FolderKeeper
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.report import EvaluationReport
+from delift_core.evaluation.result_cache import ResultCache
 from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import load_model
 from delift_core.samples import Sample
@@ -150,12 +150,12 @@ FOR_A_TARGET = (
 )
 
 
-def others(scored: Scored, k: int) -> tuple[Other, ...]:
+def others(scored: Scored, k: int) -> tuple[ExtraArm, ...]:
     """DELIFT's presets beside the first one, and the mean utility, each cut to k rows."""
     presets = (*PRESETS[1:], *(FOR_A_TARGET if scored.target else ()))
-    found = [Other(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in presets]
+    found = [ExtraArm(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in presets]
     mean = by_score(scores.column_means(scored.utilities("euclidean")[0]))
-    return (*found, Other("column-mean", tuple(mean[:k].tolist())))
+    return (*found, ExtraArm("column-mean", tuple(mean[:k].tolist())))
 
 
 def flops(name: str, scored: Scored, weights: int) -> float:
@@ -236,7 +236,7 @@ def main() -> None:
         tuning=FineTuning(epochs=asked.epochs, learning_rate=asked.rate, batch_tokens=batch_tokens()),
     )
     report = evaluate(
-        request, publish=lambda line: print(f"# {line}", flush=True), keeper=FolderKeeper(asked.out / "runs")
+        request, publish=lambda line: print(f"# {line}", flush=True), cache=ResultCache(asked.out / "runs")
     )
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "report.json").write_text(json.dumps(report.as_json(), indent=1))

@@ -11,12 +11,13 @@ from delift_core.export.preflight import checks
 from delift_core.export.subset_files import export_selection, preview
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat
+from delift_core.system.amounts import byte_size
 from delift_core.system.files import plain_stem
 from delift_core.workspace import ExportRecord
 from pages.ui.export.publish_view import publish_view
 from pages.ui.export.trainer_view import earlier_view, recipes_view, trainers_view
 from pages.ui.select.method_form import method_line
-from pages.ui.shell.blocks import clear_errors, empty_state, plain, size, title
+from pages.ui.shell.blocks import clear_errors, empty_state, plain, title
 from pages.ui.shell.display import short_path
 from pages.ui.shell.setup import page_setup
 from pages.ui.shell.state import curated
@@ -59,7 +60,7 @@ def downloads(export: ExportRecord) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            f"Download {plain(out.name)} ({size(out.stat().st_size)})",
+            f"Download {plain(out.name)} ({byte_size(out.stat().st_size)})",
             data=lambda: out.open("rb"),
             file_name=out.name,
             mime=MIME_TYPES[container_of(out)],

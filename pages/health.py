@@ -5,8 +5,9 @@ import streamlit as st
 
 from delift_core.maintenance.repair import check_workspace
 from delift_core.maintenance.status import HealthReport, health, machine_checks
+from delift_core.system.amounts import byte_size
 from delift_core.workspace import Workspace
-from pages.ui.shell.blocks import clear_errors, plain, size, title
+from pages.ui.shell.blocks import clear_errors, plain, title
 from pages.ui.shell.display import short_path
 from pages.ui.shell.setup import page_setup
 
@@ -24,9 +25,9 @@ def machine(folder: str) -> list[tuple[str, bool, str]]:
 def numbers(report: HealthReport) -> None:
     """What is there, and what is left."""
     with st.grid(4, min_column_width=150):
-        st.metric("Workspace", size(sum(report.sizes.values())), border=True)
-        st.metric("Free disk", size(report.disk_free), border=True)
-        st.metric("Free memory", size(report.memory_free), border=True)
+        st.metric("Workspace", byte_size(sum(report.sizes.values())), border=True)
+        st.metric("Free disk", byte_size(report.disk_free), border=True)
+        st.metric("Free memory", byte_size(report.memory_free), border=True)
         st.metric("Jobs under way", f"{len(report.jobs):,}", border=True)
 
 
@@ -65,7 +66,7 @@ with clear_errors():
         else:
             st.caption("None is under way.")
         st.header("Parts")
-        parts = [{"Part": name, "Size": size(held)} for name, held in report.sizes.items()]
+        parts = [{"Part": name, "Size": byte_size(held)} for name, held in report.sizes.items()]
         st.dataframe(pd.DataFrame(parts), hide_index=True, alt="Size of each part of the workspace, largest first")
     with right:
         st.header("Versions")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.scoring.pair_spec import parse_pairs
@@ -43,7 +43,7 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
         existing = add(_dataset("existing", EXISTING), role="existing", origin="test")
         spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
 
 

@@ -29,7 +29,7 @@ from delift_core.curation.curate import CuratedSelection, keep_selection, open_s
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.manifest import Manifest
 from delift_core.curation.presets import PRESETS, objective_of
-from delift_core.curation.problem import ensure_rows_fit, pose
+from delift_core.curation.problem import ensure_rows_fit, open_problem
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, trainer_kit, write_kit
@@ -39,7 +39,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import manifest_path, unwritable
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import Prepared
-from delift_core.jobs.scoring_job import Expect
+from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.models.bundled import BUNDLED
 from delift_core.models.model_files import check_model
 from delift_core.samples import Sample
@@ -120,7 +120,7 @@ def curate(arguments: argparse.Namespace) -> int:
     metric, config = _objective(arguments)
     with Workspace.open(arguments.workspace) as workspace:
         run = _score(workspace, inputs, arguments, partial(_check_prepared, arguments, inputs.pool.dataset.samples))
-        problem = pose(workspace, run.record.id, metric, config)
+        problem = open_problem(workspace, run.record.id, metric, config)
         quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
         greedy = order_asked_of_the_model(
             workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
@@ -354,7 +354,7 @@ def _score(
     workspace: Workspace,
     inputs: _Inputs,
     arguments: argparse.Namespace,
-    expect: Expect = lambda prepared: None,
+    on_prepared: OnPrepared = lambda prepared: None,
 ) -> ScoredRun:
     def add(source: Source | None, role: DatasetRole) -> str | None:
         return workspace.datasets.add(source.dataset, role=role, origin=source.origin).id if source else None
@@ -373,7 +373,7 @@ def _score(
     asked_for = arguments.pairs is not None
     needs_all = getattr(arguments, "preset", "default") == "published"
     long_run = None if asked_for else LongRunCheck(inputs.rows, needs_all=needs_all)
-    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run, expect).id)
+    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run, on_prepared).id)
 
 
 def _model_name(name: str) -> str:

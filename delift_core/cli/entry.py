@@ -11,7 +11,7 @@ from delift_core.cli.arguments import check_options, check_paths
 from delift_core.cli.parser import build_parser
 from delift_core.cli.terminal import Interrupted, note
 from delift_core.errors import DeliftError
-from delift_core.system.logs import begin_log, note_event, note_failure
+from delift_core.system.logs import begin_log, log_event, log_failure
 
 DONE, CHECK_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,29 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_options(arguments)
         check_paths(arguments)
         _begin_log(arguments)
-        note_event("command began", command=name)
+        log_event("command began", command=name)
         code = int(arguments.command(arguments))
-        note_event("command ended", command=name, code=code, seconds=round(time.monotonic() - began, 3))
+        log_event("command ended", command=name, code=code, seconds=round(time.monotonic() - began, 3))
         return code
     except SystemExit as end:  # --help and --version
         return int(end.code or DONE)
     except DeliftError as error:
-        note_event("command refused", level=logging.WARNING, command=name, reason=str(error))
+        log_event("command refused", level=logging.WARNING, command=name, reason=str(error))
         note(f"delift: {error}")
         return REFUSED
     except Interrupted as stop:
-        note_event("command interrupted", command=name)
+        log_event("command interrupted", command=name)
         note(f"delift: {stop}")
         return INTERRUPTED
     except KeyboardInterrupt:
-        note_event("command interrupted", command=name)
+        log_event("command interrupted", command=name)
         note("delift: interrupted; everything scored so far is kept, the same command goes on from there")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CHECK_FAILED
     except Exception as error:
-        note_failure("command failed", error)
+        log_failure("command failed", error)
         raise
 
 

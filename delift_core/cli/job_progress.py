@@ -12,7 +12,7 @@ from typing import Any
 from delift_core.cli.terminal import Interrupted, UsageError, note
 from delift_core.curation.scoring_runs import run_here
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.scoring_job import Expect, JobProgress
+from delift_core.jobs.scoring_job import JobProgress, OnPrepared
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.system.amounts import duration
@@ -72,13 +72,13 @@ def score_here(
     spec: RunSpec,
     placement: Placement,
     long_run: LongRunCheck | None = None,
-    expect: Expect = lambda prepared: None,
+    on_prepared: OnPrepared = lambda prepared: None,
 ) -> RunRecord:
     """Scores a run to its end, under this process or on the cluster that it is given.
 
     Args:
         long_run: asks whether a long run is wanted; None where it was asked for.
-        expect: see `jobs.scoring.carry_out`.
+        on_prepared: see `jobs.scoring.run_scoring_job`.
 
     Raises:
         UsageError: the run takes long, and nobody said that it is wanted; every finished block is kept.
@@ -103,7 +103,7 @@ def score_here(
         def enough() -> bool:
             return stop() or bool(long_run and long_run.refusal)
 
-        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement, expect=expect)
+        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement, on_prepared=on_prepared)
     if long_run and long_run.refusal:
         raise UsageError(long_run.refusal)
     if record.status == "cancelled":

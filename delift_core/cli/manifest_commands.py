@@ -48,8 +48,8 @@ def verify(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Fine-tunes on the subset and on others, and measures the loss on held-out rows."""
     from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
-    from delift_core.evaluation.finished_runs import FolderKeeper
     from delift_core.evaluation.from_manifest import evaluate_manifest
+    from delift_core.evaluation.result_cache import ResultCache
 
     against = tuple(name.strip() for name in arguments.against.split(",") if name.strip())
     try:
@@ -64,7 +64,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 examples=arguments.examples,
                 generate=arguments.answers,
                 device=arguments.device,
-                keeper=FolderKeeper(arguments.keep) if arguments.keep else None,
+                cache=ResultCache(arguments.keep) if arguments.keep else None,
                 adapter=arguments.save_adapter,
                 workspace=arguments.workspace,
                 publish=note,

@@ -18,7 +18,7 @@ from delift_core.cli.sources import load_source
 from delift_core.cli.terminal import Output
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
-from delift_core.curation.problem import SelectionProblem, pose
+from delift_core.curation.problem import SelectionProblem, open_problem
 from delift_core.curation.reload_inputs import UPLOAD_PREFIX, reload_input
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.data.formats.preference import Answer
@@ -84,7 +84,7 @@ def _again(
         pairs=parse_pairs(model.pairs),
     )
     run = open_run(workspace, score_here(workspace, spec, HERE).id)
-    problem = pose(workspace, run.record.id, manifest.metric, manifest.objective)
+    problem = open_problem(workspace, run.record.id, manifest.metric, manifest.objective)
     selection, rows = settle(manifest, problem, _select(workspace, problem, manifest))
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:

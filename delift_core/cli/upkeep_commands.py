@@ -9,6 +9,7 @@ from delift_core.maintenance import status
 from delift_core.maintenance.cleanup import collect_garbage
 from delift_core.maintenance.repair import check_workspace, repair_workspace
 from delift_core.maintenance.status import doctor as examine
+from delift_core.system.amounts import byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 
@@ -20,8 +21,8 @@ def gc(arguments: argparse.Namespace) -> int:
         folder = workspace.folder
     size = sum(item.size for item in found)
     verb = "would remove" if arguments.dry_run else "removed"
-    lines = [f"{verb} {item.path} ({_amount(item.size)}): {item.why}" for item in found]
-    lines.append(f"{verb} {len(found):,} files and folders, {_amount(size)}, from {folder}")
+    lines = [f"{verb} {item.path} ({byte_size(item.size)}): {item.why}" for item in found]
+    lines.append(f"{verb} {len(found):,} files and folders, {byte_size(size)}, from {folder}")
     document = {
         "workspace": str(folder),
         "dry_run": arguments.dry_run,
@@ -54,8 +55,8 @@ def health(arguments: argparse.Namespace) -> int:
     report = status.health(arguments.workspace)
     jobs = [f"{job.kind} {job.id}: {job.state}{f', {job.message}' if job.message else ''}" for job in report.jobs]
     lines = [
-        f"workspace {report.workspace}: {_amount(sum(report.sizes.values()))}",
-        f"free: {_amount(report.disk_free)} of disk, {_amount(report.memory_free)} of memory; {status.processor()}",
+        f"workspace {report.workspace}: {byte_size(sum(report.sizes.values()))}",
+        f"free: {byte_size(report.disk_free)} of disk, {byte_size(report.memory_free)} of memory; {status.processor()}",
         ", ".join(f"{name} {version}" for name, version in report.versions.items()),
         *(jobs or ["no job is under way"]),
         *(f"problem: {words}" for words in report.problems),
@@ -90,9 +91,5 @@ def restore(arguments: argparse.Namespace) -> int:
 
 def _show(report: copies.BackupReport, words: str, as_json: bool) -> int:
     document = asdict(report) | {"path": str(report.path), "workspace": str(report.workspace)}
-    Output(as_json).show([f"{words} ({_amount(report.size)})"], document)
+    Output(as_json).show([f"{words} ({byte_size(report.size)})"], document)
     return 0
-
-
-def _amount(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MiB" if size >= 1 << 20 else f"{size:,} bytes"

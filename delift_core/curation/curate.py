@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from delift_core.baselines.ordering import MODEL_METHODS
-from delift_core.curation.problem import SelectionProblem, pose
+from delift_core.curation.problem import SelectionProblem, open_problem
 from delift_core.curation.reliability import ErrorBar
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.subset import Subset, subset_after_edits
@@ -168,7 +168,7 @@ def open_selection(
     """
     record = workspace.selections.load(selection_id)
     if problem is None:
-        problem = pose(workspace, record.run_id, _metric(record), record.selection.config)
+        problem = open_problem(workspace, record.run_id, _metric(record), record.selection.config)
     edits = workspace.edits.standing(selection_id)
     position_of, pool, marks = problem.run.position_of, problem.run.pool, edits.marks
     subset = subset_after_edits(record.selection, position_of, edits.overrides)

@@ -4,24 +4,21 @@ Plain values with a JSON form; reading back gives an equal value. This module kn
 """
 
 import json
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from delift_core.errors import ExportError
 from delift_core.samples import Choice, ColumnMapping, ExportFormat, FormatName, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
+from delift_core.system.codec import DecodeError, decode
 from delift_core.system.files import why_unreadable
 from delift_core.workspace import DatasetRole, EditAction, EditState
 
 MANIFEST_VERSION = 1
 ManifestStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "not-scored"]
 WRITTEN: frozenset[ManifestStatus] = frozenset({"chosen", "kept-by-hand"})
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +299,8 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
             "use the DELIFT Studio that wrote it, or export again"
         )
     try:
-        manifest = cast(Manifest, _decode(Manifest, document, ""))
-    except _Mismatch as error:
+        manifest = decode(Manifest, document)
+    except DecodeError as error:
         raise ExportError(f"{name} is damaged at {error}; export the selection again") from error
     if not any(entry.role == "pool" for entry in manifest.inputs):
         raise ExportError(f"{name} is damaged at inputs: no pool is among them; export the selection again")
@@ -323,45 +320,3 @@ def read_manifest(path: Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{path} cannot be read ({error}); give the .manifest.json of an export") from error
     return from_json(text, path.name)
-
-
-class _Mismatch(Exception):
-    """Where a document is not what the dataclasses say."""
-
-
-def _decode(kind: Any, value: object, where: str) -> object:
-    """A value of a declared type (dataclass, tuple, Literal, optional or scalar) from its JSON form."""
-    if is_dataclass(kind):
-        return _decode_dataclass(cast(type, kind), value, where)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        if value not in arguments:
-            raise _Mismatch(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
-        return value
-    if origin in (types.UnionType, Union):  # the latter for a Literal or nothing
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _decode(inner, value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _Mismatch(f"{where}: a list is expected")
-        return tuple(_decode(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise _Mismatch(f"{where}: a value of type {kind.__name__} is expected")
-    return value
-
-
-def _decode_dataclass(kind: type[Value], value: object, where: str) -> Value:
-    if not isinstance(value, Mapping):
-        raise _Mismatch(f"{where or 'the top'}: an object is expected")
-    hints = get_type_hints(kind)
-    parts: dict[str, object] = {}
-    for field in fields(cast(Any, kind)):
-        place = f"{where}.{field.name}" if where else field.name
-        if field.name not in value and field.default is not MISSING:
-            continue  # the field is younger than the file
-        if field.name not in value:
-            raise _Mismatch(f"{place}: it is missing")
-        parts[field.name] = _decode(hints[field.name], value[field.name], place)
-    return kind(**parts)

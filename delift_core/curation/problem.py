@@ -36,7 +36,7 @@ from delift_core.selection.types import (
     Selection,
     Stage,
 )
-from delift_core.system.memory import memory_said
+from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import Workspace
 
 PAIRWISE_ROWS = 10_000
@@ -104,7 +104,7 @@ class SelectionProblem:
     @cached_property
     def kernel(self) -> Kernel:
         """(r, n) float32 represented kernel, see `selection.objectives`."""
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             return represented_kernel(
                 self.config,
                 self.utilities.pool,
@@ -116,7 +116,7 @@ class SelectionProblem:
     @cached_property
     def greedy(self) -> GreedyOrder:
         """The whole greedy order."""
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             return greedy_order(self.kernel)
 
     def order_by_engine(self, engine: Engine) -> GreedyOrder:
@@ -125,13 +125,13 @@ class SelectionProblem:
         Raises:
             SelectionError: there is too little memory.
         """
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             return greedy_order(self.kernel, engine=engine)
 
     @cached_property
     def random(self) -> RandomCurves:
         """Random subsets of every size, so that a change of budget needs no new ones."""
-        with memory_said("drawing random subsets", len(self.run.pool)):
+        with explains_out_of_memory("drawing random subsets", len(self.run.pool)):
             return random_curves(self.kernel)
 
     @cached_property
@@ -165,7 +165,7 @@ class SelectionProblem:
         Raises:
             SelectionError: the quotas cannot be met within the budget.
         """
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
 
     def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
@@ -174,7 +174,7 @@ class SelectionProblem:
         Raises:
             SelectionError, ScoringError: as `baselines.of_run.order_of_run`.
         """
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             config = MethodConfig(method, seed=seed)
             return order_of_run(config, self.run, self.utilities.pool, with_target=self.config.stage == "task")
 
@@ -186,7 +186,7 @@ class SelectionProblem:
         Raises:
             SelectionError: the quotas cannot be met within the budget.
         """
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             return order_given(self.kernel, order, budget, quotas=quotas, fixed=fixed)
 
     def select(
@@ -218,7 +218,7 @@ class SelectionProblem:
                 ran out.
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
-        with memory_said("choosing", len(self.run.pool)):
+        with explains_out_of_memory("choosing", len(self.run.pool)):
             if greedy is None and method != "delift":
                 greedy = self._order_by(method, seed, budget, quotas, fixed)
             if engine != "auto":
@@ -269,7 +269,7 @@ def _ensure_plain(engine: Engine, fixed: Fixed, quotas: Quotas | None) -> None:
         raise SelectionError(f"The engine {engine!r} knows no {what}: use the engine auto.")
 
 
-def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
+def open_problem(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
     """The selection problem of a finished run.
 
     Raises:
@@ -277,11 +277,11 @@ def pose(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveCon
         SelectionError: the stage needs a set that the run does not have.
     """
     run = open_run(workspace, run_id)
-    return pose_for(run, metric, config, run.utilities(metric))
+    return problem_for(run, metric, config, run.utilities(metric))
 
 
-def pose_for(run: ScoredRun, metric: Metric, config: ObjectiveConfig, utilities: Utilities) -> SelectionProblem:
-    """As `pose`, of a run that is open and whose utilities in this metric are read.
+def problem_for(run: ScoredRun, metric: Metric, config: ObjectiveConfig, utilities: Utilities) -> SelectionProblem:
+    """As `open_problem`, of a run that is open and whose utilities in this metric are read.
 
     Raises:
         SelectionError: the stage needs a set that the run does not have.

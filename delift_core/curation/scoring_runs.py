@@ -14,9 +14,9 @@ import numpy as np
 
 from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
-from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, carry_out_in_turn
+from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, run_queued_job
 from delift_core.jobs.preparation import JobMode, ScoringRequest
-from delift_core.jobs.scoring_job import Expect, JobProgress
+from delift_core.jobs.scoring_job import JobProgress, OnPrepared
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, Sample
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities, places, records_of, without_own_turns
@@ -26,8 +26,8 @@ from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.scoring.store import Alone, PairStore
-from delift_core.system.logs import note_event
-from delift_core.system.memory import memory_said
+from delift_core.system.logs import log_event
+from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
 
 _STATUS: dict[ObservedState, RunStatus] = {
@@ -72,7 +72,7 @@ class ScoredRun:
             ScoringError: a block is missing or damaged; the run has to be continued.
             SelectionError: they do not fit into memory.
         """
-        with memory_said("reading the utilities", len(self.pool)):
+        with explains_out_of_memory("reading the utilities", len(self.pool)):
             found, records = self._as_scored(metric), records_of(self.pool)
             if records is None:
                 return found
@@ -192,7 +192,7 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(*_request(workspace, spec, mode, placement))
     job.start()
-    note_event("run started", job=record.id, mode=mode, actor=workspace.actor.name)
+    log_event("run started", job=record.id, mode=mode, actor=workspace.actor.name)
     return workspace.runs.set_status(record.id, "running", message="")
 
 
@@ -203,20 +203,20 @@ def run_here(
     publish: Callable[[JobProgress], None],
     stop: Callable[[], bool] = lambda: False,
     placement: Placement = HERE,
-    expect: Expect = lambda prepared: None,
+    on_prepared: OnPrepared = lambda prepared: None,
 ) -> RunRecord:
     """Scores in this process, at its turn, for the command line; returns the run's record, done or cancelled.
 
     Args:
-        expect: see `carry_out`.
+        on_prepared: see `run_scoring_job`.
 
     Raises:
-        DeliftError: as `carry_out`.
+        DeliftError: as `run_scoring_job`.
     """
     workspace.require("job")
     record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
     request, conversations = _request(workspace, spec, "score", placement)
-    note_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
+    log_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(request, conversations)
 
@@ -225,14 +225,14 @@ def run_here(
         publish(progress)
 
     try:
-        carry_out_in_turn(job, request, conversations, publish=both, stop=stop, expect=expect)
+        run_queued_job(job, request, conversations, publish=both, stop=stop, on_prepared=on_prepared)
     except DeliftError as error:
         with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
             both(JobProgress("failed", str(error)))
             refresh(workspace, record.id)
         raise
     ended = refresh(workspace, record.id)[0]
-    note_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
+    log_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
     return ended
 
 
@@ -265,7 +265,7 @@ def cancel(workspace: Workspace, run_id: str) -> None:
     """
     workspace.require("job")
     JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
-    note_event("cancel asked", job=run_id, actor=workspace.actor.name)
+    log_event("cancel asked", job=run_id, actor=workspace.actor.name)
 
 
 def forget(workspace: Workspace, run_id: str) -> None:
@@ -281,7 +281,7 @@ def forget(workspace: Workspace, run_id: str) -> None:
     if job.status().active:
         raise ScoringError(f"run {run_id} is being scored: wait for it, or cancel it first")
     workspace.runs.delete(run_id)
-    note_event("run deleted", job=run_id, actor=workspace.actor.name)
+    log_event("run deleted", job=run_id, actor=workspace.actor.name)
 
 
 def pairs_known(workspace: Workspace, spec: RunSpec) -> int:

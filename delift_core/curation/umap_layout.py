@@ -20,7 +20,7 @@ import numpy as np
 
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import DeliftError
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.system.files import write_whole
 
 MOST_BY_UMAP = 10_000
@@ -231,7 +231,7 @@ def main(embeddings: Path, out: Path) -> int:
     try:
         points = np.load(embeddings)
         embeddings.unlink()
-        with turn(Ticket("a map", str(workspace), time.time_ns()), "cpu"):
+        with wait_for_device(Ticket("a map", str(workspace), time.time_ns()), "cpu"):
             buffer = io.BytesIO()
             np.save(buffer, map_coordinates(points))
             write_whole(out, buffer.getvalue())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from delift_core.models.prompts import EncodedSample
 
 if TYPE_CHECKING:
-    from delift_core.evaluation.bench import Bench
+    from delift_core.evaluation.fine_tuner import FineTuner
 
 _LOOKED_AT = 8  # held-out rows that are timed
 _WRITTEN = 4  # tokens of the answer that is timed
@@ -31,55 +31,55 @@ class Cost:
     trained_tokens: int
 
 
-def forecast(bench: "Bench", *, clock: Callable[[], float] = time.monotonic) -> Cost:
+def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic) -> Cost:
     """Times a step and a look, and counts how many of them the request needs.
 
     Raises:
-        EvaluationStopped: the bench was asked to stop.
+        EvaluationStopped: the tuner was asked to stop.
         ScoringError: fine-tuning does not fit this machine or this model.
     """
-    request, tuning = bench.request, bench.request.tuning
-    a_trained, a_read, a_written = _rates(bench, clock)
-    pool, subset = _tokens(bench.pool.values()), _tokens(bench.pool[at] for at in bench.subset)
-    mean = pool / len(bench.pool)
-    k, runs = len(bench.subset), {"random": request.seeds, "random-tokens": request.seeds, "full": 1}
+    request, tuning = tuner.request, tuner.request.tuning
+    a_trained, a_read, a_written = _rates(tuner, clock)
+    pool, subset = _tokens(tuner.pool.values()), _tokens(tuner.pool[at] for at in tuner.subset)
+    mean = pool / len(tuner.pool)
+    k, runs = len(tuner.subset), {"random": request.seeds, "random-tokens": request.seeds, "full": 1}
     names = dict.fromkeys((*request.against, *(other.name for other in request.others)))
     each = {name: runs.get(name, request.method_runs) for name in names}
     rows = float(request.seeds * subset)
     rows += sum(count * (pool if name == "full" else k * mean) for name, count in each.items())
     trained = int(tuning.epochs * rows)
     looks = 1 + request.seeds + sum(each.values())
-    heldout = _tokens(bench.heldout)
+    heldout = _tokens(tuner.heldout)
     read = float(looks * heldout)
     if request.examples:
-        read += 2 * pool + looks * (heldout + len(bench.heldout) * request.examples * mean)
+        read += 2 * pool + looks * (heldout + len(tuner.heldout) * request.examples * mean)
     methods = set(names) - set(runs) - {other.name for other in request.others}
     read += pool if methods - {"less"} else 0
-    read += _RATINGS * (pool + _RATING_TOKENS * len(bench.pool)) if "selectit" in methods else 0
+    read += _RATINGS * (pool + _RATING_TOKENS * len(tuner.pool)) if "selectit" in methods else 0
     more = request.less.epochs * (pool + request.less.targets * mean) if "less" in methods else 0
-    seconds = (trained + more) * a_trained + read * a_read + looks * bench.answered * request.answer_tokens * a_written
+    seconds = (trained + more) * a_trained + read * a_read + looks * tuner.answered * request.answer_tokens * a_written
     return Cost(seconds, request.seeds + sum(each.values()), trained)
 
 
-def _rates(bench: "Bench", clock: Callable[[], float]) -> tuple[float, float, float]:
+def _rates(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[float, float, float]:
     """Seconds a token: trained on, read, written."""
     from delift_core.evaluation.finetune import fine_tuned
     from delift_core.evaluation.measures import answer
 
-    tuning, head = bench.request.tuning, bench.template.head_alone
-    at = bench.subset[: tuning.rows_per_step]
-    rows = [bench.pool[position] for position in at]
+    tuning, head = tuner.request.tuning, tuner.template.head_alone
+    at = tuner.subset[: tuning.rows_per_step]
+    rows = [tuner.pool[position] for position in at]
     began = clock()
-    with fine_tuned(bench.loaded, head, rows, replace(tuning, epochs=1), seed=0, stop=bench.stop):
+    with fine_tuned(tuner.loaded, head, rows, replace(tuning, epochs=1), seed=0, stop=tuner.stop):
         trained = clock() - began
-    few = bench.plain_rows[:_LOOKED_AT]
+    few = tuner.plain_rows[:_LOOKED_AT]
     began = clock()
-    bench.look(few)
+    tuner.look(few)
     read = clock() - began
     written = 0.0
-    if bench.answered:
+    if tuner.answered:
         began = clock()
-        answer(bench.loaded, few[:1], _WRITTEN, stop=bench.stop)
+        answer(tuner.loaded, few[:1], _WRITTEN, stop=tuner.stop)
         written = (clock() - began) / _WRITTEN
     return trained / _tokens(rows), read / sum(len(row) for row in few), written
 

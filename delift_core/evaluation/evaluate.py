@@ -15,11 +15,11 @@ import numpy as np
 
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Arm, plan_arms
-from delift_core.evaluation.bench import ANSWERS, MEASURED, Bench
 from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
-from delift_core.evaluation.finished_runs import Keeper, NoKeeper
+from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
+from delift_core.evaluation.result_cache import ResultCache
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
 from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
@@ -54,7 +54,7 @@ def evaluate(
     advance: Advance = lambda share, seconds_left: None,
     stop: Stop = lambda: False,
     clock: Clock = time.monotonic,
-    keeper: Keeper | None = None,
+    cache: ResultCache | None = None,
     adapter: Path | None = None,
 ) -> EvaluationReport:
     """Fine-tunes on the subset and on what it is compared with, and measures each on the held-out rows.
@@ -64,7 +64,7 @@ def evaluate(
         advance: called with the share of the fine-tuning steps that is done and the seconds that are left.
         stop: asked before every step and batch.
         clock: gives seconds.
-        keeper: where runs that were measured before are found, and new ones kept.
+        cache: where runs that were measured before are found, and new ones kept.
         adapter: a folder that does not exist yet, for the LoRA layers of the subset's first run.
 
     Raises:
@@ -76,45 +76,45 @@ def evaluate(
     """
     start = clock()
     publish(f"loading {request.model}")
-    bench, seen = ready_bench(request, stop=stop, keeper=keeper, adapter=adapter)
-    loaded = bench.loaded
+    tuner, seen = load_tuner(request, stop=stop, cache=cache, adapter=adapter)
+    loaded = tuner.loaded
     costs: dict[str, float] = {}
 
     def order_of(method: str) -> np.ndarray:
-        publish(f"{method}: ordering {len(bench.pool):,} rows")
+        publish(f"{method}: ordering {len(tuner.pool):,} rows")
         began = clock()
-        order = bench.order_of(method)
+        order = tuner.order_of(method)
         costs[method] = clock() - began
         return order
 
-    arms = plan_arms(request, bench.subset, {at: len(row.response) for at, row in bench.pool.items()}, order_of)
-    teller = _Teller(request, arms, publish, advance, clock)
-    measured = [_measure(bench, arm, teller, adapter, clock) for arm in arms]
-    in_context = [_measure_in_context(bench, arm, teller, clock) for arm in arms] if request.examples else []
+    arms = plan_arms(request, tuner.subset, {at: len(row.response) for at, row in tuner.pool.items()}, order_of)
+    reporter = _ProgressReporter(request, arms, publish, advance, clock)
+    measured = [_measure(tuner, arm, reporter, adapter, clock) for arm in arms]
+    in_context = [_measure_in_context(tuner, arm, reporter, clock) for arm in arms] if request.examples else []
     return EvaluationReport(
         model=loaded.identity.name,
         revision=loaded.identity.revision,
         device=str(loaded.device),
-        template=bench.template.name,
+        template=tuner.template.name,
         tuning=request.tuning,
         lora=request.tuning.with_layers(loaded.identity.parameters),
         seeds=tuple(range(request.first_seed, request.first_seed + request.seeds)),
-        pool_rows=len(bench.pool),
-        subset_rows=len(bench.subset),
-        heldout_rows=len(bench.tokens),
-        heldout_tokens=int(bench.tokens.sum()),
-        arms=_compare(request, bench, measured, costs),
-        in_context=_compare(request, bench, in_context, {}),
+        pool_rows=len(tuner.pool),
+        subset_rows=len(tuner.subset),
+        heldout_rows=len(tuner.tokens),
+        heldout_tokens=int(tuner.tokens.sum()),
+        arms=_compare(request, tuner, measured, costs),
+        in_context=_compare(request, tuner, in_context, {}),
         examples=request.examples,
-        left_out=seen + bench.refused,
+        left_out=seen + tuner.refused,
         same_prompt=rows_with_a_known_prompt(request, unseen_rows(request)[0]),
         seconds=clock() - start,
     )
 
 
-def ready_bench(
-    request: EvaluationRequest, *, stop: Stop, keeper: Keeper | None = None, adapter: Path | None = None
-) -> tuple[Bench, tuple[LeftOutRow, ...]]:
+def load_tuner(
+    request: EvaluationRequest, *, stop: Stop, cache: ResultCache | None = None, adapter: Path | None = None
+) -> tuple[FineTuner, tuple[LeftOutRow, ...]]:
     """The loaded model with everything checked that can be before time is spent, and held-out rows that were seen.
 
     Raises:
@@ -125,9 +125,9 @@ def ready_bench(
     heldout, seen = unseen_rows(request)
     loaded = load_model(request.model, device=request.device, dtype="float32")
     _ensure_savable(request, adapter, loaded.identity.parameters)
-    bench = Bench(request, loaded, heldout, keeper or NoKeeper(), stop)
-    check_trainable(loaded, bench.template.head_alone, tuple(bench.pool.values()), request.tuning)
-    return bench, seen
+    tuner = FineTuner(request, loaded, heldout, cache or ResultCache(None), stop)
+    check_trainable(loaded, tuner.template.head_alone, tuple(tuner.pool.values()), request.tuning)
+    return tuner, seen
 
 
 def check_request(request: EvaluationRequest, adapter: Path | None = None) -> None:
@@ -188,7 +188,7 @@ def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters
         raise ScoringError(words)
 
 
-class _Teller:
+class _ProgressReporter:
     """Says how far an evaluation is, now and then."""
 
     def __init__(
@@ -223,45 +223,45 @@ class _Teller:
         self._advance(self._done / self._planned, None)
 
 
-def _measure(bench: Bench, arm: Arm, teller: _Teller, adapter: Path | None, clock: Clock) -> _Measured:
+def _measure(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, adapter: Path | None, clock: Clock) -> _Measured:
     start = clock()
     found = []
     for number, run in enumerate(arm.runs, start=1):
         title = arm.name if len(arm.runs) == 1 else f"{arm.name}, run {number} of {len(arm.runs)}"
-        steps = bench.request.tuning.steps(len(run.rows))
+        steps = tuner.request.tuning.steps(len(run.rows))
         made: list[int] = []
 
         def on_step(step: int, title: str = title, steps: int = steps, made: list[int] = made) -> None:
             made.append(step)
-            teller.step(title, step, steps)
+            reporter.step(title, step, steps)
 
-        teller.begin()
+        reporter.begin()
         saved = adapter if arm.name == SUBSET and number == 1 else None
-        found.append(bench.fine_tune(run, on_step, adapter=saved))
+        found.append(tuner.fine_tune(run, on_step, adapter=saved))
         if not made:
-            teller.known(steps)
-        loss = found[-1][MEASURED][LOSS].sum() / bench.tokens.sum()
-        teller.publish(f"{title}: loss {loss:.4f} nats per token on {len(bench.tokens):,} held-out rows")
+            reporter.known(steps)
+        loss = found[-1][MEASURED][LOSS].sum() / tuner.tokens.sum()
+        reporter.publish(f"{title}: loss {loss:.4f} nats per token on {len(tuner.tokens):,} held-out rows")
     both = np.stack([one[MEASURED] for one in found])
-    answers = np.stack([one[ANSWERS] for one in found]) if bench.answered else None
+    answers = np.stack([one[ANSWERS] for one in found]) if tuner.answered else None
     return _Measured(arm, both[:, LOSS], both[:, CORRECT], answers, clock() - start)
 
 
-def _measure_in_context(bench: Bench, arm: Arm, teller: _Teller, clock: Clock) -> _Measured:
+def _measure_in_context(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, clock: Clock) -> _Measured:
     start = clock()
     runs = tuple({run.rows: run for run in arm.runs}.values())  # the order of the rows plays no part here
-    both = np.stack([bench.in_context(run)[MEASURED] for run in runs])
-    loss = both[:, LOSS].sum() / (len(runs) * bench.tokens.sum())
-    teller.publish(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
+    both = np.stack([tuner.in_context(run)[MEASURED] for run in runs])
+    loss = both[:, LOSS].sum() / (len(runs) * tuner.tokens.sum())
+    reporter.publish(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
     return _Measured(Arm(arm.name, runs), both[:, LOSS], both[:, CORRECT], None, clock() - start)
 
 
 def _compare(
-    request: EvaluationRequest, bench: Bench, measured: Sequence[_Measured], costs: dict[str, float]
+    request: EvaluationRequest, tuner: FineTuner, measured: Sequence[_Measured], costs: dict[str, float]
 ) -> tuple[ArmResult, ...]:
     if not measured:
         return ()
-    tokens, seed = bench.tokens, request.first_seed
+    tokens, seed = tuner.tokens, request.first_seed
     subset = next(item for item in measured if item.arm.name == SUBSET)
     results = []
     for item in measured:
@@ -269,7 +269,7 @@ def _compare(
         result = ArmResult(
             name=item.arm.name,
             rows=len(rows),
-            tokens=sum(len(bench.pool[position].response) for position in rows),
+            tokens=sum(len(tuner.pool[position].response) for position in rows),
             steps=request.tuning.steps(len(rows)),
             runs=tuple(mean_loss(run[None], tokens) for run in item.losses),
             loss=loss_estimate(item.losses, tokens, seed=seed),

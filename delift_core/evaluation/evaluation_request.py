@@ -65,7 +65,7 @@ class FineTuning:
 
 
 @dataclass(frozen=True, slots=True)
-class Other:
+class ExtraArm:
     """A subset from elsewhere to compare with: another selection, or an order that only its owner can make.
 
     Attributes:
@@ -109,7 +109,7 @@ class EvaluationRequest:
     device: DeviceName = "auto"
     template: TemplateChoice = "auto"
     against: tuple[str, ...] = ("random", "full")
-    others: tuple[Other, ...] = ()
+    others: tuple[ExtraArm, ...] = ()
     seeds: int = 3
     first_seed: int = 0
     method_runs: int = 1

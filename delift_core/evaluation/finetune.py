@@ -20,9 +20,9 @@ from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTun
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import trainable, with_lora
 from delift_core.models.prompts import EncodedSample, Tokens
-from delift_core.scoring.batches import Suffix
+from delift_core.scoring.batches import Suffix, free_bytes
 from delift_core.scoring.scorer import Scorer
-from delift_core.system.memory import available_bytes
+from delift_core.system.amounts import byte_size
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -128,11 +128,11 @@ def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[Encoded
     layers = settings.with_layers(loaded.identity.parameters)
     weights = 0 if layers else sum(weight.numel() for weight in loaded.model.parameters())
     needed = weights * _BYTES_A_WEIGHT + activations  # LoRA layers are small beside their activations
-    available = _memory_left(loaded.device)
-    if available is not None and needed > available:
+    available = free_bytes(loaded.device)
+    if needed > available:
         raise ScoringError(
-            f"fine-tuning this model needs about {needed / 1e9:,.1f} GB of memory beside its weights and "
-            f"{available / 1e9:,.1f} GB are available; close other programs, or evaluate with a smaller model"
+            f"fine-tuning this model needs about {byte_size(needed)} of memory beside its weights and "
+            f"{byte_size(available)} are available; close other programs, or evaluate with a smaller model"
         )
 
 
@@ -203,7 +203,3 @@ def _step(
         raise ScoringError("the loss is no longer a finite number in fine-tuning; take a lower learning rate")
     optimiser.step()
     return loss
-
-
-def _memory_left(device: torch.device) -> int | None:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()

@@ -14,11 +14,11 @@ from delift_core.data.loading import load_file
 from delift_core.data.loading.text_edits import Reading, read_again
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import check_request, evaluate
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning, Other
-from delift_core.evaluation.finished_runs import Keeper
+from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, ExtraArm, FineTuning
 from delift_core.evaluation.method_orders import mean_utility_order
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.evaluation.result_cache import ResultCache
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import DeviceName
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice, TemplateName
@@ -35,7 +35,7 @@ def evaluate_manifest(
     examples: int = 0,
     generate: int = 0,
     device: DeviceName = "auto",
-    keeper: Keeper | None = None,
+    cache: ResultCache | None = None,
     adapter: Path | None = None,
     workspace: Path | None = None,
     publish: Callable[[str], None] = lambda line: None,
@@ -47,7 +47,7 @@ def evaluate_manifest(
         manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
         heldout: file of held-out rows, in any format that is read here.
         against, seeds, tuning, examples, generate: see `EvaluationRequest`.
-        keeper, adapter, publish, stop: see `evaluate`.
+        cache, adapter, publish, stop: see `evaluate`.
         workspace: folder of the one that scored the pool; read for "column-mean" only.
 
     Raises:
@@ -75,10 +75,10 @@ def evaluate_manifest(
     )
     check_request(request, adapter)
     ticket = Ticket(f"evaluate {manifest_path.name}", "", time.time_ns())
-    with turn(ticket, device, waiting=publish, stop=stop) as mine:
-        if not mine:
-            raise EvaluationStopped("stopped while waiting for its turn; nothing was begun")
-        report = evaluate(request, publish=publish, stop=stop, keeper=keeper, adapter=adapter)
+    with wait_for_device(ticket, device, on_wait=publish, stop=stop) as free:
+        if not free:
+            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
+        report = evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
     if report.revision != manifest.model.revision:
         publish(
             f"note: {manifest.model.name} is not the revision that chose the subset "
@@ -87,10 +87,10 @@ def evaluate_manifest(
     return report
 
 
-def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None) -> tuple[Other, ...]:
+def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None) -> tuple[ExtraArm, ...]:
     if workspace is None or "column-mean" not in against:
         return ()
-    return (Other("column-mean", mean_utility_order(manifest, workspace)),)
+    return (ExtraArm("column-mean", mean_utility_order(manifest, workspace)),)
 
 
 def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:

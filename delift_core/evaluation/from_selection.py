@@ -15,11 +15,11 @@ from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.curation.problem import SelectionProblem
 from delift_core.errors import SelectionError
 from delift_core.evaluation.background import EvaluationFolder, Mode
-from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning, Other
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.method_orders import kept_order
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.types import Budget, Selection
-from delift_core.system.logs import note_event
+from delift_core.system.logs import log_event
 from delift_core.workspace import Workspace
 
 
@@ -59,12 +59,12 @@ def request_for(workspace: Workspace, curated: CuratedSelection, plan: Plan) -> 
     """
     run = curated.problem.run
     others = [
-        Other(f"selection {name}", tuple(open_selection(workspace, name).subset.positions.tolist()))
+        ExtraArm(f"selection {name}", tuple(open_selection(workspace, name).subset.positions.tolist()))
         for name in plan.selections
     ]
     k = len(curated.subset.positions)
     others += [
-        Other(method, tuple(curated.problem.order_of(method)[:k].tolist()))
+        ExtraArm(method, tuple(curated.problem.order_of(method)[:k].tolist()))
         for method in METHODS
         if method in plan.against and method not in MODEL_METHODS and method != "random"
     ]
@@ -97,7 +97,7 @@ def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mod
     job = folder_of(workspace, curated.record.id, plan)
     job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
     job.start()
-    note_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)
+    log_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)
     return job
 
 
@@ -109,7 +109,7 @@ def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
     """
     workspace.require("job")
     job.cancel()
-    note_event("cancel asked", job=job.folder.name, actor=workspace.actor.name)
+    log_event("cancel asked", job=job.folder.name, actor=workspace.actor.name)
 
 
 def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positions: Sequence[int]) -> Selection:

@@ -148,7 +148,7 @@ def answer(
     return tuple(found)
 
 
-class Judge:
+class AnswerScorer:
     """Compares answers with their references. The model's weights are to be the untouched ones whenever it works."""
 
     def __init__(

@@ -15,8 +15,8 @@ from delift_core.curation.problem import SelectionProblem, order_of_run
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
-from delift_core.evaluation.finished_runs import FolderKeeper
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.evaluation.result_cache import ResultCache
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.scoring.store import read_context
@@ -42,9 +42,9 @@ def order_facts(
     return {"order": asdict(config), "model": list(model), "rows": rows, "target": towards}
 
 
-def keeper_of(workspace: Workspace) -> FolderKeeper:
+def evaluation_cache(workspace: Workspace) -> ResultCache:
     """Where a workspace keeps what its evaluations have measured."""
-    return FolderKeeper(workspace.evaluations_folder / "runs")
+    return ResultCache(workspace.evaluations_folder / "runs")
 
 
 def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, *, seed: int = 0) -> np.ndarray | None:
@@ -55,7 +55,7 @@ def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, 
         return None
     for device in _DEVICES:
         model = (context.revision, context.template, device)
-        known = keeper_of(workspace).load(order_facts(config, model, run.pool, _target(problem)))
+        known = evaluation_cache(workspace).load(order_facts(config, model, run.pool, _target(problem)))
         if known is not None and len(known["order"]) == len(run.pool):
             return known["order"]
     return None
@@ -86,9 +86,9 @@ def measured_order(
         return known
     spec = problem.run.record.spec
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
-    with turn(ticket, spec.device, waiting=publish, stop=stop) as mine:
-        if not mine:
-            raise EvaluationStopped("stopped while waiting for its turn; nothing was begun")
+    with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop) as free:
+        if not free:
+            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
         return _measure(workspace, problem, MethodConfig(method, seed=seed), publish, stop)
 
 
@@ -125,7 +125,7 @@ def _measure(
     except MethodStopped as error:
         raise EvaluationStopped(str(error)) from error
     model = (loaded.identity.revision, template.name, loaded.device.type)
-    keeper_of(workspace).save(order_facts(config, model, run.pool, target), {"order": order})
+    evaluation_cache(workspace).save(order_facts(config, model, run.pool, target), {"order": order})
     return order
 
 

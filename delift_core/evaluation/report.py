@@ -7,7 +7,6 @@ from typing import Any
 
 from delift_core.evaluation.evaluation_request import UNTOUCHED, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
-from delift_core.models.lora import LoraSettings
 from delift_core.selection.methods import METHODS
 from delift_core.system.amounts import duration
 
@@ -230,37 +229,3 @@ def _cells(arm: ArmResult) -> tuple[str, ...]:
         arm.verdict,
         f"{arm.seconds:,.1f}",
     )
-
-
-def report_from_json(document: dict[str, Any]) -> EvaluationReport:
-    """The report that `as_json` wrote.
-
-    Raises:
-        KeyError, TypeError: the document is not one.
-    """
-    fields = {name: value for name, value in document.items() if name != "conclusion"}
-    tuning = dict(fields["tuning"])
-    lora = tuning.pop("lora")
-    fields["tuning"] = FineTuning(**tuning, lora=LoraSettings(lora["rank"], lora["alpha"], tuple(lora["layers"])))
-    fields["seeds"] = tuple(fields["seeds"])
-    for name in ("arms", "in_context"):
-        fields[name] = tuple(_arm_from_json(arm) for arm in fields[name])
-    for name in ("left_out", "same_prompt"):
-        fields[name] = tuple(LeftOutRow(**row) for row in fields[name])
-    return EvaluationReport(**fields)
-
-
-def _arm_from_json(document: dict[str, Any]) -> ArmResult:
-    fields = {name: value for name, value in document.items() if name != "perplexity"}
-    for name in ("loss", "accuracy", "gap"):
-        fields[name] = _estimate_from_json(fields[name])
-    fields["runs"], fields["positions"] = tuple(fields["runs"]), tuple(fields["positions"])
-    fields["answers"] = tuple(
-        AnswerScore(score["name"], Estimate(**score["value"]), _estimate_from_json(score["gap"]))
-        for score in fields["answers"]
-    )
-    return ArmResult(**fields)
-
-
-def _estimate_from_json(document: dict[str, float] | None) -> Estimate | None:
-    return None if document is None else Estimate(**document)

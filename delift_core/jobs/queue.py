@@ -1,9 +1,8 @@
-"""One heavy job at a time, in a workspace and on a device of this machine; the others wait in the order of asking.
+"""A queue of heavy jobs, first come first served: one at a time in a workspace and on a device of this machine.
 
-Whoever wants to score, evaluate or lay out a map takes a ticket: a file in a folder that all processes of this user on
-this machine share. Its process holds a lock on it as long as it lives, so that one that was killed leaves its place at
-once, and one that waits goes on waiting whatever becomes of the server. No process keeps the order: each looks who
-stands before it.
+A job that scores, evaluates or lays out a map takes a ticket: a file in a folder that all processes of this user share.
+The process holds a lock on its ticket as long as it lives, so a killed process leaves the queue at once, and waiting
+does not depend on the server. There is no queue process: each job looks for earlier tickets that are still locked.
 """
 
 import fcntl
@@ -20,128 +19,127 @@ from pathlib import Path
 from delift_core.errors import ScoringError
 
 QUEUE_VARIABLE = "DELIFT_QUEUE"
-LOOK_SECONDS = 0.3
-_TURN = "turn"
+POLL_SECONDS = 0.3
+_RUNNING = "turn"  # name of the file that the running job locks
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Who waits, or is at work.
+    """A waiting or running job.
 
     Attributes:
-        job: id of the run or evaluation, or a few words.
-        workspace: its folder; "" where there is none.
-        asked: when it was asked for, in nanoseconds since the epoch; the earlier goes first.
-        began: when its turn began, in seconds since the epoch; 0 while it waits.
+        job: id of the run or evaluation, or a short description.
+        workspace: its folder; "" for a job without a workspace.
+        requested: when the job was requested, in nanoseconds since the epoch; decides the order.
+        started: when the job left the queue, in seconds since the epoch; 0 while it waits.
     """
 
     job: str
     workspace: str
-    asked: int
-    began: float = 0.0
+    requested: int
+    started: float = 0.0
 
     def named_in(self, workspace: str) -> str:
-        """The job, for somebody who works in this workspace: of another one they know neither ids nor folder."""
+        """The job's name for users of a workspace; ids and folders of other workspaces are not shown."""
         if not self.workspace or self.workspace == workspace:
             return self.job
-        since = f", running since {time.strftime('%H:%M', time.localtime(self.began))}" if self.began else ""
+        since = f", running since {time.strftime('%H:%M', time.localtime(self.started))}" if self.started else ""
         return f"another job on this machine{since}"
 
 
 @contextmanager
-def turn(
+def wait_for_device(
     ticket: Ticket,
     device: str,
     *,
-    waiting: Callable[[str], None] = lambda words: None,
+    on_wait: Callable[[str], None] = lambda message: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[bool]:
-    """Waits for the job's turn, and holds it for the length of the block.
+    """Waits until the device is free, and keeps it for the length of the block.
 
     Args:
-        device: "cpu" stands in one line, whatever may take a GPU in another; "cluster" is no device of this machine.
-        waiting: called with "waiting for r3" whenever that changes.
+        device: "cpu", a device that may be a GPU, or "cluster", which is none of this machine's.
+        on_wait: called with "waiting for r3" whenever that changes.
         stop: asked while waiting.
 
     Yields:
-        True at its turn; False when it was stopped before.
+        True once the device is free; False if the job was stopped while waiting.
 
     Raises:
-        ScoringError: the folder of tickets cannot be written.
+        ScoringError: the queue's folder cannot be written to.
     """
-    lines = [f"workspace-{hashlib.sha256(ticket.workspace.encode()).hexdigest()[:16]}"] if ticket.workspace else []
+    queues = [f"workspace-{hashlib.sha256(ticket.workspace.encode()).hexdigest()[:16]}"] if ticket.workspace else []
     with ExitStack() as held:
         try:
-            # always in this order, so that no two can wait for each other
-            lines += [] if device == "cluster" else [_line_of(device)]
-            mine = all(held.enter_context(_in_line(name, ticket, waiting, stop)) for name in lines)
+            # The workspace always comes before the device: two jobs can never wait for each other.
+            queues += [] if device == "cluster" else [_device_queue(device)]
+            free = all(held.enter_context(_in_queue(name, ticket, on_wait, stop)) for name in queues)
         except OSError as error:
             raise ScoringError(
-                f"the line of jobs in {queue_folder()} cannot be used ({error.strerror or error}): "
+                f"the queue of jobs in {queue_folder()} cannot be used ({error.strerror or error}): "
                 f"make it writable, or name another folder in {QUEUE_VARIABLE}"
             ) from error
-        yield mine
+        yield free
 
 
 def queue_folder() -> Path:
-    """Where tickets lie: $DELIFT_QUEUE, else in the user's cache folder, apart for each machine that shares it."""
+    """Where tickets are kept: $DELIFT_QUEUE, else a folder for this machine in the user's cache folder."""
     named = os.environ.get(QUEUE_VARIABLE)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(named) if named else cache / "delift-studio" / "queue" / socket.gethostname()
 
 
-def _line_of(device: str) -> str:
-    """Who stands in one line fights over one thing; a GPU is looked for without loading torch."""
+def _device_queue(device: str) -> str:
+    """The queue of a device; whether there is a GPU is found out without loading torch."""
     return "gpu" if device != "cpu" and Path("/proc/driver/nvidia").exists() else "cpu"
 
 
 @contextmanager
-def _in_line(name: str, ticket: Ticket, waiting: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[bool]:
+def _in_queue(name: str, ticket: Ticket, on_wait: Callable[[str], None], stop: Callable[[], bool]) -> Iterator[bool]:
     folder = queue_folder() / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = _take(folder, ticket)
-    place = f"{ticket.asked:020d}.{os.getpid()}"
-    work = os.open(folder / _TURN, os.O_RDWR | os.O_CREAT, 0o600)
-    said = ""
+    own = f"{ticket.requested:020d}.{os.getpid()}"
+    handle = _write_ticket(folder / own, ticket)
+    running = os.open(folder / _RUNNING, os.O_RDWR | os.O_CREAT, 0o600)
+    last_message = ""
     try:
         while not stop():
-            before = _before(folder, place)
-            if before is None and _lock(work):
-                os.ftruncate(work, 0)
-                os.pwrite(work, _written(ticket), 0)
+            earlier = _first_before(folder, own)
+            if earlier is None and _lock(running):
+                os.ftruncate(running, 0)
+                os.pwrite(running, _encoded(ticket), 0)
                 yield True
                 return
-            other = _at_work(folder) or before
-            words = f"waiting for {other.named_in(ticket.workspace)}" if other else said
-            if words and words != said:
-                said = words
-                waiting(words)
-            time.sleep(LOOK_SECONDS)
+            other = _running(folder) or earlier
+            message = f"waiting for {other.named_in(ticket.workspace)}" if other else last_message
+            if message and message != last_message:
+                last_message = message
+                on_wait(message)
+            time.sleep(POLL_SECONDS)
         yield False
     finally:
-        os.close(work)
+        os.close(running)
         with suppress(OSError):
-            (folder / place).unlink()
+            (folder / own).unlink()
         os.close(handle)
 
 
-def _take(folder: Path, ticket: Ticket) -> int:
-    """Puts a ticket down, locked before anybody can see it; it counts as long as the handle is open."""
-    place = folder / f"{ticket.asked:020d}.{os.getpid()}"
-    unseen = folder / f".{place.name}"
-    handle = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+def _write_ticket(path: Path, ticket: Ticket) -> int:
+    """Writes a ticket that is locked before it gets its name; it is valid as long as the handle is open."""
+    hidden = path.with_name(f".{path.name}")
+    handle = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    os.write(handle, _written(ticket))
-    unseen.rename(place)
+    os.write(handle, _encoded(ticket))
+    hidden.rename(path)
     return handle
 
 
-def _before(folder: Path, place: str) -> Ticket | None:
-    """The first of those who asked earlier and still live; tickets of the dead are cleared away."""
+def _first_before(folder: Path, own: str) -> Ticket | None:
+    """The first earlier ticket whose process lives; tickets of dead processes are removed."""
     for path in sorted(folder.iterdir()):
-        if path.name in (_TURN, place) or path.name.startswith("."):
+        if path.name in (_RUNNING, own) or path.name.startswith("."):
             continue
-        if path.name > place:
+        if path.name > own:
             return None
         with suppress(FileNotFoundError):
             handle = os.open(path, os.O_RDONLY)
@@ -154,14 +152,14 @@ def _before(folder: Path, place: str) -> Ticket | None:
     return None
 
 
-def _at_work(folder: Path) -> Ticket | None:
-    """Whose turn it is, if anybody's."""
-    handle = os.open(folder / _TURN, os.O_RDONLY)
+def _running(folder: Path) -> Ticket | None:
+    """The ticket of the running job, if there is one."""
+    handle = os.open(folder / _RUNNING, os.O_RDONLY)
     try:
         if _lock(handle):
             return None
         found = _read(handle)
-        return found and replace(found, began=os.fstat(handle).st_mtime)
+        return found and replace(found, started=os.fstat(handle).st_mtime)
     finally:
         os.close(handle)
 
@@ -174,13 +172,13 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _written(ticket: Ticket) -> bytes:
-    return json.dumps([ticket.job, ticket.workspace, ticket.asked]).encode()
+def _encoded(ticket: Ticket) -> bytes:
+    return json.dumps([ticket.job, ticket.workspace, ticket.requested]).encode()
 
 
 def _read(handle: int) -> Ticket | None:
     try:
-        job, workspace, asked = json.loads(os.pread(handle, 65536, 0))
-    except ValueError:  # its turn has just begun
+        job, workspace, requested = json.loads(os.pread(handle, 65536, 0))
+    except ValueError:  # locked, but not written yet
         return None
-    return Ticket(str(job), str(workspace), int(asked))
+    return Ticket(str(job), str(workspace), int(requested))

@@ -3,7 +3,6 @@
 It reads samples and writes blocks; it never opens the database (DuckDB has one writer process).
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from delift_core.scoring.forecast import (
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
-from delift_core.system.memory import ResourceWatch
+from delift_core.system.memory import ResourceWatch, available_memory
 
 if TYPE_CHECKING:
     from delift_core.scoring.estimation.budgeted import BudgetedRun
@@ -87,24 +86,24 @@ class JobProgress:
 
 
 Publish = Callable[[JobProgress], None]
-Line = Callable[[Callable[[str], None]], AbstractContextManager[bool]]
-"""A block that begins at the job's turn, with True, or when it was stopped before, with False."""
-Expect = Callable[[Prepared], None]
+Queue = Callable[[Callable[[str], None]], AbstractContextManager[bool]]
+"""A block that begins once the device is free (True) or the job was stopped while waiting (False)."""
+OnPrepared = Callable[[Prepared], None]
 
 
-def at_once(say: Callable[[str], None]) -> AbstractContextManager[bool]:
-    """No line to stand in."""
+def no_queue(on_wait: Callable[[str], None]) -> AbstractContextManager[bool]:
+    """A queue that does not wait."""
     return nullcontext(True)
 
 
-def carry_out(
+def run_scoring_job(
     request: ScoringRequest,
     conversations: Mapping[str, Sequence[Message]],
     *,
     publish: Publish,
     stop: Callable[[], bool] = lambda: False,
-    line: Line = at_once,
-    expect: Expect = lambda prepared: None,
+    queue: Queue = no_queue,
+    on_prepared: OnPrepared = lambda prepared: None,
 ) -> JobProgress:
     """Runs a job to its end and returns its last progress.
 
@@ -112,9 +111,8 @@ def carry_out(
         conversations: messages of every sample of the request, by content hash.
         publish: called with every change worth showing, at most a few times a second.
         stop: asked between batches; True ends the job with everything finished so far kept.
-        line: where the job waits for the device, if it needs one at all: not while it can still be refused, nor when
-            every pair is kept already.
-        expect: called with what is known before that; what it raises ends the job.
+        queue: where the job waits for the device: not while it can still be refused, nor when every pair is on disk.
+        on_prepared: called before the job waits; an error that it raises ends the job.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -125,12 +123,12 @@ def carry_out(
     reporter.publish(JobProgress("starting", f"loading the tokenizer of {request.model}"))
     with _resources_that_last(Path(request.utility_folder)) as check:
         prepared = prepare(request, conversations)
-        expect(prepared)
+        on_prepared(prepared)
         kept = _kept(request, conversations, prepared, reporter)
         if kept is not None:
             return kept
-        with line(reporter.wait) as mine:
-            if not mine:
+        with queue(reporter.wait) as free:
+            if not free:
                 return reporter.publish(JobProgress("cancelled"))
             reporter.publish(JobProgress("loading", f"loading {request.model}"))
             with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
@@ -294,7 +292,7 @@ def _memory_within_reach() -> int:
     """Free memory plus what this process already holds (the weights among it), less a reserve for the system."""
     import psutil
 
-    return int(psutil.virtual_memory().available + psutil.Process(os.getpid()).memory_info().rss - _MEMORY_RESERVE)
+    return available_memory() + int(psutil.Process().memory_info().rss) - _MEMORY_RESERVE
 
 
 class _Pace:

@@ -22,6 +22,7 @@ from typing import IO
 
 from delift_core import __version__
 from delift_core.errors import WorkspaceError
+from delift_core.system.amounts import byte_size
 from delift_core.system.files import (
     sync_folder,
     temporary_prefix,
@@ -246,7 +247,7 @@ def _require_room(folder: Path, entries: dict[str, _Entry]) -> None:
     needed, free = sum(entry.size for entry in entries.values()), shutil.disk_usage(folder).free
     if needed > free:
         raise WorkspaceError(
-            f"the backup holds {needed >> 20:,} MiB and {free >> 20:,} are free in {folder}; make room"
+            f"the backup holds {byte_size(needed)} and {byte_size(free)} are free in {folder}; make room"
         )
 
 

@@ -1,7 +1,7 @@
 """What can go from a workspace: what nothing refers to, and what was not finished.
 
 It knows how the workspace folder is laid out (see `workspace`, `utility.store`, `utility.planned`, `jobs`,
-`evaluation.job` and `export.writers`). Where it cannot tell whether something is needed, that stays.
+`evaluation.background` and `export.writers`). Where it cannot tell whether something is needed, that stays.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import DeliftError, WorkspaceError
-from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.folder import JobFolder, WorkerFolder
 from delift_core.scoring.packs import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
@@ -72,11 +72,11 @@ def ensure_idle(workspace: Workspace) -> None:
         WorkspaceError: one is.
     """
     for folder in _subfolders(workspace.jobs_folder):
-        if JobFolder(folder).status().active:
+        if JobFolder(folder).active:
             raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
     for folder in _subfolders(workspace.evaluations_folder):
-        if JobFolder(folder).status().alive:  # its last word is in a file of its own, so a worker is all to go by
-            raise WorkspaceError(f"evaluation {folder.name} goes on; wait for it or cancel it, then clean up again")
+        if WorkerFolder(folder).alive:
+            raise WorkspaceError(f"evaluation {folder.name} is running; wait for it or cancel it, then clean up again")
 
 
 def _all_garbage(workspace: Workspace) -> Iterator[Garbage]:

@@ -19,10 +19,11 @@ from delift_core.errors import DeliftError
 from delift_core.evaluation.background import EvaluationFolder
 from delift_core.jobs.folder import JobFolder
 from delift_core.models.bundled import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
+from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
 from delift_core.system.files import existing, why_no_folder
 from delift_core.system.logs import last_lines
-from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, free_memory
+from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
 from delift_core.workspace.workspace import DATABASE_NAME
@@ -74,7 +75,7 @@ def health(folder: Path, *, lines: int = 20) -> HealthReport:
         lines: of the log to give.
     """
     folder = folder.expanduser().absolute()
-    disk, memory = shutil.disk_usage(existing(folder)).free, free_memory()
+    disk, memory = shutil.disk_usage(existing(folder)).free, available_memory()
     return HealthReport(
         workspace=folder,
         sizes=_sizes(folder),
@@ -90,7 +91,7 @@ def health(folder: Path, *, lines: int = 20) -> HealthReport:
 def brief(folder: Path) -> dict[str, object]:
     """What anybody may know, quickly: no path, no name, no line of the log."""
     folder = folder.expanduser().absolute()
-    problems = _problems(folder, shutil.disk_usage(existing(folder)).free, free_memory())
+    problems = _problems(folder, shutil.disk_usage(existing(folder)).free, available_memory())
     jobs = jobs_under_way(folder)
     return {"ok": not problems, "version": __version__, "jobs": len(jobs), "problems": len(problems)}
 
@@ -129,9 +130,9 @@ def processor() -> str:
 def _problems(folder: Path, disk: int, memory: int) -> tuple[str, ...]:
     found = []
     if disk < LEAST_DISK:
-        found.append(f"{disk >> 20:,} MiB are left on the disk of {folder}: make room")
+        found.append(f"{byte_size(disk)} left on the disk of {folder}: make room")
     if memory < LEAST_MEMORY:
-        found.append(f"{memory >> 20:,} MiB of memory are left: close other programs")
+        found.append(f"{byte_size(memory)} of memory left: close other programs")
     return tuple(found)
 
 
@@ -238,16 +239,11 @@ def _workspace(folder: Path) -> Check:
 def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(existing(folder)).free
     ok = free >= LEAST_DISK
-    return Check("Free disk", ok, f"{_gib(free)}" + ("" if ok else f"; scoring wants at least {_gib(LEAST_DISK)}"))
+    return Check("Free disk", ok, byte_size(free) + ("" if ok else f"; scoring needs at least {byte_size(LEAST_DISK)}"))
 
 
 def _memory() -> Check:
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
+    free = available_memory()
     ok = free >= LEAST_MEMORY
-    return Check("Free memory", ok, f"{_gib(free)}" + ("" if ok else f"; the bundled model wants {_gib(LEAST_MEMORY)}"))
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):,.1f} GiB"
+    needed = "" if ok else f"; the bundled model needs {byte_size(LEAST_MEMORY)}"
+    return Check("Free memory", ok, byte_size(free) + needed)

@@ -9,6 +9,7 @@ import torch
 
 from delift_core.models.loading import LoadedModel
 from delift_core.models.packed_layers import SequenceBounds
+from delift_core.system.memory import available_memory
 
 if TYPE_CHECKING:
     from delift_core.models.prompts import Tokens
@@ -192,9 +193,7 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return available_memory()
 
 
 def bytes_per_token(loaded: LoadedModel) -> int:

@@ -7,6 +7,7 @@ from statistics import fmean
 from delift_core.models.prompts import EncodedSample
 from delift_core.scoring.pair_spec import PairBudget, count_pairs
 from delift_core.scoring.store import PairStore
+from delift_core.system.amounts import byte_size
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128
@@ -137,8 +138,8 @@ class Forecast:
         """Why the run cannot fit this machine, in one line; None when it can."""
         if self.memory_bytes > self.memory_available:
             return (
-                f"the run needs about {_gib(self.memory_bytes)} of memory and {_gib(self.memory_available)} are free; "
-                "take a smaller pool or a smaller model"
+                f"the run needs about {byte_size(self.memory_bytes)} of memory and {byte_size(self.memory_available)} "
+                "are free; take a smaller pool or a smaller model"
             )
         return self.too_little_disk
 
@@ -148,7 +149,7 @@ class Forecast:
         if self.disk_bytes <= self.disk_available:
             return None
         return (
-            f"the run needs about {_gib(self.disk_bytes)} on disk and {_gib(self.disk_available)} are free; "
+            f"the run needs about {byte_size(self.disk_bytes)} on disk and {byte_size(self.disk_available)} are free; "
             "free some space or move the workspace"
         )
 
@@ -179,8 +180,8 @@ class Forecast:
         if self.selection_bytes <= self.memory_available:
             return None
         return (
-            f"scoring fits, but selecting from these pairs takes about {_gib(self.selection_bytes)} of memory and "
-            f"{_gib(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
+            f"scoring fits, but selecting from these pairs takes about {byte_size(self.selection_bytes)} of memory and "
+            f"{byte_size(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
         )
 
 
@@ -233,7 +234,3 @@ def disk_needed(plan: PairPlan, rows_per_block: int) -> int:
 
 def _suffix_length(sample: EncodedSample) -> int:
     return len(sample.query) + len(sample.response)
-
-
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):,.1f} GiB"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from delift_core.errors import AccessError, NotAllowed
-from delift_core.system.logs import note_event
+from delift_core.system.logs import log_event
 
 Role = Literal["viewer", "curator", "admin"]
 Operation = Literal["observe", "edit", "select", "filter", "job", "export", "import", "delete", "upkeep"]
@@ -73,7 +73,7 @@ class Actor:
             NotAllowed: it does not; the message says which role would.
         """
         if not self.may(operation):
-            note_event("refused", actor=self.name, role=self.role, operation=operation)
+            log_event("refused", actor=self.name, role=self.role, operation=operation)
             raise NotAllowed(
                 f"{self.name} is a {self.role} here and may not {_WORDS[operation]}: "
                 f"ask an admin for the role of {NEEDED[operation]}"

@@ -1,10 +1,11 @@
-"""Lengths of time in words."""
+"""Durations and sizes as text, in the same form in every message, page and table."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: "under a second", "40 s", "12 min", "2 h 10 min", "30 h" or "4 days"."""
+    """Formats a duration: "under a second", "40 s", "12 min", "2 h 10 min", "30 h" or "4 days"."""
     if seconds < 1:
         return "under a second"
     if round(seconds) < 90:
@@ -18,3 +19,11 @@ def duration(seconds: float) -> str:
     if seconds < 2 * _DAY:
         return f"{seconds / _HOUR:.0f} h"
     return f"{seconds / _DAY:,.0f} days"
+
+
+def byte_size(count: int) -> str:
+    """Formats a number of bytes: "1.5 GiB", "200.0 MiB", "12.0 KiB" or "512 B"."""
+    for unit, factor in _UNITS:
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count} B"

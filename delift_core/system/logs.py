@@ -45,7 +45,7 @@ def begin_log(workspace: Path, process: ProcessKind, *, job: str = "") -> None:
     logger.setLevel(logging.INFO)
 
 
-def note_event(event: str, *, job: str = "", level: int = logging.INFO, **facts: str | int | float | bool) -> None:
+def log_event(event: str, *, job: str = "", level: int = logging.INFO, **facts: str | int | float | bool) -> None:
     """Writes one line.
 
     Args:
@@ -56,10 +56,10 @@ def note_event(event: str, *, job: str = "", level: int = logging.INFO, **facts:
     logging.getLogger(_ROOT).log(level, event, extra={"job": job, "facts": facts})
 
 
-def note_failure(event: str, error: BaseException, *, job: str = "") -> None:
+def log_failure(event: str, error: BaseException, *, job: str = "") -> None:
     """Writes one line about an error that nobody expected, with where it came from."""
     where = "".join(traceback.format_exception(error))
-    note_event(event, job=job, level=logging.ERROR, error=f"{type(error).__name__}: {error}", traceback=where)
+    log_event(event, job=job, level=logging.ERROR, error=f"{type(error).__name__}: {error}", traceback=where)
 
 
 def last_lines(workspace: Path, count: int) -> tuple[Mapping[str, object], ...]:

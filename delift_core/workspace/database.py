@@ -20,7 +20,7 @@ import duckdb
 
 from delift_core.errors import WorkspaceError
 from delift_core.system.access import Actor, Operation, local_user
-from delift_core.system.logs import note_event
+from delift_core.system.logs import log_event
 from delift_core.system.processes import describe_process
 from delift_core.workspace.schema import migrate
 
@@ -179,7 +179,7 @@ class ActorDatabase(Database):
         with self._database.write(operation) as cursor:
             yield cursor
         if operation not in ("observe", "edit"):  # edits have a history of their own
-            note_event("written", actor=self.actor.name, operation=operation)
+            log_event("written", actor=self.actor.name, operation=operation)
 
     def signed(self, author: str) -> str:
         """The visitor's own name, whatever is said."""

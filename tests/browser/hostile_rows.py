@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
 from delift_core.data.loading import load_bytes, load_file
-from delift_core.evaluation.background import carry_out
+from delift_core.evaluation.background import run_evaluation
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import Plan, folder_of, request_for
 from delift_core.export.subset_files import export_selection
@@ -65,7 +65,7 @@ def make_hostile_workspace(folder: Path) -> str:
             RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"),
             publish=lambda progress: None,
         )
-        problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
         for rows in (6, 10):
             keep_selection(workspace, problem, problem.select(Budget("rows", rows)), name=f"{NAME} {rows}")
         ids = [sample.id for sample in open_selection(workspace, "s1").samples]
@@ -89,4 +89,4 @@ def _evaluate(workspace: Workspace) -> None:
     job = folder_of(workspace, "s1", plan)
     request = request_for(workspace, open_selection(workspace, "s1"), plan)
     job.prepare(request, "evaluate", save_adapter=False)
-    carry_out(job, lambda: False)
+    run_evaluation(job, lambda: False)

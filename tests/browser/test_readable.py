@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
 from delift_core.data.loading import load_file
 from delift_core.selection.types import Budget, ObjectiveConfig
@@ -68,7 +68,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Awkward:
         run = run_here(
             workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"), publish=lambda _: None
         )
-        problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
         for count in (2, 5):
             keep_selection(workspace, problem, problem.select(Budget("rows", count)), name=f"{count} rows")
         ids = dict(zip(TEXTS, (sample.id for sample in load_file(pool_file).samples), strict=True))

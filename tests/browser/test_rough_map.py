@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.queue import Ticket, wait_for_device
 from tests.browser.conftest import AppServer
 from tests.scored import make_scored_workspace
 
@@ -20,7 +20,7 @@ def test_the_map_beside_a_job_is_rough_at_once_and_final_by_itself(
     make_scored_workspace(app_server.workspace, app_server.workspace.parent / "model")
     job = Ticket("r9", str(app_server.workspace.absolute()), time.time_ns())
     rough, chart = page.get_by_text("Rough layout"), page.get_by_role("img", name=re.compile("^Map of 16 rows"))
-    with turn(job, "cpu"):
+    with wait_for_device(job, "cpu"):
         page.goto("/explore?view=Map&selection=s1")
         expect(chart).to_be_visible(timeout=60_000)
         expect(rough).to_be_visible()

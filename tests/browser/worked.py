@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.data.loading import load_file
@@ -36,7 +36,7 @@ def make_worked_workspace(folder: Path) -> Worked:
     )
     with Workspace.open(folder) as workspace:
         workspace.datasets.add(load_file(heldout), role="heldout", origin="test")
-        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 6)), name="second")
         first = open_selection(workspace, "s2").samples[0].id
         workspace.edits.apply("s2", "keep", [first], author="somebody", why="as an example")

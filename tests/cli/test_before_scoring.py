@@ -17,10 +17,10 @@ import pytest
 from delift_core.cli import curate_commands, main
 from delift_core.curation.scoring_runs import refresh, start
 from delift_core.errors import DeliftError, ModelError
-from delift_core.evaluation.background import EvaluationFolder, carry_out
+from delift_core.evaluation.background import EvaluationFolder, run_evaluation
 from delift_core.evaluation.evaluate import check_request
 from delift_core.evaluation.evaluation_request import EvaluationRequest
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, ParsedRecord, with_ids
@@ -30,8 +30,8 @@ from tests.tiny_models import FAMILIES, save_model
 
 HOLDER = """
 import sys, time
-from delift_core.jobs.queue import Ticket, turn
-with turn(Ticket("r7", "/somewhere/else", 1), "cpu"):
+from delift_core.jobs.queue import Ticket, wait_for_device
+with wait_for_device(Ticket("r7", "/somewhere/else", 1), "cpu"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -262,7 +262,7 @@ def test_a_disk_without_room_for_the_subset_or_the_blocks_is_told_at_once(
         refused(
             capsys,
             [*scoring, "--model", str(site.model), "--workspace", str(tmp_path / "other")],
-            "on disk and 0.0 GiB are free",
+            "on disk and 100 B are free",
         )
 
 
@@ -315,7 +315,7 @@ def test_an_evaluation_in_the_background_tells_a_wrong_model_without_waiting(
     job = EvaluationFolder(tmp_path / "evaluations" / "s1.x")
     job.prepare(request, "evaluate", save_adapter=False)
     with pytest.raises(DeliftError, match="the hub cannot be reached"):
-        carry_out(job, lambda: False)
+        run_evaluation(job, lambda: False)
     check_request(EvaluationRequest(rows("a", "c"), (0,), rows("d"), model=str(site.model), device="cpu"))
 
 
@@ -341,5 +341,5 @@ def test_lora_layers_are_a_model_with_the_tokenizer_of_theirs(site: Site, tmp_pa
 def test_the_turn_is_free_again(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIFT_QUEUE", str(tmp_path / "queue"))
     assert main(site.words("--workspace", tmp_path / "new", command="score")) == 0
-    with turn(Ticket("r1", str(tmp_path / "new"), time.time_ns()), "cpu") as mine:
+    with wait_for_device(Ticket("r1", str(tmp_path / "new"), time.time_ns()), "cpu") as mine:
         assert mine

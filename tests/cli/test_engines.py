@@ -10,7 +10,7 @@ from delift_core.cli import main
 from delift_core.curation.curate import keep_selection, open_selection, reoptimise
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.export.subset_files import export_selection
 from delift_core.selection.types import Budget, Fixed
 from delift_core.workspace import Workspace
@@ -88,7 +88,7 @@ def old(request: pytest.FixtureRequest, folder: Path) -> OldSelection:
     assert curate(folder, "exact.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.load(read_manifest(folder / "exact.manifest.json").selection_id).run_id
-        problem = pose(workspace, run_id, "euclidean", objective_of("default", "instruction"))
+        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "instruction"))
         order = problem.order_given(problem.greedy.order[::-1], Budget("rows", 4))
         made = replace(problem.select(Budget("rows", 4), greedy=order, method="given"), engine=engine, method="delift")
         kept = keep_selection(workspace, problem, made, name="old", seed=3)

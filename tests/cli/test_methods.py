@@ -11,7 +11,7 @@ from delift_core.cli import main
 from delift_core.curation import problem as of_run
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.errors import SelectionError
 from delift_core.evaluation.from_selection import select_arm
 from delift_core.export.subset_files import export_selection
@@ -61,7 +61,7 @@ def test_a_method_chooses_is_written_down_and_made_again(
     with Workspace.open(folder / "w") as workspace:
         record = workspace.selections.load(manifest.selection_id)
         assert (record.selection.method, workspace.selections.records()[0].method) == (method, method)
-        problem = pose(workspace, record.run_id, "euclidean", objective_of("default", "task"))
+        problem = open_problem(workspace, record.run_id, "euclidean", objective_of("default", "task"))
         assert record.selection.certificate.value == pytest.approx(value(problem.kernel, record.selection.chosen))
         if method not in MODEL_METHODS:
             assert record.selection.greedy.order.tolist() == problem.order_of(method, seed=5).tolist()
@@ -83,7 +83,7 @@ def test_rows_that_were_given_are_taken_from_the_manifest(folder: Path, capsys: 
     assert curate(folder, "first.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[0].run_id
-        problem = pose(workspace, run_id, "euclidean", objective_of("default", "task"))
+        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "task"))
         given = select_arm(workspace, problem, "random", [7, 2, 9])
         kept = workspace.selections.add(run_id, given, name="drawn", metric="euclidean", seed=0)
         export_selection(workspace, kept.id, folder / "given.jsonl")
@@ -124,7 +124,7 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path, monkeypatch: p
     assert curate(folder, "numbers.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[0].run_id
-        problem = pose(workspace, run_id, "euclidean", objective_of("default", "task"))
+        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "task"))
         tokens, embeddings = problem.run.response_tokens(), problem.run.embeddings()
         assert problem.order_of("longest").tolist() == np.argsort(-tokens, kind="stable").tolist()
         unit = embeddings / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from delift_core.curation.curate import keep_selection, open_selection, reoptimise
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
 from delift_core.errors import SelectionError
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
@@ -26,7 +26,7 @@ def workspace(tmp_path: Path) -> Workspace:
     pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool", origin="test")
     spec = RunSpec(pool.id, None, None, str(save_model(tmp_path / "model")), "auto", "cpu", "float32")
     run = run_here(opened, spec, publish=lambda progress: None)
-    problem = pose(opened, run.id, "euclidean", ObjectiveConfig("instruction"))
+    problem = open_problem(opened, run.id, "euclidean", ObjectiveConfig("instruction"))
     keep_selection(opened, problem, problem.select(Budget("rows", 3)), name="first")
     return opened
 

@@ -9,10 +9,10 @@ import pytest
 from delift_core.errors import ScoringError
 from delift_core.evaluation.arms import plan_arms
 from delift_core.evaluation.evaluate import evaluate, rows_with_a_known_prompt
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning, Other
-from delift_core.evaluation.finished_runs import FolderKeeper
-from delift_core.evaluation.measures import Judge, bleu, by_words_of, nearest, rouge_1, rouge_l, with_examples
+from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, ExtraArm, FineTuning
+from delift_core.evaluation.measures import AnswerScorer, bleu, by_words_of, nearest, rouge_1, rouge_l, with_examples
 from delift_core.evaluation.report import SCORES
+from delift_core.evaluation.result_cache import ResultCache
 from delift_core.models.loading import load_model
 from delift_core.models.prompts import make_template
 from delift_core.scoring.scorer import Scorer
@@ -49,7 +49,7 @@ def test_methods_and_others_take_as_many_rows_as_the_subset(quick: EvaluationReq
     request = changed(
         quick,
         against=("longest", "k-center", "ifd"),
-        others=(Other("column-mean", tuple(range(23, -1, -1))), Other("mine", (0, 1))),
+        others=(ExtraArm("column-mean", tuple(range(23, -1, -1))), ExtraArm("mine", (0, 1))),
         method_runs=2,
     )
     report = evaluate(request)
@@ -63,7 +63,7 @@ def test_methods_and_others_take_as_many_rows_as_the_subset(quick: EvaluationReq
 
 def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path: Path) -> None:
     request = changed(quick, against=("random", "loss-high"), seeds=2)
-    keeper = FolderKeeper(tmp_path / "runs")
+    cache = ResultCache(tmp_path / "runs")
     asked: list[int] = []
 
     def stop() -> bool:
@@ -71,14 +71,14 @@ def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path:
         return len(asked) > 9
 
     with pytest.raises(EvaluationStopped):
-        evaluate(request, keeper=keeper, stop=stop)
+        evaluate(request, cache=cache, stop=stop)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
     assert kept
     assert not any(path.name.startswith(".") for path in kept)  # nothing half-written
-    first = evaluate(request, keeper=keeper)
+    first = evaluate(request, cache=cache)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     shares: list[float] = []
-    again = evaluate(request, keeper=keeper, advance=lambda share, left: shares.append(share))
+    again = evaluate(request, cache=cache, advance=lambda share, left: shares.append(share))
     plain = evaluate(request)
     for report in (again, plain):
         assert [(arm.runs, arm.gap) for arm in report.arms] == [(arm.runs, arm.gap) for arm in first.arms]
@@ -87,11 +87,11 @@ def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path:
 
 
 def test_a_damaged_run_is_made_again(quick: EvaluationRequest, tmp_path: Path) -> None:
-    keeper = FolderKeeper(tmp_path)
-    first = evaluate(quick, keeper=keeper)
+    cache = ResultCache(tmp_path)
+    first = evaluate(quick, cache=cache)
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:50])
-    assert [arm.runs for arm in evaluate(quick, keeper=keeper).arms] == [arm.runs for arm in first.arms]
+    assert [arm.runs for arm in evaluate(quick, cache=cache).arms] == [arm.runs for arm in first.arms]
 
 
 def test_lora_adapters_are_saved_whole_and_never_over_another(quick: EvaluationRequest, tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_answer_scores_by_hand() -> None:
 def test_an_answer_that_is_its_reference_is_nearest_by_embedding(quick: EvaluationRequest) -> None:
     scorer = Scorer(load_model(quick.model, device="cpu", dtype="float32"))
     references = ["one two three", "blue", "four five"]
-    judge = Judge(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
-    same, other = judge.score(references), judge.score(["blue", "", "one two three"])
+    scorer_of_answers = AnswerScorer(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
+    same, other = scorer_of_answers.score(references), scorer_of_answers.score(["blue", "", "one two three"])
     assert same.shape == (len(SCORES), 3)
     assert same[-1] == pytest.approx(1.0)
     assert other[-1, 1] == 0

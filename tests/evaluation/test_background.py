@@ -8,13 +8,13 @@ import psutil
 import pytest
 
 from delift_core.errors import ScoringError
-from delift_core.evaluation import background_worker as worker
-from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, carry_out
-from delift_core.evaluation.bench import Bench
+from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, main, run_evaluation
 from delift_core.evaluation.cost import forecast
-from delift_core.evaluation.evaluate import evaluate, ready_bench
-from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning, Other
-from delift_core.evaluation.report import report_from_json
+from delift_core.evaluation.evaluate import evaluate, load_tuner
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
+from delift_core.evaluation.fine_tuner import FineTuner
+from delift_core.evaluation.report import EvaluationReport
+from delift_core.system.codec import decode
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed
 from tests.tiny_models import save_model
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def request_(model: str) -> EvaluationRequest:
     return EvaluationRequest(
-        POOL, SUBSET, HELDOUT, model=model, device="cpu", tuning=QUICK, seeds=2, others=(Other("mine", (1, 2)),)
+        POOL, SUBSET, HELDOUT, model=model, device="cpu", tuning=QUICK, seeds=2, others=(ExtraArm("mine", (1, 2)),)
     )
 
 
@@ -63,7 +63,7 @@ def test_a_worker_process_evaluates_to_the_same_numbers(request_: EvaluationRequ
         gaps = [(gap.value, gap.low, gap.high) if gap else (0, 0, 0) for gap in (there.gap, arm.gap)]
         assert gaps[0] == pytest.approx(gaps[1], abs=2e-4 * max(arm.runs))
     assert job.status().message == report.conclusion()
-    assert report_from_json(json.loads(json.dumps(here.as_json()))) == here
+    assert decode(EvaluationReport, json.loads(json.dumps(here.as_json()))) == here
 
 
 def test_a_cancel_in_the_middle_leaves_nothing_half_written_and_goes_on(
@@ -77,17 +77,17 @@ def test_a_cancel_in_the_middle_leaves_nothing_half_written_and_goes_on(
         asked.append(1)
         return len(asked) > 3  # in the subset's first run
 
-    carry_out(job, stop)
+    run_evaluation(job, stop)
     assert job.status().state == "cancelled"
     assert job.report() is None
     names = {path.name for path in job.folder.iterdir()}
     assert names == {"request.json", "status.json"}
-    carry_out(job, lambda: False)
+    run_evaluation(job, lambda: False)
     assert job.status().state == "done"
     assert job.status().share == 1.0
     assert (job.folder / "adapter" / "adapter_model.safetensors").exists()
     runs = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    carry_out(job, lambda: False)
+    run_evaluation(job, lambda: False)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()} == runs
 
 
@@ -97,7 +97,7 @@ def test_failures_are_one_line_and_a_dead_worker_is_interrupted(
     job = prepared(tmp_path / "evaluations", changed(request_, model=str(tmp_path)))
     monkeypatch.setattr("os.nice", lambda by: by)  # the worker's own main, in this process
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    assert worker.main(job.folder) == 2
+    assert main(job.folder) == 2
     assert job.status().state == "failed"
     assert "safetensors weights" in job.status().message
     assert "\n" not in job.status().message
@@ -111,7 +111,7 @@ def test_failures_are_one_line_and_a_dead_worker_is_interrupted(
 
 def test_the_forecast_is_measured_and_counts_all_runs(request_: EvaluationRequest, tmp_path: Path) -> None:
     job = prepared(tmp_path, request_, "forecast")
-    carry_out(job, lambda: False)
+    run_evaluation(job, lambda: False)
     status = job.status()
     assert status.state == "estimated"
     assert status.cost is not None
@@ -120,10 +120,10 @@ def test_the_forecast_is_measured_and_counts_all_runs(request_: EvaluationReques
     assert not (tmp_path / "runs").exists()
     more = changed(request_, against=("random", "full", "selectit", "less"), examples=2, generate=2)
     ticks = iter(range(1000))
-    bench: Bench = ready_bench(more, stop=lambda: False)[0]
-    dear = forecast(bench, clock=lambda: float(next(ticks)))
+    tuner: FineTuner = load_tuner(more, stop=lambda: False)[0]
+    dear = forecast(tuner, clock=lambda: float(next(ticks)))
     ticks = iter(range(1000))
-    cheap = forecast(ready_bench(request_, stop=lambda: False)[0], clock=lambda: float(next(ticks)))
+    cheap = forecast(load_tuner(request_, stop=lambda: False)[0], clock=lambda: float(next(ticks)))
     assert dear.seconds > cheap.seconds
     assert dear.trained_tokens > cheap.trained_tokens
 
@@ -133,5 +133,5 @@ def test_an_evaluation_that_goes_on_is_not_started_again(
 ) -> None:
     job = prepared(tmp_path, request_)
     monkeypatch.setattr(EvaluationFolder, "status", lambda self: EvaluationStatus("evaluating"))
-    with pytest.raises(ScoringError, match="going on already"):
+    with pytest.raises(ScoringError, match="running already"):
         job.prepare(request_, "evaluate", save_adapter=False)

@@ -10,7 +10,7 @@ import pytest
 
 from delift_core.cli import main, manifest_commands
 from delift_core.cli.job_progress import StopRequest
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
@@ -54,7 +54,7 @@ def test_mean_utility_comes_from_the_workspace_that_scored_the_pool(
     assert evaluate(folder, heldout, "--against", "column-mean", "--workspace", str(folder / "w"), "--json") == 0
     arm = json.loads(capsys.readouterr().out)["arms"][-1]
     with Workspace.open(folder / "w") as workspace:
-        utilities = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction")).utilities.pool
+        utilities = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction")).utilities.pool
     best = np.argsort(-np.nanmean(utilities, axis=0), kind="stable")[:3]
     assert (arm["name"], arm["positions"]) == ("column-mean", best.tolist())
 

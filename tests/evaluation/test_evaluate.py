@@ -184,7 +184,7 @@ def test_a_stop_ends_the_evaluation(request_: EvaluationRequest) -> None:
 def test_too_little_memory_is_refused_before_anything_is_trained(
     request_: EvaluationRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("delift_core.evaluation.finetune.available_bytes", lambda: 1000)
+    monkeypatch.setattr("delift_core.evaluation.finetune.free_bytes", lambda device: 1000)
     lines: list[str] = []
     with pytest.raises(ScoringError, match="of memory"):
         evaluate(request_, publish=lines.append)

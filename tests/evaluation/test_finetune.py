@@ -206,10 +206,10 @@ def test_too_little_memory_is_refused_with_both_sizes(monkeypatch: pytest.Monkey
     model = loaded()
     model.model.requires_grad_(False)
     least = 16 * sum(weight.numel() for weight in model.model.parameters())
-    monkeypatch.setattr(finetune, "available_bytes", lambda: least)
-    with pytest.raises(ScoringError, match=r"needs about [\d.]+ GB .* and [\d.]+ GB are available"):
+    monkeypatch.setattr(finetune, "free_bytes", lambda device: least)
+    with pytest.raises(ScoringError, match=r"needs about [\d.]+ .iB .* and [\d.]+ .iB are available"):
         train(model)
-    monkeypatch.setattr(finetune, "available_bytes", lambda: 100 * least)
+    monkeypatch.setattr(finetune, "free_bytes", lambda device: 100 * least)
     assert train(model)[0].losses
 
 

@@ -122,7 +122,7 @@ def test_a_pool_that_is_gone_is_found_beside_the_manifest_or_refused(
     path = saved(away, manifest)
     (tmp_path / "pool.jsonl").rename(away / "pool.jsonl")
     assert evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu").pool_rows == 6
-    write(away / "pool.jsonl", [("Other?", "Yes.")])
+    write(away / "pool.jsonl", [("ExtraArm?", "Yes.")])
     with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json is gone or has changed"):
         evaluate_manifest(path, heldout)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.data.loading import load_file
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
@@ -76,7 +76,7 @@ def scored(
     job = JobFolder(workspace.jobs_folder / run.id)
     job.folder.mkdir()
     job.write_progress(JobProgress("done", context_key=CONTEXT.key, revision=CONTEXT.revision, refused=refusals))
-    problem = pose(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+    problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
     selection = problem.select(parse_budget(budget), seed=5)
     record = keep_selection(workspace, problem, selection, name="first", seed=5)
     return Scored(workspace, record.id, run.id, pool_file, tuple(lines))

@@ -16,7 +16,7 @@ import pytest
 from delift_core.cli import main
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.evaluation.from_selection import select_arm
 from delift_core.export.subset_files import export_selection
@@ -190,7 +190,7 @@ def test_rows_that_were_not_chosen_so_are_no_tie(
     curate(folder, "honest", "--budget", "8")
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[-1].run_id
-        problem = pose(workspace, run_id, "euclidean", objective_of("default", "instruction"))
+        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "instruction"))
         worst = select_arm(workspace, problem, "random", problem.greedy.order[::-1][:8].tolist())
         kept = workspace.selections.add(run_id, worst, name="worst", metric="euclidean", seed=0)
         export_selection(workspace, kept.id, folder / "forged.jsonl")

@@ -14,7 +14,7 @@ from delift_core.curation.scoring_runs import cancel, refresh, start
 from delift_core.errors import ScoringError
 from delift_core.jobs import queue
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.maintenance.status import jobs_under_way
 from delift_core.workspace import Workspace
 from tests.curation.test_scoring_runs import MANY, SHORT, spec_for, wait_until, worker_pid
@@ -23,12 +23,12 @@ from tests.curation.test_scoring_runs import MANY, SHORT, spec_for, wait_until, 
 JOB = """
 import sys, time
 from pathlib import Path
-from delift_core.jobs.queue import Ticket, turn
+from delift_core.jobs.queue import Ticket, wait_for_device
 job, workspace, asked, device, folder = sys.argv[1:]
 def say(words):
     with open(Path(folder) / "said", "a") as said:
         said.write(f"{job}: {words}\\n")
-with turn(Ticket(job, workspace, int(asked)), device, waiting=say) as mine:
+with wait_for_device(Ticket(job, workspace, int(asked)), device, on_wait=say) as mine:
     say("begins")
     while not (Path(folder) / f"end-{job}").exists():
         time.sleep(0.02)
@@ -106,19 +106,19 @@ def test_who_is_stopped_while_waiting_leaves_the_line(line: Line) -> None:
     line.join("r1", 1)
     line.await_words("r1: begins")
     said: list[str] = []
-    with turn(Ticket("r2", "/w", 2), "cpu", waiting=said.append, stop=lambda: bool(said)) as mine:
+    with wait_for_device(Ticket("r2", "/w", 2), "cpu", on_wait=said.append, stop=lambda: bool(said)) as mine:
         assert not mine and said == ["waiting for r1"]
     left = [path.name for path in queue.queue_folder().glob("*/*") if path.name != "turn"]
     assert len(left) == 2 and not any(name.startswith("0" * 19 + "2") for name in left)  # r1's, in both lines
     line.end("r1")
-    with turn(Ticket("r3", "/w", 3), "cpu", stop=lambda: False) as mine:
+    with wait_for_device(Ticket("r3", "/w", 3), "cpu", stop=lambda: False) as mine:
         assert mine
 
 
 def test_a_line_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("DELIFT_QUEUE", str(tmp_path / "file" / "queue"))
-    with pytest.raises(ScoringError, match="DELIFT_QUEUE"), turn(Ticket("r1", "", 1), "cpu"):
+    with pytest.raises(ScoringError, match="DELIFT_QUEUE"), wait_for_device(Ticket("r1", "", 1), "cpu"):
         pass
 
 

@@ -26,7 +26,7 @@ from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _in_words
 from delift_core.jobs.ray.cluster import Node, Team, _check_address, choose_device, connected, form_team
-from delift_core.jobs.scoring_job import JobProgress, carry_out
+from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
@@ -83,7 +83,7 @@ class Job:
             self.said.append(progress)
             after()
 
-        return carry_out(replace(self.request, placement=placement), ROWS, publish=publish, stop=stop)
+        return run_scoring_job(replace(self.request, placement=placement), ROWS, publish=publish, stop=stop)
 
     def files(self) -> dict[str, bytes]:
         """Everything that the job wrote."""

@@ -11,7 +11,7 @@ import pytest
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.preparation import JobMode, ScoringRequest
-from delift_core.jobs.scoring_job import JobProgress, carry_out
+from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring import scorer as scorer_module
@@ -52,7 +52,7 @@ class Job:
     ) -> JobProgress:
         self.said.clear()
         request = replace(self.request, mode=mode, **changes)
-        last = carry_out(request, rows, publish=self.said.append, stop=stop)
+        last = run_scoring_job(request, rows, publish=self.said.append, stop=stop)
         assert self.said[-1] == last
         return last
 
@@ -207,7 +207,7 @@ def test_a_run_that_does_not_fit_the_memory_is_refused_before_it_starts(
     with pytest.raises(ScoringError) as caught:
         job.run()
     assert str(caught.value) == (
-        "the run needs about 0.5 GiB of memory and 0.2 GiB are free; take a smaller pool or a smaller model"
+        "the run needs about 512.4 MiB of memory and 256.0 MiB are free; take a smaller pool or a smaller model"
     )
     assert job.blocks() == {}
 
@@ -216,7 +216,7 @@ def test_a_run_that_does_not_fit_the_disk_is_refused_before_it_starts(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
-    with pytest.raises(ScoringError, match="on disk and 0.0 GiB are free; free some space or move the workspace"):
+    with pytest.raises(ScoringError, match="on disk and 100 B are free; free some space or move the workspace"):
         job.run()
     assert job.blocks() == {}
 

@@ -26,7 +26,7 @@ def test_it_looks_now_and_then_and_stops_for_memory(tmp_path: Path) -> None:
     assert asked == [0.0]
     free[0] = 100 << 20
     now[0] = 2.0
-    with pytest.raises(ScoringError, match="100 MiB of memory left; everything finished is kept"):
+    with pytest.raises(ScoringError, match="100.0 MiB of memory left; everything finished is kept"):
         looking.check()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from delift_core.curation.curate import open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, run_here
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import WorkspaceError
@@ -143,7 +143,7 @@ def test_everything_that_something_refers_to_survives(budgeted: Path, tmp_path: 
             made[run_id] = {path for path in run.derived_files() if path.exists()}
             assert {path.parent.name for path in made[run_id]} == {"plans", "assembled"} and len(made[run_id]) == 3
         evaluate(workspace, "s1.abc")
-        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
         export_selection(workspace, "s1", workspace.exports_folder / "out.jsonl", problem=problem)
         before = files(workspace.folder)
         assert collect_garbage(workspace, dry_run=False) == () and files(workspace.folder) == before
@@ -181,7 +181,7 @@ def test_evaluations_go_with_their_selection_and_arms_with_the_last_evaluation(s
 def test_nothing_is_removed_while_an_evaluation_goes_on(six: Scored) -> None:
     evaluate(six.workspace, "s1.abc")
     JobFolder(six.workspace.evaluations_folder / "s1.abc").claim(os.getpid())
-    with pytest.raises(WorkspaceError, match="evaluation s1.abc goes on"):
+    with pytest.raises(WorkspaceError, match="evaluation s1.abc is running"):
         collect_garbage(six.workspace, dry_run=True)
 
 

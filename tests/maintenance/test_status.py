@@ -37,8 +37,8 @@ def test_what_anybody_may_know_names_nothing(tmp_path: Path) -> None:
 def test_too_little_room_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(status, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(status, "available_memory", lambda: 1 << 20)
     report = health(tmp_path)
-    assert not report.ok and not brief(tmp_path)["ok"] and "1 MiB of memory" in report.problems[0]
+    assert not report.ok and not brief(tmp_path)["ok"] and "1.0 MiB of memory" in report.problems[0]
     assert main(["health", "--workspace", str(tmp_path)]) == 1
-    assert "problem: 1 MiB of memory" in capsys.readouterr().out
+    assert "problem: 1.0 MiB of memory" in capsys.readouterr().out

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project, open_selection
-from delift_core.evaluation.background import EvaluationFolder, carry_out
+from delift_core.evaluation.background import EvaluationFolder, run_evaluation
 from delift_core.evaluation.from_selection import select_arm
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
@@ -25,7 +25,7 @@ def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     ]
     with Workspace.open(scored_workspace) as workspace:
         workspace.datasets.add(Dataset("held", "alpaca", None, with_ids(records)), role="heldout", origin="test")
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: False))
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
     return scored_workspace
 
 
@@ -87,10 +87,10 @@ def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch
     at = opened()
     at.slider(key="evaluate_seeds").set_value(1).run()
     at = press(at, "Measure the cost")
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: True))
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: True))
     at = press(at, "Start")
     assert any("continuing makes only the runs that are missing" in box.value for box in at.warning)
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: carry_out(self, lambda: False))
+    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
     at = press(at, "Continue")
     assert any(button.label == "Run again" for button in at.button)
 

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.pair_reading import ResponsePiece
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.data.quality.signals import cluster_codes
 from delift_core.errors import DeliftError
@@ -195,7 +195,7 @@ def test_the_map_takes_its_colours_from_labels_and_numbers(scored_workspace: Pat
 
 def test_another_selection_is_shown_beside_the_current_one(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
-        problem = pose(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
+        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 7)), name="larger")
     at = explore("Map")
     at.selectbox(key="map_colours").set_value("Compared with: first (s1)").run()

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.system.logs import begin_log, note_event
+from delift_core.system.logs import begin_log, log_event
 from tests.app import app_on
 from tests.pages.test_visitors import WHO, buttons, visit, words
 
 
 def test_an_owner_reads_sizes_versions_device_and_the_log(scored_workspace: Path) -> None:
     begin_log(scored_workspace, "server")
-    note_event("something happened", job="r1")
+    log_event("something happened", job="r1")
     app = app_on("health").run()
     assert not app.exception
     tables = [frame.value for frame in app.dataframe]

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation import problem as posed
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.evaluation.method_orders import kept_order, measured_order
 from delift_core.workspace import Workspace
 from tests.app import app_on
@@ -174,7 +174,7 @@ def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) 
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
         assert kept.selection.method == "rds" and kept.name == "instruction 6 rows by RDS+"
         assert kept.selection.chosen.tolist() == problem.order_of("rds")[:6].tolist()
 
@@ -195,7 +195,7 @@ def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_work
         assert kept.seed == 3
         order = np.random.default_rng(3).permutation(kept.selection.greedy.order.size)
         assert kept.selection.greedy.order.tolist() == order.tolist()
-        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
         measured = measured_order(workspace, problem, "ifd")
     app = open_select(method="IFD", budget_unit="rows", budget_rows="4")
     assert metrics(app)["Chosen"] == "4" and not app.info
@@ -213,7 +213,7 @@ def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = pose(workspace, "r1", "euclidean", objective_of("published", "instruction"))
+        problem = open_problem(workspace, "r1", "euclidean", objective_of("published", "instruction"))
         assert kept.selection.config == problem.config
         assert kept.selection.chosen.tolist() == problem.greedy.order[:4].tolist()
 
@@ -227,7 +227,7 @@ def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) ->
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = pose(workspace, "r1", "euclidean", kept.selection.config)
+        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
         expected = problem.select(kept.selection.budget, engine="submodlib")
     assert (kept.selection.engine, kept.seed) == ("submodlib", 0)
     assert kept.selection.chosen.tolist() == expected.chosen.tolist()

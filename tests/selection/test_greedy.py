@@ -1,6 +1,7 @@
 """The greedy order against a plain greedy, exhaustive search and the theory."""
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.system import memory
-from delift_core.system.memory import available_bytes, ensure_fits
+from delift_core.system.memory import available_memory, ensure_fits
 from tests.selection.whole import certify
 
 
@@ -161,28 +162,32 @@ def test_what_is_no_kernel_is_refused(kernel: np.ndarray) -> None:
 
 
 def test_a_kernel_too_large_for_memory_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SelectionError, match=r"1,000,000 x 1,000,000 needs 4,000\.0 GB"):
+    with pytest.raises(SelectionError, match=r"1,000,000 x 1,000,000 needs 3,725\.3 GiB"):
         ensure_fits(1_000_000, 1_000_000, 4)
-    ensure_fits(10, 10, 4, available=400)
+    monkeypatch.setattr(memory, "available_memory", lambda: 400)
+    ensure_fits(10, 10, 4)
+    monkeypatch.setattr(memory, "available_memory", lambda: 399)
     with pytest.raises(SelectionError, match="smaller pool"):
-        ensure_fits(10, 10, 4, available=399)
-    monkeypatch.setattr(memory, "available_bytes", lambda: 3)
+        ensure_fits(10, 10, 4)
+    monkeypatch.setattr(memory, "available_memory", lambda: 3)
     with pytest.raises(SelectionError, match="memory"):
         greedy_order(np.ones((2, 2), dtype=np.float32), engine="submodlib")
     assert greedy_order(np.ones((2, 2), dtype=np.float32)).order.tolist() == [1, 0]  # no copy is made
 
 
 def test_a_container_limit_counts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in {"_MEMINFO": "MemTotal: 9 kB\nMemAvailable: 8 kB\n", "_CGROUP_USED": "96\n"}.items():
-        (tmp_path / name).write_text(text)
-        monkeypatch.setattr(memory, name, tmp_path / name)
-    limit = tmp_path / "limit"
-    monkeypatch.setattr(memory, "_CGROUP_LIMIT", limit)
-    assert available_bytes() == 8192
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8192))
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert available_memory() == 8192
+    (tmp_path / "memory.current").write_text("296\n")
+    (tmp_path / "memory.stat").write_text("anon 96\ninactive_file 150\nactive_file 50\nslab 7\n")
+    limit = tmp_path / "memory.max"
     limit.write_text("max\n")
-    assert available_bytes() == 8192
+    assert available_memory() == 8192
     limit.write_text("4096\n")
-    assert available_bytes() == 4000
+    assert available_memory() == 4000  # file pages are given back before anything is refused
+    limit.write_text("90\n")
+    assert available_memory() == 0
 
 
 def test_submodlib_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:

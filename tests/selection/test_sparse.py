@@ -163,7 +163,7 @@ def test_what_is_no_kernel_is_refused(entry: float) -> None:
 
 
 def test_room_is_asked_for_the_entries_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 100)
+    monkeypatch.setattr(memory, "available_memory", lambda: 100)
     with pytest.raises(SelectionError, match="A kernel of 9 x 9 with 9 entries needs"):
         greedy_order(csr_array(np.eye(9, dtype=np.float32)))
 

@@ -15,7 +15,7 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, run_here
 from delift_core.errors import DeliftError, ExportError, ScoringError, WorkspaceError
 from delift_core.export.subset_files import export_selection
@@ -117,7 +117,7 @@ def test_edits_and_selections_of_a_full_disk(disk: Disk) -> None:
         ids = [sample.id for sample in open_selection(workspace, six.selection_id).samples]
         for name in ids[:3]:
             workspace.edits.apply(six.selection_id, "keep", [name], author="me")
-        problem = pose(workspace, six.run_id, "euclidean", FL)
+        problem = open_problem(workspace, six.run_id, "euclidean", FL)
         with disk.full():
             for act in (
                 lambda: workspace.edits.apply(six.selection_id, "note", [ids[4]], author="me", detail="x" * 20_000),

@@ -13,7 +13,7 @@ from delift_core.cli import main
 from delift_core.errors import NotAllowed
 from delift_core.system import logs
 from delift_core.system.access import Actor
-from delift_core.system.logs import begin_log, last_lines, note_event, note_failure
+from delift_core.system.logs import begin_log, last_lines, log_event, log_failure
 from delift_core.workspace import Workspace
 
 
@@ -28,7 +28,7 @@ def _quiet_again() -> Iterator[None]:
 
 def test_a_line_says_when_who_and_which_job(tmp_path: Path) -> None:
     begin_log(tmp_path, "worker", job="r7")
-    note_event("scoring ended", pairs=12, state="done")
+    log_event("scoring ended", pairs=12, state="done")
     (line,) = last_lines(tmp_path, 5)
     assert line.items() >= {"level": "INFO", "process": "worker", "job": "r7", "event": "scoring ended"}.items()
     assert line["pairs"] == 12 and str(line["time"]).endswith("+00:00")
@@ -41,7 +41,7 @@ def test_strangers_words_and_tokens_stay_inert(tmp_path: Path) -> None:
     try:
         raise ValueError("\x1b[31mred\n\u202e hf_abcdefghijklmnop " + "x" * 100_000)
     except ValueError as error:
-        note_failure("page failed", error)
+        log_failure("page failed", error)
     data = (tmp_path / "logs" / "delift.jsonl").read_bytes()
     assert data.count(b"\n") == 1 and b"\x1b" not in data and data.isascii() and len(data) < 20_000
     assert b"abcdefghijklmnop" not in data and b"page failed" in data and b"test_logs.py" in data
@@ -51,7 +51,7 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(logs, "LARGEST_FILE", 2000)
     begin_log(tmp_path, "server")
     for number in range(200):
-        note_event("tick", number=number)
+        log_event("tick", number=number)
     files = [path for path in (tmp_path / "logs").iterdir() if path.suffix == ".jsonl"]
     assert len(files) == 1 + logs.KEPT_FILES and all(path.stat().st_size <= 2000 for path in files)
     assert [line["number"] for line in last_lines(tmp_path, 3)] == [197, 198, 199]
@@ -60,10 +60,10 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 WRITER = """
 import sys
 from pathlib import Path
-from delift_core.system.logs import begin_log, note_event
+from delift_core.system.logs import begin_log, log_event
 begin_log(Path(sys.argv[1]), "worker", job=sys.argv[2])
 for number in range(100):
-    note_event("tick", number=number, padding="x" * 50)
+    log_event("tick", number=number, padding="x" * 50)
 """
 
 
@@ -78,11 +78,11 @@ def test_lines_of_several_processes_never_mix_and_none_is_lost(tmp_path: Path) -
 
 def test_what_cannot_be_logged_stops_nothing(tmp_path: Path) -> None:
     begin_log(tmp_path / "nowhere", "server")
-    note_event("unheard")
+    log_event("unheard")
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "logs").write_text("a file where the folder should be")
     begin_log(tmp_path, "server")
-    note_event("unheard")
+    log_event("unheard")
 
 
 def test_a_command_and_a_refusal_leave_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from delift_core.curation import problem as posed
 from delift_core.curation import scoring_runs as runs
 from delift_core.curation import umap_layout as map_layout
 from delift_core.curation.curate import open_selection
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, refresh, start
 from delift_core.curation.umap_layout import why_no_layout
 from delift_core.errors import SelectionError
@@ -78,7 +78,7 @@ def test_wherever_selecting_runs_out_of_memory(template: Path, monkeypatch: pyte
         raise MemoryError
 
     with Workspace.open(template) as workspace:
-        problem = pose(workspace, "r1", "euclidean", FL)
+        problem = open_problem(workspace, "r1", "euclidean", FL)
         with monkeypatch.context() as patch:
             patch.setattr(posed, place, full)
             with pytest.raises(SelectionError, match="ran out of memory; nothing is lost"):

@@ -7,9 +7,9 @@ import streamlit as st
 from delift_core.curation.scoring_runs import cancel
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.scoring.forecast import LONG_SECONDS, SmallerRun
-from delift_core.system.amounts import duration
+from delift_core.system.amounts import byte_size, duration
 from delift_core.workspace import Workspace
-from pages.ui.shell.blocks import clear_errors, clock_time, plain, size, state_words
+from pages.ui.shell.blocks import clear_errors, clock_time, plain, state_words
 
 DIED = "The worker process ended unexpectedly; the system may have stopped it because memory ran out. "
 
@@ -22,8 +22,12 @@ def cost_view(status: JobStatus) -> None:
     with st.grid(2, min_column_width=130):
         st.metric("Pairs to score", f"{forecast.pairs_missing:,}", border=True, help=f"of {forecast.pairs_total:,}")
         st.metric("Time", duration(forecast.seconds), border=True, help=f"{forecast.tokens_per_second:,.0f} tokens/s")
-        st.metric("Memory", size(forecast.memory_bytes), border=True, help=f"{size(forecast.memory_available)} free")
-        st.metric("Disk", size(forecast.disk_bytes), border=True, help=f"{size(forecast.disk_available)} free")
+        st.metric(
+            "Memory", byte_size(forecast.memory_bytes), border=True, help=f"{byte_size(forecast.memory_available)} free"
+        )
+        st.metric(
+            "Disk", byte_size(forecast.disk_bytes), border=True, help=f"{byte_size(forecast.disk_available)} free"
+        )
     st.caption(
         f"Measured at {clock_time(status.progress.updated_at)}. Scoring takes longer when this machine is busier."
     )

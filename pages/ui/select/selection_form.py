@@ -1,4 +1,4 @@
-"""The widgets that pose a selection problem: stage, metric, weights, budget."""
+"""The widgets that open_problem a selection problem: stage, metric, weights, budget."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

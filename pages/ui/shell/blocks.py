@@ -40,14 +40,6 @@ def shorten(text: str, length: int = 60) -> str:
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 
-def size(number: int) -> str:
-    """Bytes as people say them."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if number >= factor:
-            return f"{number / factor:,.1f} {unit}"
-    return f"{number} B"
-
-
 def with_separators(frame: "pd.DataFrame", *counts: str) -> "Styler":
     """A table whose columns of counts read as numbers do in texts: 12,345."""
     return frame.style.format(dict.fromkeys(counts, "{:,}"), na_rep="")

@@ -15,7 +15,7 @@ from streamlit.starlette import App
 from delift_core.errors import DeliftError
 from delift_core.maintenance.status import brief
 from delift_core.system.defaults import default_workspace
-from delift_core.system.logs import begin_log, note_event, note_failure
+from delift_core.system.logs import begin_log, log_event, log_failure
 from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, login_is_set_up
 
 
@@ -26,18 +26,18 @@ async def lifespan(app: App) -> AsyncIterator[dict[str, object]]:
         default_workspace().mkdir(parents=True, exist_ok=True)
     begin_log(default_workspace(), "server")
     try:
-        note_event("server began", address=str(st.get_option("server.address")), login=login_is_set_up())
+        log_event("server began", address=str(st.get_option("server.address")), login=login_is_set_up())
         if is_open_to_all():
             _warn(OPEN_TO_ALL)
     except DeliftError as error:  # pages say it to every visitor
         _warn(str(error))
     yield {}
-    note_event("server ended")
+    log_event("server ended")
 
 
 def note_page_error(error: Exception) -> None:
     """Logs what no page expected; the visitor sees it as well."""
-    note_failure("page failed", error)
+    log_failure("page failed", error)
 
 
 async def answer_health(request: Request) -> JSONResponse:
@@ -50,5 +50,5 @@ ROUTES = [Route("/api/health", answer_health)]
 
 
 def _warn(words: str) -> None:
-    note_event("warning", level=logging.WARNING, words=words)
+    log_event("warning", level=logging.WARNING, words=words)
     print(f"\n  WARNING: {words}\n", file=sys.stderr, flush=True)

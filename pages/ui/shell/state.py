@@ -10,7 +10,7 @@ import streamlit as st
 from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.curation.pair_reading import PairReader
-from delift_core.curation.problem import SelectionProblem, pose_for
+from delift_core.curation.problem import SelectionProblem, problem_for
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.errors import SelectionError
 from delift_core.evaluation.method_orders import kept_order
@@ -126,7 +126,7 @@ def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> Selectio
 @st.cache_resource(max_entries=4, show_spinner="Reading the utilities…")
 def _problem(run_id: str, finished_at: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
     run, utilities = _scored_run(run_id, finished_at), _utilities(run_id, finished_at, metric)
-    return pose_for(run, metric, config, utilities)
+    return problem_for(run, metric, config, utilities)
 
 
 def select(

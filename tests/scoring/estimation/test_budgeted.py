@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.curation.problem import pose
+from delift_core.curation.problem import open_problem
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
 from delift_core.errors import ScoringError
@@ -203,7 +203,7 @@ def test_a_done_run_has_nothing_to_score_and_a_lost_plan_is_made_again(
 @pytest.mark.parametrize("stage", ["instruction", "task", "continual"])
 def test_every_stage_selects_from_a_part_of_the_pairs(workspace: Workspace, model_folder: Path, stage: str) -> None:
     run = score(workspace, make_spec(workspace, model_folder, "40%", sets=True))
-    problem = pose(workspace, run.record.id, "euclidean", ObjectiveConfig(stage, self_coverage=0.5))
+    problem = open_problem(workspace, run.record.id, "euclidean", ObjectiveConfig(stage, self_coverage=0.5))
     selection = problem.select(Budget("percent", 30))
     assert len(selection.chosen) == 5
 

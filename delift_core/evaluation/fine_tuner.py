@@ -14,9 +14,9 @@ from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
 from delift_core.evaluation.evaluation_request import EvaluationRequest
-from delift_core.evaluation.finished_runs import Arrays, Keeper
 from delift_core.evaluation.method_orders import order_facts
 from delift_core.evaluation.report import SCORES, LeftOutRow
+from delift_core.evaluation.result_cache import Arrays, ResultCache
 from delift_core.jobs.preparation import encode_samples
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, make_template
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
     from delift_core.baselines.ordering import MethodRunner
-    from delift_core.evaluation.measures import Judge
+    from delift_core.evaluation.measures import AnswerScorer
 
 Stop = Callable[[], bool]
 OnStep = Callable[[int], None]
-MEASURED, ANSWERS = "measured", "answers"  # (2, n) of heldout.measure; (6, g) of answers.Judge, if asked for
+MEASURED, ANSWERS = "measured", "answers"  # (2, n) of heldout.measure; (6, g) of answers.AnswerScorer, if asked for
 
 
-class Bench:
+class FineTuner:
     """Everything that is loaded once for an evaluation."""
 
     def __init__(
-        self, request: EvaluationRequest, loaded: LoadedModel, heldout: Sequence[Sample], keeper: Keeper, stop: Stop
+        self, request: EvaluationRequest, loaded: LoadedModel, heldout: Sequence[Sample], cache: ResultCache, stop: Stop
     ) -> None:
         """Args:
             heldout: rows that the selection has not seen.
@@ -53,7 +53,7 @@ class Bench:
         from delift_core.scoring.scorer import Scorer
 
         self.request, self.loaded, self.stop = request, loaded, stop
-        self._keeper = keeper
+        self._keeper = cache
         self.scorer: Scorer = Scorer(loaded, tokens_per_batch=request.tuning.batch_tokens)
         self.template: Template = make_template(loaded.tokenizer, request.template)
         self.pool, refused_pool = self._encode(request.pool)
@@ -96,8 +96,8 @@ class Bench:
                 if adapter is not None and log.adapted is not None:
                     _save_whole(log.adapted, adapter)
                 found, written = {MEASURED: self.look(self.plain_rows)}, self._answers()
-        if written:  # scored with the weights put back: one judge for every arm
-            found[ANSWERS] = self._judge.score(written)
+        if written:  # scored with the weights put back: one scorer_of_answers for every arm
+            found[ANSWERS] = self._answer_scorer.score(written)
         self._keeper.save(facts, found)
         return found
 
@@ -170,11 +170,11 @@ class Bench:
         return answer(self.loaded, rows, self.request.answer_tokens, stop=self.stop)
 
     @cached_property
-    def _judge(self) -> "Judge":
-        from delift_core.evaluation.measures import Judge
+    def _answer_scorer(self) -> "AnswerScorer":
+        from delift_core.evaluation.measures import AnswerScorer
 
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
-        return Judge(self.scorer, self.template.head_alone, references, stop=self.stop)
+        return AnswerScorer(self.scorer, self.template.head_alone, references, stop=self.stop)
 
     def _facts(self, run: Run) -> dict[str, object]:
         tuning = self.request.tuning
