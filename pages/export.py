@@ -12,7 +12,7 @@ from delift_core.export.subset_files import export_selection, preview
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat
 from delift_core.system.amounts import byte_size
-from delift_core.system.files import plain_stem
+from delift_core.system.files import safe_stem
 from delift_core.workspace import ExportRecord
 from pages.ui.export.publish_view import publish_view
 from pages.ui.export.trainer_view import earlier_view, recipes_view, trainers_view
@@ -97,7 +97,7 @@ with clear_errors():
         )
         st.caption(TRAINER_HINTS[format])
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            name = st.text_input("File name", value=plain_stem(current.selection.name), key="export_name")
+            name = st.text_input("File name", value=safe_stem(current.selection.name), key="export_name")
             kind: Container = st.segmented_control(
                 "File type",
                 list(FILE_TYPES),
@@ -111,7 +111,7 @@ with clear_errors():
             "Make spreadsheet formulas harmless",
             help="Puts an apostrophe before cells that begin like a formula; a trainer then sees it too.",
         )
-        out = current.workspace.exports_folder / f"{plain_stem(Path(name).stem)}.{kind}"
+        out = current.workspace.exports_folder / f"{safe_stem(Path(name).stem)}.{kind}"
         written = current.workspace.exports.records(current.selection.id)
         latest = next((export for export in written if export.path == str(out.resolve())), None)
         weight = "secondary" if latest else "primary"

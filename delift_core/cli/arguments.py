@@ -10,7 +10,7 @@ from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
-from delift_core.system.files import shown, why_no_folder, why_no_name, why_unreadable, why_unwritable
+from delift_core.system.files import abbreviated, why_folder_unusable, why_invalid_path, why_unreadable, why_unwritable
 
 STAGE_NEEDS = {"task": "target", "continual": "existing"}
 
@@ -87,9 +87,9 @@ _WHY: dict[Use, Callable[[Path], str]] = {
     "file": lambda path: why_unreadable(path, folder=False),
     "new file": why_unwritable,
     "output": why_unwritable,
-    "folder": why_no_folder,
-    "new folder": lambda path: why_no_folder(path, new=True),
-    "looked at": why_no_name,
+    "folder": why_folder_unusable,
+    "new folder": lambda path: why_folder_unusable(path, new=True),
+    "looked at": why_invalid_path,
 }
 USES: dict[str, Use] = {
     "file": "input",
@@ -186,4 +186,4 @@ def _at_home(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:
-        raise UsageError(f"{shown(path)}: there is no such home folder; write the whole path") from error
+        raise UsageError(f"{abbreviated(path)}: there is no such home folder; write the whole path") from error

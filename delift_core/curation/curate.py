@@ -169,7 +169,7 @@ def open_selection(
     record = workspace.selections.load(selection_id)
     if problem is None:
         problem = open_problem(workspace, record.run_id, _metric(record), record.selection.config)
-    edits = workspace.edits.standing(selection_id)
+    edits = workspace.edits.current(selection_id)
     position_of, pool, marks = problem.run.position_of, problem.run.pool, edits.marks
     subset = subset_after_edits(record.selection, position_of, edits.overrides)
     if not marks.records:

@@ -14,7 +14,7 @@ from delift_core.scoring.metrics import Metric
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
 from delift_core.system.codec import DecodeError, decode
 from delift_core.system.files import why_unreadable
-from delift_core.workspace import DatasetRole, EditAction, EditState
+from delift_core.workspace import DatasetRole, EditAction, EditStatus
 
 MANIFEST_VERSION = 1
 ManifestStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "not-scored"]
@@ -154,7 +154,7 @@ class EditEntry:
     author: str
     when: str
     why: str
-    state: EditState
+    state: EditStatus
     detail: str = ""
 
 

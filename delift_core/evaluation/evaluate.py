@@ -26,7 +26,7 @@ from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
 from delift_core.samples import Sample
 from delift_core.system.amounts import duration
-from delift_core.system.files import why_no_folder
+from delift_core.system.files import why_folder_unusable
 
 Publish = Callable[[str], None]
 Advance = Callable[[float, float | None], None]
@@ -184,7 +184,7 @@ def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters
         return
     if not request.tuning.with_layers(parameters):
         raise ScoringError("only LoRA layers can be saved, and all weights are fine-tuned here; ask for LoRA")
-    if words := why_no_folder(adapter, new=True):
+    if words := why_folder_unusable(adapter, new=True):
         raise ScoringError(words)
 
 

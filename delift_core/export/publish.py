@@ -16,7 +16,7 @@ from delift_core.export.card import card
 from delift_core.export.containers import table_of
 from delift_core.export.writers import manifest_path
 from delift_core.system.access import Actor
-from delift_core.system.files import why_no_folder
+from delift_core.system.files import why_folder_unusable
 from delift_core.system.hub import first_line
 
 
@@ -37,7 +37,7 @@ def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
     from datasets import Dataset
 
     actor.require("export")
-    if words := why_no_folder(folder, new=True):
+    if words := why_folder_unusable(folder, new=True):
         raise ExportError(words)
     found = [item.value for item in read_records(out) if isinstance(item, RawRecord)]
     records = [record for record in found if isinstance(record, dict)]

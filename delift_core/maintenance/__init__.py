@@ -1,1 +1,1 @@
-"""Keeping a workspace in order: `status` and `doctor`, `repair`, `cleanup` of what nothing refers to, `backup`."""
+"""Maintenance of a workspace: `status` (and `doctor`), `repair`, `cleanup` of unused files, `backup`."""

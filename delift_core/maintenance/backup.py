@@ -1,8 +1,8 @@
-"""A workspace in one file, and back: `backup` takes a consistent copy, `restore` makes a workspace from it.
+"""A workspace in one file: `backup` writes a consistent copy, `restore` makes a workspace from it.
 
     tar: the database, the folders of the workspace, and last "backup.json", the size and SHA-256 of each file
 
-A backup is whole or not there; a restored workspace is whole, verified byte for byte, or not there.
+Both are atomic, and a restored workspace is verified byte for byte.
 """
 
 import fcntl
@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -26,8 +25,8 @@ from delift_core.system.amounts import byte_size
 from delift_core.system.files import (
     sync_folder,
     temporary_prefix,
-    why_no_folder,
-    why_no_name,
+    why_folder_unusable,
+    why_invalid_path,
     why_unreadable,
     why_unwritable,
 )
@@ -36,13 +35,13 @@ from delift_core.workspace.workspace import DATABASE_NAME, FOLDERS, utc_now
 
 INDEX = "backup.json"
 _VERSION = 1
-_LEFT_OUT = {"worker.json", "cancel"}  # they speak of a process of this machine
-_PIECE = 1 << 20
+_LEFT_OUT = {"worker.json", "cancel"}  # about a process of this machine
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What went into a backup, or came out of one; `size` in bytes, `created_at` ISO 8601 with its zone."""
+    """What was backed up or restored; `size` in bytes, `created_at` ISO 8601 with a time zone."""
 
     path: Path
     workspace: Path
@@ -57,23 +56,22 @@ class _Entry:
     sha256: str
 
 
-def backup(folder: Path, out: Path, *, now: datetime | None = None) -> BackupReport:
-    """Writes a copy of a workspace that no other process has open; it stays closed to others meanwhile.
+def backup(folder: Path, out: Path) -> BackupReport:
+    """Writes a copy of a workspace, which is locked meanwhile.
 
     Args:
         folder: the workspace.
-        out: the file to write; there must be none yet.
-        now: with its zone; the time of the copy.
+        out: the file to write; it must not exist.
 
     Raises:
-        WorkspaceError: there is no workspace or it is in use, `out` is there already or lies inside it, or the disk is
+        WorkspaceError: there is no workspace or it is in use, `out` exists or is inside the workspace, or the disk is
             full. Nothing is written then.
     """
-    folder, out = _at_home(folder), _at_home(out)
+    folder, out = _expanded(folder), _expanded(out)
     _require_backup_place(folder, out)
-    with Workspace.open(folder) as workspace:  # brings it up to date, and replays what a crash left in the log
+    with Workspace.open(folder) as workspace:  # applies migrations, and replays the write-ahead log after a crash
         workspace.checkpoint()
-    created = (now or utc_now()).astimezone(UTC).isoformat()
+    created = utc_now().isoformat()
     entries: dict[str, _Entry] = {}
     with _locked(folder), _new_file(out) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         for path in _files(folder):
@@ -88,15 +86,15 @@ def restore(file: Path, folder: Path) -> BackupReport:
     """Makes a workspace from a backup.
 
     Args:
-        folder: where; it must not exist, or be empty.
+        folder: the new workspace; it must be empty or not exist yet.
 
     Raises:
-        WorkspaceError: the file is no backup or is damaged, the folder holds something, or the disk is full. The folder
-            is as it was then.
+        WorkspaceError: the file is no backup or is damaged, the folder is not empty, or the disk is full. The folder
+            is unchanged then.
     """
-    folder = _at_home(folder)
-    if words := why_unreadable(file, folder=False) or why_no_folder(folder, new=True):
-        raise WorkspaceError(words)
+    folder = _expanded(folder)
+    if problem := why_unreadable(file, folder=False) or why_folder_unusable(folder, new=True):
+        raise WorkspaceError(problem)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tarfile.open(file, mode="r:") as archive:
@@ -114,8 +112,8 @@ def restore(file: Path, folder: Path) -> BackupReport:
     return BackupReport(file, folder, len(entries), sum(entry.size for entry in entries.values()), created)
 
 
-def _at_home(path: Path) -> Path:
-    """The absolute path, with the home folder in place of a ~."""
+def _expanded(path: Path) -> Path:
+    """The absolute path, with ~ replaced by the home folder."""
     try:
         return path.expanduser().absolute()
     except RuntimeError as error:
@@ -123,25 +121,25 @@ def _at_home(path: Path) -> Path:
 
 
 def _require_backup_place(folder: Path, out: Path) -> None:
-    if words := why_no_name(folder) or why_unwritable(out):
-        raise WorkspaceError(words)
+    if problem := why_invalid_path(folder) or why_unwritable(out):
+        raise WorkspaceError(problem)
     if not (folder / DATABASE_NAME).exists():
         raise WorkspaceError(f"there is no workspace in {folder}; name one with --workspace")
     if out.exists():
-        raise WorkspaceError(f"{out} is there already and is left as it is; give the backup another name")
+        raise WorkspaceError(f"{out} exists already and is not overwritten; give the backup another name")
     if out.resolve().is_relative_to(folder.resolve()):
-        raise WorkspaceError(f"{out} lies inside the workspace; write the backup to another folder, or another disk")
+        raise WorkspaceError(f"{out} is inside the workspace; write the backup to another folder, or another disk")
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keeps others from opening the workspace: their DuckDB asks for the lock that is held here."""
+    """Keeps other processes from opening the workspace: DuckDB asks for the lock that is held here."""
     path = folder / DATABASE_NAME
     with path.open("rb") as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
-            raise WorkspaceError(f"workspace {folder} was opened by another process; close it, then again") from error
+            raise WorkspaceError(f"workspace {folder} is open in another process; close it, then try again") from error
         if path.with_name(f"{DATABASE_NAME}.wal").exists():
             raise WorkspaceError(f"workspace {folder} was written by another process meanwhile; try again")
         yield
@@ -149,25 +147,25 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _new_file(out: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name once it is whole and on the disk."""
+    """A file that gets its name once it is complete and on the disk."""
     temporary = out.with_name(f"{temporary_prefix(out)}part")
     try:
         with temporary.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(temporary, out)  # unlike a rename, it takes no file's place
+        os.link(temporary, out)  # unlike a rename, a link never replaces a file
         sync_folder(out.parent)
     except OSError as error:
         raise WorkspaceError(f"{out} could not be written ({error.strerror or error}); nothing was kept") from error
     finally:
-        with suppress(OSError):  # where nothing may be written, nothing is there
+        with suppress(OSError):  # in a read-only folder it was never made
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """A folder that gets its name once everything is in it and on the disk."""
+    """A folder that gets its name once it is complete and on the disk."""
     temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(folder), dir=folder.parent))
     try:
         yield temporary
@@ -180,7 +178,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The database and everything whole in the folders of the workspace; no links, which may lead out of it."""
+    """The database and all finished files of the workspace; no links, which may lead out of it."""
     yield folder / DATABASE_NAME
     for name in FOLDERS:
         for path in sorted((folder / name).rglob("*")):
@@ -205,30 +203,30 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 class _Hashing:
-    """Reads a stream and hashes what it gave."""
+    """A stream that computes the SHA-256 of what is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's."""
+        """Reads up to `size` bytes."""
         data = self._stream.read(size)
         self.digest.update(data)
         return data
 
 
 def _index(archive: tarfile.TarFile, file: Path) -> tuple[dict[str, tarfile.TarInfo], dict[str, _Entry], str]:
-    """Members by name, what they must be, and when they were put in.
+    """The members by name, their sizes and hashes, and when the backup was made.
 
     Raises:
-        WorkspaceError: the index is missing (the writing was cut short), or names what is not in a workspace.
+        WorkspaceError: the index is missing (the backup was cut short), or names a file that no workspace has.
     """
-    # One with holes takes no room in the archive, and any amount where it is unpacked.
+    # A sparse member is small in the archive and may be of any size on the disk.
     members = {member.name: member for member in archive.getmembers() if member.isreg() and not member.issparse()}
     stream = archive.extractfile(members[INDEX]) if INDEX in members else None
     if stream is None:
-        raise WorkspaceError(f"{file} is no backup of a workspace, or its writing was cut short; nothing was restored")
+        raise WorkspaceError(f"{file} is no backup of a workspace, or was cut short; nothing was restored")
     index = json.load(stream)
     if index["version"] != _VERSION:
         raise WorkspaceError(f"{file} was written by DELIFT Studio {index['program']}; restore it with that version")
@@ -237,7 +235,7 @@ def _index(archive: tarfile.TarFile, file: Path) -> tuple[dict[str, tarfile.TarI
         parts = PurePosixPath(name).parts
         inside = len(parts) > 1 and parts[0] in FOLDERS and ".." not in parts
         if name != DATABASE_NAME and not inside:
-            raise WorkspaceError(f"{file} holds {name!r}, which is no part of a workspace; nothing was restored")
+            raise WorkspaceError(f"{file} holds {name!r}, which is not part of a workspace; nothing was restored")
         if members[name].size != entry.size:
             raise WorkspaceError(f"{file}: {name} has {members[name].size:,} bytes, not {entry.size:,}; it is damaged")
     return members, entries, str(index["created_at"])
@@ -257,8 +255,8 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, entr
     assert stream is not None  # a regular file
     reader = _Hashing(stream)
     with path.open("wb") as out:
-        shutil.copyfileobj(reader, out, _PIECE)
+        shutil.copyfileobj(reader, out, _CHUNK)
         out.flush()
         os.fsync(out.fileno())
     if reader.digest.hexdigest() != entry.sha256:
-        raise WorkspaceError(f"{path.name} ({member.name}) is not what was backed up; the file is damaged")
+        raise WorkspaceError(f"{member.name} differs from what was backed up; the backup is damaged")

@@ -1,7 +1,7 @@
-"""What can go from a workspace: what nothing refers to, and what was not finished.
+"""Finds and removes files of a workspace that nothing refers to or that were not finished.
 
-It knows how the workspace folder is laid out (see `workspace`, `utility.store`, `utility.planned`, `jobs`,
-`evaluation.background` and `export.writers`). Where it cannot tell whether something is needed, that stays.
+Knows the layout of the workspace folder (see `workspace`, `scoring.store`, `scoring.estimation.plan_file`, `jobs`,
+`evaluation.background` and `export.writers`). A file that may still be needed is kept.
 """
 
 import json
@@ -17,7 +17,7 @@ from delift_core.jobs.folder import JobFolder, WorkerFolder
 from delift_core.scoring.packs import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
-_DERIVED = ("plans", "assembled", "maps")  # folders of a context beside its blocks
+_DERIVED = ("plans", "assembled", "maps")  # folders of files that are computed from a context's blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +30,23 @@ class Garbage:
 
 
 def collect_garbage(workspace: Workspace, *, dry_run: bool) -> tuple[Garbage, ...]:
-    """Removes scored pairs of samples that are no longer in the workspace, what belonged to deleted runs and selections
-    (plans, matrices and maps; jobs, evaluations), and leftovers.
+    """Removes unused and unfinished files.
 
-    Pairs of samples that are still there stay, also when no run uses them now: they need not be scored again. So do
-    fine-tuned arms, while any evaluation is left that may ask for them.
+    These are scored pairs of samples that are no longer in the workspace, files of deleted runs (plans, matrices, maps,
+    jobs) and selections (evaluations), and temporary files. Pairs of samples in the workspace are kept even if no run
+    uses them; results of fine-tuning are kept while there is an evaluation that may use them.
 
     Args:
-        dry_run: only say what would go.
+        dry_run: only list the files.
 
     Returns:
-        What was removed (or would be), files before the folders that held them.
+        The files and folders that were (or would be) removed.
 
     Raises:
-        WorkspaceError: a job is at work, or a file cannot be removed.
+        WorkspaceError: a job is running, or a file cannot be removed.
     """
     ensure_idle(workspace)
-    found = tuple(_whole_before_parts(_all_garbage(workspace)))
+    found = tuple(_without_parts(_all_garbage(workspace)))
     if not dry_run:
         for item in found:
             _remove(item.path)
@@ -54,10 +54,10 @@ def collect_garbage(workspace: Workspace, *, dry_run: bool) -> tuple[Garbage, ..
 
 
 def collect_leftovers(workspace: Workspace, *, remove: bool = False) -> tuple[Garbage, ...]:
-    """Files whose writing was cut short, removed if asked for.
+    """Lists, or removes, temporary files of writes that were cut short.
 
     Raises:
-        WorkspaceError: one cannot be removed.
+        WorkspaceError: a file cannot be removed.
     """
     found = tuple(_leftovers(workspace))
     for item in found if remove else ():
@@ -66,10 +66,10 @@ def collect_leftovers(workspace: Workspace, *, remove: bool = False) -> tuple[Ga
 
 
 def ensure_idle(workspace: Workspace) -> None:
-    """Refuses while a job of the workspace is at work.
+    """Raises while a job of the workspace is running.
 
     Raises:
-        WorkspaceError: one is.
+        WorkspaceError: one is running.
     """
     for folder in _subfolders(workspace.jobs_folder):
         if JobFolder(folder).active:
@@ -87,8 +87,8 @@ def _all_garbage(workspace: Workspace) -> Iterator[Garbage]:
     yield from _leftovers(workspace)
 
 
-def _whole_before_parts(found: Iterator[Garbage]) -> Iterator[Garbage]:
-    """Each file once: not also as a part of a folder that goes whole."""
+def _without_parts(found: Iterator[Garbage]) -> Iterator[Garbage]:
+    """Leaves out files inside a folder that is removed as a whole."""
     whole: list[Path] = []
     for item in found:
         if not any(item.path.is_relative_to(path) for path in whole):
@@ -107,7 +107,7 @@ def _unused_blocks(workspace: Workspace) -> Iterator[Garbage]:
 
 
 def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
-    """Blocks and packs without a sample that is present, row sets without a block, and the folder when none is left."""
+    """Blocks and packs without a present sample, row sets without a block, and the whole context if nothing is left."""
     row_files = {path.stem: path for path in _files(context / "rows") if path.suffix == ".json"}
     alive = {name for name, path in row_files.items() if present.intersection(_names_in(path))}
     used: set[str] = set()
@@ -135,7 +135,7 @@ def _unused_in_context(context: Path, present: set[str]) -> Iterator[Garbage]:
 def _names_in(path: Path) -> list[str]:
     try:
         return [str(name) for name in json.loads(path.read_bytes())]
-    except ValueError:  # a damaged file names nobody
+    except ValueError:  # a damaged file holds no names
         return []
 
 
@@ -147,7 +147,7 @@ def _orphan_jobs(workspace: Workspace) -> Iterator[Garbage]:
 
 
 def _unused_derived(workspace: Workspace) -> Iterator[Garbage]:
-    """Plans, put-together matrices and maps of runs that are gone; all stay where a run cannot say which are its."""
+    """Plans, matrices and maps of deleted runs; all are kept if it is unknown which of them a run needs."""
     for context in _subfolders(workspace.utility_folder):
         needed = _derived_of_runs(workspace, context)
         if needed is None:
@@ -159,13 +159,13 @@ def _unused_derived(workspace: Workspace) -> Iterator[Garbage]:
 
 
 def _derived_of_runs(workspace: Workspace, context: Path) -> set[Path] | None:
-    """The derived files of the finished runs of a context; None where another run may need some."""
+    """The derived files of the finished runs of a context; None if it is unknown which files a run needs."""
     needed: set[Path] = set()
     for record in workspace.runs.records():
         if record.context_key not in (None, "", context.name):
             continue
         if record.status != "done":
-            if record.spec.pairs.unit != "all":  # its plan is what it goes on from
+            if record.spec.pairs.unit != "all":  # it will continue from its plan
                 return None
             continue
         try:
@@ -181,7 +181,7 @@ def _derived_of(workspace: Workspace, record: RunRecord) -> set[Path]:
 
 
 def _orphan_evaluations(workspace: Workspace) -> Iterator[Garbage]:
-    """Evaluations of deleted selections; and once there is no other, the fine-tuned arms that they shared."""
+    """Evaluations of deleted selections and, if no other evaluation is left, the results of fine-tuning."""
     selections = {summary.id for summary in workspace.selections.records()}
     folders = [one for one in _subfolders(workspace.evaluations_folder) if (one / "request.json").exists()]
     orphans = [one for one in folders if one.name.partition(".")[0] not in selections]
@@ -193,7 +193,7 @@ def _orphan_evaluations(workspace: Workspace) -> Iterator[Garbage]:
 
 
 def _leftovers(workspace: Workspace) -> Iterator[Garbage]:
-    """What was cut short in its writing: all writers give it a name with a leading dot until it is whole."""
+    """Files of writes that were cut short: every writer gives a file a leading dot until it is complete."""
     contexts, evaluations = _subfolders(workspace.utility_folder), workspace.evaluations_folder
     folders = [workspace.exports_folder, *_subfolders(workspace.jobs_folder), *contexts]
     folders += [context / part for context in contexts for part in ("rows", "alone", "pairs", "packs", *_DERIVED)]
@@ -225,6 +225,6 @@ def _remove(path: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)  # its folder may have gone before it
+            path.unlink(missing_ok=True)  # may have been removed with its folder
     except OSError as error:
         raise WorkspaceError(f"{path} cannot be removed ({error.strerror}); check the rights of its folder") from error

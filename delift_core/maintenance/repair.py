@@ -1,7 +1,7 @@
-"""Looks a workspace through, file by file, and mends what can be mended without losing anything a person made.
+"""Checks every file of a workspace, and repairs damage without losing anything that a person made.
 
-What can be measured again (damaged blocks) or is nobody's (files cut short) goes; data sets, selections, edits and
-exports are never touched. A database that cannot be read is not mended here: that is what backups are for.
+Only files that can be computed again (damaged blocks) and temporary files are removed, never data sets, selections,
+edits or exports. A database that cannot be read has to be restored from a backup.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from delift_core.workspace import RunRecord, Workspace
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """Something that was mended, in words."""
+    """A description of something that was repaired."""
 
     what: str
 
@@ -27,16 +27,16 @@ class Repair:
 def check_workspace(workspace: Workspace) -> tuple[Check, ...]:
     """Reads every row and every block, and compares them with their checksums and with each other."""
     database, blocks = _database(workspace), _blocks(workspace)
-    if not database.ok:  # then nothing that it says can be compared
+    if not database.ok:  # the other checks compare files with the database
         return database, blocks
     return database, blocks, _runs(workspace), _exports(workspace), _leftovers(workspace)
 
 
 def repair_workspace(workspace: Workspace) -> tuple[Repair, ...]:
-    """Removes damaged blocks and files that were cut short, and marks runs that are to be continued.
+    """Removes damaged blocks and temporary files, and marks incomplete runs so that they can be continued.
 
     Raises:
-        WorkspaceError: a job is at work, or a file cannot be removed.
+        WorkspaceError: a job is running, or a file cannot be removed.
     """
     ensure_idle(workspace)
     return (*_drop_blocks(workspace), *_mark_runs(workspace), *_remove_leftovers(workspace))
@@ -84,7 +84,7 @@ def _stores(workspace: Workspace) -> Iterator[PairStore]:
 
 
 def _unreadable(workspace: Workspace) -> Iterator[tuple[RunRecord, str]]:
-    """Finished runs whose numbers cannot be read, and why."""
+    """Finished runs whose scored pairs cannot be read, and why."""
     for record in workspace.runs.records():
         if record.status != "done":
             continue
@@ -92,7 +92,7 @@ def _unreadable(workspace: Workspace) -> Iterator[tuple[RunRecord, str]]:
         if not folder.is_dir():
             yield record, "its scored pairs are gone"
         elif read_context(folder) is None:
-            yield record, "what its pairs were scored with is not noted any more"
+            yield record, "the record of its model and template is gone"
 
 
 def _drop_blocks(workspace: Workspace) -> Iterator[Repair]:
@@ -123,12 +123,12 @@ def _mark_runs(workspace: Workspace) -> Iterator[Repair]:
 
 
 def _to_be_continued(workspace: Workspace, record: RunRecord) -> Repair:
-    """Notes that a run is not complete; continuing it scores what is missing, and nothing else."""
+    """Marks a run as incomplete; continuing it scores only the missing pairs."""
     job = JobFolder(workspace.jobs_folder / record.id)
     if job.folder.is_dir():
         job.write_progress(replace(job.status().progress, state="cancelled"))
     workspace.runs.set_status(record.id, "cancelled", message="")
-    return Repair(f"run {record.id} is to be continued: its damaged or missing pairs, and no others, are scored again")
+    return Repair(f"run {record.id} has to be continued: only its damaged or missing pairs are scored again")
 
 
 def _remove_leftovers(workspace: Workspace) -> Iterator[Repair]:

@@ -1,7 +1,6 @@
-"""How a workspace and its machine are, for people and for what watches over a server.
+"""The state of a workspace and its machine, for people and for monitoring: `health` and `doctor`.
 
-What needs the database is told by whoever holds it open; everything here is read from files, so that it can be said
-while another process has the workspace.
+`health` reads files only, so that it also works while another process has the database open.
 """
 
 import importlib.metadata
@@ -21,19 +20,25 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.models.bundled import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
 from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
-from delift_core.system.files import existing, why_no_folder
-from delift_core.system.logs import last_lines
+from delift_core.system.files import nearest_existing, why_folder_unusable
+from delift_core.system.logs import newest_lines
 from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
 from delift_core.workspace.workspace import DATABASE_NAME
 
-_NAMED = ("streamlit", "duckdb", "torch", "transformers", "numpy", "submodlib-py")
+PYTHON_VERSIONS = ((3, 11), (3, 12))
+PACKAGES = (
+    *("numpy", "scipy", "numba", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
+    *("submodlib-py", "psutil", "tqdm", "jinja2"),
+)
+_REPORTED = ("streamlit", "duckdb", "torch", "transformers", "numpy", "submodlib-py")
+_LOG_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """A job that is not over; `state` is its worker's last word."""
+    """A running job with its state and its latest message."""
 
     id: str
     kind: str
@@ -43,14 +48,14 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """A moment of a workspace.
+    """The state of a workspace.
 
     Attributes:
         sizes: bytes by part of the folder, the largest first.
         disk_free, memory_free: bytes.
         versions: by package, the app's own first.
-        problems: a line each; empty where all is well.
-        log: the newest lines, see `logs`.
+        problems: a line each.
+        log: the newest lines, see `system.logs`.
     """
 
     workspace: Path
@@ -64,18 +69,14 @@ class HealthReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing stands in the way of work."""
+        """Whether there is no problem."""
         return not self.problems
 
 
-def health(folder: Path, *, lines: int = 20) -> HealthReport:
-    """Looks at a workspace's folder; one that is not there is empty.
-
-    Args:
-        lines: of the log to give.
-    """
+def health(folder: Path) -> HealthReport:
+    """Reads the state of a workspace from its folder, which need not exist."""
     folder = folder.expanduser().absolute()
-    disk, memory = shutil.disk_usage(existing(folder)).free, available_memory()
+    disk, memory = shutil.disk_usage(nearest_existing(folder)).free, available_memory()
     return HealthReport(
         workspace=folder,
         sizes=_sizes(folder),
@@ -84,20 +85,20 @@ def health(folder: Path, *, lines: int = 20) -> HealthReport:
         jobs=jobs_under_way(folder),
         versions=versions(),
         problems=_problems(folder, disk, memory),
-        log=last_lines(folder, lines),
+        log=newest_lines(folder, _LOG_LINES),
     )
 
 
 def brief(folder: Path) -> dict[str, object]:
-    """What anybody may know, quickly: no path, no name, no line of the log."""
+    """The state without anything confidential (no paths, names or log lines), for monitoring without a login."""
     folder = folder.expanduser().absolute()
-    problems = _problems(folder, shutil.disk_usage(existing(folder)).free, available_memory())
+    problems = _problems(folder, shutil.disk_usage(nearest_existing(folder)).free, available_memory())
     jobs = jobs_under_way(folder)
     return {"ok": not problems, "version": __version__, "jobs": len(jobs), "problems": len(problems)}
 
 
 def jobs_under_way(folder: Path) -> tuple[JobLine, ...]:
-    """Scoring and evaluations of a workspace that a process stands behind."""
+    """The running scoring jobs and evaluations of a workspace."""
     found = []
     for path in sorted(folder.glob("jobs/*")):
         status = JobFolder(path).status()
@@ -111,18 +112,13 @@ def jobs_under_way(folder: Path) -> tuple[JobLine, ...]:
 
 
 def versions() -> Mapping[str, str]:
-    """Of the app, Python, the system, and the packages that numbers and files depend on."""
+    """Versions of the app, Python, the system, and the packages that results and files depend on."""
     found = {"DELIFT Studio": __version__, "Python": platform.python_version(), "System": platform.platform()}
-    for name in _NAMED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    return found | {name: _version(name) or "missing" for name in _REPORTED}
 
 
 def processor() -> str:
-    """The machine in words, without loading torch: cores and memory."""
+    """Cores and memory of the machine, without loading torch."""
     memory = psutil.virtual_memory().total / (1 << 30)
     return f"{psutil.cpu_count() or 1} cores, {memory:,.0f} GiB of memory"
 
@@ -149,30 +145,23 @@ def _size(path: Path) -> int:
     for part in path.rglob("*") if path.is_dir() else (path,):
         try:
             total += part.stat().st_size if part.is_file() else 0
-        except OSError:  # a worker has put another in its place
+        except OSError:  # a worker has just replaced the file
             continue
     return total
 
 
-PYTHON_VERSIONS = ((3, 11), (3, 12))
-PACKAGES = (
-    *("numpy", "scipy", "numba", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
-    *("submodlib-py", "psutil", "tqdm", "jinja2"),
-)
-
-
 def doctor(workspace_folder: Path) -> tuple[Check, ...]:
-    """Looks at everything that scoring and selecting need on this machine.
+    """Checks everything that scoring and selecting need on this machine.
 
     Args:
-        workspace_folder: opened when it is there; not made when it is not.
+        workspace_folder: opened if it exists; not made otherwise.
     """
     browser = Check("Browser", True, "only the pages need one; every command works without")
     return (*machine_checks(workspace_folder), _workspace(workspace_folder), browser)
 
 
 def machine_checks(workspace_folder: Path) -> tuple[Check, ...]:
-    """Versions, the device, the model, and the room that is left; opens no workspace."""
+    """Checks versions, the device, the bundled model, free disk and free memory; opens no workspace."""
     return (
         Check("DELIFT Studio", True, f"{__version__} on {platform.platform()}"),
         _python(),
@@ -191,18 +180,18 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    missing = [name for name in PACKAGES if not _installed(name)]
-    if missing:
+    found = {name: _version(name) for name in PACKAGES}
+    if missing := [name for name, version in found.items() if not version]:
         return Check("Packages", False, f"missing: {', '.join(missing)}; run: pip install -r requirements.txt")
-    return Check("Packages", True, ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES))
+    return Check("Packages", True, ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
-def _installed(name: str) -> bool:
+def _version(name: str) -> str:
+    """The version of an installed package; "" if it is not installed."""
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return ""
 
 
 def _torch() -> Check:
@@ -225,8 +214,8 @@ def _bundled() -> Check:
 
 def _workspace(folder: Path) -> Check:
     if not (folder / DATABASE_NAME).exists():
-        words = why_no_folder(folder)
-        return Check("Workspace", not words, words or f"{folder} is not there yet and will be made")
+        problem = why_folder_unusable(folder)
+        return Check("Workspace", not problem, problem or f"{folder} does not exist yet and will be made")
     try:
         with Workspace.open(folder) as workspace:
             runs, datasets = len(workspace.runs.records()), len(workspace.datasets.records())
@@ -237,7 +226,7 @@ def _workspace(folder: Path) -> Check:
 
 
 def _disk(folder: Path) -> Check:
-    free = shutil.disk_usage(existing(folder)).free
+    free = shutil.disk_usage(nearest_existing(folder)).free
     ok = free >= LEAST_DISK
     return Check("Free disk", ok, byte_size(free) + ("" if ok else f"; scoring needs at least {byte_size(LEAST_DISK)}"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from delift_core.errors import ModelError
 from delift_core.models.bundled import BUNDLED, ensure_bundled
-from delift_core.system.files import shown, why_no_name, why_unreadable
+from delift_core.system.files import abbreviated, why_invalid_path, why_unreadable
 from delift_core.system.hub import FOUND, Outcome, probe
 
 _NEEDED = "it needs config.json, tokenizer files and safetensors weights"
@@ -26,12 +26,12 @@ def check_model(name: str, *, ask_hub: bool = True) -> None:
     if name == BUNDLED:
         ensure_bundled()
         return
-    if words := why_no_name(Path(name)):
+    if words := why_invalid_path(Path(name)):
         raise ModelError(f"model: {words}")
     if Path(name).is_dir():
         _check_folder(Path(name))
     elif Path(name).exists():
-        raise ModelError(f"{shown(Path(name))} is a file; give the folder of a model: {_NEEDED}")
+        raise ModelError(f"{abbreviated(Path(name))} is a file; give the folder of a model: {_NEEDED}")
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name:
         raise ModelError(
             f"the folder {name!r} does not exist; check the path, give a hub id (owner/name), or use 'bundled'"
@@ -68,19 +68,21 @@ def _check_folder(folder: Path) -> None:
     base = adapter_base(folder)
     if base is not None:
         if not (folder / "adapter_model.safetensors").exists():
-            raise ModelError(f"{shown(folder)} holds no adapter_model.safetensors; save the adapter again")
+            raise ModelError(f"{abbreviated(folder)} holds no adapter_model.safetensors; save the adapter again")
         try:
             check_model(base)
         except ModelError as error:
-            raise ModelError(f"{shown(folder)} is a LoRA adapter of {base!r}, which is missing: {error}") from error
+            raise ModelError(
+                f"{abbreviated(folder)} is a LoRA adapter of {base!r}, which is missing: {error}"
+            ) from error
         return
     if not (folder / CONFIG).exists():
-        raise ModelError(f"{shown(folder)} holds no {CONFIG}: {_NEEDED}")
+        raise ModelError(f"{abbreviated(folder)} holds no {CONFIG}: {_NEEDED}")
     _read_json(folder / CONFIG)
     if not any(folder.glob("*.safetensors")):
         other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.gguf"))
         remedy = "; convert its weights, which are read as safetensors only" if other else ""
-        raise ModelError(f"{shown(folder)} holds no safetensors weights{remedy or f': {_NEEDED}'}")
+        raise ModelError(f"{abbreviated(folder)} holds no safetensors weights{remedy or f': {_NEEDED}'}")
     if (folder / _INDEX).exists():
         _check_shards(folder)
 
@@ -91,7 +93,7 @@ def _check_shards(folder: Path) -> None:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ModelError(
-            f"{shown(folder)} lacks {len(missing):,} of {len(names):,} weight files, such as {missing[0]}; "
+            f"{abbreviated(folder)} lacks {len(missing):,} of {len(names):,} weight files, such as {missing[0]}; "
             "download the model again"
         )
 
@@ -101,10 +103,10 @@ def _read_json(path: Path) -> dict[str, object]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"{shown(path)} cannot be read ({' '.join(str(error).split())[:120]}); download the model again"
+            f"{abbreviated(path)} cannot be read ({' '.join(str(error).split())[:120]}); download the model again"
         ) from error
     if not isinstance(found, dict):
-        raise ModelError(f"{shown(path)} is not a JSON object; download the model again")
+        raise ModelError(f"{abbreviated(path)} is not a JSON object; download the model again")
     return found
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from delift_core.errors import ScoringError
 from delift_core.scoring.metrics import Metric, utility
 from delift_core.scoring.packs import Pairs, blocks_of, damaged_packs, read_packs, small_packs, write_pack
-from delift_core.system.files import SEAL_BYTES, sealed, unsealed, write_whole
+from delift_core.system.files import CHECKSUM_BYTES, content_if_intact, with_checksum, write_whole
 
 _NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
 _STATISTICS, _COUNTS = 2, 2
@@ -302,7 +302,7 @@ class PairStore:
                 if rows is None:
                     continue
                 expected = _NPY_HEADER + len(rows) * _STATISTICS * 4
-                if entry.stat().st_size in (expected, expected + SEAL_BYTES):
+                if entry.stat().st_size in (expected, expected + CHECKSUM_BYTES):
                     found.setdefault(helper, []).append(name)
         return found
 
@@ -369,7 +369,7 @@ def _name_of(rows: Sequence[str]) -> str:
 def _save(path: Path, array: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array))
-    write_whole(path, sealed(buffer.getvalue()))
+    write_whole(path, with_checksum(buffer.getvalue()))
 
 
 def _required_block(path: Path, rows: int, width: int | None = None) -> np.ndarray:
@@ -394,7 +394,7 @@ def _damaged(path: Path) -> ScoringError:
 def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:
     """A block of this many rows (and columns); None where it is gone, or is not what was written."""
     try:
-        content = unsealed(path.read_bytes())
+        content = content_if_intact(path.read_bytes())
         block: np.ndarray | None = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError):
         return None

@@ -1,1 +1,1 @@
-"""The machine and its files: `files`, `memory`, `logs`, `processes`, `hub`, `access`, `defaults`, `amounts`."""
+"""The machine and general helpers: `files`, `memory`, `processes`, `logs`, `hub`, `access` (roles), `codec` (JSON)."""

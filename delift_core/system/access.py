@@ -1,13 +1,13 @@
-"""Who may do what: three roles, checked where a workspace is written, and a file that gives them out by e-mail.
+"""Permissions: three roles, checked wherever a workspace is written, and a file that assigns them to e-mail addresses.
 
     # access.toml, in the workspace folder or beside the app in .streamlit/
     admins = ["ada@example.org"]
     curators = ["grace@example.org"]
     viewers = []
-    default = "none"        # for everybody else who logs in: "viewer", "curator", "admin", or "none"
+    default = "none"        # role of everybody else who logs in: "viewer", "curator", "admin", or "none"
 
-A workspace is opened by its owner: commands, tests, and the app without a login. What is opened for a visitor acts in
-the visitor's name (`Workspace.acting_as`). This module knows nothing of how a visitor proves who they are.
+Commands, and the app without a login, open a workspace as its owner. The app with a login uses it on behalf of the
+visitor (`Workspace.acting_as`). How a visitor proves their identity is not handled here.
 """
 
 import getpass
@@ -27,21 +27,21 @@ Operation = Literal["observe", "edit", "select", "filter", "job", "export", "imp
 ACCESS_FILE = "access.toml"
 
 NEEDED: Mapping[Operation, Role] = {
-    "observe": "viewer",  # what a job says of itself, or what is read off a data set, is noted by whoever looks
+    "observe": "viewer",  # opening a page may record the progress of a job, or signals computed from a data set
     "edit": "curator",
     "select": "curator",
     "filter": "curator",
     "job": "curator",
     "export": "curator",
-    "import": "admin",  # paths of this machine are read, and packages installed
+    "import": "admin",  # reads paths of this machine, and installs packages
     "delete": "admin",
     "upkeep": "admin",
 }
-_WORDS: Mapping[Operation, str] = {
+_DESCRIPTIONS: Mapping[Operation, str] = {
     "observe": "look",
     "edit": "edit rows",
     "select": "keep or rename selections",
-    "filter": "keep or forget named filters",
+    "filter": "save or delete named filters",
     "job": "start or cancel jobs",
     "export": "write or publish files",
     "import": "load, rename or install",
@@ -53,35 +53,35 @@ _ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody who uses a workspace.
+    """A user of a workspace.
 
     Attributes:
-        name: what their edits are signed with; the e-mail address of a visitor who logged in.
+        name: signs the user's edits; the e-mail address of a visitor who logged in.
     """
 
     name: str
     role: Role
 
     def may(self, operation: Operation) -> bool:
-        """Whether the role reaches for an operation."""
+        """Whether the role allows an operation."""
         return _ROLES.index(self.role) >= _ROLES.index(NEEDED[operation])
 
     def require(self, operation: Operation) -> None:
-        """Does nothing where the role reaches.
+        """Raises unless the role allows an operation.
 
         Raises:
-            NotAllowed: it does not; the message says which role would.
+            NotAllowed: it does not; the message names the role that does.
         """
         if not self.may(operation):
             log_event("refused", actor=self.name, role=self.role, operation=operation)
             raise NotAllowed(
-                f"{self.name} is a {self.role} here and may not {_WORDS[operation]}: "
+                f"{self.name} is a {self.role} here and may not {_DESCRIPTIONS[operation]}: "
                 f"ask an admin for the role of {NEEDED[operation]}"
             )
 
 
 def local_user() -> Actor:
-    """Whoever has an account on this machine and runs the app or a command: the workspace's files are theirs."""
+    """The operating system's user, who owns the workspace's files and so is an admin."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):
@@ -91,11 +91,11 @@ def local_user() -> Actor:
 
 @dataclass(frozen=True, slots=True)
 class AccessList:
-    """Which e-mail addresses have which role; addresses are compared without letter case.
+    """The role of each e-mail address; upper and lower case are the same.
 
     Attributes:
-        default: of everybody else who logs in; None lets them in nowhere.
-        source: the file, for messages; None where there is none.
+        default: role of everybody else who logs in; None gives them no access.
+        source: the file, for messages; None without a file.
     """
 
     roles: Mapping[str, Role]
@@ -103,18 +103,18 @@ class AccessList:
     source: Path | None = None
 
     def role_of(self, email: str) -> Role | None:
-        """The role of an address; None for one that has no access."""
+        """The role of an address; None without access."""
         return self.roles.get(email.strip().casefold(), self.default)
 
 
-NOBODY = AccessList({}, None)
+NO_ACCESS = AccessList({}, None)
 
 
 def read_access(*folders: Path) -> AccessList:
-    """The access list of the first folder that has one; without any, nobody who logs in has a role.
+    """Reads the access list of the first folder that has one; without any, nobody who logs in has a role.
 
     Raises:
-        AccessError: the file cannot be read or says something that is not understood; nobody is let in by guessing.
+        AccessError: the file cannot be read or has an unknown entry.
     """
     for folder in folders:
         path = folder / ACCESS_FILE
@@ -123,16 +123,16 @@ def read_access(*folders: Path) -> AccessList:
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise AccessError(f"{path} cannot be read ({error}): mend it; until then nobody is let in") from error
+            raise AccessError(f"{path} cannot be read ({error}): correct it; until then nobody has access") from error
         return _access_list(document, path)
-    return NOBODY
+    return NO_ACCESS
 
 
-def bound_beyond_loopback(address: str | None) -> bool:
-    """Whether a server that listens on this address can be reached from other machines.
+def reachable_from_other_machines(address: str | None) -> bool:
+    """Whether a server that listens on an address can be reached from other machines.
 
     Args:
-        address: an IP address or a host name; None or "" is every address of the machine.
+        address: IP address or host name; None or "" stands for every address of this machine.
     """
     if not address:
         return True
@@ -141,16 +141,16 @@ def bound_beyond_loopback(address: str | None) -> bool:
     try:
         return not ipaddress.ip_address(address.strip("[]").split("%")[0]).is_loopback
     except ValueError:
-        return True  # a name may stand for anything
+        return True  # a host name may resolve to any address
 
 
 def _access_list(document: Mapping[str, object], path: Path) -> AccessList:
     lists: dict[str, Role] = {f"{role}s": role for role in _ROLES}
     unknown = sorted(set(document) - {*lists, "default"})
     if unknown:
-        raise AccessError(f"{path}: {unknown[0]!r} is not known; write {', '.join(lists)} or default")
+        raise AccessError(f"{path}: unknown entry {unknown[0]!r}; write {', '.join(lists)} or default")
     roles: dict[str, Role] = {}
-    for name, role in lists.items():  # from the least on, so that the greatest of several counts
+    for name, role in lists.items():  # in ascending order: of several roles, the highest is kept
         for address in _addresses(document.get(name, []), name, path):
             roles[address.strip().casefold()] = role
     default = document.get("default", "none")

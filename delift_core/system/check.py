@@ -1,11 +1,11 @@
-"""One thing that was looked at, and whether it is well: what checks of every kind give back."""
+"""The result of one check, of a machine, a workspace or an exported file."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at."""
+    """What was checked, whether it is in order, and a line of detail."""
 
     label: str
     ok: bool

@@ -1,7 +1,6 @@
-"""Files that are there whole or not at all, also after a power cut; bytes that know when they were damaged; and whether
-a path that a user gave can be read or written, before any work is done for it.
+"""Atomic file writes, checksums, and checks of the paths that a user gives.
 
-It knows bytes and folders; it knows nothing of what they mean.
+The `why_*` functions return a line that says what is wrong and what to do, or "" when nothing is.
 """
 
 import errno
@@ -11,17 +10,17 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-_SEAL = b"crc1"
-SEAL_BYTES = len(_SEAL) + 4
-_STEM_BYTES = 120  # file systems end at 255, and suffixes come behind it
+_CHECKSUM_TAG = b"crc1"
+CHECKSUM_BYTES = len(_CHECKSUM_TAG) + 4
+_STEM_BYTES = 120  # file systems allow 255 bytes, suffixes included
 _SHOWN_CHARACTERS = 160  # of a path in a message
 
 
 def why_unreadable(path: Path, *, folder: bool = True) -> str:
-    """Why a file, or a folder if one may be given, cannot be read, and what to do; "" when it can."""
-    name = shown(path)
-    if words := why_no_name(path) or _why_leads_nowhere(path):
-        return words
+    """Why a file, or a folder where one is accepted, cannot be read."""
+    name = abbreviated(path)
+    if problem := why_invalid_path(path) or _why_broken_link(path):
+        return problem
     if not path.exists():
         return f"{name} does not exist; check the path and the file name."
     if path.is_dir():
@@ -29,43 +28,45 @@ def why_unreadable(path: Path, *, folder: bool = True) -> str:
             return f"{name} is a folder; give the name of a file in it."
         readable = os.access(path, os.R_OK | os.X_OK)
         return "" if readable else f"the folder {name} cannot be read; check its permissions."
-    if not path.is_file():  # opening a pipe would wait for whoever writes to it
+    if not path.is_file():  # opening a pipe would wait for a writer
         return f"{name} is a pipe or a device, not an ordinary file; write its content to a file and give that."
     return "" if os.access(path, os.R_OK) else f"{name} cannot be read; check its permissions."
 
 
 def why_unwritable(path: Path, beside: Iterable[Path] = (), inputs: Iterable[Path] = ()) -> str:
-    """Why a file cannot be written, in place of an earlier one or new, and what to do; "" when it can.
+    """Why a file cannot be written, whether it exists or not.
 
     Args:
-        beside: files that are written with it, such as its manifest.
-        inputs: files that must stay as they are, whatever names lead to them.
+        beside: files written together with it, such as its manifest.
+        inputs: files that must not be overwritten, also through links.
     """
-    outputs = (path, *beside)
-    for one in outputs:
-        if words := _why_no_file(one):
-            return words if one == path else f"{words} ({shown(Path(one.name))} is written beside {shown(path)})"
-    written = {_place(one) for one in outputs}
-    lost = next((one for one in inputs if _place(one) in written), None)
-    return f"writing {shown(path)} would overwrite the input {shown(lost)}; choose another name" if lost else ""
+    outputs, name = (path, *beside), abbreviated(path)
+    for output in outputs:
+        if problem := _why_no_file(output):
+            return (
+                problem if output == path else f"{problem} ({abbreviated(Path(output.name))} is written beside {name})"
+            )
+    written = {_resolved(output) for output in outputs}
+    lost = next((file for file in inputs if _resolved(file) in written), None)
+    return f"writing {name} would overwrite the input {abbreviated(lost)}; choose another name" if lost else ""
 
 
-def why_no_folder(path: Path, *, new: bool = False) -> str:
-    """Why a folder, there already or yet to be made, cannot be written to, and what to do; "" when it can.
+def why_folder_unusable(path: Path, *, new: bool = False) -> str:
+    """Why a folder cannot be written to, or cannot be made.
 
     Args:
-        new: it must not exist, or be empty.
+        new: the folder must be empty or not exist yet.
     """
-    name = shown(path)
-    if words := why_no_name(path) or _why_leads_nowhere(path):
-        return words
+    name = abbreviated(path)
+    if problem := why_invalid_path(path) or _why_broken_link(path):
+        return problem
     if path.exists() and not path.is_dir():
         return f"{name} is a file, not a folder; give another name"
-    there = existing(path)
-    if not there.is_dir():
-        return f"{name} cannot be made, since {shown(there)} is a file; give another name"
-    if not os.access(there, os.W_OK | os.X_OK):
-        return f"the folder {shown(there)} may not be written to; change its rights, or choose another folder"
+    parent = nearest_existing(path)
+    if not parent.is_dir():
+        return f"{name} cannot be made, since {abbreviated(parent)} is a file; give another name"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"the folder {abbreviated(parent)} may not be written to; change its rights, or choose another folder"
     if path.exists() and not os.access(path, os.R_OK):
         return f"the folder {name} cannot be read; check its permissions."
     if new and path.exists() and any(path.iterdir()):
@@ -73,56 +74,56 @@ def why_no_folder(path: Path, *, new: bool = False) -> str:
     return ""
 
 
-def why_no_name(path: Path) -> str:
-    """Why a path can name nothing on this machine (characters, length, a file or a loop of links on its way), and what
-    to do; "" when it can."""
-    name, text = shown(path), str(path)
+def why_invalid_path(path: Path) -> str:
+    """Why no file can have this path: its characters or length, or a file or a loop of links among its parents."""
+    name, text = abbreviated(path), str(path)
     if "\0" in text:
         return f"{name} holds a NUL character, which no path can; leave it out"
     try:
         text.encode("utf-8")
-    except UnicodeEncodeError:  # bytes of another encoding; neither the database nor a manifest could name it
+    except UnicodeEncodeError:  # bytes of another encoding, which neither the database nor a manifest can store
         return f"the path {name} is not valid UTF-8; rename the file or the folder"
     try:
-        there = next(one for one in (path.absolute(), *path.absolute().parents) if _is_there(one))
-        longest = os.pathconf(there if there.is_dir() else there.parent, "PC_NAME_MAX")
+        found = next(one for one in (path.absolute(), *path.absolute().parents) if _exists(one))
+        longest = os.pathconf(found if found.is_dir() else found.parent, "PC_NAME_MAX")
     except NotADirectoryError:
         return f"{name} leads through a file as if it were a folder; check the path"
     except PermissionError:
-        return f"{name} lies in a folder that may not be looked into; change its rights"
+        return f"{name} is in a folder that may not be read; change its rights"
     except OSError as error:  # such as a loop of links
         return f"{name} cannot be used ({error.strerror}); check the path"
     long = next((part for part in path.parts if len(part.encode()) > longest), None)
     if long:
-        return f"the name {shown(Path(long))} has {len(long.encode()):,} bytes and may have {longest:,}; shorten it"
+        size = len(long.encode())
+        return f"the name {abbreviated(Path(long))} has {size:,} bytes and may have {longest:,}; shorten it"
     size, most = len(str(path.absolute()).encode()), os.pathconf("/", "PC_PATH_MAX")
     return f"the path {name} has {size:,} bytes and may have {most - 1:,}; shorten it" if size >= most else ""
 
 
-def existing(path: Path) -> Path:
+def nearest_existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
-def shown(path: Path) -> str:
+def abbreviated(path: Path) -> str:
     """A path in a message; the middle of a very long one is left out."""
     text, half = str(path), _SHOWN_CHARACTERS // 2
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
 
 
 def temporary_prefix(path: Path) -> str:
-    """What the name of a file's temporary begins with: short enough for a random part and a suffix behind it."""
+    """Start of the name of a file's temporary, which leaves room for a random part and a suffix."""
     return f".{path.name.encode()[:_STEM_BYTES].decode(errors='ignore')}."
 
 
 def _why_no_file(path: Path) -> str:
-    name, parent = shown(path), shown(path.parent)
-    if words := why_no_name(path):
-        return words
-    if path.is_dir():  # "" names the folder where we are
-        return f"{name} is a folder; give the name of a file in it, such as {shown(path / 'subset.jsonl')}"
-    if words := _why_leads_nowhere(path):
-        return words
+    name, parent = abbreviated(path), abbreviated(path.parent)
+    if problem := why_invalid_path(path):
+        return problem
+    if path.is_dir():  # "" is the current folder
+        return f"{name} is a folder; give the name of a file in it, such as {abbreviated(path / 'subset.jsonl')}"
+    if problem := _why_broken_link(path):
+        return problem
     if path.exists() and not path.is_file():  # a pipe or a device would be replaced by a file
         return f"{name} is not an ordinary file; give the name of a file"
     if not path.parent.exists():
@@ -132,17 +133,18 @@ def _why_no_file(path: Path) -> str:
     return ""
 
 
-def _why_leads_nowhere(path: Path) -> str:
+def _why_broken_link(path: Path) -> str:
     if not path.is_symlink() or path.exists():
         return ""
-    return f"{shown(path)} is a link to {shown(path.readlink())}, which leads to no file; mend or remove the link"
+    target = abbreviated(path.readlink())
+    return f"{abbreviated(path)} is a link to {target}, which leads to no file; correct or remove the link"
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a path names something, a link included.
+def _exists(path: Path) -> bool:
+    """Whether there is a file, a folder or a link at a path.
 
     Raises:
-        OSError: it cannot be known, or the path cannot be one.
+        OSError: that cannot be found out, or the path is not valid.
     """
     try:
         path.lstat()
@@ -153,19 +155,19 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _place(path: Path) -> Path:
-    """Where a path leads in the end; as it is where it cannot lead anywhere."""
+def _resolved(path: Path) -> Path:
+    """The path with links followed; unchanged if they cannot be."""
     try:
         return path.resolve()
-    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that cannot be one
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or an invalid name
         return path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Puts a file in place of any earlier one: a temporary beside it, flushed to the disk, renamed, the folder flushed.
+    """Writes a file atomically, also through a power cut: a temporary file is flushed to the disk and renamed.
 
     Raises:
-        OSError: the disk is full or the folder may not be written to; an earlier file is as it was.
+        OSError: the disk is full or the folder may not be written to; an earlier file is unchanged.
     """
     handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(path), dir=path.parent)
     try:
@@ -180,11 +182,11 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def plain_stem(name: str) -> str:
-    """A file name without its suffix, of letters, digits and hyphens: whatever the text, it stays in its folder.
+def safe_stem(name: str) -> str:
+    """A file name without suffix, made from a user's text: letters, digits and hyphens, so no path separators.
 
     Args:
-        name: what somebody called a thing; "subset" where it holds no letter or digit.
+        name: any text; one without letters or digits gives "subset".
     """
     kept = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
     short = "-".join(filter(None, kept.split("-"))).encode()[:_STEM_BYTES].decode(errors="ignore")
@@ -192,7 +194,7 @@ def plain_stem(name: str) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes a folder's list of names: without it a power cut can take back a rename."""
+    """Flushes a folder's directory entries: otherwise a power cut can undo a rename."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -200,14 +202,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sealed(data: bytes) -> bytes:
-    """The bytes with their checksum (CRC-32) behind them, in `SEAL_BYTES` more."""
-    return data + _SEAL + zlib.crc32(data).to_bytes(4, "little")
+def with_checksum(data: bytes) -> bytes:
+    """Appends a CRC-32 checksum, which takes `CHECKSUM_BYTES`."""
+    return data + _CHECKSUM_TAG + zlib.crc32(data).to_bytes(4, "little")
 
 
-def unsealed(data: bytes) -> bytes | None:
-    """The bytes that were sealed; None where they are not those any more, and as they are where they have no seal."""
-    if data[-SEAL_BYTES:-4] != _SEAL:
+def content_if_intact(data: bytes) -> bytes | None:
+    """Removes the checksum; None if the bytes do not match it. Bytes without a checksum are returned unchanged."""
+    if data[-CHECKSUM_BYTES:-4] != _CHECKSUM_TAG:
         return data
-    content, checksum = data[:-SEAL_BYTES], int.from_bytes(data[-4:], "little")
+    content, checksum = data[:-CHECKSUM_BYTES], int.from_bytes(data[-4:], "little")
     return content if zlib.crc32(content) == checksum else None

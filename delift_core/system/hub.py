@@ -1,7 +1,6 @@
-"""Whether the Hugging Face hub can be asked about a repository, found out quickly.
+"""Whether a repository of the Hugging Face hub can be reached, found out by one request with a short time-out.
 
-The hub's clients repeat a failed request many times before they give up. One request with a short time-out, before
-anything is loaded, tells whether they should try at all. Knows nothing of what is in a repository.
+The hub's own clients repeat a failed request many times before they give up, so `probe` is called before they are used.
 """
 
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ PROBE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the hub said of a repository.
+    """The hub's answer about a repository.
 
     Attributes:
-        outcome: "no-repo" covers those that may not be read; "refused" is any other answer than yes; "unreachable"
+        outcome: "no-repo" includes repositories that may not be read; "refused" is any other HTTP error; "unreachable"
             is no answer, offline mode included.
-        error: what was raised; None when the repository was found.
+        error: the exception; None when the repository was found.
     """
 
     outcome: Outcome
@@ -28,7 +27,7 @@ class Probe:
 
     @property
     def found(self) -> bool:
-        """Whether the repository is there and can be asked for more."""
+        """Whether the repository exists and can be read."""
         return self.outcome == "found"
 
     @property
@@ -41,11 +40,10 @@ FOUND = Probe("found")
 
 
 def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
-    """Asks the hub once whether it has a repository; an id that cannot be one is told without asking.
+    """Asks the hub once whether it has a repository; an invalid id is refused without a request.
 
     Args:
-        kind: which kind of repository.
-        repo_id: as owner/name.
+        repo_id: owner/name.
         revision: branch, tag or commit; None is the default branch.
     """
     from huggingface_hub import HfApi
@@ -69,6 +67,6 @@ def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's text, at most 200 characters; the name of its kind when it has none."""
+    """The first line of an error's text, at most 200 characters; the name of its type when the text is empty."""
     text = str(error).strip()
     return text.splitlines()[0].strip()[:200] if text else type(error).__name__

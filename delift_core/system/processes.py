@@ -1,30 +1,30 @@
-"""Other processes of this machine, in words: who has a workspace open."""
+"""A description of other processes of this machine, and a pause of Python's garbage collector in this one."""
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SHOWN = 60
+_LONGEST_DESCRIPTION = 60
 
 
 def describe_process(pid: int) -> str:
-    """A process: its number, the words it was started with, and the port it answers on, as far as that can be read."""
+    """Describes a process by its id, its program and the port it listens on, as far as these can be read."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        words = _without_interpreter(process.cmdline())
+        program = _program(process.cmdline())
         ports = sorted({link.laddr.port for link in process.net_connections("inet") if link.status == "LISTEN"})
     except psutil.Error:
         return f"pid {pid}"
     port = f", port {ports[0]}" if ports else ""
-    return f"pid {pid}, {words[:_SHOWN]}{port}" if words else f"pid {pid}{port}"
+    return f"pid {pid}, {program[:_LONGEST_DESCRIPTION]}{port}" if program else f"pid {pid}{port}"
 
 
-def _without_interpreter(words: list[str]) -> str:
-    """The program and its first words; options may hold what is nobody else's business."""
-    names = [Path(word).name if word.startswith("/") else word for word in words]
+def _program(command: list[str]) -> str:
+    """The program without its interpreter, and its arguments up to the first option: options may hold secrets."""
+    names = [Path(word).name if word.startswith("/") else word for word in command]
     if names and names[0].startswith("python"):
         names = names[2:] if names[1:2] == ["-m"] else names[1:]
     plain = []
@@ -36,10 +36,10 @@ def _without_interpreter(words: list[str]) -> str:
 
 
 @contextmanager
-def without_collection() -> Iterator[None]:
-    """Keeps the search for cycles off inside the block; for blocks that make hundreds of thousands of objects at once.
+def garbage_collection_paused() -> Iterator[None]:
+    """Pauses the cyclic garbage collector, which is slow while hundreds of thousands of objects are made.
 
-    Threads may be inside at the same time: the first to leave turns it on again, which costs the others time only.
+    Several threads may be inside: the first to leave turns the collector on again, which only costs the others time.
     """
     was_on = gc.isenabled()
     gc.disable()

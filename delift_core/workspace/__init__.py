@@ -1,7 +1,4 @@
-"""The workspace: the folder and the DuckDB file that hold a curator's work.
-
-It knows samples, runs, selections and edits as records to keep; it knows nothing of models, matrices or pages.
-"""
+"""The workspace: the folder and the DuckDB file that hold data sets, runs, selections, edits and exports."""
 
 from delift_core.workspace.records import (
     NO_MARKS,
@@ -9,7 +6,7 @@ from delift_core.workspace.records import (
     DatasetRole,
     Edit,
     EditAction,
-    EditState,
+    EditStatus,
     ExportRecord,
     Marks,
     NamedFilter,
@@ -30,7 +27,7 @@ __all__ = [
     "DatasetRole",
     "Edit",
     "EditAction",
-    "EditState",
+    "EditStatus",
     "ExportRecord",
     "Marks",
     "NamedFilter",

@@ -1,8 +1,7 @@
-"""The one connection to a workspace's DuckDB file: a cursor for each call, one writer at a time.
+"""The one connection to a workspace's DuckDB file, and statements that several stores share.
 
-DuckDB gives wrong rows when threads share a connection, and refuses concurrent writers; so every read and every
-write opens its own cursor in its own transaction, and writes queue behind a lock. This module knows nothing of what
-the tables mean.
+DuckDB returns wrong rows when threads share a cursor, and refuses concurrent writers: every read and every write has a
+cursor and a transaction of its own, and writes wait for a lock.
 """
 
 import atexit
@@ -27,13 +26,14 @@ from delift_core.workspace.schema import migrate
 Cursor = duckdb.DuckDBPyConnection
 Row = tuple[Any, ...]
 
-# Scoring needs the memory and the cores more than the database does.
+# Scoring needs most of the memory and the cores.
 _MEMORY_LIMIT = "25%"
 _MAX_THREADS = 4
+_NOUNS = {"datasets": "data set", "runs": "run", "selections": "selection"}
 
 
 class Database:
-    """An open DuckDB file, safe to use from many threads of this process; its owner may do everything with it."""
+    """An open DuckDB file, with all permissions of its owner. Thread-safe."""
 
     actor: Actor
 
@@ -44,39 +44,39 @@ class Database:
         self._clock = clock
         self._writer = threading.Lock()
         self._idle = threading.Condition()
-        self._under_way = 0
+        self._open_cursors = 0
         self._closed = False
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
-        """A cursor in a read-only transaction: all its statements see the same state."""
+        """A cursor in a read-only transaction, whose statements all see the same state."""
         with self._transaction("BEGIN TRANSACTION READ ONLY") as cursor:
             yield cursor
 
     @contextmanager
     def write(self, operation: Operation) -> Iterator[Cursor]:
-        """A cursor in a transaction that commits at the end and rolls back on any exception; one at a time.
+        """A cursor in a transaction that commits at the end of the block and rolls back on an exception.
 
-        Do not nest: a second `write` in the same thread would wait for itself.
+        One at a time: nested in one thread, the second would wait forever.
 
-        Args:
-            operation: what is written; see `ActorDatabase`.
+        Raises:
+            NotAllowed: the actor's role does not allow the operation.
         """
         self.actor.require(operation)
         with self._writer, self._transaction("BEGIN TRANSACTION") as cursor:
             yield cursor
 
     def signed(self, author: str) -> str:
-        """Whose name stands under an edit: of the owner, who also writes down what others did, whom they say."""
+        """The author to record for an edit: the owner may record edits of others."""
         return author
 
     def checkpoint(self) -> None:
-        """Puts the log of writes into the file."""
+        """Writes the write-ahead log into the file."""
         with self._writer, self._counted(), self._clear_errors(), self._connection.cursor() as cursor:
             cursor.execute("CHECKPOINT")
 
     def read_everything(self) -> int:
-        """Reads every row, which checks DuckDB's own checksums, and counts them."""
+        """Reads every row, which verifies DuckDB's checksums, and returns their number."""
         rows = 0
         with self.read() as cursor:
             names = cursor.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -87,14 +87,14 @@ class Database:
         return rows
 
     def now(self) -> datetime:
-        """The clock's time as the tables keep it: UTC without a zone."""
+        """The time as the tables store it: UTC without a time zone."""
         return self._clock().astimezone(UTC).replace(tzinfo=None)
 
     def close(self) -> None:
-        """Waits for the reads and writes under way, then lets go of the file; more calls do nothing."""
+        """Waits for reads and writes to finish, then closes the file; further calls do nothing."""
         with self._idle:
             already, self._closed = self._closed, True
-            self._idle.wait_for(lambda: self._under_way == 0)
+            self._idle.wait_for(lambda: self._open_cursors == 0)
             if not already:
                 self._connection.close()
 
@@ -116,21 +116,21 @@ class Database:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Makes `close` wait for the block: an open cursor would keep the file locked."""
+        """Makes `close` wait for the end of the block: an open cursor keeps the file locked."""
         with self._idle:
             if self._closed:
                 raise WorkspaceError(f"workspace {self.path.parent} is closed: open it again")
-            self._under_way += 1
+            self._open_cursors += 1
         try:
             yield
         finally:
             with self._idle:
-                self._under_way -= 1
+                self._open_cursors -= 1
                 self._idle.notify_all()
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
-        """Turns what a user can meet (full disk, lost rights, no memory, broken text) into WorkspaceError."""
+        """Turns errors that a user can cause or solve (disk, rights, memory, invalid text) into WorkspaceError."""
         try:
             yield
         except (duckdb.OperationalError, duckdb.FatalException) as error:
@@ -155,7 +155,7 @@ class Database:
 
 
 class ActorDatabase(Database):
-    """The same open file as one visitor may use it: what they write needs their role and bears their name."""
+    """The same open file with the permissions of one visitor, whose name is recorded with what they write."""
 
     def __init__(self, database: Database, actor: Actor) -> None:
         self.path = database.path
@@ -164,50 +164,45 @@ class ActorDatabase(Database):
 
     @contextmanager
     def read(self) -> Iterator[Cursor]:
-        """As the owner's."""
+        """As `Database.read`."""
         with self._database.read() as cursor:
             yield cursor
 
     @contextmanager
     def write(self, operation: Operation) -> Iterator[Cursor]:
-        """As the owner's.
-
-        Raises:
-            NotAllowed: the role does not reach for the operation; nothing is written.
-        """
+        """As `Database.write`, with the visitor's role."""
         self.actor.require(operation)
         with self._database.write(operation) as cursor:
             yield cursor
-        if operation not in ("observe", "edit"):  # edits have a history of their own
+        if operation not in ("observe", "edit"):  # edits have their own history
             log_event("written", actor=self.actor.name, operation=operation)
 
     def signed(self, author: str) -> str:
-        """The visitor's own name, whatever is said."""
+        """The visitor's own name."""
         return self.actor.name
 
     def checkpoint(self) -> None:
-        """As the owner's; changes nothing that can be seen."""
+        """As `Database.checkpoint`."""
         self._database.checkpoint()
 
     def now(self) -> datetime:
-        """As the owner's."""
+        """As `Database.now`."""
         return self._database.now()
 
     def close(self) -> None:
-        """Does nothing: others use the file as well."""
+        """Does nothing: other visitors use the file too."""
 
 
 def connect(path: Path, writable: Path, clock: Callable[[], datetime]) -> Database:
-    """Opens a DuckDB file once, locks its configuration down, and brings its tables to the newest version.
+    """Opens a DuckDB file, locks its configuration, and applies pending migrations.
 
     Args:
-        path: the database file; made when it does not exist.
-        writable: the one folder beside the file that SQL may read and write.
-        clock: gives the time, with its zone.
+        path: the database file; made if it does not exist.
+        writable: the only folder that SQL may read and write.
+        clock: returns the time with its time zone.
 
     Raises:
-        WorkspaceError: the file is open elsewhere, in another process or in this one, is not a DuckDB file, or
-            has tables of a newer version.
+        WorkspaceError: the file is open already (in any process), is no DuckDB file, or has tables of a newer version.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
@@ -231,28 +226,46 @@ def connect(path: Path, writable: Path, clock: Callable[[], datetime]) -> Databa
 
 
 def fetch_one(cursor: Cursor, statement: str, values: Sequence[object] = ()) -> Row | None:
-    """The first row of a query, or None; the rest of the result is dropped."""
+    """The first row of a query, or None."""
     row: Row | None = cursor.execute(statement, list(values)).fetchone()
     return row
 
 
+def get_row(cursor: Cursor, table: str, columns: str, item_id: str) -> Row:
+    """The row with an id.
+
+    Raises:
+        WorkspaceError: there is none.
+    """
+    row = fetch_one(cursor, f"SELECT {columns} FROM {table} WHERE id = ?", [item_id])
+    if row is None:
+        raise missing(_NOUNS[table], item_id)
+    return row
+
+
+def insert_row(cursor: Cursor, table: str, columns: str, values: Sequence[object]) -> None:
+    """Inserts one row; `columns` are separated by commas, with a value each."""
+    marks = ", ".join("?" for _ in values)
+    cursor.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(values))
+
+
 def next_number(cursor: Cursor, sequence: str) -> int:
-    """The next number of a sequence; never given twice, also after what had it was deleted."""
+    """The next number of a sequence; numbers of deleted rows are not used again."""
     row = fetch_one(cursor, "SELECT nextval(?)", [sequence])
     assert row is not None  # a SELECT without FROM has one row
     return int(row[0])
 
 
 def with_zone(moment: datetime) -> datetime:
-    """A time as the tables keep it, with its zone (UTC) said."""
+    """A stored time with its time zone (UTC)."""
     return moment.replace(tzinfo=UTC)
 
 
 def required_name(name: str, noun: str) -> str:
-    """The name without surrounding blanks.
+    """The name without surrounding whitespace.
 
     Raises:
-        WorkspaceError: nothing is left.
+        WorkspaceError: the name is blank.
     """
     if not name.strip():
         raise WorkspaceError(f"a {noun} needs a name: give it one that is not blank")
@@ -260,19 +273,19 @@ def required_name(name: str, noun: str) -> str:
 
 
 def missing(noun: str, item_id: str) -> WorkspaceError:
-    """The error for an id that the workspace does not hold."""
+    """The error for an id that is not in the workspace."""
     return WorkspaceError(f"the workspace has no {noun} {item_id!r}: it was deleted, or is in another workspace")
 
 
 def _close_if_alive(reference: "weakref.ref[Database]") -> None:
-    """Closes a database that was left open at exit: a daemon thread inside DuckDB would abort the interpreter."""
+    """Closes a database that is still open at exit: a daemon thread inside DuckDB would abort the interpreter."""
     database = reference()
     if database is not None:
         database.close()
 
 
 def _lock_down(connection: duckdb.DuckDBPyConnection, path: Path, writable: Path) -> None:
-    # A second connect in one process answers with the same database, whose settings the first has locked.
+    # A second connection in this process shares the database of the first, which has locked the settings.
     locked = connection.execute("SELECT current_setting('lock_configuration')").fetchall()[0][0]
     if locked:
         raise WorkspaceError(_open_here(path))

@@ -1,12 +1,9 @@
-"""Data sets and their samples: added once, read back whole, by page or by search.
-
-It knows nothing of wire formats, and does not read where the rows came from; contents are never changed after they
-were added.
-"""
+"""Data sets and their samples in the database; the samples of a data set never change."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +11,14 @@ import numpy as np
 from delift_core.data.loading.raw_records import Progress, Watch
 from delift_core.errors import WorkspaceError
 from delift_core.samples import Choice, ColumnMapping, Dataset, Message, Problem, Sample
-from delift_core.system.processes import without_collection
+from delift_core.system.processes import garbage_collection_paused
 from delift_core.workspace.database import (
     Cursor,
     Database,
     Row,
     fetch_one,
-    missing,
+    get_row,
+    insert_row,
     next_number,
     required_name,
     with_zone,
@@ -36,9 +34,9 @@ _COLUMNS = (
 )
 _SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
 _PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
-_CHUNK_ROWS = 20_000  # bounds the memory of one insert
+_CHUNK_ROWS = 20_000  # limits the memory of one insert
 
-# The same texts as Sample.response and Sample.prompt: the last turn, and the last user turn before it.
+# SQL for Sample.response and Sample.prompt: the last turn, and the last user turn before it.
 _RESPONSE = "messages[-1].content"
 _PROMPT = "list_filter(messages[:-2], lambda turn: turn.role = 'user')[-1].content"
 
@@ -52,37 +50,33 @@ class DatasetStore:
     def add(
         self, dataset: Dataset, *, role: DatasetRole, origin: str, sha256: str = "", watch: Watch | None = None
     ) -> DatasetRecord:
-        """Keeps a data set; one with the same contents in the same role is kept once.
+        """Stores a data set, once for equal contents in the same role.
 
-        Added again, it takes the newest name and origin, which is where its file is to be found now, and keeps its id,
-        the time it was first added and the names of its samples' sources.
+        Adding it again replaces its name, origin and choices; its id, time and the names of its sources stay.
 
         Args:
-            dataset: what to keep. Its name, and the names of its sources, are not part of its contents.
-            role: what it is for.
-            origin: where it came from: a path, a hub id, or words.
-            sha256: of the bytes (hex), where they were uploaded.
-            watch: is told how far it is; an exception that it raises leaves the workspace as it was.
+            dataset: its name and the names of its sources do not count as contents.
+            origin: path, hub id, or description of the source.
+            sha256: of an uploaded file's bytes (hex).
+            watch: called with the progress; an exception that it raises rolls back.
 
         Raises:
             WorkspaceError: a text is not valid Unicode, or the workspace cannot be written.
         """
         dataset_id = f"{role}-{_digest(dataset)[:12]}"
         with self._database.write("import") as cursor:
-            if _find(cursor, dataset_id) is None:
-                kept, number = 0, next_number(cursor, "dataset_numbers")
-                _insert_dataset(cursor, dataset_id, number, dataset, role, origin, sha256, self._database)
-                for table in _sample_tables(dataset_id, dataset.samples):
-                    cursor.register("incoming", table)
-                    cursor.execute("INSERT INTO samples SELECT * FROM incoming")
-                    cursor.unregister("incoming")
-                    kept += len(table)
+            if fetch_one(cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]) is None:
+                number, now = next_number(cursor, "dataset_numbers"), self._database.now()
+                values = [number, dataset_id, role, *_values(dataset, origin, sha256, now)]
+                insert_row(cursor, "datasets", f"number, {_COLUMNS}", values)
+                stored = 0
+                for rows in _sample_tables(dataset_id, dataset.samples):
+                    _insert_rows(cursor, "samples", rows)
+                    stored += len(rows)
                     if watch:
-                        watch(Progress("saving", kept, kept / len(dataset)))
+                        watch(Progress("saving", stored, stored / len(dataset)))
                 if dataset.problems:
-                    cursor.register("incoming", _problem_table(dataset_id, dataset.problems))
-                    cursor.execute("INSERT INTO problems SELECT * FROM incoming")
-                    cursor.unregister("incoming")
+                    _insert_rows(cursor, "problems", _problem_table(dataset_id, dataset.problems))
             else:
                 cursor.execute(
                     "UPDATE datasets SET name = ?, origin = ?, choices = ?, sha256 = ? WHERE id = ?",
@@ -91,7 +85,7 @@ class DatasetStore:
             return _get(cursor, dataset_id)
 
     def records(self, role: DatasetRole | None = None) -> tuple[DatasetRecord, ...]:
-        """All data sets (of a role), newest first. This is a read-only operation."""
+        """All data sets (of a role), newest first."""
         with self._database.read() as cursor:
             rows = cursor.execute(
                 f"SELECT {_COLUMNS} FROM datasets WHERE role = ? OR ? IS NULL ORDER BY number DESC", [role, role]
@@ -108,7 +102,7 @@ class DatasetStore:
             return _get(cursor, dataset_id)
 
     def load(self, dataset_id: str) -> Dataset:
-        """The data set as it was added, sample for sample, under its name of now.
+        """A data set with its samples, under its current name.
 
         Raises:
             WorkspaceError: there is none with this id.
@@ -122,7 +116,7 @@ class DatasetStore:
                 f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
                 params=[dataset_id],
             ).to_arrow_table()
-        with without_collection():
+        with garbage_collection_paused():
             samples = _samples(found)
         return Dataset(
             name=record.name,
@@ -135,9 +129,7 @@ class DatasetStore:
         )
 
     def find(self, dataset_id: str, search: str) -> np.ndarray:
-        """Positions (m,) int64, ascending, of the samples whose prompt or response contains a text.
-
-        Letter case does not count; % and _ stand for themselves. An empty text is in every sample.
+        """(m,) int64 positions, ascending, of the samples whose prompt or response contains a text, in any case.
 
         Raises:
             WorkspaceError: there is no data set with this id.
@@ -147,7 +139,7 @@ class DatasetStore:
             return _find_text(cursor, dataset_id, search)
 
     def characters(self, dataset_id: str) -> np.ndarray:
-        """(n, 2) int64, the characters of each sample's prompt and response.
+        """(n, 2) int64, number of characters of each sample's prompt and response.
 
         Raises:
             WorkspaceError: there is no data set with this id.
@@ -173,14 +165,13 @@ class DatasetStore:
         """One page of samples.
 
         Args:
-            dataset_id: which data set.
             search: only samples whose prompt or response contains this text (see `find`).
-            positions: only these samples, in this order; None is all of them in file order.
+            positions: only these samples, in this order; None for all in file order.
             limit: rows on a page, >= 0.
             offset: rows before this page, >= 0.
 
         Raises:
-            WorkspaceError: there is no data set with this id, or a position lies outside it.
+            WorkspaceError: there is no data set with this id, or a position is outside it.
         """
         with self._database.read() as cursor:
             n_samples = _get(cursor, dataset_id).n_samples
@@ -195,7 +186,7 @@ class DatasetStore:
             return SamplePage(len(wanted), _rows_at(cursor, dataset_id, wanted[offset : offset + limit].tolist()))
 
     def rename(self, dataset_id: str, name: str) -> DatasetRecord:
-        """Gives a data set another name.
+        """Renames a data set.
 
         Raises:
             WorkspaceError: there is none with this id, or the name is blank.
@@ -226,7 +217,7 @@ class DatasetStore:
 
 
 def _digest(dataset: Dataset) -> str:
-    """SHA-256 (hex) of all that makes two data sets differ, names of the set and of its sources aside."""
+    """SHA-256 (hex) of the contents: everything but the names of the data set and of its sources."""
     mapping = dataset.mapping
     columns = [mapping.prompt, mapping.response, mapping.system, *mapping.parts] if mapping else None
     digest = hashlib.sha256(json.dumps([dataset.format, columns]).encode())
@@ -239,42 +230,34 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _insert_dataset(
-    cursor: Cursor,
-    dataset_id: str,
-    number: int,
-    dataset: Dataset,
-    role: DatasetRole,
-    origin: str,
-    sha256: str,
-    database: Database,
-) -> None:
+def _values(dataset: Dataset, origin: str, sha256: str, now: datetime) -> list[object]:
+    """The columns of a data set from its name on."""
     mapping = dataset.mapping
-    columns = (mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)
-    cursor.execute(
-        f"INSERT INTO datasets (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            number,
-            dataset_id,
-            role,
-            dataset.name,
-            origin,
-            dataset.format,
-            *columns,
-            dataset.content_hash,
-            len(dataset.samples),
-            len(dataset.problems),
-            database.now(),
-            dataset.turns,
-            _choices_text(dataset.choices),
-            sha256,
-            json.dumps(mapping.parts if mapping else []),
-        ],
-    )
+    return [
+        dataset.name,
+        origin,
+        dataset.format,
+        *((mapping.prompt, mapping.response, mapping.system) if mapping else (None, None, None)),
+        dataset.content_hash,
+        len(dataset.samples),
+        len(dataset.problems),
+        now,
+        dataset.turns,
+        _choices_text(dataset.choices),
+        sha256,
+        json.dumps(mapping.parts if mapping else []),
+    ]
+
+
+def _insert_rows(cursor: Cursor, table: str, rows: "pa.Table") -> None:
+    """Inserts an Arrow table, which is many times faster than row parameters."""
+    cursor.register("incoming", rows)
+    cursor.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+    cursor.unregister("incoming")
 
 
 def _sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.Table"]:
-    """The samples as Arrow tables with the columns of `samples`; Arrow is many times faster than row parameters."""
+    """The rows of the table `samples`, in chunks."""
     import pyarrow as pa
 
     for start in range(0, len(samples), _CHUNK_ROWS):
@@ -303,7 +286,7 @@ def _sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.T
 
 
 def _samples(table: "pa.Table") -> tuple[Sample, ...]:
-    """The samples of a table with the columns of `samples`; by columns, since 100,000 rows one by one take seconds."""
+    """The samples of rows of the table `samples`; read by column, which is several times faster than by row."""
     turns = table.column("messages").combine_chunks()
     flat = turns.flatten()
     roles, contents = flat.field("role").to_pylist(), flat.field("content").to_pylist()
@@ -330,16 +313,8 @@ def _problem_table(dataset_id: str, problems: Sequence[Problem]) -> "pa.Table":
     )
 
 
-def _find(cursor: Cursor, dataset_id: str) -> DatasetRecord | None:
-    row = fetch_one(cursor, f"SELECT {_COLUMNS} FROM datasets WHERE id = ?", [dataset_id])
-    return None if row is None else _record(row)
-
-
 def _get(cursor: Cursor, dataset_id: str) -> DatasetRecord:
-    record = _find(cursor, dataset_id)
-    if record is None:
-        raise missing("data set", dataset_id)
-    return record
+    return _record(get_row(cursor, "datasets", _COLUMNS, dataset_id))
 
 
 def _find_text(cursor: Cursor, dataset_id: str, search: str) -> np.ndarray:

@@ -1,14 +1,24 @@
-"""The log of what a curator changed: one event for one or many samples, undone and redone without limit.
+"""The curator's edits, with undo and redo, and the named filters.
 
-Events are never deleted and never rewritten; only their state moves (applied, undone, discarded). What the edits
-make of a selection is computed in `delift_core.curation.subset`, not here.
+Edits are never deleted: only their state changes (applied, undone, discarded). `curation.subset` applies them to a
+selection.
 """
 
 from collections.abc import Sequence
 
 from delift_core.errors import WorkspaceError
-from delift_core.workspace.database import Cursor, Database, Row, fetch_one, missing, required_name, with_zone
-from delift_core.workspace.records import Edit, EditAction, EditState, Marks, NamedFilter, Override, Standing
+from delift_core.workspace.database import (
+    Cursor,
+    Database,
+    Row,
+    fetch_one,
+    get_row,
+    insert_row,
+    missing,
+    required_name,
+    with_zone,
+)
+from delift_core.workspace.records import Edit, EditAction, EditState, EditStatus, Marks, NamedFilter, Override
 
 _COLUMNS = "selection_id, number, action, sample_ids, author, why, created_at, state, detail, moved_by"
 _LONGEST_TAG = 60
@@ -19,11 +29,11 @@ FROM (SELECT unnest(sample_ids) AS sample_id, action, detail, number FROM edits
       WHERE selection_id = ? AND state = 'applied' AND action IN ('tag', 'untag'))
 GROUP BY sample_id, detail HAVING arg_max(action, number) = 'tag' ORDER BY sample_id, max(number), detail"""
 
-_SAID = """
-SELECT sample_id, action, arg_max(detail, number) AS said
+_NOTES_AND_TEXTS = """
+SELECT sample_id, action, arg_max(detail, number) AS latest
 FROM (SELECT unnest(sample_ids) AS sample_id, action, detail, number FROM edits
       WHERE selection_id = ? AND state = 'applied' AND action IN ('note', 'text'))
-GROUP BY sample_id, action HAVING said <> '' ORDER BY max(number), sample_id"""
+GROUP BY sample_id, action HAVING latest <> '' ORDER BY max(number), sample_id"""
 
 
 class EditLog:
@@ -45,19 +55,19 @@ class EditLog:
         """Records one edit; edits that were undone can no longer be redone.
 
         Args:
-            selection_id: which selection.
-            action: "keep" or "drop" whatever the optimiser chose; "reset" gives the decision back to it. "tag" and
-                "untag" put a tag on rows and take it off; "note" and "text" say or take back a note, a new text.
-            sample_ids: ids of samples of the selection's pool, at least one; repeats count once.
-            author: who; a visitor's edits bear the visitor's name, whatever is said.
+            action: "keep" and "drop" overrule the optimiser, "reset" undoes that; "tag" and "untag" add and remove a
+                tag; "note" and "text" set a note or a changed record, or remove it with an empty `detail`.
+            sample_ids: samples of the selection's pool, at least one; repeats count once.
+            author: recorded for the workspace's owner; a visitor's own name is recorded instead.
             why: the reason, may be empty.
-            detail: the tag, the note, or the record with the new text.
+            detail: the tag, the note, or the changed record.
 
         Returns:
             The number of the edit within the selection, counted from 1.
 
         Raises:
-            WorkspaceError: there is no such selection, no sample was named, one is not in the pool, or a tag is none.
+            WorkspaceError: there is no such selection, no sample is given, one is not in the pool, or a tag is too long
+                or empty.
         """
         if action in ("tag", "untag") and not 0 < len(detail.strip()) <= _LONGEST_TAG:
             raise WorkspaceError(f"a tag has 1 to {_LONGEST_TAG} characters, not {len(detail.strip())}: choose another")
@@ -67,24 +77,22 @@ class EditLog:
         with self._database.write("edit") as cursor:
             _require_selection(cursor, selection_id)
             _require_in_pool(cursor, selection_id, ids)
-            _move(cursor, selection_id, "undone", "discarded")
+            _set_state(cursor, selection_id, "undone", "discarded")
             row = fetch_one(
                 cursor, "SELECT coalesce(max(number), 0) + 1 FROM edits WHERE selection_id = ?", [selection_id]
             )
             assert row is not None  # an aggregate without GROUP BY has one row
             number = int(row[0])
             signed, now = self._database.signed(author), self._database.now()
-            cursor.execute(
-                f"INSERT INTO edits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'applied', ?, '')",
-                [selection_id, number, action, ids, signed, why, now, detail.strip()],
-            )
+            values = [selection_id, number, action, ids, signed, why, now, "applied", detail.strip(), ""]
+            insert_row(cursor, "edits", _COLUMNS, values)
         return number
 
     def undo(self, selection_id: str, *, author: str = "") -> Edit | None:
-        """Takes back the last edit that counts and returns it; None when there is none.
+        """Undoes the last applied edit and returns it; None when there is none.
 
         Args:
-            author: who takes it back.
+            author: recorded as `Edit.moved_by`.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -92,10 +100,10 @@ class EditLog:
         return self._step(selection_id, "max", "applied", "undone", author)
 
     def redo(self, selection_id: str, *, author: str = "") -> Edit | None:
-        """Applies again the edit that was undone last and returns it; None when there is none.
+        """Redoes the edit that was undone last and returns it; None when there is none.
 
         Args:
-            author: who applies it again.
+            author: recorded as `Edit.moved_by`.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -103,24 +111,23 @@ class EditLog:
         return self._step(selection_id, "min", "undone", "applied", author)
 
     def version(self, selection_id: str) -> tuple[int, int]:
-        """Two numbers that change whenever the edits that count do: edits ever made, and edits that count now.
+        """Number of edits ever made, and of edits applied now: equal pairs mean equal applied edits.
 
-        The log only grows, and those that count are its first, without those overtaken: equal numbers, equal edits.
-        This is a read-only operation.
+        Edits are only appended, and apart from discarded ones the applied edits come first.
         """
         with self._database.read() as cursor:
             return _version(cursor, selection_id)
 
     def can_undo(self, selection_id: str) -> int:
-        """How many edits can be undone. This is a read-only operation."""
+        """Number of edits that can be undone."""
         return self._count(selection_id, "applied")
 
     def can_redo(self, selection_id: str) -> int:
-        """How many edits can be redone. This is a read-only operation."""
+        """Number of edits that can be redone."""
         return self._count(selection_id, "undone")
 
     def overrides(self, selection_id: str) -> dict[str, Override]:
-        """What the edits that count say now: sample id to "keep" or "drop", last edited last.
+        """The applied decisions: sample id to "keep" or "drop", last edited last.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -130,7 +137,7 @@ class EditLog:
             return _overrides(cursor, selection_id)
 
     def marks(self, selection_id: str) -> Marks:
-        """Tags, notes and new texts, as the edits that count say now.
+        """The applied tags, notes and changed records.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -139,8 +146,8 @@ class EditLog:
             _require_selection(cursor, selection_id)
             return _marks(cursor, selection_id)
 
-    def standing(self, selection_id: str) -> Standing:
-        """What the edits that count come to, all of one moment.
+    def current(self, selection_id: str) -> EditState:
+        """The version, overrides and marks, read in one transaction.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -148,10 +155,10 @@ class EditLog:
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             version = _version(cursor, selection_id)
-            return Standing(version, _overrides(cursor, selection_id), _marks(cursor, selection_id))
+            return EditState(version, _overrides(cursor, selection_id), _marks(cursor, selection_id))
 
     def history(self, selection_id: str) -> tuple[Edit, ...]:
-        """All edits ever made, oldest first, with those undone and discarded.
+        """All edits, oldest first, including undone and discarded ones.
 
         Raises:
             WorkspaceError: there is no such selection.
@@ -163,27 +170,22 @@ class EditLog:
             ).fetchall()
         return tuple(_edit(row) for row in rows)
 
-    def _step(self, selection_id: str, which: str, before: EditState, after: EditState, author: str) -> Edit | None:
+    def _step(self, selection_id: str, extreme: str, before: EditStatus, after: EditStatus, author: str) -> Edit | None:
+        """Moves the first ("min") or last ("max") edit in one state to another."""
         with self._database.write("edit") as cursor:
             _require_selection(cursor, selection_id)
-            row = fetch_one(
-                cursor,
-                f"SELECT {which}(number) FROM edits WHERE selection_id = ? AND state = ?",
-                [selection_id, before],
-            )
+            query = f"SELECT {extreme}(number) FROM edits WHERE selection_id = ? AND state = ?"
+            row = fetch_one(cursor, query, [selection_id, before])
             if row is None or row[0] is None:
                 return None
-            _move(cursor, selection_id, before, after, row[0])
-            cursor.execute(
-                "UPDATE edits SET moved_by = ? WHERE selection_id = ? AND number = ?",
-                [self._database.signed(author), selection_id, row[0]],
-            )
             moved = fetch_one(
-                cursor, f"SELECT {_COLUMNS} FROM edits WHERE selection_id = ? AND number = ?", [selection_id, row[0]]
+                cursor,
+                f"UPDATE edits SET state = ?, moved_by = ? WHERE selection_id = ? AND number = ? RETURNING {_COLUMNS}",
+                [after, self._database.signed(author), selection_id, row[0]],
             )
         return None if moved is None else _edit(moved)
 
-    def _count(self, selection_id: str, state: EditState) -> int:
+    def _count(self, selection_id: str, state: EditStatus) -> int:
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             row = fetch_one(
@@ -212,23 +214,22 @@ def _overrides(cursor: Cursor, selection_id: str) -> dict[str, Override]:
 
 def _marks(cursor: Cursor, selection_id: str) -> Marks:
     tagged = cursor.execute(_TAGS, [selection_id]).fetchall()
-    said = cursor.execute(_SAID, [selection_id]).fetchall()
+    details = cursor.execute(_NOTES_AND_TEXTS, [selection_id]).fetchall()
     tags: dict[str, tuple[str, ...]] = {}
     for sample_id, tag in tagged:
         tags[sample_id] = (*tags.get(sample_id, ()), tag)
     by_kind: dict[str, dict[str, str]] = {"note": {}, "text": {}}
-    for sample_id, action, detail in said:
+    for sample_id, action, detail in details:
         by_kind[action][sample_id] = detail
     return Marks(tags, by_kind["note"], by_kind["text"])
 
 
 def _require_selection(cursor: Cursor, selection_id: str) -> None:
-    if fetch_one(cursor, "SELECT 1 FROM selections WHERE id = ?", [selection_id]) is None:
-        raise missing("selection", selection_id)
+    get_row(cursor, "selections", "id", selection_id)
 
 
 def _require_in_pool(cursor: Cursor, selection_id: str, sample_ids: list[str]) -> None:
-    stranger = fetch_one(
+    outside = fetch_one(
         cursor,
         """SELECT sample_id FROM (SELECT unnest(?::VARCHAR[]) AS sample_id)
            WHERE sample_id NOT IN (
@@ -237,17 +238,17 @@ def _require_in_pool(cursor: Cursor, selection_id: str, sample_ids: list[str]) -
            LIMIT 1""",
         [sample_ids, selection_id],
     )
-    if stranger is not None:
+    if outside is not None:
         raise WorkspaceError(
-            f"sample {stranger[0]!r} is not in the pool of selection {selection_id}: name samples of that pool"
+            f"sample {outside[0]!r} is not in the pool of selection {selection_id}: name samples of that pool"
         )
 
 
-def _move(cursor: Cursor, selection_id: str, before: EditState, after: EditState, number: int | None = None) -> None:
-    """Moves the edits in one state (or the one with this number) to another state."""
+def _set_state(cursor: Cursor, selection_id: str, before: EditStatus, after: EditStatus) -> None:
+    """Moves all edits in one state to another."""
     cursor.execute(
-        "UPDATE edits SET state = ? WHERE selection_id = ? AND state = ? AND (number = ? OR ? IS NULL)",
-        [after, selection_id, before, number, number],
+        "UPDATE edits SET state = ? WHERE selection_id = ? AND state = ?",
+        [after, selection_id, before],
     )
 
 
@@ -264,27 +265,24 @@ class FilterStore:
         self._database = database
 
     def save(self, dataset_id: str, name: str, query: str) -> NamedFilter:
-        """Puts a filter under a name, in place of any that had it.
+        """Saves a filter of a pool; an earlier one of this name is replaced.
 
         Args:
-            dataset_id: the pool whose rows it is about.
-            name: for the curator, not blank.
-            query: what it says, as it stands in a page's address.
+            query: the filter, as written in a page's address.
 
         Raises:
             WorkspaceError: there is no such data set, or the name is blank.
         """
         name = required_name(name, "filter")
         with self._database.write("filter") as cursor:
-            if fetch_one(cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]) is None:
-                raise missing("data set", dataset_id)
+            get_row(cursor, "datasets", "id", dataset_id)
             cursor.execute(
                 "INSERT OR REPLACE INTO filters VALUES (?, ?, ?, ?)", [dataset_id, name, query, self._database.now()]
             )
         return NamedFilter(name, query)
 
     def records(self, dataset_id: str) -> tuple[NamedFilter, ...]:
-        """The filters of a pool, by name. This is a read-only operation."""
+        """The filters of a pool, sorted by name."""
         with self._database.read() as cursor:
             rows = cursor.execute(
                 "SELECT name, query FROM filters WHERE dataset_id = ? ORDER BY name", [dataset_id]
@@ -292,7 +290,7 @@ class FilterStore:
         return tuple(NamedFilter(name, query) for name, query in rows)
 
     def delete(self, dataset_id: str, name: str) -> None:
-        """Forgets a filter.
+        """Deletes a filter.
 
         Raises:
             WorkspaceError: there is none with this name.

@@ -1,7 +1,4 @@
-"""The records a workspace keeps, as immutable values.
-
-They are what the stores take and give back. This module knows nothing of SQL, files or pages.
-"""
+"""The records of a workspace, as immutable values: what its stores take and return."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ from delift_core.selection.types import Budget, Certificate, ChosenBy, Objective
 DatasetRole = Literal["pool", "target", "existing", "heldout"]
 RunStatus = Literal["queued", "running", "done", "cancelled", "failed", "interrupted"]
 EditAction = Literal["keep", "drop", "reset", "tag", "untag", "note", "text"]
-EditState = Literal["applied", "undone", "discarded"]
+EditStatus = Literal["applied", "undone", "discarded"]
 Override = Literal["keep", "drop"]
 
 
@@ -26,13 +23,13 @@ class DatasetRecord:
     """A data set in the workspace, without its samples.
 
     Attributes:
-        id: short, made from the role and the contents; equal contents in the same role have one id.
-        origin: where it came from, as the curator gave it (path, hub id, "upload:" and a name).
+        id: role and a hash of the contents; equal contents in the same role have the same id.
+        origin: where the rows came from, as the curator gave it: path, hub id, or "upload:" and a file name.
         content_hash: `Dataset.content_hash`, SHA-256 (hex) of the conversations in order.
-        created_at: when it was first added, UTC.
+        created_at: when the data set was first added, UTC.
         turns: which assistant turns of a conversation are samples.
         choices: see `Dataset.choices`.
-        sha256: of the file's bytes (hex) where it was uploaded, and so has no path to be found at; "" otherwise.
+        sha256: of an uploaded file's bytes (hex), which has no path; "" otherwise.
     """
 
     id: str
@@ -60,7 +57,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class SamplePage:
-    """Some rows of a data set, and how many there are in all (`total`) that match what was asked for."""
+    """A page of rows of a data set, and the total number of rows that match the search."""
 
     total: int
     rows: tuple[SampleRow, ...]
@@ -68,7 +65,7 @@ class SamplePage:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What a scoring run is asked to do; equal specs ask for the same numbers."""
+    """The settings of a scoring run; equal specs give equal results."""
 
     pool_id: str
     target_id: str | None
@@ -82,16 +79,16 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A scoring run and how far it got.
+    """A scoring run and its status.
 
     Attributes:
         context_key: name of its folder under utility/, "" until known.
         model_revision: exact revision of the model, "" until known.
         created_at: UTC.
         finished_at: UTC; None while queued or running.
-        message: one line for the curator (why it failed, what it is doing).
-        truncated: samples whose prompt had to be cut to fit the model's context.
-        n_pairs: pairs (helped, helper) scored.
+        message: a line for the curator: why the run failed, or what it is doing.
+        truncated: number of samples whose prompt was cut to fit the model's context.
+        n_pairs: number of scored pairs (helped, helper).
     """
 
     id: str
@@ -126,7 +123,7 @@ class SelectionSummary:
 
 @dataclass(frozen=True, slots=True)
 class SelectionRecord:
-    """A selection as the optimiser made it, under a name."""
+    """A stored selection, before edits."""
 
     id: str
     run_id: str
@@ -139,17 +136,16 @@ class SelectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change that a curator made to a selection, to one row or many.
+    """One change to one or several rows of a selection.
 
     Attributes:
         number: 1, 2, 3… within its selection.
-        sample_ids: ids of the pool samples it is about, as given, without repeats.
-        author: who.
-        why: the curator's reason, "" when none was given.
-        created_at: when, UTC.
-        state: "applied" counts; "undone" can be redone; "discarded" was undone and then overtaken by a new edit.
-        detail: the tag, the note, or the record with its new text; "" takes a note or a text back.
-        moved_by: who last undid or redid it, "" if nobody has.
+        sample_ids: the edited pool samples, without repeats.
+        why: the curator's reason, may be empty.
+        created_at: UTC.
+        state: "undone" edits can be redone; "discarded" ones were undone before a new edit was made.
+        detail: the tag, the note, or the changed record; "" removes a note or a changed text.
+        moved_by: who last undid or redid the edit, may be empty.
     """
 
     selection_id: str
@@ -159,19 +155,18 @@ class Edit:
     author: str
     why: str
     created_at: datetime
-    state: EditState
+    state: EditStatus
     detail: str = ""
     moved_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What the edits that count say of rows besides keep and drop, by sample id.
+    """The applied tags, notes and changed texts, by sample id.
 
     Attributes:
-        tags: in the order in which they were given.
-        notes: one a row.
-        records: the record of a row whose text was changed.
+        tags: in the order in which they were added.
+        records: the raw records of rows whose text was changed.
     """
 
     tags: Mapping[str, tuple[str, ...]]
@@ -181,19 +176,19 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class NamedFilter:
-    """Which rows of a pool to show, under a name; `query` is the part of a page's address that says it."""
+    """A named filter of a pool's rows; `query` is its part of a page's address."""
 
     name: str
     query: str
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the edits of a selection that count come to, all of one moment.
+class EditState:
+    """The applied edits of a selection at one moment.
 
     Attributes:
         version: see `EditLog.version`.
-        overrides: what was decided by hand, by sample id, last edited last.
+        overrides: decisions by hand, by sample id, last edited last.
     """
 
     version: tuple[int, int]
@@ -206,7 +201,7 @@ NO_MARKS = Marks({}, {}, {})
 
 @dataclass(frozen=True, slots=True)
 class ExportRecord:
-    """A file that was written from a selection; `sha256` (hex) is that of the file's bytes."""
+    """An exported file; `sha256` (hex) is of its bytes."""
 
     id: str
     selection_id: str

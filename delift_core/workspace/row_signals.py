@@ -1,14 +1,13 @@
-"""Signals of a data set's rows, worked out once: one label a row for each facet."""
+"""Cached signals of a data set's rows: for each facet, one label per row."""
 
 import json
 
 import numpy as np
 
 from delift_core.data.quality.facets import Facet
-from delift_core.workspace.database import Database, fetch_one, missing
+from delift_core.workspace.database import Database, fetch_one, get_row
 
-# Raised when the signals of the same rows would come out otherwise; what an earlier version left is not read.
-SIGNALS_VERSION = 1
+SIGNALS_VERSION = 1  # raised when the signals of the same rows change; signals of earlier versions are not read
 
 
 class SignalStore:
@@ -18,7 +17,7 @@ class SignalStore:
         self._database = database
 
     def keep(self, dataset_id: str, facets: tuple[Facet, ...]) -> None:
-        """Keeps the signals of a data set in place of any that it had.
+        """Stores the signals of a data set; earlier ones are replaced.
 
         Raises:
             WorkspaceError: there is no such data set.
@@ -28,21 +27,20 @@ class SignalStore:
             for place, facet in enumerate(facets)
         ]
         with self._database.write("observe") as cursor:
-            if fetch_one(cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]) is None:
-                raise missing("data set", dataset_id)
+            get_row(cursor, "datasets", "id", dataset_id)
             cursor.execute("DELETE FROM signals WHERE dataset_id = ?", [dataset_id])
-            # A row that names no facet says that the signals are known, also where there are none.
+            # The row at place -1 says that the signals were computed, also if there are no facets.
             for row in [[dataset_id, -1, SIGNALS_VERSION, "", "[]", b""], *rows]:
                 cursor.execute("INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def known(self, dataset_id: str) -> bool:
-        """Whether the signals of a data set were worked out. This is a read-only operation."""
+        """Whether the signals of a data set are stored."""
         with self._database.read() as cursor:
             query = "SELECT 1 FROM signals WHERE dataset_id = ? AND version = ? AND place = -1"
             return fetch_one(cursor, query, [dataset_id, SIGNALS_VERSION]) is not None
 
     def of(self, dataset_id: str) -> tuple[Facet, ...] | None:
-        """The signals of a data set; None where they were not worked out yet. This is a read-only operation."""
+        """The signals of a data set; None if they are not stored."""
         with self._database.read() as cursor:
             rows = cursor.execute(
                 "SELECT place, name, labels, codes FROM signals WHERE dataset_id = ? AND version = ? ORDER BY place",

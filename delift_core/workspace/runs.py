@@ -1,21 +1,10 @@
-"""Scoring runs: what was asked, and how far it got.
-
-It keeps the facts only; starting, stopping and resuming a run is the business of jobs/.
-"""
+"""Scoring runs in the database: their settings and status. `curation.scoring_runs` starts, stops and resumes them."""
 
 from dataclasses import replace
 
 from delift_core.errors import WorkspaceError
 from delift_core.scoring.pair_spec import format_pairs, parse_pairs
-from delift_core.workspace.database import (
-    Cursor,
-    Database,
-    Row,
-    fetch_one,
-    missing,
-    next_number,
-    with_zone,
-)
+from delift_core.workspace.database import Cursor, Database, Row, get_row, insert_row, next_number, with_zone
 from delift_core.workspace.records import RunRecord, RunSpec, RunStatus
 
 _COLUMNS = (
@@ -31,27 +20,22 @@ class RunStore:
         self._database = database
 
     def add(self, spec: RunSpec) -> RunRecord:
-        """Keeps a new run, queued.
+        """Adds a run with the status "queued".
 
         Raises:
             WorkspaceError: a data set of the spec is not in the workspace.
         """
         with self._database.write("job") as cursor:
             for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
-                if dataset_id is not None and not fetch_one(
-                    cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]
-                ):
-                    raise missing("data set", dataset_id)
+                if dataset_id is not None:
+                    get_row(cursor, "datasets", "id", dataset_id)
             number = next_number(cursor, "run_numbers")
             values = [f"r{number}", *_spec_values(spec), "queued", "", "", self._database.now(), None, "", 0, 0]
-            cursor.execute(
-                f"INSERT INTO runs (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [number, *values],
-            )
+            insert_row(cursor, "runs", f"number, {_COLUMNS}", [number, *values])
             return _get(cursor, f"r{number}")
 
     def records(self) -> tuple[RunRecord, ...]:
-        """All runs, newest first. This is a read-only operation."""
+        """All runs, newest first."""
         with self._database.read() as cursor:
             rows = cursor.execute(f"SELECT {_COLUMNS} FROM runs ORDER BY number DESC").fetchall()
         return tuple(_record(row) for row in rows)
@@ -76,10 +60,9 @@ class RunStore:
         truncated: int | None = None,
         n_pairs: int | None = None,
     ) -> RunRecord:
-        """Says where a run stands; what is None stays as it was.
+        """Updates the status of a run; arguments that are None leave their column unchanged.
 
-        The time of finishing is set when the run first gets a status that ends it, and cleared when it is queued or
-        running again.
+        `finished_at` is set by the first final status, and cleared by "queued" and "running".
 
         Raises:
             WorkspaceError: there is no run with this id.
@@ -99,15 +82,15 @@ class RunStore:
                     message,
                     context_key,
                     model_revision,
-                    None if truncated is None else int(truncated),  # a count may be a numpy integer,
-                    None if n_pairs is None else int(n_pairs),  # which DuckDB does not take
+                    None if truncated is None else int(truncated),  # DuckDB takes no numpy integers
+                    None if n_pairs is None else int(n_pairs),
                     run_id,
                 ],
             )
             return _get(cursor, run_id)
 
     def delete(self, run_id: str) -> None:
-        """Removes a run; its files under utility/ stay, other runs may share them.
+        """Removes a run; its files under utility/ stay, as other runs may share them.
 
         Raises:
             WorkspaceError: there is none with this id, or a selection was made from it.
@@ -127,10 +110,7 @@ def _spec_values(spec: RunSpec) -> list[str | None]:
 
 
 def _get(cursor: Cursor, run_id: str) -> RunRecord:
-    row = fetch_one(cursor, f"SELECT {_COLUMNS} FROM runs WHERE id = ?", [run_id])
-    if row is None:
-        raise missing("run", run_id)
-    return _record(row)
+    return _record(get_row(cursor, "runs", _COLUMNS, run_id))
 
 
 def _record(row: Row) -> RunRecord:

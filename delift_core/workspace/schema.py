@@ -1,9 +1,8 @@
 """The tables of a workspace, as numbered migrations.
 
-A migration is applied once, in order, and recorded in the table `migrations` in the same transaction: when one
-fails, nothing of it stays and the file is as it was. A migration that was ever released is never changed; a new one
-is added below it. There are no foreign keys: DuckDB refuses to alter tables that one refers to, so the stores check
-references and delete children themselves.
+A migration is applied once, in order, and recorded in the table `migrations` in the same transaction. A released
+migration is never changed; a new one is added after it. There are no foreign keys, because DuckDB cannot alter a table
+that one refers to: the stores check references and delete dependent rows.
 """
 
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ CREATE TABLE runs (
     n_pairs BIGINT NOT NULL CHECK (n_pairs >= 0)
 )"""
 
-# Arrays are BLOBs of little-endian int64 or float64, so that they come back bit for bit.
+# Arrays are BLOBs of little-endian int64 or float64, which are read back bit for bit.
 _SELECTIONS = """
 CREATE TABLE selections (
     id VARCHAR PRIMARY KEY,
@@ -147,7 +146,7 @@ CREATE TABLE exports (
 
 _SETTINGS = "CREATE TABLE settings (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL)"
 
-# DuckDB cannot change a CHECK, so the table is made again.
+# DuckDB cannot change a CHECK, so the table is created again.
 _EDITS_WITH_MARKS = """
 CREATE TABLE edits (
     selection_id VARCHAR NOT NULL,
@@ -172,7 +171,7 @@ CREATE TABLE filters (
     PRIMARY KEY (dataset_id, name)
 )"""
 
-# Codes are BLOBs of little-endian int16; place -1 says that the signals are known.
+# Codes are BLOBs of little-endian int16; a row at place -1 says that the signals were computed.
 _SIGNALS = """
 CREATE TABLE signals (
     dataset_id VARCHAR NOT NULL,
@@ -259,7 +258,7 @@ CREATE TABLE IF NOT EXISTS migrations (
 
 
 def current_version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The schema version of a file; 0 for an empty one. This is a read-only operation."""
+    """The schema version of a file; 0 for an empty one."""
     known = connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'migrations'").fetchall()
     if known[0][0] == 0:
         return 0
@@ -269,19 +268,19 @@ def current_version(connection: duckdb.DuckDBPyConnection) -> int:
 def migrate(
     connection: duckdb.DuckDBPyConnection, folder: Path, now: datetime, migrations: Sequence[Migration] = MIGRATIONS
 ) -> tuple[int, ...]:
-    """Brings a file to the newest version.
+    """Applies pending migrations.
 
     Args:
-        connection: open for writing, with no transaction under way.
+        connection: open for writing, without a transaction.
         folder: the workspace folder, for messages.
-        now: recorded as the time of application, naive UTC.
+        now: naive UTC, recorded with each migration.
         migrations: in ascending order of version.
 
     Returns:
-        The versions that were applied now, in order; empty when the file was up to date.
+        The versions that were applied, in order.
 
     Raises:
-        WorkspaceError: the file is of a newer version than these migrations know, or a migration failed.
+        WorkspaceError: the file has a newer version, or a migration failed and was rolled back.
     """
     found, newest = current_version(connection), migrations[-1].version
     if found > newest:
@@ -311,5 +310,5 @@ def _apply(connection: duckdb.DuckDBPyConnection, folder: Path, migration: Migra
         reason = str(error).splitlines()[0]
         raise WorkspaceError(
             f"workspace {folder} could not be brought to schema version {migration.version} ({migration.name}): "
-            f"{reason}; nothing was changed, mend the cause or use the DELIFT Studio that last opened it"
+            f"{reason}; nothing was changed: remove the cause, or use the DELIFT Studio that last opened it"
         ) from error

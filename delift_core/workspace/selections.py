@@ -1,9 +1,8 @@
-"""Selections: what the optimiser chose, kept bit for bit.
-
-It knows nothing of how a selection is made, nor of the edits on it, except that they go when it goes.
-"""
+"""Selections and exports in the database; the arrays of a selection are stored bit for bit."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,8 @@ from delift_core.workspace.database import (
     Cursor,
     Database,
     Row,
-    fetch_one,
+    get_row,
+    insert_row,
     missing,
     next_number,
     required_name,
@@ -36,8 +36,7 @@ _SUMMARY = (
 )
 _SUMMARY_COLUMNS = _SUMMARY.count(",") + 1
 _ARRAYS = "chosen, chosen_gains, greedy_order, greedy_gains, residual_gains, random_values, fixed_kept, fixed_dropped"
-_QUOTAS = "quotas, quota_codes"
-_ENGINE = "engine"
+_ALL = f"{_SUMMARY}, {_ARRAYS}, quotas, quota_codes, engine"
 _POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
 
 
@@ -48,38 +47,27 @@ class SelectionStore:
         self._database = database
 
     def add(self, run_id: str, selection: Selection, *, name: str, metric: str, seed: int) -> SelectionRecord:
-        """Keeps a selection made from a run.
+        """Stores a selection made from a run.
 
         Args:
-            run_id: the run whose utilities it was made from.
-            selection: positions refer to the run's pool.
-            name: for the curator, not blank.
-            metric: name of the utility metric, which gives the gains their unit.
-            seed: what the random baseline was drawn with.
+            selection: its positions refer to the run's pool.
+            metric: name of the utility metric, the unit of the gains.
+            seed: of the random baseline.
 
         Raises:
             WorkspaceError: there is no such run, or the name is blank.
         """
         name = required_name(name, "selection")
         with self._database.write("select") as cursor:
-            if fetch_one(cursor, "SELECT 1 FROM runs WHERE id = ?", [run_id]) is None:
-                raise missing("run", run_id)
+            get_row(cursor, "runs", "id", run_id)
             number = next_number(cursor, "selection_numbers")
             values = [number, f"s{number}", run_id, name, metric, int(seed), self._database.now()]
-            values += [
-                *_small_values(selection),
-                *_array_values(selection),
-                *_quota_values(selection.quotas),
-                selection.engine,
-            ]
-            marks = ", ".join("?" for _ in values)
-            cursor.execute(
-                f"INSERT INTO selections (number, {_SUMMARY}, {_ARRAYS}, {_QUOTAS}, {_ENGINE}) VALUES ({marks})", values
-            )
+            values += [*_small_values(selection), *_array_values(selection), *_quota_values(selection.quotas)]
+            insert_row(cursor, "selections", f"number, {_ALL}", [*values, selection.engine])
             return _get(cursor, f"s{number}")
 
     def records(self, run_id: str | None = None) -> tuple[SelectionSummary, ...]:
-        """All selections (of a run) without their arrays, newest first. This is a read-only operation."""
+        """All selections (of a run) without their arrays, newest first."""
         with self._database.read() as cursor:
             rows = cursor.execute(
                 f"SELECT {_SUMMARY} FROM selections WHERE run_id = ? OR ? IS NULL ORDER BY number DESC",
@@ -88,7 +76,7 @@ class SelectionStore:
         return tuple(_summary(row) for row in rows)
 
     def load(self, selection_id: str) -> SelectionRecord:
-        """A selection with its arrays, equal bit for bit to what was added.
+        """A selection with its arrays.
 
         Raises:
             WorkspaceError: there is none with this id.
@@ -97,7 +85,7 @@ class SelectionStore:
             return _get(cursor, selection_id)
 
     def rename(self, selection_id: str, name: str) -> None:
-        """Gives a selection another name.
+        """Renames a selection.
 
         Raises:
             WorkspaceError: there is none with this id, or the name is blank.
@@ -109,7 +97,7 @@ class SelectionStore:
                 raise missing("selection", selection_id)
 
     def delete(self, selection_id: str) -> None:
-        """Removes a selection with its edits and the notes of its exports; files that were written stay.
+        """Removes a selection with its edits and the records of its exports; exported files stay.
 
         Raises:
             WorkspaceError: there is none with this id.
@@ -123,7 +111,7 @@ class SelectionStore:
 
 
 def _small_values(selection: Selection) -> list[object]:
-    """The columns that are not arrays; float() because DuckDB takes no numpy scalars."""
+    """The scalar columns; float() because DuckDB takes no numpy scalars."""
     config, budget, certificate = selection.config, selection.budget, selection.certificate
     return [
         config.stage,
@@ -174,11 +162,7 @@ def _quotas(document: str | None, codes: bytes | None) -> Quotas | None:
 
 
 def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
-    row = fetch_one(
-        cursor, f"SELECT {_SUMMARY}, {_ARRAYS}, {_QUOTAS}, {_ENGINE} FROM selections WHERE id = ?", [selection_id]
-    )
-    if row is None:
-        raise missing("selection", selection_id)
+    row = get_row(cursor, "selections", _ALL, selection_id)
     summary, rest = _summary(row[:_SUMMARY_COLUMNS]), row[_SUMMARY_COLUMNS:]
     chosen, chosen_gains, order, gains, residual_gains, random_values, kept, dropped, *last = rest
     return SelectionRecord(
@@ -225,7 +209,7 @@ def _summary(row: Row) -> SelectionSummary:
 
 
 def _array(blob: bytes, dtype: np.dtype) -> np.ndarray:
-    """The array of a BLOB, in memory of its own: what frombuffer gives is read-only, unlike a fresh selection's."""
+    """The array of a BLOB, copied because `np.frombuffer` returns a read-only array."""
     return np.frombuffer(blob, dtype=dtype).astype(dtype.newbyteorder("="))
 
 
@@ -239,31 +223,20 @@ class ExportLog:
         self._database = database
 
     def add(self, selection_id: str, *, path: str, sha256: str, n_records: int, format: str) -> ExportRecord:
-        """Notes that a file was written.
-
-        Args:
-            selection_id: what it was written from.
-            path: where it was written.
-            sha256: SHA-256 (hex) of its bytes.
-            n_records: records in it.
-            format: name of its wire format.
+        """Records an exported file, see `ExportRecord`.
 
         Raises:
             WorkspaceError: there is no such selection.
         """
         with self._database.write("export") as cursor:
-            if fetch_one(cursor, "SELECT 1 FROM selections WHERE id = ?", [selection_id]) is None:
-                raise missing("selection", selection_id)
-            number = next_number(cursor, "export_numbers")
-            now = self._database.now()
-            cursor.execute(
-                f"INSERT INTO exports (number, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [number, f"e{number}", selection_id, path, sha256, int(n_records), format, now],
-            )
-        return ExportRecord(f"e{number}", selection_id, path, sha256, n_records, format, with_zone(now))
+            get_row(cursor, "selections", "id", selection_id)
+            number, now = next_number(cursor, "export_numbers"), self._database.now()
+            values = [f"e{number}", selection_id, path, sha256, int(n_records), format, now]
+            insert_row(cursor, "exports", f"number, {_COLUMNS}", [number, *values])
+        return _record(values)
 
     def records(self, selection_id: str | None = None) -> tuple[ExportRecord, ...]:
-        """All exports (of a selection), newest first. This is a read-only operation."""
+        """All exports (of a selection), newest first."""
         with self._database.read() as cursor:
             rows = cursor.execute(
                 f"SELECT {_COLUMNS} FROM exports WHERE selection_id = ? OR ? IS NULL ORDER BY number DESC",
@@ -272,6 +245,6 @@ class ExportLog:
         return tuple(_record(row) for row in rows)
 
 
-def _record(row: Row) -> ExportRecord:
+def _record(row: Sequence[Any]) -> ExportRecord:
     export_id, selection_id, path, sha256, n_records, wire_format, created_at = row
     return ExportRecord(export_id, selection_id, path, sha256, n_records, wire_format, with_zone(created_at))

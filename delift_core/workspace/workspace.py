@@ -1,9 +1,7 @@
-"""The workspace folder: its database, its sub-folders, and the stores that read and write them.
+"""The workspace folder: its database, its sub-folders, and the stores of its tables.
 
-    with Workspace.open(folder) as workspace:
-        record = workspace.datasets.add(dataset, role="pool", origin="alpaca.json")
-
-It owns where things lie; what lies in its sub-folders belongs to the modules that write it.
+with Workspace.open(folder) as workspace:
+    record = workspace.datasets.add(dataset, role="pool", origin="alpaca.json")
 """
 
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Self
 
 from delift_core.errors import WorkspaceError
 from delift_core.system.access import Actor, Operation
-from delift_core.system.files import why_no_folder
+from delift_core.system.files import why_folder_unusable
 from delift_core.workspace.database import ActorDatabase, Database, connect, fetch_one
 from delift_core.workspace.datasets import DatasetStore
 from delift_core.workspace.edits import EditLog, FilterStore
@@ -30,13 +28,13 @@ class SettingStore:
         self._database = database
 
     def get(self, key: str, default: str = "") -> str:
-        """The text under a key, or `default`. This is a read-only operation."""
+        """The text stored under a key, or `default`."""
         with self._database.read() as cursor:
             row = fetch_one(cursor, "SELECT value FROM settings WHERE key = ?", [key])
         return default if row is None else str(row[0])
 
     def set(self, key: str, value: str) -> None:
-        """Puts a text under a key, in place of any that was there."""
+        """Stores a text under a key; an earlier one is replaced."""
         with self._database.write("upkeep") as cursor:
             cursor.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", [key, value])
 
@@ -51,15 +49,15 @@ def utc_now() -> datetime:
 
 
 class Workspace:
-    """A curator's work: one folder, one database, one store for each noun. Threads may share it.
+    """A curator's work: a folder, its database, and a store for each table. Thread-safe.
 
     Attributes:
         folder: the workspace folder, absolute.
         utility_folder: scored pairs, one folder per context key.
-        jobs_folder: files of background runs.
-        exports_folder: written subsets.
-        uploads_folder: files that came through the browser.
-        evaluations_folder: evaluations of selections, one folder each, and the arms that they share.
+        jobs_folder: files of scoring jobs, one folder per run.
+        exports_folder: exported subsets.
+        uploads_folder: files uploaded in the browser.
+        evaluations_folder: evaluations of selections, one folder each, and the results that they share.
         datasets, runs, selections, edits, exports, filters, settings, signals: the stores.
     """
 
@@ -82,50 +80,49 @@ class Workspace:
 
     @classmethod
     def open(cls, folder: Path, *, clock: Callable[[], datetime] = utc_now) -> "Workspace":
-        """Opens a workspace, making the folder, its sub-folders and its tables where they are missing.
+        """Opens a workspace; missing folders and tables are made.
 
         Args:
-            folder: the workspace folder; made when it does not exist.
-            clock: gives the time, with its zone.
+            clock: returns the time with its time zone.
 
         Raises:
-            WorkspaceError: the folder cannot be made, the workspace is open in another process or already in this
-                one, or its file is broken or of a newer version.
+            WorkspaceError: the folder cannot be made, the workspace is open already (in any process), or its database
+                is damaged or of a newer version.
         """
         folder = _make_folders(folder)
         return cls(folder, connect(folder / DATABASE_NAME, folder / "exports", clock))
 
     @property
     def actor(self) -> Actor:
-        """In whose name this is used."""
+        """The user on whose behalf the workspace is used."""
         return self._database.actor
 
     def acting_as(self, actor: Actor) -> "Workspace":
-        """The same open workspace as somebody else may use it; the one who opened it closes it."""
+        """The same open workspace with the permissions of another user, who cannot close it."""
         return Workspace(self.folder, ActorDatabase(self._database, actor))
 
     def require(self, operation: Operation) -> None:
-        """For what is done with files rather than the database.
+        """Raises unless the actor's role allows an operation; for operations on files rather than the database.
 
         Raises:
-            NotAllowed: the role of the actor does not reach.
+            NotAllowed: it does not.
         """
         self.actor.require(operation)
 
     def checkpoint(self) -> None:
-        """Puts everything written so far into the one database file."""
+        """Writes the write-ahead log into the database file."""
         self._database.checkpoint()
 
     def read_everything(self) -> int:
-        """Reads every row of every table, so that a damaged part of the file is found, and counts them.
+        """Reads every row of every table, which verifies their checksums, and returns the number of rows.
 
         Raises:
-            WorkspaceError: a part of the file is damaged.
+            WorkspaceError: the file is damaged.
         """
         return self._database.read_everything()
 
     def close(self) -> None:
-        """Lets go of the file, so that another process can open it; more calls do nothing."""
+        """Closes the file, so that another process can open it; further calls do nothing."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -140,8 +137,8 @@ class Workspace:
 def _make_folders(folder: Path) -> Path:
     try:
         folder = folder.expanduser()
-        if words := why_no_folder(folder):
-            raise WorkspaceError(words)
+        if problem := why_folder_unusable(folder):
+            raise WorkspaceError(problem)
         folder = folder.resolve()
         for name in FOLDERS:
             (folder / name).mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import Plan, folder_of, request_for
 from delift_core.export.subset_files import export_selection
 from delift_core.selection.types import Budget, ObjectiveConfig
-from delift_core.system.files import plain_stem
+from delift_core.system.files import safe_stem
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
 
@@ -74,7 +74,7 @@ def make_hostile_workspace(folder: Path) -> str:
             workspace.edits.apply("s1", "tag", [ids[place]], author=NAME, detail=text[:60])
             workspace.edits.apply("s1", "note", [ids[place]], author=NAME, detail=text)
         export_selection(workspace, "s1", workspace.exports_folder / "out.csv", problem=problem)
-        as_the_page_names_it = workspace.exports_folder / f"{plain_stem(f'{NAME} 6')}.jsonl"
+        as_the_page_names_it = workspace.exports_folder / f"{safe_stem(f'{NAME} 6')}.jsonl"
         export_selection(workspace, "s1", as_the_page_names_it, problem=problem)
         _evaluate(workspace)
         return ids[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.system.logs import last_lines
+from delift_core.system.logs import newest_lines
 from tests.browser.conftest import AppServer, free_port
 
 SAID = "Anybody on the network who reaches this server"
@@ -28,7 +28,7 @@ def test_it_says_so_in_the_terminal_before_anybody_visits_and_then_on_the_page(
     page: Page, app_server: AppServer, settled: Callable[[Page], None]
 ) -> None:
     assert f"WARNING: {SAID}" in app_server.output()
-    assert [line["event"] for line in last_lines(app_server.workspace, 9)] == ["server began", "warning"]
+    assert [line["event"] for line in newest_lines(app_server.workspace, 9)] == ["server began", "warning"]
     with urllib.request.urlopen(f"{app_server.url}/api/health", timeout=20) as answer:
         said = json.loads(answer.read())
     assert answer.status == 200 and said["ok"] and str(app_server.workspace) not in str(said)

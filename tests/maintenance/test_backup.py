@@ -72,8 +72,8 @@ def test_an_empty_folder_may_be_restored_to_and_any_other_is_left_alone(
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("work.tar", "is there already"),
-        ("work/in.tar", "lies inside the workspace"),
+        ("work.tar", "exists already"),
+        ("work/in.tar", "is inside the workspace"),
         ("no/folder.tar", "does not exist"),
     ],
 )

@@ -10,7 +10,7 @@ from delift_core.scoring import store as store_module
 from delift_core.scoring.forecast import RunSamples, plan_pairs
 from delift_core.scoring.packs import read_packs
 from delift_core.scoring.store import PACKED_ROWS, Alone, PairStore, ScoringContext, read_context
-from delift_core.system.files import SEAL_BYTES
+from delift_core.system.files import CHECKSUM_BYTES
 
 CONTEXT = ScoringContext("tiny", "r1", "float32", "chat", 1, 512)
 RNG = np.random.default_rng(0)
@@ -149,7 +149,7 @@ def test_blocks_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path
     work_off(store, SAMPLES)
     whole = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
     for path in store.folder.glob("*/*.npy"):
-        path.write_bytes(path.read_bytes()[:-SEAL_BYTES])
+        path.write_bytes(path.read_bytes()[:-CHECKSUM_BYTES])
     older = PairStore.open(tmp_path, CONTEXT)
     assert older.drop_damaged() == 0 and work_off(older, SAMPLES) == 0
     assert np.array_equal(older.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)

@@ -15,7 +15,7 @@ from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.subset_files import export_selection
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, Certificate, GreedyOrder, ObjectiveConfig, RandomBaseline, Selection
-from delift_core.system.access import NEEDED, Actor, Operation, Role, bound_beyond_loopback, read_access
+from delift_core.system.access import NEEDED, Actor, Operation, Role, reachable_from_other_machines, read_access
 from delift_core.workspace import RunSpec, Workspace
 
 ROLES: tuple[Role, ...] = ("viewer", "curator", "admin")
@@ -150,7 +150,7 @@ def test_without_a_file_nobody_who_logs_in_has_a_role(tmp_path: Path) -> None:
         ("admins = [", "cannot be read"),
         ("admins = 'ada@x.org'", "list of e-mail"),
         ("admins = ['']", "list of e-mail"),
-        ("owners = []", "'owners' is not known"),
+        ("owners = []", "unknown entry 'owners'"),
         ("default = 'root'", "default is 'root'"),
         ("admins = ['a']\xff", "cannot be read"),
     ],
@@ -177,7 +177,7 @@ def test_a_file_that_is_not_understood_lets_nobody_in(tmp_path: Path, text: str,
     ],
 )
 def test_where_a_server_can_be_reached_from(address: str | None, beyond: bool) -> None:
-    assert bound_beyond_loopback(address) is beyond
+    assert reachable_from_other_machines(address) is beyond
 
 
 def _dataset(name: str) -> Dataset:

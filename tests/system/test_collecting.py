@@ -4,14 +4,14 @@ import gc
 
 import pytest
 
-from delift_core.system.processes import without_collection
+from delift_core.system.processes import garbage_collection_paused
 
 
 def test_off_inside_and_on_again_also_after_an_error() -> None:
     assert gc.isenabled()
-    with pytest.raises(ValueError), without_collection():
+    with pytest.raises(ValueError), garbage_collection_paused():
         assert not gc.isenabled()
-        with without_collection():
+        with garbage_collection_paused():
             assert not gc.isenabled()
         assert not gc.isenabled()
         raise ValueError

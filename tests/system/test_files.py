@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delift_core.system.files import SEAL_BYTES, sealed, unsealed, write_whole
+from delift_core.system.files import CHECKSUM_BYTES, content_if_intact, with_checksum, write_whole
 
 # Root may write anywhere, so rights are tested as somebody else; limits hold for root as well.
 LIMITED = """
@@ -26,15 +26,15 @@ except OSError as error:
 
 @given(st.binary(max_size=300))
 def test_sealed_bytes_come_back(data: bytes) -> None:
-    assert unsealed(sealed(data)) == data
-    assert len(sealed(data)) == len(data) + SEAL_BYTES
+    assert content_if_intact(with_checksum(data)) == data
+    assert len(with_checksum(data)) == len(data) + CHECKSUM_BYTES
 
 
 @given(st.binary(min_size=1, max_size=100), st.integers(0), st.integers(1, 255))
 def test_any_changed_byte_of_the_content_is_noticed(data: bytes, place: int, change: int) -> None:
-    whole = bytearray(sealed(data))
+    whole = bytearray(with_checksum(data))
     whole[place % len(data)] ^= change
-    assert unsealed(bytes(whole)) is None
+    assert content_if_intact(bytes(whole)) is None
 
 
 def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from delift_core.cli import main
 from delift_core.errors import NotAllowed
 from delift_core.system import logs
 from delift_core.system.access import Actor
-from delift_core.system.logs import begin_log, last_lines, log_event, log_failure
+from delift_core.system.logs import begin_log, log_event, log_failure, newest_lines
 from delift_core.workspace import Workspace
 
 
@@ -29,7 +29,7 @@ def _quiet_again() -> Iterator[None]:
 def test_a_line_says_when_who_and_which_job(tmp_path: Path) -> None:
     begin_log(tmp_path, "worker", job="r7")
     log_event("scoring ended", pairs=12, state="done")
-    (line,) = last_lines(tmp_path, 5)
+    (line,) = newest_lines(tmp_path, 5)
     assert line.items() >= {"level": "INFO", "process": "worker", "job": "r7", "event": "scoring ended"}.items()
     assert line["pairs"] == 12 and str(line["time"]).endswith("+00:00")
     text = (tmp_path / "logs" / "delift.jsonl").read_text()
@@ -54,7 +54,7 @@ def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         log_event("tick", number=number)
     files = [path for path in (tmp_path / "logs").iterdir() if path.suffix == ".jsonl"]
     assert len(files) == 1 + logs.KEPT_FILES and all(path.stat().st_size <= 2000 for path in files)
-    assert [line["number"] for line in last_lines(tmp_path, 3)] == [197, 198, 199]
+    assert [line["number"] for line in newest_lines(tmp_path, 3)] == [197, 198, 199]
 
 
 WRITER = """
@@ -93,7 +93,7 @@ def test_a_command_and_a_refusal_leave_lines(tmp_path: Path, capsys: pytest.Capt
             workspace.acting_as(Actor("eve@x.org", "viewer")).settings.set("key", "value")
     assert main(["gc", "--workspace", str(folder)]) == 0
     assert main(["export", "s9", "--out", str(tmp_path / "o.jsonl"), "--workspace", str(folder)]) == 2
-    lines = last_lines(folder, 20)
+    lines = newest_lines(folder, 20)
     assert [line["event"] for line in lines] == [
         *("refused", "command began", "command ended", "command began", "command refused")
     ]

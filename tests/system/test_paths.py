@@ -20,7 +20,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.export.writers import manifest_path
 from delift_core.maintenance.backup import INDEX, restore
-from delift_core.system.files import plain_stem
+from delift_core.system.files import safe_stem
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, alpaca_lines, scored
 
@@ -65,11 +65,11 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scored]:
 @quickly
 @given(NAMES)
 def test_a_name_becomes_one_file_of_its_folder(name: str) -> None:
-    stem = plain_stem(name)
+    stem = safe_stem(name)
     assert stem and len(stem.encode()) <= 120 and not set(stem) & set("/\\.\0 ~")
     out = Path("/somewhere/exports") / f"{stem}.jsonl"
     assert out.parent == Path("/somewhere/exports") == out.resolve().parent
-    assert plain_stem(PurePath(name.replace("\0", "")).stem) and manifest_path(out).parent == out.parent
+    assert safe_stem(PurePath(name.replace("\0", "")).stem) and manifest_path(out).parent == out.parent
 
 
 @quickly
@@ -77,7 +77,7 @@ def test_a_name_becomes_one_file_of_its_folder(name: str) -> None:
 def test_an_export_under_any_name_lies_in_the_exports(six: Scored, name: str) -> None:
     workspace = six.workspace
     before = everything(workspace.folder.parent)
-    out = workspace.exports_folder / f"{plain_stem(name)}.jsonl"
+    out = workspace.exports_folder / f"{safe_stem(name)}.jsonl"
     export_selection(workspace, six.selection_id, out)
     new = everything(workspace.folder.parent) - before
     assert all(PurePath(path).parent == PurePath("work/exports") for path in new)

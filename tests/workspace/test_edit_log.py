@@ -261,7 +261,7 @@ class EditLogMachine(RuleBasedStateMachine):
                 if action != "reset":
                     expected[sample_id] = action
         assert log.overrides(self.selection) == expected
-        standing = log.standing(self.selection)
+        standing = log.current(self.selection)
         assert standing.version == log.version(self.selection) and standing.overrides == expected
         assert self.seen.setdefault(standing.version, list(self.done)) == self.done  # equal versions, equal edits
         assert (log.can_undo(self.selection), log.can_redo(self.selection)) == (len(self.done), len(self.undone))

@@ -46,7 +46,7 @@ from delift_core.samples import (
     Turns,
     with_ids,
 )
-from delift_core.system.processes import without_collection
+from delift_core.system.processes import garbage_collection_paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,7 @@ def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wante
         head.extend(items)
         reading = reading_for(head, wanted)
     found = _Found(reading, wanted)
-    with without_collection():
+    with garbage_collection_paused():
         for item in chain(head, items):
             found.take(item)
         parsed, problems = found.rows()
@@ -294,7 +294,7 @@ def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wante
         raise DataError(_nothing_usable(source, problems, found.columns))
     if wanted.mapping is None:
         refuse_to_guess(source, found.head, parsed)
-    with without_collection():
+    with garbage_collection_paused():
         samples = with_ids(parsed)
     chosen = found.marks.names or (found.marks.pairs and wanted.mapping is None)
     format = OF_ANSWER.get(wanted.answer, reading.format) if wanted.answer and chosen else reading.format

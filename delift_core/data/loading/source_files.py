@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal, cast
 
 from delift_core.data.loading.size_limits import Allowance, size_of
 from delift_core.errors import DataError
-from delift_core.system.files import why_no_name, why_unreadable
+from delift_core.system.files import why_invalid_path, why_unreadable
 
 IN_MEMORY = 64 << 20
 CHUNK = 1 << 20
@@ -256,7 +256,7 @@ def why_no_input(path: Path) -> str:
     """Why a file or a folder cannot be read, and what to do; "" when it can. An address and a hub id are often given in
     the place of a path."""
     words = why_unreadable(path)
-    if not words or why_no_name(path) or path.exists() or path.is_symlink():
+    if not words or why_invalid_path(path) or path.exists() or path.is_symlink():
         return words
     if re.match(r"(https?|hf|s3|gs):/", str(path)):
         return (

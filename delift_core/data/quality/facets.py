@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from delift_core.samples import Sample
-from delift_core.system.processes import without_collection
+from delift_core.system.processes import garbage_collection_paused
 
 _MOST_LABELS = 24
 _LONGEST_LABEL = 40
@@ -97,7 +97,7 @@ def by_label(name: str, values: Sequence[str], most: int | None = _MOST_LABELS) 
 def _categories(pool: Sequence[Sample]) -> list[Facet]:
     """Keys of the raw records whose values are few and short: "topic", "category", "task"…"""
     most = min(_MOST_LABELS, max(2, len(pool) // 3))
-    with without_collection():
+    with garbage_collection_paused():
         records = [_record(sample) for sample in pool]
     keys = Counter(key for record in records for key, value in record.items() if isinstance(value, str))
     few = [key for key in sorted(keys, key=lambda key: (-keys[key], key)) if _has_few_labels(records, key, most)]

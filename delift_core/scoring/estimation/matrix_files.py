@@ -36,7 +36,7 @@ from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
 from delift_core.selection.kernels import Kernel
 from delift_core.system.files import write_whole
-from delift_core.system.processes import without_collection
+from delift_core.system.processes import garbage_collection_paused
 
 VERSION = 2  # of what is computed; raise it when the same pairs would give other numbers
 _MATRICES = ("pool", "target", "existing", "estimated")
@@ -257,7 +257,7 @@ def places(names: tuple[str, ...], unique: tuple[str, ...]) -> np.ndarray:
 def records_of(pool: Sequence[Sample]) -> np.ndarray | None:
     """(n,) int64, which record each sample is of; None where every sample is a record."""
     code_of: dict[tuple[str, int], int] = {}
-    with without_collection():
+    with garbage_collection_paused():
         codes = [code_of.setdefault((sample.source, sample.line), len(code_of)) for sample in pool]
     return None if len(code_of) == len(pool) else np.array(codes, dtype=np.int64)
 

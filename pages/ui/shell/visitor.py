@@ -16,8 +16,8 @@ from delift_core.errors import AccessError, DeliftError
 from delift_core.system.access import (
     ACCESS_FILE,
     Actor,
-    bound_beyond_loopback,
     local_user,
+    reachable_from_other_machines,
     read_access,
 )
 from delift_core.system.defaults import default_workspace
@@ -57,7 +57,7 @@ def login_is_set_up() -> bool:
 
 def is_open_to_all() -> bool:
     """Whether other machines reach this server and it asks nobody who they are."""
-    return bound_beyond_loopback(st.get_option("server.address")) and not login_is_set_up()
+    return reachable_from_other_machines(st.get_option("server.address")) and not login_is_set_up()
 
 
 def who_line(actor: Actor) -> None:
