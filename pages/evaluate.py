@@ -19,9 +19,9 @@ from pages.ui.shell.setup import page_setup
 BADGES = {
     "starting": ("Starting", "blue"),
     "waiting": ("Waiting its turn", "orange"),
-    "measuring": ("Measuring the cost", "blue"),
+    "measuring": ("Estimating time", "blue"),
     "evaluating": ("Running", "blue"),
-    "estimated": ("Cost measured", "blue"),
+    "estimated": ("Time estimated", "blue"),
     "done": ("Done", "green"),
     "cancelled": ("Cancelled", "orange"),
     "interrupted": ("Interrupted", "orange"),
@@ -42,20 +42,20 @@ def actions(curated: CuratedSelection, plan: Plan, status: EvaluationStatus | No
         return
     if status is None:
         if st.button(
-            "Measure the cost",
+            "Estimate time",
             type="primary",
             icon=":material/timer:",
-            help="Loads the model and makes one step of fine-tuning, which is forgotten.",
+            help="Loads the model and runs one training step, which is then discarded.",
         ):
             begin(curated, plan, "forecast")
     elif status.state == "estimated":
         if st.button("Start", type="primary", icon=":material/play_arrow:"):
             begin(curated, plan, "evaluate")
     elif status.state in ("cancelled", "interrupted", "failed"):
-        if st.button("Continue", type="primary", icon=":material/resume:", help="Finished runs are not made again."):
+        if st.button("Continue", type="primary", icon=":material/resume:", help="Finished runs are not repeated."):
             begin(curated, plan, "evaluate")
     elif status.state == "done" and st.button(
-        "Run again", icon=":material/refresh:", help="With the subset as it stands now; what did not change is known."
+        "Run again", icon=":material/refresh:", help="With the subset as it is now; what did not change is reused."
     ):
         begin(curated, plan, "evaluate")
 
@@ -67,7 +67,7 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Rows of", names, format_func=arm_title, key="evaluate_keep_arm")
-        if st.button("Keep as a selection", icon=":material/bookmark_add:"):
+        if st.button("Save as a selection", icon=":material/bookmark_add:"):
             found = report.arm(name)
             assert found is not None
             with clear_errors():
@@ -87,7 +87,7 @@ def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationS
         cost_view(status)
     elif status.state in ("cancelled", "interrupted"):
         died = DIED if status.state == "interrupted" else ""
-        words = f"{died}Stopped; continuing makes only the runs that are missing."
+        words = f"{died}Stopped. Continue to run only what is missing."
         st.warning(words, icon=":material/pause_circle:")
     report = job.report()
     if report is not None:
@@ -100,11 +100,11 @@ def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationS
 current = page_setup("evaluate")
 if current.run is None or current.selection is None:
     title("Evaluate", ":material/science:")
-    empty_state(":material/filter_alt:", "There is no selection to evaluate yet.", "select", "Make a selection")
+    empty_state(":material/filter_alt:", "No selection to evaluate yet.", "select", "Make a selection")
 assert current.selection is not None
 if not current.workspace.datasets.records("heldout"):
     title("Evaluate", ":material/science:")
-    empty_state(":material/database:", "Held-out rows are needed to measure on.", "data", "Load held-out rows")
+    empty_state(":material/database:", "You need held-out rows to test with.", "data", "Load held-out rows")
 with clear_errors():
     heading = st.container()
     left, right = st.columns([1, 2], gap="large")
@@ -116,7 +116,7 @@ with clear_errors():
         with heading:
             title("Evaluate", ":material/science:")
         with right:
-            st.info("Choose the held-out rows to measure on.", icon=":material/science:")
+            st.info("Choose the held-out rows to test with.", icon=":material/science:")
             st.page_link(page_path("data"), label="Load held-out rows", icon=":material/arrow_forward:")
         st.stop()
     with left:
@@ -131,7 +131,7 @@ with clear_errors():
             result(curated, job, status)
         else:
             st.info(
-                "Does this subset train better than others of its size? Measure the cost first.",
+                "Does this subset train better than others of its size? Estimate the time first.",
                 icon=":material/science:",
             )
             before = [one for one in evaluations(current.workspace, current.selection.id) if one.report() is not None]

@@ -23,7 +23,7 @@ from pages.ui.shell.setup import page_setup
 from pages.ui.shell.state import curated
 
 FORMAT_WORDS: dict[ExportFormat, str] = {
-    "same": "As it came in",
+    "same": "Original format",
     "alpaca": "Alpaca",
     "sharegpt": "ShareGPT",
     "messages": "Messages",
@@ -36,11 +36,11 @@ MIME_TYPES: dict[Container, str] = {
     "csv": "text/csv",
 }
 TRAINER_HINTS: dict[ExportFormat, str] = {
-    "same": "Every record byte for byte as it was found; only NaN and Infinity become null.",
+    "same": "Records unchanged, byte for byte; only NaN and Infinity become null.",
     "alpaca": "For Axolotl (`type: alpaca`) and LLaMA-Factory (its default columns).",
     "sharegpt": "For LLaMA-Factory (`formatting: sharegpt`) and Axolotl (`chat_template` with mapped keys).",
     "messages": "For TRL and Axolotl (`chat_template`); TRL trains on every turn unless `assistant_only_loss` is set.",
-    "prompt-completion": "For TRL, which then trains on the completion only.",
+    "prompt-completion": "For TRL, which then trains only on the completion.",
 }
 
 
@@ -56,7 +56,7 @@ def downloads(export: ExportRecord) -> None:
     out = Path(export.path)
     manifest = manifest_path(out)
     if not (out.exists() and manifest.exists()):
-        st.caption(plain(f"{short_path(out)} is no longer there; write it again."))
+        st.caption(plain(f"{short_path(out)} is no longer there; export it again."))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
@@ -76,13 +76,13 @@ def downloads(export: ExportRecord) -> None:
             icon=":material/receipt_long:",
             on_click="ignore",
         )
-    st.caption(plain(f"On this machine: {short_path(out)}"))
+    st.caption(plain(f"Saved on this machine: {short_path(out)}"))
 
 
 current = page_setup("export")
 title("Export", ":material/download:")
 if current.selection is None:
-    empty_state(":material/filter_alt:", "There is no selection to export yet.", "select", "Select a subset")
+    empty_state(":material/filter_alt:", "No selection to export yet.", "select", "Make a selection")
 assert current.selection is not None
 with clear_errors():
     selection = curated(current.selection)
@@ -109,18 +109,18 @@ with clear_errors():
             )
         quote = kind == "csv" and st.toggle(
             "Make spreadsheet formulas harmless",
-            help="Puts an apostrophe before cells that begin like a formula; a trainer then sees it too.",
+            help="Puts an apostrophe before cells that start like a formula; trainers will see it too.",
         )
         out = current.workspace.exports_folder / f"{safe_stem(Path(name).stem)}.{kind}"
         written = current.workspace.exports.records(current.selection.id)
         latest = next((export for export in written if export.path == str(out.resolve())), None)
         weight = "secondary" if latest else "primary"
         if st.button(
-            "Write the file",
+            "Export",
             type=weight,
             icon=":material/save:",
             disabled=not current.workspace.actor.may("export"),
-            help="Later edits need writing again.",
+            help="Export again after later edits.",
         ):
             export_selection(
                 current.workspace,
@@ -130,7 +130,7 @@ with clear_errors():
                 formulas="quote" if quote else "keep",
                 problem=selection.problem,
             )
-            st.toast(plain(f"{out.name} is written"), icon=":material/check_circle:")
+            st.toast(plain(f"{out.name} exported"), icon=":material/check_circle:")
             st.rerun()
         if latest:
             downloads(latest)

@@ -14,7 +14,7 @@ from pages.ui.shell.setup import page_setup
 _CHECKED = "health_checked"
 
 
-@st.cache_data(ttl=60, max_entries=1, show_spinner="Looking at this machine…")
+@st.cache_data(ttl=60, max_entries=1, show_spinner="Checking this machine…")
 def machine(folder: str) -> list[tuple[str, bool, str]]:
     """Python, packages, device, model, disk and memory."""
     from pathlib import Path
@@ -28,7 +28,7 @@ def numbers(report: HealthReport) -> None:
         st.metric("Workspace", byte_size(sum(report.sizes.values())), border=True)
         st.metric("Free disk", byte_size(report.disk_free), border=True)
         st.metric("Free memory", byte_size(report.memory_free), border=True)
-        st.metric("Jobs under way", f"{len(report.jobs):,}", border=True)
+        st.metric("Running jobs", f"{len(report.jobs):,}", border=True)
 
 
 def checks_list(checks: list[tuple[str, bool, str]]) -> None:
@@ -40,45 +40,45 @@ def checks_list(checks: list[tuple[str, bool, str]]) -> None:
 
 def look_through(workspace: Workspace) -> None:
     """Reads every row and block on demand: it takes as long as the workspace is large."""
-    if st.button("Check the workspace", icon=":material/stethoscope:", help="Reads every row and every block."):
+    if st.button("Check the workspace", icon=":material/stethoscope:", help="Reads every row and every score."):
         with st.spinner("Reading everything…"):
             found = check_workspace(workspace)
         st.session_state[_CHECKED] = [(check.label, check.ok, check.detail) for check in found]
     if _CHECKED in st.session_state:
         checks_list(st.session_state[_CHECKED])
         if not all(ok for _, ok, _ in st.session_state[_CHECKED]):
-            st.caption("Stop the server, then: `python -m delift_core doctor --repair`")
+            st.caption("Stop the server, then run `python -m delift_core doctor --repair`")
 
 
 current = page_setup("health")
 report = health(current.workspace.folder)
-title("Health", ":material/monitor_heart:", ("All is well", "green") if report.ok else ("Problems", "orange"))
+title("Health", ":material/monitor_heart:", ("No problems", "green") if report.ok else ("Problems", "orange"))
 with clear_errors():
     for problem in report.problems:
-        st.warning(plain(problem), icon=":material/warning:")
+        st.warning(plain(problem[0].upper() + problem[1:]), icon=":material/warning:")
     numbers(report)
     left, right = st.columns([1, 1], gap="large")
     with left:
         st.header("Jobs")
         if report.jobs:
-            table = [{"Job": j.id, "Kind": j.kind, "State": j.state, "Said last": j.message} for j in report.jobs]
-            st.dataframe(pd.DataFrame(table), hide_index=True, alt="Jobs under way")
+            table = [{"Job": j.id, "Kind": j.kind, "State": j.state, "Last message": j.message} for j in report.jobs]
+            st.dataframe(pd.DataFrame(table), hide_index=True, alt="Running jobs")
         else:
-            st.caption("None is under way.")
-        st.header("Parts")
+            st.caption("No jobs are running.")
+        st.header("Storage")
         parts = [{"Part": name, "Size": byte_size(held)} for name, held in report.sizes.items()]
         st.dataframe(pd.DataFrame(parts), hide_index=True, alt="Size of each part of the workspace, largest first")
     with right:
         st.header("Versions")
-        rows = [{"What": name, "Version": version} for name, version in report.versions.items()]
+        rows = [{"Component": name, "Version": version} for name, version in report.versions.items()]
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Versions of the app, Python and packages")
     if current.workspace.actor.may("upkeep"):
         st.header("This machine")
-        st.caption(plain(f"Held open by this server; the folder is {short_path(current.workspace.folder)}"))
+        st.caption(plain(f"Workspace folder: {short_path(current.workspace.folder)}"))
         checks_list(machine(str(current.workspace.folder)))
         look_through(current.workspace)
-        st.header("Last lines of the log")
+        st.header("Recent log")
         if report.log:
             st.dataframe(pd.DataFrame(report.log[::-1]), hide_index=True, alt="Newest lines of the log first")
         else:
-            st.caption("Nothing was logged yet.")
+            st.caption("The log is empty.")

@@ -162,7 +162,7 @@ def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[L
     if not fresh:
         first = known[0]
         raise DataError(
-            f"all {len(known):,} held-out rows are in the pool or the target (the first is {first.source}, line "
+            f"all {len(known):,} held-out rows are in the pool or the target (the first is {first.source}, row "
             f"{first.line}); give held-out rows that the selection has not seen"
         )
     return fresh, known
@@ -173,7 +173,7 @@ def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sampl
     prompts = {" ".join(sample.prompt.casefold().split()): sample.line for sample in reversed(request.pool)}
     keys = [(sample, " ".join(sample.prompt.casefold().split())) for sample in heldout]
     return tuple(
-        LeftOutRow(sample.source, sample.line, f"line {prompts[key]} of the pool has the same prompt")
+        LeftOutRow(sample.source, sample.line, f"row {prompts[key]} of the pool has the same prompt")
         for sample, key in keys
         if key in prompts
     )
@@ -215,7 +215,7 @@ class _ProgressReporter:
         self._advance(self._done / self._planned, left)
         if now - self._last_line >= _REPORT_SECONDS:
             self._last_line = now
-            self.publish(f"{title}: step {step:,} of {steps:,}, about {duration(left)} of fine-tuning left in all")
+            self.publish(f"{title}: step {step:,} of {steps:,}, about {duration(left)} of training left in all")
 
     def known(self, steps: int) -> None:
         """A run was found among those kept: its steps need no time."""

@@ -16,11 +16,11 @@ _HEADINGS = (
     "runs",
     "steps",
     "loss",
-    "95 % interval",
+    "95% interval",
     "perplexity",
     "accuracy",
     "subset minus arm",
-    "95 % interval",
+    "95% interval",
     "the subset has",
     "seconds",
 )
@@ -88,7 +88,7 @@ class LeftOutRow:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.source}, line {self.line}: {self.reason}"
+        return f"{self.source}, row {self.line}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _trainers(table: Iterable[TrainerCheck]) -> list[str]:
     head = ["| trainer | rows | kept | at risk | |", "| --- | --- | --- | --- | --- |"]
     return [
         "",
-        "## What trainers keep",
+        "## Trainer compatibility",
         "",
         *head,
         *rows,

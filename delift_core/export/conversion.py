@@ -30,13 +30,13 @@ LOSS_WORDS: dict[LossKind, str] = {
     "tools": "tool definitions are left out",
     "calls": "tool calls are left out or become text",
     "turn-fields": "fields of turns (name, weight, reasoning…) are left out",
-    "later-turns": "turns behind the scored answer are left out",
+    "later-turns": "turns after the scored answer are left out",
     "other-answer": "the answer that was not chosen is left out",
     "other-replies": "replies of the thread that were not read are left out",
     "fields": "fields that another format or a trainer would read are left out",
     "parts": "content in parts becomes one text",
     "input": "further columns of the prompt (input, context…) are joined to it",
-    "text": "the text is parted into an opening and its continuation",
+    "text": "the text is split into an opening and its continuation",
 }
 # A trainer or another reader would take these for the record itself.
 RESERVED = frozenset(
@@ -281,7 +281,7 @@ class Loss:
     first: Sample
 
     def __str__(self) -> str:
-        return f"in {self.rows:,} rows {LOSS_WORDS[self.kind]}, the first is line {self.first.line}"
+        return f"in {self.rows:,} rows {LOSS_WORDS[self.kind]}; the first is {self.first.place}"
 
 
 def losses(samples: Sequence[Sample], format: FormatName | Literal["same"]) -> tuple[Loss, ...]:

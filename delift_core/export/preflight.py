@@ -98,37 +98,37 @@ def _rows_in_words(curated: CuratedSelection, written: int) -> str:
     chosen, pool = len(curated.subset.positions), len(curated.problem.run.pool)
     if chosen == written:
         return f"{written:,} of {pool:,}"
-    return f"{chosen:,} answers of {pool:,}, in {written:,} records, each written whole and once"
+    return f"{chosen:,} answers of {pool:,}, in {written:,} records, each exported once and whole"
 
 
 def _writable(samples: tuple[Sample, ...], format: ExportFormat, container: Container) -> Check:
-    label = "Rows can be written"
+    label = "Rows can be exported"
     refused = unwritable(samples, format)
     if not refused:
         try:
             fitted(container, render_lines(samples, format))
         except ExportError as error:
             return Check(label, False, str(error))
-        return Check(label, True, f"all of them as {format}")
+        return Check(label, True, f"all {len(samples):,}")
     first = refused[0]
-    return Check(label, False, f"{len(refused):,} cannot, the first is line {first.sample.line}: {first.reason}")
+    return Check(label, False, f"{len(refused):,} cannot; the first is {first.sample.place}: {first.reason}")
 
 
 def _nothing_left_behind(samples: Sequence[Sample], format: ExportFormat) -> Check:
     """What a record has that the format cannot hold."""
-    label = "The format holds everything"
+    label = "Nothing lost in conversion"
     if format == "same":
-        return Check(label, True, "records are written as they were found")
+        return Check(label, True, "records are exported unchanged")
     found = losses(samples, format)
     if not found:
-        return Check(label, True, "nothing of a record is left behind")
+        return Check(label, True, "every part of every record is exported")
     return Check(label, False, f"{'; '.join(map(str, found))}")
 
 
 def _json_numbers(samples: Sequence[Sample]) -> Check:
-    label, found = "Every number is JSON", without_json_numbers(samples)
+    label, found = "Numbers valid in JSON", without_json_numbers(samples)
     if not found:
-        return Check(label, True, "no record holds NaN or Infinity")
+        return Check(label, True, "no NaN or Infinity")
     return Check(label, False, json_number_words(found))
 
 
@@ -144,46 +144,44 @@ def _objects_as_text(samples: Sequence[Sample], format: ExportFormat, container:
 def _media(samples: Sequence[Sample]) -> Iterator[Check]:
     words = media_words(samples)
     if words:
-        yield Check("Text is all there is", False, words)
+        yield Check("Text only", False, words)
 
 
 def _budget_used(curated: CuratedSelection) -> Check:
     selection = curated.record.selection
     chosen, useful = len(selection.chosen), int(np.count_nonzero(selection.chosen_gains > 0))
-    label = "Budget adds coverage"
+    label = "Every row adds something"
     if chosen <= useful:
-        return Check(label, True, f"every one of the {chosen:,} chosen rows added something when it was picked")
+        return Check(label, True, f"all {chosen:,} chosen rows added coverage when they were chosen")
     if selection.method != "delift":
-        return Check(label, False, f"{chosen - useful:,} rows add nothing to what those taken before them cover")
-    return Check(
-        label, False, f"{useful:,} rows cover all there is; the other {chosen - useful:,} only fill the budget"
-    )
+        return Check(label, False, f"{chosen - useful:,} rows add nothing to what the rows before them cover")
+    return Check(label, False, f"{useful:,} rows cover everything; the other {chosen - useful:,} only fill the budget")
 
 
 def _no_repeats(samples: Iterable[Sample]) -> Check:
     counts = Counter(sample.content_hash for sample in samples)
     repeats = sum(count - 1 for count in counts.values())
-    detail = f"{repeats:,} rows repeat another one of the subset" if repeats else "none"
-    return Check("Repeats in the subset", not repeats, detail)
+    detail = f"{repeats:,} rows repeat another row of the subset" if repeats else "none"
+    return Check("Duplicates", not repeats, detail)
 
 
 def _untruncated(curated: CuratedSelection) -> Check:
     cut = curated.problem.run.record.truncated
-    detail = f"{cut:,} prompts were cut from the left to fit the model's context" if cut else "no prompt was cut"
+    detail = f"{cut:,} prompts were cut at the start to fit the model's context" if cut else "no prompt was cut"
     return Check("Prompts fit the context", not cut, detail)
 
 
 def _all_scored(curated: CuratedSelection) -> Check:
     left_out = len(curated.problem.run.left_out)
-    detail = f"{left_out:,} rows could not be scored and were not chosen from" if left_out else "all of them"
-    return Check("Rows were scored", not left_out, detail)
+    detail = f"{left_out:,} rows could not be scored, so they could not be chosen" if left_out else "all"
+    return Check("Rows scored", not left_out, detail)
 
 
 def _pairs_scored(curated: CuratedSelection) -> Check:
     """A selection from too few pairs is written all the same, and is said to be one."""
-    label, matrix, bar = "Pairs were scored", curated.problem.partial, curated.error_bar
+    label, matrix, bar = "Pairs scored", curated.problem.partial, curated.error_bar
     if matrix is None or matrix.complete:
-        return Check(label, True, "all of them")
+        return Check(label, True, "all")
     if bar is None:
         share = (len(matrix.held.values) + len(matrix.fitted.values)) / matrix.part.options
         return Check(label, False, f"{share:.0%} of them, too few to estimate what the others would change")
@@ -193,5 +191,5 @@ def _pairs_scored(curated: CuratedSelection) -> Check:
 def _texts_as_scored(curated: CuratedSelection) -> Check:
     scored = curated.problem.run.pool
     changed = sum(scored[at].raw != curated.samples[at].raw for at in written_positions(curated))
-    detail = f"{changed:,} rows were changed after scoring; their utilities are of the old texts" if changed else "all"
-    return Check("Texts are as scored", not changed, detail)
+    detail = f"{changed:,} rows were edited after scoring; their scores belong to the old texts" if changed else "none"
+    return Check("Text edits after scoring", not changed, detail)

@@ -40,7 +40,7 @@ def media_words(samples: Sequence[Sample]) -> str:
     if not found:
         return ""
     return (
-        f"{len(found):,} rows have images, videos or audio beside their text, the first is line {found[0].line} of "
+        f"{len(found):,} rows have images, videos or audio beside their text, the first is {found[0].place} of "
         f"{found[0].source}; the utility is of the text alone"
     )
 

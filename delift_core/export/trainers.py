@@ -165,7 +165,7 @@ def _check(
             risks.append(Risk(row, trainer, effect, reason))
     stops = [risk for risk in risks if risk.effect == "stops the load"]
     if stops:
-        note = f"the load stops at {len(stops):,} rows: {stops[0].reason}; mend them, or write in another format"
+        note = f"the load stops at {len(stops):,} rows: {stops[0].reason}; fix them, or export in another format"
         return TrainerCheck(trainer, len(records), 0, note, tuple(risks))
     lost = sum(risk.effect == "left out" for risk in risks)
     return TrainerCheck(trainer, len(records), len(records) - lost, f"read as {SHAPE_WORDS[shape.name]}", tuple(risks))

@@ -49,8 +49,8 @@ def without_json_numbers(samples: Iterable[Sample]) -> tuple[Sample, ...]:
 def json_number_words(found: Sequence[Sample]) -> str:
     """What to say of rows that `without_json_numbers` found."""
     return (
-        f"in {len(found):,} rows null is written for NaN or Infinity, which JSON does not have; the first is line "
-        f"{found[0].line} of {found[0].source}. Change the record to have another value"
+        f"in {len(found):,} rows null is written for NaN or Infinity, which JSON does not have; the first is "
+        f"{found[0].place} of {found[0].source}. Change the record to have another value"
     )
 
 

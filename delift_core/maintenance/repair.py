@@ -54,7 +54,7 @@ def _blocks(workspace: Workspace) -> Check:
     total = sum(damaged.values())
     if total:
         return Check("Scored pairs", False, f"{total:,} damaged blocks; doctor --repair removes them, score again")
-    return Check("Scored pairs", True, f"the blocks of {len(damaged):,} models and templates are whole")
+    return Check("Scored pairs", True, f"intact, of {len(damaged):,} models and templates")
 
 
 def _runs(workspace: Workspace) -> Check:

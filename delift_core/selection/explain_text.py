@@ -66,15 +66,13 @@ def _shares(reason: ChosenReason) -> str:
 
 def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
     target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
-    added = (
-        f"{reason.residual_gain:.3g} to the coverage{target}" if reason.residual_gain > 0 else "nothing to the coverage"
-    )
+    added = f"{reason.residual_gain:.3g}" if reason.residual_gain > 0 else "nothing"
     head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
     if reason.method == "given":
         head += ", not among the given rows"
     elif reason.place is not None:
         head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
-    said = [f"{head}: it would add {added}"]
+    said = [f"{head}: it would add {added} to the coverage{target}"]
     if reason.passed_over is not None:
         said.append(_passed_over_in_words(reason.passed_over))
     if not reason.would_help:

@@ -123,7 +123,7 @@ def read_access(*folders: Path) -> AccessList:
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise AccessError(f"{path} cannot be read ({error}): correct it; until then nobody has access") from error
+            raise AccessError(f"{path} cannot be read ({error}): fix it; until then nobody can log in") from error
         return _access_list(document, path)
     return NO_ACCESS
 

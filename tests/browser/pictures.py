@@ -120,6 +120,6 @@ PICTURES = {
         tables=True,
     ),
     "export": Picture(
-        "Export with a written file", (r"Download \S+\.jsonl", r"^Checks$", r"^Pairs were scored"), height=1100
+        "Export with a written file", (r"Download \S+\.jsonl", r"^Checks$", r"^Pairs scored"), height=1100
     ),
 }

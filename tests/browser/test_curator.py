@@ -237,7 +237,7 @@ def look_at_the_rest(page: Page, settled: Settled, screenshot: Screenshot) -> No
     screenshot(page, "explore-matrix")
     page.goto("/data?selection=s2")
     screenshot(page, "data")
-    page.goto("/evaluate?selection=s2&evaluate_seeds=1&evaluate_against=Random%2C+as+many+rows")
+    page.goto("/evaluate?selection=s2&evaluate_seeds=1&evaluate_against=Random+rows%2C+same+number")
     settled(page)
     if ALL_PAIRS:
         evaluate(page)
@@ -269,7 +269,7 @@ def compare(page: Page, found: OnDisk, settled: Settled, screenshot: Screenshot)
 def export(page: Page, found: OnDisk, settled: Settled, screenshot: Screenshot, folder: Path) -> None:
     """Writes and downloads the file: the records of the subset as they came in, byte for byte."""
     page.get_by_role("link", name="Export", exact=True).click()
-    page.get_by_role("button", name="Write the file").click()
+    page.get_by_role("button", name="Export", exact=True).click()
     button = page.get_by_role("button", name=re.compile(r"^Download \S+\.jsonl \("))
     expect(button).to_be_visible(timeout=60_000)
     settled(page)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from delift_core.system.logs import newest_lines
 from tests.browser.conftest import AppServer, free_port
 
-SAID = "Anybody on the network who reaches this server"
+SAID = "Anyone on the network can read"
 
 
 @pytest.fixture(scope="module")

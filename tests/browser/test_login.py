@@ -44,7 +44,7 @@ def test_a_curator_logs_in_edits_in_their_name_and_logs_out(
 ) -> None:
     page.goto("/curate")
     settled(page)
-    expect(page.get_by_text("Log in to go on.")).to_be_visible()
+    expect(page.get_by_text("Log in to continue.")).to_be_visible()
     assert page.locator("[data-testid=stDataFrame]").count() == 0
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_text(re.compile("ada.?@example.org · curator"))).to_be_visible(timeout=30_000)
@@ -61,7 +61,7 @@ def test_a_curator_logs_in_edits_in_their_name_and_logs_out(
     page.keyboard.press("Escape")
     settled(page)
     page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_text("Log in to go on.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Log in to continue.")).to_be_visible(timeout=30_000)
     assert external_requests == []
 
 

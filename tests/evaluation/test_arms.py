@@ -174,5 +174,5 @@ def test_an_answer_that_is_its_reference_is_nearest_by_embedding(quick: Evaluati
 def test_a_prompt_that_the_pool_has_too_is_named(quick: EvaluationRequest) -> None:
     heldout = (*HELDOUT, *rows([(" count TO  3. ", "three")], "extra.jsonl"))
     (found,) = rows_with_a_known_prompt(changed(quick, heldout=heldout), heldout)
-    assert (found.source, found.line, found.reason) == ("extra.jsonl", 1, "line 13 of the pool has the same prompt")
+    assert (found.source, found.line, found.reason) == ("extra.jsonl", 1, "row 13 of the pool has the same prompt")
     assert f"Note: {found}" in evaluate(changed(quick, heldout=heldout)).lines()

@@ -117,7 +117,7 @@ def test_held_out_rows_that_were_seen_are_left_out_by_line(request_: EvaluationR
     report = evaluate(mixed)
     assert report.heldout_rows == 10
     assert report.left_out == left_out
-    assert "Left out: extra.jsonl, line 2: the same row is in the pool" in report.lines()
+    assert "Left out: extra.jsonl, row 2: the same row is in the pool" in report.lines()
 
 
 def test_held_out_rows_that_were_all_seen_are_an_error_of_one_line(request_: EvaluationRequest) -> None:

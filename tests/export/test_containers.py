@@ -207,7 +207,7 @@ def test_numbers_that_json_lacks_become_null_and_are_named(
 ) -> None:
     made = scored(workspace, tmp_path / "pool.jsonl", NUMBERS, budget="100%")
     curated = open_selection(workspace, made.selection_id)
-    named = next(check for check in checks(curated, format) if check.label == "Every number is JSON")
+    named = next(check for check in checks(curated, format) if check.label == "Numbers valid in JSON")
     assert not named.ok and "in 2 rows" in named.detail and "line 2" in named.detail
     export_selection(workspace, made.selection_id, tmp_path / name, format=format)
     assert all(check.ok for check in verify(manifest_path(tmp_path / name)))

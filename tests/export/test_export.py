@@ -123,11 +123,11 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
     curated = open_selection(workspace, made.selection_id)
     found = {check.label: check for check in checks(curated, "alpaca")}
     assert found["Rows in the subset"].detail == "5 of 5"
-    assert not found["Rows can be written"].ok and "line 5" in found["Rows can be written"].detail
-    lost = {check.label: check for check in checks(curated, "messages")}["The format holds everything"]
-    assert not lost.ok and "in 1 rows turns behind the scored answer are left out" in lost.detail
-    assert not found["Repeats in the subset"].ok and "1 rows" in found["Repeats in the subset"].detail
-    assert not found["Rows were scored"].ok
+    assert not found["Rows can be exported"].ok and "row 5" in found["Rows can be exported"].detail
+    lost = {check.label: check for check in checks(curated, "messages")}["Nothing lost in conversion"]
+    assert not lost.ok and "in 1 rows turns after the scored answer are left out" in lost.detail
+    assert not found["Duplicates"].ok and "1 rows" in found["Duplicates"].detail
+    assert not found["Rows scored"].ok
     assert found["Prompts fit the context"].ok
     assert [check.ok for check in checks(curated, "same")[:3]] == [True, True, True]
 
@@ -136,12 +136,12 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
 def test_a_selection_from_a_part_of_the_pairs_is_said_to_be_one(eight: Scored, ratio: float, enough: bool) -> None:
     curated = open_selection(eight.workspace, eight.selection_id)
     found = {check.label: check for check in checks(curated, "same")}
-    assert found["Pairs were scored"].ok and found["Pairs were scored"].detail == "all of them"
+    assert found["Pairs scored"].ok and found["Pairs scored"].detail == "all"
     vars(curated.problem)["partial"] = SimpleNamespace(complete=False)
     vars(curated)["error_bar"] = ErrorBar(90, 0.14, EstimateCheck(40, 0.5, 0.6), ratio, ratio - 0.02, 1.0, False)
     found = {check.label: check for check in checks(curated, "same")}
-    assert found["Pairs were scored"].ok == enough
-    assert "Based on 14% of the pairs" in found["Pairs were scored"].detail
+    assert found["Pairs scored"].ok == enough
+    assert "Based on 14% of the pairs" in found["Pairs scored"].detail
 
 
 def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:
@@ -153,6 +153,6 @@ def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:
     (check,) = [
         check
         for check in checks(replace(curated, record=replace(curated.record, selection=saturated)), "same")
-        if check.label == "Budget adds coverage"
+        if check.label == "Every row adds something"
     ]
-    assert not check.ok and check.detail == "2 rows cover all there is; the other 1 only fill the budget"
+    assert not check.ok and check.detail == "2 rows cover everything; the other 1 only fill the budget"

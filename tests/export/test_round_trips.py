@@ -264,5 +264,5 @@ def test_the_command_says_what_is_lost_before_it_writes(tmp_path: Path, capsys: 
     source.write_text(f"{json.dumps({'instruction': 'q', 'input': 'i', 'output': 'a'})}\n{json.dumps(CHAT)}\n")
     assert main(["convert", str(source), "--format", "messages", "--out", str(tmp_path / "o.jsonl"), "--json"]) == 0
     said = capsys.readouterr()
-    assert "in 1 rows further columns of the prompt (input, context…) are joined to it, the first is line 1" in said.err
+    assert "in 1 rows further columns of the prompt (input, context…) are joined to it; the first is row 1" in said.err
     assert {"kind": "later-turns", "rows": 1, "first_line": 2} in json.loads(said.out)["losses"]

@@ -41,4 +41,4 @@ def test_too_little_room_is_a_problem(
     report = health(tmp_path)
     assert not report.ok and not brief(tmp_path)["ok"] and "1.0 MiB of memory" in report.problems[0]
     assert main(["health", "--workspace", str(tmp_path)]) == 1
-    assert "problem: 1.0 MiB of memory" in capsys.readouterr().out
+    assert "problem: only 1.0 MiB of memory" in capsys.readouterr().out

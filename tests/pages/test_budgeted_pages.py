@@ -26,7 +26,7 @@ def test_pages_show_a_run_on_a_budget_and_ask_for_another(budgeted_workspace: Pa
         assert not app.exception, (page, [e.value for e in app.exception])
         assert not app.error, (page, [e.value for e in app.error])
     assert "Both shares count only scored pairs" in said["select"]
-    assert "Pairs were scored** · 40% of them, too few to estimate what the others would change" in said["export"]
+    assert "Pairs scored** · 40% of them, too few to estimate what the others would change" in said["export"]
     (message,) = app.success
     assert message.value.startswith("The requested ")
     assert app.segmented_control(key="pairs_unit").value == "percent"

@@ -43,8 +43,8 @@ def press(at: AppTest, label: str) -> AppTest:
 
 def test_without_held_out_rows_the_page_says_where_to_load_them(scored_workspace: Path) -> None:
     at = opened()
-    assert any("Held-out rows are needed" in block.value for block in at.markdown)
-    assert not any(button.label == "Measure the cost" for button in at.button)
+    assert any("You need held-out rows" in block.value for block in at.markdown)
+    assert not any(button.label == "Estimate time" for button in at.button)
 
 
 def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_workspace: Path) -> None:
@@ -53,9 +53,9 @@ def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_
         pool = workspace.runs.record("r1").spec.pool_id
     at = opened()
     assert "Choose the held-out rows" in at.info[0].value
-    assert not any(button.label == "Measure the cost" for button in at.button)
+    assert not any(button.label == "Estimate time" for button in at.button)
     at.selectbox(key=f"evaluate_heldout_{pool}").set_value(sample.heldout.id).run()
-    assert any(button.label == "Measure the cost" for button in at.button) and not at.exception
+    assert any(button.label == "Estimate time" for button in at.button) and not at.exception
 
 
 def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: Path) -> None:
@@ -63,16 +63,16 @@ def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: 
     at.multiselect(key="evaluate_against").set_value(["random", "k-center", "column-mean"])
     at.slider(key="evaluate_seeds").set_value(1)
     at.slider(key="evaluate_epochs").set_value(1).run()
-    at = press(at, "Measure the cost")
-    assert {metric.label for metric in at.metric} >= {"Time, at most", "Fine-tunings", "Tokens trained on"}
+    at = press(at, "Estimate time")
+    assert {metric.label for metric in at.metric} >= {"Time, at most", "Training runs", "Training tokens"}
     at = press(at, "Start")
     assert not at.error
     assert any("Fine\\-tuned on the subset" in block.value for block in at.markdown)
-    assert any("heldout.jsonl, line 11: the same row is in the pool" in text.value for text in at.text)
+    assert any("heldout.jsonl, row 11: the same row is in the pool" in text.value for text in at.text)
     arms = list(at.dataframe[0].value["Arm"])
-    assert arms == ["Untouched model", "The subset", "Random, as many rows", "k-center", "Mean utility"]
+    assert arms == ["Untouched model", "The subset", "Random rows, same number", "k-center", "Mean utility"]
     at.selectbox(key="evaluate_keep_arm").set_value("k-center").run()
-    press(at, "Keep as a selection")
+    press(at, "Save as a selection")
     _close()
     with Workspace.open(with_heldout) as workspace:
         names = {record.name: record.id for record in workspace.selections.records()}
@@ -86,10 +86,10 @@ def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: 
 def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = opened()
     at.slider(key="evaluate_seeds").set_value(1).run()
-    at = press(at, "Measure the cost")
+    at = press(at, "Estimate time")
     monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: True))
     at = press(at, "Start")
-    assert any("continuing makes only the runs that are missing" in box.value for box in at.warning)
+    assert any("Continue to run only what is missing" in box.value for box in at.warning)
     monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
     at = press(at, "Continue")
     assert any(button.label == "Run again" for button in at.button)

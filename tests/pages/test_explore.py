@@ -104,7 +104,7 @@ def test_lines_pick_rows_of_the_map_which_are_dropped_and_brought_back(scored_wo
     assert [text.value for text in at.text] == ["Rows 2, 3, 5, 13"]
     assert at.text_input(key="picked_lines").value == ""
     at.text_input(key="picked_lines").set_value("1").run()
-    assert [text.value for text in at.text] == ["Lines 1, 2, 3, 5, 13"]
+    assert [text.value for text in at.text] == ["Rows 1, 2, 3, 5, 13"]
     at.button(key="map_drop").click().run()
     at.button(key="map_undo").click().run()
     assert not at.exception

@@ -15,7 +15,7 @@ def test_the_check_table_and_the_recipes(scored_workspace: Path) -> None:
     assert list(table["Trainer"]) == ["TRL", "LLaMA-Factory", "Axolotl"]
     assert not app.code or all("dataset_info" not in code.value for code in app.code)
     app.selectbox(key="export_format").set_value("messages").run()
-    press(app, "Write the file")
+    press(app, "Export")
     assert_calm(app)
     entry = json.loads(next(code.value for code in app.code if '"formatting": "sharegpt"' in code.value))
     (written,) = (scored_workspace / "exports").glob("*.jsonl")
@@ -31,13 +31,13 @@ def test_a_table_is_written_where_the_rows_allow_it(scored_workspace: Path) -> N
     app.selectbox(key="export_format").set_value("alpaca").run()
     app.segmented_control(key="file_type").set_value("csv").run()
     app.toggle[0].set_value(True).run()
-    press(app, "Write the file")
+    press(app, "Export")
     assert_calm(app)
     (written,) = (scored_workspace / "exports").glob("*.csv")
     assert written.read_text("utf-8").startswith('"instruction","input","output"')
     assert all(check.ok for check in verify(manifest_path(written)))
     assert read_manifest(manifest_path(written)).output.formulas == "quote"
     app.selectbox(key="export_format").set_value("messages").run()
-    press(app, "Write the file")
+    press(app, "Export")
     assert not app.exception
     assert "CSV cell cannot hold" in app.error[0].value

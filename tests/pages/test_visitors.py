@@ -37,7 +37,7 @@ def test_a_stranger_meets_the_login_and_nothing_else(scored_workspace: Path, pag
     app = visit(scored_workspace, page, None)
     assert list(buttons(app)) == ["Log in"]
     assert not app.dataframe and not app.selectbox and not app.sidebar.button
-    assert "Log in to go on" in words(app)
+    assert "Log in to continue" in words(app)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -52,7 +52,7 @@ def test_a_viewer_sees_every_page_and_no_way_to_change_anything(scored_workspace
         "Redo",
         "Re-optimise",
         "Save selection",
-        "Write the file",
+        "Export",
         "Check again",
         "Measure the cost",
         "Load",
@@ -68,7 +68,7 @@ def test_a_curator_edits_in_their_own_name_and_an_admin_loads(scored_workspace: 
     app = visit(scored_workspace, "curate", WHO["curator"])
     assert "c@x.org · curator" in words(app) and buttons(app)["Redo"] is False
     app = visit(scored_workspace, "data", WHO["curator"])
-    assert not app.file_uploader and "loaded by an admin" in words(app)
+    assert not app.file_uploader and "Only an admin can load" in words(app)
     app = visit(scored_workspace, "data", WHO["admin"])
     assert app.file_uploader
     store = state.workspace()  # what is read for all visitors has no rights
@@ -89,7 +89,7 @@ def test_a_refusal_of_the_core_is_shown_where_a_button_was_left(scored_workspace
     [
         ("eve@x.org", {}, "eve@x.org has no access here"),
         ("a@x.org", {"email_verified": False}, "is not verified"),
-        ("", {}, "names no e-mail address"),
+        ("", {}, "has no e-mail address"),
     ],
 )
 def test_who_logs_in_without_a_role_stays_outside(
@@ -133,4 +133,4 @@ def test_a_server_beyond_loopback_without_a_login_says_so_on_every_page(
     monkeypatch.setattr(visitor.st, "get_option", lambda name: "0.0.0.0" if name == "server.address" else known(name))
     for page in PAGES:
         app = app_on(page).run()
-        assert any("Anybody on the network" in str(error.value) for error in app.error), page
+        assert any("Anyone on the network" in str(error.value) for error in app.error), page

@@ -101,7 +101,7 @@ def test_the_whole_way_from_the_sample_project_to_a_file(empty_workspace: Path, 
     assert_calm(app)
     assert app.title[0].value.endswith("Curate")
     app.switch_page("pages/export.py").run()
-    press(app, "Write the file")
+    press(app, "Export")
     assert_calm(app)
     (written,) = (empty_workspace / "exports").glob("*.jsonl")
     pool = sample_project_files().pool.read_text().splitlines()

@@ -11,11 +11,11 @@ from delift_core.workspace import DatasetRecord, SelectionSummary, Workspace
 ARM_WORDS: dict[str, str] = {
     "untouched": "Untouched model",
     "subset": "The subset",
-    "random": "Random, as many rows",
-    "random-tokens": "Random, as many tokens",
-    "full": "Everything",
+    "random": "Random rows, same number",
+    "random-tokens": "Random rows, same tokens",
+    "full": "All rows",
 } | {name: entry.title for name, entry in METHODS.items() if name != "random"}
-_TUNING_WORDS: dict[Weights, str] = {"auto": "By size", "full": "All weights", "lora": "LoRA"}
+_TUNING_WORDS: dict[Weights, str] = {"auto": "Automatic", "full": "All weights", "lora": "LoRA"}
 
 
 def arm_title(name: str) -> str:
@@ -32,10 +32,10 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRec
         "Held-out rows",
         list(heldout),
         index=list(heldout).index(fitting[0].id) if fitting else None,
-        placeholder="Choose rows to measure on",
+        placeholder="Choose rows to test with",
         format_func=lambda i: f"{heldout[i].name} · {heldout[i].n_samples:,} rows",
         key=f"evaluate_heldout_{pool.id}",
-        help="Rows like those the model will meet, none of which is in the pool; rows that are will be left out.",
+        help="Test rows, like those the model will meet. Any that are also in the pool are skipped.",
     )
     against = st.multiselect(
         "Compare with",
@@ -45,7 +45,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRec
         key="evaluate_against",
         wrap=True,
         bind="query-params",
-        help="Each gets as many rows as the subset has, and the same recipe. The untouched model is always measured.",
+        help="Each gets as many rows as the subset and the same recipe. The untouched model is always measured.",
     )
     for name in against:
         if name in METHODS and name != "random":
@@ -68,7 +68,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRec
         3,
         key="evaluate_seeds",
         bind="query-params",
-        help="Runs of the subset and of random rows, each with another order.",
+        help="Repeats with different random seeds, for the subset and for random rows.",
     )
     tuning, examples, answers, save = _ask_recipe()
     if heldout_id is None:
@@ -85,11 +85,18 @@ def _ask_recipe() -> tuple[FineTuning, int, int, bool]:
             required=True,
             format_func=lambda name: _TUNING_WORDS[name],
             key="evaluate_weights",
-            help="By size: all weights below half a billion of them, LoRA layers above.",
+            help="Automatic: all weights of models below half a billion parameters, LoRA layers above.",
         )
         epochs = st.slider("Epochs", 1, 10, 3, key="evaluate_epochs")
         rate = st.number_input(
-            "Learning rate", 1e-7, 1e-1, 5e-5, step=1e-5, format="%.1e", key="evaluate_rate", help="Falls to 0."
+            "Learning rate",
+            1e-7,
+            1e-1,
+            5e-5,
+            step=1e-5,
+            format="%.1e",
+            key="evaluate_rate",
+            help="Falls to 0 during training.",
         )
         examples = st.slider(
             "Examples in context",
@@ -97,15 +104,15 @@ def _ask_recipe() -> tuple[FineTuning, int, int, bool]:
             10,
             0,
             key="evaluate_examples",
-            help="Above 0: also measured without training, with so many nearest rows as examples.",
+            help="Above 0: also measured without training, with this many nearest rows as examples.",
         )
         answers = st.slider(
-            "Answers to write",
+            "Answers to generate",
             0,
             50,
             0,
             key="evaluate_answers",
-            help="Above 0: each arm answers so many held-out rows; by ROUGE, BLEU, embedding, exact and numeric match.",
+            help="Above 0: each arm answers this many held-out rows, scored by ROUGE, BLEU, embedding and exact match.",
         )
         save = st.checkbox("Save the adapter", key="evaluate_save", disabled=weights == "full")
     tuning = FineTuning(epochs=epochs, learning_rate=rate, weights=weights or "auto")

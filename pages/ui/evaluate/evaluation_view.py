@@ -21,8 +21,8 @@ def cost_view(status: EvaluationStatus) -> None:
         return
     with st.grid(3, min_column_width=130):
         st.metric("Time, at most", duration(status.cost.seconds), border=True)
-        st.metric("Fine-tunings", f"{status.cost.runs:,}", border=True)
-        st.metric("Tokens trained on", f"{status.cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
+        st.metric("Training runs", f"{status.cost.runs:,}", border=True)
+        st.metric("Training tokens", f"{status.cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
 
 
 @st.fragment(run_every=2.0)
@@ -31,13 +31,13 @@ def progress_view(workspace: Workspace, job: EvaluationFolder) -> None:
     status = job.status()
     if not status.active:
         st.rerun()
-    left = f" · about {duration(status.seconds_left)} of fine-tuning left" if status.seconds_left is not None else ""
+    left = f" · about {duration(status.seconds_left)} of training left" if status.seconds_left is not None else ""
     st.progress(min(status.share, 1.0), text=f"{plain(status.message) or 'Starting'}{left}")
-    st.caption("It goes on when you leave this page or close the browser.")
-    if st.button("Cancel", icon=":material/stop_circle:", help="Runs that are finished are kept."):
+    st.caption("Keeps running if you leave this page or close the browser.")
+    if st.button("Cancel", icon=":material/stop_circle:", help="Finished runs are kept."):
         with clear_errors():
             cancel(workspace, job)
-            st.toast("Stopping; finished runs are kept.", icon=":material/stop_circle:")
+            st.toast("Stopping. Finished runs are kept.", icon=":material/stop_circle:")
 
 
 def report_view(report: EvaluationReport) -> None:
@@ -48,15 +48,15 @@ def report_view(report: EvaluationReport) -> None:
     weights = "LoRA layers" if report.lora else "All weights"
     seeds = "1 seed" if len(report.seeds) == 1 else f"{len(report.seeds)} seeds"
     st.caption(
-        "In nats per response token; right of 0 the subset is better, an interval across 0 is no difference found. "
-        f"Means over {seeds} for the subset and random rows; 95 % intervals by bootstrap, paired by "
+        "Loss in nats per response token. Right of 0 the subset is better; an interval that crosses 0 means no "
+        f"difference was found. Means over {seeds} for the subset and random rows; 95% bootstrap intervals, paired by "
         f"row, on {report.heldout_rows:,} held-out rows ({report.heldout_tokens:,} tokens). {weights}, "
         f"{report.tuning.epochs} epochs, learning rate {report.tuning.learning_rate:g}."
     )
     _table(report.arms, "arms")
     if report.in_context:
         st.header("Without training")
-        st.caption(f"The {report.examples} nearest rows of each as examples before the question.")
+        st.caption(f"With the {report.examples} nearest rows of each shown as examples before the question.")
         _table(report.in_context, "context")
     if any(arm.answers for arm in report.arms):
         st.header("Answers")
@@ -65,8 +65,8 @@ def report_view(report: EvaluationReport) -> None:
             for arm in report.arms
         ]
         st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Scores of the answers of each arm")
-    _rows("Held-out and pool rows that take no part", report.left_out)
-    _rows("Held-out rows whose prompt the pool has too", report.same_prompt)
+    _rows("Held-out and pool rows left out", report.left_out)
+    _rows("Held-out rows whose prompt is also in the pool", report.same_prompt)
 
 
 def _table(arms: tuple[ArmResult, ...], key: str) -> None:
@@ -83,17 +83,17 @@ def _table(arms: tuple[ArmResult, ...], key: str) -> None:
     more = {
         "Arm": names,
         "Subset minus arm": [arm.gap.value if arm.gap else None for arm in arms],
-        "95 % interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
+        "95% interval": [f"{arm.gap.low:+.4f} to {arm.gap.high:+.4f}" if arm.gap else "" for arm in arms],
         "Perplexity": [arm.perplexity for arm in arms],
         "Seconds": [arm.seconds + arm.ordering_seconds for arm in arms],
     }
     formats = {"Loss": "%.4f", "Perplexity": "%.2f", "Accuracy": "percent", "Subset minus arm": "%+.4f"}
     config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
-    config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Nearly 0 where a run was known already.")
+    config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Close to 0 for runs that were reused.")
     alt = "One line for each arm"
     table = with_separators(pd.DataFrame(first), "Rows", "Tokens")
     st.dataframe(table, hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
-    with st.expander("Intervals, perplexity, time", type="compact"):
+    with st.expander("Intervals, perplexity and time", type="compact"):
         st.dataframe(pd.DataFrame(more), hide_index=True, column_config=config, key=f"more_{key}", alt=alt)
 
 

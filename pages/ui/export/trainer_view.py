@@ -24,9 +24,9 @@ SHOWN_RISKS = 500
 def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
     """How many rows each trainer would keep, and which are at risk."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
-        st.header("What trainers keep", width="content")
+        st.header("Trainer compatibility", width="content")
         st.number_input(
-            "Longest row (tokens)",
+            "Max length (tokens)",
             min_value=64,
             max_value=1_000_000,
             value=DEFAULT_LIMIT,
@@ -47,7 +47,7 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
                     "Trainer": [check.trainer for check in table],
                     "Kept": [f"{check.kept:,} of {check.rows:,}" for check in table],
                     "At risk": [len(check.risks) for check in table],
-                    "How": [check.note for check in table],
+                    "Notes": [check.note for check in table],
                 }
             ),
             "At risk",
@@ -55,7 +55,7 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
         hide_index=True,
         alt="For each trainer, how many rows of the file it would keep and how many are at risk",
     )
-    st.caption("Computed from the trainers' own rules; none of them is installed or run.")
+    st.caption("Computed from the trainers' own rules, without running them.")
     _risks(table, subset_samples(selection))
 
 
@@ -65,7 +65,7 @@ def recipes_view(selection: CuratedSelection, out: Path) -> None:
     if not (out.exists() and path.exists()):
         return
     kit = trainer_kit(selection, read_manifest(path), _limit())
-    st.header("How to train on it")
+    st.header("How to train with it")
     names = [*(recipe.trainer for recipe in kit.recipes), "Data set card"]
     files = [*((recipe.file, recipe.text) for recipe in kit.recipes), (f"{out.stem}.card.md", kit.card)]
     for tab, (file, text) in zip(st.tabs(names), files, strict=True):
@@ -78,7 +78,7 @@ def recipes_view(selection: CuratedSelection, out: Path) -> None:
 
 def earlier_view(exports: tuple[ExportRecord, ...]) -> None:
     """What was written from this selection before."""
-    with st.expander(f"Written before ({len(exports):,})", icon=":material/history:", type="compact"):
+    with st.expander(f"Earlier exports ({len(exports):,})", icon=":material/history:", type="compact"):
         table = pd.DataFrame(
             {
                 "File": [short_path(export.path) for export in exports],
@@ -88,7 +88,7 @@ def earlier_view(exports: tuple[ExportRecord, ...]) -> None:
                 "When": [export.created_at for export in exports],
             }
         )
-        st.dataframe(with_separators(table, "Rows"), hide_index=True, alt="Files written from this selection")
+        st.dataframe(with_separators(table, "Rows"), hide_index=True, alt="Files exported from this selection")
 
 
 def _risks(table: tuple[TrainerCheck, ...], samples: tuple[Sample, ...]) -> None:
@@ -100,7 +100,7 @@ def _risks(table: tuple[TrainerCheck, ...], samples: tuple[Sample, ...]) -> None
         st.dataframe(
             pd.DataFrame(
                 {
-                    "Line": [samples[risk.row].line for risk in shown],
+                    "Row": [samples[risk.row].line for risk in shown],
                     "Trainer": [risk.trainer for risk in shown],
                     "What happens": [risk.effect for risk in shown],
                     "Why": [risk.reason for risk in shown],

@@ -25,8 +25,8 @@ from pages.ui.shell.blocks import plain
 
 APP_SETTINGS = Path(__file__).resolve().parents[3] / ".streamlit"
 OPEN_TO_ALL = (
-    "Anybody on the network who reaches this server may read, change and delete everything in it: it listens beyond "
-    "this machine, and no login is set up. Set one up (see docs/how-to/server.md), or listen on 127.0.0.1 only."
+    "Anyone on the network can read, change and delete everything on this server: it accepts connections from other "
+    "machines, and no login is set up. Set one up (see docs/how-to/server.md), or listen only on 127.0.0.1."
 )
 
 
@@ -80,14 +80,14 @@ def _secrets() -> list[Mapping[str, object]]:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             line = getattr(error, "lineno", None)
             where = f" (line {line})" if line else ""  # the error's own text may quote the file
-            raise AccessError(f"{path}{where} cannot be read: mend it; until then nobody is let in") from None
+            raise AccessError(f"{path}{where} cannot be read: fix it; until then nobody can log in") from None
     return found
 
 
 def _ask_to_log_in() -> None:
     """A page with a button for each provider, and nothing else."""
     st.title("DELIFT Studio")
-    st.markdown("Log in to go on.")
+    st.markdown("Log in to continue.")
     auth: Mapping[str, object] = next((d["auth"] for d in _secrets() if "auth" in d), {})  # type: ignore[assignment]
     named = [name for name, section in auth.items() if isinstance(section, dict) and name != "client_kwargs"]
     for name in named or [None]:
@@ -107,12 +107,12 @@ def _with_role(known: Mapping[str, object]) -> Actor:
     if role is None:
         st.title("DELIFT Studio")
         if not email:
-            st.error("Your login names no e-mail address, so you cannot be given a role.", icon=":material/lock:")
+            st.error("Your login has no e-mail address, so you cannot be given a role.", icon=":material/lock:")
         elif known.get("email_verified", True) is False:
             st.error(plain(f"{email} is not verified by your login provider."), icon=":material/lock:")
         else:
             where = access.source or default_workspace() / ACCESS_FILE
-            words = f"{email} has no access here. Whoever runs this server gives it in {where.name}."
+            words = f"{email} has no access here. Whoever runs this server can give it in {where.name}."
             st.error(plain(words), icon=":material/lock:")
         st.button("Log out", icon=":material/logout:", on_click=st.logout)
         st.stop()
