@@ -65,7 +65,7 @@ def test_held_out_rows_that_the_pool_has_are_named_and_all_or_none_is_one_line(
     assert evaluate(folder, write(folder / "some.jsonl", range(8, 14)), "--against", "") == 0
     out = capsys.readouterr().out
     for line in (1, 2):
-        assert f"some.jsonl, line {line}: the same row is in the pool" in out
+        assert f"some.jsonl, row {line}: the same row is in the pool" in out
     (folder / "none.jsonl").write_text("")
     for heldout, words in (
         (write(folder / "all.jsonl", range(3)), "all 3 held-out rows are in the pool or the target (the first is all"),
