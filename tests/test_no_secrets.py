@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
-from delift_core.data.loading import load_hub
+from delift_core.data.loading import HubSplit, load_hub
 from delift_core.errors import DeliftError
 from delift_core.export.publish import push_to_hub
 from delift_core.export.subset_files import export_selection
@@ -35,7 +35,7 @@ def test_a_token_is_kept_nowhere(
         export_selection(workspace, "s1", out)
         for ask in (
             lambda: push_to_hub(out, "o/n", TOKEN, actor=workspace.actor),
-            lambda: load_hub("o/n"),
+            lambda: load_hub(HubSplit("o/n")),
         ):
             with pytest.raises(DeliftError) as refused:
                 ask()

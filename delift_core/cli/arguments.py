@@ -176,10 +176,10 @@ def _paths(name: str, given: object) -> Iterable[Path]:
 
 def _with_advice(path: Path) -> str:
     from delift_core.data.loading.source_files import (
-        why_no_input,  # imports what reads files, which no other command needs
+        why_not_readable,  # imports what reads files, which no other command needs
     )
 
-    return why_no_input(path)
+    return why_not_readable(path)
 
 
 def _at_home(path: Path) -> Path:

@@ -63,7 +63,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         "turns": {str(length): count for length, count in sorted(turns.items())},
         "content_hash": dataset.content_hash,
         "prompt_columns": list(fields.prompt),
-        "marks": list(fields.marks),
+        "marks": list(fields.labels),
         "unread_columns": list(fields.unread),
         **look.document(),
     }
@@ -95,8 +95,8 @@ def _field_lines(fields: Fields) -> list[str]:
     lines = []
     if len(fields.prompt) > 1:
         lines.append(f"prompt: joined from {name_list(fields.prompt)}, in this order")
-    if fields.marks:
-        lines.append(f"marks: {name_list(fields.marks)} says which answers are good")
+    if fields.labels:
+        lines.append(f"marks: {name_list(fields.labels)} says which answers are good")
     if fields.unread:
         lines.append(f"not read: {name_list(fields.unread)} (kept in the record, no part of the conversation)")
     return lines

@@ -12,7 +12,7 @@ from pathlib import Path
 from delift_core.cli.arguments import HUB_FORM, named_path
 from delift_core.cli.terminal import UsageError, note
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import Progress, Watch, has_answers, load_file, load_hub
+from delift_core.data.loading import HubSplit, Progress, ReadOptions, Watch, has_answer_choice, load_file, load_hub
 from delift_core.data.quality.checks import CLASSES, HealthKind
 from delift_core.data.quality.cleaning import (
     MEND_WORDS,
@@ -145,7 +145,7 @@ def load_source(
     path = named_path(name)
     if path is not None:
         with shown_loading(path.name) as watch:
-            read = load_file(path, mapping=mapping, answer=answer, turns=turns, watch=watch)
+            read = load_file(path, ReadOptions(mapping, answer, turns), watch=watch)
         note_unread(read)
         return Source(tidying(read) if tidying else read, str(path.resolve()), path)
     place, _, rest = name.partition(",")
@@ -154,17 +154,9 @@ def load_source(
         raise UsageError(f"{name!r} is not understood; write {HUB_FORM}")
     options = _hub_options(name, rest)
     with shown_loading(match[1]) as watch:
-        dataset = load_hub(
-            match[1],
-            config=options.get("config"),
-            split=match[2] or "train",
-            revision=options.get("revision"),
-            limit=int(options["limit"]) if "limit" in options else None,
-            mapping=mapping,
-            answer=answer,
-            turns=turns,
-            watch=watch,
-        )
+        limit = int(options["limit"]) if "limit" in options else None
+        split = HubSplit(match[1], options.get("config"), match[2] or "train", options.get("revision"), limit)
+        dataset = load_hub(split, ReadOptions(mapping, answer, turns), watch=watch)
     return Source(tidying(dataset) if tidying else dataset, name, None)
 
 
@@ -174,7 +166,7 @@ def ensure_answer_matters(answer: Answer | None, *datasets: Dataset | None) -> N
     Raises:
         UsageError: see above.
     """
-    if answer is None or any(has_answers(dataset) for dataset in datasets if dataset is not None):
+    if answer is None or any(has_answer_choice(dataset) for dataset in datasets if dataset is not None):
         return
     what = "no record has two answers, or a mark that says which answers are good"
     raise UsageError(f"--answer {answer} has nothing to choose from: {what}; leave it out")

@@ -17,7 +17,7 @@ from delift_core.curation.reliability import ErrorBar
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.subset import Subset, subset_after_edits
 from delift_core.data.loading import load_file
-from delift_core.data.loading.text_edits import Reading, read_again, rewritten
+from delift_core.data.loading.text_edits import RecordFormat, edit_texts, reparse
 from delift_core.data.sample_project import sample_project_files
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
@@ -176,7 +176,7 @@ def open_selection(
         return CuratedSelection(record, problem, subset, pool, marks, edits.version)
     reading, samples = _reading(workspace, problem.run), list(pool)
     for sample_id, changed in marks.records.items():
-        samples[position_of[sample_id]] = read_again(pool[position_of[sample_id]], changed, reading)
+        samples[position_of[sample_id]] = reparse(pool[position_of[sample_id]], changed, reading)
     return CuratedSelection(record, problem, subset, tuple(samples), marks, edits.version)
 
 
@@ -192,7 +192,7 @@ def edit_text(
         DataError: the record could no longer be used; nothing is changed.
     """
     now, scored = curated.samples[position], curated.problem.run.pool[position]
-    after = rewritten(now, texts, _reading(workspace, curated.problem.run))
+    after = edit_texts(now, texts, _reading(workspace, curated.problem.run))
     if after.raw == now.raw:
         return False
     detail = "" if after.raw == scored.raw else after.raw
@@ -200,9 +200,9 @@ def edit_text(
     return True
 
 
-def _reading(workspace: Workspace, run: ScoredRun) -> Reading:
+def _reading(workspace: Workspace, run: ScoredRun) -> RecordFormat:
     pool = workspace.datasets.record(run.record.spec.pool_id)
-    return Reading(pool.format, pool.mapping)
+    return RecordFormat(pool.format, pool.mapping)
 
 
 def keep_selection(

@@ -12,8 +12,8 @@ from typing import get_args
 
 from delift_core.curation.manifest import InputEntry
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import load_file
-from delift_core.data.loading.folders import inputs_of
+from delift_core.data.loading import ReadOptions, load_file
+from delift_core.data.loading.folders import list_files
 from delift_core.data.quality.cleaning import again
 from delift_core.errors import DataError
 from delift_core.samples import Choice, ColumnMapping, Dataset, Turns
@@ -45,7 +45,7 @@ def file_hash(path: Path) -> str:
     """
     if path.is_dir():
         digest = hashlib.sha256()
-        for source in inputs_of(path):
+        for source in list_files(path).read:
             digest.update(json.dumps([source.name, file_hash(path / source.name)]).encode())
         return digest.hexdigest()
     with path.open("rb") as stream:
@@ -69,7 +69,7 @@ def reload(
     answers: tuple[Answer | None, ...] = (None, *get_args(Answer))
     for columns, answer in product((None, mapping) if mapping else (None,), answers):
         try:
-            dataset = again(load_file(path, mapping=columns, answer=answer, turns=turns), choices)
+            dataset = again(load_file(path, ReadOptions(columns, answer, turns)), choices)
         except DataError:
             continue
         if dataset.content_hash == content_hash:

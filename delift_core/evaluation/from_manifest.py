@@ -11,7 +11,7 @@ from typing import cast, get_args
 from delift_core.curation.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.curation.reload_inputs import reload_input
 from delift_core.data.loading import load_file
-from delift_core.data.loading.text_edits import Reading, read_again
+from delift_core.data.loading.text_edits import RecordFormat, reparse
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluate import check_request, evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, ExtraArm, FineTuning
@@ -105,10 +105,9 @@ def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:
             f"{manifest_path.name} is damaged at rows: they are not the pool's; export the selection again"
         )
     records = {at: edit.detail for edit in manifest.edits if _changes_text(edit) for at in edit.sample_ids}
-    reading = Reading(manifest.pool.format, manifest.pool.mapping)
+    reading = RecordFormat(manifest.pool.format, manifest.pool.mapping)
     return tuple(
-        read_again(sample, records[sample.id], reading) if records.get(sample.id) else sample
-        for sample in dataset.samples
+        reparse(sample, records[sample.id], reading) if records.get(sample.id) else sample for sample in dataset.samples
     )
 
 

@@ -18,7 +18,7 @@ from delift_core.data.formats.base import describe
 from delift_core.data.formats.vocabulary import ROLE_KEYS
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.source_files import COMPRESSED
-from delift_core.data.loading.table_cells import without_filling
+from delift_core.data.loading.table_cells import remove_fill
 from delift_core.errors import ExportError
 from delift_core.export.writers import write_chunks, write_lines
 from delift_core.samples import ExportFormat, Formulas, Sample
@@ -222,7 +222,7 @@ def _comes_back(column: str, found: Sequence[object], values: Sequence[object]) 
     """Whether values are in the table as they are, but for the fields that a turn does not have, and read as such."""
     pairs = zip(found, values, strict=True)
     kept = all(json.dumps(_without_absent(one)) == json.dumps(_without_absent(other)) for one, other in pairs)
-    return kept and all(without_filling({column: value})[column] == value for value in values)
+    return kept and all(remove_fill({column: value})[column] == value for value in values)
 
 
 def _without_absent(value: object) -> object:

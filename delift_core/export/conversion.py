@@ -20,7 +20,7 @@ from delift_core.data.formats.turn_spellings import parse_if_turns, standard_tur
 from delift_core.data.formats.turns import is_only_calls
 from delift_core.data.formats.vocabulary import LIST_KEYS, MORE_SYSTEM_KEYS, ROLES
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import parse_int, places, strict
+from delift_core.data.loading.json_scanner import parse_int, to_strict_json, value_spans
 from delift_core.samples import FormatName, Message, Sample
 
 LossKind = Literal[
@@ -62,7 +62,7 @@ def converted(sample: Sample, format: FormatName) -> Converted:
     Raises:
         RecordError: the format cannot hold the conversation.
     """
-    sample = replace(sample, raw=strict(sample.raw))
+    sample = replace(sample, raw=to_strict_json(sample.raw))
     plain = render_record(format, sample.messages)
     found = DECODER.decode(sample.raw)
     if _stands_already(found, sample, format, plain):
@@ -82,7 +82,7 @@ def _line(record: Mapping[str, object], others: Sequence[str], sample: Sample, f
         return ""
     if not others or not isinstance(found, Mapping):
         return text
-    spans = {place.path: sample.raw[place.start : place.end] for place in places(sample.raw)}
+    spans = {place.path: sample.raw[place.start : place.end] for place in value_spans(sample.raw)}
     return f"{text[:-1]}{''.join(f', {json.dumps(key, ensure_ascii=False)}: {spans[key]}' for key in others)}}}"
 
 

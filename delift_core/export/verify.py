@@ -13,7 +13,7 @@ from delift_core.curation.reload_inputs import UPLOAD_PREFIX, file_hash, find_in
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.loading import RawRecord, read_bytes
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import strict
+from delift_core.data.loading.json_scanner import to_strict_json
 from delift_core.errors import DataError, ExportError
 from delift_core.export.containers import container_of, unquoted
 from delift_core.samples import FormatName, Message, hash_messages
@@ -75,7 +75,7 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
     pool = reload_input(manifest.pool, folder)
     if pool is None:
         return Check(label, True, f"{len(rows):,} conversations, by their hash (the pool file is not at hand)")
-    raw = {sample.id: strict(sample.raw) for sample in pool.samples}
+    raw = {sample.id: to_strict_json(sample.raw) for sample in pool.samples}
     for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
         if row.edited_hash is None and line != raw.get(row.id):
             return Check(label, False, f"line {number} differs from the record at line {row.line} of {row.source}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from delift_core.data.formats import RecordError, render_record
-from delift_core.data.loading.json_scanner import strict
+from delift_core.data.loading.json_scanner import to_strict_json
 from delift_core.errors import ExportError
 from delift_core.export.conversion import converted
 from delift_core.samples import ExportFormat, Sample
@@ -43,7 +43,7 @@ def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwrita
 
 def without_json_numbers(samples: Iterable[Sample]) -> tuple[Sample, ...]:
     """The samples whose records hold NaN or Infinity, in order; null is written in their place."""
-    return tuple(sample for sample in samples if strict(sample.raw) != sample.raw)
+    return tuple(sample for sample in samples if to_strict_json(sample.raw) != sample.raw)
 
 
 def json_number_words(found: Sequence[Sample]) -> str:
@@ -141,7 +141,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def _line(sample: Sample, format: ExportFormat) -> str:
-    return f"{strict(sample.raw) if format == 'same' else converted(sample, format).line}\n"
+    return f"{to_strict_json(sample.raw) if format == 'same' else converted(sample, format).line}\n"
 
 
 def _umask() -> int:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from delift_core.data.loading import load_bytes
-from delift_core.data.loading.text_edits import Reading, record_texts, rewritten
+from delift_core.data.loading import ReadOptions, load_bytes
+from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
 from delift_core.data.quality.checks import health
 from delift_core.data.quality.cleaning import mend
 from delift_core.export.conversion import converted
@@ -49,7 +49,7 @@ WHOLE_TEXTS: dict[str, Any] = {
 
 
 def one(record: object) -> Any:
-    return load_bytes(json.dumps(record).encode(), "x.jsonl", answer="chosen")
+    return load_bytes(json.dumps(record).encode(), "x.jsonl", ReadOptions(answer="chosen"))
 
 
 @pytest.mark.parametrize("name", [*SPELT, *WHOLE_TEXTS])
@@ -89,10 +89,10 @@ def test_a_trainer_is_said_to_read_a_spelling_only_where_it_does(name: str) -> N
 @pytest.mark.parametrize("name", SPELT)
 def test_the_text_of_an_answer_is_edited_in_its_record(name: str) -> None:
     dataset = one(SPELT[name])
-    sample, reading = dataset.samples[0], Reading(dataset.format)
+    sample, reading = dataset.samples[0], RecordFormat(dataset.format)
     texts = {text.path: text.text.replace(A, "Tin.") for text in record_texts(sample)}
     assert any("Tin." in text for text in texts.values())
-    after = rewritten(sample, texts, reading)
+    after = edit_texts(sample, texts, reading)
     assert (after.response, after.prompt) == ("Tin.", U)
     assert after.raw == sample.raw.replace(A, "Tin.")
 
@@ -102,7 +102,9 @@ def test_a_conversation_in_one_text_is_edited_as_that_text(name: str) -> None:
     dataset = one(WHOLE_TEXTS[name])
     sample = dataset.samples[0]
     [text] = record_texts(sample)
-    assert rewritten(sample, {text.path: text.text.replace(A, "Tin.")}, Reading(dataset.format)).response == "Tin."
+    assert (
+        edit_texts(sample, {text.path: text.text.replace(A, "Tin.")}, RecordFormat(dataset.format)).response == "Tin."
+    )
 
 
 def test_a_call_stays_a_call_where_the_format_has_them_and_becomes_its_text_where_it_has_not() -> None:
@@ -122,5 +124,5 @@ def test_either_side_of_a_preference_in_texts(answer: Any) -> None:
         side: repr([turn("user", U), turn("assistant", text)]) for side, text in (("chosen", A), ("rejected", "Gold."))
     }
     for record in (sides, listed, listed | {"prompt": U}):
-        sample = load_bytes(json.dumps(record).encode(), "x.jsonl", answer=answer).samples[0]
+        sample = load_bytes(json.dumps(record).encode(), "x.jsonl", ReadOptions(answer=answer)).samples[0]
         assert [message.content for message in sample.messages] == [U, A if answer == "chosen" else "Gold."]

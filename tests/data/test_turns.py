@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import read_manifest
-from delift_core.data.loading import load_bytes, load_file
+from delift_core.data.loading import ReadOptions, load_bytes, load_file
 from delift_core.data.quality.checks import health
 from delift_core.data.quality.duplicates import copy_groups
 from delift_core.export.preflight import checks, subset_samples, trainer_checks
@@ -38,7 +38,7 @@ DATA = "\n".join(LINES).encode()
 
 
 def test_each_answer_is_a_row_given_all_before_it() -> None:
-    last, every = load_bytes(DATA, "x.jsonl"), load_bytes(DATA, "x.jsonl", turns="every")
+    last, every = load_bytes(DATA, "x.jsonl"), load_bytes(DATA, "x.jsonl", ReadOptions(turns="every"))
     assert (last.turns, every.turns) == ("last", "every")
     assert [one.response for one in every.samples] == ["a0", "a1", "a2", "g", "o", "c", "b1", "z"]
     assert by_record(every.samples) == ((0, 1, 2), (3, 4), (5,), (6,), (7,))
@@ -49,14 +49,14 @@ def test_each_answer_is_a_row_given_all_before_it() -> None:
 
 def test_the_choice_is_kept_with_the_set(tmp_path: Path) -> None:
     with Workspace.open(tmp_path / "work") as workspace:
-        every = load_bytes(DATA, "x.jsonl", turns="every")
+        every = load_bytes(DATA, "x.jsonl", ReadOptions(turns="every"))
         record = workspace.datasets.add(every, role="pool", origin="x")
         assert record.turns == "every" and workspace.datasets.load(record.id) == every
         assert workspace.datasets.add(load_bytes(DATA, "x.jsonl"), role="pool", origin="x").turns == "last"
 
 
 def test_turns_of_one_record_do_not_help_each_other() -> None:
-    samples = load_bytes(DATA, "x.jsonl", turns="every").samples
+    samples = load_bytes(DATA, "x.jsonl", ReadOptions(turns="every")).samples
     assert records_of(load_bytes(DATA, "x.jsonl").samples) is None
     records = records_of(samples)
     assert records is not None
@@ -71,7 +71,9 @@ def test_turns_of_one_record_do_not_help_each_other() -> None:
 
 def test_health_and_copies_look_at_whole_records() -> None:
     rows = [talk("the same long question", "and the same long answer", "more", f"end {at}") for at in (1, 1, 2)]
-    samples = load_bytes("\n".join([*rows, talk("{{x}}", "a", "b", "c", id=1)]).encode(), "x.jsonl", turns="every")
+    samples = load_bytes(
+        "\n".join([*rows, talk("{{x}}", "a", "b", "c", id=1)]).encode(), "x.jsonl", ReadOptions(turns="every")
+    )
     found = {one.kind: one.positions for one in health(samples.samples).findings}
     assert found == {"repeated-prompt": (0, 1, 2, 3, 4, 5), "template-residue": (6, 7)}
     (group,) = copy_groups(samples.samples, near=1)
@@ -84,7 +86,7 @@ def test_a_record_is_written_whole_and_once(tmp_path: Path, format: ExportFormat
     out = tmp_path / "out.jsonl"
     with Workspace.open(tmp_path / "work") as workspace:
         made = scored(workspace, tmp_path / "pool.jsonl", LINES[:2], budget="2", refuse=refuse, turns="every")
-        rows = load_file(made.pool_file, turns="every").samples
+        rows = load_file(made.pool_file, ReadOptions(turns="every")).samples
         workspace.edits.apply(made.selection_id, "keep", [rows[0].id, rows[1].id], author="me")
         workspace.edits.apply(made.selection_id, "drop", [one.id for one in rows[3:]], author="me")
         export_selection(workspace, made.selection_id, out, format=format)

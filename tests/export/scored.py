@@ -10,7 +10,7 @@ import numpy as np
 
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.problem import open_problem
-from delift_core.data.loading import load_file
+from delift_core.data.loading import ReadOptions, load_file
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
 from delift_core.jobs.scoring_job import JobProgress
@@ -66,7 +66,7 @@ def scored(
     """
     if lines:
         pool_file.write_bytes(b"".join(line.encode() + b"\n" for line in lines))
-    dataset = load_file(pool_file, turns=turns)
+    dataset = load_file(pool_file, ReadOptions(turns=turns))
     pool = workspace.datasets.add(dataset, role="pool", origin=str(pool_file))
     hashes = [sample.content_hash for sample in dataset.samples]
     refusals = tuple(Refusal(hashes[position], REFUSED) for position in refuse)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.vocabulary import ROLES
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.export.conversion import LOSS_WORDS, converted, losses
 from delift_core.export.writers import render_lines, unwritable
 from delift_core.samples import ExportFormat, FormatName, Sample
@@ -144,7 +144,7 @@ def records(draw: st.DrawFn) -> object:
 
 def load(record: object) -> Sample | None:
     try:
-        dataset = load_bytes(json.dumps(record, ensure_ascii=False).encode(), "x.jsonl", answer="chosen")
+        dataset = load_bytes(json.dumps(record, ensure_ascii=False).encode(), "x.jsonl", ReadOptions(answer="chosen"))
     except RecordError:
         return None
     except Exception as error:  # the loader says what is wrong with a record; that is another test

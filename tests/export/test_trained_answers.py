@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.curation.curate import open_selection
-from delift_core.data.loading import load_bytes, load_file
+from delift_core.data.loading import ReadOptions, load_bytes, load_file
 from delift_core.export.card import trainer_kit
 from delift_core.export.preflight import chosen_answers, trainer_checks
 from delift_core.export.recipes import recipes
@@ -119,7 +119,7 @@ def test_trl_trains_the_chosen_answers_of_a_record(
     out = tmp_path / "out.jsonl"
     with Workspace.open(tmp_path / "work") as workspace:
         made = scored(workspace, tmp_path / "pool.jsonl", LINES, budget="3", turns="every")
-        rows = {one.response: one.id for one in load_file(made.pool_file, turns="every").samples}
+        rows = {one.response: one.id for one in load_file(made.pool_file, ReadOptions(turns="every")).samples}
         keep = ["a0", "a1", "b0", "c"]
         workspace.edits.apply(made.selection_id, "keep", [rows[name] for name in keep], author="me")
         others = [rows[name] for name in rows if name not in keep]

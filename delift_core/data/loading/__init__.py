@@ -1,11 +1,10 @@
-"""Where samples come from: a file, a folder of files, uploaded bytes or a data set on the Hugging Face hub.
+"""Reads data sets: a file, a folder of files, uploaded bytes or a data set on the Hugging Face hub.
 
-Files become raw records (`read_records`), raw records become a `Dataset` by way of the wire formats. Knows nothing of
-the workspace, tokenizers or models. The parts: `inputs` (what is to be
-read), `records` (what a raw record is), `json_records`, `tables` and `hub`
-(the three kinds of source), `loading` (records to data set, and previews for column mapping).
+Reading order: `source_files` and `folders` (what is read), `json_records`, `tables` and `hub_rows` (raw records),
+`record_reader` (records to conversations), `load` (a whole data set, and previews for mapping columns).
 """
 
+from delift_core.data.loading.hub_rows import HubSplit
 from delift_core.data.loading.load import (
     TablePreview,
     load_bytes,
@@ -19,16 +18,19 @@ from delift_core.data.loading.load import (
     read_records,
 )
 from delift_core.data.loading.raw_records import Progress, RawRecord, Watch
-from delift_core.data.loading.unread_columns import Fields, fields_of, has_answers, unread_columns
+from delift_core.data.loading.record_reader import ReadOptions
+from delift_core.data.loading.unread_columns import Fields, fields_of, has_answer_choice, unread_columns
 
 __all__ = [
     "Fields",
+    "HubSplit",
     "Progress",
     "RawRecord",
+    "ReadOptions",
     "TablePreview",
     "Watch",
     "fields_of",
-    "has_answers",
+    "has_answer_choice",
     "load_bytes",
     "load_file",
     "load_hub",

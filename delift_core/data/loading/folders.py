@@ -1,7 +1,6 @@
-"""Which files of a folder are read, and which are not and why: nothing in it is passed over without a word.
+"""Lists the data files of a folder, and every other file with the reason why it is not read.
 
-Splits are never mixed: of a folder that holds several, train is read. Knows names and first bytes; knows nothing of
-records.
+Splits are never mixed: if a folder holds several, train is read. Looks at names and first bytes only.
 """
 
 import os
@@ -12,18 +11,25 @@ from pathlib import Path
 
 from delift_core.data.formats.base import name_list
 from delift_core.data.loading.raw_records import problem
-from delift_core.data.loading.source_files import HEAD_BYTES, SUFFIXES, Input, foreign, looks_like_json, why_no_input
+from delift_core.data.loading.source_files import (
+    HEAD_BYTES,
+    SUFFIXES,
+    SourceFile,
+    looks_like_json,
+    unsupported_kind,
+    why_not_readable,
+)
 from delift_core.errors import DataError
 from delift_core.samples import Problem
 
-# What `datasets` and this program write beside the rows.
+# Files that `datasets` and this program write beside the data.
 SIDE_FILES = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_dict.json")
 MANIFEST_END = ".manifest.json"
-NAMED_ALIKE = 8  # more files of one folder and suffix that are not read are named together
+MOST_NAMED = 8  # unread files of one folder, suffix and reason are summed up beyond this number
 TRAIN = "train"
-_BY_ITSELF = "Give it by itself to read it."
-_RENAMED = "Rename it, or give it by itself, to read it."
-_NOTHING = "Nothing is to be done unless it holds rows."
+_GIVE_PATH = "Give it by itself to read it."
+_RENAME = "Rename it, or give it by itself, to read it."
+_IGNORE = "Nothing is to be done unless it holds rows."
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -40,65 +46,60 @@ _ANY_WORD = re.compile(rf"(.*[-_. ])?{_WORD}([-_. \d].*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """The files of a source in the order in which they are read, and a problem for each one that is not read."""
+class FileListing:
+    """The files to read, in order, and a problem for each file that is not read."""
 
-    inputs: tuple[Input, ...]
+    read: tuple[SourceFile, ...]
     not_read: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """A file that is not read: its place in the folder, why, and what to do."""
+    """A file that is not read: its path in the folder, why, and what to do."""
 
     name: Path
     reason: str
     remedy: str
 
 
-def listing_of(path: Path) -> Listing:
-    """A file as it is, or the data files of a folder and the folders in it, by name.
+def list_files(path: Path) -> FileListing:
+    """Lists a single file, or the data files of a folder and its subfolders in the order of their names.
 
     Raises:
-        DataError: the path cannot be read, or the folder holds no data file, or several splits and not just one for
-            training.
+        DataError: the path cannot be read, or the folder holds no data file, or several splits of which not exactly
+            one is for training.
     """
-    if words := why_no_input(path):
+    if words := why_not_readable(path):
         raise DataError(words)
     if not path.is_dir():
-        return Listing((Input(path.name, path),))
+        return FileListing((SourceFile(path.name, path),))
     try:
-        found, unread = _look_through(path)
+        found, unread = _walk(path)
     except OSError as error:
         raise DataError(f"the folder {path} cannot be read ({error.strerror}); check its permissions.") from error
-    read = _of_one_split(path, found)
-    unread += [_of_another_split(name) for name in found if name not in read]
+    read = _select_split(path, found)
+    unread += [_from_other_split(name) for name in found if name not in read]
     if not read:
         beside = f"; in it are {name_list(one.name for one in unread)}" if unread else ""
         raise DataError(f"the folder {path} has no data file in it{beside}; accepted are {', '.join(SUFFIXES)}.")
-    inputs = tuple(Input(name.as_posix(), path / name) for name in read)
-    return Listing(inputs, tuple(_told(sorted(unread, key=lambda one: one.name))))
+    files = tuple(SourceFile(name.as_posix(), path / name) for name in read)
+    return FileListing(files, tuple(_problems(sorted(unread, key=lambda one: one.name))))
 
 
-def inputs_of(path: Path) -> tuple[Input, ...]:
-    """The files of a path that are read, see `listing_of`."""
-    return listing_of(path).inputs
-
-
-def _look_through(path: Path) -> tuple[list[Path], list[_Unread]]:
-    """The data files of a folder, by name, and all others; hidden folders are named and not entered."""
+def _walk(path: Path) -> tuple[list[Path], list[_Unread]]:
+    """The data files of a folder, sorted, and all other files; hidden folders are not entered."""
     found: list[Path] = []
     unread: list[_Unread] = []
     for folder, below, files in os.walk(path, onerror=_raise):
         here = Path(folder).relative_to(path)
         for name in [*below]:
             if name.startswith((".", "_")):
-                unread.append(_Unread(here / name, "it is a hidden folder", _BY_ITSELF))
+                unread.append(_Unread(here / name, "it is a hidden folder", _GIVE_PATH))
                 below.remove(name)
             elif Path(folder, name).is_symlink():
-                unread.append(_Unread(here / name, "it is a link to a folder", _BY_ITSELF))
+                unread.append(_Unread(here / name, "it is a link to a folder", _GIVE_PATH))
         for name in files:
-            why = _why_not(path / here / name)
+            why = _why_not_read(path / here / name)
             if why is None:
                 found.append(here / name)
             else:
@@ -106,15 +107,15 @@ def _look_through(path: Path) -> tuple[list[Path], list[_Unread]]:
     return sorted(found), unread
 
 
-def _why_not(path: Path) -> tuple[str, str] | None:
-    """Why a file of a folder is not read, and what to do; None where it is."""
-    name, suffix = path.name, Input(path.name, b"").suffix
+def _why_not_read(path: Path) -> tuple[str, str] | None:
+    """Why a file is not read, and what to do; None if it is read."""
+    name, suffix = path.name, SourceFile(path.name, b"").suffix
     if name.startswith((".", "_")):
-        return "it is a hidden file", _RENAMED
+        return "it is a hidden file", _RENAME
     if name.endswith((*SIDE_FILES, MANIFEST_END)):
-        return "it describes data and holds no rows", _NOTHING
+        return "it describes data and holds no rows", _IGNORE
     if not path.is_file():
-        return "it is not an ordinary file, or a link to nothing", _NOTHING
+        return "it is not an ordinary file, or a link to nothing", _IGNORE
     if path.stat().st_size == 0:
         return "it is empty", "Check that the download or the export was complete."
     if suffix in SUFFIXES:
@@ -124,20 +125,20 @@ def _why_not(path: Path) -> tuple[str, str] | None:
             head = stream.read(HEAD_BYTES)
     except OSError as error:
         return f"it cannot be read ({error.strerror})", "Check its permissions."
-    words = foreign(suffix, head)
+    words = unsupported_kind(suffix, head)
     if words:
         what, _, remedy = words.partition("; ")
         return f"it is {what}", f"{remedy[0].upper()}{remedy[1:]}."
     what = f"files with the suffix {suffix} are not read in a folder" if suffix else "its name has no suffix"
     if looks_like_json(head):
         return f"{what}, though it looks like JSON", "Rename it to end in .jsonl or .json, or give it by itself."
-    return what, _NOTHING
+    return what, _IGNORE
 
 
-def _of_one_split(path: Path, found: Sequence[Path]) -> list[Path]:
-    """The files that are read together: all of them, or those for training where others are held back from it."""
+def _select_split(path: Path, found: Sequence[Path]) -> list[Path]:
+    """All files, or those of the training split if there are other splits."""
     words = [split_of(name, anywhere=True) for name in found]
-    # A word in the middle of a name is that of a split where others are named in the same way.
+    # A word in the middle of a name counts as a split only if files of other splits are named in the same way.
     anywhere = any(word and word.startswith(TRAIN) for word in words) and len(set(words) - {None}) > 1
     splits: dict[str | None, list[Path]] = {}
     for name in found:
@@ -148,7 +149,7 @@ def _of_one_split(path: Path, found: Sequence[Path]) -> list[Path]:
         return list(found)
     if len(training) == 1:
         return splits[training[0]]
-    places = "; ".join(f"{split or 'none'}: {_place(path, names, found)}" for split, names in splits.items())
+    places = "; ".join(f"{split or 'none'}: {_location(path, names, found)}" for split, names in splits.items())
     raise DataError(
         f"{path} holds several splits, which are not read together ({places}); give the path of one of them, or move "
         "the files of one to a folder of their own."
@@ -156,16 +157,16 @@ def _of_one_split(path: Path, found: Sequence[Path]) -> list[Path]:
 
 
 def split_of(name: Path, *, anywhere: bool = False) -> str | None:
-    """The split that the place or the name of a file says it belongs to, in lower case; None where it says nothing.
+    """The split that a file's folder or name indicates, in lower case; None if there is no such word.
 
     Args:
-        anywhere: look for the word in the middle of the name too.
+        anywhere: accept the word in the middle of the name.
     """
     for part in reversed(name.parts[:-1]):
-        called, word = _FOLDER.fullmatch(part), part.lower().removeprefix("split=")
-        if called or word != part.lower():
-            return _SPLIT_WORDS[called["word"].lower()] if called else _SPLIT_WORDS.get(word, word)
-    stem = Input(name.name, b"").stem
+        folder, word = _FOLDER.fullmatch(part), part.lower().removeprefix("split=")
+        if folder or word != part.lower():
+            return _SPLIT_WORDS[folder["word"].lower()] if folder else _SPLIT_WORDS.get(word, word)
+    stem = SourceFile(name.name, b"").stem
     shard = _SHARD.fullmatch(stem)
     bare = shard["split"] if shard else stem
     match = _FIRST_WORD.match(bare) or _LAST_WORD.fullmatch(bare) or (_ANY_WORD.fullmatch(bare) if anywhere else None)
@@ -174,8 +175,8 @@ def split_of(name: Path, *, anywhere: bool = False) -> str | None:
     return bare.lower() if shard else _SPLIT_WORDS[match["word"].lower()]
 
 
-def _place(path: Path, names: Sequence[Path], found: Sequence[Path]) -> Path | str:
-    """What to give for some files of a folder: the file, the folder that holds just them, or a word for them."""
+def _location(path: Path, names: Sequence[Path], found: Sequence[Path]) -> Path | str:
+    """The path that selects some files of a folder: the file, or a folder with no others; else their number."""
     if len(names) == 1:
         return path / names[0]
     folder = names[0].parent
@@ -184,23 +185,23 @@ def _place(path: Path, names: Sequence[Path], found: Sequence[Path]) -> Path | s
     return f"{len(names):,} files, the first is {names[0]}"
 
 
-def _of_another_split(name: Path) -> _Unread:
+def _from_other_split(name: Path) -> _Unread:
     split = split_of(name, anywhere=True)
     words = f"it belongs to the split {split}" if split else "it belongs to none of the folder's splits"
     return _Unread(name, f"{words}, and splits are not read together", "Give its path to read it.")
 
 
-def _told(unread: Iterable[_Unread]) -> Iterable[Problem]:
-    """A problem for each file; many of one folder, suffix and reason are named together."""
-    alike: dict[tuple[Path, str, str], list[_Unread]] = {}
+def _problems(unread: Iterable[_Unread]) -> Iterable[Problem]:
+    """A problem for each file, or for many files of one folder, suffix and reason."""
+    groups: dict[tuple[Path, str, str], list[_Unread]] = {}
     for one in unread:
-        alike.setdefault((one.name.parent, one.name.suffix, one.reason), []).append(one)
-    for (folder, suffix, reason), some in alike.items():
-        if len(some) > NAMED_ALIKE:
-            name, words = (folder / f"*{suffix}").as_posix(), f"{reason} ({len(some):,} files)"
-            yield problem("file-not-read", name, 0, "", words, some[0].remedy, "")
+        groups.setdefault((one.name.parent, one.name.suffix, one.reason), []).append(one)
+    for (folder, suffix, reason), group in groups.items():
+        if len(group) > MOST_NAMED:
+            name, words = (folder / f"*{suffix}").as_posix(), f"{reason} ({len(group):,} files)"
+            yield problem("file-not-read", name, 0, "", words, group[0].remedy, "")
         else:
-            yield from (problem("file-not-read", one.name.as_posix(), 0, "", reason, one.remedy, "") for one in some)
+            yield from (problem("file-not-read", one.name.as_posix(), 0, "", reason, one.remedy, "") for one in group)
 
 
 def _raise(error: OSError) -> None:

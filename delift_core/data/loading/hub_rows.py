@@ -1,27 +1,44 @@
-"""Raw records from a data set on the Hugging Face hub, by way of the `datasets` library (no remote code).
+"""Raw records from a data set on the Hugging Face hub, read with the `datasets` library (no remote code).
 
-Asks the hub once, with a short time-out, before `datasets` starts its own slow retries; without a network, what the
-library has cached is used. Knows nothing of wire formats.
+The hub is asked once, with a short time-out, before `datasets` starts its own slow retries; without a network a cached
+copy is used.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from delift_core.data.loading.raw_records import RawRecord, checked, dump
-from delift_core.data.loading.table_cells import without_filling
+from delift_core.data.loading.raw_records import RawRecord, check_encoding, dump
+from delift_core.data.loading.table_cells import remove_fill
 from delift_core.errors import DataError
 from delift_core.samples import Problem
 from delift_core.system.hub import Outcome, first_line, probe
 
 
-def read_hub(
-    repo_id: str, *, config: str | None, split: str, revision: str | None, limit: int | None
-) -> Iterator[RawRecord | Problem]:
-    """Yields the rows of one split; with a limit only the first rows are fetched.
+@dataclass(frozen=True, slots=True)
+class HubSplit:
+    """One split of a data set on the hub.
+
+    Attributes:
+        repo_id: "owner/name".
+        config: the configuration, if there are several.
+        revision: a branch, tag or commit; the default branch if None.
+        limit: stream only so many rows from the start; all rows if None.
+    """
+
+    repo_id: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    limit: int | None = None
+
+
+def read_hub(source: HubSplit) -> Iterator[RawRecord | Problem]:
+    """Yields the rows of a split.
 
     Raises:
-        DataError: the data set, configuration, split or revision does not exist, may not be read, or the hub cannot
+        DataError: the data set, configuration, split or revision does not exist or may not be read, or the hub cannot
             be reached and nothing usable is cached.
     """
     import pyarrow as pa
@@ -29,22 +46,22 @@ def read_hub(
     from datasets.exceptions import DatasetsError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the hub's name for it in every version
 
-    online = _reachable(repo_id, revision)
-    stream = online and limit is not None
+    repo_id = source.repo_id
+    stream = _is_reachable(repo_id, source.revision) and source.limit is not None
     try:
-        rows = load_dataset(repo_id, config, split=split, revision=revision, streaming=stream)
-        for number, row in enumerate(map(without_filling, islice(rows, limit)), start=1):
-            yield checked(RawRecord(repo_id, number, dump(row), row))
+        rows = load_dataset(repo_id, source.config, split=source.split, revision=source.revision, streaming=stream)
+        for number, row in enumerate(map(remove_fill, islice(rows, source.limit)), start=1):
+            yield check_encoding(RawRecord(repo_id, number, dump(row), row))
     except (DatasetsError, pa.ArrowException, httpx.HTTPError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(_explain(repo_id, config, split, error)) from error
+        raise DataError(_explain(source, error)) from error
 
 
-def _reachable(repo_id: str, revision: str | None) -> bool:
-    """Whether the hub knows the data set; False when it cannot be reached but a cached copy can stand in."""
+def _is_reachable(repo_id: str, revision: str | None) -> bool:
+    """Whether the hub has the data set; False if the hub cannot be reached but a cached copy can be used."""
     answer = probe("dataset", repo_id, revision)
     if answer.found:
         return True
-    # The cache does not tell revisions apart by name, so a pinned revision needs the hub.
+    # The cache does not know revisions by name, so a pinned revision needs the hub.
     if answer.outcome == "unreachable" and revision is None and _is_cached(repo_id):
         return False
     refusals: dict[Outcome, str] = {
@@ -65,13 +82,13 @@ def _is_cached(repo_id: str) -> bool:
     return Path(config.HF_DATASETS_CACHE, repo_id.replace("/", "___")).is_dir()
 
 
-def _explain(repo_id: str, config: str | None, split: str, error: Exception) -> str:
+def _explain(source: HubSplit, error: Exception) -> str:
     from datasets.exceptions import DatasetNotFoundError
 
-    reason = first_line(error)
+    repo_id, reason = source.repo_id, first_line(error)
     if isinstance(error, DatasetNotFoundError):
         return f"{repo_id} may not be read ({reason}); ask for access on its page and set HF_TOKEN."
     if isinstance(error, ConnectionError):
         return f"the connection to the hub broke while reading {repo_id} ({reason}); try again, or load a file."
-    named = f"{repo_id}" + (f", configuration {config!r}" if config else "") + f", split {split!r}"
+    named = repo_id + (f", configuration {source.config!r}" if source.config else "") + f", split {source.split!r}"
     return f"{named} cannot be loaded ({reason}); check the configuration and the split, or load a file."

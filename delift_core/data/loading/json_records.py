@@ -1,10 +1,8 @@
-"""Raw records from JSON lines and JSON documents, told apart by their content.
+"""Raw records from JSON lines and JSON documents, told apart by content.
 
-A document is an array of records, an object that wraps one such list, a table as one object (see `columnar`), a single
-record, or records one behind another that span lines. Each record keeps its text:
-what has a line to itself as it is, what spans lines or stands in an array as the slice of the file with the whitespace
-between tokens removed, so that numbers, escapes, key order and duplicate keys stay byte for byte. Knows nothing of
-what the records mean, except that a bare list of turns is one record.
+A document is an array of records, an object with one such array, a table as one object (see `columnar_json`), a single
+record, or a sequence of records that span lines. Records keep their JSON text: numbers, escapes, key order and
+duplicate keys stay byte for byte; the whitespace between tokens is removed if a record is not one line.
 """
 
 import json
@@ -17,9 +15,9 @@ from delift_core.data.formats.base import name_list
 from delift_core.data.formats.threads import is_single_message
 from delift_core.data.formats.turn_spellings import is_known_turn
 from delift_core.data.formats.turns import is_turn
-from delift_core.data.loading.columnar_json import rows_of
+from delift_core.data.loading.columnar_json import table_rows
 from delift_core.data.loading.json_scanner import DECODER, STRING, WHITESPACE, compact, members, next_token
-from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord, checked, problem
+from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord, check_encoding, problem
 from delift_core.errors import DataError
 from delift_core.samples import Problem
 
@@ -30,14 +28,14 @@ NEXT_RECORD = re.compile(r"\n[ \t]*\{")
 
 
 def read_json(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
-    """Yields the records of a JSON or JSON-lines file, and a problem for each one that cannot be decoded.
+    """Yields the records of a JSON or JSON-lines file, and a problem for each record that cannot be decoded.
 
     Args:
         stream: the file, at its start and seekable.
         source: the file's name, for problems.
 
     Raises:
-        DataError: the document wraps several lists, so that it is unclear which one holds the records.
+        DataError: the document holds several lists, so that it is unclear which one has the records.
     """
     if _is_lines(stream):
         yield from _read_lines(stream, source)
@@ -63,19 +61,19 @@ def _is_lines(stream: BinaryIO) -> bool:
     except json.JSONDecodeError as error:
         if first[0] == "[":
             return False
-        # A document's first line stops short at its end; a broken line of a JSON-lines file breaks before that.
+        # The first line of a document is incomplete at its end; a broken JSON line breaks before its end.
         return error.pos < len(first) - 1 or not _opens_with_a_value(stream)
     except RecursionError:
         return more
     rest = first[end:].strip(WHITESPACE)
     if not rest or (rest == "," and more):
         return more
-    # Several records on the only line are a document, as is a list that something follows.
+    # Several records on a single line are a document, as is a list followed by more text.
     return first[0] == "{" and (more or rest[0] not in "{,")
 
 
 def _opens_with_a_value(stream: BinaryIO) -> bool:
-    """Whether lines from the first on are one value; leaves the stream at its start."""
+    """Whether the text begins with a value that spans lines; leaves the stream at its start."""
     text = stream.read().decode("utf-8-sig", "surrogateescape")
     stream.seek(0)
     try:
@@ -103,11 +101,11 @@ def _read_lines(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
                 yield _not_json(error, text, 0, source, number, _remedy_of_line(text))
                 continue
             text, value = record
-        yield checked(RawRecord(source, number, _one_line(text), value))
+        yield check_encoding(RawRecord(source, number, _one_line(text), value))
 
 
 def _before_comma(text: str) -> tuple[str, object] | None:
-    """The record of a line that only has a comma behind it, as in a list whose brackets were lost."""
+    """The record on a line that ends with a comma, as in a list without its brackets."""
     try:
         value, end = DECODER.raw_decode(text)
     except (ValueError, RecursionError):
@@ -124,8 +122,8 @@ def _remedy_of_line(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A record's text as it is when it is one line already, else with the whitespace between its tokens removed."""
-    # A carriage return between tokens is legal JSON, but many readers would see two lines.
+    """A record's text, with the whitespace between tokens removed if it is not one line."""
+    # A carriage return between tokens is legal JSON, but many readers take it for a line end.
     return compact(text) if "\n" in text or "\r" in text else text
 
 
@@ -150,23 +148,23 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
     if next_token(text, end) < len(text):
         yield from _read_sequence(text, start, source)
         return
-    rows = rows_of(text, start, value)
+    rows = table_rows(text, start, value)
     if rows is not None:
-        yield from (checked(RawRecord(source, at, raw, row)) for at, (raw, row) in enumerate(rows, start=1))
+        yield from (check_encoding(RawRecord(source, at, raw, row)) for at, (raw, row) in enumerate(rows, start=1))
         return
     key = _wrapped_list(value, source)
     if key is None:
         record = text.strip(WHITESPACE)
-        # Alone on its line it is a record of JSON lines, and counted as one.
+        # A record on a single line is counted as in JSON lines.
         number = 1 if "\n" in record else 1 + text[:start].count("\n")
-        yield checked(RawRecord(source, number, _one_line(record), value))
+        yield check_encoding(RawRecord(source, number, _one_line(record), value))
     else:
-        # The last one, if the key repeats.
+        # If the key occurs twice, the last one counts.
         yield from _walk_array(text, dict(members(text, start))[key][0], source)
 
 
 def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | Problem]:
-    """Records one behind another; a broken one becomes a problem, and the next line that opens a record goes on."""
+    """Reads a sequence of records; a broken one becomes a problem, and reading goes on at the next line with a "{"."""
     number, position = 0, start
     while position < len(text):
         number += 1
@@ -178,14 +176,14 @@ def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | P
             position = found.end() - 1 if found else len(text)
             yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
         else:
-            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
+            yield check_encoding(RawRecord(source, number, compact(text[begin:position]), value))
         position = next_token(text, position)
         if text[position : position + 1] == ",":
             position = next_token(text, position + 1)
 
 
 def _wrapped_list(value: object, source: str) -> str | None:
-    """The key of the one list of records inside an object that is not a record itself."""
+    """The key of the only list of records in an object that is not a record itself."""
     if not isinstance(value, Mapping) or detect_format(value) is not None:
         return None
     keys = [key for key, item in value.items() if isinstance(item, list) and item and isinstance(item[0], dict | list)]
@@ -195,9 +193,9 @@ def _wrapped_list(value: object, source: str) -> str | None:
 
 
 def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Problem, None, int]:
-    """Yields the elements of the array that opens at `start`, and returns the position after it.
+    """Yields the elements of the array at `start`, and returns the position after it.
 
-    A broken element becomes a problem and is stepped over; a missing or a superfluous comma costs no record.
+    A broken element becomes a problem and is skipped; a missing or superfluous comma costs no record.
     """
     number = 0
     broken = False
@@ -213,7 +211,7 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
             yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
         else:
             broken = False
-            yield checked(RawRecord(source, number, compact(text[begin:position]), value))
+            yield check_encoding(RawRecord(source, number, compact(text[begin:position]), value))
         position = next_token(text, position)
         if text[position : position + 1] == ",":
             position = next_token(text, position + 1)
@@ -225,7 +223,7 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
 
 
 def _skip_element(text: str, begin: int) -> int:
-    """End of a broken element: the comma or bracket that ends it, brackets inside it being counted."""
+    """Position of the comma or bracket that ends a broken element, inner brackets counted."""
     depth = 0
     for match in STRING_OR_MARK.finditer(text, begin):
         mark = match.group()

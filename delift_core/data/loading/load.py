@@ -1,9 +1,6 @@
-"""From raw records to a `Dataset`, and previews of a table for mapping its columns by hand.
+"""Loads data sets from files, uploads and the hub, and previews a table so that its columns can be mapped by hand."""
 
-Knows sources and formats; knows nothing of the workspace, tokenizers or models.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -11,42 +8,40 @@ from typing import BinaryIO
 
 from delift_core.data.formats import detect_columns
 from delift_core.data.formats.base import name_list
-from delift_core.data.formats.preference import Answer
 from delift_core.data.formats.unsupported import MAP_REMEDY
-from delift_core.data.loading.folders import inputs_of, listing_of
-from delift_core.data.loading.hub_rows import read_hub
+from delift_core.data.loading.answer_labels import AnswerLabels, Label, collect_labels, label_error
+from delift_core.data.loading.folders import list_files
+from delift_core.data.loading.hub_rows import HubSplit, read_hub
+from delift_core.data.loading.joined_records import join_answers, join_messages
 from delift_core.data.loading.json_records import read_json
-from delift_core.data.loading.raw_records import Meter, RawRecord, Watch, check_head, dump, over_rows, problem
+from delift_core.data.loading.raw_records import (
+    Meter,
+    RawRecord,
+    Records,
+    Watch,
+    check_head,
+    dump,
+    problem,
+    report_rows,
+)
 from delift_core.data.loading.record_reader import (
     DETECT_RECORDS,
-    OF_ANSWER,
-    FormatChoice,
-    Reading,
-    Wanted,
-    answers,
+    PREFERENCE_FORMATS,
+    ReadOptions,
+    RecordReader,
+    choose_reader,
     field_names,
-    is_talk,
     most_frequent,
-    parse,
-    reading_for,
-    with_answers,
-    with_threads,
+    split_answers,
 )
-from delift_core.data.loading.source_files import HEAD_BYTES, KINDS, Input, Kind, kind_of
+from delift_core.data.loading.source_files import HEAD_BYTES, KINDS, Kind, SourceFile, detect_kind
 from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
-from delift_core.data.loading.unread_columns import Marks, Signs, marks_of, refusal, refuse_to_guess, unread_columns
+from delift_core.data.loading.unread_columns import refuse_ambiguous_prompt, unread_columns
 from delift_core.errors import DataError
-from delift_core.samples import (
-    ColumnMapping,
-    Dataset,
-    FormatName,
-    Message,
-    ParsedRecord,
-    Problem,
-    Turns,
-    with_ids,
-)
+from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
 from delift_core.system.processes import garbage_collection_paused
+
+DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +51,13 @@ class TablePreview:
     Attributes:
         source: name of the file or hub data set.
         columns: the field names in order of first appearance.
-        rows: the records as text, field by field (absent and null fields are ""); bare lists give no fields.
-        detected: the format found by detection, or None.
-        suggested: the mapping found by detection where a known pair of columns exists, or None.
-        records: the same records undecorated, for `map_preview`.
+        rows: the fields of each record as text; "" for absent and null fields.
+        detected: the format that was detected, or None.
+        suggested: the detected mapping if there is a known pair of columns, or None.
+        records: the raw records, for `map_preview`.
         not_read: a problem for each file of a folder that is not read.
-        marks: the fields that mark an answer as good or bad, or may turn out to.
-        unread: the fields that no conversation and no mark is read from, where nothing is mapped by hand.
+        labels: the fields that label an answer as good or bad, or may turn out to.
+        unread: the fields that are neither part of the conversation nor labels, if nothing is mapped by hand.
     """
 
     source: str
@@ -72,187 +67,136 @@ class TablePreview:
     suggested: ColumnMapping | None
     records: tuple[RawRecord, ...]
     not_read: tuple[Problem, ...] = ()
-    marks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
 
-def read_records(path: Path) -> Iterator[RawRecord | Problem]:
-    """Yields the records of a file in order, and a problem in the place of each one that cannot be decoded.
+def read_records(path: Path) -> Records:
+    """Yields the records of a file in order, and a problem in place of each record that cannot be decoded.
 
     Args:
-        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, perhaps with .gz, .zst, .bz2 or
-            .xz behind, or a folder of such files, read in the order of their names (`folders` says which of them). JSON
-            and JSON lines are told apart by content, as are files without a known suffix.
+        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, possibly compressed (.gz, .zst,
+            .bz2, .xz), or a folder of such files, read in the order of their names. JSON and JSON lines are told apart
+            by content, as are files without a known suffix.
 
     Raises:
-        DataError: the file is missing, empty, of another kind, or holds no record that can be decoded.
+        DataError: the file is missing, empty or of another kind, or holds no record that can be decoded.
     """
-    return _read(inputs_of(path))
+    return _read(list_files(path).read)
 
 
-def read_bytes(data: bytes, filename: str) -> Iterator[RawRecord | Problem]:
+def read_bytes(data: bytes, filename: str) -> Records:
     """As `read_records`, for the bytes of an uploaded file."""
-    return _read((Input(Path(filename).name, data),))
+    return _read((SourceFile(Path(filename).name, data),))
 
 
 def load_file(
-    path: Path,
-    *,
-    name: str | None = None,
-    format: FormatChoice = "auto",
-    mapping: ColumnMapping | None = None,
-    answer: Answer | None = None,
-    turns: Turns = "last",
-    watch: Watch | None = None,
+    path: Path, options: ReadOptions = DEFAULT_OPTIONS, *, name: str | None = None, watch: Watch | None = None
 ) -> Dataset:
     """Loads a file, or a folder of files.
 
     Args:
         path: see `read_records`.
+        options: how to read the records. Without a mapping each is read in its own format; the data set's format is
+            the most frequent one of the first 200 records.
         name: name of the data set; the file name without its suffix if None.
-        format: how to read every record; "auto" takes the most frequent format of the first 200 records, and reads
-            a record of another known format as what it is.
-        mapping: the columns of the prompt and the response; implies the format "columns".
-        answer: which answer of a preference record is to be learnt; without it such a record is a problem.
-        turns: "every" makes a sample of each assistant turn of a conversation, given all before it; prompts of
-            prompt/completion and preference records are not learnt, so that these stay one sample.
-        watch: is told how far it is, every thousand rows; an exception that it raises ends the loading.
+        watch: called with the `Progress` every thousand rows; an exception that it raises stops the loading.
 
     Returns:
         The usable records as samples in file order, and a problem for each of the others.
 
     Raises:
-        DataError: as `read_records`, or no record is usable; the message says which columns were found.
+        DataError: as `read_records`, or no record is usable; the message lists the columns.
     """
-    listing = listing_of(path)
-    stem = path.name if path.is_dir() else listing.inputs[0].stem
-    wanted = Wanted(format, mapping, answer, turns)
-    read = _build(_read(listing.inputs, watch), path.name, name or stem, wanted)
-    return replace(read, problems=(*read.problems, *listing.not_read)) if listing.not_read else read
+    files = list_files(path)
+    stem = path.name if path.is_dir() else files.read[0].stem
+    dataset = _build(_read(files.read, watch), path.name, name or stem, options)
+    return replace(dataset, problems=(*dataset.problems, *files.not_read)) if files.not_read else dataset
 
 
 def load_bytes(
     data: bytes,
     filename: str,
+    options: ReadOptions = DEFAULT_OPTIONS,
     *,
     name: str | None = None,
-    format: FormatChoice = "auto",
-    mapping: ColumnMapping | None = None,
-    answer: Answer | None = None,
-    turns: Turns = "last",
     watch: Watch | None = None,
 ) -> Dataset:
-    """Loads the bytes of an uploaded file; `filename` gives the suffix and the source, the rest is as `load_file`."""
-    source = Input(Path(filename).name, data)
-    return _build(_read((source,), watch), source.name, name or source.stem, Wanted(format, mapping, answer, turns))
+    """As `load_file`, for the bytes of an uploaded file; `filename` gives the suffix and the source."""
+    source = SourceFile(Path(filename).name, data)
+    return _build(_read((source,), watch), source.name, name or source.stem, options)
 
 
-def load_hub(
-    repo_id: str,
-    *,
-    config: str | None = None,
-    split: str = "train",
-    revision: str | None = None,
-    limit: int | None = None,
-    mapping: ColumnMapping | None = None,
-    format: FormatChoice = "auto",
-    answer: Answer | None = None,
-    turns: Turns = "last",
-    watch: Watch | None = None,
-) -> Dataset:
-    """Loads one split of a data set on the Hugging Face hub; its name and source are the id.
-
-    Args:
-        repo_id: "owner/name".
-        config: the configuration (subset) where the data set has several.
-        split: a split name, such as "train".
-        revision: a branch, tag or commit; the default branch if None.
-        limit: read only this many rows from the start (they are streamed); all if None.
-        mapping: see `load_file`.
-        format, answer, turns, watch: see `load_file`.
+def load_hub(split: HubSplit, options: ReadOptions = DEFAULT_OPTIONS, *, watch: Watch | None = None) -> Dataset:
+    """Loads one split of a data set on the Hugging Face hub; name and source are its id.
 
     Raises:
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
-    records = read_hub(repo_id, config=config, split=split, revision=revision, limit=limit)
-    records = over_rows(records, watch, limit) if watch else records
-    return _build(with_threads(records), repo_id, repo_id, Wanted(format, mapping, answer, turns))
+    records = read_hub(split)
+    records = report_rows(records, watch, split.limit) if watch else records
+    return _build(join_messages(records), split.repo_id, split.repo_id, options)
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
-    """Reads the first records of a file for mapping columns by hand.
-
-    Raises:
-        DataError: as `read_records`.
-    """
-    listing = listing_of(path)
-    return replace(_preview(_read(listing.inputs), path.name, limit), not_read=listing.not_read)
+    """Reads the first records of a file for mapping columns by hand; raises a `DataError` as `read_records`."""
+    files = list_files(path)
+    return replace(_preview(_read(files.read), path.name, limit), not_read=files.not_read)
 
 
 def read_columns_of_bytes(data: bytes, filename: str, limit: int = 20) -> TablePreview:
     """As `read_columns`, for the bytes of an uploaded file."""
-    source = Path(filename).name
-    return _preview(_read((Input(source, data),)), source, limit)
+    return _preview(read_bytes(data, filename), Path(filename).name, limit)
 
 
-def read_columns_of_hub(
-    repo_id: str, *, config: str | None = None, split: str = "train", revision: str | None = None, limit: int = 20
-) -> TablePreview:
-    """As `read_columns`, for a data set on the hub; see `load_hub`."""
-    records = with_threads(read_hub(repo_id, config=config, split=split, revision=revision, limit=limit))
-    return _preview(records, repo_id, limit)
+def read_columns_of_hub(split: HubSplit, limit: int = 20) -> TablePreview:
+    """As `read_columns`, for a data set on the hub."""
+    return _preview(join_messages(read_hub(replace(split, limit=limit))), split.repo_id, limit)
 
 
 def map_preview(
-    preview: TablePreview, mapping: ColumnMapping | None = None, answer: Answer | None = None
+    preview: TablePreview, options: ReadOptions = DEFAULT_OPTIONS
 ) -> tuple[Problem | tuple[Message, ...], ...]:
-    """Shows what loading makes of the previewed records: the conversation, or the problem, record by record.
-
-    Args:
-        preview: from one of the `read_columns` functions.
-        mapping: the columns to try; None reads by detection.
-        answer: see `load_file`.
-    """
-    wanted = Wanted("auto", mapping, answer)
-    found = _Found(reading_for(preview.records, wanted), wanted)
+    """What loading makes of each record of a preview: the conversation, or the problem."""
+    loaded = _Loading(choose_reader(preview.records, options), options)
     for record in preview.records:
-        found.take(record)
-    parsed, problems = found.rows()
+        loaded.add(record)
+    parsed, problems = loaded.finish()
     outcomes: dict[tuple[str, int], Problem | tuple[Message, ...]] = {}
     outcomes |= {(one.source, one.line): one.messages for one in parsed}
     outcomes |= {(one.source, one.line): one for one in problems}
     return tuple(outcomes[record.source, record.line] for record in preview.records)
 
 
-def _read(inputs: Sequence[Input], watch: Watch | None = None) -> Iterator[RawRecord | Problem]:
-    # The first is opened at once, so that a wrong path is told before any record is asked for.
-    opened = _open(inputs[0])
-    meter = Meter(watch, sum(source.size for source in inputs)) if watch else None
-    later = (item for source in inputs[1:] for item in _records(source, _open(source), meter))
-    found = chain(_records(inputs[0], opened, meter), later)
-    return _refuse_nothing(with_threads(with_answers(found) if len(inputs) > 1 else found), inputs)
+def _read(files: Sequence[SourceFile], watch: Watch | None = None) -> Records:
+    # The first file is opened at once, so that a wrong path is an error before any record is asked for.
+    opened = _open(files[0])
+    meter = Meter(watch, sum(source.size for source in files)) if watch else None
+    later = (item for source in files[1:] for item in _records(source, _open(source), meter))
+    found = chain(_records(files[0], opened, meter), later)
+    return _refuse_nothing(join_messages(join_answers(found) if len(files) > 1 else found), files)
 
 
-def _open(source: Input) -> tuple[BinaryIO, Kind]:
+def _open(source: SourceFile) -> tuple[BinaryIO, Kind]:
     stream = source.open()
     try:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
         check_head(head, source.name)
-        return stream, kind_of(source.name, source.suffix, head)
+        return stream, detect_kind(source.name, source.suffix, head)
     except DataError:
         stream.close()
         raise
 
 
-def _records(source: Input, opened: tuple[BinaryIO, Kind], meter: Meter | None) -> Iterator[RawRecord | Problem]:
+def _records(source: SourceFile, opened: tuple[BinaryIO, Kind], meter: Meter | None) -> Records:
     stream, kind = opened
     with stream:
         records = _decoded(source, stream, kind)
         yield from meter.over(records, stream, source.size) if meter else records
 
 
-def _decoded(source: Input, stream: BinaryIO, kind: Kind) -> Iterator[RawRecord | Problem]:
+def _decoded(source: SourceFile, stream: BinaryIO, kind: Kind) -> Records:
     if kind == "json":
         return read_json(stream, source.name)
     if kind == "csv":
@@ -260,9 +204,9 @@ def _decoded(source: Input, stream: BinaryIO, kind: Kind) -> Iterator[RawRecord 
     return read_arrow(stream, source.name) if kind == "arrow" else read_parquet(stream, source.name)
 
 
-def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Input]) -> Iterator[RawRecord | Problem]:
-    """Passes records on; a source without one decoded record is an error at its end."""
-    source = inputs[0].name if len(inputs) == 1 else f"the {len(inputs)} files of the folder"
+def _refuse_nothing(records: Records, files: Sequence[SourceFile]) -> Records:
+    """Passes records through; raises a `DataError` at the end if none could be decoded."""
+    source = files[0].name if len(files) == 1 else f"the {len(files)} files of the folder"
     first: Problem | None = None
     decoded = 0
     for item in records:
@@ -272,47 +216,47 @@ def _refuse_nothing(records: Iterator[RawRecord | Problem], inputs: Sequence[Inp
             first = item
         yield item
     if decoded == 0 and first is not None:
-        kind = "JSON" if all(KINDS.get(one.suffix, "json") == "json" for one in inputs) else "records"
+        kind = "JSON" if all(KINDS.get(one.suffix, "json") == "json" for one in files) else "records"
         raise DataError(f"nothing in {source} can be read as {kind}; {first}")
     if decoded == 0:
         raise DataError(f"{source} holds no records; check that the download or the export was complete.")
 
 
-def _build(records: Iterable[RawRecord | Problem], source: str, name: str, wanted: Wanted) -> Dataset:
+def _build(records: Iterable[RawRecord | Problem], source: str, name: str, options: ReadOptions) -> Dataset:
     items = iter(records)
     head = list(islice(items, DETECT_RECORDS))
-    reading = reading_for(head, wanted)
-    if reading.format is None or (reading.format == "columns" and reading.mapping is None):
+    reader = choose_reader(head, options)
+    if reader.format is None or (reader.format == "columns" and reader.mapping is None):
         head.extend(items)
-        reading = reading_for(head, wanted)
-    found = _Found(reading, wanted)
+        reader = choose_reader(head, options)
+    loading = _Loading(reader, options)
     with garbage_collection_paused():
         for item in chain(head, items):
-            found.take(item)
-        parsed, problems = found.rows()
-    if not parsed or reading.format is None:
-        raise DataError(_nothing_usable(source, problems, found.columns))
-    if wanted.mapping is None:
-        refuse_to_guess(source, found.head, parsed)
+            loading.add(item)
+        parsed, problems = loading.finish()
+    if not parsed or reader.format is None:
+        raise DataError(_nothing_usable(source, problems, loading.columns))
+    if options.mapping is None:
+        refuse_ambiguous_prompt(source, loading.head, parsed)
     with garbage_collection_paused():
         samples = with_ids(parsed)
-    chosen = found.marks.names or (found.marks.pairs and wanted.mapping is None)
-    format = OF_ANSWER.get(wanted.answer, reading.format) if wanted.answer and chosen else reading.format
-    return Dataset(name, format, reading.mapping, samples, tuple(problems), wanted.turns)
+    has_choice = loading.labels.names or (loading.labels.pairs and options.mapping is None)
+    format = PREFERENCE_FORMATS.get(options.answer, reader.format) if options.answer and has_choice else reader.format
+    return Dataset(name, format, reader.mapping, samples, tuple(problems), options.turns)
 
 
-class _Found:
-    """What the records of a source gave; what their marks say is known once all were read."""
+class _Loading:
+    """The outcomes of a source's records; which fields are labels is known only after the last record."""
 
-    def __init__(self, reading: Reading, wanted: Wanted) -> None:
-        self._reading, self._wanted = reading, wanted
+    def __init__(self, reader: RecordReader, options: ReadOptions) -> None:
+        self._reader, self._options = reader, options
         self._outcomes: list[ParsedRecord | list[ParsedRecord] | Problem] = []
-        self._signs: dict[int, Signs] = {}  # by position in the outcomes
-        self.marks = Marks()
+        self._labels_at: dict[int, tuple[Label, ...]] = {}  # by position in the outcomes
+        self.labels = AnswerLabels()
         self.head: list[RawRecord] = []
         self.columns: dict[str, None] = {}
 
-    def take(self, item: RawRecord | Problem) -> None:
+    def add(self, item: RawRecord | Problem) -> None:
         """Reads one record."""
         if isinstance(item, Problem):
             self._outcomes.append(item)
@@ -320,24 +264,24 @@ class _Found:
         if len(self.head) < DETECT_RECORDS:
             self.head.append(item)
             self.columns.update(dict.fromkeys(field_names(item.value)))
-        if signs := self.marks.note(item.value):
-            self._signs[len(self._outcomes)] = signs
-        outcome = parse(item, self._reading)
+        if labels := self.labels.add(item.value):
+            self._labels_at[len(self._outcomes)] = labels
+        outcome = self._reader.read(item)
         if isinstance(outcome, Problem):
             self.columns.update(dict.fromkeys(field_names(item.value)))
             self._outcomes.append(outcome)
         else:
-            every = self._wanted.turns == "every" and is_talk(item, self._reading)
-            self._outcomes.append(answers(outcome) if every else outcome)
+            every = self._options.turns == "every" and self._reader.trains_every_turn(item.value)
+            self._outcomes.append(split_answers(outcome) if every else outcome)
 
-    def rows(self) -> tuple[list[ParsedRecord], list[Problem]]:
-        """The rows and the problems; of a marked conversation its last answer, which the mark is of."""
+    def finish(self) -> tuple[list[ParsedRecord], list[Problem]]:
+        """The rows and the problems; a labelled conversation gives its last answer alone, which the label is about."""
         parsed: list[ParsedRecord] = []
         problems: list[Problem] = []
-        answer, names = self._wanted.answer, () if self._wanted.answer == "all" else self.marks.names
+        answer, names = self._options.answer, () if self._options.answer == "all" else self.labels.names
         for at, outcome in enumerate(self._outcomes):
-            signs = [sign for sign in self._signs.get(at, ()) if sign[0] in names]
-            error = refusal(signs, names, answer)
+            labels = [label for label in self._labels_at.get(at, ()) if label[0] in names]
+            error = label_error(labels, names, answer)
             whole = outcome[-1] if isinstance(outcome, list) else outcome
             if error is not None:
                 where = (whole.source, whole.line, error.field, error.message, error.remedy, whole.raw)
@@ -345,7 +289,7 @@ class _Found:
             elif isinstance(whole, Problem):
                 problems.append(whole)
             else:
-                parsed.extend(outcome if isinstance(outcome, list) and not signs else [whole])
+                parsed.extend(outcome if isinstance(outcome, list) and not labels else [whole])
         return parsed, problems
 
 
@@ -361,16 +305,16 @@ def _nothing_usable(source: str, problems: Sequence[Problem], columns: Iterable[
     return f"none of the {len(problems):,} records of {source} can be used {found}; {first}"
 
 
-def _preview(records: Iterator[RawRecord | Problem], source: str, limit: int) -> TablePreview:
+def _preview(records: Records, source: str, limit: int) -> TablePreview:
     first = tuple(islice((item for item in records if isinstance(item, RawRecord)), limit))
     columns = tuple(dict.fromkeys(name for record in first for name in field_names(record.value)))
     rows = tuple({name: _cell(record.value, name) for name in columns} for record in first)
-    reading = reading_for(first, Wanted("auto", None, None))
     suggested = most_frequent(detect_columns(record.value) for record in first)
-    marks = marks_of(record.value for record in first)
-    named = marks.names or marks.candidates
-    unread = unread_columns((record.value for record in first), None, named)
-    return TablePreview(source, columns, rows, reading.format, suggested, first, marks=named, unread=unread)
+    found = collect_labels(record.value for record in first)
+    labels = found.names or found.candidates
+    unread = unread_columns((record.value for record in first), None, labels)
+    format = choose_reader(first, DEFAULT_OPTIONS).format
+    return TablePreview(source, columns, rows, format, suggested, first, labels=labels, unread=unread)
 
 
 def _cell(value: object, name: str) -> str:

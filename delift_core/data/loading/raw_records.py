@@ -1,7 +1,4 @@
-"""Raw records: one decoded value with its verbatim one-line JSON, and the checks that every source shares.
-
-Knows nothing of file layouts or wire formats.
-"""
+"""Raw records: a decoded value with its verbatim one-line JSON, encoding checks, and progress reports."""
 
 import json
 import math
@@ -16,19 +13,19 @@ from delift_core.errors import DataError
 from delift_core.samples import Problem, ProblemKind
 
 EXCERPT_CHARACTERS = 120
-UNENCODABLE = re.compile("[\ud800-\udfff]+")  # bytes that are not UTF-8 come as these
+SURROGATES = re.compile("[\ud800-\udfff]+")  # stand for bytes that are not UTF-8
 SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One record as found.
+    """One record of a source.
 
     Attributes:
         source: name of the file or hub data set.
-        line: 1-based line (JSON lines) or record number (JSON array, CSV, Parquet, Arrow, hub).
-        raw: the record as one line of JSON; its tokens are those of the source, byte for byte.
-        value: the record decoded.
+        line: 1-based line (JSON lines) or record number (all others).
+        raw: the record as one line of JSON, with the tokens of the source byte for byte.
+        value: the decoded record.
     """
 
     source: str
@@ -38,17 +35,17 @@ class RawRecord:
 
 
 def check_head(head: bytes, source: str) -> None:
-    """Refuses a file that is empty, or is not in UTF-8, by its first bytes."""
+    """Raises a `DataError` for a file that is empty or encoded as UTF-16 or UTF-32, by its first bytes."""
     if not head:
         raise DataError(f"{source} is empty; check that the download or the export was complete.")
     wide = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
-    # Without a mark at its start, text in UTF-16 or UTF-32 shows by the zeros in its first characters.
+    # Without a byte order mark, UTF-16 and UTF-32 have zeros in their first characters.
     if head.startswith(wide) or re.match(rb"[\[{]\0|\0{1,3}[\[{]", head):
         raise DataError(f"{source} is encoded as UTF-16 or UTF-32; save it as UTF-8 and load it again.")
 
 
-def checked(record: RawRecord) -> RawRecord | Problem:
-    """Passes a record through, or reports text in it that UTF-8 cannot hold (bad bytes, half a surrogate pair)."""
+def check_encoding(record: RawRecord) -> RawRecord | Problem:
+    """Returns the record, or a problem if it holds text that UTF-8 cannot (bad bytes, a lone surrogate)."""
     if not _encodable(record.raw):
         what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or mend the record."
     elif SURROGATE_ESCAPE.search(record.raw) and not _encodable(dump(record.value)):
@@ -60,25 +57,25 @@ def checked(record: RawRecord) -> RawRecord | Problem:
 
 
 def problem(kind: ProblemKind, source: str, line: int, field: str, message: str, remedy: str, text: str) -> Problem:
-    """Builds a problem whose excerpt is the start of the record's text, safe to print and to store."""
+    """Builds a problem that is safe to print and to store, with an excerpt of the record's text."""
     excerpt = text[:EXCERPT_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
     field = field.encode("utf-8", "replace").decode("utf-8")
     message = message.encode("utf-8", "replace").decode("utf-8")
-    return Problem(kind, source, line, field, message, remedy, excerpt, UNENCODABLE.sub("\ufffd", text))
+    return Problem(kind, source, line, field, message, remedy, excerpt, SURROGATES.sub("\ufffd", text))
 
 
 def dump(value: object) -> str:
-    """Writes a value as one line of JSON, non-ASCII as it is; values that JSON lacks become text, NaN becomes null.
+    """Writes a value as one line of JSON, non-ASCII unescaped.
 
-    Infinity, for which JSON has no word either, keeps Python's.
+    Dates, bytes and other types become text and NaN becomes null; Infinity stays, as Python spells it.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_to_text)
     except ValueError:
-        return json.dumps(_without_nan(value), ensure_ascii=False, default=_plain)
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_to_text)
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes):
@@ -111,17 +108,17 @@ def _bad_field(value: object) -> str:
 
 
 Records = Iterator[RawRecord | Problem]
-EVERY = 1000  # rows between two reports
+REPORT_ROWS = 1000  # rows between two reports
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A report.
+    """Progress of a stage.
 
     Attributes:
-        stage: rows are read from the source, then kept in the workspace; kept ones are looked through.
-        rows: so far, in this stage.
-        share: of the stage that is done, in [0, 1]; None where the source does not say how much there is.
+        stage: "reading" the source, "keeping" rows in the workspace, or "checking" rows that are stored.
+        rows: how many are done.
+        share: the share of the stage that is done, in [0, 1]; None if the total is unknown.
     """
 
     stage: Literal["reading", "saving", "checking"]
@@ -137,11 +134,11 @@ Watch = Callable[[Progress], None]
 
 
 class Meter:
-    """Reports the rows of one or several files by the bytes that were read of them."""
+    """Reports the progress of reading files, by the bytes that were read."""
 
     def __init__(self, watch: Watch, total: int) -> None:
         """Args:
-        total: bytes of all files as they lie on disk; 0 where that is not known.
+        total: bytes of all files on disk; 0 if unknown.
         """
         self._watch = watch
         self._total = total
@@ -150,19 +147,19 @@ class Meter:
         self._share = 0.0
 
     def over(self, records: Records, stream: BinaryIO, size: int) -> Records:
-        """Passes the records of one file on.
+        """Passes the records of one file through.
 
         Args:
-            stream: what they are read from, unpacked.
+            stream: the unpacked file.
             size: bytes of the file on disk.
         """
-        whole = _size(stream)
+        whole = _stream_size(stream)
         read = 0
         for item in records:
             self._rows += 1
             read += len(item.raw)
-            if self._rows % EVERY == 0:
-                self._report(size * _part(stream, whole, read))
+            if self._rows % REPORT_ROWS == 0:
+                self._report(size * _share_read(stream, whole, read))
             yield item
         self._before += size
         self._report(0)
@@ -173,21 +170,21 @@ class Meter:
         self._watch(Progress("reading", self._rows, self._share if self._total else None))
 
 
-def over_rows(records: Iterator[RawRecord | Problem], watch: Watch, limit: int | None) -> Iterator[RawRecord | Problem]:
-    """Passes records on that come without bytes; with a limit, rows say how much there is."""
+def report_rows(records: Records, watch: Watch, limit: int | None) -> Records:
+    """Passes records of a source without a known size through; the share is that of `limit`."""
     for rows, item in enumerate(records, start=1):
-        if rows % EVERY == 0:
+        if rows % REPORT_ROWS == 0:
             watch(Progress("reading", rows, rows / limit if limit else None))
         yield item
 
 
-def _part(stream: BinaryIO, whole: int, read: int) -> float:
-    """The share of a file that was read: by its position; by its records once it was taken in at once."""
+def _share_read(stream: BinaryIO, whole: int, read: int) -> float:
+    """The share of a file that was read, by position or, if the file was read at once, by its records."""
     position = 0 if stream.closed else stream.tell()
     return (position if 0 < position < whole else min(read, whole)) / max(whole, 1)
 
 
-def _size(stream: BinaryIO) -> int:
+def _stream_size(stream: BinaryIO) -> int:
     position = stream.tell()
     whole = stream.seek(0, 2)
     stream.seek(position)

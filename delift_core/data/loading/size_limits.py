@@ -1,12 +1,13 @@
-"""How much a file may unpack to: one of a megabyte can hold terabytes, and is refused before they are read.
+"""Limits on the unpacked size of a file, which refuse decompression bombs before they fill the memory.
 
-What is read is bounded by what was packed: a hundredfold of it, or `ALWAYS` where that is more, and never more than
-`MOST`. The environment variable `VARIABLE` sets another bound. Plain text needs none: it is as large as it is.
+A file may unpack to `FACTOR` times its size, or to `MIN_UNPACKED` if that is more, and at most to `MAX_UNPACKED`. The
+environment variable `VARIABLE` sets another limit.
 """
 
 import io
 import os
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from delift_core.errors import DataError
@@ -16,16 +17,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VARIABLE = "DELIFT_MAX_UNPACKED_MIB"
-ALWAYS, MOST = 256 << 20, 8 << 30
+MIN_UNPACKED, MAX_UNPACKED = 256 << 20, 8 << 30
 FACTOR = 100
-MUCH = 64 << 20
-ROW_COST, VALUE_COST = 256, 8  # bytes that a row, and a value, take in memory beside their texts
+MEASURED_BYTES = 64 << 20
+ROW_COST, VALUE_COST = 256, 8  # bytes in memory for a row and for a value, without their texts
 _VIEW_BYTES = 16
-_LEAST_COMPRESSED = 8  # a compressed Arrow buffer begins with its size
+_SIZE_PREFIX = 8  # bytes at the start of a compressed Arrow buffer, its unpacked size
 
 
 class Allowance:
-    """The bytes that a source may still unpack to."""
+    """The bytes that a file may still unpack to."""
 
     def __init__(self, source: str, packed: int) -> None:
         """Args:
@@ -33,18 +34,14 @@ class Allowance:
         packed: its size in bytes.
 
         Raises:
-            DataError: the variable is set to something else than a whole number.
+            DataError: the environment variable is not a whole number.
         """
         self._source = source
-        self.most = _set_by_hand() or min(MOST, max(ALWAYS, FACTOR * packed))
+        self.most = _limit_from_environment() or min(MAX_UNPACKED, max(MIN_UNPACKED, FACTOR * packed))
         self._left = self.most
 
     def take(self, size: int) -> None:
-        """Counts bytes that are about to be read, or were.
-
-        Raises:
-            DataError: they are more than is left.
-        """
+        """Counts unpacked bytes; raises a `DataError` beyond the limit."""
         self._left -= size
         if self._left < 0:
             raise DataError(
@@ -53,23 +50,23 @@ class Allowance:
             )
 
 
-def size_of(stream: BinaryIO) -> int:
-    """Bytes in a stream; leaves it at its start."""
+def stream_size(stream: BinaryIO) -> int:
+    """Size of a stream in bytes; leaves it at its start."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     return size
 
 
-def written_out(array: "pa.Array") -> int:
-    """Bytes that an array takes with each value written out: a shared one as often as it is referred to."""
+def unpacked_bytes(array: "pa.Array") -> int:
+    """Bytes of an array of n values with every reference to a shared value written out."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     own, kind = VALUE_COST * len(array), array.type
     if isinstance(array, pa.ExtensionArray):
-        return written_out(array.storage)
+        return unpacked_bytes(array.storage)
     if pa.types.is_dictionary(kind):
-        lengths = _lengths(array.dictionary)
+        lengths = _value_bytes(array.dictionary)
         return own + int(pc.sum(lengths.take(array.indices.drop_null())).as_py() or 0)
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return own + int(_view_lengths(array).sum())
@@ -77,22 +74,22 @@ def written_out(array: "pa.Array") -> int:
         return own + _run_bytes(array)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         values = int(pc.sum(array.sizes).as_py() or 0)
-        # Lists may share their values: what is much by its count alone is not put together to be measured.
-        return own + (VALUE_COST * values if VALUE_COST * values > MUCH else written_out(array.flatten()))
+        # Lists may share values: flattening them could itself fill the memory, so large counts are estimated.
+        return own + (VALUE_COST * values if VALUE_COST * values > MEASURED_BYTES else unpacked_bytes(array.flatten()))
     if pa.types.is_struct(kind):
-        return own + sum(written_out(part) for part in array.flatten())
+        return own + sum(unpacked_bytes(part) for part in array.flatten())
     if pa.types.is_map(kind):
         ends = array.offsets
         start = ends[0].as_py() if len(ends) else 0
         count = ends[-1].as_py() - start if len(ends) else 0
-        return own + sum(written_out(part.slice(start, count)) for part in (array.keys, array.items))
+        return own + sum(unpacked_bytes(part.slice(start, count)) for part in (array.keys, array.items))
     if pa.types.is_nested(kind):
-        return own + written_out(array.flatten())
+        return own + unpacked_bytes(array.flatten())
     return own + int(array.nbytes)
 
 
 def without_dictionaries(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """The same rows with dictionaries replaced by their values, which are read several times faster."""
+    """Replaces dictionaries by their values, which convert to Python several times faster."""
     import pyarrow as pa
 
     plain = pa.schema([field.with_type(_plain(field.type)) for field in batch.schema])
@@ -100,22 +97,28 @@ def without_dictionaries(batch: "pa.RecordBatch") -> "pa.RecordBatch":
 
 
 def refuse_unions(schema: "pa.Schema", source: str) -> None:
-    """Refuses columns whose values are of several types.
-
-    Raises:
-        DataError: there is one.
-    """
+    """Raises a `DataError` for a column whose values are of several types."""
     for field in schema:
-        if _holds(field.type, "union"):
+        if contains_type(field.type, lambda kind: "union" in str(kind).partition("<")[0]):
             raise DataError(f"{source}: the column {field.name!r} is of type {field.type}, which is not read; cast it.")
 
 
+def contains_type(kind: "pa.DataType", predicate: Callable[["pa.DataType"], bool]) -> bool:
+    """Whether a predicate holds for a type or for a type nested in it."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return contains_type(kind.value_type, predicate)
+    return predicate(kind) or any(contains_type(kind.field(at).type, predicate) for at in range(kind.num_fields))
+
+
 def check_buffers(stream: BinaryIO, allowance: Allowance, start: int) -> None:
-    """Adds up what the compressed buffers of an Arrow stream, which begins at `start`, say they unpack to, and returns
-    there. A damaged one is left to its reader, which says so.
+    """Counts the unpacked sizes that the compressed buffers of the Arrow stream at `start` declare; returns to `start`.
+
+    A damaged stream is left to its reader, which reports it.
 
     Raises:
-        DataError: more than is allowed.
+        DataError: they exceed the allowance.
     """
     import pyarrow as pa
 
@@ -125,15 +128,15 @@ def check_buffers(stream: BinaryIO, allowance: Allowance, start: int) -> None:
             if message.type in ("record batch", "dictionary"):
                 body = message.body
                 for at, length in _compressed_buffers(message.metadata.to_pybytes(), message.type):
-                    if length > _LEAST_COMPRESSED and at >= 0 and at + length <= body.size:
+                    if length > _SIZE_PREFIX and at >= 0 and at + length <= body.size:
                         allowance.take(max(0, *struct.unpack_from("<q", body[at : at + 8])))
     except (pa.ArrowException, OSError, ValueError, struct.error, MemoryError, OverflowError, TypeError):
         pass
     stream.seek(start)
 
 
-def _lengths(values: "pa.Array") -> "pa.Array":
-    """(d,) the bytes of each value of a dictionary."""
+def _value_bytes(values: "pa.Array") -> "pa.Array":
+    """(n,) int64, the bytes of each value of an array."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -141,11 +144,11 @@ def _lengths(values: "pa.Array") -> "pa.Array":
         return pc.binary_length(values).cast(pa.int64())
     if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
         return pa.array(_view_lengths(values), pa.int64())
-    return pa.array([written_out(values.slice(at, 1)) for at in range(len(values))], pa.int64())
+    return pa.array([unpacked_bytes(values.slice(at, 1)) for at in range(len(values))], pa.int64())
 
 
 def _view_lengths(array: "pa.Array") -> "np.ndarray":
-    """(n,) int64, the bytes of each value of a view array: a view begins with its length."""
+    """(n,) int64, the bytes of each value of a view array; a view begins with its int32 length."""
     import numpy as np
 
     views = array.buffers()[1]
@@ -156,25 +159,14 @@ def _view_lengths(array: "pa.Array") -> "np.ndarray":
 
 
 def _run_bytes(array: "pa.Array") -> int:
-    """Bytes of a run-end encoded array with each run written out."""
+    """Bytes of a run-end encoded array with every run written out."""
     import numpy as np
 
     first, count = array.find_physical_offset(), array.find_physical_length()
     ends = np.asarray(array.run_ends.slice(first, count)).astype(np.int64) - array.offset
     runs = np.diff(np.minimum(ends, len(array)), prepend=0)
-    lengths = _lengths(array.values.slice(first, count)).fill_null(0)
+    lengths = _value_bytes(array.values.slice(first, count)).fill_null(0)
     return int(runs @ np.asarray(lengths))
-
-
-def _holds(kind: "pa.DataType", word: str) -> bool:
-    """Whether a type has a word in its name, or a type inside it has."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        return _holds(kind.value_type, word)
-    return word in str(kind).partition("<")[0] or any(
-        _holds(kind.field(at).type, word) for at in range(kind.num_fields)
-    )
 
 
 def _plain(kind: "pa.DataType") -> "pa.DataType":
@@ -182,23 +174,23 @@ def _plain(kind: "pa.DataType") -> "pa.DataType":
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
-        return kind if _holds(kind.value_type, "view") else kind.value_type  # views are not cast
+        has_views = contains_type(kind.value_type, lambda inner: "view" in str(inner).partition("<")[0])
+        return kind if has_views else kind.value_type  # pyarrow does not cast views
     if pa.types.is_struct(kind):
         return pa.struct([kind.field(at).with_type(_plain(kind.field(at).type)) for at in range(kind.num_fields)])
     if pa.types.is_map(kind):
         return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_plain(kind.value_type)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_plain(kind.value_type)))
     return kind
 
 
 def _compressed_buffers(metadata: bytes, kind: str) -> list[tuple[int, int]]:
-    """(offset in the body, bytes) of each buffer of a message, read from its flat buffer; none if not compressed.
+    """(offset in the body, bytes) of each buffer of a compressed message; none if the message is not compressed.
 
-    The layout is that of Message.fbs and Schema.fbs in the Arrow format: Message.header is its third field;
-    DictionaryBatch.data its second; RecordBatch.buffers its third and RecordBatch.compression its fourth.
+    Reads the flat buffer by Message.fbs and Schema.fbs of the Arrow format. Fields, counted from 0: Message.header 2,
+    DictionaryBatch.data 1, RecordBatch.buffers 2, RecordBatch.compression 3.
     """
     table = _field(metadata, _follow(metadata, 0), 2)
     batch = _follow(metadata, table) if table else 0
@@ -221,7 +213,7 @@ def _follow(metadata: bytes, at: int) -> int:
 
 
 def _field(metadata: bytes, table: int, number: int) -> int:
-    """Where a field of a flat-buffer table lies; 0 where it is absent."""
+    """Position of a field of a flat-buffer table; 0 if it is absent."""
     (back,) = struct.unpack_from("<i", metadata, table)
     entries = table - back
     (size,) = struct.unpack_from("<H", metadata, entries)
@@ -231,7 +223,7 @@ def _field(metadata: bytes, table: int, number: int) -> int:
     return int(table + offset) if offset else 0
 
 
-def _set_by_hand() -> int | None:
+def _limit_from_environment() -> int | None:
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return None

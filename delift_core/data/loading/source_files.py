@@ -1,7 +1,4 @@
-"""What is to be read: one file, or uploaded bytes; compressed ones are unpacked first.
-
-Knows names and bytes; knows nothing of records. What of a folder is read: see `folders`.
-"""
+"""One file or upload: which kind it is, and its content, unpacked."""
 
 import bz2
 import errno
@@ -16,30 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from delift_core.data.loading.size_limits import Allowance, size_of
+from delift_core.data.loading.size_limits import Allowance, stream_size
 from delift_core.errors import DataError
 from delift_core.system.files import why_invalid_path, why_unreadable
 
 IN_MEMORY = 64 << 20
 CHUNK = 1 << 20
-XZ_MEMORY = 1 << 30  # a file may ask for more to be unpacked
+XZ_MEMORY = 1 << 30  # limit on the memory that an xz file may request
 
 
-def unpacked(stream: BinaryIO, compression: str, source: str) -> BinaryIO:
-    """The unpacked content as a temporary file, which stays in memory while it is small.
+def unpack(stream: BinaryIO, compression: str, source: str) -> BinaryIO:
+    """Unpacks a seekable stream into a temporary file, which stays in memory while it is small.
 
     Args:
-        stream: the packed content, seekable.
         compression: ".gz", ".zst", ".bz2" or ".xz".
         source: the file's name, for errors.
 
     Raises:
-        DataError: the content is damaged, or unpacks to too much.
+        DataError: the content is damaged, or too large.
     """
-    allowance = Allowance(source, size_of(stream))
+    allowance = Allowance(source, stream_size(stream))
     target = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  # the caller closes it
     try:
-        for chunk in _UNPACKERS[compression](stream):
+        for chunk in _DECOMPRESSORS[compression](stream):
             allowance.take(len(chunk))
             target.write(chunk)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:  # a damaged gzip file is an OSError
@@ -55,13 +51,13 @@ def unpacked(stream: BinaryIO, compression: str, source: str) -> BinaryIO:
     return cast(BinaryIO, target)
 
 
-def _gunzip(stream: BinaryIO) -> Iterator[bytes]:
+def _decompress_gzip(stream: BinaryIO) -> Iterator[bytes]:
     with gzip.open(stream) as content:
         while chunk := content.read(CHUNK):
             yield chunk
 
 
-def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
+def _decompress_zstd(stream: BinaryIO) -> Iterator[bytes]:
     import pyarrow as pa  # its exceptions for damaged files are OSErrors
 
     with pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd") as content:
@@ -72,8 +68,8 @@ def _unzstd(stream: BinaryIO) -> Iterator[bytes]:
 _Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
 
-def _streams(stream: BinaryIO, start: Callable[[], _Decompressor]) -> Iterator[bytes]:
-    """The content of streams one behind another, as bzip2 and xz files may be, at most a chunk at once."""
+def _decompress_streams(stream: BinaryIO, start: Callable[[], _Decompressor]) -> Iterator[bytes]:
+    """Decompresses the streams of a bzip2 or xz file, which may hold several, a chunk at a time."""
     waiting = stream.read(CHUNK)
     while waiting:
         part = start()
@@ -83,14 +79,14 @@ def _streams(stream: BinaryIO, start: Callable[[], _Decompressor]) -> Iterator[b
                 yield content
             if part.needs_input and not part.eof and not (waiting := stream.read(CHUNK)):
                 raise EOFError("it ends before the mark of its end")
-        waiting = (part.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz may pad with zeros
+        waiting = (part.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz pads with zeros
 
 
-_UNPACKERS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {
-    ".gz": _gunzip,
-    ".zst": _unzstd,
-    ".bz2": lambda stream: _streams(stream, bz2.BZ2Decompressor),
-    ".xz": lambda stream: _streams(stream, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)),
+_DECOMPRESSORS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {
+    ".gz": _decompress_gzip,
+    ".zst": _decompress_zstd,
+    ".bz2": lambda stream: _decompress_streams(stream, bz2.BZ2Decompressor),
+    ".xz": lambda stream: _decompress_streams(stream, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY)),
 }
 
 
@@ -121,7 +117,7 @@ _DATABASE = "a database, which is not read here; export the table as Parquet or 
 _TABLE = "a table of a kind that is not read here; write the rows as Parquet"
 _PAGE = "a web page, not data; download the file itself"
 _POINTER = "a Git LFS pointer, not the data; fetch the data with `git lfs pull`"
-_FOREIGN_HEADS = (
+_UNSUPPORTED_HEADS = (
     (b"version https://git-lfs", _POINTER),
     (b"SQLite format 3\0", _DATABASE),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _WORKBOOK),
@@ -134,7 +130,7 @@ _FOREIGN_HEADS = (
     (b"<!doctype html", _PAGE),
     (b"<html", _PAGE),
 )
-_FOREIGN_SUFFIXES = {
+_UNSUPPORTED_SUFFIXES = {
     **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods"), _WORKBOOK),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), _ARCHIVE),
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth", ".joblib"), _PICKLE),
@@ -143,41 +139,41 @@ _FOREIGN_SUFFIXES = {
 }
 
 
-def packing(head: bytes) -> str:
-    """The suffix of the compression that a file begins with; "" for none."""
+def detect_compression(head: bytes) -> str:
+    """The suffix of the compression by a file's first bytes; "" for none."""
     if _BZIP2_HEAD.match(head):
         return ".bz2"
     return next((suffix for mark, suffix in _PACKED_HEADS if head.startswith(mark)), "")
 
 
 def looks_like_json(head: bytes) -> bool:
-    """Whether a file begins like a JSON object or list."""
+    """Whether the first bytes are those of a JSON object or list."""
     return _JSON_HEAD.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
-def foreign(suffix: str, head: bytes) -> str:
-    """What a file of another kind is, and what to do with it; "" where it may be one of ours."""
+def unsupported_kind(suffix: str, head: bytes) -> str:
+    """What a file of a kind that is not read is, and what to do with it; "" for other files."""
     if suffix in (".xlsx", ".xlsm", ".ods") and head.startswith(b"PK"):
         return _WORKBOOK
-    by_head = next((words for mark, words in _FOREIGN_HEADS if head.startswith(mark)), "")
-    return by_head or _FOREIGN_SUFFIXES.get(suffix, "")
+    by_head = next((words for mark, words in _UNSUPPORTED_HEADS if head.startswith(mark)), "")
+    return by_head or _UNSUPPORTED_SUFFIXES.get(suffix, "")
 
 
-def kind_of(name: str, suffix: str, head: bytes) -> Kind:
-    """How a file is to be read.
+def detect_kind(name: str, suffix: str, head: bytes) -> Kind:
+    """The kind of a file.
 
     Args:
-        name: of the file, for the error.
-        suffix: the one that says what is inside, in lower case.
-        head: the first bytes, unpacked.
+        name: the file's name, for the error.
+        suffix: its suffix without that of a compression, in lower case.
+        head: its first bytes, unpacked.
 
     Raises:
-        DataError: it is of a kind that is not read.
+        DataError: the kind is not read.
     """
     by_head = next((kind for mark, kind in _TABLE_HEADS if head.startswith(mark)), None)
     if by_head is not None:
         return by_head
-    words = foreign(suffix, head)
+    words = unsupported_kind(suffix, head)
     if words:
         raise DataError(f"{name} is {words}.")
     if suffix in KINDS:
@@ -192,7 +188,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class SourceFile:
     """A file on disk, or the name and bytes of an uploaded one."""
 
     name: str
@@ -206,12 +202,12 @@ class Input:
 
     @property
     def suffix(self) -> str:
-        """The suffix that says what is inside, in lower case."""
+        """The suffix without that of a compression, in lower case."""
         return Path(self._inner).suffix.lower()
 
     @property
     def size(self) -> int:
-        """Bytes as they lie on disk or were uploaded; 0 where there is no such file."""
+        """Bytes on disk or of the upload; 0 if there is no such file."""
         if isinstance(self.content, bytes):
             return len(self.content)
         return self.content.stat().st_size if self.content.is_file() else 0
@@ -222,18 +218,18 @@ class Input:
         return Path(self._inner).stem
 
     def open(self) -> BinaryIO:
-        """Opens the content for reading, unpacked (also where the name does not say that it is packed) and seekable.
+        """Opens the unpacked content, seekable; compression is detected by the suffix or the first bytes.
 
         Raises:
-            DataError: the file does not exist, is a folder, cannot be read, is damaged, or unpacks to too much.
+            DataError: the file does not exist, is a folder, cannot be read, is damaged or unpacks to too much.
         """
         stream = self._open_as_is()
-        compression = self.compression or packing(stream.read(HEAD_BYTES))
+        compression = self.compression or detect_compression(stream.read(HEAD_BYTES))
         stream.seek(0)
         if not compression:
             return stream
         with stream:
-            return unpacked(stream, compression, self.name)
+            return unpack(stream, compression, self.name)
 
     @property
     def _inner(self) -> str:
@@ -247,14 +243,13 @@ class Input:
         try:
             return self.content.open("rb")
         except FileNotFoundError:
-            raise DataError(why_no_input(self.content)) from None
+            raise DataError(why_not_readable(self.content)) from None
         except OSError as error:
             raise DataError(f"{self.content} cannot be read ({error.strerror}); check its permissions.") from error
 
 
-def why_no_input(path: Path) -> str:
-    """Why a file or a folder cannot be read, and what to do; "" when it can. An address and a hub id are often given in
-    the place of a path."""
+def why_not_readable(path: Path) -> str:
+    """Why a file or folder cannot be read, and what to do; "" if it can. Recognises addresses and hub ids."""
     words = why_unreadable(path)
     if not words or why_invalid_path(path) or path.exists() or path.is_symlink():
         return words

@@ -1,8 +1,7 @@
-"""A row of a table as a record: what the table had to make of the values is undone.
+"""Rows of Arrow tables as records: undoes what a table does to nested values.
 
-A table gives every object of a column the same keys, so that a call gets the arguments of all others, null; it writes
-NaN where a number is missing; and it may hold JSON as text in a type of its own. Knows rows and column types; knows
-nothing of files.
+All objects in a column have the same keys, so a tool call gets the arguments of all others as null; a missing number is
+NaN; and JSON may be text in a type of its own.
 """
 
 import math
@@ -10,47 +9,48 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from delift_core.data.loading.json_scanner import DECODER
+from delift_core.data.loading.size_limits import contains_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# In these no null means anything: the arguments of a call, and what defines a tool.
-FILLED = frozenset({"arguments", "args", "parameters", "properties", "input_schema", "tools", "functions"})
-CALL_INPUT = "input"  # of a content block; a prompt's input is text
+# Inside these keys a null has no meaning: arguments of calls, and definitions of tools.
+FILLED_KEYS = frozenset({"arguments", "args", "parameters", "properties", "input_schema", "tools", "functions"})
+CALL_INPUT = "input"  # the arguments of a tool_use block if it is an object; a prompt's input is text
 
 
 def record_maker(schema: "pa.Schema") -> Callable[[dict[str, object]], dict[str, object]]:
-    """A function that makes a record of a row in which maps are dictionaries, for one schema."""
-    texts = {field.name: field.type for field in schema if _holds(field.type, _is_json)}
-    filled = {field.name for field in schema if field.name not in texts and _holds(field.type, _may_be_filled)}
+    """A function that converts rows of a schema, with maps as dictionaries, to records."""
+    texts = {field.name: field.type for field in schema if contains_type(field.type, _is_json)}
+    filled = {field.name for field in schema if field.name not in texts and contains_type(field.type, _may_be_filled)}
 
     def record(row: dict[str, object]) -> dict[str, object]:
         if not texts and not filled:
             return row
-        decoded = {name: _decoded(row[name], kind) for name, kind in texts.items()}  # JSON has the keys it was given
-        return {**row, **decoded, **without_filling({name: row[name] for name in filled})}
+        decoded = {name: _decoded(row[name], kind) for name, kind in texts.items()}  # JSON keeps its own keys
+        return {**row, **decoded, **remove_fill({name: row[name] for name in filled})}
 
     return record
 
 
-def without_filling(value: Mapping[str, object]) -> dict[str, object]:
-    """A row whose NaN is null, and whose calls and tool definitions have no null of their own."""
-    return {key: _settled(item, _is_filled(key, item)) for key, item in value.items()}
+def remove_fill(value: Mapping[str, object]) -> dict[str, object]:
+    """A row with null for NaN, and without the nulls in tool calls and tool definitions."""
+    return {key: _without_fill(item, _has_fill(key, item)) for key, item in value.items()}
 
 
-def _settled(value: object, filled: bool) -> object:
+def _without_fill(value: object, filled: bool) -> object:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if isinstance(value, Mapping):
-        items = ((key, _settled(item, filled or _is_filled(key, item))) for key, item in value.items())
+        items = ((key, _without_fill(item, filled or _has_fill(key, item))) for key, item in value.items())
         return {key: item for key, item in items if not (filled and item is None)}
     if isinstance(value, list | tuple):
-        return [_settled(item, filled) for item in value]
+        return [_without_fill(item, filled) for item in value]
     return value
 
 
-def _is_filled(key: str, value: object) -> bool:
-    return key in FILLED or (key == CALL_INPUT and isinstance(value, Mapping))
+def _has_fill(key: str, value: object) -> bool:
+    return key in FILLED_KEYS or (key == CALL_INPUT and isinstance(value, Mapping))
 
 
 def _is_json(kind: "pa.DataType") -> bool:
@@ -65,17 +65,8 @@ def _may_be_filled(kind: "pa.DataType") -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_struct(kind) or pa.types.is_map(kind))
 
 
-def _holds(kind: "pa.DataType", is_one: Callable[["pa.DataType"], bool]) -> bool:
-    """Whether a type or one inside it is of a kind."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        return _holds(kind.value_type, is_one)
-    return is_one(kind) or any(_holds(kind.field(at).type, is_one) for at in range(kind.num_fields))
-
-
 def _decoded(value: object, kind: "pa.DataType") -> object:
-    """A value with the JSON texts in it decoded; one that is no JSON stays text."""
+    """A value with its JSON texts decoded; invalid JSON stays text."""
     import pyarrow as pa
 
     if value is None:

@@ -1,6 +1,6 @@
-"""Raw records from CSV, TSV, Parquet and Arrow: one row, one record.
+"""Raw records from the rows of CSV, TSV, Parquet and Arrow files.
 
-CSV cells stay text ("NA" and "None" are words, "1.0" is not a number). Knows nothing of what the columns mean.
+CSV cells stay text ("NA" and "None" are words, "1.0" is not a number).
 """
 
 import csv
@@ -10,16 +10,16 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from delift_core.data.formats.base import name_list
-from delift_core.data.loading.raw_records import RawRecord, checked, dump, problem
+from delift_core.data.loading.raw_records import RawRecord, check_encoding, dump, problem
 from delift_core.data.loading.size_limits import (
     ROW_COST,
     VALUE_COST,
     Allowance,
     check_buffers,
     refuse_unions,
-    size_of,
+    stream_size,
+    unpacked_bytes,
     without_dictionaries,
-    written_out,
 )
 from delift_core.data.loading.table_cells import record_maker
 from delift_core.errors import DataError
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-# The csv module refuses cells beyond 128 KiB unless told; whole documents in a cell are ordinary here.
+# The csv module's default limit of 128 KiB is too small for documents in a cell.
 MAX_CELL_CHARACTERS = 2**31 - 1
 PARQUET_BATCH_ROWS = 1024
-PIECE_BYTES = 64 << 20  # of rows that are written out at once
+PIECE_BYTES = 64 << 20  # limit on the rows that are converted at once
 SEPARATOR_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([,;|:\t ])"?\r?\n?', re.IGNORECASE)
 ARROW_FILE_MARK = b"ARROW1"
 ARROW_FILE_START = 8  # the mark, padded
@@ -47,15 +47,15 @@ def read_csv(stream: BinaryIO, source: str, suffix: str) -> Iterator[RawRecord |
     Args:
         stream: the file, at its start and seekable.
         source: the file's name, for problems.
-        suffix: ".tsv" reads tabs; ".csv" reads commas, or semicolons or tabs where the header has more of them. A first
-            line such as sep=; which Excel writes, says otherwise.
+        suffix: ".tsv" for tabs; ".csv" for commas, or for semicolons or tabs if the header has more of them. A first
+            line such as Excel's sep=; takes precedence.
 
     Raises:
         DataError: the header cannot be read, or names a column twice.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
-    announced = _announced_delimiter(stream)
-    delimiter = announced or ("\t" if suffix == ".tsv" else _delimiter(stream))
+    announced = _read_separator_line(stream)
+    delimiter = announced or ("\t" if suffix == ".tsv" else _guess_delimiter(stream))
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         yield from _rows(csv.reader(text, delimiter=delimiter, strict=True), source)
 
@@ -68,23 +68,23 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
     """
     import pyarrow.parquet as pq
 
-    allowance = Allowance(source, size_of(stream))
+    allowance = Allowance(source, stream_size(stream))
 
     def batches() -> Iterator["pa.RecordBatch"]:
         table = pq.ParquetFile(stream)
-        _refuse_repeats(table.schema_arrow.names, source)
+        _refuse_repeated_names(table.schema_arrow.names, source)
         refuse_unions(table.schema_arrow, source)
-        _try_groups(table, Allowance(source, size_of(stream)))
-        chunks = _chunks(table.metadata)
+        _read_one_row_each(table, Allowance(source, stream_size(stream)))
+        chunks = _column_chunks(table.metadata)
         sizes = (max(chunk.total_uncompressed_size, VALUE_COST * chunk.num_values, 0) for chunk in chunks)
-        Allowance(source, size_of(stream)).take(sum(sizes))
-        # Read as what they are, a text that a million rows repeat is held once.
+        Allowance(source, stream_size(stream)).take(sum(sizes))
+        # As a dictionary, a text that a million rows repeat is held in memory once.
         repeated = {chunk.path_in_schema for chunk in chunks if "RLE_DICTIONARY" in chunk.encodings}
         texts = {chunk.path_in_schema for chunk in chunks if chunk.physical_type == "BYTE_ARRAY"}
         stream.seek(0)
         packed = pq.ParquetFile(stream, read_dictionary=sorted(repeated & texts))
-        for group in range(table.num_row_groups):  # each has a dictionary of its own, and a batch holds one
-            yield from packed.iter_batches(batch_size=_rows_at_once(chunks), row_groups=[group])
+        for group in range(table.num_row_groups):  # a batch cannot hold the dictionaries of two groups
+            yield from packed.iter_batches(batch_size=_batch_rows_for(chunks), row_groups=[group])
 
     return _batch_rows(batches(), source, "Parquet", allowance)
 
@@ -92,27 +92,27 @@ def read_parquet(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]
 def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
     """Yields the rows of an Arrow file or stream (which `datasets` saves), nested values included.
 
-    A stream that was cut between two batches reads as if it were whole; one that lacks the mark of its end is reported.
+    A stream that was cut between two batches looks complete, so a missing end mark becomes a problem.
 
     Raises:
         DataError: the file is neither, is damaged, names a column twice, or unpacks to too much.
     """
     import pyarrow as pa
 
-    allowance = Allowance(source, size_of(stream))
+    allowance = Allowance(source, stream_size(stream))
     is_file = stream.read(len(ARROW_FILE_MARK)) == ARROW_FILE_MARK
     stream.seek(0)
 
     def batches() -> Iterator["pa.RecordBatch"]:
         wanted = None
-        if is_file:  # a stream between a mark and a table of contents; the stream is what is checked and read
+        if is_file:  # a stream between a magic string and a footer; only the stream is checked and read
             with pa.ipc.open_file(stream) as file:
                 wanted = file.num_record_batches
             stream.seek(ARROW_FILE_START)
-        check_buffers(stream, Allowance(source, size_of(stream)), ARROW_FILE_START if is_file else 0)
+        check_buffers(stream, Allowance(source, stream_size(stream)), ARROW_FILE_START if is_file else 0)
         found = 0
         with pa.ipc.open_stream(stream) as reader:
-            _refuse_repeats(reader.schema.names, source)
+            _refuse_repeated_names(reader.schema.names, source)
             refuse_unions(reader.schema, source)
             for found, batch in enumerate(reader, start=1):  # noqa: B007  # counted on purpose
                 yield batch
@@ -135,22 +135,22 @@ def _batch_rows(
     number = 0
     try:
         for batch in batches:
-            # A damaged file can hold offsets that point outside its data, and reading those ends the process.
+            # A damaged file can hold offsets outside its data, which would crash the process.
             batch.validate(full=True)
             record = record_maker(batch.schema)
-            for piece in _pieces(batch, allowance):
+            for piece in _bounded_pieces(batch, allowance):
                 for row in map(record, piece.to_pylist(maps_as_pydicts="strict")):
                     number += 1
-                    yield checked(RawRecord(source, number, dump(row), row))
-    # A KeyError is of a column that the schema names otherwise than its data.
+                    yield check_encoding(RawRecord(source, number, dump(row), row))
+    # A KeyError is raised if schema and data name a column differently.
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
         raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error
 
 
-def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.RecordBatch"]:
-    """A batch in parts that may be written out, dictionaries replaced by their values.
+def _bounded_pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.RecordBatch"]:
+    """Splits a batch into pieces of at most `PIECE_BYTES`, with dictionaries replaced by their values.
 
     Raises:
         DataError: the rows so far take more than is allowed.
@@ -159,7 +159,7 @@ def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.Recor
         waiting = [batch.slice(start, PARQUET_BATCH_ROWS)]
         while waiting:
             part = waiting.pop()
-            size = sum(written_out(column) for column in part.columns)
+            size = sum(unpacked_bytes(column) for column in part.columns)
             if size > PIECE_BYTES and part.num_rows > 1:
                 half = part.num_rows // 2
                 waiting += [part.slice(half), part.slice(0, half)]
@@ -168,10 +168,10 @@ def _pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.Recor
             yield without_dictionaries(part)
 
 
-def _try_groups(table: "pq.ParquetFile", allowance: Allowance) -> None:
-    """Reads a row of each group, so that what is wrong with the metadata of a column is an error.
+def _read_one_row_each(table: "pq.ParquetFile", allowance: Allowance) -> None:
+    """Reads one row of each group, which raises an error for damaged column metadata.
 
-    Where pyarrow is asked for that metadata itself, the same mistake ends the process.
+    Asking pyarrow for the metadata itself would crash the process.
     """
     groups = range(table.num_row_groups)
     allowance.take(sum(max(table.metadata.row_group(group).total_byte_size, 0) for group in groups))
@@ -179,13 +179,13 @@ def _try_groups(table: "pq.ParquetFile", allowance: Allowance) -> None:
         next(table.iter_batches(batch_size=1, row_groups=[group]), None)
 
 
-def _chunks(metadata: "pq.FileMetaData") -> list["pq.ColumnChunkMetaData"]:
+def _column_chunks(metadata: "pq.FileMetaData") -> list["pq.ColumnChunkMetaData"]:
     groups = [metadata.row_group(at) for at in range(metadata.num_row_groups)]
     return [group.column(at) for group in groups for at in range(group.num_columns)]
 
 
-def _rows_at_once(chunks: Sequence["pq.ColumnChunkMetaData"]) -> int:
-    """Rows of a batch: few where a value may say that it begins as the one before it did, which multiplies."""
+def _batch_rows_for(chunks: Sequence["pq.ColumnChunkMetaData"]) -> int:
+    """Rows of a batch: few for delta encoding, in which a value shares its beginning with the one before it."""
     sharing = [chunk.total_uncompressed_size for chunk in chunks if "DELTA_BYTE_ARRAY" in chunk.encodings]
     return max(1, min(PARQUET_BATCH_ROWS, PIECE_BYTES // max(1, *sharing))) if sharing else PARQUET_BATCH_ROWS
 
@@ -209,7 +209,7 @@ def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
             continue
         if header is None:
             header = row
-            _refuse_repeats(header, source)
+            _refuse_repeated_names(header, source)
             continue
         number += 1
         yield _row_record(header, row, number, source)
@@ -222,11 +222,11 @@ def _row_record(header: Sequence[str], row: Sequence[str], number: int, source: 
         return problem("not-an-object", source, number, "", what, remedy, ",".join(row))
     padded = [*row, *([None] * (len(header) - len(row)))]
     value = dict(zip(header, padded, strict=True))
-    return checked(RawRecord(source, number, dump(value), value))
+    return check_encoding(RawRecord(source, number, dump(value), value))
 
 
 def _ends_with(stream: BinaryIO, mark: bytes) -> bool:
-    """Whether a stream ends with these bytes; leaves it at its start."""
+    """Whether a stream ends with `mark`; leaves it at its start."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(max(0, size - len(mark)))
     found = stream.read() == mark
@@ -234,23 +234,23 @@ def _ends_with(stream: BinaryIO, mark: bytes) -> bool:
     return found
 
 
-def _announced_delimiter(stream: BinaryIO) -> str | None:
-    """What a line before the header says; leaves the stream at the header."""
+def _read_separator_line(stream: BinaryIO) -> str | None:
+    """The delimiter that a line before the header announces; leaves the stream at the header."""
     line = SEPARATOR_LINE.fullmatch(stream.readline())
     if line is None:
         stream.seek(0)
     return line[1].decode("ascii") if line else None
 
 
-def _delimiter(stream: BinaryIO) -> str:
+def _guess_delimiter(stream: BinaryIO) -> str:
     start = stream.tell()
     header = stream.readline().decode("utf-8-sig", "surrogateescape")
     stream.seek(start)
-    # max() keeps the first of equals, so a single column is read as comma-separated.
+    # max() returns the first of equals, so a single column is read as comma-separated.
     return max((",", ";", "\t"), key=header.count)
 
 
-def _refuse_repeats(header: Sequence[str], source: str) -> None:
+def _refuse_repeated_names(header: Sequence[str], source: str) -> None:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise DataError(f"{source} names a column twice ({name_list(repeated)}); rename one of them.")

@@ -15,7 +15,7 @@ from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.tool_calls import has_calls
 from delift_core.data.formats.vocabulary import ROLES
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.raw_records import EVERY, Progress, Watch
+from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
 from delift_core.samples import FormatName, Sample, by_record
 
 # Of chat and prompt templates: what a model would learn to write out.
@@ -191,7 +191,7 @@ def health(samples: Sequence[Sample], *, max_characters: int = MAX_CHARACTERS, w
         for kind, test in by_text.items():
             if test(sample):
                 found[kind].append(at)
-        if watch and at % EVERY == 0:
+        if watch and at % REPORT_ROWS == 0:
             watch(Progress("checking", at, at / len(samples)))
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _shared([_record_id(record) for record in records])

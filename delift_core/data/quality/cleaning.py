@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from delift_core.data.formats import RecordError
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS
-from delift_core.data.loading.record_reader import Rereader
+from delift_core.data.loading.record_reader import RecordReparser
 from delift_core.data.quality.checks import CLASSES, Finding, HealthKind, health, record_id
 from delift_core.data.quality.duplicates import CopyKind, copies_of, copy_groups, overlaps
 from delift_core.data.quality.fixes import (
@@ -79,7 +79,7 @@ def mend(dataset: Dataset, kind: Mendable) -> Remedied:
     """
     if kind == "repeated-prompt":
         return _keep_longest(dataset)
-    reread = Rereader(dataset)
+    reread = RecordReparser(dataset)
     if kind in _OF_PROBLEMS:
         return _mend_problems(dataset, kind, reread)
     change = _new_ids(dataset) if kind == "repeated-id" else _OF_TEXT[kind]
@@ -186,13 +186,13 @@ def _keep_longest(dataset: Dataset) -> Remedied:
     return Remedied(_leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
 
 
-def _mend_problems(dataset: Dataset, kind: Mendable, reread: Rereader) -> Remedied:
+def _mend_problems(dataset: Dataset, kind: Mendable, reread: RecordReparser) -> Remedied:
     """Records of a class come back, where they can be read once they are mended, at their own place in the file."""
     back: list[ParsedRecord] = []
     left: list[Problem] = []
     changed = 0
     for problem in dataset.problems:
-        read = _mended_problem(problem, kind, reread) if problem.kind == kind else None
+        read = _fix_problem(problem, kind, reread) if problem.kind == kind else None
         if read is None or isinstance(read, RecordError):
             left.append(problem)
         else:
@@ -206,7 +206,7 @@ def _mend_problems(dataset: Dataset, kind: Mendable, reread: Rereader) -> Remedi
     return Remedied(_with(dataset, merged, left, Choice(kind)), changed)
 
 
-def _mended_problem(problem: Problem, kind: Mendable, reread: Rereader) -> list[ParsedRecord] | RecordError | None:
+def _fix_problem(problem: Problem, kind: Mendable, reread: RecordReparser) -> list[ParsedRecord] | RecordError | None:
     try:
         DECODER.decode(problem.raw)
     except (ValueError, RecursionError):

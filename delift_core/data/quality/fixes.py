@@ -14,7 +14,7 @@ from delift_core.data.formats.training_labels import is_trained
 from delift_core.data.formats.turn_spellings import parse_list, standard_turns
 from delift_core.data.formats.vocabulary import ROLE_KEYS, ROLES, TEXT_KEYS
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import Place, places, put, put_texts
+from delift_core.data.loading.json_scanner import ValueSpan, replace_spans, replace_texts, value_spans
 from delift_core.data.loading.raw_records import dump
 from delift_core.data.quality.checks import CONTROLS, ID_KEYS, MARKERS, PERSONAL_KINDS, is_card
 
@@ -59,7 +59,7 @@ def as_text(raw: str, read: Callable[[object], object]) -> str:
             place = _place_of(raw, error.field) if error.kind == "not-text" else None
             if place is None or place.text is not None or raw[place.start : place.end] in _MISSING:
                 return raw
-            raw = put_texts(raw, {place: _as_json(raw[place.start : place.end])})
+            raw = replace_texts(raw, {place: _as_json(raw[place.start : place.end])})
         else:
             return raw
     return raw
@@ -74,7 +74,7 @@ def in_order(raw: str) -> str:
     """System turns become one at the start, and turns of one role behind each other become one."""
     cell = _cell(raw)
     if cell is not None and cell.text is not None:
-        return put_texts(raw, {cell: in_order(cell.text)})
+        return replace_texts(raw, {cell: in_order(cell.text)})
     turns = _turns(raw)
     if turns is None:
         return raw
@@ -96,7 +96,7 @@ def up_to_answer(raw: str) -> str:
     """Turns behind the last answer are taken out."""
     cell = _cell(raw)
     if cell is not None and cell.text is not None:
-        return put_texts(raw, {cell: up_to_answer(cell.text)})
+        return replace_texts(raw, {cell: up_to_answer(cell.text)})
     turns = _turns(raw) or []
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant" and turn.trained), default=None)
     return raw if last is None else _put_turns(raw, turns[: last + 1])
@@ -104,10 +104,10 @@ def up_to_answer(raw: str) -> str:
 
 def renamed(raw: str, new_id: str | int) -> str:
     """The record under another id, as text or as a number."""
-    own = next((place for key in ID_KEYS for place in places(raw) if place.path == key), None)
+    own = next((place for key in ID_KEYS for place in value_spans(raw) if place.path == key), None)
     if own is None:
         return raw
-    return put(raw, {own: str(new_id)}) if isinstance(new_id, int) else put_texts(raw, {own: new_id})
+    return replace_spans(raw, {own: str(new_id)}) if isinstance(new_id, int) else replace_texts(raw, {own: new_id})
 
 
 class _Turn:
@@ -125,24 +125,24 @@ class _Turn:
             return None
         if self.role == "assistant" and self.trained != other.trained:
             return None
-        return _Turn(self.role, put_texts(self.raw, {own: own.text + PART_SEPARATOR + its.text}), self.trained)
+        return _Turn(self.role, replace_texts(self.raw, {own: own.text + PART_SEPARATOR + its.text}), self.trained)
 
 
-def _only_text(raw: str) -> Place | None:
+def _only_text(raw: str) -> ValueSpan | None:
     """The text of a turn that has no calls of tools."""
-    found = {place.path: place for place in places(raw)}
+    found = {place.path: place for place in value_spans(raw)}
     calls = [found[key] for key in ("tool_calls", "function_call") if key in found]
     if any(raw[place.start : place.end] not in ("null", "[]") for place in calls):
         return None
     return next((found[key] for key in TEXT_KEYS if key in found and found[key].text is not None), None)
 
 
-def _cell(raw: str) -> Place | None:
+def _cell(raw: str) -> ValueSpan | None:
     """The text of a record that is JSON of its list of turns."""
     conversation = find_conversation(DECODER.decode(raw))
     if conversation is None or conversation.is_list:
         return None
-    place = next((place for place in places(raw) if place.path == conversation.field and place.text), None)
+    place = next((place for place in value_spans(raw) if place.path == conversation.field and place.text), None)
     text = place.text.strip() if place and place.text else ""
     try:
         return place if text[:1] == "[" and parse_list(text) == DECODER.decode(text) else None
@@ -155,7 +155,7 @@ def _turns(raw: str) -> list[_Turn] | None:
     conversation = find_conversation(DECODER.decode(raw))
     if conversation is None or not conversation.is_list:
         return None
-    spans = {place.path: place for place in places(raw)}
+    spans = {place.path: place for place in value_spans(raw)}
     found = []
     for where, turn in conversation.turns:
         spelt = list(standard_turns(turn)) if isinstance(turn, Mapping) else []
@@ -172,18 +172,18 @@ def _put_turns(raw: str, turns: Sequence[_Turn]) -> str:
     before = [_turn.raw for _turn in _turns(raw) or []]
     if conversation is None or before == [turn.raw for turn in turns]:
         return raw
-    whole = next(place for place in places(raw) if place.path == conversation.field)
-    return put(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
+    whole = next(place for place in value_spans(raw) if place.path == conversation.field)
+    return replace_spans(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
 
 
 def _each_text(raw: str, change: Callable[[str], str]) -> str:
     """A record with each of its strings changed, ids aside."""
     changed = {
         place: new
-        for place in places(raw)
+        for place in value_spans(raw)
         if place.text is not None and place.path not in ID_KEYS and (new := change(place.text)) != place.text
     }
-    return put_texts(raw, changed) if changed else raw
+    return replace_texts(raw, changed) if changed else raw
 
 
 def _mask(text: str) -> str:
@@ -196,6 +196,6 @@ def _word_for(word: str, match: re.Match[str]) -> str:
     return match.group() if word == "[CARD]" and not is_card(match) else word
 
 
-def _place_of(raw: str, field: str) -> Place | None:
+def _place_of(raw: str, field: str) -> ValueSpan | None:
     path = re.sub(r"^turns(?=\[)", "", field) if raw.lstrip()[:1] == "[" else field
-    return next((place for place in places(raw) if place.path == path), None)
+    return next((place for place in value_spans(raw) if place.path == path), None)

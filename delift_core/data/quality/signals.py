@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from delift_core.data.loading.raw_records import EVERY, Progress, Watch
+from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
 from delift_core.data.quality.checks import health
 from delift_core.data.quality.facets import Facet, by_label
 from delift_core.samples import Sample
@@ -48,7 +48,7 @@ def languages(samples: Sequence[Sample], watch: Watch | None = None) -> list[str
     for at, sample in enumerate(samples):
         text = _telling(sample)
         found.append(str(classify(text)[0]) if text else UNCLEAR)
-        if watch and at % EVERY == 0:
+        if watch and at % REPORT_ROWS == 0:
             watch(Progress("checking", at, at / len(samples)))
     return found
 

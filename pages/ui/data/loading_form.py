@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +12,8 @@ from delift_core.curation.reload_inputs import UPLOAD_PREFIX
 from delift_core.data.formats.base import name_list
 from delift_core.data.formats.preference import Answer, has_pair
 from delift_core.data.loading import (
+    HubSplit,
+    ReadOptions,
     TablePreview,
     Watch,
     fields_of,
@@ -69,25 +71,19 @@ class Source:
             return read_columns_of_bytes(self.data, self.name)
         if self.kind == "Path":
             return read_columns(Path(self.name).expanduser())
-        return read_columns_of_hub(self.name, config=self.config, split=self.split, revision=self.revision)
+        return read_columns_of_hub(self._hub_split)
 
-    def load(self, mapping: ColumnMapping | None, answer: Answer | None, turns: Turns, watch: Watch) -> Dataset:
+    def load(self, options: ReadOptions, watch: Watch) -> Dataset:
         """Every record."""
         if self.kind == "Upload":
-            return load_bytes(self.data, self.name, mapping=mapping, answer=answer, turns=turns, watch=watch)
+            return load_bytes(self.data, self.name, options, watch=watch)
         if self.kind == "Path":
-            return load_file(Path(self.name).expanduser(), mapping=mapping, answer=answer, turns=turns, watch=watch)
-        return load_hub(
-            self.name,
-            config=self.config,
-            split=self.split,
-            revision=self.revision,
-            limit=self.limit,
-            mapping=mapping,
-            answer=answer,
-            turns=turns,
-            watch=watch,
-        )
+            return load_file(Path(self.name).expanduser(), options, watch=watch)
+        return load_hub(self._hub_split, options, watch=watch)
+
+    @property
+    def _hub_split(self) -> HubSplit:
+        return HubSplit(self.name, self.config, self.split, self.revision, self.limit)
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -100,8 +96,9 @@ def load_form(workspace: Workspace, kind: str) -> None:
             preview = source.preview()
         answer = ask_answer(preview)
         mapping = ask_mapping(preview)
-        turns = ask_turns(preview, mapping, answer)
-        show_preview(preview, mapping, answer)
+        options = ReadOptions(mapping, answer)
+        options = replace(options, turns=ask_turns(preview, options))
+        show_preview(preview, options)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             role: DatasetRole | None = st.segmented_control(
                 "Use these rows as",
@@ -114,7 +111,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
             )
             pressed = st.button("Load", type="primary", icon=":material/upload_file:", key="load_rows")
         if pressed:
-            load(workspace, source, role or "pool", mapping, answer, turns)
+            load(workspace, source, role or "pool", options)
 
 
 def ask_source(kind: str) -> Source | None:
@@ -158,11 +155,11 @@ def ask_hub() -> Source | None:
 def ask_answer(preview: TablePreview) -> Answer | None:
     """Where rows hold two answers or mark theirs, it has to be said which are learnt; nothing is chosen silently."""
     pairs = any(isinstance(record.value, Mapping) and has_pair(record.value) for record in preview.records)
-    if not pairs and not preview.marks:
+    if not pairs and not preview.labels:
         return None
     words = "These rows have a preferred and a rejected answer. Which one should the model learn?"
     if not pairs:
-        words = f"The field {preview.marks[0]} may mark answers as good or bad. Which should the model learn?"
+        words = f"The field {preview.labels[0]} may mark answers as good or bad. Which should the model learn?"
     choice: Answer | None = st.segmented_control(
         plain(words),
         [answer for answer in get_args(Answer) if answer != "all" or not pairs],
@@ -173,14 +170,14 @@ def ask_answer(preview: TablePreview) -> Answer | None:
     return choice
 
 
-def ask_turns(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> Turns:
+def ask_turns(preview: TablePreview, options: ReadOptions) -> Turns:
     """Where conversations have several answers, which of them are scored; the choice is kept with the data set."""
     several = (
         sum(message.role == "assistant" for message in outcome) > 1
-        for outcome in map_preview(preview, mapping, answer)
+        for outcome in map_preview(preview, options)
         if not isinstance(outcome, Problem)
     )
-    if mapping is not None or not any(several):
+    if options.mapping is not None or not any(several):
         return "last"
     choice: Turns = st.segmented_control(
         "Which answers of a conversation should be scored?",
@@ -221,16 +218,16 @@ def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
     return ColumnMapping(prompt, response, None if system == "(none)" else system, tuple(parts))
 
 
-def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: Answer | None) -> None:
+def show_preview(preview: TablePreview, options: ReadOptions) -> None:
     """The first rows as they would be read, or why they cannot be."""
-    kind = "mapped columns" if mapping else preview.detected
+    kind = "mapped columns" if options.mapping else preview.detected
     st.caption(plain(f"Preview of {preview.source} ({kind})"))
     for problem in preview.not_read:
         st.caption(plain(f"Skipped: {problem}"))
-    unread = unread_columns((record.value for record in preview.records), mapping, preview.marks)
+    unread = unread_columns((record.value for record in preview.records), options.mapping, preview.labels)
     if unread:
         st.caption(plain(f"Columns not used: {name_list(unread)}. They are kept in the records."))
-    for outcome in map_preview(preview, mapping, answer)[:PREVIEWED]:
+    for outcome in map_preview(preview, options)[:PREVIEWED]:
         with st.container(border=True):
             if isinstance(outcome, Problem):
                 st.badge(plain(outcome.kind), icon=":material/report:", color="orange")
@@ -239,22 +236,15 @@ def show_preview(preview: TablePreview, mapping: ColumnMapping | None, answer: A
                 st.text("\n".join(f"{message.role}: {message.content}" for message in outcome)[:600])
 
 
-def load(
-    workspace: Workspace,
-    source: Source,
-    role: DatasetRole,
-    mapping: ColumnMapping | None,
-    answer: Answer | None,
-    turns: Turns,
-) -> None:
+def load(workspace: Workspace, source: Source, role: DatasetRole, options: ReadOptions) -> None:
     """Reads everything and keeps it."""
     bar = watched("Reading…", "cancel_loading")
-    dataset = source.load(mapping, answer, turns, bar)
+    dataset = source.load(options, bar)
     record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
     unread, left = len(dataset.files_not_read), dataset.records_left_out
     told = [f"{left:,} skipped"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
     left_out = f", {', '.join(told)} (listed below)" if told else ""
-    columns = fields_of(dataset, by_hand=mapping is not None).unread
+    columns = fields_of(dataset, by_hand=options.mapping is not None).unread
     more = f" Columns not used: {name_list(columns)}." if columns else ""
     words = f"{record.name}: {rows_in_words(record.n_samples)} loaded{left_out}.{more}"
     st.session_state["loaded_notice"] = plain(words)

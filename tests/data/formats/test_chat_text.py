@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.chat_text import split_turns
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.export.writers import render_lines
 
 TEMPLATES = {
@@ -124,7 +124,7 @@ def test_they_come_out_as_they_went_in_and_each_answer_can_be_a_row() -> None:
     lines = [json.dumps({"text": TEMPLATES["Guanaco"].format(u="a?", a="b.") * 2, "n": n}) for n in range(2)]
     data = "\n".join(lines).encode()
     assert list(render_lines(load_bytes(data, "x.jsonl").samples, "same")) == [f"{line}\n" for line in lines]
-    assert len(load_bytes(data, "x.jsonl", turns="every")) == 4
+    assert len(load_bytes(data, "x.jsonl", ReadOptions(turns="every"))) == 4
 
 
 @pytest.mark.parametrize(("stray", "offered"), [(1, True), (3, False)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.data.loading import load_bytes, load_file
+from delift_core.data.loading import ReadOptions, load_bytes, load_file
 from delift_core.errors import DataError
 from delift_core.export.writers import render_lines
 
@@ -23,7 +23,7 @@ def test_a_folder_of_both_joins_questions_and_answers() -> None:
     assert [one.content for one in data.samples[0].messages if one.role == "assistant"] == answers
     assert [(one.kind, one.line) for one in data.problems] == [("no-assistant-turn", 1)]
     assert "folder that both files are in" in data.problems[0].remedy
-    turns = load_file(FOLDER, turns="every")
+    turns = load_file(FOLDER, ReadOptions(turns="every"))
     assert [len(sample.messages) for sample in turns.samples] == [2, 4, 2, 4, 2]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record
-from delift_core.data.loading import load_bytes, map_preview, read_columns_of_bytes
+from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
 from delift_core.errors import DataError
 from delift_core.samples import Message
 
@@ -81,10 +81,10 @@ def test_problems(record, kind):
 def test_a_file_with_marked_and_plain_rows():
     rows = [MARKED[0], MARKED[0] | {"label": False}, {"prompt": "p", "completion": "c"}, FORMS[0], FORMS[1]]
     data = "\n".join(json.dumps(row) for row in rows).encode()
-    dataset = load_bytes(data, "x.jsonl", answer="chosen")
+    dataset = load_bytes(data, "x.jsonl", ReadOptions(answer="chosen"))
     assert dataset.format == "preference-chosen"
     assert [sample.line for sample in dataset.samples] == [1, 3, 4, 5]
     assert [(one.line, one.kind) for one in dataset.problems] == [(2, "other-answer")]
     preview = read_columns_of_bytes(data, "x.jsonl")
     assert preview.detected == "preference"
-    assert map_preview(preview, answer="rejected")[3] == (Message("user", "u"), Message("assistant", "b"))
+    assert map_preview(preview, ReadOptions(answer="rejected"))[3] == (Message("user", "u"), Message("assistant", "b"))

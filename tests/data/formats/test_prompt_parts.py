@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from delift_core.data.loading import fields_of, load_bytes, read_columns_of_bytes
-from delift_core.data.loading.record_reader import Rereader
+from delift_core.data.loading import ReadOptions, fields_of, load_bytes, read_columns_of_bytes
+from delift_core.data.loading.record_reader import RecordReparser
 from delift_core.data.quality.checks import health
 from delift_core.data.quality.cleaning import mend
 from delift_core.data.quality.fixes import as_text
@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 def load(*records: object, **more: object):  # type: ignore[no-untyped-def]
-    return load_bytes("\n".join(map(json.dumps, records)).encode(), "x.jsonl", **more)  # type: ignore[arg-type]
+    return load_bytes("\n".join(map(json.dumps, records)).encode(), "x.jsonl", ReadOptions(**more))  # type: ignore[arg-type]
 
 
 def texts(record: object) -> list[str]:
@@ -112,7 +112,7 @@ def test_columns_that_are_not_read_are_named() -> None:
     data = json.dumps(rows[0]).encode()
     assert read_columns_of_bytes(data, "x.jsonl").unread == ("id", "topic")
     fields = fields_of(load(*rows), by_hand=False)
-    assert (fields.prompt, fields.marks, fields.unread) == (("question", "context"), (), ("id", "topic"))
+    assert (fields.prompt, fields.labels, fields.unread) == (("question", "context"), (), ("id", "topic"))
 
 
 @pytest.mark.parametrize("missing", [None, NAN])
@@ -154,7 +154,7 @@ def test_a_tool_call_beside_a_missing_or_an_empty_text(content: dict[str, object
 
 @pytest.mark.parametrize("value", ["NaN", "null", "Infinity", "-Infinity"])
 def test_no_remedy_makes_text_of_what_is_no_value(value: str) -> None:
-    read = Rereader(load({"instruction": "i", "output": "o"})).parse
+    read = RecordReparser(load({"instruction": "i", "output": "o"})).parse
     raw = f'{{"instruction": "i", "output": {value}}}'
     assert as_text(raw, read) == raw
     assert "NaN" not in as_text('{"instruction": "i", "output": [1, NaN]}', read)

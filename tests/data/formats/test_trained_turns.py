@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.data.quality.fixes import in_order, up_to_answer
 from delift_core.errors import DataError
 from delift_core.samples import Message
@@ -54,7 +54,7 @@ def talk(marks: list[dict[str, object]], spelling: str = "messages") -> dict[str
 
 
 def read(record: object, **more: object) -> list[str]:
-    return [one.response for one in load_bytes(json.dumps(record).encode(), "x.jsonl", **more).samples]  # type: ignore[arg-type]
+    return [one.response for one in load_bytes(json.dumps(record).encode(), "x.jsonl", ReadOptions(**more)).samples]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("spelling", ["messages", "conversations"])

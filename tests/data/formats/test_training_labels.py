@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 
 from delift_core.data.formats.training_labels import as_bool
-from delift_core.data.loading import load_bytes, map_preview, read_columns_of_bytes
-from delift_core.data.loading.record_reader import Rereader
+from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
+from delift_core.data.loading.record_reader import RecordReparser
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping
 
@@ -76,7 +76,7 @@ def table(records: list[dict[str, object]]) -> bytes:
 
 
 def lines(data: bytes, answer: str, name: str = "x.jsonl", **more: object) -> list[int]:
-    dataset = load_bytes(data, name, answer=answer, **more)  # type: ignore[arg-type]
+    dataset = load_bytes(data, name, ReadOptions(answer=answer, **more))  # type: ignore[arg-type]
     assert {one.kind for one in dataset.problems} <= {"other-answer"}
     assert len(dataset.samples) + len(dataset.problems) == 4
     return [sample.line for sample in dataset.samples]
@@ -137,12 +137,12 @@ def test_the_class_that_is_the_answer_itself_is_no_mark() -> None:
 
 def test_a_mark_can_be_overruled() -> None:
     for name in ("label", "kto_tag"):
-        dataset = load_bytes(jsonl(marked("alpaca", name, True, False)), "x.jsonl", answer="all")
+        dataset = load_bytes(jsonl(marked("alpaca", name, True, False)), "x.jsonl", ReadOptions(answer="all"))
         assert (len(dataset.samples), dataset.format) == (4, "alpaca")
-        assert Rereader(dataset)(dataset.samples[1].raw, "x.jsonl", 2) != []
+        assert RecordReparser(dataset)(dataset.samples[1].raw, "x.jsonl", 2) != []
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
     with pytest.raises(DataError, match="--answer chosen or --answer rejected"):
-        load_bytes(jsonl([pair]), "x.jsonl", answer="all")
+        load_bytes(jsonl([pair]), "x.jsonl", ReadOptions(answer="all"))
 
 
 @pytest.mark.parametrize("value", [1, 0])
@@ -154,7 +154,7 @@ def test_marks_that_come_in_order_of_their_value(value: int) -> None:
     ]
     with pytest.raises(DataError, match="--answer"):
         load_bytes(jsonl(records), "x.jsonl")
-    assert len(load_bytes(jsonl(records), "x.jsonl", answer="chosen")) == (300 if value else 100)
+    assert len(load_bytes(jsonl(records), "x.jsonl", ReadOptions(answer="chosen"))) == (300 if value else 100)
     classes = [record | {"label": at // 100} for at, record in enumerate(records)]
     assert len(load_bytes(jsonl(classes), "x.jsonl")) == 400
 
@@ -163,7 +163,7 @@ def test_a_record_without_a_mark_is_read_and_one_that_cannot_be_understood_is_na
     records = marked("messages", "kto_tag", "yes", "no")
     records[0].pop("kto_tag")
     records[2]["kto_tag"] = "perhaps"
-    dataset = load_bytes(jsonl(records), "x.jsonl", answer="chosen")
+    dataset = load_bytes(jsonl(records), "x.jsonl", ReadOptions(answer="chosen"))
     assert [sample.line for sample in dataset.samples] == [1]
     assert "neither good nor bad" in str(dataset.problems[1])
 
@@ -171,7 +171,7 @@ def test_a_record_without_a_mark_is_read_and_one_that_cannot_be_understood_is_na
 def test_a_bad_answer_that_is_no_text_is_left_out_for_its_mark() -> None:
     records = marked("columns", "label", 1, 0)
     records[1]["answer"] = 7
-    dataset = load_bytes(jsonl(records), "x.jsonl", answer="chosen")
+    dataset = load_bytes(jsonl(records), "x.jsonl", ReadOptions(answer="chosen"))
     assert [one.kind for one in dataset.problems] == ["other-answer"] * 2
 
 
@@ -182,18 +182,18 @@ def test_marks_beside_mapped_columns_and_every_turn() -> None:
     mapping = ColumnMapping("frage", "antwort")
     assert lines(jsonl(records), "rejected", mapping=mapping) == [1, 3]
     with pytest.raises(DataError, match="--answer"):
-        load_bytes(jsonl(records), "x.jsonl", mapping=mapping)
+        load_bytes(jsonl(records), "x.jsonl", ReadOptions(mapping=mapping))
     talk = [{"messages": turns("u", "a") + turns("v", f"b{at}"), "label": at} for at in (0, 1)]
-    dataset = load_bytes(jsonl(talk), "x.jsonl", answer="chosen", turns="every")
+    dataset = load_bytes(jsonl(talk), "x.jsonl", ReadOptions(answer="chosen", turns="every"))
     assert [sample.response for sample in dataset.samples] == ["b1"]  # the mark is of the last answer
 
 
 def test_the_preview_asks_as_loading_does() -> None:
     data = jsonl(marked("sharegpt", "feedback", "up", "down"))
     preview = read_columns_of_bytes(data, "x.jsonl")
-    assert preview.marks == ("feedback",) and preview.unread == ()
+    assert preview.labels == ("feedback",) and preview.unread == ()
     assert [getattr(one, "kind", "read") for one in map_preview(preview)] == ["no-choice"] * 4
-    assert [getattr(one, "kind", "read") for one in map_preview(preview, answer="chosen")] == [
+    assert [getattr(one, "kind", "read") for one in map_preview(preview, ReadOptions(answer="chosen"))] == [
         "read",
         "other-answer",
     ] * 2

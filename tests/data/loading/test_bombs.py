@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from delift_core.data.loading import load_bytes, load_file, read_columns_of_bytes
-from delift_core.data.loading.size_limits import ALWAYS, FACTOR, VARIABLE, Allowance, written_out
+from delift_core.data.loading.size_limits import FACTOR, MIN_UNPACKED, VARIABLE, Allowance, unpacked_bytes
 from delift_core.errors import DataError
 
 MEGABYTE = 1 << 20
@@ -102,7 +102,7 @@ def test_a_gigabyte_in_a_megabyte_is_refused_by_default(tmp_path, monkeypatch: p
     path = tmp_path / "bomb.json.gz"
     path.write_bytes(gzip.compress(b" " * MEGABYTE) * 1024)
     assert path.stat().st_size < 1.2 * MEGABYTE
-    with pytest.raises(DataError, match=f"bomb.json.gz unpacks to more than {ALWAYS >> 20} MiB"):
+    with pytest.raises(DataError, match=f"bomb.json.gz unpacks to more than {MIN_UNPACKED >> 20} MiB"):
         load_file(path)
 
 
@@ -124,10 +124,10 @@ def test_the_bound_can_be_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_bound_grows_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert Allowance("x", 10).most == ALWAYS
-    assert Allowance("x", ALWAYS).most == min(8 << 30, FACTOR * ALWAYS)
+    assert Allowance("x", 10).most == MIN_UNPACKED
+    assert Allowance("x", MIN_UNPACKED).most == min(8 << 30, FACTOR * MIN_UNPACKED)
     allowance = Allowance("x", 10)
-    allowance.take(ALWAYS)
+    allowance.take(MIN_UNPACKED)
     with pytest.raises(DataError):
         allowance.take(1)
 
@@ -166,7 +166,7 @@ def test_values_that_lie_in_the_same_bytes_are_refused_before_they_are_written_o
             load_bytes(arrow(pa.table({"instruction": same})), "x.arrow")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < 2 * ALWAYS
+        assert peak < 2 * MIN_UNPACKED
 
 
 @pytest.mark.parametrize(
@@ -182,5 +182,5 @@ def test_values_that_lie_in_the_same_bytes_are_refused_before_they_are_written_o
     ],
 )
 def test_what_an_array_takes_written_out(array: pa.Array, least: int) -> None:
-    assert least <= written_out(array) <= least + 40 * (len(array) * 4 + 4)
-    assert written_out(array.slice(0, 0)) <= 64
+    assert least <= unpacked_bytes(array) <= least + 40 * (len(array) * 4 + 4)
+    assert unpacked_bytes(array.slice(0, 0)) <= 64

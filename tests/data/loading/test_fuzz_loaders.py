@@ -21,9 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delift_core.data.formats import RecordError
-from delift_core.data.loading import load_bytes, map_preview, read_columns_of_bytes
+from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.text_edits import Reading, record_texts, rewritten
+from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
 from delift_core.data.quality.checks import health
 from delift_core.data.quality.cleaning import mend
 from delift_core.errors import DataError, DeliftError
@@ -207,7 +207,7 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
     """Loads a file and does with it what pages and commands do; how many samples and problems, or None if refused."""
     for answer in (None, "chosen"):
         try:
-            dataset = load_bytes(data, name, answer=answer)
+            dataset = load_bytes(data, name, ReadOptions(answer=answer))
         except DeliftError as error:
             assert "\n" not in str(error) and str(error).encode(), str(error)
             continue
@@ -229,7 +229,7 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
 
 def _every_remedy(dataset: Dataset) -> None:
     """A remedy loses no record, and each can be written in a format or is refused by name."""
-    reading = Reading(dataset.format, dataset.mapping)
+    reading = RecordFormat(dataset.format, dataset.mapping)
     records = {(one.source, one.line) for one in (*dataset.samples, *dataset.problems)}
     for finding in health(dataset.samples).findings:
         assert finding.positions
@@ -238,7 +238,7 @@ def _every_remedy(dataset: Dataset) -> None:
         assert {(one.source, one.line) for one in (*mended.samples, *mended.problems)} == records
         assert len({sample.id for sample in mended.samples}) == len(mended.samples)
     for sample in dataset.samples[:3]:
-        assert rewritten(sample, {one.path: one.text for one in record_texts(sample)}, reading) == sample
+        assert edit_texts(sample, {one.path: one.text for one in record_texts(sample)}, reading) == sample
         with contextlib.suppress(RecordError):
             assert "\n" not in converted(sample, "messages").line
 

@@ -4,7 +4,7 @@ import pytest
 
 from delift_core.cli.sources import load_source
 from delift_core.cli.terminal import UsageError
-from delift_core.data.loading import load_hub, read_columns_of_hub
+from delift_core.data.loading import HubSplit, load_hub, read_columns_of_hub
 from delift_core.errors import DataError
 
 
@@ -33,12 +33,12 @@ def hub(monkeypatch):
 
 
 def test_hub_rows_become_samples(hub):
-    data = load_hub("o/n", config="c", split="test", revision="r", limit=3)
+    data = load_hub(HubSplit("o/n", config="c", split="test", revision="r", limit=3))
     assert hub["calls"] == [("o/n", "c", "test", "r", True)]
     assert (data.name, data.format, [s.line for s in data.samples]) == ("o/n", "columns", [1, 2, 3])
     assert data.samples[0].raw == '{"question": "q0", "answer": "a"}' and data.samples[0].source == "o/n"
-    assert len(load_hub("o/n")) == 5 and hub["calls"][-1] == ("o/n", None, "train", None, False)
-    assert read_columns_of_hub("o/n", limit=2).columns == ("question", "answer")
+    assert len(load_hub(HubSplit("o/n"))) == 5 and hub["calls"][-1] == ("o/n", None, "train", None, False)
+    assert read_columns_of_hub(HubSplit("o/n"), limit=2).columns == ("question", "answer")
 
 
 def test_an_unreachable_hub_is_refused_at_once_unless_the_data_set_is_cached(hub, monkeypatch, tmp_path):
@@ -47,13 +47,13 @@ def test_an_unreachable_hub_is_refused_at_once_unless_the_data_set_is_cached(hub
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     hub["fail"] = ConnectionError("no route")
     with pytest.raises(DataError, match="cannot be reached.*no route.*load it as a file"):
-        load_hub("o/n")
+        load_hub(HubSplit("o/n"))
     assert hub["calls"] == []
     (tmp_path / "o___n").mkdir()
-    assert len(load_hub("o/n", limit=2)) == 2
+    assert len(load_hub(HubSplit("o/n", limit=2))) == 2
     assert hub["calls"] == [("o/n", None, "train", None, False)]
     with pytest.raises(DataError, match="cannot be reached"):
-        load_hub("o/n", revision="pinned")
+        load_hub(HubSplit("o/n", revision="pinned"))
 
 
 def test_hub_failures_are_one_line(hub):
@@ -69,7 +69,7 @@ def test_hub_failures_are_one_line(hub):
     for error, words in failures:
         hub["load"] = error
         with pytest.raises(DataError) as caught:
-            load_hub("o/n")
+            load_hub(HubSplit("o/n"))
         assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -86,13 +86,13 @@ def test_hub_probe_tells_unknown_ids_from_unknown_revisions(hub):
     for error, words in failures:
         hub["fail"] = error
         with pytest.raises(DataError, match=words):
-            load_hub("o/n", revision="r")
+            load_hub(HubSplit("o/n", revision="r"))
     assert hub["calls"] == []
 
 
 def test_offline_mode_is_refused_by_the_real_probe():
     with pytest.raises(DataError, match="cannot be reached"):
-        load_hub("owner/surely-not-cached-here")
+        load_hub(HubSplit("owner/surely-not-cached-here"))
 
 
 def test_the_command_line_names_everything_a_hub_set_needs(hub):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from delift_core.data.loading import (
     RawRecord,
+    ReadOptions,
     load_bytes,
     load_file,
     map_preview,
@@ -266,7 +267,7 @@ def test_parquet(tmp_path):
     assert load_bytes(path.read_bytes(), "up.parquet").content_hash == data.content_hash
     # A date is not text: it must not slip in as a response in another spelling.
     with pytest.raises(DataError, match="datetime"):
-        load_file(path, mapping=ColumnMapping("day", "day"))
+        load_file(path, ReadOptions(mapping=ColumnMapping("day", "day")))
     with pytest.raises(DataError, match="Parquet"):
         load_bytes(path.read_bytes()[:-10], "cut.parquet")
 
@@ -326,8 +327,6 @@ def test_auto_reads_each_known_format_and_names_the_most_frequent(tmp_path):
     assert [(s.prompt, s.response) for s in data.samples] == [("q", "a")] * 3 + [("p", "c"), ("q", "a")]
     # An Alpaca record that lost its instruction must not pass as a pair of columns.
     assert [(p.line, p.field) for p in data.problems] == [(5, "instruction")]
-    forced = load_file(path, format="alpaca")
-    assert [s.line for s in forced.samples] == [2, 3, 6] and len(forced.problems) == 3
 
 
 def test_columns_by_detection_and_by_hand(tmp_path):
@@ -336,11 +335,9 @@ def test_columns_by_detection_and_by_hand(tmp_path):
     data = load_file(path)
     assert (data.format, data.mapping) == ("columns", ColumnMapping("question", "answer"))
     assert [s.response for s in data.samples] == ["a", "a2"]
-    mapped = load_file(path, mapping=ColumnMapping("question", "alt"))
+    mapped = load_file(path, ReadOptions(mapping=ColumnMapping("question", "alt")))
     assert [s.response for s in mapped.samples] == ["b"]
     assert [(p.line, p.kind, p.field) for p in mapped.problems] == [(2, "unknown-format", "question")]
-    with pytest.raises(DataError, match="alpaca"):
-        load_file(path, format="alpaca", mapping=ColumnMapping("question", "alt"))
 
 
 def test_format_found_only_after_the_first_records(tmp_path):
@@ -364,7 +361,7 @@ def test_preview_shows_text_and_what_a_mapping_would_give(tmp_path):
     preview = read_columns(path, limit=2)
     assert (preview.columns, preview.detected, preview.suggested) == (("a", "b", "c"), None, None)
     assert preview.rows == ({"a": "q", "b": "1", "c": ""}, {"a": "q2", "b": "x", "c": '[1, "é"]'})
-    first, second = map_preview(preview, ColumnMapping("a", "b"))
+    first, second = map_preview(preview, ReadOptions(ColumnMapping("a", "b")))
     assert isinstance(first, Problem) and (first.kind, first.field, first.line) == ("not-text", "b", 1)
     assert second == (Message("user", "q2"), Message("assistant", "x"))
     known = read_columns_of_bytes(b"question,answer\nq,a\n", "x.csv")

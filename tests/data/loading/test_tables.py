@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from delift_core.data.loading import RawRecord, load_bytes, read_bytes
-from delift_core.data.loading.size_limits import VALUE_COST, VARIABLE, written_out
+from delift_core.data.loading.size_limits import VALUE_COST, VARIABLE, unpacked_bytes
 from delift_core.errors import DataError
 from delift_core.samples import Problem
 
@@ -78,13 +78,13 @@ def test_parquet_of_other_text_types(text) -> None:  # type: ignore[no-untyped-d
 def test_shared_bytes_count_as_often_as_they_are_read() -> None:
     long = "x" * 1000
     views = pa.array([long] * 50, pa.string_view())
-    assert written_out(views.slice(10)) >= 40 * 1000
+    assert unpacked_bytes(views.slice(10)) >= 40 * 1000
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([10, 50], pa.int32()), pa.array([long, "y"]))
-    assert 10_000 <= written_out(runs) < 13_000 and 5_000 <= written_out(runs.slice(5)) < 8_000
+    assert 10_000 <= unpacked_bytes(runs) < 13_000 and 5_000 <= unpacked_bytes(runs.slice(5)) < 8_000
     lists = pa.ListViewArray.from_arrays(
         pa.array([0] * 50, pa.int32()), pa.array([20] * 50, pa.int32()), pa.array([long] * 20)
     )
-    assert written_out(lists) >= 50 * 20 * 1000
+    assert unpacked_bytes(lists) >= 50 * 20 * 1000
 
 
 def test_lists_that_share_their_values_are_refused_before_they_are_put_together(
@@ -94,7 +94,7 @@ def test_lists_that_share_their_values_are_refused_before_they_are_put_together(
     most, rows = 1 << 20, 1 << 12
     offsets, sizes = pa.array([0] * rows, pa.int32()), pa.array([most] * rows, pa.int32())
     lists = pa.ListViewArray.from_arrays(offsets, sizes, pa.array([1] * most, pa.int8()))
-    assert written_out(lists) >= VALUE_COST * most * rows
+    assert unpacked_bytes(lists) >= VALUE_COST * most * rows
     with pytest.raises(DataError, match="unpacks to more than"):
         list(read_bytes(stream(pa.table({"question": lists})), "x.arrow"))
 

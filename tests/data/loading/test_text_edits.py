@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from delift_core.data.formats import parse_record
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.text_edits import Reading, RecordText, read_again, record_texts, rewritten
+from delift_core.data.loading.text_edits import RecordFormat, RecordText, edit_texts, record_texts, reparse
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FormatName, ParsedRecord, Sample, with_ids
 
-ALPACA = Reading("alpaca")
+ALPACA = RecordFormat("alpaca")
 RAW = '{"n": 12345678901234567890, "instruction":"Add 2 and 3.", "input": "", "x":1.50, "output" : "f\\u00fcnf", "n":2}'
 
 
-def sample_of(raw: str, reading: Reading) -> Sample:
+def sample_of(raw: str, reading: RecordFormat) -> Sample:
     messages = parse_record(reading.format, DECODER.decode(raw), reading.mapping)
     return with_ids([ParsedRecord(messages, raw, "pool.jsonl", 7)])[0]
 
@@ -24,19 +24,19 @@ def sample_of(raw: str, reading: Reading) -> Sample:
 def test_only_the_string_at_its_path_changes() -> None:
     sample = sample_of(RAW, ALPACA)
     assert record_texts(sample) == (RecordText("instruction", "Add 2 and 3."), RecordText("output", "fünf"))
-    after = rewritten(sample, {"output": "sechs – ü"}, ALPACA)
+    after = edit_texts(sample, {"output": "sechs – ü"}, ALPACA)
     assert after.raw == RAW.replace('"f\\u00fcnf"', '"sechs \\u2013 \\u00fc"')  # escapes as the record has them
     assert after.response == "sechs – ü"
     assert (after.id, after.line, after.source) == (sample.id, 7, "pool.jsonl")
     assert after.content_hash != sample.content_hash
-    assert rewritten(after, {"output": "fünf"}, ALPACA) == sample
+    assert edit_texts(after, {"output": "fünf"}, ALPACA) == sample
 
 
 def test_a_text_that_stays_the_same_keeps_its_spelling() -> None:
     sample = sample_of('{"instruction": "Say \\u0041.", "output": "A\\/B \\u007f"}', ALPACA)
     same = {one.path: one.text for one in record_texts(sample)}
-    assert rewritten(sample, same, ALPACA) == sample
-    assert rewritten(sample, same | {"instruction": "Say B."}, ALPACA).raw == sample.raw.replace("\\u0041", "B")
+    assert edit_texts(sample, same, ALPACA) == sample
+    assert edit_texts(sample, same | {"instruction": "Say B."}, ALPACA).raw == sample.raw.replace("\\u0041", "B")
 
 
 CHATS: tuple[tuple[FormatName, ColumnMapping | None, str, str], ...] = (
@@ -54,27 +54,27 @@ CHATS: tuple[tuple[FormatName, ColumnMapping | None, str, str], ...] = (
 def test_every_format_is_edited_where_it_keeps_its_response(
     name: FormatName, mapping: ColumnMapping | None, raw: str, path: str
 ) -> None:
-    reading = Reading(name, mapping)
+    reading = RecordFormat(name, mapping)
     sample = sample_of(raw, reading)
     assert RecordText(path, "Yo") in record_texts(sample)
-    after = rewritten(sample, {path: "Hey\u2028you"}, reading)
+    after = edit_texts(sample, {path: "Hey\u2028you"}, reading)
     assert after.response == "Hey\u2028you"
     assert after.raw == raw.replace('"Yo"', '"Hey\\u2028you"')
 
 
 def test_a_record_of_another_format_in_the_same_file_is_read_in_its_own() -> None:
-    sample = sample_of('{"prompt":"Hi","completion":"Yo"}', Reading("prompt-completion"))
-    assert rewritten(sample, {"completion": "Ho"}, ALPACA).response == "Ho"
+    sample = sample_of('{"prompt":"Hi","completion":"Yo"}', RecordFormat("prompt-completion"))
+    assert edit_texts(sample, {"completion": "Ho"}, ALPACA).response == "Ho"
 
 
 def test_what_could_not_be_loaded_cannot_be_written() -> None:
     sample = sample_of(RAW, ALPACA)
     with pytest.raises(DataError, match="the response"):
-        rewritten(sample, {"output": "  "}, ALPACA)
+        edit_texts(sample, {"output": "  "}, ALPACA)
     with pytest.raises(DataError, match="line 7 of pool.jsonl has no text at 'nowhere'; open the row again"):
-        rewritten(sample, {"nowhere": "x"}, ALPACA)
+        edit_texts(sample, {"nowhere": "x"}, ALPACA)
     with pytest.raises(DataError):
-        read_again(sample, "[]", ALPACA)
+        reparse(sample, "[]", ALPACA)
 
 
 JSON = st.recursive(
@@ -88,6 +88,6 @@ JSON = st.recursive(
 def test_whatever_else_a_record_holds_stays(extra: object, new: str, ascii: bool, indent: int | None) -> None:
     record = {"before": extra, "instruction": "Say it.", "output": "It.", "after": [extra, {"output": "It."}]}
     sample = sample_of(json.dumps(record, ensure_ascii=ascii, indent=indent), ALPACA)
-    after = rewritten(sample, {"output": new}, ALPACA)
+    after = edit_texts(sample, {"output": new}, ALPACA)
     assert json.loads(after.raw) == record | {"output": new}
-    assert json.loads(rewritten(after, {"output": "It."}, ALPACA).raw) == record
+    assert json.loads(edit_texts(after, {"output": "It."}, ALPACA).raw) == record

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.data.quality.checks import CLASSES, HealthKind, health
 from delift_core.data.quality.cleaning import MEND_WORDS, again, can_mend, leave_out, leave_out_class, mend
 from delift_core.samples import ColumnMapping, Dataset, Mendable, ProblemKind
@@ -15,7 +15,7 @@ FINE = '{"instruction": "Name a colour.",  "output": "Blue", "n": 1.50}'
 
 
 def load(*lines: str, turns: str = "last") -> Dataset:
-    return load_bytes("\n".join(lines).encode("utf-8", "surrogateescape"), "x.jsonl", turns=turns)  # type: ignore[arg-type]
+    return load_bytes("\n".join(lines).encode("utf-8", "surrogateescape"), "x.jsonl", ReadOptions(turns=turns))  # type: ignore[arg-type]
 
 
 def answer(text: str) -> str:
@@ -120,7 +120,7 @@ def test_where_every_turn_is_a_row_records_are_mended_whole() -> None:
 
 def test_columns_mapped_by_hand_are_read_by_hand_again() -> None:
     mapping = ColumnMapping("output", "instruction")  # turned round on purpose
-    data = load_bytes(answer("jo@example.com").encode(), "x.jsonl", mapping=mapping)
+    data = load_bytes(answer("jo@example.com").encode(), "x.jsonl", ReadOptions(mapping=mapping))
     assert mend(data, "personal-data").dataset.samples[0].prompt == "[EMAIL]"
 
 
