@@ -126,9 +126,9 @@ def processor() -> str:
 def _problems(folder: Path, disk: int, memory: int) -> tuple[str, ...]:
     found = []
     if disk < LEAST_DISK:
-        found.append(f"{byte_size(disk)} left on the disk of {folder}: make room")
+        found.append(f"only {byte_size(disk)} free on the disk of {folder}: free some space")
     if memory < LEAST_MEMORY:
-        found.append(f"{byte_size(memory)} of memory left: close other programs")
+        found.append(f"only {byte_size(memory)} of memory free: close other programs")
     return tuple(found)
 
 

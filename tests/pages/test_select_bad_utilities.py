@@ -27,7 +27,7 @@ def test_utilities_that_say_little_are_diagnosed_in_words(scored_workspace: Path
     assert not app.error and metrics(app)["Chosen"] == "4"
     assert any(said in warning.value for warning in app.warning)
     if change is not hardly_helps:
-        assert "nothing is covered, so nothing can be certified" in captions(app)
+        assert "Nothing is covered, so nothing can be guaranteed" in captions(app)
 
 
 def test_a_target_that_no_pool_row_helps_is_said(scored_workspace: Path) -> None:

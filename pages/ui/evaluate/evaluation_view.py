@@ -90,7 +90,7 @@ def _table(arms: tuple[ArmResult, ...], key: str) -> None:
     formats = {"Loss": "%.4f", "Perplexity": "%.2f", "Accuracy": "percent", "Subset minus arm": "%+.4f"}
     config = {name: st.column_config.NumberColumn(format=form) for name, form in formats.items()}
     config["Seconds"] = st.column_config.NumberColumn(format="%.0f", help="Close to 0 for runs that were reused.")
-    alt = "One line for each arm"
+    alt = "One row per arm"
     table = with_separators(pd.DataFrame(first), "Rows", "Tokens")
     st.dataframe(table, hide_index=True, column_config=config, key=f"table_{key}", alt=alt)
     with st.expander("Intervals, perplexity and time", type="compact"):

@@ -24,7 +24,7 @@ PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "Percent", "per-row"
 _ROLE_HINTS = {"pool": "rows to choose from", "target": "examples of your task", "existing": "already trained on"}
 # The figures are those of benchmarks.scoring.
 PRECISION_WORDS = """\
-***auto** is bfloat16 on a GPU that supports it and float32 elsewhere. It never uses mixed, which is less exact.
+**auto** is bfloat16 on a GPU that supports it and float32 elsewhere. It never uses mixed, which is less exact.
 
 **mixed** (products in bfloat16, all else in float32) takes about half as long as float32 on a processor with bfloat16 \
 units; others emulate them. It changes utilities by up to 0.005 and hardly changes their order (rank correlation \
