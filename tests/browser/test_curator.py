@@ -302,7 +302,7 @@ def rows_in_the_subset(page: Page) -> int:
 
 def lines_named(picked: Locator) -> set[int]:
     """The lines that the panel names."""
-    named = re.search(r"Lines ([\d, ]+)", picked.inner_text())
+    named = re.search(r"Rows ([\d, ]+)", picked.inner_text())
     assert named
     return {int(number) for number in named.group(1).split(",")}
 

@@ -136,6 +136,6 @@ def drawer_of_only_row(page: Page, settled: Settled) -> int:
 
 def line_of(drawer: Locator) -> int:
     """The line of the row that the drawer shows."""
-    named = re.search(r"This row · line (\d+)", drawer.inner_text())
+    named = re.search(r"This row · row (\d+)", drawer.inner_text())
     assert named
     return int(named.group(1))

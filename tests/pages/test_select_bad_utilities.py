@@ -61,4 +61,4 @@ def test_pairs_that_were_too_few_are_said_with_how_many_are_enough(
     assert not bar.enough
     monkeypatch.setattr(selection_numbers, "error_bar", lambda *_: bar)
     app = open_select()
-    assert any(f"score about {bar.share_needed:.0%} of them" in warning.value for warning in app.warning)
+    assert any(f"score about {bar.share_needed:.0%} of the pairs" in warning.value for warning in app.warning)
