@@ -1,6 +1,6 @@
-"""Background work: a worker process, its queue and its progress.
+"""Background jobs: worker processes, their queue and their progress.
 
-Reading order: `backends` (where a job can run), `preparation` (what is known before it starts), `scoring_job` (what it
-does), `folder` (how the app and the worker talk), `worker` (the process), `queue` (one job at a time on a device) and
-`ray` (the same on a cluster).
+Reading order: `backends` (where a job can run), `preparation` (everything before the device is needed), `scoring_job`
+(the job), `queue` (one job at a time on a device), `folder` (how the app and a worker communicate), `worker` (the
+process) and `ray` (scoring on a cluster).
 """

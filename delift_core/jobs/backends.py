@@ -1,4 +1,4 @@
-"""From where a run is to be scored to a backend that is ready to score it."""
+"""Where a run is scored: the devices of this machine, or a Ray cluster."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ BackendName = Literal["local", "ray"]
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where blocks are scored. Numbers agree within rounding, whatever processors and threads score them.
+    """Where blocks are scored. Results agree within rounding between processors and numbers of threads.
 
     Attributes:
         ray_address: of a running cluster; None starts one on this machine.
@@ -36,12 +36,12 @@ RAY_MISSING = "scoring on Ray needs its package: run pip install -r requirements
 
 
 def ray_installed() -> bool:
-    """Whether the optional package is there (it is not imported: that takes a second)."""
+    """Whether Ray is installed; the package is not imported, which takes a second."""
     return importlib.util.find_spec("ray") is not None
 
 
 def ensure_placeable(placement: Placement) -> None:
-    """Refuses a placement that this machine lacks the package for.
+    """Raises if a placement needs a package that is not installed.
 
     Raises:
         ScoringError: Ray is not installed.
@@ -52,11 +52,11 @@ def ensure_placeable(placement: Placement) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ReadyBackend:
-    """A backend, and what is known of its model.
+    """A backend with its model's tokenizer and identity.
 
     Attributes:
-        device: in words.
-        weights_here: bytes of the weights that this process holds.
+        device: for display, such as "2 × cuda".
+        weights_here: bytes of weights that this process holds.
     """
 
     backend: "Backend"
@@ -68,11 +68,11 @@ class ReadyBackend:
 
 @contextmanager
 def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
-    """Loads the model, or joins those who will.
+    """Loads the model in this process, or starts the workers of a cluster.
 
     Raises:
         ModelError: the model cannot be loaded.
-        ScoringError: its family cannot be scored, or there is no cluster.
+        ScoringError: its architecture cannot be scored, or there is no cluster.
     """
     if placement.backend == "ray":
         with _on_ray(placement, model, device, dtype) as ready:
@@ -87,20 +87,19 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
 
     loaded = load_on_every_device(model, device=device, dtype=dtype)
     first = loaded[0]
-    words = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
-    return ReadyBackend(
-        backend_on([Scorer(one) for one in loaded]), first.tokenizer, first.identity, words, first.identity.weight_bytes
-    )
+    device_name = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
+    backend = backend_on([Scorer(model) for model in loaded])
+    return ReadyBackend(backend, first.tokenizer, first.identity, device_name, first.identity.weight_bytes)
 
 
 @contextmanager
 def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
     from delift_core.jobs.ray.backend import RayBackend
-    from delift_core.jobs.ray.cluster import choose_device, connected, form_team
+    from delift_core.jobs.ray.cluster import choose_device, connected, plan_workers
 
     with connected(placement.ray_address) as nodes:
         kind = choose_device(device, nodes)
         precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
         outline = read_outline(model, precision)
-        team = form_team(kind, nodes, outline.identity, placement.ray_threads)
-        yield ReadyBackend(RayBackend(team, outline.identity), outline.tokenizer, outline.identity, str(team), 0)
+        pool = plan_workers(kind, nodes, outline.identity, placement.ray_threads)
+        yield ReadyBackend(RayBackend(pool, outline.identity), outline.tokenizer, outline.identity, str(pool), 0)

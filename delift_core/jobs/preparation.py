@@ -1,5 +1,7 @@
-"""What is known of a scoring job before its turn on the device: its model by name and files, its rows as tokens, and so
-which numbers are on disk already. No weights are loaded here."""
+"""Everything that a scoring job does before it needs the device: check the model, read its tokenizer, encode the rows.
+
+No weights are loaded here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ JobMode = Literal["forecast", "score"]
 
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
-    """What to score, with what, and where the blocks go. "forecast" stops after the calibration."""
+    """What to score, with which model, and where the blocks are stored; mode "forecast" stops after the calibration."""
 
     mode: JobMode
     model: str
@@ -52,12 +54,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that only needs its turn.
+    """A job that is ready for the device.
 
     Attributes:
-        samples: those of the request that can be scored.
-        identity: what the model will be; its precision is a guess where `certain` is False.
-        certain: False where the machines of a cluster decide on the precision.
+        samples: the samples of the request that can be scored.
+        identity: of the model; its precision is a guess if `certain` is False.
+        certain: False if the machines of a cluster decide the precision.
     """
 
     template: Template
@@ -69,21 +71,21 @@ class Prepared:
 
     @property
     def context(self) -> ScoringContext:
-        """What the numbers depend on, and so the name of their folder."""
+        """What the results depend on, which names their folder."""
         return scoring_context(self.identity, self.template)
 
     def pool_tokens(self) -> np.ndarray:
-        """(n,) int64 tokens of each pool sample that can be scored, prompt and response, as a token budget counts."""
+        """(n,) int64, tokens of prompt and response of each pool sample that can be scored, for a token budget."""
         rows = (self.encoded[name] for name in self.samples.pool)
         return np.array([len(row.query_alone) + len(row.response) for row in rows], dtype=np.int64)
 
 
 def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Message]]) -> Prepared:
-    """Reads the tokenizer and the description of the model, and makes tokens of the rows.
+    """Reads the tokenizer and configuration of the model, and encodes the rows.
 
     Raises:
-        ModelError: the model or the device is not there.
-        ScoringError: nothing of the pool can be scored, or Ray is not installed.
+        ModelError: the model or the device does not exist.
+        ScoringError: no pool sample can be scored, or Ray is not installed.
     """
     ensure_placeable(request.placement)
     check_model(request.model)
@@ -112,7 +114,7 @@ def encode_samples(
 
 
 def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
-    """What the numbers of this model with this template depend on."""
+    """The scoring context of a model with a template."""
     return ScoringContext(
         identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
     )

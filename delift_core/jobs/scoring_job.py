@@ -1,6 +1,6 @@
-"""What a scoring job does, in whichever process: prepare, wait for its turn, load the model, forecast, score.
+"""A scoring job, in a worker or in the command's own process: prepare, wait for the device, load, forecast, score.
 
-It reads samples and writes blocks; it never opens the database (DuckDB has one writer process).
+It reads samples and writes blocks. It never opens the database, which allows one process only.
 """
 
 import shutil
@@ -37,22 +37,22 @@ JobState = Literal[
 FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
 
 CALIBRATION_SECONDS = 5.0
-_USUAL_METRIC: Metric = "euclidean"
+_DEFAULT_METRIC: Metric = "euclidean"
 _REPORT_SECONDS = 0.25
 _MEMORY_RESERVE = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """The state of a job, as its worker last wrote it.
+    """The progress of a job.
 
     Attributes:
-        pairs_per_second: since this job started; cached pairs do not count.
+        pairs_per_second: since this job started; pairs found on disk do not count.
         context_key: folder of the blocks under the utility folder, once the model is known.
         refused: samples that cannot be scored, with the reason.
-        truncated: samples whose prompt was cut to fit the context.
+        truncated: number of samples whose prompt was cut to fit the context.
         alone_done, alone_total: rows scored without an example, which comes before all pairs.
-        damaged: blocks whose bytes had changed on the disk; they are scored again.
+        damaged: number of blocks that were damaged on disk and are scored again.
         updated_at: seconds since the epoch.
     """
 
@@ -105,28 +105,28 @@ def run_scoring_job(
     queue: Queue = no_queue,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> JobProgress:
-    """Runs a job to its end and returns its last progress.
+    """Runs a job to its end and returns its final progress.
 
     Args:
         conversations: messages of every sample of the request, by content hash.
-        publish: called with every change worth showing, at most a few times a second.
-        stop: asked between batches; True ends the job with everything finished so far kept.
+        publish: called with the progress, a few times a second at most.
+        stop: asked between batches; True ends the job, and everything finished is kept.
         queue: where the job waits for the device: not while it can still be refused, nor when every pair is on disk.
         on_prepared: called before the job waits; an error that it raises ends the job.
 
     Raises:
         ModelError: the model cannot be loaded.
-        ScoringError: nothing can be scored, the run does not fit this machine, its memory or disk ran out meanwhile, or
-            its workers cannot go on. Everything finished is kept.
+        ScoringError: nothing can be scored, the run does not fit this machine, memory or disk ran out, or the workers
+            failed. Everything finished is kept.
     """
     reporter = _Reporter(publish)
     reporter.publish(JobProgress("starting", f"loading the tokenizer of {request.model}"))
-    with _resources_that_last(Path(request.utility_folder)) as check:
+    with _watched_resources(Path(request.utility_folder)) as check:
         prepared = prepare(request, conversations)
         on_prepared(prepared)
-        kept = _kept(request, conversations, prepared, reporter)
-        if kept is not None:
-            return kept
+        finished = _finished_from_disk(request, conversations, prepared, reporter)
+        if finished is not None:
+            return finished
         with queue(reporter.wait) as free:
             if not free:
                 return reporter.publish(JobProgress("cancelled"))
@@ -135,16 +135,16 @@ def run_scoring_job(
                 return _score(request, conversations, prepared, ready, reporter, lambda: check() or stop())
 
 
-def _kept(
+def _finished_from_disk(
     request: ScoringRequest,
     conversations: Mapping[str, Sequence[Message]],
     prepared: Prepared,
     reporter: "_Reporter",
 ) -> JobProgress | None:
-    """The end of a job whose pairs are all on disk, which needs no device; None where something is missing.
+    """The final progress of a job whose pairs are all on disk, which needs no device; None if any is missing.
 
     Raises:
-        ScoringError: the blocks that are missing do not fit the disk.
+        ScoringError: the missing blocks do not fit the disk.
     """
     from delift_core.scoring.scoring_run import NoBackend
 
@@ -157,10 +157,10 @@ def _kept(
         raise ScoringError(forecast.too_little_disk)
     if forecast.pairs_missing or store.missing_alone(prepared.samples.all) or any(store.damaged()):
         return None
-    reporter.know(prepared, "", forecast)
+    reporter.set_facts(prepared, "", forecast)
     reporter.cached_pairs = run.progress.pairs_done
     if request.mode == "score" and request.pairs.unit != "all":
-        _keep_utilities(store, prepared.samples, request.pairs, conversations)
+        _cache_utilities(store, prepared.samples, request.pairs, conversations)
     return reporter.publish_now("done", run.progress)
 
 
@@ -178,31 +178,32 @@ def _score(
     damaged = store.drop_damaged()
     run = _run(request, conversations, ready.backend, prepared, store)
     forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
-    reporter.know(prepared, ready.device, forecast, damaged)
+    reporter.set_facts(prepared, ready.device, forecast, damaged)
     reporter.cached_pairs = run.progress.pairs_done
     state: JobState = "scoring" if request.mode == "score" else "calibrating"
-    pace = _Pace()
+    calibration = _Calibration()
 
-    def foresee() -> None:
-        forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, pace.tokens_per_second)
+    def update_forecast() -> None:
+        rate = calibration.tokens_per_second
+        forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, rate)
         reporter.facts = replace(reporter.facts, forecast=forecast)
 
-    def follow(progress: "ScoringProgress") -> None:
-        if pace.measured_by(progress):  # on the real plan: its finished blocks are kept
-            foresee()
+    def on_progress(progress: "ScoringProgress") -> None:
+        if calibration.completed_by(progress):  # calibrates on the run itself, whose finished blocks are kept
+            update_forecast()
             reporter.publish_now(state, progress)
         reporter.tick(state, progress)
 
     if forecast.refusal:
         raise ScoringError(forecast.refusal)
     if request.mode == "score":
-        complete = run.work(follow, stop)
+        complete = run.work(on_progress, stop)
         if complete and request.pairs.unit != "all":
             reporter.publish_now("scoring", run.progress, "assembling the utilities")
-            _keep_utilities(store, samples, request.pairs, conversations)
+            _cache_utilities(store, samples, request.pairs, conversations)
         return reporter.publish_now("done" if complete else "cancelled", run.progress)
-    complete = run.work(follow, lambda: stop() or pace.tokens_per_second > 0)
-    foresee()
+    complete = run.work(on_progress, lambda: stop() or calibration.tokens_per_second > 0)
+    update_forecast()
     return reporter.publish_now("done" if complete else "cancelled" if stop() else "forecast", run.progress)
 
 
@@ -225,17 +226,20 @@ def _run(
     return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
 
 
-def _keep_utilities(
+def _cache_utilities(
     store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Mapping[str, Sequence[Message]]
 ) -> None:
-    """Puts the utilities together in the usual metric, for whoever looks first; without room or memory, they do."""
+    """Assembles the utilities in the default metric, so that the first page to show them need not wait.
+
+    If memory or disk space runs out, that page assembles them.
+    """
     from delift_core.scoring.estimation.matrix_files import BudgetedPairs
     from delift_core.scoring.estimation.plan_file import Texts
 
     made = BudgetedPairs(store, samples, pairs)
-    if made.kept(_USUAL_METRIC) is None:
+    if made.kept(_DEFAULT_METRIC) is None:
         with suppress(OSError, MemoryError):
-            made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _USUAL_METRIC)
+            made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _DEFAULT_METRIC)
 
 
 def _forecast(
@@ -246,7 +250,7 @@ def _forecast(
     folder: Path,
     measured_rate: float,
 ) -> Forecast:
-    """The cost of what is still missing, at the rate measured so far (no time is given before anything was scored)."""
+    """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast."""
     progress = run.progress
     rate, cost = measured_rate or progress.tokens_per_second, run.cost
     return Forecast(
@@ -256,7 +260,7 @@ def _forecast(
         tokens_per_second=rate,
         memory_bytes=memory_needed(weights) + cost.planning_bytes,
         disk_bytes=cost.disk_bytes,
-        memory_available=_memory_within_reach(),
+        memory_available=_usable_memory(),
         disk_available=shutil.disk_usage(folder).free,
         selection_bytes=memory_to_select(samples, None if pairs.unit == "all" else cost.pairs_total),
         alone_tokens=cost.alone_tokens,
@@ -265,8 +269,8 @@ def _forecast(
 
 
 @contextmanager
-def _resources_that_last(folder: Path) -> Iterator[Callable[[], bool]]:
-    """Gives a check that stops the work in time (and else says False); what ran out all the same is put into words."""
+def _watched_resources(folder: Path) -> Iterator[Callable[[], bool]]:
+    """Yields a check that raises before memory or disk space runs out; if either does, the error says what to do."""
     watch = ResourceWatch(folder)
 
     def check() -> bool:
@@ -288,22 +292,22 @@ def _resources_that_last(folder: Path) -> Iterator[Callable[[], bool]]:
         ) from error
 
 
-def _memory_within_reach() -> int:
-    """Free memory plus what this process already holds (the weights among it), less a reserve for the system."""
+def _usable_memory() -> int:
+    """Available memory plus what this process already holds (such as the weights), less a reserve for the system."""
     import psutil
 
     return available_memory() + int(psutil.Process().memory_info().rss) - _MEMORY_RESERVE
 
 
-class _Pace:
-    """The rate of a run over some seconds after its first batch, which takes longer than others."""
+class _Calibration:
+    """Measures the rate of a run for some seconds, after the first batch, which is slower than the others."""
 
     def __init__(self) -> None:
         self.tokens_per_second = 0.0
-        self._first: tuple[float, int] | None = None  # when, and the tokens until then
+        self._first: tuple[float, int] | None = None  # time and tokens at the end of the first batch
 
-    def measured_by(self, progress: "ScoringProgress") -> bool:
-        """Whether the rate is known with this look, and was not before."""
+    def completed_by(self, progress: "ScoringProgress") -> bool:
+        """Whether this progress completes the measurement."""
         now = time.monotonic()
         if self.tokens_per_second or not progress.work_done:
             return False
@@ -318,7 +322,7 @@ class _Pace:
 
 
 class _Reporter:
-    """Publishes progress at a bearable rate, with the facts that are known so far."""
+    """Publishes progress at a limited rate, together with the facts that no longer change."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
@@ -331,11 +335,11 @@ class _Reporter:
         self._publish(stamped)
         return stamped
 
-    def wait(self, words: str) -> None:
-        self.publish(JobProgress("waiting", words))
+    def wait(self, message: str) -> None:
+        self.publish(JobProgress("waiting", message))
 
-    def know(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
-        """What is said with all progress from now on."""
+    def set_facts(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
+        """Sets the fields that all further progress has in common."""
         self.facts = JobProgress(
             "calibrating",
             context_key=prepared.context.key,

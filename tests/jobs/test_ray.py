@@ -25,7 +25,7 @@ from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _in_words
-from delift_core.jobs.ray.cluster import Node, Team, _check_address, choose_device, connected, form_team
+from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
 from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
@@ -255,22 +255,24 @@ IDENTITY = ModelIdentity("m", "r", "float32", 512, 1 << 30)  # 4 GiB of weights,
 @pytest.mark.parametrize(
     ("nodes", "threads", "expected"),
     [
-        ([Node(2, 0, 20 << 30)], None, Team("cpu", 2, 1)),
-        ([Node(8, 0, 20 << 30)], None, Team("cpu", 2, 4)),
-        ([Node(8, 0, 1 << 30)], None, Team("cpu", 1, 8)),
-        ([Node(8, 0, 20 << 30), Node(4, 0, 40 << 30)], None, Team("cpu", 3, 4)),
-        ([Node(8, 0, 20 << 30), Node(4, 0, 40 << 30)], 3, Team("cpu", 3, 3)),
+        ([Node(2, 0, 20 << 30)], None, WorkerPlan("cpu", 2, 1)),
+        ([Node(8, 0, 20 << 30)], None, WorkerPlan("cpu", 2, 4)),
+        ([Node(8, 0, 1 << 30)], None, WorkerPlan("cpu", 1, 8)),
+        ([Node(8, 0, 20 << 30), Node(4, 0, 40 << 30)], None, WorkerPlan("cpu", 3, 4)),
+        ([Node(8, 0, 20 << 30), Node(4, 0, 40 << 30)], 3, WorkerPlan("cpu", 3, 3)),
     ],
 )
-def test_workers_take_as_few_cores_as_the_memory_allows(nodes: list[Node], threads: int | None, expected: Team) -> None:
-    assert form_team("cpu", nodes, IDENTITY, threads) == expected
+def test_workers_take_as_few_cores_as_the_memory_allows(
+    nodes: list[Node], threads: int | None, expected: WorkerPlan
+) -> None:
+    assert plan_workers("cpu", nodes, IDENTITY, threads) == expected
 
 
 def test_gpus_are_taken_where_there_are_some() -> None:
     nodes = [Node(8, 2, 1), Node(8, 0, 1), Node(1, 4, 1)]
-    assert form_team(choose_device("auto", nodes), nodes, IDENTITY, None) == Team("cuda", 3, 1)
+    assert plan_workers(choose_device("auto", nodes), nodes, IDENTITY, None) == WorkerPlan("cuda", 3, 1)
     assert (choose_device("cpu", nodes), choose_device("auto", nodes[1:2])) == ("cpu", "cpu")
     with pytest.raises(ScoringError, match="offers the device 'cuda'; use --device auto or cpu"):
         choose_device("cuda", nodes[1:2])
     with pytest.raises(ScoringError, match="has 16 cores \\(the largest has 8\\); ask for fewer"):
-        form_team("cpu", nodes, IDENTITY, 16)
+        plan_workers("cpu", nodes, IDENTITY, 16)

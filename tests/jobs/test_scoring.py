@@ -203,7 +203,7 @@ def test_another_template_is_another_context(job: Job) -> None:
 def test_a_run_that_does_not_fit_the_memory_is_refused_before_it_starts(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_memory_within_reach", lambda: 256 << 20)
+    monkeypatch.setattr(scoring, "_usable_memory", lambda: 256 << 20)
     with pytest.raises(ScoringError) as caught:
         job.run()
     assert str(caught.value) == (

@@ -1,1 +1,1 @@
-"""Scoring on a Ray cluster: `cluster` (joined or started) and `backend` (blocks as tasks)."""
+"""Scoring on a Ray cluster: `cluster` (joins or starts it) and `backend` (scores blocks as tasks)."""

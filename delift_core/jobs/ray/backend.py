@@ -1,11 +1,11 @@
-"""Blocks as tasks on a Ray cluster: one actor per worker loads the model once and scores what the driver deals out.
+"""Blocks as tasks on a Ray cluster: each worker is an actor that loads the model once and scores the blocks it gets.
 
-The driver sends token ids and takes back statistics, so that the machines need no disk in common; the model has to be
-found by the same name on each, and is checked there. This package travels with the job: workers run the driver's code.
+The driver sends token ids and receives statistics, so the machines need no shared disk. The model must have the same
+name on each, and its identity is checked there. The package is sent with the job: workers run the driver's code.
 
-    driver   blocks -> worker, at most two in hand each        steps <- worker, one a batch, the last with the numbers
+    driver   blocks -> worker, at most two queued each        steps <- worker, one per batch, the last with the results
 
-A worker that dies takes with it only what it had in hand: another scores it, and a new worker is started.
+If a worker dies, its queued blocks are scored by another one, and a new worker is started.
 """
 
 from collections import deque
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from delift_core.errors import DeliftError, ScoringError
-from delift_core.jobs.ray.cluster import Team, ray_library
+from delift_core.jobs.ray.cluster import WorkerPlan, ray_library
 from delift_core.models.loading import ModelIdentity, load_model
 from delift_core.scoring.blocks import ROWS_PER_BLOCK, Block, BlockScorer, Material, Step
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOrder:
-    """Which model a worker has to load, on what, with how many threads."""
+    """The model that a worker has to load, its device and number of threads."""
 
     identity: ModelIdentity
     device: Literal["cpu", "cuda"]
@@ -39,7 +39,7 @@ class RayWorker:
 
         Raises:
             ModelError: it cannot be loaded here.
-            ScoringError: what is found here under its name is another model.
+            ScoringError: this machine has another model of that name.
         """
         import torch
 
@@ -61,43 +61,43 @@ class RayWorker:
         yield from self._scorer.work([block])
 
 
-_IN_HAND = 2  # blocks per worker: one under way, and one so that it need not wait for the driver's disk
+_QUEUED_BLOCKS = 2  # per worker: one to score, and one so that it need not wait for the driver's disk
 _WAIT_SECONDS = 0.2
-_PATIENCE = 3  # deaths per worker since the last finished block, before the run gives up
+_MAX_DEATHS = 3  # per worker since the last finished block, before the run gives up
 
 
 class RayBackend:
-    """The workers of a Ray cluster that this process is connected to."""
+    """Scores blocks on the Ray cluster that this process is connected to."""
 
-    def __init__(self, team: Team, identity: ModelIdentity) -> None:
+    def __init__(self, plan: WorkerPlan, identity: ModelIdentity) -> None:
         """Args:
-        identity: what every worker has to find when it loads the model.
+        identity: of the model that every worker must load.
         """
-        self._team = team
-        self._order = WorkerOrder(identity, team.device, team.threads)
+        self._plan = plan
+        self._order = WorkerOrder(identity, plan.device, plan.threads)
 
     @property
     def rows_per_block(self) -> int:
-        """As suits the workers' devices: the blocks are those of a run on such a device here."""
-        return ROWS_PER_BLOCK[self._team.device]
+        """As for a run on such a device of this machine, so that both share their blocks."""
+        return ROWS_PER_BLOCK[self._plan.device]
 
     def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Scores blocks on every worker; steps come as they arrive, and empty ones while nothing does.
+        """Scores blocks on every worker; yields steps as they arrive, and empty ones while there is none.
 
         Raises:
-            ScoringError: a worker cannot load the model, finds another one, or cannot score; or too many died.
+            ScoringError: a worker cannot load the model, has another one, or cannot score; or too many workers died.
         """
-        shift = _Shift(self._team, self._order, material, blocks)
+        pool = _WorkerPool(self._plan, self._order, material, blocks)
         try:
-            while shift.open:
-                yield shift.next_step()
+            while pool.busy:
+                yield pool.next_step()
         finally:
-            shift.dismiss()
+            pool.stop()
 
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """A block in a worker's hand, and what it has told of it so far."""
+    """A block that was given to a worker, and the counts of its steps so far."""
 
     block: Block
     steps: Any
@@ -108,105 +108,105 @@ class _Task:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """An actor, `loading` until it is ready, and its blocks in the order in which it scores them."""
+    """An actor (`loading` until its model is ready), and its queued blocks in the order in which it scores them."""
 
     actor: Any
     loading: Any
-    hand: deque[_Task] = field(default_factory=deque)
+    queue: deque[_Task] = field(default_factory=deque)
 
     @property
-    def watched(self) -> Any:
-        """What it will say something through next, if anything."""
-        return self.loading or (self.hand[0].steps if self.hand else None)
+    def pending(self) -> Any:
+        """The result that it will produce next, if any."""
+        return self.loading or (self.queue[0].steps if self.queue else None)
 
 
-class _Shift:
-    """The workers of one run, and what is still to be dealt out."""
+class _WorkerPool:
+    """The workers of one run, and the blocks that still have to be assigned."""
 
-    def __init__(self, team: Team, order: WorkerOrder, material: Material, blocks: Iterable[Block]) -> None:
+    def __init__(self, plan: WorkerPlan, order: WorkerOrder, material: Material, blocks: Iterable[Block]) -> None:
         self._ray = ray_library()
-        gpus = 1 if team.device == "cuda" else 0
-        self._actor = self._ray.remote(RayWorker).options(num_cpus=team.threads, num_gpus=gpus, max_restarts=0)
+        gpus = 1 if plan.device == "cuda" else 0
+        self._actor = self._ray.remote(RayWorker).options(num_cpus=plan.threads, num_gpus=gpus, max_restarts=0)
         self._order, self._material = order, self._ray.put(material)
         self._blocks, self._returned = iter(blocks), deque[Block]()
         self._workers: list[_Worker] = []
-        self._deaths, self._patience = 0, _PATIENCE * team.workers
-        for _ in range(team.workers):
-            self._hire()
-        self.open = True
+        self._deaths, self._max_deaths = 0, _MAX_DEATHS * plan.workers
+        for _ in range(plan.workers):
+            self._start_worker()
+        self.busy = True
 
     def next_step(self) -> Step:
-        """Deals out blocks, and waits a moment for a worker to say something."""
-        self._deal()
-        watched = {worker.watched: worker for worker in self._workers if worker.watched is not None}
-        self.open = bool(watched)
-        ready = self._ray.wait(list(watched), num_returns=1, timeout=_WAIT_SECONDS)[0] if watched else []
-        return self._hear(watched[ready[0]]) if ready else Step()
+        """Assigns blocks, and waits a moment for a step."""
+        self._assign()
+        pending = {worker.pending: worker for worker in self._workers if worker.pending is not None}
+        self.busy = bool(pending)
+        ready = self._ray.wait(list(pending), num_returns=1, timeout=_WAIT_SECONDS)[0] if pending else []
+        return self._receive(pending[ready[0]]) if ready else Step()
 
-    def dismiss(self) -> None:
-        """Ends every worker at once."""
+    def stop(self) -> None:
+        """Kills every worker."""
         for worker in self._workers:
             self._ray.kill(worker.actor)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         actor = self._actor.remote()
         self._workers.append(_Worker(actor, actor.load.remote(self._order, self._material)))
 
-    def _deal(self) -> None:
-        for count in range(1, _IN_HAND + 1):  # one for each before a second for any
+    def _assign(self) -> None:
+        for count in range(1, _QUEUED_BLOCKS + 1):  # one block for each worker before a second for any
             for worker in self._workers:
-                if worker.loading is None and len(worker.hand) < count and (block := self._next_block()):
+                if worker.loading is None and len(worker.queue) < count and (block := self._next_block()):
                     steps = worker.actor.score.options(num_returns="streaming").remote(block)
-                    worker.hand.append(_Task(block, steps))
+                    worker.queue.append(_Task(block, steps))
 
     def _next_block(self) -> Block | None:
         return self._returned.popleft() if self._returned else next(self._blocks, None)
 
-    def _hear(self, worker: _Worker) -> Step:
+    def _receive(self, worker: _Worker) -> Step:
         failures = self._ray.exceptions
         try:
             if worker.loading is not None:
                 self._ray.get(worker.loading)
                 worker.loading = None
                 return Step()
-            task = worker.hand[0]
+            task = worker.queue[0]
             step: Step = self._ray.get(next(task.steps))
         except failures.RayTaskError as error:
-            raise _in_words(error) from error
+            raise _as_scoring_error(error) from error
         except (failures.RayActorError, failures.ObjectLostError, StopIteration):
             return self._replace(worker)
         task.tokens += step.tokens
         task.pairs += step.pairs
         task.alone += step.alone
         if step.finished:
-            worker.hand.popleft()
+            worker.queue.popleft()
             self._deaths = 0
         return step
 
     def _replace(self, worker: _Worker) -> Step:
-        """Takes back what a dead worker had in hand, and starts another one.
+        """Takes back the blocks of a dead worker, and starts another one.
 
         Returns:
-            A step back by what it had told of blocks that will have to be scored again.
+            A step with negative counts, for what will be scored again.
         """
         self._workers.remove(worker)
-        self._ray.kill(worker.actor)  # where only its answer was lost, it still lives
+        self._ray.kill(worker.actor)  # alive, if only its result was lost
         self._deaths += 1
-        if self._deaths > self._patience:
+        if self._deaths > self._max_deaths:
             raise ScoringError(
                 f"Ray workers died {self._deaths} times without finishing a block (out of memory, perhaps: give fewer "
                 "workers more threads each with --ray-threads); what was finished is kept, so give the command again"
             )
-        self._returned.extend(task.block for task in worker.hand)
-        self._hire()
+        self._returned.extend(task.block for task in worker.queue)
+        self._start_worker()
         tokens, pairs, alone = (
-            -sum(getattr(task, name) for task in worker.hand) for name in ("tokens", "pairs", "alone")
+            -sum(getattr(task, name) for task in worker.queue) for name in ("tokens", "pairs", "alone")
         )
         return Step(tokens, pairs, alone=alone)
 
 
-def _in_words(error: Any) -> ScoringError:
-    """What an actor raised, as one line."""
+def _as_scoring_error(error: Any) -> ScoringError:
+    """The error that an actor raised, as one line."""
     cause = error.cause
     if isinstance(cause, DeliftError):
         return ScoringError(f"a Ray worker could not go on: {cause}")

@@ -1,4 +1,4 @@
-"""The Ray cluster itself: joined or started, and what it has to score with. It knows nothing of blocks."""
+"""Connects to a Ray cluster or starts one, and plans how many workers it has room for."""
 
 import importlib
 import math
@@ -22,14 +22,14 @@ from delift_core.system.defaults import LIBRARY_ENVIRONMENT
 
 RayDevice = Literal["cpu", "cuda"]
 
-_OBJECT_STORE = 512 << 20  # of a cluster of our own; what workers send is small
-_KNOCK_SECONDS = 5.0
-_LIBRARIES = 1 << 30  # bytes that a worker's process takes besides the model
+_OBJECT_STORE = 512 << 20  # of a cluster that is started here; results are small
+_CONNECT_SECONDS = 5.0
+_LIBRARIES = 1 << 30  # bytes that a worker process takes besides the model
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What one machine of the cluster has."""
+    """The resources of one machine of the cluster; `memory` in bytes."""
 
     cores: int
     gpus: int
@@ -37,8 +37,8 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """The workers that a run asks the cluster for."""
+class WorkerPlan:
+    """The number of workers of a run, and the device and threads of each."""
 
     device: RayDevice
     workers: int
@@ -64,12 +64,12 @@ def ray_library() -> Any:
 def connected(
     address: str | None, *, cores: int | None = None, object_store: int = _OBJECT_STORE, folder: Path | None = None
 ) -> Iterator[tuple[Node, ...]]:
-    """Joins the cluster at an address, or has one of its own on this machine for the length of the block.
+    """Connects to a cluster, or starts one on this machine for the length of the block; yields its machines.
 
-    A connection that this process has already is used, and left, as it is.
+    A connection that this process already has is used, and left open.
 
     Args:
-        address: HOST:PORT, or "auto" for the one that this machine belongs to; None starts one.
+        address: HOST:PORT, or "auto" for the cluster that this machine belongs to; None starts one.
         cores: of a cluster that is started; default: all.
         object_store: bytes of shared memory of a cluster that is started.
         folder: short path for the files of a cluster that is started.
@@ -84,7 +84,7 @@ def connected(
     if address and address != "auto":
         _check_address(address)
     own: dict[str, Any] = {} if address else {"num_cpus": cores, "object_store_memory": object_store}
-    if not address:  # nobody else has business with it: it listens on this machine only
+    if not address:  # a private cluster listens on this machine only
         own |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "_temp_dir": folder and str(folder)}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     with _own_signals():
@@ -99,7 +99,7 @@ def connected(
 
 
 def choose_device(device: DeviceName, nodes: Sequence[Node]) -> RayDevice:
-    """What the workers run on: GPUs where the cluster has them and nothing else is asked for.
+    """The device of the workers: GPUs, if the cluster has any and the user does not ask for the CPU.
 
     Raises:
         ScoringError: the cluster has no such device.
@@ -110,17 +110,17 @@ def choose_device(device: DeviceName, nodes: Sequence[Node]) -> RayDevice:
     return "cuda" if gpus and device != "cpu" else "cpu"
 
 
-def form_team(device: RayDevice, nodes: Sequence[Node], identity: ModelIdentity, threads: int | None) -> Team:
-    """As many workers as the cluster has room for: a GPU each, or else as few cores each as the memory allows.
+def plan_workers(device: RayDevice, nodes: Sequence[Node], identity: ModelIdentity, threads: int | None) -> WorkerPlan:
+    """As many workers as the cluster has room for: one per GPU or, on CPUs, with as few cores as the memory allows.
 
     Args:
-        threads: cores of each worker, where the user has said how many; on GPUs it is one.
+        threads: cores of each worker, if the user has set them; always 1 on GPUs.
 
     Raises:
-        ScoringError: no machine has room for a single worker.
+        ScoringError: no machine has room for a worker.
     """
     if device == "cuda":
-        return Team("cuda", sum(min(node.gpus, node.cores) for node in nodes), 1)
+        return WorkerPlan("cuda", sum(min(node.gpus, node.cores) for node in nodes), 1)
     need = memory_needed(identity.weight_bytes) + _LIBRARIES
     if threads is None:
         threads = max((math.ceil(node.cores / max(1, node.memory // need)) for node in nodes if node.cores), default=1)
@@ -128,7 +128,7 @@ def form_team(device: RayDevice, nodes: Sequence[Node], identity: ModelIdentity,
     if not workers:
         most = max((node.cores for node in nodes), default=0)
         raise ScoringError(f"no machine of the Ray cluster has {threads} cores (the largest has {most}); ask for fewer")
-    return Team("cpu", workers, threads)
+    return WorkerPlan("cpu", workers, threads)
 
 
 def _nodes(ray: Any) -> tuple[Node, ...]:
@@ -139,17 +139,17 @@ def _nodes(ray: Any) -> tuple[Node, ...]:
 
 
 def _code() -> dict[str, Any]:
-    """This package and its environment, for the workers: they run the same code as the driver."""
+    """This package and its environment variables, so that the workers run the same code as the driver."""
     return {"py_modules": [str(Path(delift_core.__file__).parent)], "env_vars": dict(LIBRARY_ENVIRONMENT)}
 
 
 def _check_address(address: str) -> None:
-    """Knocks at a cluster's door, since Ray itself would go on trying for minutes."""
+    """Tries to connect to a cluster, because Ray itself would keep trying for minutes."""
     found = re.fullmatch(r"([\w.-]+):(\d{1,5})", address)
     if not found:
         raise ScoringError(f"the address {address!r} of a Ray cluster is not understood; write HOST:PORT, or auto")
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((found[1], int(found[2])), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise ScoringError(_no_cluster(address, error)) from error
 
@@ -163,7 +163,7 @@ def _no_cluster(address: str | None, error: Exception) -> str:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keeps the handler of SIGTERM, which Ray replaces by one that ends the process on the spot."""
+    """Restores the handler of SIGTERM, which Ray replaces by one that ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
