@@ -22,7 +22,7 @@ from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.models.bundled import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
-from delift_core.scoring.estimation.matrix_files import Utilities
+from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities
 from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round
 from delift_core.scoring.estimation.partial_matrix import LARGEST_OF_ROW
 from delift_core.scoring.estimation.plan_file import PlanFile, UniqueSamples
@@ -118,7 +118,7 @@ def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.rando
 
 
 def assemble(workspace: Workspace, run_id: str) -> None:
-    """Puts the utilities together from the blocks, and keeps them, with estimates, where the app looks for them."""
+    """Assembles the utilities from the blocks, and stores them, with estimates, where the app looks for them."""
     run = open_run(workspace, run_id)
     hashes = [sample.content_hash for sample in run.pool]
     own, parts = run.measures(), []
@@ -136,7 +136,8 @@ def assemble(workspace: Workspace, run_id: str) -> None:
     diagonal[rows_[itself]] = values[itself]
     pool = csr_array((values[~itself], (rows_[~itself], columns[~itself])), shape=(len(hashes), len(hashes)))
     pool.sort_indices()
-    run.keep_utilities(Utilities(pool, diagonal, None, None, estimates(len(hashes))), "euclidean")
+    pairs = BudgetedPairs(run.store, RunSamples(tuple(hashes)), run.record.spec.pairs)
+    pairs.keep(Utilities(pool, diagonal, None, None, estimates(len(hashes))), "euclidean")
 
 
 def estimates(rows: int) -> csr_array:

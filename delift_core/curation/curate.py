@@ -1,6 +1,6 @@
-"""The curator's verbs over a workspace: load the samples, select, look, overrule. Pages and commands call these.
+"""What a curator does in a workspace: open a selection with its edits, change texts, select again around the edits.
 
-It joins the parts and keeps the results; numbers are computed by `selection`, files are written by `export`.
+Pages and commands call these functions; `selection` computes, `workspace` stores, `export` writes files.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
 
 @dataclass(frozen=True, slots=True)
 class SampleProject:
-    """The sample project's data sets in a workspace."""
+    """The data sets of the sample project in a workspace."""
 
     pool: DatasetRecord
     target: DatasetRecord
@@ -42,7 +42,7 @@ class SampleProject:
 
 
 def add_sample_project(workspace: Workspace) -> SampleProject:
-    """Loads the sample project; doing so again gives the same records."""
+    """Adds the sample project's data sets, once: a second call returns the same records."""
     files = sample_project_files()
 
     def add(path: Path, name: str, role: DatasetRole) -> DatasetRecord:
@@ -57,24 +57,23 @@ def add_sample_project(workspace: Workspace) -> SampleProject:
 
 
 def from_sample_project(record: DatasetRecord) -> bool:
-    """Whether a data set is one of the sample project's, or was made from it; it fits no other pool."""
-    ours = {path.parts[-2:] for path in sample_project_files().paths}
-    return Path(record.origin).parts[-2:] in ours
+    """Whether a data set belongs to the sample project, or was made from one of its data sets."""
+    files = {path.parts[-2:] for path in sample_project_files().paths}
+    return Path(record.origin).parts[-2:] in files
 
 
 def fitting_sets(workspace: Workspace, role: DatasetRole, pool: DatasetRecord) -> list[DatasetRecord]:
-    """The sets that may go with a pool unasked, newest first: the sample project's sets with its pool alone."""
-    found = [one for one in workspace.datasets.records(role) if from_sample_project(one) == from_sample_project(pool)]
-    return found or (list(workspace.datasets.records(role)) if from_sample_project(pool) else [])
+    """The sets to propose for a pool, newest first; sets of the sample project are proposed for its own pool only."""
+    sets, of_project = workspace.datasets.records(role), from_sample_project(pool)
+    return [one for one in sets if from_sample_project(one) == of_project] or (list(sets) if of_project else [])
 
 
 @dataclass(frozen=True)
 class CuratedSelection:
-    """A kept selection with the curator's edits.
+    """A stored selection with the curator's edits.
 
     Attributes:
-        samples: (n,) the pool as it now reads: rows whose text was changed have the new one. Utilities, and so ranks,
-            gains and reasons, are those of the texts as they were scored.
+        samples: (n,) the pool with changed texts. Utilities, ranks, gains and reasons are of the scored texts.
         marks: tags, notes and changed records, by sample id.
         version: of the edits, see `EditLog.version`.
     """
@@ -96,14 +95,13 @@ class CuratedSelection:
         return status
 
     def status_of(self, position: int) -> RowStatus:
-        """What became of one pool sample."""
+        """The status of one pool sample."""
         status: RowStatus = self.status[position].item()
         return status
 
     @cached_property
     def marked_status(self) -> np.ndarray:
-        """(n,) str, as `status`, but every row that was kept or dropped by hand says so, where that changed nothing
-        too."""
+        """(n,) str, as `status`, but also "kept-by-hand" and "dropped-by-hand" for edits that change nothing."""
         status = self.status.copy()
         status[self.subset.pinned] = "kept-by-hand"
         status[self.subset.banned] = "dropped-by-hand"
@@ -111,44 +109,44 @@ class CuratedSelection:
 
     @property
     def statuses(self) -> tuple[RowStatus, ...]:
-        """(n,) what became of each pool sample."""
+        """(n,) the status of each pool sample."""
         return tuple(self.status.tolist())
 
     @cached_property
     def coverage(self) -> float:
-        """The objective f(A) of the subset; where nothing was edited that of the selection, without another walk."""
+        """The objective f(A) of the subset; without edits, the stored value of the selection."""
         if np.array_equal(self.subset.positions, self.record.selection.chosen):
             return self.record.selection.certificate.value
         return value(self.problem.kernel, self.subset.positions)
 
     @cached_property
     def error_bar(self) -> ErrorBar | None:
-        """Of what the optimiser chose; None where every pair was scored. It takes a second for a large pool."""
+        """The error bar of the selection before edits; None if every pair was scored. Slow for a large pool."""
         return self.problem.error_bar(self.record.selection.chosen, seed=self.record.seed)
 
-    def why(self, position: int) -> str:
-        """Why the optimiser chose a pool row or left it out, in words; other rows are named by their number."""
-        return self.why_naming(position)[0]
+    def reason(self, position: int) -> str:
+        """Why the optimiser chose a pool row or left it out, as text; other rows are named by their number."""
+        return self.reason_naming(position)[0]
 
-    def why_naming(
+    def reason_naming(
         self, position: int, name: Callable[[Sample], str] = lambda sample: sample.place
     ) -> tuple[str, tuple[int, ...]]:
-        """The words of `why`, and the positions of the rows that they name, in order.
+        """The text of `reason`, and the positions of the rows that it names, in order.
 
         Args:
-            name: what to call a row.
+            name: returns the name of a row.
         """
-        return self._naming(self._explainer.reason(position), name)
+        return self._as_text(self._explainer.reason(position), name)
 
-    def whys_naming(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """(n,) `why_naming` of every pool sample; for a whole pool far quicker than one by one."""
-        return tuple(self._naming(reason, lambda sample: sample.place) for reason in self._explainer.reasons())
+    def reasons_naming(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """(n,) `reason_naming` of every pool sample, much faster than one by one."""
+        return tuple(self._as_text(reason, lambda sample: sample.place) for reason in self._explainer.reasons())
 
     @cached_property
     def _explainer(self) -> Explainer:
         return Explainer(self.record.selection, self.problem.kernel)
 
-    def _naming(self, reason: Reason, name: Callable[[Sample], str]) -> tuple[str, tuple[int, ...]]:
+    def _as_text(self, reason: Reason, name: Callable[[Sample], str]) -> tuple[str, tuple[int, ...]]:
         named: dict[int, None] = {}
 
         def name_of(other: int) -> str:
@@ -161,10 +159,10 @@ class CuratedSelection:
 def open_selection(
     workspace: Workspace, selection_id: str, problem: SelectionProblem | None = None
 ) -> CuratedSelection:
-    """A kept selection, its problem and its edits as they stand now.
+    """Opens a stored selection with its problem and its current edits.
 
     Args:
-        problem: the selection's own problem, when the caller has it already.
+        problem: the selection's problem, if the caller has it already.
     """
     record = workspace.selections.load(selection_id)
     if problem is None:
@@ -183,13 +181,13 @@ def open_selection(
 def edit_text(
     workspace: Workspace, curated: CuratedSelection, position: int, texts: Mapping[str, str], *, author: str
 ) -> bool:
-    """Changes texts of a row's record for this selection, and says whether anything changed.
+    """Changes texts of a row for this selection; returns whether anything changed.
 
     Args:
-        texts: the new string under each path of `rewriting.record_texts`.
+        texts: new text by path, see `data.loading.text_edits.record_texts`.
 
     Raises:
-        DataError: the record could no longer be used; nothing is changed.
+        DataError: the changed record could not be read; nothing is changed.
     """
     now, scored = curated.samples[position], curated.problem.run.pool[position]
     after = edit_texts(now, texts, _reading(workspace, curated.problem.run))
@@ -208,14 +206,15 @@ def _reading(workspace: Workspace, run: ScoredRun) -> RecordFormat:
 def keep_selection(
     workspace: Workspace, problem: SelectionProblem, selection: Selection, *, name: str, seed: int = 0
 ) -> SelectionRecord:
-    """Keeps a selection under a name."""
+    """Stores a selection under a name."""
     return workspace.selections.add(problem.run.record.id, selection, name=name, metric=problem.metric, seed=seed)
 
 
 def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) -> SelectionRecord:
-    """Selects again around the curator's edits: what is kept by hand stays in, what is dropped stays out, the optimiser
-    chooses the others anew within the same budget and quotas. The result is a new selection, to which the edits are
-    carried over, with the same name and the number of the round.
+    """Selects again around the curator's edits, within the same budget and quotas.
+
+    Rows kept by hand stay in, rows dropped by hand stay out. The result is a new selection with all edits, named after
+    the old one and numbered by round.
 
     Raises:
         SelectionError: nothing was edited, or the kept rows do not fit the budget or the quotas.
@@ -223,38 +222,38 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     before, run = curated.record, curated.problem.run
     overrides = workspace.edits.overrides(before.id)
     if not overrides:
-        raise SelectionError("nothing was kept or dropped by hand: there is nothing to choose around")
-    by_verdict: dict[Override, list[str]] = {"keep": [], "drop": []}
-    for sample_id, verdict in overrides.items():
-        by_verdict[verdict].append(sample_id)
-    fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_verdict.values()))
-    again = before.selection
+        raise SelectionError("no row was kept or dropped by hand: edit some rows first")
+    by_decision: dict[Override, list[str]] = {"keep": [], "drop": []}
+    for sample_id, decision in overrides.items():
+        by_decision[decision].append(sample_id)
+    fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_decision.values()))
+    old = before.selection
     selection = curated.problem.select(
-        again.budget,
+        old.budget,
         seed=before.seed,
         fixed=fixed,
-        quotas=again.quotas,
-        greedy=_kept_order(curated, fixed),
+        quotas=old.quotas,
+        greedy=_stored_order(curated, fixed),
         random=curated.problem.random if before.seed == 0 else None,
-        method=again.method,
+        method=old.method,
     )
     after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
     why = f"carried over from {before.name} ({before.id})"
-    for verdict, ids in by_verdict.items():
+    for decision, ids in by_decision.items():
         if ids:
-            workspace.edits.apply(after.id, verdict, ids, author=author, why=why)
+            workspace.edits.apply(after.id, decision, ids, author=author, why=why)
     for edit in workspace.edits.history(before.id):
         if edit.state == "applied" and edit.action not in ("keep", "drop", "reset"):
             workspace.edits.apply(after.id, edit.action, edit.sample_ids, author=author, why=why, detail=edit.detail)
     return after
 
 
-def _kept_order(curated: CuratedSelection, fixed: Fixed) -> GreedyOrder | None:
-    """The order around fixed rows of a method that the run's numbers do not suffice for: as it was kept; else None."""
-    made = curated.record.selection
-    if made.method != "given" and made.method not in MODEL_METHODS:
+def _stored_order(curated: CuratedSelection, fixed: Fixed) -> GreedyOrder | None:
+    """The selection's stored order around fixed rows, if its method needs a model; None if the run's data suffice."""
+    old = curated.record.selection
+    if old.method != "given" and old.method not in MODEL_METHODS:
         return None
-    return curated.problem.order_given(made.greedy.order, made.budget, quotas=made.quotas, fixed=fixed)
+    return curated.problem.order_given(old.greedy.order, old.budget, quotas=old.quotas, fixed=fixed)
 
 
 def _next_round(name: str) -> str:

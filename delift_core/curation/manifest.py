@@ -1,7 +1,4 @@
-"""The manifest of an exported subset: everything needed to check it, explain it and make it again.
-
-Plain values with a JSON form; reading back gives an equal value. This module knows nothing of how a subset is made.
-"""
+"""The manifest of an exported subset: everything needed to verify, explain and reproduce it, as values and as JSON."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -23,17 +20,17 @@ WRITTEN: frozenset[ManifestStatus] = frozenset({"chosen", "kept-by-hand"})
 
 @dataclass(frozen=True, slots=True)
 class InputEntry:
-    """A data set that went in.
+    """An input data set.
 
     Attributes:
-        origin: where it came from: a path, a hub id, "upload:" and the name of a file, or words.
+        origin: path, hub id, "upload:" and a file name, or a description.
         mapping: the columns, for the format "columns".
-        rows: samples that could be read; `problems` records could not.
+        rows: number of samples; `problems` is the number of records that could not be read.
         content_hash: SHA-256 (hex) of the conversations in order.
-        sha256: SHA-256 (hex) of the file's bytes (of a folder see `inputs.file_hash`); None when the origin is not at
-            hand as a file or folder, or no longer holds these samples.
-        turns: which assistant turns of a conversation are samples, each a row of its own.
-        choices: records mended and rows left out since it was read, in order.
+        sha256: of the file's bytes (for a folder see `reload_inputs.file_hash`), hex; None if the file or folder was
+            not found when exporting, or had changed.
+        turns: which assistant turns of a conversation are samples.
+        choices: records fixed and rows left out after reading, in order.
     """
 
     role: DatasetRole
@@ -51,11 +48,12 @@ class InputEntry:
 
 @dataclass(frozen=True, slots=True)
 class OutputEntry:
-    """The file that was written: its name (it lies beside the manifest), rows and SHA-256 (hex).
+    """The exported file, in the manifest's folder.
 
     Attributes:
-        formulas: what became of CSV cells that begin like a spreadsheet's formula.
-        json_columns: the columns of a table that hold JSON text.
+        sha256: of the file's bytes, hex.
+        formulas: how CSV cells that look like a spreadsheet's formula were written.
+        json_columns: columns of a table that hold JSON text.
     """
 
     file: str
@@ -68,13 +66,14 @@ class OutputEntry:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """What measured the utilities; `context_key` stands for all of it but the name and the device.
+    """The model and template of the utilities.
 
     Attributes:
-        revision: hub commit, or a hash of the weights' folder.
+        revision: hub commit, or a hash of the model's folder.
         dtype: precision of the forward passes.
         context_length: in tokens.
-        pairs: how many pairs were to be scored, in the form of `--pairs`.
+        context_key: hash of everything but the name and the device.
+        pairs: the pair budget, in the form of `--pairs`.
     """
 
     name: str
@@ -90,14 +89,14 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class ResultEntry:
-    """How good the selection is by the pairs that were scored, in units of the metric.
+    """The objective of the selection by the scored pairs, in units of the metric.
 
     Attributes:
-        value: objective of what the optimiser chose.
-        subset_value: objective of the subset as written, after edits.
-        upper_bound: no selection within the budget reaches more; `certificate` is value / upper_bound.
-        random_mean, random_std: objective of `random_draws` random subsets within the same budget.
-        truncated: samples whose prompt was cut to fit the model's context.
+        value: of the selection before edits.
+        subset_value: of the exported subset, after edits.
+        upper_bound: no selection within the budget has a greater objective; `certificate` is value / upper_bound.
+        random_mean, random_std: of `random_draws` random subsets within the same budget.
+        truncated: number of samples whose prompt was cut to fit the model's context.
     """
 
     value: float
@@ -112,15 +111,15 @@ class ResultEntry:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBarEntry:
-    """How far a selection from some of the pairs can be trusted, see `reliability`.
+    """How far a selection from some of the pairs can be trusted, see `reliability.ErrorBar`.
 
     Attributes:
-        pairs, share: off-diagonal pool pairs that were scored, and their share of all.
-        ratio, low, high: estimate of f(A) / f(A from all pairs), and its range over imagined complete matrices.
-        bound: the ratio is to an upper bound, and so too low rather than too high.
-        tested_pairs, r2, spearman: estimates of pairs against random measured ones that they did not know; the rank
-            correlation within a row is None where there is none.
-        share_needed: share of the pairs that should be enough; equal to `share` when it is.
+        pairs, share: scored off-diagonal pool pairs, and their share of all.
+        ratio, low, high: estimate of f(A) / f(A from all pairs), and its range over the simulations.
+        bound: whether the ratio is a lower bound.
+        tested_pairs, r2, spearman: the estimates against held-out pairs; `spearman`, the rank correlation within a row,
+            is None if it is undefined.
+        share_needed: share of the pairs that should be enough.
     """
 
     pairs: int
@@ -145,8 +144,7 @@ class PackageVersion:
 
 @dataclass(frozen=True, slots=True)
 class EditEntry:
-    """One change by the curator; `when` is ISO 8601 with its zone, `why` and `detail` (a tag, a note, a record) may be
-    empty."""
+    """One edit, see `workspace.Edit`; `when` is ISO 8601 with a time zone."""
 
     number: int
     action: EditAction
@@ -160,7 +158,7 @@ class EditEntry:
 
 @dataclass(frozen=True, slots=True)
 class FixedEntry:
-    """Ids of pool rows that were kept or dropped by hand before the optimiser chose the others."""
+    """Ids of pool rows that were kept or dropped by hand before the selection was made."""
 
     kept: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -171,7 +169,7 @@ NOTHING_FIXED = FixedEntry()
 
 @dataclass(frozen=True, slots=True)
 class QuotasEntry:
-    """How many rows were to be taken of each group of a column; a row's own is its `group`."""
+    """The quotas over a column; `RowEntry.group` is the group of a row."""
 
     column: str
     groups: tuple[Quota, ...]
@@ -179,7 +177,7 @@ class QuotasEntry:
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """What chose: the name that `--engine` takes, or took, and what it promised before anything was chosen."""
+    """The engine by its `--engine` name (also of earlier versions), and the guarantee that it gives."""
 
     name: str
     guarantee: str
@@ -187,7 +185,7 @@ class EngineEntry:
 
 @dataclass(frozen=True, slots=True)
 class MethodUsed:
-    """What put the rows in order, in the form of `--method`, with its title and where it was published."""
+    """The method by its `--method` name, with its title and publication."""
 
     name: ChosenBy
     title: str
@@ -196,19 +194,18 @@ class MethodUsed:
 
 @dataclass(frozen=True, slots=True)
 class RowEntry:
-    """What became of one pool row.
+    """One pool row.
 
     Attributes:
-        line: in `source`, as of `Sample.line`.
-        rank: 1 for the first pick of the optimiser or of another method; None for what it did not choose.
-        gain: what the row added when it was picked, in units of the metric; None where `rank` is.
-        residual_gain: what it would still add to the selection (0 for chosen rows); None when not scored.
-        greedy_rank, greedy_gain: its place in the whole order, of which any other budget is a prefix.
+        line: in `source`, see `Sample.line`.
+        rank: position among the chosen rows, from 1; None if the row was not chosen.
+        gain: the row's gain when it was chosen, in units of the metric; None if it was not.
+        residual_gain: the row's gain if it were added to the selection (0 for chosen rows); None if not scored.
+        greedy_rank, greedy_gain: in the whole order, of which the selection for any budget is a prefix.
         reason: one sentence.
         named: ids of the rows that the sentence names.
-        tags, note: what the curator put on it.
-        edited_hash: SHA-256 (hex) of the conversation as written, where its text was changed; else None.
-        group: label of its group, where there were quotas; else None.
+        edited_hash: SHA-256 (hex) of the exported conversation, if its text was changed; else None.
+        group: label of the row's group, if there were quotas; else None.
     """
 
     id: str
@@ -231,7 +228,7 @@ class RowEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An exported subset, from its inputs to every pool row (in file order, which is the order of the output too)."""
+    """An exported subset, from its inputs to every pool row; rows are in file order, as in the output."""
 
     version: int
     created_at: str
@@ -258,8 +255,7 @@ class Manifest:
     def written(self) -> tuple[RowEntry, ...]:
         """The rows of the output file, in its order.
 
-        Where every assistant turn is a row, a record is written once, whole, if any of its turns was chosen: its last
-        row stands for it.
+        If every assistant turn is a row, a record with a chosen turn is written once, and its last row represents it.
         """
         if self.pool.turns == "last":
             return tuple(row for row in self.rows if row.status in WRITTEN)
@@ -274,7 +270,7 @@ class Manifest:
 
 
 def to_json(manifest: Manifest) -> str:
-    """The manifest as indented JSON text that ends with a newline."""
+    """The manifest as indented JSON, with a newline at the end."""
     return json.dumps(asdict(manifest), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
@@ -285,7 +281,7 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
         name: of the file, for messages.
 
     Raises:
-        ExportError: not JSON, not a manifest, or of another version.
+        ExportError: the text is not JSON, not a manifest, or of another version.
     """
     try:
         document = json.loads(text)
@@ -311,7 +307,7 @@ def read_manifest(path: Path) -> Manifest:
     """Reads a manifest file.
 
     Raises:
-        ExportError: it cannot be read, or as `from_json`.
+        ExportError: the file cannot be read, or as `from_json`.
     """
     if words := why_unreadable(path, folder=False):
         raise ExportError(f"{words} A manifest is the .manifest.json beside an export.")

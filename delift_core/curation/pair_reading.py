@@ -1,7 +1,6 @@
-"""Reading one pair: the helped response piece by piece, with its probabilities without and with the example.
+"""One pair token by token: the probabilities of the helped response without and with the example.
 
-The scores of a run are sums over response tokens; here the same forward passes are taken apart again, for one pair at
-a time, with the model that the run was scored with.
+A run stores sums over response tokens. Here the same forward passes are repeated for one pair, with the run's model.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,17 +15,17 @@ from delift_core.models.loading import load_model
 from delift_core.models.prompts import EncodedSample, make_template
 from delift_core.samples import Sample
 
-_BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer writes for a part of a character
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # decoded from an incomplete character
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePiece:
-    """A token of the response, or the few tokens of one character, with its probability in both contexts.
+    """A token of the response (or the tokens of one character) with its probability in both contexts.
 
     Attributes:
-        text: as the tokenizer writes it; the texts of all pieces together are the response.
+        text: as decoded; the texts of all pieces together are the response.
         alone: probability without an example, in [0, 1].
-        with_example: probability with it.
+        with_example: probability with the example, in [0, 1].
     """
 
     text: str
@@ -40,23 +39,23 @@ class ResponsePiece:
 
 
 class PairReader:
-    """The model of one run, loaded again for reading."""
+    """The model of a run, loaded again to read single pairs."""
 
     def __init__(self, run: ScoredRun) -> None:
-        """Loads the model, which takes seconds and its memory.
+        """Loads the model, which takes seconds.
 
         Raises:
-            ModelError: it cannot be loaded any more.
-            ScoringError: it is no longer the one that the run was scored with.
+            ModelError: the model cannot be loaded any more.
+            ScoringError: the model has changed since the run was scored.
         """
-        from delift_core.scoring.scorer import Scorer  # with torch, which the pages do without until a pair is read
+        from delift_core.scoring.scorer import Scorer  # imports torch, which no page needs before a pair is read
 
         spec = run.record.spec
         loaded = load_model(spec.model, device=spec.device, dtype=spec.dtype)
         self._template = make_template(loaded.tokenizer, spec.template)
         if scoring_context(loaded.identity, self._template).key != run.record.context_key:
             raise ScoringError(
-                f"the model {spec.model} is not the one that run {run.record.id} was scored with any more; "
+                f"the model {spec.model} has changed since run {run.record.id} was scored; "
                 "score the pool again to read its pairs"
             )
         self._scorer = Scorer(loaded)
@@ -86,7 +85,7 @@ class PairReader:
 
 
 def _texts(decode: Callable[[list[int]], str], tokens: Sequence[int]) -> list[tuple[str, slice]]:
-    """Texts that join to the whole, each with its tokens; a character of several tokens is one text."""
+    """Splits tokens into texts with their slices; the tokens of one character stay together."""
     found, start = [], 0
     before = ""
     for end in range(1, len(tokens) + 1):

@@ -1,4 +1,4 @@
-"""Named settings of the objective: the app's own, and the published ones to compare with. No arithmetic."""
+"""Named settings of the objective: the app's default and the published ones."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,12 +11,7 @@ PresetName = Literal["default", "published"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a preset sets of an objective.
-
-    Attributes:
-        title: a few words.
-        words: what it is, in a sentence.
-    """
+    """The settings of a preset; `title` and `words` describe it on the pages."""
 
     title: str
     words: str
@@ -49,6 +44,6 @@ PRESETS: dict[PresetName, Preset] = {
 
 
 def objective_of(preset: PresetName, stage: Stage, *, eta: float = 1.0, nu: float = 1.0) -> ObjectiveConfig:
-    """The objective of a preset; eta and nu belong to the stage."""
+    """The objective of a preset, with the stage's weights eta (target) and nu (existing)."""
     chosen = PRESETS[preset]
     return ObjectiveConfig(stage, eta, nu, chosen.self_coverage, chosen.scaling, chosen.target_help)

@@ -1,7 +1,4 @@
-"""What is to be selected from: a finished run in one metric under one objective, from which any budget can be cut.
-
-It joins a run's numbers with `selection`, and keeps nothing; `curation` keeps what comes out.
-"""
+"""A selection problem: a finished run with a metric and an objective, from which a subset of any budget is selected."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,19 +42,18 @@ _BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
 
 
 def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, with_target: bool) -> np.ndarray:
-    """The whole order of a run's pool by a method that asks no model.
+    """The order of a run's pool by a method that needs no model.
 
     Args:
-        utilities: (n, n) of the pool, row i is helped and column j helps; read by "column-mean".
-        with_target: the target rows are what the selection is for (read by "rds").
+        utilities: (n, n) of the pool, row i is helped, column j helps; read by "column-mean".
+        with_target: whether to select for the target rows; read by "rds".
 
     Returns:
-        (n,) int64 positions in the pool, the first to take first; the same run and config give the same.
+        (n,) int64 positions in the pool, best first; deterministic.
 
     Raises:
-        SelectionError: the method asks the model itself, or compares all rows with each other and there are more than
-            `PAIRWISE_ROWS`.
-        ScoringError: the run's numbers are damaged.
+        SelectionError: the method needs a model, or compares all pairs of more than `PAIRWISE_ROWS` rows.
+        ScoringError: the run's files are damaged.
     """
     target = run.target if with_target else ()
     ensure_rows_fit(config.method, len(run.pool), with_target=bool(target))
@@ -65,10 +61,10 @@ def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, wit
 
 
 def ensure_rows_fit(method: Method, n: int, *, with_target: bool) -> None:
-    """Refuses a method that compares all rows with each other for more than `PAIRWISE_ROWS` rows.
+    """Refuses a method that compares all pairs of rows for more than `PAIRWISE_ROWS` rows.
 
     Raises:
-        SelectionError: see above.
+        SelectionError: there are more.
     """
     if method in _PAIRWISE and n > PAIRWISE_ROWS and not (method == "rds" and with_target):
         raise SelectionError(
@@ -78,7 +74,7 @@ def ensure_rows_fit(method: Method, n: int, *, with_target: bool) -> None:
 
 
 def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts:
-    """What a method reads; embeddings (most of what is on disk) only where it reads them."""
+    """The data that a method reads; embeddings, the largest files, are only loaded if it needs them."""
     alone = run.alone() if config.method in _BY_EMBEDDING else run.measures()
     n = len(run.pool)
     target = run.embeddings()[n : n + len(run.target)] if with_target and config.method == "rds" else None
@@ -94,7 +90,7 @@ STAGES: dict[Stage, str] = {
 
 @dataclass(frozen=True)
 class SelectionProblem:
-    """What is to be selected from: a finished run in one metric under one objective. Any budget can be cut from it."""
+    """A finished run with a metric and an objective; orders are computed once and serve every budget."""
 
     run: ScoredRun
     metric: Metric
@@ -120,7 +116,7 @@ class SelectionProblem:
             return greedy_order(self.kernel)
 
     def order_by_engine(self, engine: Engine) -> GreedyOrder:
-        """The whole greedy order, by another engine than `greedy`.
+        """The whole greedy order, computed by a given engine.
 
         Raises:
             SelectionError: there is too little memory.
@@ -130,13 +126,13 @@ class SelectionProblem:
 
     @cached_property
     def random(self) -> RandomCurves:
-        """Random subsets of every size, so that a change of budget needs no new ones."""
+        """The objective of random subsets of every size."""
         with explains_out_of_memory("drawing random subsets", len(self.run.pool)):
             return random_curves(self.kernel)
 
     @cached_property
     def cautions(self) -> tuple[str, ...]:
-        """What a curator must know of the utilities before trusting a selection from them, a sentence each."""
+        """Sentences that warn of utilities from which a selection cannot be trusted."""
         diagnosis = diagnose(self.utilities.pool)
         of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
         found = (of_pool, caution_of_second_set(self.config, self.kernel))
@@ -144,23 +140,23 @@ class SelectionProblem:
 
     @cached_property
     def partial(self) -> PartialMatrix | None:
-        """The pool's matrix as it was scored in part; None of a run of all pairs."""
+        """The partially scored matrix of the pool; None for a run of all pairs."""
         parts = self.run.partial(self.metric)
         return parts["pool"] if parts else None
 
     def error_bar(self, chosen: np.ndarray, *, seed: int = 0) -> ErrorBar | None:
-        """How far a selection can be trusted that was made from some of the pairs; None when all were scored.
+        """How far a selection from some of the pairs can be trusted; None if all were scored.
 
         Args:
             chosen: (k,) positions in the pool.
-            seed: the same selection and seed give the same answer.
+            seed: of the simulation.
         """
         if self.partial is None:
             return None
-        return error_bar(self.partial, self.kernel, self.run.places, chosen, seed=seed)
+        return error_bar(self.partial, self.kernel, self.run.unique_positions, chosen, seed=seed)
 
     def order_within(self, budget: Budget, quotas: Quotas) -> GreedyOrder:
-        """The whole order that keeps to quotas; see `selection.fixed.order_within` for the budgets that it serves.
+        """The greedy order within quotas; see `selection.fixed.order_within` for the budgets that it serves.
 
         Raises:
             SelectionError: the quotas cannot be met within the budget.
@@ -169,10 +165,10 @@ class SelectionProblem:
             return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
 
     def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
-        """(n,) int64, the whole order of the pool by another method, from what the run has stored.
+        """(n,) int64, the order of the pool by a method that needs no model.
 
         Raises:
-            SelectionError, ScoringError: as `baselines.of_run.order_of_run`.
+            SelectionError, ScoringError: as `order_of_run`.
         """
         with explains_out_of_memory("choosing", len(self.run.pool)):
             config = MethodConfig(method, seed=seed)
@@ -181,7 +177,7 @@ class SelectionProblem:
     def order_given(
         self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
     ) -> GreedyOrder:
-        """An order from elsewhere (n,) with its gains, see `selection.fixed.order_given`.
+        """A given order (n,) with its gains, see `selection.fixed.order_given`.
 
         Raises:
             SelectionError: the quotas cannot be met within the budget.
@@ -201,17 +197,17 @@ class SelectionProblem:
         engine: Engine = "auto",
         method: ChosenBy = "delift",
     ) -> Selection:
-        """The selection for a budget; the order is computed once, so that a change of budget answers at once.
+        """Selects for a budget.
 
         Args:
-            seed: of the random baseline.
-            fixed: rows decided by hand, around which the others are chosen.
-            quotas: what is to be taken of each group; the budget is then in rows or percent.
-            greedy: the order around these fixed rows and within these quotas, when the caller has it already; of
-                another method, from `order_given`; of an engine, from `order_by_engine`.
-            random: random subsets with nothing fixed, likewise; `seed` is not read then.
-            engine: what makes the order, with nothing fixed and without quotas.
-            method: what puts the rows in order, `greedy` if that is given; `seed` is then of its chance as well.
+            seed: of the random baseline, and of a method that draws at random.
+            fixed: rows kept or dropped by hand, around which the others are chosen.
+            quotas: how many rows to take of each group; the budget is then in rows or percent.
+            greedy: the order for these fixed rows, quotas, method and engine, if the caller has it already (see
+                `order_given` and `order_by_engine`).
+            random: random subsets without fixed rows, if the caller has them already; `seed` is not used for them.
+            engine: computes the order; only without fixed rows and quotas.
+            method: the method of the order.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
@@ -223,7 +219,7 @@ class SelectionProblem:
                 greedy = self._order_by(method, seed, budget, quotas, fixed)
             if engine != "auto":
                 if method != "delift":
-                    raise SelectionError("An engine is of DELIFT's own order: leave it out with another method.")
+                    raise SelectionError("An engine computes DELIFT's own order: leave it out with another method.")
                 _ensure_plain(engine, fixed, quotas)
                 if greedy is None:
                     greedy = self.order_by_engine(engine)
@@ -266,7 +262,7 @@ class SelectionProblem:
 def _ensure_plain(engine: Engine, fixed: Fixed, quotas: Quotas | None) -> None:
     if quotas is not None or fixed.kept or fixed.dropped:
         what = "quotas" if quotas is not None else "rows kept or dropped by hand"
-        raise SelectionError(f"The engine {engine!r} knows no {what}: use the engine auto.")
+        raise SelectionError(f"The engine {engine!r} does not support {what}: use the engine auto.")
 
 
 def open_problem(workspace: Workspace, run_id: str, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
@@ -281,7 +277,7 @@ def open_problem(workspace: Workspace, run_id: str, metric: Metric, config: Obje
 
 
 def problem_for(run: ScoredRun, metric: Metric, config: ObjectiveConfig, utilities: Utilities) -> SelectionProblem:
-    """As `open_problem`, of a run that is open and whose utilities in this metric are read.
+    """As `open_problem`, for an open run with its utilities in this metric.
 
     Raises:
         SelectionError: the stage needs a set that the run does not have.

@@ -1,10 +1,9 @@
-"""How far a selection from some of the pairs can be trusted.
+"""How far a selection from some of the pairs can be trusted: a bootstrap of residuals.
 
-What it would be worth, and what the greedy selection from all pairs would be worth, if every pair were scored, is not
-known; it is imagined. Each unscored pair is given its estimate plus an error, drawn from those of measured pairs, about
-as alike, that were estimated without knowing them (a bootstrap of residuals); a number of times over. An error counts
-for as many unscored pairs as there are in its row, so that rows of many scored pairs do not speak for all. Measured
-pairs keep what was measured.
+The value of the selection, relative to the greedy selection from all pairs, is simulated on complete matrices. Scored
+pairs keep their value; an unscored pair gets its estimate plus an error, drawn from the errors of held-out pairs of
+about the same similarity. An error is weighted by the number of unscored pairs in its row, because rows with many
+scored pairs have more held-out pairs.
 """
 
 from collections.abc import Iterator
@@ -17,16 +16,16 @@ from delift_core.scoring.estimation.partial_matrix import EstimateCheck, Misses,
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 
-IMAGINED = 8
+SIMULATIONS = 8
 ENOUGH = 0.97
-"""Share of what all pairs would allow, from which a selection passes as good."""
+"""Share of the value with all pairs at which a budget of pairs counts as large enough."""
 
-_ODDS_FOR_LESS = 2.0  # half the loss for 2 ** 2 times the odds, see benchmarks/README
-_WHOLE_ROWS = 1_500  # rows up to which the whole matrix is imagined
-_SAMPLED_ROWS = 500
-_DRAWN_AT_ONCE = 4_000_000  # pairs
+_ODDS_EXPONENT = 2.0  # half the loss takes 2 ** 2 times the odds, see benchmarks/README
+_WHOLE_ROWS = 1_500  # largest pool whose whole matrix is simulated
+_SAMPLED_ROWS = 500  # simulated rows of a larger pool
+_PAIRS_AT_ONCE = 4_000_000
 _QUANTILES = 4096
-_KINDS, _KIND_PAIRS = 5, 30  # of tested pairs by likeness, and the fewest of each
+_BINS, _PAIRS_PER_BIN = 5, 30  # of held-out pairs by similarity: most bins, fewest pairs in each
 _TAIL = (
     0.01  # of the errors at either end, which count as the next smaller: else one would be dealt to hundreds of pairs
 )
@@ -34,14 +33,15 @@ _TAIL = (
 
 @dataclass(frozen=True, slots=True)
 class ErrorBar:
-    """What a selection from some of the pairs is worth, of what the greedy selection from all of them would be.
+    """The value of a selection from some of the pairs, relative to the greedy selection from all pairs.
 
     Attributes:
-        pairs: scored pairs; `share` of all, without those of a sample with itself.
-        check: the estimates on random pairs.
-        ratio: estimate of f(A) / f(A_exact), the mean over the imagined matrices.
-        low, high: smallest and largest of them.
-        bound: the ratio is to what no selection can exceed, and so too low rather than too high (large pools).
+        pairs: number of scored pairs, without those of a sample with itself.
+        share: their share of all pairs.
+        check: how good the estimates are on held-out pairs.
+        ratio: estimate of f(A) / f(A_exact), the mean over the simulations.
+        low, high: the smallest and largest ratio.
+        bound: whether the ratio is a lower bound, to a value that no selection exceeds (large pools).
     """
 
     pairs: int
@@ -59,20 +59,20 @@ class ErrorBar:
 
     @property
     def share_needed(self) -> float:
-        """Share of the pairs that should be enough: what is lost, at most as far as is imagined, is taken to halve for
-        four times the scored pairs to each that is not scored.
+        """Share of the pairs that should be enough, assuming that the largest simulated loss halves when the odds of a
+        pair being scored are four times as high.
 
-        On the matrices of benchmarks/retention the share asked for was enough in 32 of 37 plans; in all of those that
-        had scored 7.5 % or more. Smaller ones may take themselves to be better than they are, and ask again.
+        On the matrices of benchmarks/retention the share was enough in 32 of 37 plans, and in all plans that had scored
+        7.5 % or more. Plans with fewer pairs may underestimate the loss, and ask for more pairs again later.
         """
         if self.enough:
             return self.share
-        odds: float = self.share / (1 - self.share) * ((1 - self.low) / (1 - ENOUGH)) ** _ODDS_FOR_LESS
+        odds: float = self.share / (1 - self.share) * ((1 - self.low) / (1 - ENOUGH)) ** _ODDS_EXPONENT
         return odds / (1 + odds)
 
     @property
     def sentence(self) -> str:
-        """The same for the curator."""
+        """The error bar as text for the curator."""
         check = self.check
         order = "" if np.isnan(check.spearman) else f", order within a row (Spearman) {check.spearman:.2f}"
         least = "at least " if self.bound else ""
@@ -88,39 +88,38 @@ class ErrorBar:
 
 
 def _percent(share: float) -> str:
-    """Two significant digits: of a large pool far less than a hundredth of the pairs is scored."""
+    """With two significant digits, because a large pool has far less than 1 % of its pairs scored."""
     return f"{100 * share:.2g}%" if share < 0.1 else f"{share:.0%}"
 
 
 def error_bar(
     matrix: PartialMatrix, kernel: Kernel, places: np.ndarray, chosen: np.ndarray, *, seed: int = 0
 ) -> ErrorBar | None:
-    """The error bar of a selection; None where every pair was scored, or too few were held out to say anything.
+    """The error bar of a selection; None if every pair was scored, or too few were held out.
 
     Args:
-        matrix: the pool's, of its samples without repeats, in the metric of the kernel.
-        kernel: (r, n) represented kernel of the measured pairs, pool rows first.
-        places: (n,) row of `matrix` that each pool position stands for.
+        matrix: of the m unique pool samples, in the metric of the kernel.
+        kernel: (r, n) represented kernel of the scored pairs, pool rows first.
+        places: (n,) row of `matrix` for each pool position.
         chosen: (k,) positions in the pool.
-        seed: the same input and seed give the same answer.
+        seed: of the simulation.
     """
     check = matrix.check
     if matrix.complete or check is None:
         return None
     generator = np.random.default_rng(seed)
-    imagination = _Imagination(matrix, kernel, places)
+    simulation = _SimulatedMatrix(matrix, kernel, places)
     whole = len(places) <= _WHOLE_ROWS
-    ratios = imagination.of_all(chosen, generator) if whole else imagination.of_some(chosen, generator)
+    ratios = simulation.ratios(chosen, generator) if whole else simulation.lower_bounds(chosen, generator)
     scored = len(matrix.held.values) + len(matrix.fitted.values)
     share = scored / matrix.part.options
     return ErrorBar(scored, share, check, float(np.mean(ratios)), min(ratios), max(ratios), bound=not whole)
 
 
-class _Imagination:
-    """What the unscored pairs may be worth.
+class _SimulatedMatrix:
+    """Draws complete kernels.
 
-    Errors are dealt from a table of as many quantiles for each kind of pair: of millions of them it is small enough to
-    stay near the processor.
+    Errors are drawn from a table of `_QUANTILES` quantiles for each bin of similarity, which fits the CPU cache.
     """
 
     def __init__(self, matrix: PartialMatrix, kernel: Kernel, places: np.ndarray) -> None:
@@ -129,54 +128,54 @@ class _Imagination:
         self._completion, self._mean, self._edges = matrix.completion, matrix.completion.mean(), _edges(misses)
         self._scored = matrix.measured()
         self._scored.data = np.ones(len(self._scored.data), dtype=bool)
-        kinds, weights = np.digitize(misses.likeness, self._edges), _unscored_for_each(matrix, misses)
+        bins, weights = np.digitize(misses.likeness, self._edges), _unscored_for_each(matrix, misses)
         errors = _without_tails(misses.errors)
-        of_kind = [np.flatnonzero(kinds == kind) for kind in range(len(self._edges) + 1)]
-        everything = np.arange(len(errors))  # for a kind of which none was tested
-        tables = [_quantiles(errors[one], weights[one]) for one in (one if len(one) else everything for one in of_kind)]
-        self._errors = np.concatenate(tables)
+        in_bin = [np.flatnonzero(bins == number) for number in range(len(self._edges) + 1)]
+        everything = np.arange(len(errors))  # for a bin without held-out pairs
+        tables = [_quantiles(errors[one], weights[one]) for one in (one if len(one) else everything for one in in_bin)]
+        self._errors = np.concatenate(tables)  # (bins * _QUANTILES,)
 
-    def of_all(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
-        """What is reached in each imagined matrix of all rows, of what greedy reaches there with as many."""
+    def ratios(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
+        """For each simulation of all rows: f(chosen) / f(greedy selection of as many rows)."""
         n = len(self._at)
-        beyond = self._measured[n:].toarray()  # rows of the kernel that stand for no sample
+        beyond = self._measured[n:].toarray()  # (r - n, n), kernel rows of the target
         ratios = []
         for drawn in self._draws(np.arange(n), generator):
-            imagined = np.concatenate([drawn, beyond])
-            ratios.append(_ratio(imagined[:, chosen].max(axis=1).sum(), _best(imagined, len(chosen))))
+            kernel = np.concatenate([drawn, beyond])  # (r, n)
+            ratios.append(_ratio(kernel[:, chosen].max(axis=1).sum(), _best(kernel, len(chosen))))
         return ratios
 
-    def of_some(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
-        """The same of some random rows, of what all samples together reach there."""
+    def lower_bounds(self, chosen: np.ndarray, generator: np.random.Generator) -> list[float]:
+        """For each simulation of some random rows: f(chosen) / f(all samples)."""
         rows = np.sort(generator.permutation(len(self._at))[:_SAMPLED_ROWS])
-        reached, best = np.zeros(IMAGINED), np.zeros(IMAGINED)
-        for some in np.array_split(rows, -(-len(rows) * len(self._at) // _DRAWN_AT_ONCE)):
-            for number, imagined in enumerate(self._draws(some, generator)):
-                reached[number] += imagined[:, chosen].max(axis=1).sum()
-                best[number] += imagined.max(axis=1).sum()
+        reached, best = np.zeros(SIMULATIONS), np.zeros(SIMULATIONS)
+        for some in np.array_split(rows, -(-len(rows) * len(self._at) // _PAIRS_AT_ONCE)):
+            for number, kernel in enumerate(self._draws(some, generator)):
+                reached[number] += kernel[:, chosen].max(axis=1).sum()
+                best[number] += kernel.max(axis=1).sum()
         return [_ratio(one, most) for one, most in zip(reached, best, strict=True)]
 
     def _draws(self, rows: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Complete kernels of some pool rows: (m, n) float32 each."""
-        at = self._at[rows]
-        known = self._measured[rows].toarray()
+        """Yields simulated kernels of some pool rows, (b, n) float32 each."""
+        at = self._at[rows]  # (b,) rows of the matrix of unique samples
+        known = self._measured[rows].toarray()  # (b, n)
         scored = self._of_pool(self._scored[at].toarray()) | (known > 0)
         scored[np.arange(len(rows)), rows] = True
-        estimate = self._of_pool(self._mean.block(at))
-        spread = self._completion.spread[at, None].astype(np.float32)
-        kind = np.digitize(self._of_pool(self._completion.likeness_block(at)), self._edges)
-        first = kind.astype(np.int32) * _QUANTILES
-        for _ in range(IMAGINED):
+        estimate = self._of_pool(self._mean.block(at))  # (b, n)
+        spread = self._completion.spread[at, None].astype(np.float32)  # (b, 1)
+        bins = np.digitize(self._of_pool(self._completion.likeness_block(at)), self._edges)
+        first = bins.astype(np.int32) * _QUANTILES
+        for _ in range(SIMULATIONS):
             error = self._errors[first + generator.integers(0, _QUANTILES, first.shape, dtype=np.int32)]
             yield np.where(scored, known, np.maximum(estimate + spread * error, 0))
 
     def _of_pool(self, columns: np.ndarray) -> np.ndarray:
-        """Columns of samples without repeats as those of the pool."""
+        """Columns of unique samples (b, m), repeated as in the pool: (b, n)."""
         return columns if columns.shape[1] == len(self._at) else columns[:, self._at]
 
 
 def _quantiles(errors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(_QUANTILES,) float32 of weighted errors, evenly spaced."""
+    """(_QUANTILES,) float32, evenly spaced quantiles of the weighted errors (k,)."""
     order = np.argsort(errors)
     up_to = np.cumsum(weights[order])
     middles = (np.arange(_QUANTILES) + 0.5) / _QUANTILES * up_to[-1]
@@ -189,15 +188,15 @@ def _ratio(reached: float, best: float) -> float:
 
 
 def _edges(misses: Misses) -> np.ndarray:
-    """Degrees of likeness that part the tested pairs evenly: like pairs err more than unlike ones."""
-    kinds = max(1, min(_KINDS, len(misses.errors) // _KIND_PAIRS))
-    edges = np.unique(np.quantile(misses.likeness, np.arange(1, kinds) / kinds))
+    """Limits of similarity that divide the held-out pairs evenly: similar pairs have larger errors."""
+    bins = max(1, min(_BINS, len(misses.errors) // _PAIRS_PER_BIN))
+    edges = np.unique(np.quantile(misses.likeness, np.arange(1, bins) / bins))
     above: np.ndarray = edges[edges > misses.likeness.min()]
     return above
 
 
 def _unscored_for_each(matrix: PartialMatrix, misses: Misses) -> np.ndarray:
-    """(m,) how many unscored pairs of its row each tested pair stands for; a little where the row has none left."""
+    """(k,) number of unscored pairs in its row that each held-out pair represents; above 0 in complete rows too."""
     rows, columns = matrix.part.shape
     tested = np.bincount(misses.rows, minlength=rows)
     scored = np.bincount(np.concatenate([matrix.fitted.rows, matrix.held.rows]), minlength=rows)

@@ -1,7 +1,4 @@
-"""The files that a subset was made from, found again and read again.
-
-It knows inputs as a manifest names them; it knows nothing of the workspace.
-"""
+"""Finds the input files that a manifest names, and reads them again."""
 
 import hashlib
 import json
@@ -22,9 +19,9 @@ UPLOAD_PREFIX = "upload:"
 
 
 def find_input(origin: str, beside: Path | None = None) -> Path | None:
-    """The file or folder that an origin names: at its path, else of the same name beside the manifest; else None.
+    """The file or folder of an origin: at its path, or one of that name beside the manifest; else None.
 
-    An uploaded file has no path, and is looked for beside the manifest only.
+    An uploaded file has no path and is only looked for beside the manifest.
     """
     name = Path(origin.removeprefix(UPLOAD_PREFIX)).name
     candidates = [Path(origin)] if origin and not origin.startswith(UPLOAD_PREFIX) else []
@@ -32,16 +29,16 @@ def find_input(origin: str, beside: Path | None = None) -> Path | None:
         candidates.append(beside / name)
     try:
         return next((path for path in candidates if path.is_file() or (path.is_dir() and path.is_absolute())), None)
-    except OSError:  # a name too long or with odd bytes is no file of ours
+    except OSError:  # a name that is too long or has invalid bytes
         return None
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes; of a folder, of the names and hashes of the data files in it, in their order.
+    """SHA-256 (hex) of a file's bytes or, for a folder, of the names and hashes of its data files in order.
 
     Raises:
-        OSError: it cannot be read.
-        DataError: it is a folder without data files.
+        OSError: the file cannot be read.
+        DataError: the folder has no data files.
     """
     if path.is_dir():
         digest = hashlib.sha256()
@@ -78,6 +75,6 @@ def reload(
 
 
 def reload_input(entry: InputEntry, beside: Path) -> Dataset | None:
-    """The data set of an input, from its file as it is now; None when the file is gone or changed."""
+    """The data set of an input, read from its file; None if the file is gone or has changed."""
     path = find_input(entry.origin, beside)
     return reload(path, entry.content_hash, entry.mapping, entry.turns, entry.choices) if path else None

@@ -1,7 +1,7 @@
 """Scoring runs of a workspace: start, watch, cancel, continue, and open the result.
 
-The database record says what a run is; its job folder says how far it has come; its blocks lie in the pair store. This
-module keeps the three in step.
+A run has a record in the database, a job folder with its progress, and blocks in the pair store; this module keeps the
+three consistent.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ _STATUS: dict[ObservedState, RunStatus] = {
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """A finished run: its samples (without those that could not be scored) and where its numbers lie."""
+    """A finished run: its samples, without those that could not be scored (`left_out`), and its pair store."""
 
     record: RunRecord
     pool: tuple[Sample, ...]
@@ -62,27 +62,27 @@ class ScoredRun:
 
     @cached_property
     def position_of_line(self) -> dict[int, int]:
-        """Position in the pool by line; of several samples on one line, the last."""
+        """Position in the pool by line; of several samples of a line, the last."""
         return {sample.line: position for position, sample in enumerate(self.pool)}
 
     def utilities(self, metric: Metric) -> Utilities:
-        """The utility matrices of this run; turns of one record have no help for each other.
+        """The utility matrices of this run; turns of the same record have utility 0 for each other.
 
         Raises:
             ScoringError: a block is missing or damaged; the run has to be continued.
-            SelectionError: they do not fit into memory.
+            SelectionError: the matrices do not fit into memory.
         """
         with explains_out_of_memory("reading the utilities", len(self.pool)):
-            found, records = self._as_scored(metric), records_of(self.pool)
+            found, records = self._stored_utilities(metric), records_of(self.pool)
             if records is None:
                 return found
             estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
             return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
 
-    def _as_scored(self, metric: Metric) -> Utilities:
-        pairs = self._on_budget
+    def _stored_utilities(self, metric: Metric) -> Utilities:
+        pairs = self._budgeted_pairs
         if pairs is not None:
-            with self._named():
+            with self._naming_run():
                 found = pairs.kept(metric) or pairs.put_together(self._texts(), metric)
             if found is not None:
                 return found
@@ -101,39 +101,25 @@ class ScoredRun:
         return Utilities(matrix, diagonal, of_target, of_existing)
 
     def partial(self, metric: Metric) -> dict[PartName, PartialMatrix] | None:
-        """The matrices of a run on a budget, of its samples without repeats; None of a run of all pairs.
+        """The partial matrices of a run with a pair budget, over unique samples; None for a run of all pairs.
 
         Raises:
             ScoringError: the plan or a block is missing; the run has to be continued.
         """
-        pairs = self._on_budget
+        pairs = self._budgeted_pairs
         if pairs is None:
             return None
-        with self._named():
+        with self._naming_run():
             return pairs.parts(self._texts(), metric)
 
-    def keep_utilities(self, made: Utilities, metric: Metric) -> None:
-        """Keeps the utilities of a run on a budget, so that they are read the next time.
-
-        Raises:
-            OSError: the disk is full or the folder may not be written to.
-        """
-        pairs = self._on_budget
-        if pairs is not None:
-            pairs.keep(made, metric)
-
     def derived_files(self) -> set[Path]:
-        """Files made from the blocks of a run on a budget, where they lie or would: its plan, its utilities."""
-        pairs = self._on_budget
+        """Files computed from the blocks of a run with a pair budget (plan, utilities), existing or not."""
+        pairs = self._budgeted_pairs
         return pairs.files() if pairs is not None else set()
 
-    def measures(self) -> Alone:
-        """The pool samples' own numbers, without embeddings."""
-        return self.store.measures(_hashes(self.pool))
-
     @property
-    def _on_budget(self) -> BudgetedPairs | None:
-        """The pairs of a run on a budget; None of a run of all pairs."""
+    def _budgeted_pairs(self) -> BudgetedPairs | None:
+        """The pairs of a run with a pair budget; None for a run of all pairs."""
         if self.record.spec.pairs.unit == "all":
             return None
         names = RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing)))
@@ -143,46 +129,50 @@ class ScoredRun:
         return {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Says of an error which run it is about."""
+    def _naming_run(self) -> Iterator[None]:
+        """Adds the run's id to errors."""
         try:
             yield
         except ScoringError as error:
             raise ScoringError(f"run {self.record.id}: {error}") from error
 
     @property
-    def places(self) -> np.ndarray:
-        """(n,) int64: which of the pool's samples without repeats each pool position is."""
+    def unique_positions(self) -> np.ndarray:
+        """(n,) int64, position of each pool sample among the unique pool samples."""
         pool = _hashes(self.pool)
         return places(pool, tuple(dict.fromkeys(pool)))
 
+    def measures(self) -> Alone:
+        """The pool samples' statistics without an example, without embeddings."""
+        return self.store.measures(_hashes(self.pool))
+
     def alone(self) -> Alone:
-        """The pool samples' own numbers."""
+        """The pool samples' statistics without an example, with embeddings."""
         return self.store.alone(_hashes(self.pool))
 
     def response_tokens(self) -> np.ndarray:
-        """(n,) int64 tokens of each pool sample's response."""
+        """(n,) int64, tokens of each pool sample's response."""
         return self.measures().tokens
 
     def embeddings(self) -> np.ndarray:
-        """(n + t + e, d) float32 model embeddings of pool, target and existing samples, in this order."""
+        """(n + t + e, d) float32, model embeddings of the pool, target and existing samples, in this order."""
         return self.store.alone(_hashes(self.pool + self.target + self.existing)).embeddings
 
     def token_counts(self) -> np.ndarray:
-        """(n,) int64 tokens of each pool sample, prompt and response."""
+        """(n,) int64, tokens of each pool sample's prompt and response."""
         alone = self.measures()
         total: np.ndarray = alone.prompt_tokens + alone.tokens
         return total
 
 
 def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Placement = HERE) -> RunRecord:
-    """Starts (or continues) scoring in a worker process; what was scored before is not scored again, wherever it was.
+    """Starts or continues scoring in a worker process, which waits for other jobs (see `jobs.queue`).
 
-    While another job is at work the worker waits for its turn, see `jobs.queue`.
+    Pairs that any earlier run has scored are not scored again.
 
     Raises:
-        ModelError: the model is not there; whether the hub has it, the worker asks.
-        ScoringError: this very run is being scored, or Ray is not installed.
+        ModelError: the model does not exist (the worker asks the hub).
+        ScoringError: this run is being scored already, or Ray is not installed.
         NotAllowed: the visitor is a viewer.
     """
     workspace.require("job")
@@ -205,7 +195,7 @@ def run_here(
     placement: Placement = HERE,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> RunRecord:
-    """Scores in this process, at its turn, for the command line; returns the run's record, done or cancelled.
+    """Scores in this process, for commands, once the device is free; returns the run's record, done or cancelled.
 
     Args:
         on_prepared: see `run_scoring_job`.
@@ -220,15 +210,15 @@ def run_here(
     job = JobFolder(workspace.jobs_folder / record.id)
     job.prepare(request, conversations)
 
-    def both(progress: JobProgress) -> None:
+    def write_and_publish(progress: JobProgress) -> None:
         job.write_progress(progress)
         publish(progress)
 
     try:
-        run_queued_job(job, request, conversations, publish=both, stop=stop, on_prepared=on_prepared)
+        run_queued_job(job, request, conversations, publish=write_and_publish, stop=stop, on_prepared=on_prepared)
     except DeliftError as error:
-        with suppress(OSError, WorkspaceError):  # a full disk has no room for this either; the error is what counts
-            both(JobProgress("failed", str(error)))
+        with suppress(OSError, WorkspaceError):  # on a full disk this fails too, and the first error is what matters
+            write_and_publish(JobProgress("failed", str(error)))
             refresh(workspace, record.id)
         raise
     ended = refresh(workspace, record.id)[0]
@@ -237,12 +227,12 @@ def run_here(
 
 
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
-    """Brings a run's record up to date with its job, and returns both."""
+    """Updates a run's record from its job, and returns both."""
     record = workspace.runs.record(run_id)
     job = JobFolder(workspace.jobs_folder / run_id)
     status = job.status()
     current = _STATUS[status.state]
-    if record.status != current and job.folder.exists():  # without its folder, the record is all there is to know
+    if record.status != current and job.folder.exists():  # without a job folder, the record is right
         progress = status.progress
         record = workspace.runs.set_status(
             run_id,
@@ -257,7 +247,7 @@ def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
 
 
 def cancel(workspace: Workspace, run_id: str) -> None:
-    """Asks a run's worker to stop; finished blocks stay.
+    """Asks a run's worker to stop; finished blocks are kept.
 
     Raises:
         NotAllowed: the visitor is a viewer.
@@ -269,10 +259,10 @@ def cancel(workspace: Workspace, run_id: str) -> None:
 
 
 def forget(workspace: Workspace, run_id: str) -> None:
-    """Removes a run from the workspace; scored pairs stay on disk for other runs, until `gc`.
+    """Removes a run from the workspace; its scored pairs stay on disk, for other runs, until `gc`.
 
     Raises:
-        ScoringError: it is being scored.
+        ScoringError: the run is being scored.
         NotAllowed: the visitor is no admin.
         WorkspaceError: there is no such run, or a selection was made from it.
     """
@@ -285,7 +275,7 @@ def forget(workspace: Workspace, run_id: str) -> None:
 
 
 def pairs_known(workspace: Workspace, spec: RunSpec) -> int:
-    """How many of the pairs that a run of all pairs needs were scored by one run before it, of the same model."""
+    """How many pairs of a run of all pairs an earlier run with the same settings has scored; 0 with a pair budget."""
     known = [
         run.n_pairs
         for run in workspace.runs.records()
@@ -297,10 +287,10 @@ def pairs_known(workspace: Workspace, spec: RunSpec) -> int:
 
 
 def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
-    """A finished run with its samples.
+    """Opens a finished run with its samples.
 
     Raises:
-        ScoringError: the run is not finished, or its numbers are gone.
+        ScoringError: the run is not finished, or its scored pairs are gone.
     """
     record, _ = refresh(workspace, run_id)
     if record.status != "done":
@@ -314,12 +304,12 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
         parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
         left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
     if not parts[0]:
-        raise ScoringError(f"the numbers of run {run_id} are gone from {store.folder}; score the pool again")
+        raise ScoringError(f"the scored pairs of run {run_id} are gone from {store.folder}; score the pool again")
     return ScoredRun(record, parts[0], parts[1], parts[2], tuple(left_out), store)
 
 
 def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
-    """The newest run of this spec, so that continuing does not fill the list with copies; else a new one."""
+    """The newest run with this spec, which is continued, or a new one."""
     same = (record for record in workspace.runs.records() if record.spec == spec)
     return next(same, None) or workspace.runs.add(spec)
 

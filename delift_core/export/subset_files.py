@@ -286,7 +286,7 @@ class _Table:
         selection = curated.record.selection
         self._curated = curated
         self._statuses = curated.statuses
-        self._whys = curated.whys_naming()
+        self._whys = curated.reasons_naming()
         self._residual = selection.residual_gains.tolist()
         self._picks = _by_position(selection.chosen, selection.chosen_gains)
         self._greedy = _by_position(selection.greedy.order, selection.greedy.gains)

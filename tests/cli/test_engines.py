@@ -101,7 +101,7 @@ def test_a_kept_selection_of_a_removed_engine_opens_with_its_rows_and_reasons(fo
         curated = open_selection(workspace, old.selection_id)
         assert curated.record.selection.engine == old.engine
         assert curated.subset.positions.tolist() == sorted(old.chosen)
-        assert [curated.why(position) for position in old.chosen[:2]] != ["", ""]
+        assert [curated.reason(position) for position in old.chosen[:2]] != ["", ""]
     entry = read_manifest(old.manifest).engine
     assert entry is not None and entry.name == old.engine
     assert "no share of the best selection is promised" in entry.guarantee

@@ -48,12 +48,12 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
     assert reread.record.selection.fixed == again.selection.fixed
     assert np.array_equal(reread.subset.positions, again.selection.chosen)
     assert reread.statuses[outsider] == "kept-by-hand" and reread.statuses[chosen[0]] == "dropped-by-hand"
-    assert reread.why(outsider).startswith("Kept by hand before the others were chosen")
-    assert reread.why(chosen[0]).startswith("Dropped by hand before the others were chosen")
+    assert reread.reason(outsider).startswith("Kept by hand before the others were chosen")
+    assert reread.reason(chosen[0]).startswith("Dropped by hand before the others were chosen")
     third = reoptimise(workspace, reread, author="ada")
     assert third.name == "first · round 3"
     assert np.array_equal(third.selection.chosen, again.selection.chosen)
-    assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+    assert tuple(reread.reason_naming(position) for position in range(8)) == reread.reasons_naming()
 
 
 def test_choosing_again_keeps_to_the_quotas(workspace: Workspace) -> None:
@@ -70,7 +70,7 @@ def test_choosing_again_keeps_to_the_quotas(workspace: Workspace) -> None:
     assert other in again.selection.chosen and second[0] not in again.selection.chosen
     assert again.selection.quotas is not None and again.selection.quotas.groups == quotas.groups
     reread = open_selection(workspace, again.id)
-    assert tuple(reread.why_naming(position) for position in range(8)) == reread.whys_naming()
+    assert tuple(reread.reason_naming(position) for position in range(8)) == reread.reasons_naming()
     workspace.edits.apply(again.id, "keep", [row.id for row in pool[:4]], author="ada")
     with pytest.raises(SelectionError, match="are kept by hand and its quota allows 2"):
         reoptimise(workspace, open_selection(workspace, again.id), author="ada")

@@ -63,15 +63,13 @@ def test_broken_embeddings_are_named(bad: float) -> None:
         map_coordinates(points)
 
 
-def test_other_shapes_and_neighbours_are_refused() -> None:
+def test_other_shapes_are_refused() -> None:
     with pytest.raises(DeliftError, match="not a matrix"):
         map_coordinates(np.ones(4, dtype=np.float32))
-    with pytest.raises(DeliftError, match="at least 2"):
-        map_coordinates(np.ones((6, 3), dtype=np.float32), neighbours=1)
 
 
 def test_many_points_stand_among_those_that_umap_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delift_core.curation.umap_layout.MOST_BY_UMAP", 60)
+    monkeypatch.setattr("delift_core.curation.umap_layout.MAX_UMAP_POINTS", 60)
     points, group = clusters(each=100)
     found = map_coordinates(points)
     assert found.shape == (300, 2) and np.isfinite(found).all() and len(np.unique(found, axis=0)) == 300

@@ -24,7 +24,7 @@ from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.preparation import ScoringRequest
-from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _in_words
+from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _as_scoring_error
 from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
 from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
@@ -221,7 +221,7 @@ def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> Non
     ],
 )
 def test_what_a_worker_raises_is_said_in_one_line(cause: Exception, expected: str) -> None:
-    assert str(_in_words(SimpleNamespace(cause=cause))) == expected
+    assert str(_as_scoring_error(SimpleNamespace(cause=cause))) == expected
 
 
 @pytest.mark.parametrize(

@@ -274,7 +274,7 @@ def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path)
     shown = " ".join(text.value for text in at.markdown).replace("\\", "")
     curated = stored(scored_workspace)
     position = next(place for place, sample in enumerate(curated.problem.run.pool) if sample.line == 9)
-    why, named = curated.why_naming(position, named_by_prompt)
+    why, named = curated.reason_naming(position, named_by_prompt)
     assert why in shown
     beside = curated.problem.run.pool[next(other for other in named if other != position)]
     assert {message.content for message in beside.messages} <= set(texts)
@@ -454,7 +454,7 @@ def test_the_drawer_goes_on_to_the_next_row_and_stays_open_over_an_edit(scored_w
 def test_a_row_left_out_is_read_beside_the_chosen_row_that_covers_it(scored_workspace: Path) -> None:
     curated = stored(scored_workspace)
     chosen = set(curated.record.selection.chosen.tolist())
-    whys = enumerate(curated.whys_naming())
+    whys = enumerate(curated.reasons_naming())
     position, named = next(
         (at, named) for at, (_, named) in whys if at not in chosen and set(named) & chosen and named[0] not in chosen
     )

@@ -79,7 +79,7 @@ def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.nda
             text_editor(workspace, curated, position)
             _keys(workspace, curated, sample.id, positions)
             return
-        why, named = curated.why_naming(position, named_by_prompt)
+        why, named = curated.reason_naming(position, named_by_prompt)
         st.markdown(plain(why))
         st.caption(f"{_numbers(curated, position)} · {_MEANS[status]}")
         if note := curated.marks.notes.get(sample.id):

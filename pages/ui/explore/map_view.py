@@ -13,7 +13,7 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.umap_layout import (
-    MOST_BY_UMAP,
+    MAX_UMAP_POINTS,
     kept_layout,
     principal_coordinates,
     start_layout,
@@ -263,8 +263,10 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
             st.rerun()
     elif not is_final:
         st.caption(_ROUGH)
-    elif count > MOST_BY_UMAP:
-        st.caption(f"UMAP laid out {MOST_BY_UMAP:,} of the {count:,} rows; the others are placed next to similar rows.")
+    elif count > MAX_UMAP_POINTS:
+        st.caption(
+            f"UMAP laid out {MAX_UMAP_POINTS:,} of the {count:,} rows; the others are placed next to similar rows."
+        )
     st.caption(
         "Draw a box (▭) or a lasso (⬠), top left, to pick the rows inside; a ring marks each picked row. Shift adds, "
         "Ctrl subtracts, a double click clears. Scroll to zoom. Similar rows are close; distances are only approximate."
