@@ -1,12 +1,12 @@
-"""The one family of errors that a user of DELIFT Studio can meet.
+"""The errors that a user of DELIFT Studio can see.
 
-A message is one line that says what is wrong, where (file, line, field), and what to do. Pages and the command
-line catch `DeliftError` and show the message; anything else is a defect and may show a traceback.
+A message is one line: what is wrong, where (file, line, field), and what to do. Pages and the command line catch
+`DeliftError` and show the message; any other exception is a defect and may show a traceback.
 """
 
 
 class DeliftError(Exception):
-    """Something the user can understand and mend; the message says how."""
+    """A failure that the user can understand and fix; the message says how."""
 
 
 class DataError(DeliftError):
@@ -34,8 +34,8 @@ class ExportError(DeliftError):
 
 
 class NotAllowed(DeliftError):
-    """The role of whoever asks does not reach; the message says which would."""
+    """The visitor's role does not allow the operation; the message says which role would."""
 
 
 class AccessError(DeliftError):
-    """What says who may come in cannot be read or understood."""
+    """The list of who may use the server cannot be read."""

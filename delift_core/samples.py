@@ -1,7 +1,7 @@
 """Samples and data sets: immutable training rows with stable ids.
 
-A sample is a conversation that ends with the assistant turn to be learnt, plus the raw record it came from, kept
-verbatim. This module knows nothing of files, wire formats, tokenizers or databases.
+A sample is a conversation that ends with the assistant turn to learn, and the raw record that it was read from. This
+module knows nothing of files, formats of records, tokenizers or databases.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
-# "preference" is recognised but not read until it is said which answer is to be learnt.
+# A "preference" record is read only as "preference-chosen" or "preference-rejected".
 FormatName = Literal[
     "alpaca",
     "sharegpt",
@@ -27,12 +27,12 @@ FormatName = Literal[
     "text",
     "mt-bench",
 ]
-# Which assistant turns of a conversation are scored: the last, or each as a sample of its own, given all before it.
 ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-completion"]
-"""What a subset can be written as."""
+"""The formats of an export; "same" keeps the raw records."""
 Formulas = Literal["keep", "quote"]
-"""What becomes of a text that a spreadsheet would run as a formula."""
+"""What CSV does with a text that a spreadsheet would run as a formula."""
 Turns = Literal["last", "every"]
+"""The assistant turns that are scored: the last, or each as a sample of its own, given all turns before it."""
 ProblemKind = Literal[
     "not-json",
     "not-an-object",
@@ -50,8 +50,8 @@ ProblemKind = Literal[
     "left-out-by-choice",
     "file-not-read",
 ]
-# What can be mended by itself; see `remedies`.
-Mendable = Literal[
+# Problems and issues that can be fixed automatically, see `quality.cleaning`.
+FixableKind = Literal[
     "not-text",
     "bad-encoding",
     "repeated-prompt",
@@ -71,8 +71,8 @@ class Message:
     """One turn of a conversation.
 
     Attributes:
-        trained: False for a turn that its record marks as context only. It is known while a record is read, and is no
-            part of the conversation: messages that differ in it alone are equal.
+        trained: False for a turn that its record flags as context only. Used while a record is read; it does not count
+            when messages are compared.
     """
 
     role: Role
@@ -82,10 +82,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which columns of a table hold the prompt, the response and (optionally) a system text.
+    """The columns of a table with the prompt, the response and optionally a system text.
 
     Attributes:
-        parts: further columns of the prompt, such as a context; their texts stand behind the prompt's, in this order.
+        parts: columns whose texts are appended to the prompt, in this order, such as a context.
     """
 
     prompt: str
@@ -99,12 +99,12 @@ class Sample:
     """One training row.
 
     Attributes:
-        id: stable within its data set: the start of `content_hash`, with "-2", "-3"… for exact repeats.
-        messages: the conversation; the last message is the assistant turn that is scored and trained on.
-        raw: the record as found, one line of JSON; whitespace between tokens aside, byte for byte.
-        source: name of the file or hub data set it came from.
-        line: 1-based line (JSONL) or record number (JSON array, CSV, Parquet) in the source.
-        content_hash: SHA-256 (hex) of the messages; equal for equal conversations.
+        id: unique in its data set and stable: the start of `content_hash`, with "-2", "-3"… for repeats.
+        messages: the conversation; the last message is the assistant turn that is scored.
+        raw: the record as one line of JSON, byte for byte but for the whitespace between tokens.
+        source: name of the file or hub data set.
+        line: 1-based line (JSONL) or record number (all other formats) in the source.
+        content_hash: SHA-256 (hex) of the messages.
     """
 
     id: str
@@ -116,7 +116,7 @@ class Sample:
 
     @property
     def place(self) -> str:
-        """What to call it in its source: "row 48", the number of its line or record."""
+        """The position in the source for display: "row 48", the number of its line or record."""
         return f"row {self.line}"
 
     @property
@@ -126,13 +126,13 @@ class Sample:
 
     @property
     def prompt(self) -> str:
-        """The text of the last user turn before the response (for display)."""
+        """The text of the last user turn, for display."""
         turns = [m.content for m in self.messages[:-1] if m.role == "user"]
         return turns[-1] if turns else ""
 
 
 def place_word(sources: Iterable[str]) -> Literal["line", "row"]:
-    """What a `Problem.line` counts in some sources: lines of text, or, where any is no file of lines, records."""
+    """The unit of `Problem.line` in some sources: "line" if all of them are files of JSON lines, else "row"."""
     return "line" if all(_OF_LINES.search(source) for source in sources) else "row"
 
 
@@ -141,9 +141,9 @@ class Problem:
     """A record that cannot be used, or a file of a folder that is not read: what is wrong, where, and what to do.
 
     Attributes:
-        line: of the record, see `Sample`; 0 for a whole file.
-        excerpt: the start of its text.
-        raw: its whole text on one line, what UTF-8 cannot hold replaced; "" where there is none to show.
+        line: as in `Sample`; 0 for a whole file.
+        excerpt: the start of the record's text.
+        raw: the text of the record on one line, with replacement characters for invalid ones; "" for a file.
     """
 
     kind: ProblemKind
@@ -163,27 +163,26 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a curator chose for a data set once it was read: records mended, or rows left out.
+    """One step of cleaning a data set: all records of a class fixed, or rows left out.
 
     Attributes:
-        remedy: the class that was mended in all its records; None where rows were left out.
+        remedy: the class that was fixed; None if rows were left out.
         sample_ids: the rows that were left out.
-        reason: why they were, without a full stop.
+        reason: why, without a full stop.
     """
 
-    remedy: Mendable | None
+    remedy: FixableKind | None
     sample_ids: tuple[str, ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in file order, with the records that were left out and why.
+    """Samples in file order, and the records that were left out.
 
     Attributes:
-        turns: whether a record is one sample, or as many as it has assistant turns; the last of these is the whole
-            conversation.
-        choices: what was chosen since the source was read, in order; the same on the same source gives the same.
+        turns: "every" if each assistant turn of a record is a sample; the last of them is the whole conversation.
+        choices: the cleaning steps since the source was read, in order; they can be repeated on the same source.
     """
 
     name: str
@@ -199,12 +198,12 @@ class Dataset:
 
     @property
     def files_not_read(self) -> tuple[Problem, ...]:
-        """A problem for each file of a folder that is not read."""
+        """The problems about files of a folder that are not read."""
         return tuple(problem for problem in self.problems if problem.kind == "file-not-read")
 
     @property
     def records_left_out(self) -> int:
-        """How many records could not be used."""
+        """The number of records that could not be used."""
         return len(self.problems) - len(self.files_not_read)
 
     @cached_property
@@ -215,7 +214,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """A usable record before it has an id."""
+    """A record that was parsed, without an id."""
 
     messages: tuple[Message, ...]
     raw: str
@@ -223,12 +222,12 @@ class ParsedRecord:
     line: int
 
     def as_sample(self, sample_id: str) -> Sample:
-        """The sample that it is, under an id."""
+        """The sample with an id."""
         return Sample(sample_id, self.messages, self.raw, self.source, self.line, hash_messages(self.messages))
 
 
-def by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
-    """Positions of the samples of each record, in order; several where every assistant turn is a sample."""
+def positions_by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
+    """Positions of the samples of each record; several if every assistant turn is a sample."""
     found: dict[tuple[str, int], list[int]] = {}
     for position, sample in enumerate(samples):
         found.setdefault((sample.source, sample.line), []).append(position)
@@ -236,7 +235,7 @@ def by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
 
 
 def with_ids(records: Iterable[ParsedRecord]) -> tuple[Sample, ...]:
-    """Gives each record its content hash and an id that is unique within the sequence and stable across loads."""
+    """Makes samples, with ids that are unique in the sequence and the same each time a source is loaded."""
     seen: dict[str, int] = {}
     samples = []
     for record in records:

@@ -4,9 +4,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from delift_core.cli.sources import load_source
-from delift_core.data.quality.checks import Finding, Health, health
-from delift_core.data.quality.cleaning import MEND_WORDS, offered
-from delift_core.data.quality.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
+from delift_core.data.quality.checks import Finding, HealthReport, find_issues
+from delift_core.data.quality.cleaning import FIX_TITLES, suggested_fix
+from delift_core.data.quality.duplicates import (
+    MIN_SIMILARITY,
+    CopyGroup,
+    CopyKind,
+    Overlap,
+    copied_positions,
+    copy_groups,
+    overlaps,
+)
 from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
 from delift_core.samples import Dataset, Sample
 
@@ -24,7 +32,7 @@ class Look:
     """The findings; `others` are the samples of the set compared with, None where none was named."""
 
     samples: Sequence[Sample]
-    health: Health
+    health: HealthReport
     near: float
     groups: tuple[CopyGroup, ...]
     others: Sequence[Sample] | None
@@ -33,11 +41,11 @@ class Look:
     def lines(self) -> list[str]:
         """For people."""
         mix = ", ".join(f"{one.rows:,} {one.format or 'mapped'}" for one in self.health.formats)
-        copies = copies_of(self.groups)
+        copies = copied_positions(self.groups)
         kind = "exact copies" if self.near >= 1 else f"copies (from {self.near:.0%} alike, or in other words)"
         lines = [f"formats: {mix}"] if len(self.health.formats) > 1 else []
         for one in self.health.findings:
-            words = one.words
+            words = one.issue_class
             lines.append(
                 f"look at: {len(one.positions):,} × {words.title} ({self._named(one.positions)}). {words.remedy} "
                 f"({_options(one, len(self.samples))})"
@@ -65,9 +73,9 @@ class Look:
             "health": [
                 {
                     "kind": one.kind,
-                    "title": one.words.title,
-                    "remedy": one.words.remedy,
-                    "mend": offered(one, len(self.samples)),
+                    "title": one.issue_class.title,
+                    "remedy": one.issue_class.remedy,
+                    "mend": suggested_fix(one, len(self.samples)),
                     "count": len(one.positions),
                     "rows": self._rows(one.positions),
                 }
@@ -107,8 +115,8 @@ class Look:
 
 
 def _options(finding: Finding, rows: int) -> str:
-    kind, mendable = finding.kind, offered(finding, rows)
-    mending = f"--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]}; " if mendable else ""
+    kind, mendable = finding.kind, suggested_fix(finding, rows)
+    mending = f"--mend {kind}: {FIX_TITLES[mendable][0].lower()}{FIX_TITLES[mendable][1:]}; " if mendable else ""
     return f"{mending}--leave-out {kind}"
 
 
@@ -120,7 +128,7 @@ def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
             for as well.
         against: file or hub data set to compare with.
     """
-    share = near if near is not None else NEAR if len(dataset) <= QUICK_ROWS else 1.0
+    share = near if near is not None else MIN_SIMILARITY if len(dataset) <= QUICK_ROWS else 1.0
     others = load_source(against, None).dataset.samples if against else None
     shared = overlaps(dataset.samples, others, share) if others is not None else ()
     groups = copy_groups(dataset.samples, share)
@@ -128,4 +136,4 @@ def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
         groups += semantic_groups(dataset.samples, groups)
         known = {one.position for one in shared}
         shared += semantic_overlaps(dataset.samples, others or (), known)
-    return Look(dataset.samples, health(dataset.samples), share, groups, others, shared)
+    return Look(dataset.samples, find_issues(dataset.samples), share, groups, others, shared)

@@ -16,7 +16,7 @@ from delift_core.cli.arguments import HUB_FORM, parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.curation.presets import PresetName
 from delift_core.data.formats.preference import Answer
-from delift_core.data.quality.checks import HealthKind
+from delift_core.data.quality.checks import IssueKind
 from delift_core.data.quality.duplicates import CopyKind
 from delift_core.evaluation.evaluation_request import BASELINES, Weights
 from delift_core.export.trainers import DEFAULT_LIMIT
@@ -24,7 +24,7 @@ from delift_core.jobs.backends import BackendName
 from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import ExportFormat, Formulas, Mendable, Turns
+from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.methods import METHODS
@@ -217,10 +217,12 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     words = "which answers are to be learnt where rows hold two, or mark theirs as good or bad; all ignores such marks"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
     words = "mend every record of a class that `inspect` names; repeat for more, done in this order"
-    parser.add_argument("--mend", action="append", default=[], choices=get_args(Mendable), metavar="CLASS", help=words)
+    parser.add_argument(
+        "--mend", action="append", default=[], choices=get_args(FixableKind), metavar="CLASS", help=words
+    )
     words = "leave every row of a class out, after mending; repeat for more"
     parser.add_argument(
-        "--leave-out", action="append", default=[], choices=get_args(HealthKind), metavar="CLASS", help=words
+        "--leave-out", action="append", default=[], choices=get_args(IssueKind), metavar="CLASS", help=words
     )
     words = "leave out copies of a row that is kept: exact, near (exact ones too) or semantic; repeat for more"
     parser.add_argument(

@@ -22,7 +22,7 @@ from delift_core.curation.problem import SelectionProblem, open_problem
 from delift_core.curation.reload_inputs import UPLOAD_PREFIX, reload_input
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.data.formats.preference import Answer
-from delift_core.data.quality.cleaning import again
+from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError
 from delift_core.export.replication import settle
 from delift_core.export.subset_files import export_selection
@@ -174,7 +174,7 @@ def _from_hub(entry: InputEntry) -> Dataset | None:
             if answer == answers[-1]:
                 raise
             continue
-        found = again(read, entry.choices)
+        found = apply_choices(read, entry.choices)
         if found.content_hash == entry.content_hash:
             return found
     return None

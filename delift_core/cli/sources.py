@@ -13,20 +13,20 @@ from delift_core.cli.arguments import HUB_FORM, named_path
 from delift_core.cli.terminal import UsageError, note
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading import HubSplit, Progress, ReadOptions, Watch, has_answer_choice, load_file, load_hub
-from delift_core.data.quality.checks import CLASSES, HealthKind
+from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind
 from delift_core.data.quality.cleaning import (
-    MEND_WORDS,
-    can_mend,
+    FIX_TITLES,
+    fix_records,
+    fixable_kind,
     leave_out_class,
     leave_out_copies,
     leave_out_shared,
-    mend,
 )
 from delift_core.data.quality.duplicates import CopyKind
 from delift_core.export.containers import container_of, fitted, json_columns_words
 from delift_core.export.conversion import Loss, losses
 from delift_core.export.writers import json_number_words, render_lines, unwritable, without_json_numbers
-from delift_core.samples import ColumnMapping, Dataset, ExportFormat, Mendable, Problem, ProblemKind, Sample, Turns
+from delift_core.samples import ColumnMapping, Dataset, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
 
 _LINE_SECONDS = 10.0
 _PER_THOUSAND = 1000
@@ -91,20 +91,20 @@ class Tidying:
         not_in: sets whose rows are to be left out, as a command names them.
     """
 
-    mend: tuple[Mendable, ...] = ()
-    leave_out: tuple[HealthKind, ...] = ()
+    mend: tuple[FixableKind, ...] = ()
+    leave_out: tuple[IssueKind, ...] = ()
     copies: tuple[CopyKind, ...] = ()
     not_in: tuple[str, ...] = ()
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """The data set after it; each step is one of its choices, and is said on standard error."""
         for kind in self.mend:
-            done = mend(dataset, kind)
-            note(f"{MEND_WORDS[kind]}: {done.changed:,} records ({kind})")
+            done = fix_records(dataset, kind)
+            note(f"{FIX_TITLES[kind]}: {done.changed:,} records ({kind})")
             dataset = done.dataset
         for left in self.leave_out:
             out = leave_out_class(dataset, left)
-            note(f"left out: {out.changed:,} rows ({CLASSES[left].title})")
+            note(f"left out: {out.changed:,} rows ({ISSUE_CLASSES[left].title})")
             dataset = out.dataset
         for copy in self.copies:
             out = leave_out_copies(dataset, copy)
@@ -200,8 +200,8 @@ def problem_lines(classes: Sequence[ProblemClass]) -> list[str]:
 
 
 def _mending(kind: ProblemKind) -> str:
-    mendable = can_mend(kind)
-    return f" (--mend {kind}: {MEND_WORDS[mendable][0].lower()}{MEND_WORDS[mendable][1:]})" if mendable else ""
+    mendable = fixable_kind(kind)
+    return f" (--mend {kind}: {FIX_TITLES[mendable][0].lower()}{FIX_TITLES[mendable][1:]})" if mendable else ""
 
 
 def problem_documents(classes: Sequence[ProblemClass]) -> list[dict[str, object]]:

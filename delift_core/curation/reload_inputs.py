@@ -11,7 +11,7 @@ from delift_core.curation.manifest import InputEntry
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading import ReadOptions, load_file
 from delift_core.data.loading.folders import list_files
-from delift_core.data.quality.cleaning import again
+from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError
 from delift_core.samples import Choice, ColumnMapping, Dataset, Turns
 
@@ -66,7 +66,7 @@ def reload(
     answers: tuple[Answer | None, ...] = (None, *get_args(Answer))
     for columns, answer in product((None, mapping) if mapping else (None,), answers):
         try:
-            dataset = again(load_file(path, ReadOptions(columns, answer, turns)), choices)
+            dataset = apply_choices(load_file(path, ReadOptions(columns, answer, turns)), choices)
         except DataError:
             continue
         if dataset.content_hash == content_hash:

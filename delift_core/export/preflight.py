@@ -13,7 +13,7 @@ from delift_core.export.conversion import losses
 from delift_core.export.shapes import media_words
 from delift_core.export.trainers import Chosen, Length, TrainerCheck, check_table
 from delift_core.export.writers import json_number_words, render_lines, unwritable, without_json_numbers
-from delift_core.samples import ExportFormat, Sample, by_record
+from delift_core.samples import ExportFormat, Sample, positions_by_record
 from delift_core.system.check import Check
 
 
@@ -28,7 +28,7 @@ def subset_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
 def written_positions(curated: CuratedSelection) -> tuple[int, ...]:
     """Positions of what is written, ascending: a record once, by its whole conversation, if one of its turns is in."""
     subset = set(curated.subset.positions.tolist())
-    return tuple(sorted(turns[-1] for turns in by_record(curated.samples) if subset.intersection(turns)))
+    return tuple(sorted(turns[-1] for turns in positions_by_record(curated.samples) if subset.intersection(turns)))
 
 
 def checks(curated: CuratedSelection, format: ExportFormat, container: Container = "jsonl") -> tuple[Check, ...]:
@@ -83,14 +83,14 @@ def chosen_answers(curated: CuratedSelection) -> tuple[Chosen, ...]:
     """The answers of each written record that were chosen, in order; none where all are the last of their records."""
     alone, subset = curated.problem.run.alone(), set(curated.subset.positions.tolist())
     found = []
-    for turns in by_record(curated.samples):
+    for turns in positions_by_record(curated.samples):
         own = [at for at in turns if at in subset]
         if own:
             ends = tuple(len(curated.samples[at].messages) - 1 for at in own)
             length = Length(int(alone.prompt_tokens[own[-1]]), int(alone.tokens[own[-1]]))
             found.append((turns[-1], Chosen(ends, len(turns) - len(own), length)))
     written = tuple(chosen for _, chosen in sorted(found, key=lambda one: one[0]))
-    every = max(map(len, by_record(curated.samples)), default=1) > 1
+    every = max(map(len, positions_by_record(curated.samples)), default=1) > 1
     return written if every else ()
 
 

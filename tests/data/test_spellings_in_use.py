@@ -7,8 +7,8 @@ import pytest
 
 from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
-from delift_core.data.quality.checks import health
-from delift_core.data.quality.cleaning import mend
+from delift_core.data.quality.checks import find_issues
+from delift_core.data.quality.cleaning import fix_records
 from delift_core.export.conversion import converted
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
@@ -66,17 +66,17 @@ def test_it_is_converted_and_comes_out_as_it_went_in(name: str) -> None:
 @pytest.mark.parametrize("name", SPELT)
 def test_turns_behind_the_answer_are_found_and_taken_out(name: str) -> None:
     dataset = one(SPELT[name])
-    assert "trailing-turns" in {finding.kind for finding in health(dataset.samples).findings}
-    mended = mend(dataset, "trailing-turns")
+    assert "trailing-turns" in {finding.kind for finding in find_issues(dataset.samples).findings}
+    mended = fix_records(dataset, "trailing-turns")
     assert mended.changed == 1
-    assert "trailing-turns" not in {finding.kind for finding in health(mended.dataset.samples).findings}
+    assert "trailing-turns" not in {finding.kind for finding in find_issues(mended.dataset.samples).findings}
     assert mended.dataset.samples[0].messages == dataset.samples[0].messages
 
 
 def test_turns_out_of_order_are_put_in_order_in_a_cell_too() -> None:
     turns = [turn("user", "a"), turn("user", "b"), turn("assistant", "c")]
     for record in ({"messages": json.dumps(turns)}, {"dialog": turns}, {"body": {"messages": turns}}):
-        mended = mend(one(record), "odd-turns").dataset.samples[0]
+        mended = fix_records(one(record), "odd-turns").dataset.samples[0]
         assert [message.content for message in mended.messages] == ["a\n\nb", "c"]
 
 

@@ -10,12 +10,12 @@ from scipy.sparse import csr_array
 from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import read_manifest
 from delift_core.data.loading import ReadOptions, load_bytes, load_file
-from delift_core.data.quality.checks import health
+from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.duplicates import copy_groups
 from delift_core.export.preflight import checks, subset_samples, trainer_checks
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
-from delift_core.samples import ExportFormat, by_record
+from delift_core.samples import ExportFormat, positions_by_record
 from delift_core.scoring.estimation.matrix_files import records_of, without_own_turns
 from delift_core.workspace import Workspace
 from tests.export.scored import scored
@@ -41,8 +41,8 @@ def test_each_answer_is_a_row_given_all_before_it() -> None:
     last, every = load_bytes(DATA, "x.jsonl"), load_bytes(DATA, "x.jsonl", ReadOptions(turns="every"))
     assert (last.turns, every.turns) == ("last", "every")
     assert [one.response for one in every.samples] == ["a0", "a1", "a2", "g", "o", "c", "b1", "z"]
-    assert by_record(every.samples) == ((0, 1, 2), (3, 4), (5,), (6,), (7,))
-    ends = [every.samples[turns[-1]] for turns in by_record(every.samples)]
+    assert positions_by_record(every.samples) == ((0, 1, 2), (3, 4), (5,), (6,), (7,))
+    ends = [every.samples[turns[-1]] for turns in positions_by_record(every.samples)]
     assert [one.content_hash for one in ends] == [one.content_hash for one in last.samples]
     assert every.samples[1].prompt == "u1" and len({one.id for one in every.samples}) == 8
 
@@ -74,7 +74,7 @@ def test_health_and_copies_look_at_whole_records() -> None:
     samples = load_bytes(
         "\n".join([*rows, talk("{{x}}", "a", "b", "c", id=1)]).encode(), "x.jsonl", ReadOptions(turns="every")
     )
-    found = {one.kind: one.positions for one in health(samples.samples).findings}
+    found = {one.kind: one.positions for one in find_issues(samples.samples).findings}
     assert found == {"repeated-prompt": (0, 1, 2, 3, 4, 5), "template-residue": (6, 7)}
     (group,) = copy_groups(samples.samples, near=1)
     assert (group.kept, group.copies) == (1, (2, 3))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.data.loading import RawRecord
+from delift_core.data.loading import HubSplit, RawRecord
 from pages.ui.shell import state
 from tests.app import app_on
 from tests.data.quality.test_paraphrases import SAME
@@ -103,11 +103,11 @@ def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) 
 
 
 def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, dict[str, object]]] = []
+    asked: list[HubSplit] = []
 
-    def rows(repo_id: str, **options: object) -> Iterator[RawRecord]:
-        asked.append((repo_id, options))
-        yield RawRecord(repo_id, 1, json.dumps(ROWS[0]), ROWS[0])
+    def rows(split: HubSplit) -> Iterator[RawRecord]:
+        asked.append(split)
+        yield RawRecord(split.repo_id, 1, json.dumps(ROWS[0]), ROWS[0])
 
     monkeypatch.setattr("delift_core.data.loading.load.read_hub", rows)
     app = open_app("data")
@@ -118,8 +118,7 @@ def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pyt
     app.number_input(key="hub_limit").set_value(5).run()
     press(app, "Load")
     assert_calm(app)
-    expected = {"config": "main", "split": "train", "revision": "v1", "limit": 5}
-    assert ("owner/name", expected) in asked
+    assert HubSplit("owner/name", "main", "train", "v1", 5) in asked
     # As a command names it, so that the manifest's origin can be loaded again.
     assert list(frame(app, "Role", "From")["From"]) == ["hub:owner/name:train,config=main,revision=v1,limit=5"]
 

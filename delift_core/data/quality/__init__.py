@@ -1,5 +1,5 @@
-"""What is wrong with the rows of a data set, and what to do about it.
+"""Quality of a data set: issues, fixes, duplicates, and labels to filter by.
 
-Reading order: `checks` (classes of problems), `fixes` (one record mended), `cleaning` (a data set mended, or rows left
-out), `duplicates` and `paraphrases` (rows that say the same), `facets` and `signals` (what rows can be filtered by).
+Reading order: `checks` (classes of issues), `fixes` (of one record), `cleaning` (of a data set), `duplicates` and
+`paraphrases`, `facets` and `signals` (labels of rows).
 """

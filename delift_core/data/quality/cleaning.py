@@ -1,7 +1,6 @@
-"""What a curator does about a class of problems: mend all its records, or leave rows out; each gives a new data set.
+"""Cleans a data set: fixes all records of a class, or leaves rows out. Each step returns a new data set.
 
-The earlier data set stays as it is, so that every choice can be taken back, and a data set names its choices, so that
-they can be made again on the same source. Knows data sets; knows nothing of files, the workspace or pages.
+A data set lists the steps as its `choices`, so that they can be undone, and repeated on the same source.
 """
 
 from collections import Counter
@@ -12,21 +11,30 @@ from delift_core.data.formats import RecordError
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS
 from delift_core.data.loading.record_reader import RecordReparser
-from delift_core.data.quality.checks import CLASSES, Finding, HealthKind, health, record_id
-from delift_core.data.quality.duplicates import CopyKind, copies_of, copy_groups, overlaps
+from delift_core.data.quality.checks import ISSUE_CLASSES, Finding, IssueKind, find_issues, record_id
+from delift_core.data.quality.duplicates import CopyKind, copied_positions, copy_groups, overlaps
 from delift_core.data.quality.fixes import (
-    as_text,
-    decoded,
-    encodable,
-    in_order,
-    masked,
-    renamed,
-    unmarked,
-    up_to_answer,
+    convert_to_text,
+    drop_trailing_turns,
+    fix_encoding,
+    mask_personal_data,
+    remove_markers,
+    reorder_turns,
+    replace_id,
+    replace_surrogates,
 )
-from delift_core.samples import Choice, Dataset, Mendable, ParsedRecord, Problem, ProblemKind, Sample, by_record
+from delift_core.samples import (
+    Choice,
+    Dataset,
+    FixableKind,
+    ParsedRecord,
+    Problem,
+    ProblemKind,
+    Sample,
+    positions_by_record,
+)
 
-MEND_WORDS: dict[Mendable, str] = {
+FIX_TITLES: dict[FixableKind, str] = {
     "not-text": "Convert numbers, lists and objects to text",
     "bad-encoding": "Replace broken characters with \ufffd",
     "repeated-prompt": "Keep the longest answer to each prompt",
@@ -37,109 +45,110 @@ MEND_WORDS: dict[Mendable, str] = {
     "odd-turns": "Put the turns in order",
     "trailing-turns": "Remove the turns after the answer",
 }
-_OF_TEXT: dict[Mendable, Callable[[str], str]] = {
-    "template-residue": unmarked,
-    "personal-data": masked,
-    "encoding-damage": decoded,
-    "odd-turns": in_order,
-    "trailing-turns": up_to_answer,
+_TEXT_FIXES: dict[FixableKind, Callable[[str], str]] = {
+    "template-residue": remove_markers,
+    "personal-data": mask_personal_data,
+    "encoding-damage": fix_encoding,
+    "odd-turns": reorder_turns,
+    "trailing-turns": drop_trailing_turns,
 }
-_COPY_WORDS: dict[CopyKind, str] = {
+_COPY_REASONS: dict[CopyKind, str] = {
     "exact": "Duplicate of a row that is kept",
     "near": "Duplicate of a row that is kept",
     "semantic": "Paraphrase of a row that is kept",
 }
-_OF_PROBLEMS: tuple[Mendable, ...] = ("not-text", "bad-encoding")
+_PROBLEM_KINDS: tuple[FixableKind, ...] = ("not-text", "bad-encoding")
 
 
 @dataclass(frozen=True, slots=True)
-class Remedied:
-    """A data set after a remedy, and how many records it changed."""
+class CleaningResult:
+    """A cleaned data set, and how many records were changed or left out."""
 
     dataset: Dataset
     changed: int
 
 
-def can_mend(kind: HealthKind | ProblemKind) -> Mendable | None:
-    """The kind itself, where its records can be mended without asking about each."""
-    return next((mendable for mendable in MEND_WORDS if mendable == kind), None)
+def fixable_kind(kind: IssueKind | ProblemKind) -> FixableKind | None:
+    """The kind, if its records can be fixed automatically; else None."""
+    return next((mendable for mendable in FIX_TITLES if mendable == kind), None)
 
 
-def offered(finding: Finding, rows: int) -> Mendable | None:
-    """What mends a class of the health report; nothing where half of the rows hold markers, which part their turns."""
+def suggested_fix(finding: Finding, rows: int) -> FixableKind | None:
+    """The fix for a class of issues, if any; none for markers in half of the rows or more, which separate turns."""
     if finding.kind == "template-residue" and 2 * len(finding.positions) >= rows:
         return None
-    return can_mend(finding.kind)
+    return fixable_kind(finding.kind)
 
 
-def mend(dataset: Dataset, kind: Mendable) -> Remedied:
-    """Mends every record of a class that can be; records that were left out come back where they now can be used.
+def fix_records(dataset: Dataset, kind: FixableKind) -> CleaningResult:
+    """Fixes all records of a class; records that were left out return if they can now be used.
 
-    Rows that are not changed keep their id, their text and their place.
+    Unchanged rows keep their id, text and position.
     """
     if kind == "repeated-prompt":
         return _keep_longest(dataset)
-    reread = RecordReparser(dataset)
-    if kind in _OF_PROBLEMS:
-        return _mend_problems(dataset, kind, reread)
-    change = _new_ids(dataset) if kind == "repeated-id" else _OF_TEXT[kind]
+    reparse = RecordReparser(dataset)
+    if kind in _PROBLEM_KINDS:
+        return _fix_problems(dataset, kind, reparse)
+    change = _id_renamer(dataset) if kind == "repeated-id" else _TEXT_FIXES[kind]
     found: list[Sample | ParsedRecord] = []
     changed = 0
-    for rows in by_record(dataset.samples):
+    for rows in positions_by_record(dataset.samples):
         whole = dataset.samples[rows[-1]]
         raw = change(whole.raw)
-        read = reread(raw, whole.source, whole.line) if raw != whole.raw else None
-        changed += read is not None and not isinstance(read, RecordError)
-        unchanged = read is None or isinstance(read, RecordError)
-        found += [dataset.samples[at] for at in rows] if unchanged or isinstance(read, RecordError | None) else read
-    return Remedied(_with(dataset, found, dataset.problems, Choice(kind)) if changed else dataset, changed)
+        read = reparse(raw, whole.source, whole.line) if raw != whole.raw else None
+        changed += not isinstance(read, RecordError | None)
+        found += [dataset.samples[at] for at in rows] if isinstance(read, RecordError | None) else read
+    return CleaningResult(
+        _with_samples(dataset, found, dataset.problems, Choice(kind)) if changed else dataset, changed
+    )
 
 
 def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Dataset:
-    """The data set without some rows, which join those that were left out, so that none is lost without a word.
+    """Leaves rows out; they become problems of the data set.
 
     Args:
-        reason: why, without a full stop.
+        reason: without a full stop.
     """
     return _leave_out(dataset, positions, reason, None)
 
 
-def leave_out_class(dataset: Dataset, kind: HealthKind) -> Remedied:
-    """Leaves the rows of a class of the health report out."""
-    positions = next((one.positions for one in health(dataset.samples).findings if one.kind == kind), ())
+def leave_out_class(dataset: Dataset, kind: IssueKind) -> CleaningResult:
+    """Leaves out the rows with issues of a class."""
+    positions = next((one.positions for one in find_issues(dataset.samples).findings if one.kind == kind), ())
     if not positions:
-        return Remedied(dataset, 0)
-    return Remedied(leave_out(dataset, positions, CLASSES[kind].title), len(positions))
+        return CleaningResult(dataset, 0)
+    return CleaningResult(leave_out(dataset, positions, ISSUE_CLASSES[kind].title), len(positions))
 
 
-def leave_out_copies(dataset: Dataset, kind: CopyKind) -> Remedied:
-    """Leaves out the rows that are copies of one that is kept: exact ones, near ones too, or those in other words."""
+def leave_out_copies(dataset: Dataset, kind: CopyKind) -> CleaningResult:
+    """Leaves out copies of rows that are kept: exact copies, near copies as well, or paraphrases."""
     groups = copy_groups(dataset.samples, near=1) if kind == "exact" else copy_groups(dataset.samples)
     if kind == "semantic":
         from delift_core.data.quality.paraphrases import semantic_groups
 
         groups = semantic_groups(dataset.samples, groups)
-    copies = copies_of(groups)
-    return Remedied(leave_out(dataset, copies, _COPY_WORDS[kind]) if copies else dataset, len(copies))
+    copies = copied_positions(groups)
+    return CleaningResult(leave_out(dataset, copies, _COPY_REASONS[kind]) if copies else dataset, len(copies))
 
 
-def leave_out_shared(dataset: Dataset, others: Dataset) -> Remedied:
-    """Leaves out the rows whose prompt another set holds as well, or that say the same as a row of it."""
+def leave_out_shared(dataset: Dataset, others: Dataset) -> CleaningResult:
+    """Leaves out the rows whose prompt is also in another set, or that paraphrase a row of it."""
     from delift_core.data.quality.paraphrases import semantic_overlaps
 
     found = overlaps(dataset.samples, others.samples)
     known = {one.position for one in found}
     shared = known | {one.position for one in semantic_overlaps(dataset.samples, others.samples, known)}
     if not shared:
-        return Remedied(dataset, 0)
-    return Remedied(leave_out(dataset, sorted(shared), f"Also in {others.name}"), len(shared))
+        return CleaningResult(dataset, 0)
+    return CleaningResult(leave_out(dataset, sorted(shared), f"Also in {others.name}"), len(shared))
 
 
-def again(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
-    """Makes the choices of another data set on one that was just read; the same source gives the same data set."""
+def apply_choices(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
+    """Repeats the choices of an earlier data set on one that was just read from the same source."""
     for choice in choices:
         if choice.remedy is not None:
-            dataset = mend(dataset, choice.remedy).dataset
+            dataset = fix_records(dataset, choice.remedy).dataset
             continue
         gone = set(choice.sample_ids)
         positions = [at for at, sample in enumerate(dataset.samples) if sample.id in gone]
@@ -147,7 +156,7 @@ def again(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
     return dataset
 
 
-def _leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: Mendable | None) -> Dataset:
+def _leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: FixableKind | None) -> Dataset:
     gone = set(positions)
     if not gone:
         return dataset
@@ -170,9 +179,9 @@ def _leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: 
     return replace(dataset, samples=kept, problems=(*dataset.problems, *problems), choices=(*dataset.choices, choice))
 
 
-def _keep_longest(dataset: Dataset) -> Remedied:
-    """Of the rows that ask the same the one with the longest answer stays, of equals the first."""
-    asked = next((one.positions for one in health(dataset.samples).findings if one.kind == "repeated-prompt"), ())
+def _keep_longest(dataset: Dataset) -> CleaningResult:
+    """Keeps the row with the longest answer to each prompt, ties to the first."""
+    asked = next((one.positions for one in find_issues(dataset.samples).findings if one.kind == "repeated-prompt"), ())
     best: dict[tuple[tuple[str, str], ...], int] = {}
     key_of = {
         at: tuple((turn.role, turn.content.strip()) for turn in dataset.samples[at].messages[:-1]) for at in asked
@@ -183,41 +192,43 @@ def _keep_longest(dataset: Dataset) -> Remedied:
     records = {(dataset.samples[at].source, dataset.samples[at].line) for at in best.values()}
     gone = [at for at in asked if (dataset.samples[at].source, dataset.samples[at].line) not in records]
     reason = "Another row has the same prompt and a longer answer"
-    return Remedied(_leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
+    return CleaningResult(_leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
 
 
-def _mend_problems(dataset: Dataset, kind: Mendable, reread: RecordReparser) -> Remedied:
-    """Records of a class come back, where they can be read once they are mended, at their own place in the file."""
+def _fix_problems(dataset: Dataset, kind: FixableKind, reparse: RecordReparser) -> CleaningResult:
+    """Returns records that can be read once they are fixed to their position in the file."""
     back: list[ParsedRecord] = []
     left: list[Problem] = []
     changed = 0
     for problem in dataset.problems:
-        read = _fix_problem(problem, kind, reread) if problem.kind == kind else None
+        read = _fix_problem(problem, kind, reparse) if problem.kind == kind else None
         if read is None or isinstance(read, RecordError):
             left.append(problem)
         else:
             back += read
             changed += 1
     if not changed:
-        return Remedied(dataset, 0)
+        return CleaningResult(dataset, 0)
     merged: list[Sample | ParsedRecord] = [*dataset.samples, *back]
     rank = {source: at for at, source in enumerate(dict.fromkeys(one.source for one in merged))}
     merged.sort(key=lambda one: (rank[one.source], one.line))  # stable: the turns of a record stay in order
-    return Remedied(_with(dataset, merged, left, Choice(kind)), changed)
+    return CleaningResult(_with_samples(dataset, merged, left, Choice(kind)), changed)
 
 
-def _fix_problem(problem: Problem, kind: Mendable, reread: RecordReparser) -> list[ParsedRecord] | RecordError | None:
+def _fix_problem(
+    problem: Problem, kind: FixableKind, reparse: RecordReparser
+) -> list[ParsedRecord] | RecordError | None:
     try:
         DECODER.decode(problem.raw)
     except (ValueError, RecursionError):
         return None
-    raw = as_text(problem.raw, reread.parse) if kind == "not-text" else encodable(problem.raw)
-    return reread(raw, problem.source, problem.line)
+    raw = convert_to_text(problem.raw, reparse.parse) if kind == "not-text" else replace_surrogates(problem.raw)
+    return reparse(raw, problem.source, problem.line)
 
 
-def _new_ids(dataset: Dataset) -> Callable[[str], str]:
-    """Renames the second and later records of an id: "x-2", or the next number that is free."""
-    ids = [record_id(DECODER.decode(dataset.samples[rows[-1]].raw)) for rows in by_record(dataset.samples)]
+def _id_renamer(dataset: Dataset) -> Callable[[str], str]:
+    """A function that gives the second and later records with an id a new one: "x-2", or the next free number."""
+    ids = [record_id(DECODER.decode(dataset.samples[rows[-1]].raw)) for rows in positions_by_record(dataset.samples)]
     taken = set(ids)
     numbers = iter(range(max((one for one in ids if isinstance(one, int)), default=0) + 1, 2**63))
     seen: Counter[str | int] = Counter()
@@ -230,25 +241,25 @@ def _new_ids(dataset: Dataset) -> Callable[[str], str]:
         if seen[own] == 1:
             return raw
         if isinstance(own, int):
-            return renamed(raw, next(numbers))
+            return replace_id(raw, next(numbers))
         new = f"{own}-{seen[own]}"
         while new in taken:
             new += "-2"
         taken.add(new)
-        return renamed(raw, new)
+        return replace_id(raw, new)
 
     return change
 
 
-def _with(
+def _with_samples(
     dataset: Dataset, found: Sequence[Sample | ParsedRecord], problems: Iterable[Problem], choice: Choice
 ) -> Dataset:
-    """The data set with other samples; those that are new get ids that no other has."""
-    samples = tuple(_with_own_ids(found))
+    """The data set with other samples; new ones get unique ids."""
+    samples = tuple(_assign_ids(found))
     return replace(dataset, samples=samples, problems=tuple(problems), choices=(*dataset.choices, choice))
 
 
-def _with_own_ids(found: Sequence[Sample | ParsedRecord]) -> Iterator[Sample]:
+def _assign_ids(found: Sequence[Sample | ParsedRecord]) -> Iterator[Sample]:
     taken = {one.id for one in found if isinstance(one, Sample)}
     for one in found:
         if isinstance(one, Sample):

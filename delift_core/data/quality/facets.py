@@ -1,8 +1,6 @@
-"""What a set of rows is made of, next to its pool: by source, by category, by length, by turns, by repeats.
+"""Facets: one label per pool row, by source, category, length, turns or repeats.
 
-A facet gives each pool row one label. How a subset's share of each label differs from the pool's shows a selection that
-leans to one side ("all long ones") before anyone trains on it. Pure: it knows nothing of selections or files' formats
-beyond that a raw record may be a JSON object.
+Comparing the share of each label in a subset with its share in the pool shows a biased selection before training.
 """
 
 import json
@@ -17,19 +15,19 @@ from delift_core.system.processes import garbage_collection_paused
 
 _MOST_LABELS = 24
 _LONGEST_LABEL = 40
-_REST = "(other)"
-_LACKING = "(none)"
-_NOTED_POINTS = 0.10
+_OTHER_LABEL = "(other)"
+_NO_LABEL = "(none)"
+_MIN_DIFFERENCE = 0.10
 
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One label a row.
+    """One label per row.
 
     Attributes:
         name: what the labels are about.
-        labels: m different ones, in the order to show.
-        codes: (n,) int64, the place in `labels` of each pool row's own.
+        labels: m distinct labels, in the order to show.
+        codes: (n,) int64, the index into `labels` of each pool row.
     """
 
     name: str
@@ -37,15 +35,15 @@ class Facet:
     codes: np.ndarray
 
     def shares(self, positions: np.ndarray | None = None) -> np.ndarray:
-        """(m,) float64, the share of each label among the rows at some positions (all of the pool when None)."""
+        """(m,) float64, the share of each label among the rows at some positions, or in the pool if None."""
         codes = self.codes if positions is None else self.codes[positions]
         counts = np.bincount(codes, minlength=len(self.labels)).astype(np.float64)
         return counts / max(1, len(codes))
 
 
 @dataclass(frozen=True, slots=True)
-class Lean:
-    """A label that a subset has much more, or much less, of than its pool; shares in [0, 1]."""
+class ShareDifference:
+    """A label whose share in a subset differs from that in its pool; shares in [0, 1]."""
 
     facet: str
     label: str
@@ -56,61 +54,61 @@ class Lean:
 def facets(
     pool: Sequence[Sample], response_tokens: np.ndarray, *, most_sources: int | None = _MOST_LABELS
 ) -> tuple[Facet, ...]:
-    """The facets that tell the rows of a pool apart; one that gives every row the same label is left out.
+    """The facets of a pool that have at least two labels.
 
     Args:
         pool: n samples.
-        response_tokens: (n,) whole numbers.
-        most_sources: labels of "Source", beyond which the rarest share one; None is no limit.
+        response_tokens: (n,) integers.
+        most_sources: the maximum number of labels of "Source", the rarest sharing one; None for no limit.
     """
     found = [
-        by_label("Source", [sample.source for sample in pool], most_sources),
+        label_facet("Source", [sample.source for sample in pool], most_sources),
         *_categories(pool),
         _lengths(response_tokens),
-        by_label("Turns", [_turns_in_words(sample) for sample in pool]),
-        by_label("Repeats", _repeats(pool)),
+        label_facet("Turns", [_answer_count(sample) for sample in pool]),
+        label_facet("Repeats", _repeats(pool)),
     ]
     return tuple(facet for facet in found if len(facet.labels) > 1)
 
 
-def leans(found: Sequence[Facet], positions: np.ndarray) -> tuple[Lean, ...]:
-    """The labels whose share differs by ten points or more between a subset and the pool, largest difference first."""
+def share_differences(found: Sequence[Facet], positions: np.ndarray) -> tuple[ShareDifference, ...]:
+    """The labels whose share differs by ten points or more between subset and pool, largest difference first."""
     noted = [
-        Lean(facet.name, label, float(before), float(after))
+        ShareDifference(facet.name, label, float(before), float(after))
         for facet in found
         for label, before, after in zip(facet.labels, facet.shares(), facet.shares(positions), strict=True)
-        if abs(after - before) >= _NOTED_POINTS
+        if abs(after - before) >= _MIN_DIFFERENCE
     ]
-    return tuple(sorted(noted, key=lambda lean: -round(abs(lean.subset - lean.pool), 9)))
+    return tuple(sorted(noted, key=lambda one: -round(abs(one.subset - one.pool), 9)))
 
 
-def by_label(name: str, values: Sequence[str], most: int | None = _MOST_LABELS) -> Facet:
-    """A facet of one label a row: the most frequent first; those beyond `most` share one."""
+def label_facet(name: str, values: Sequence[str], most: int | None = _MOST_LABELS) -> Facet:
+    """A facet with the most frequent labels first; labels beyond `most` share one."""
     counts = Counter(values)
     ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    shown = ranked if most is None or len(ranked) <= most else [*ranked[: most - 1], _REST]
+    shown = ranked if most is None or len(ranked) <= most else [*ranked[: most - 1], _OTHER_LABEL]
     place = {label: code for code, label in enumerate(shown)}
     codes = np.array([place.get(value, len(shown) - 1) for value in values], dtype=np.int64)
     return Facet(name, tuple(shown), codes)
 
 
 def _categories(pool: Sequence[Sample]) -> list[Facet]:
-    """Keys of the raw records whose values are few and short: "topic", "category", "task"…"""
+    """A facet for each key of the raw records with few short values, such as "topic" or "category"."""
     most = min(_MOST_LABELS, max(2, len(pool) // 3))
     with garbage_collection_paused():
         records = [_record(sample) for sample in pool]
     keys = Counter(key for record in records for key, value in record.items() if isinstance(value, str))
     few = [key for key in sorted(keys, key=lambda key: (-keys[key], key)) if _has_few_labels(records, key, most)]
-    return [by_label(f"“{key}”", [_label(record, key) for record in records]) for key in few]
+    return [label_facet(f"“{key}”", [_label(record, key) for record in records]) for key in few]
 
 
 def _label(record: dict[str, object], key: str) -> str:
     value = record.get(key)
-    return value if isinstance(value, str) and value else _LACKING
+    return value if isinstance(value, str) and value else _NO_LABEL
 
 
 def _has_few_labels(records: Sequence[dict[str, object]], key: str, most: int) -> bool:
-    """Whether there are 2 to `most` short labels; most keys are texts, which a few rows tell."""
+    """Whether a key has 2 to `most` short labels; stops early, since most keys hold distinct texts."""
     distinct: set[str] = set()
     for record in records:
         distinct.add(_label(record, key))
@@ -128,7 +126,7 @@ def _record(sample: Sample) -> dict[str, object]:
 
 
 def _lengths(tokens: np.ndarray) -> Facet:
-    """Quarters of the pool by response length; equal lengths stay together, so quarters can differ in size."""
+    """Quartiles of the pool by response length; equal lengths stay together, so quartiles can differ in size."""
     edges = np.unique(np.quantile(tokens, [0.25, 0.5, 0.75], method="lower")) if len(tokens) else np.empty(0)
     codes = np.searchsorted(edges, tokens, side="left")
     labels = []
@@ -141,24 +139,19 @@ def _lengths(tokens: np.ndarray) -> Facet:
     return Facet("Response length", tuple(labels), dense.astype(np.int64))
 
 
-def by_fifths(name: str, values: np.ndarray) -> Facet:
-    """Fifths of the pool by a number, lowest first; equal numbers stay together, so fifths can differ in size.
-
-    Args:
-        name: what the numbers are.
-        values: (n,) float, finite.
-    """
+def quintile_facet(name: str, values: np.ndarray) -> Facet:
+    """Quintiles of the pool by (n,) finite floats, lowest first; equal values stay together."""
     edges = np.unique(np.quantile(values, [0.2, 0.4, 0.6, 0.8], method="lower")) if len(values) else np.empty(0)
     found, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
     labels = []
     for code in range(len(found)):
         low, high = float(values[codes == code].min()), float(values[codes == code].max())
         span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-        labels.append(f"{code + 1} of {len(found)}: {span}")  # the number keeps labels of close numbers apart
+        labels.append(f"{code + 1} of {len(found)}: {span}")  # the number makes labels of close values distinct
     return Facet(name, tuple(labels), codes.astype(np.int64))
 
 
-def _turns_in_words(sample: Sample) -> str:
+def _answer_count(sample: Sample) -> str:
     answers = sum(message.role == "assistant" for message in sample.messages)
     return "1 answer" if answers == 1 else f"{answers} answers"
 

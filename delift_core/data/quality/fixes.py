@@ -1,6 +1,6 @@
-"""The text of one record with something mended in it, all else as found; the same text where nothing can be.
+"""Fixes of one record's JSON text; everything else in the record stays byte for byte.
 
-Knows the patterns of the health report and the spellings of turns; knows nothing of data sets.
+Each function returns the text unchanged if there is nothing to fix.
 """
 
 import re
@@ -12,11 +12,11 @@ from delift_core.data.formats.base import PART_SEPARATOR
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.training_labels import is_trained
 from delift_core.data.formats.turn_spellings import parse_list, standard_turns
-from delift_core.data.formats.vocabulary import ROLE_KEYS, ROLES, TEXT_KEYS
+from delift_core.data.formats.vocabulary import TEXT_KEYS, turn_role
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import ValueSpan, replace_spans, replace_texts, value_spans
 from delift_core.data.loading.raw_records import dump
-from delift_core.data.quality.checks import CONTROLS, ID_KEYS, MARKERS, PERSONAL_KINDS, is_card
+from delift_core.data.quality.checks import CONTROLS, ID_KEYS, MARKERS, PERSONAL_KINDS, is_card_number
 
 _ESCAPE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
@@ -24,57 +24,57 @@ _ESCAPE = re.compile(
 _MISSING = ("null", "NaN", "Infinity", "-Infinity")
 
 
-def masked(raw: str) -> str:
-    """Mail addresses, phone and card numbers, social security numbers and keys give way to a word in brackets."""
-    return _each_text(raw, _mask)
+def mask_personal_data(raw: str) -> str:
+    """Replaces mail addresses, phone, card and social security numbers, and keys with a word in brackets."""
+    return _change_texts(raw, _mask)
 
 
-def unmarked(raw: str) -> str:
-    """Markers that a chat template or a prompt template left are taken out; placeholders like {{name}} stay."""
-    return _each_text(raw, lambda text: MARKERS.sub("", text).strip() if MARKERS.search(text) else text)
+def remove_markers(raw: str) -> str:
+    """Removes markers of chat and prompt templates; placeholders such as {{name}} stay."""
+    return _change_texts(raw, lambda text: MARKERS.sub("", text).strip() if MARKERS.search(text) else text)
 
 
-def decoded(raw: str) -> str:
-    """UTF-8 that was read as Latin-1 is read as UTF-8, controls are taken out; lost characters stay lost."""
+def fix_encoding(raw: str) -> str:
+    """Decodes UTF-8 that was read as Latin-1, and removes control characters."""
     import ftfy
 
-    return _each_text(raw, lambda text: CONTROLS.sub("", ftfy.fix_encoding(text)))
+    return _change_texts(raw, lambda text: CONTROLS.sub("", ftfy.fix_encoding(text)))
 
 
-def encodable(raw: str) -> str:
-    """Halves of surrogate pairs give way to the replacement character; whole pairs stay."""
+def replace_surrogates(raw: str) -> str:
+    """Replaces lone surrogates with the replacement character."""
     return _ESCAPE.sub(lambda match: "\\ufffd" if match.group(1) else match.group(), raw)
 
 
-def as_text(raw: str, read: Callable[[object], object]) -> str:
-    """Values that should be text, and are a number, true, false, an object or a list, become their JSON as text.
+def convert_to_text(raw: str, read: Callable[[object], object]) -> str:
+    """Replaces values that should be text (numbers, booleans, objects, lists) with their JSON as text.
 
     Args:
-        read: reads a decoded record, or raises a `RecordError` that names the field in its way.
+        read: parses a decoded record, or raises a `RecordError` that names the field.
     """
-    for _ in range(len(raw)):  # each round mends one value, so that it ends
+    for _ in range(len(raw)):  # each round fixes one value, so the loop ends
         try:
             read(DECODER.decode(raw))
         except RecordError as error:
-            place = _place_of(raw, error.field) if error.kind == "not-text" else None
-            if place is None or place.text is not None or raw[place.start : place.end] in _MISSING:
+            span = _span_of(raw, error.field) if error.kind == "not-text" else None
+            if span is None or span.text is not None or raw[span.start : span.end] in _MISSING:
                 return raw
-            raw = replace_texts(raw, {place: _as_json(raw[place.start : place.end])})
+            raw = replace_texts(raw, {span: _as_json(raw[span.start : span.end])})
         else:
             return raw
     return raw
 
 
 def _as_json(raw: str) -> str:
-    """A value's JSON as found; what JSON lacks is null in it."""
+    """A value's JSON text, with null for NaN."""
     return dump(DECODER.decode(raw)) if "NaN" in raw or "Infinity" in raw else raw
 
 
-def in_order(raw: str) -> str:
-    """System turns become one at the start, and turns of one role behind each other become one."""
-    cell = _cell(raw)
-    if cell is not None and cell.text is not None:
-        return replace_texts(raw, {cell: in_order(cell.text)})
+def reorder_turns(raw: str) -> str:
+    """Merges system turns into one at the start, and successive turns of one role."""
+    whole = _turn_list_text(raw)
+    if whole is not None and whole.text is not None:
+        return replace_texts(raw, {whole: reorder_turns(whole.text)})
     turns = _turns(raw)
     if turns is None:
         return raw
@@ -83,119 +83,119 @@ def in_order(raw: str) -> str:
     joined: list[_Turn] = []
     for turn in (*first, *rest):
         if joined and turn.role == joined[-1].role and turn.role != "tool":
-            both = joined[-1].with_more(turn)
-            if both is None:
+            merged = joined[-1].merged(turn)
+            if merged is None:
                 return raw
-            joined[-1] = both
+            joined[-1] = merged
         else:
             joined.append(turn)
-    return _put_turns(raw, joined)
+    return _replace_turns(raw, joined)
 
 
-def up_to_answer(raw: str) -> str:
-    """Turns behind the last answer are taken out."""
-    cell = _cell(raw)
-    if cell is not None and cell.text is not None:
-        return replace_texts(raw, {cell: up_to_answer(cell.text)})
+def drop_trailing_turns(raw: str) -> str:
+    """Removes the turns after the last answer."""
+    whole = _turn_list_text(raw)
+    if whole is not None and whole.text is not None:
+        return replace_texts(raw, {whole: drop_trailing_turns(whole.text)})
     turns = _turns(raw) or []
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant" and turn.trained), default=None)
-    return raw if last is None else _put_turns(raw, turns[: last + 1])
+    return raw if last is None else _replace_turns(raw, turns[: last + 1])
 
 
-def renamed(raw: str, new_id: str | int) -> str:
-    """The record under another id, as text or as a number."""
-    own = next((place for key in ID_KEYS for place in value_spans(raw) if place.path == key), None)
+def replace_id(raw: str, new_id: str | int) -> str:
+    """Replaces a record's id."""
+    own = next((span for key in ID_KEYS for span in value_spans(raw) if span.path == key), None)
     if own is None:
         return raw
     return replace_spans(raw, {own: str(new_id)}) if isinstance(new_id, int) else replace_texts(raw, {own: new_id})
 
 
 class _Turn:
-    """One turn as it is spelt: its role, and the text of its JSON object."""
+    """One turn: its role, and its JSON text."""
 
     def __init__(self, role: str, raw: str, trained: bool = True) -> None:
         self.role = role
         self.raw = raw
         self.trained = trained
 
-    def with_more(self, other: "_Turn") -> "_Turn | None":
-        """This turn with the text of another behind its own; None where one of them holds more than a text."""
-        own, its = (_only_text(turn.raw) for turn in (self, other))
-        if own is None or its is None or own.text is None or its.text is None:
+    def merged(self, following: "_Turn") -> "_Turn | None":
+        """This turn with the text of the following one appended; None if one of them holds more than a text."""
+        first, second = (_text_span(turn.raw) for turn in (self, following))
+        if first is None or second is None or first.text is None or second.text is None:
             return None
-        if self.role == "assistant" and self.trained != other.trained:
+        if self.role == "assistant" and self.trained != following.trained:
             return None
-        return _Turn(self.role, replace_texts(self.raw, {own: own.text + PART_SEPARATOR + its.text}), self.trained)
+        text = first.text + PART_SEPARATOR + second.text
+        return _Turn(self.role, replace_texts(self.raw, {first: text}), self.trained)
 
 
-def _only_text(raw: str) -> ValueSpan | None:
-    """The text of a turn that has no calls of tools."""
-    found = {place.path: place for place in value_spans(raw)}
+def _text_span(raw: str) -> ValueSpan | None:
+    """The text of a turn without tool calls."""
+    found = {span.path: span for span in value_spans(raw)}
     calls = [found[key] for key in ("tool_calls", "function_call") if key in found]
-    if any(raw[place.start : place.end] not in ("null", "[]") for place in calls):
+    if any(raw[span.start : span.end] not in ("null", "[]") for span in calls):
         return None
     return next((found[key] for key in TEXT_KEYS if key in found and found[key].text is not None), None)
 
 
-def _cell(raw: str) -> ValueSpan | None:
-    """The text of a record that is JSON of its list of turns."""
+def _turn_list_text(raw: str) -> ValueSpan | None:
+    """The string in a record that holds its list of turns as JSON."""
     conversation = find_conversation(DECODER.decode(raw))
     if conversation is None or conversation.is_list:
         return None
-    place = next((place for place in value_spans(raw) if place.path == conversation.field and place.text), None)
-    text = place.text.strip() if place and place.text else ""
+    span = next((span for span in value_spans(raw) if span.path == conversation.field and span.text), None)
+    text = span.text.strip() if span and span.text else ""
     try:
-        return place if text[:1] == "[" and parse_list(text) == DECODER.decode(text) else None
+        return span if text[:1] == "[" and parse_list(text) == DECODER.decode(text) else None
     except (ValueError, RecursionError):
         return None
 
 
 def _turns(raw: str) -> list[_Turn] | None:
-    """The turns of a record that stand in a list, each of a known role."""
+    """The turns of a record whose conversation is a list of turns with known roles; else None."""
     conversation = find_conversation(DECODER.decode(raw))
     if conversation is None or not conversation.is_list:
         return None
-    spans = {place.path: place for place in value_spans(raw)}
+    spans = {span.path: span for span in value_spans(raw)}
     found = []
     for where, turn in conversation.turns:
-        spelt = list(standard_turns(turn)) if isinstance(turn, Mapping) else []
-        word = next((spelt[0][key] for key in ROLE_KEYS if spelt[0].get(key)), None) if len(spelt) == 1 else None
-        role = ROLES.get(word.strip().lower()) if isinstance(word, str) else None
+        converted = list(standard_turns(turn)) if isinstance(turn, Mapping) else []
+        role = turn_role(converted[0]) if len(converted) == 1 else None
         if role is None or not isinstance(turn, Mapping):
             return None
         found.append(_Turn(role, raw[spans[where].start : spans[where].end], is_trained(turn)))
     return found
 
 
-def _put_turns(raw: str, turns: Sequence[_Turn]) -> str:
+def _replace_turns(raw: str, turns: Sequence[_Turn]) -> str:
     conversation = find_conversation(DECODER.decode(raw))
-    before = [_turn.raw for _turn in _turns(raw) or []]
+    before = [turn.raw for turn in _turns(raw) or []]
     if conversation is None or before == [turn.raw for turn in turns]:
         return raw
-    whole = next(place for place in value_spans(raw) if place.path == conversation.field)
+    whole = next(span for span in value_spans(raw) if span.path == conversation.field)
     return replace_spans(raw, {whole: f"[{', '.join(turn.raw for turn in turns)}]"})
 
 
-def _each_text(raw: str, change: Callable[[str], str]) -> str:
-    """A record with each of its strings changed, ids aside."""
+def _change_texts(raw: str, change: Callable[[str], str]) -> str:
+    """Applies a function to each string of a record, without ids."""
     changed = {
-        place: new
-        for place in value_spans(raw)
-        if place.text is not None and place.path not in ID_KEYS and (new := change(place.text)) != place.text
+        span: new
+        for span in value_spans(raw)
+        if span.text is not None and span.path not in ID_KEYS and (new := change(span.text)) != span.text
     }
     return replace_texts(raw, changed) if changed else raw
 
 
 def _mask(text: str) -> str:
     for pattern, word in PERSONAL_KINDS:
-        text = pattern.sub(partial(_word_for, word), text)
+        text = pattern.sub(partial(_mask_match, word), text)
     return text
 
 
-def _word_for(word: str, match: re.Match[str]) -> str:
-    return match.group() if word == "[CARD]" and not is_card(match) else word
+def _mask_match(word: str, match: re.Match[str]) -> str:
+    return match.group() if word == "[CARD]" and not is_card_number(match) else word
 
 
-def _place_of(raw: str, field: str) -> ValueSpan | None:
+def _span_of(raw: str, field: str) -> ValueSpan | None:
     path = re.sub(r"^turns(?=\[)", "", field) if raw.lstrip()[:1] == "[" else field
-    return next((place for place in value_spans(raw) if place.path == path), None)
+    return next((span for span in value_spans(raw) if span.path == path), None)

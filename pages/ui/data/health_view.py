@@ -5,13 +5,21 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from delift_core.data.quality.checks import Health, health
-from delift_core.data.quality.cleaning import offered
-from delift_core.data.quality.duplicates import NEAR, CopyGroup, CopyKind, Overlap, copies_of, copy_groups, overlaps
+from delift_core.data.quality.checks import HealthReport, find_issues
+from delift_core.data.quality.cleaning import suggested_fix
+from delift_core.data.quality.duplicates import (
+    MIN_SIMILARITY,
+    CopyGroup,
+    CopyKind,
+    Overlap,
+    copied_positions,
+    copy_groups,
+    overlaps,
+)
 from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
 from delift_core.samples import Dataset, Sample
 from delift_core.workspace import DatasetRecord, Workspace
-from pages.ui.data.remedy_buttons import Leaving, leave_out_button, mend_button, out_label
+from pages.ui.data.remedy_buttons import RowsToLeaveOut, leave_out_button, mend_button, out_label
 from pages.ui.data.sample_view import samples_table, ticked_samples
 from pages.ui.data.signals import SIGNAL_ROWS, watched
 from pages.ui.shell.blocks import ROLE_WORDS, plain, shorten
@@ -37,8 +45,8 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         pd.DataFrame(
             {
                 "Rows": [len(one.positions) for one in report.findings],
-                "Problem": [one.words.title for one in report.findings],
-                "What to do": [one.words.remedy for one in report.findings],
+                "Problem": [one.issue_class.title for one in report.findings],
+                "What to do": [one.issue_class.remedy for one in report.findings],
             }
         ),
         hide_index=True,
@@ -50,21 +58,21 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
     picked = event["selection"]["rows"]
     if picked:
         finding = report.findings[picked[0]]
-        st.markdown(f"**{finding.words.title}**")
-        st.caption(finding.words.remedy)
+        st.markdown(f"**{finding.issue_class.title}**")
+        st.caption(finding.issue_class.remedy)
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
         ticked = ticked_samples(rows, key=f"finding_{record.id}_{finding.kind}", alt="Rows with the selected problem")
         if len(finding.positions) > SHOWN:
             st.caption(f"Showing the first {SHOWN:,} of {len(finding.positions):,}; the buttons act on all of them.")
         with st.container(horizontal=True):
-            mend_button(workspace, record, dataset, offered(finding, len(dataset)), len(finding.positions))
+            mend_button(workspace, record, dataset, suggested_fix(finding, len(dataset)), len(finding.positions))
             wanted = [finding.positions[place] for place in ticked]
             label = out_label(len(finding.positions), "row", "rows", len(ticked))
-            reason = finding.words.title
-            leave_out_button(workspace, record, dataset, Leaving(wanted or finding.positions, reason, label))
+            reason = finding.issue_class.title
+            leave_out_button(workspace, record, dataset, RowsToLeaveOut(wanted or finding.positions, reason, label))
 
 
-def _report(record: DatasetRecord, dataset: Dataset) -> Health | None:
+def _report(record: DatasetRecord, dataset: Dataset) -> HealthReport | None:
     """The report; of a large set once it was asked for, with a bar and a way to end it."""
     key = f"health_report_{record.id}"
     if len(dataset) <= SIGNAL_ROWS:
@@ -72,9 +80,10 @@ def _report(record: DatasetRecord, dataset: Dataset) -> Health | None:
     if key not in st.session_state:
         if not st.button(f"Check {len(dataset):,} rows", icon=":material/search:", key=f"look_{record.id}"):
             return None
-        st.session_state[key] = health(dataset.samples, watch=watched("Checking the rows…", "cancel_health"))
+        watch = watched("Checking the rows…", "cancel_health")
+        st.session_state[key] = find_issues(dataset.samples, watch=watch)
         st.rerun()
-    found: Health = st.session_state[key]
+    found: HealthReport = st.session_state[key]
     return found
 
 
@@ -98,9 +107,9 @@ def _copies_of_kinds(
     workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup], near: bool
 ) -> None:
     """Exact and near copies."""
-    copies = copies_of(groups)
+    copies = copied_positions(groups)
     if not groups:
-        words = f"No exact or near duplicates ({NEAR:.0%} or more)" if near else "No exact duplicates"
+        words = f"No exact or near duplicates ({MIN_SIMILARITY:.0%} or more)" if near else "No exact duplicates"
         st.badge(words, icon=":material/check:", color="green")
         return
     st.caption(
@@ -147,13 +156,13 @@ def _leave_copies_out(
     groups: Sequence[CopyGroup],
     ticked: Sequence[CopyGroup],
 ) -> None:
-    copies = copies_of(ticked or groups)
+    copies = copied_positions(ticked or groups)
     reason = "Paraphrase of a row that is kept" if groups[0].kind == "semantic" else "Duplicate of a row that is kept"
     label = out_label(len(copies), "duplicate", "duplicates", 0)
     if ticked:
         of = "the ticked group" if len(ticked) == 1 else f"the {len(ticked):,} ticked groups"
         label = f"Remove the {'duplicate' if len(copies) == 1 else f'{len(copies):,} duplicates'} of {of}"
-    leave_out_button(workspace, record, dataset, Leaving(copies, reason, label))
+    leave_out_button(workspace, record, dataset, RowsToLeaveOut(copies, reason, label))
 
 
 def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
@@ -185,7 +194,7 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
         ticked = [found[row].position for row in event["selection"]["rows"] if row < len(found)]
         label = out_label(len(found), "row", "rows", len(ticked))
         rows = ticked or [one.position for one in found]
-        leave_out_button(workspace, record, dataset, Leaving(rows, f"Prompt is also in the {words}", label))
+        leave_out_button(workspace, record, dataset, RowsToLeaveOut(rows, f"Prompt is also in the {words}", label))
 
 
 def _groups_table(samples: Sequence[Sample], groups: Sequence[CopyGroup]) -> pd.DataFrame:
@@ -217,8 +226,8 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
 
 # Contents of a data set never change under an id; the rows themselves (with an underscore) are not looked at again.
 @st.cache_data(max_entries=16, show_spinner="Checking the rows…")
-def _health(dataset_id: str, _samples: Sequence[Sample]) -> Health:
-    return health(_samples)
+def _health(dataset_id: str, _samples: Sequence[Sample]) -> HealthReport:
+    return find_issues(_samples)
 
 
 @st.cache_data(max_entries=16, show_spinner="Looking for duplicates…")

@@ -6,7 +6,7 @@ from typing import get_args
 import pandas as pd
 import streamlit as st
 
-from delift_core.data.quality.cleaning import can_mend
+from delift_core.data.quality.cleaning import fixable_kind
 from delift_core.samples import Dataset, Problem, ProblemKind, place_word
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import SHOWN
@@ -64,7 +64,7 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
     st.markdown(f"**{TITLES[kind]}**")
     st.caption(plain(remedies[kind]))
     _records_of(by_kind[kind], f"{record.id}_{kind}")
-    mend_button(workspace, record, dataset, can_mend(kind), len(by_kind[kind]))
+    mend_button(workspace, record, dataset, fixable_kind(kind), len(by_kind[kind]))
 
 
 def _records_of(problems: list[Problem], key: str) -> None:

@@ -6,15 +6,15 @@ from typing import NoReturn
 
 import streamlit as st
 
-from delift_core.data.quality.cleaning import MEND_WORDS, leave_out, mend
-from delift_core.samples import Dataset, Mendable
+from delift_core.data.quality.cleaning import FIX_TITLES, fix_records, leave_out
+from delift_core.samples import Dataset, FixableKind
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.curate.edit_actions import rows_in_words
 from pages.ui.shell.blocks import plain, shorten
 
 _LONGEST_NAME = 120
 _NEW = "Makes a new data set; this one stays as it is."
-_MENDED: dict[Mendable, str] = {
+_FIXED: dict[FixableKind, str] = {
     "not-text": "values converted to text in {rows}",
     "bad-encoding": "broken characters replaced in {rows}",
     "repeated-prompt": "{rows} removed: another row has a longer answer",
@@ -28,7 +28,7 @@ _MENDED: dict[Mendable, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class RowsToLeaveOut:
     """Rows to leave out, why (without a full stop), and what the button says."""
 
     positions: Sequence[int]
@@ -43,7 +43,7 @@ def out_label(count: int, one: str, several: str, ticked: int) -> str:
     return f"Remove this {one}" if count == 1 else f"Remove all {count:,} {several}"
 
 
-def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Dataset, leaving: Leaving) -> None:
+def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Dataset, leaving: RowsToLeaveOut) -> None:
     """Makes a new data set without the rows; the one that is shown stays as it is."""
     count, reason = len(leaving.positions), leaving.reason
     if count >= len(dataset):
@@ -54,17 +54,17 @@ def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Datas
 
 
 def mend_button(
-    workspace: Workspace, record: DatasetRecord, dataset: Dataset, kind: Mendable | None, rows: int
+    workspace: Workspace, record: DatasetRecord, dataset: Dataset, kind: FixableKind | None, rows: int
 ) -> None:
     """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
     if kind is None:
         return
-    label = f"{MEND_WORDS[kind]} ({rows_in_words(rows)})"
+    label = f"{FIX_TITLES[kind]} ({rows_in_words(rows)})"
     if not st.button(label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help=_NEW):
         return
-    done = mend(dataset, kind)
+    done = fix_records(dataset, kind)
     if done.changed:
-        _keep(workspace, record, done.dataset, _MENDED[kind].format(rows=rows_in_words(done.changed)))
+        _keep(workspace, record, done.dataset, _FIXED[kind].format(rows=rows_in_words(done.changed)))
     st.info("None of these rows can be fixed this way. Remove them, or fix them in their source.")
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.quality.facets import Facet, by_fifths
+from delift_core.data.quality.facets import Facet, quintile_facet
 from delift_core.data.quality.signals import cluster_codes, cluster_facet
 from delift_core.selection.coverage import Side, compare, covered
 from delift_core.workspace import SelectionSummary
@@ -53,10 +53,10 @@ def ask_colouring(run: ScoredRun, curated: CuratedSelection | None) -> Colouring
     if name == "Cluster":
         return Colouring(clusters_of(run))
     if curated is not None and name == "Gain":
-        return Colouring(by_fifths("Gain", _gains(curated)), graded=True)
+        return Colouring(quintile_facet("Gain", _gains(curated)), graded=True)
     if curated is not None and name == "Coverage":
         cover = covered(curated.problem.kernel, curated.subset.positions)[: len(run.pool)]
-        return Colouring(by_fifths("Coverage", cover), graded=True)
+        return Colouring(quintile_facet("Coverage", cover), graded=True)
     return Colouring(facets.get(name), graded=name == "Response length")
 
 

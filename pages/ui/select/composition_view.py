@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.quality.facets import Facet, facets, leans
+from delift_core.data.quality.facets import Facet, facets, share_differences
 from pages.figures.composition import alt_composition, composition_bars
 from pages.ui.data.signals import signals_of_run
 from pages.ui.shell import state
@@ -50,7 +50,7 @@ def composition_view(
 
 
 def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> None:
-    noted = leans(found, positions)
+    noted = share_differences(found, positions)
     if not noted:
         st.caption(f"The mix of {name} matches the pool (within 10 points).")
         return

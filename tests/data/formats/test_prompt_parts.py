@@ -6,9 +6,9 @@ import pytest
 
 from delift_core.data.loading import ReadOptions, fields_of, load_bytes, read_columns_of_bytes
 from delift_core.data.loading.record_reader import RecordReparser
-from delift_core.data.quality.checks import health
-from delift_core.data.quality.cleaning import mend
-from delift_core.data.quality.fixes import as_text
+from delift_core.data.quality.checks import find_issues
+from delift_core.data.quality.cleaning import fix_records
+from delift_core.data.quality.fixes import convert_to_text
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping
 
@@ -103,8 +103,8 @@ def test_columns_that_are_no_part_are_no_reason_to_refuse(more: dict[str, str]) 
 def test_the_remedy_for_one_prompt_with_many_answers_sees_the_parts() -> None:
     rows = [{"question": "How many?", "context": f"There are {at} ships.", "answer": f"{at}"} for at in range(4)]
     dataset = load(*rows)
-    assert "repeated-prompt" not in {one.kind for one in health(dataset.samples).findings}
-    assert mend(dataset, "repeated-prompt").changed == 0
+    assert "repeated-prompt" not in {one.kind for one in find_issues(dataset.samples).findings}
+    assert fix_records(dataset, "repeated-prompt").changed == 0
 
 
 def test_columns_that_are_not_read_are_named() -> None:
@@ -156,5 +156,5 @@ def test_a_tool_call_beside_a_missing_or_an_empty_text(content: dict[str, object
 def test_no_remedy_makes_text_of_what_is_no_value(value: str) -> None:
     read = RecordReparser(load({"instruction": "i", "output": "o"})).parse
     raw = f'{{"instruction": "i", "output": {value}}}'
-    assert as_text(raw, read) == raw
-    assert "NaN" not in as_text('{"instruction": "i", "output": [1, NaN]}', read)
+    assert convert_to_text(raw, read) == raw
+    assert "NaN" not in convert_to_text('{"instruction": "i", "output": [1, NaN]}', read)

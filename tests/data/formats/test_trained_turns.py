@@ -5,7 +5,7 @@ import json
 import pytest
 
 from delift_core.data.loading import ReadOptions, load_bytes
-from delift_core.data.quality.fixes import in_order, up_to_answer
+from delift_core.data.quality.fixes import drop_trailing_turns, reorder_turns
 from delift_core.errors import DataError
 from delift_core.samples import Message
 
@@ -106,7 +106,7 @@ def test_other_forms() -> None:
 
 def test_remedies_know_the_marks() -> None:
     record = talk([{}, {"train": False}])
-    assert json.loads(up_to_answer(json.dumps(record))) == talk([{}])
+    assert json.loads(drop_trailing_turns(json.dumps(record))) == talk([{}])
     both = {
         "messages": [
             {"role": "user", "content": "q"},
@@ -114,4 +114,4 @@ def test_remedies_know_the_marks() -> None:
             {"role": "assistant", "content": "b", "weight": 0},
         ]
     }
-    assert in_order(json.dumps(both)) == json.dumps(both)
+    assert reorder_turns(json.dumps(both)) == json.dumps(both)

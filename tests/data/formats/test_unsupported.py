@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from delift_core.data.loading import load_bytes
-from delift_core.data.quality.checks import health
+from delift_core.data.quality.checks import find_issues
 from delift_core.errors import DataError
 from delift_core.export.writers import render_lines
 from delift_core.samples import Dataset
@@ -41,7 +41,7 @@ def test_messages_that_answer_each_other_are_threads_along_the_best_replies(rows
     dataset = load(rows)
     best = ["How old is the oak?", "Two hundred years.", "Sure?", "Yes, by its rings."]
     assert sorted(turns(dataset)) == sorted([["And the elm?", "Younger."], best])
-    found = {finding.kind: len(finding.positions) for finding in health(dataset.samples).findings}
+    found = {finding.kind: len(finding.positions) for finding in find_issues(dataset.samples).findings}
     assert found["other-replies"] == 1
     again = load_bytes("".join(render_lines(dataset.samples, "same")).encode(), "y.jsonl")
     assert turns(again) == turns(dataset)
@@ -143,11 +143,11 @@ THOUGHTS = [
 
 @pytest.mark.parametrize("row", THOUGHTS)
 def test_thoughts_beside_an_answer_are_said_to_be_unscored(row: dict[str, object]) -> None:
-    assert "thoughts" in {finding.kind for finding in health(load([row]).samples).findings}
+    assert "thoughts" in {finding.kind for finding in find_issues(load([row]).samples).findings}
 
 
 def test_an_answer_that_thinks_in_its_text_or_not_at_all_is_as_it_is() -> None:
     row = {"instruction": "q", "output": "<think>so</think>a", "reasoning": ""}
     found = load([row]).samples
     assert found[0].response == "<think>so</think>a"
-    assert "thoughts" not in {finding.kind for finding in health(found).findings}
+    assert "thoughts" not in {finding.kind for finding in find_issues(found).findings}

@@ -24,13 +24,13 @@ from delift_core.data.formats import RecordError
 from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
-from delift_core.data.quality.checks import health
-from delift_core.data.quality.cleaning import mend
+from delift_core.data.quality.checks import find_issues
+from delift_core.data.quality.cleaning import fix_records
 from delift_core.errors import DataError, DeliftError
 from delift_core.export.conversion import converted
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
-from delift_core.samples import Dataset, Mendable
+from delift_core.samples import Dataset, FixableKind
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -231,10 +231,10 @@ def _every_remedy(dataset: Dataset) -> None:
     """A remedy loses no record, and each can be written in a format or is refused by name."""
     reading = RecordFormat(dataset.format, dataset.mapping)
     records = {(one.source, one.line) for one in (*dataset.samples, *dataset.problems)}
-    for finding in health(dataset.samples).findings:
+    for finding in find_issues(dataset.samples).findings:
         assert finding.positions
-    for kind in get_args(Mendable):
-        mended = mend(dataset, kind).dataset
+    for kind in get_args(FixableKind):
+        mended = fix_records(dataset, kind).dataset
         assert {(one.source, one.line) for one in (*mended.samples, *mended.problems)} == records
         assert len({sample.id for sample in mended.samples}) == len(mended.samples)
     for sample in dataset.samples[:3]:

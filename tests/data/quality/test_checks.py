@@ -5,7 +5,7 @@ import json
 import pytest
 
 from delift_core.data.loading import load_bytes
-from delift_core.data.quality.checks import CLASSES, HealthKind, health
+from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind, find_issues
 from delift_core.data.quality.cleaning import leave_out
 
 FINE = {"instruction": "Name a colour.", "output": "Blue, as in {x} or [1] or 3.14159265358979."}
@@ -14,7 +14,7 @@ FINE = {"instruction": "Name a colour.", "output": "Blue, as in {x} or [1] or 3.
 def found(*records: object) -> dict[str, tuple[int, ...]]:
     data = load_bytes("\n".join(json.dumps(record) for record in records).encode(), "x.jsonl")
     assert not data.problems
-    return {one.kind: one.positions for one in health(data.samples, max_characters=400).findings}
+    return {one.kind: one.positions for one in find_issues(data.samples, max_characters=400).findings}
 
 
 def answer(text: str) -> dict[str, object]:
@@ -49,7 +49,7 @@ def chat(*roles: str, **more: object) -> dict[str, object]:
         ("tools", chat("user", "tool", "assistant")),
     ],
 )
-def test_each_class_finds_its_row_and_no_other(kind: HealthKind, record: object) -> None:
+def test_each_class_finds_its_row_and_no_other(kind: IssueKind, record: object) -> None:
     assert found(FINE, record, chat("system", "user", "assistant", system="beside")) == {kind: (1,)}
 
 
@@ -75,9 +75,9 @@ def test_what_only_a_whole_set_shows() -> None:
 def test_formats_are_counted_row_by_row() -> None:
     rows = [FINE, FINE, chat("user", "assistant"), {"question": "q", "answer": "a"}]
     data = load_bytes("\n".join(json.dumps(row) for row in rows).encode(), "x.jsonl")
-    counts = [(one.format, one.rows) for one in health(data.samples).formats]
+    counts = [(one.format, one.rows) for one in find_issues(data.samples).formats]
     assert counts == [("alpaca", 2), ("messages", 1), ("columns", 1)]
-    assert health(()).findings == () == health(()).formats
+    assert find_issues(()).findings == () == find_issues(()).formats
 
 
 def test_rows_that_are_left_out_are_listed() -> None:
@@ -91,4 +91,4 @@ def test_rows_that_are_left_out_are_listed() -> None:
 
 
 def test_every_class_has_a_title_and_a_remedy() -> None:
-    assert all(words.title and words.remedy.endswith(".") for words in CLASSES.values())
+    assert all(words.title and words.remedy.endswith(".") for words in ISSUE_CLASSES.values())

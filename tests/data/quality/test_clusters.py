@@ -22,7 +22,7 @@ def test_groups_of_the_data_are_found_largest_first_and_lengths_do_not_matter() 
 
 
 def test_large_sets_are_grouped_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("delift_core.data.quality.signals._WHOLE", 10)
+    monkeypatch.setattr("delift_core.data.quality.signals._FULL_KMEANS_ROWS", 10)
     points, group = grouped((120, 60, 20))
     codes = cluster_codes(points)
     assert codes.max() <= 8

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delift_core.data.quality.duplicates import copies_of, copy_groups, overlaps
+from delift_core.data.quality.duplicates import copied_positions, copy_groups, overlaps
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow without help."
@@ -30,7 +30,7 @@ def test_near_copies_keep_the_longest_answer_and_every_exact_copy_of_them() -> N
     (group,) = copy_groups(rows)
     assert (group.kind, group.kept, group.copies) == ("near", 2, (0, 3))
     assert 0.8 <= group.similarity < 1
-    assert copies_of([group]) == (0, 3)
+    assert copied_positions([group]) == (0, 3)
 
 
 def test_a_chain_of_small_changes_is_not_one_group() -> None:
@@ -61,7 +61,7 @@ def test_overlaps_compare_prompts() -> None:
 @given(st.lists(st.sampled_from(["a", "b", LONG, LONG + "!", LONG[:60], "\U0001f600", "x" * 300]), max_size=8))
 def test_every_row_is_kept_or_a_copy_of_one_that_is(texts: list[str]) -> None:
     groups = copy_groups(samples(*(("q", text) for text in texts)))
-    copies, kept = copies_of(groups), [group.kept for group in groups]
+    copies, kept = copied_positions(groups), [group.kept for group in groups]
     assert len(set(copies)) == len(copies) and not set(copies) & set(kept)
     left = [text for at, text in enumerate(texts) if at not in copies]
     assert len(left) == len(set(left)) and {text.strip("!") for text in left} == {text.strip("!") for text in texts}

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from delift_core.data.quality.facets import by_fifths, facets, leans
+from delift_core.data.quality.facets import facets, quintile_facet, share_differences
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 
 
@@ -70,13 +70,13 @@ def test_many_labels_share_a_rest() -> None:
 
 def test_leans_name_what_a_subset_has_more_or_less_of() -> None:
     found = facets(pool_of(TOPICAL), np.full(12, 4))
-    only_art = leans(found, np.array([0, 3, 6]))
+    only_art = share_differences(found, np.array([0, 3, 6]))
     assert [(lean.label, lean.subset) for lean in only_art] == [("maths", 0.0), ("art", 1.0)]
-    assert leans(found, np.arange(12)) == ()
+    assert share_differences(found, np.arange(12)) == ()
 
 
 def test_fifths_of_a_number_are_in_order_and_keep_equal_numbers_together() -> None:
-    facet = by_fifths("Gain", np.array([0.5, 0.1, 0.2, 0.3, 0.4, 0.1, 0.1]))
+    facet = quintile_facet("Gain", np.array([0.5, 0.1, 0.2, 0.3, 0.4, 0.1, 0.1]))
     assert facet.labels[0] == "1 of 4: 0.1" and len(set(facet.labels)) == 4
     assert facet.codes.tolist() == [3, 0, 1, 2, 3, 0, 0]
-    assert by_fifths("Gain", np.zeros(3)).labels == ("1 of 1: 0",)
+    assert quintile_facet("Gain", np.zeros(3)).labels == ("1 of 1: 0",)
