@@ -92,7 +92,7 @@ def test_a_record_is_written_whole_and_once(tmp_path: Path, format: ExportFormat
         export_selection(workspace, made.selection_id, out, format=format)
         curated = open_selection(workspace, made.selection_id)
         assert [one.raw for one in subset_samples(curated)] == LINES[:1]
-        assert "in 1 records, each written whole and once" in checks(curated, format)[0].detail
+        assert "in 1 records, each exported once and whole" in checks(curated, format)[0].detail
         assert all(check.rows == 1 for check in trainer_checks(curated, format, 100))
     (written,) = load_file(out).samples
     assert written.content_hash == load_file(made.pool_file).samples[0].content_hash
