@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import delift_core
 from benchmarks.layout import imports_between_parts, measure
 
@@ -48,6 +50,7 @@ def test_no_two_modules_of_the_core_have_one_name() -> None:
     assert measure(CORE.parent).repeated_names == 0
 
 
+@pytest.mark.slow
 def test_no_module_of_the_core_imports_streamlit_and_the_package_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True, cwd=CORE.parent, timeout=250

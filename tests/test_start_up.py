@@ -98,6 +98,7 @@ def test_inspect_needs_no_model_and_no_database(work: Path) -> None:
     assert imported("inspect", work / "pool.jsonl") & (NEVER | {"duckdb"}) == set()
 
 
+@pytest.mark.slow
 def test_what_reads_a_workspace_or_a_manifest_needs_no_model(work: Path) -> None:
     manifest, place = work / "out.manifest.json", ["--workspace", work / "work"]
     for words in (

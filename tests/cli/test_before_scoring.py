@@ -86,6 +86,7 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], *told: str) ->
     assert "waiting" not in err
 
 
+@pytest.mark.slow
 def test_what_has_something_to_score_waits(site: Site, held: None, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "delift_core", *site.words("--workspace", tmp_path / "new", command="score")]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)

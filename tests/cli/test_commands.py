@@ -428,6 +428,7 @@ def test_as_a_process_json_stands_alone_on_standard_output(studio: Studio) -> No
     assert (process.returncode, out, err.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(run: Run, model: Path, tmp_path: Path) -> None:
     pool = write(tmp_path / "pool.jsonl", [row(number, f"The number is {number}, so it is.") for number in range(20)])
     common = ("score", pool, "--model", model, "--workspace")

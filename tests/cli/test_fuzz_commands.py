@@ -205,6 +205,7 @@ def check(words: list[str], folder: Path) -> int:
     return code
 
 
+@pytest.mark.slow
 @often
 @given(words=command_lines())
 def test_any_command_line_ends_as_it_should(

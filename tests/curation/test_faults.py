@@ -7,6 +7,8 @@ import pytest
 from benchmarks import faults
 from benchmarks.faults import KINDS, Lost, Site
 
+pytestmark = pytest.mark.slow  # each starts and kills processes that load a model
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:

@@ -91,6 +91,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) 
         return open_run(whole, run_id).utilities("euclidean").pool
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 def test_a_killed_worker_loses_nothing_that_was_finished(
     workspace: Workspace, model_folder: Path, uninterrupted: np.ndarray
@@ -128,6 +129,7 @@ def test_a_killed_worker_loses_nothing_that_was_finished(
         np.testing.assert_allclose(matrix, uninterrupted, rtol=0, atol=UTILITY)  # other processes scored it
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 def test_cancelling_ends_a_run_in_seconds_and_the_same_run_cannot_be_started_twice(
     workspace: Workspace, model_folder: Path

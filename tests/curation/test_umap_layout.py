@@ -16,6 +16,7 @@ def clusters(each: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (np.eye(3, 16)[group] + rng.normal(0, 0.05, (3 * each, 16))).astype(np.float32), group
 
 
+@pytest.mark.slow
 def test_sixty_points_are_laid_out_the_same_way_twice_and_groups_stay_together() -> None:
     points, group = clusters()
     with warnings.catch_warnings():

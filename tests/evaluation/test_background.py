@@ -49,6 +49,7 @@ def test_a_request_survives_its_file(request_: EvaluationRequest, tmp_path: Path
     assert job.request() == (request_, "evaluate", False)
 
 
+@pytest.mark.slow
 def test_a_worker_process_evaluates_to_the_same_numbers(request_: EvaluationRequest, tmp_path: Path) -> None:
     job = prepared(tmp_path, request_)
     job.start()

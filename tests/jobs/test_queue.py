@@ -137,6 +137,7 @@ def state(opened: Workspace, run_id: str) -> str:
     return refresh(opened, run_id)[1].state
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slow_disk")
 def test_runs_wait_for_each_other_are_cancelled_while_waiting_and_outlive_the_server(
     tmp_path: Path, model_folder: Path

@@ -42,6 +42,7 @@ def limit_file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_path: Path, model_folder: Path) -> None:
     from delift_core.jobs.folder import JobFolder
     from delift_core.jobs.preparation import ScoringRequest

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
+from pages.ui.explore import map_view
 from tests.scored import make_scored_workspace
 
 
@@ -37,6 +38,12 @@ def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     _forget()
     yield folder
     _forget()
+
+
+@pytest.fixture
+def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
+    monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
 
 
 def _forget() -> None:

@@ -11,14 +11,9 @@ from delift_core.curation.curate import keep_selection, open_selection
 from delift_core.curation.problem import open_problem
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
-from pages.ui.explore import map_view
 from tests.app import app_on
 
-
-@pytest.fixture(autouse=True)
-def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coordinates without UMAP, which has tests of its own and takes seconds to start."""
-    monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
+pytestmark = pytest.mark.usefixtures("quick_map")
 
 
 def opened(page: str) -> AppTest:

@@ -154,6 +154,7 @@ def test_a_weight_stands_beside_the_stage_that_it_belongs_to_and_says_what_it_tr
     assert app.slider(key="eta").value == 5.0
 
 
+@pytest.mark.usefixtures("quick_map")
 def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) -> None:
     app = open_select(budget_unit="rows", budget_rows="5")
     assert app.selectbox(key="method").value == "delift" and "Chosen by" not in captions(app)

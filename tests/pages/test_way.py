@@ -83,6 +83,7 @@ def test_home_welcomes_and_the_sample_project_leads_to_scoring(empty_workspace: 
     assert app.selectbox(key="score_target").value == ""  # nothing more is scored than was asked for
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_the_sample_project_to_a_file(empty_workspace: Path, tmp_path: Path) -> None:
     model = save_model(tmp_path / "model")
     app = press(open_app(), "Try the sample project")

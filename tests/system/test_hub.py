@@ -156,6 +156,7 @@ print(time.monotonic() - started)
 """
 
 
+@pytest.mark.slow
 def test_without_a_network_unknown_models_are_refused_soon_and_cached_ones_load(tmp_path: Path) -> None:
     cache_model(tmp_path / "hub")
     with socket.socket() as nobody_listens:

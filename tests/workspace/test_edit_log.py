@@ -278,5 +278,5 @@ class EditLogMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-TestEditLogMachine = EditLogMachine.TestCase
+TestEditLogMachine = pytest.mark.slow(EditLogMachine.TestCase)
 TestEditLogMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)

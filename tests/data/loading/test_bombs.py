@@ -132,6 +132,7 @@ def test_the_bound_grows_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
         allowance.take(1)
 
 
+@pytest.mark.slow
 def test_what_ordinary_files_hold_is_read_as_before() -> None:
     rows = [
         {"instruction": f"q{row % 3}", "output": "é" * row, "meta": {"tags": ["a", None, f"t{row % 2}"], "n": row}}
