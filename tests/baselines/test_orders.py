@@ -46,7 +46,7 @@ def test_what_needs_more_than_facts_says_so() -> None:
     for method in MODEL_METHODS:
         with pytest.raises(SelectionError, match="needs the model itself"):
             order_from_facts(MethodConfig(method), facts())
-    with pytest.raises(SelectionError, match="needs the utilities"):
+    with pytest.raises(SelectionError, match="needs a scored run"):
         order_from_facts(MethodConfig("column-mean"), facts(utilities=None))
 
 

@@ -209,7 +209,7 @@ def test_a_cluster_without_its_package_is_told_at_once(
         ((), "7", "asks for 7 rows but the pool has 6"),
         ((), "3tok", "below the shortest sample"),
         ((), "999999tok", "asks for 999,999 tokens but the pool has"),
-        (("--quota", "colour:red=1.."), "2", "No column 'colour'"),
+        (("--quota", "colour:red=1.."), "2", "This pool has no column 'colour'"),
         (("--quota", "planet:mars=1.."), "2", "mars"),
         (("--quota", "planet:moon=5.."), "6", "moon"),
         (("--quota", "planet:moon=3.."), "2", "3"),

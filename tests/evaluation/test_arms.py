@@ -113,7 +113,7 @@ def test_a_model_without_the_layers_that_lora_wants_is_refused_by_name(quick: Ev
     from delift_core.models.lora import LoraSettings
 
     tuning = FineTuning(weights="lora", lora=LoraSettings(layers=("no_such_layer",)))
-    with pytest.raises(ScoringError, match="wants the layers no_such_layer and this model has q_proj"):
+    with pytest.raises(ScoringError, match="this model has no layers no_such_layer for LoRA, only q_proj"):
         evaluate(changed(quick, tuning=tuning))
 
 

@@ -121,7 +121,7 @@ def test_held_out_rows_that_were_seen_are_left_out_by_line(request_: EvaluationR
 
 
 def test_held_out_rows_that_were_all_seen_are_an_error_of_one_line(request_: EvaluationRequest) -> None:
-    with pytest.raises(DataError, match=r"all 24 held-out rows .* pool.jsonl, line 1\)") as caught:
+    with pytest.raises(DataError, match=r"all 24 held-out rows .* pool.jsonl, row 1\)") as caught:
         evaluate(changed(request_, heldout=POOL))
     assert "\n" not in str(caught.value)
 
