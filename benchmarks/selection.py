@@ -41,7 +41,7 @@ from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.random_draws import random_curves
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Stage
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Stage
 
 SHARE = 0.3
 PER_ROW = 32
@@ -190,7 +190,7 @@ def _submodlib_class(pool: np.ndarray, target: np.ndarray | None, existing: np.n
 def measure_sparse(objective: str, n: int) -> Measured:
     measured, config = Measured(), ObjectiveConfig(STAGES[objective])
     warm = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
-    select_around(ObjectiveConfig("instruction"), Budget("percent", 30), warm, Fixed((1,), (2,)))
+    select_around(ObjectiveConfig("instruction"), Budget("percent", 30), warm, FixedRows((1,), (2,)))
     measured.before = _held("VmRSS")
     pool = sparse_utilities(n, n, PER_ROW, 1)
     target = sparse_utilities(n // 100, n, PER_ROW, 2) if objective == "FLMI" else None
@@ -206,7 +206,7 @@ def measure_sparse(objective: str, n: int) -> Measured:
         select_from_kernel(config, Budget("percent", 20), kernel, greedy)
     pinned, dropped = int(greedy.order[-1]), int(greedy.order[0])
     with measured.step("pin"):
-        select_around(config, selection.budget, kernel, Fixed((pinned,), (dropped,)))
+        select_around(config, selection.budget, kernel, FixedRows((pinned,), (dropped,)))
     measured.most, measured.objective = _held("VmHWM"), selection.certificate.value
     measured.steps["certificate"] = selection.certificate.ratio
     return measured
@@ -216,7 +216,7 @@ def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
     """Core seconds of each of some changes, by kind."""
     config, generator = ObjectiveConfig(STAGES[objective]), np.random.default_rng(5)
     small = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
-    around_two = Fixed((1,), (2,))
+    around_two = FixedRows((1,), (2,))
     select_around(ObjectiveConfig("instruction"), Budget("percent", 30), small, around_two, random=random_curves(small))
     kernel = sparse_kernel(objective, n)
     greedy, k = greedy_order(kernel), picks_of(n)
@@ -224,7 +224,7 @@ def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
     chosen, others = greedy.order[:k], greedy.order[k:]
 
     def around(kept: int, dropped: int) -> None:
-        fixed = Fixed(
+        fixed = FixedRows(
             tuple(generator.choice(others, kept, replace=False).tolist()),
             tuple(generator.choice(chosen, dropped, replace=False).tolist()),
         )

@@ -49,9 +49,9 @@ from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.methods import method_title
-from delift_core.selection.quotas import places_within
-from delift_core.selection.request import format_budget, format_quota, is_bound
-from delift_core.selection.types import NOTHING_FIXED, ObjectiveConfig
+from delift_core.selection.quotas import pick_limits
+from delift_core.selection.request import format_budget, format_quota, has_bounds
+from delift_core.selection.types import NO_FIXED_ROWS, ObjectiveConfig
 from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -257,7 +257,7 @@ class _CurateReport:
         told = [
             f"{group.label} {count:,} ({format_quota(group)})"
             for group, count in zip(quotas.groups, counts, strict=True)
-            if is_bound(group)
+            if has_bounds(group)
         ]
         return [f"quotas by {quotas.column}: {', '.join(told)}"]
 
@@ -321,7 +321,7 @@ def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> 
     rows = 1 if arguments.budget.unit == "tokens" else rows_of_budget(arguments.budget, len(samples))
     quotas = quotas_from(arguments.quota, columns(samples)) if arguments.quota else None
     if quotas is not None:
-        places_within(quotas, rows_within(arguments.budget, len(samples), NOTHING_FIXED))
+        pick_limits(quotas, rows_within(arguments.budget, len(samples), NO_FIXED_ROWS))
     if arguments.method != "delift":
         ensure_rows_fit(arguments.method, len(samples), with_target=arguments.stage == "task")
     needed = least_bytes(arguments.out, samples, rows, arguments.format)

@@ -6,7 +6,7 @@ from delift_core.cli.terminal import Interrupted, note
 from delift_core.curation.problem import SelectionProblem
 from delift_core.evaluation.evaluation_request import EvaluationStopped
 from delift_core.evaluation.method_orders import measured_order
-from delift_core.selection.types import NOTHING_FIXED, Budget, ChosenBy, Fixed, GreedyOrder, Quotas
+from delift_core.selection.types import NO_FIXED_ROWS, Budget, ChosenBy, FixedRows, GreedyOrder, Quotas
 from delift_core.workspace import Workspace
 
 
@@ -18,7 +18,7 @@ def order_asked_of_the_model(
     *,
     seed: int,
     quotas: Quotas | None = None,
-    fixed: Fixed = NOTHING_FIXED,
+    fixed: FixedRows = NO_FIXED_ROWS,
 ) -> GreedyOrder | None:
     """The order of a method that asks the model; None of one that does not, whose order `problem.select` makes.
 
@@ -34,4 +34,4 @@ def order_asked_of_the_model(
             order = measured_order(workspace, problem, method, seed=seed, publish=note, stop=stop)
     except EvaluationStopped as error:
         raise Interrupted(f"{error}; what was scored is kept in {workspace.folder}") from error
-    return problem.order_given(order, budget, quotas=quotas, fixed=fixed)
+    return problem.arrange_order(order, budget, quotas=quotas, fixed=fixed)

@@ -34,7 +34,7 @@ from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Dataset, FormatName
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import Engine, parse_engine
-from delift_core.selection.types import ChosenBy, Fixed, GreedyOrder, Quotas, Selection
+from delift_core.selection.types import ChosenBy, FixedRows, GreedyOrder, Quotas, Selection
 from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -106,7 +106,7 @@ def _select(workspace: Workspace, problem: SelectionProblem, manifest: Manifest)
         tuple(sorted(run.position_of[name] for name in names))
         for names in (manifest.fixed.kept, manifest.fixed.dropped)
     )
-    fixed, quotas = Fixed(kept, dropped), _quotas(manifest, run)
+    fixed, quotas = FixedRows(kept, dropped), _quotas(manifest, run)
     return problem.select(
         manifest.budget,
         seed=manifest.seed,
@@ -127,7 +127,7 @@ def _method(manifest: Manifest) -> ChosenBy:
 
 
 def _order(
-    workspace: Workspace, problem: SelectionProblem, manifest: Manifest, fixed: Fixed, quotas: Quotas | None
+    workspace: Workspace, problem: SelectionProblem, manifest: Manifest, fixed: FixedRows, quotas: Quotas | None
 ) -> GreedyOrder | None:
     """The order of a method that asks the model, measured again; of rows that were given, the one of then."""
     method, budget = _method(manifest), manifest.budget
@@ -137,7 +137,7 @@ def _order(
         )
     places = {row.id: row.greedy_rank for row in manifest.rows if row.greedy_rank is not None}
     order = sorted(range(len(problem.run.pool)), key=lambda at: places.get(problem.run.pool[at].id, len(places)))
-    return problem.order_given(np.array(order, dtype=np.int64), budget, quotas=quotas, fixed=fixed)
+    return problem.arrange_order(np.array(order, dtype=np.int64), budget, quotas=quotas, fixed=fixed)
 
 
 def _method_check(manifest: Manifest) -> tuple[Check, ...]:

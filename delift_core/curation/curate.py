@@ -24,8 +24,8 @@ from delift_core.samples import Sample
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import Explainer, Reason
-from delift_core.selection.explain_text import in_words
-from delift_core.selection.types import Fixed, GreedyOrder, Selection
+from delift_core.selection.explain_text import as_sentence
+from delift_core.selection.types import FixedRows, GreedyOrder, Selection
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
@@ -153,7 +153,7 @@ class CuratedSelection:
             named[other] = None
             return name(self.problem.run.pool[other])
 
-        return in_words(reason, name_of), tuple(named)
+        return as_sentence(reason, name_of), tuple(named)
 
 
 def open_selection(
@@ -226,7 +226,7 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     by_decision: dict[Override, list[str]] = {"keep": [], "drop": []}
     for sample_id, decision in overrides.items():
         by_decision[decision].append(sample_id)
-    fixed = Fixed(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_decision.values()))
+    fixed = FixedRows(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_decision.values()))
     old = before.selection
     selection = curated.problem.select(
         old.budget,
@@ -248,12 +248,12 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     return after
 
 
-def _stored_order(curated: CuratedSelection, fixed: Fixed) -> GreedyOrder | None:
+def _stored_order(curated: CuratedSelection, fixed: FixedRows) -> GreedyOrder | None:
     """The selection's stored order around fixed rows, if its method needs a model; None if the run's data suffice."""
     old = curated.record.selection
     if old.method != "given" and old.method not in MODEL_METHODS:
         return None
-    return curated.problem.order_given(old.greedy.order, old.budget, quotas=old.quotas, fixed=fixed)
+    return curated.problem.arrange_order(old.greedy.order, old.budget, quotas=old.quotas, fixed=fixed)
 
 
 def _next_round(name: str) -> str:

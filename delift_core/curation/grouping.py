@@ -12,7 +12,7 @@ from delift_core.data.quality.facets import Facet, facets
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
 from delift_core.selection.quotas import quotas_over
-from delift_core.selection.request import AskedQuota
+from delift_core.selection.request import QuotaRequest
 from delift_core.selection.types import Quotas
 
 
@@ -27,7 +27,7 @@ def columns(pool: Sequence[Sample], response_tokens: np.ndarray | None = None) -
     return facets(pool, tokens, most_sources=None)
 
 
-def quotas_from(asked: Sequence[AskedQuota], found: Sequence[Facet]) -> Quotas | None:
+def quotas_from(asked: Sequence[QuotaRequest], found: Sequence[Facet]) -> Quotas | None:
     """Resolves the quotas of a request; None if there are none.
 
     Args:

@@ -164,7 +164,7 @@ class FixedEntry:
     dropped: tuple[str, ...] = ()
 
 
-NOTHING_FIXED = FixedEntry()
+NO_FIXED_ROWS = FixedEntry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class Manifest:
     versions: tuple[PackageVersion, ...]
     edits: tuple[EditEntry, ...]
     rows: tuple[RowEntry, ...]
-    fixed: FixedEntry = NOTHING_FIXED
+    fixed: FixedEntry = NO_FIXED_ROWS
     error_bar: ErrorBarEntry | None = None
     quotas: QuotasEntry | None = None
     engine: EngineEntry | None = None

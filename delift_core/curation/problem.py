@@ -13,8 +13,8 @@ from delift_core.errors import SelectionError
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
-from delift_core.selection.diagnose import caution_of_second_set, diagnose
-from delift_core.selection.fixed import order_given, order_within, select_around
+from delift_core.selection.diagnose import diagnose, second_set_warning
+from delift_core.selection.fixed import arrange_order, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import METHODS, Method
@@ -23,10 +23,10 @@ from delift_core.selection.random_draws import RandomCurves, random_curves
 from delift_core.selection.request import Engine
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import (
-    NOTHING_FIXED,
+    NO_FIXED_ROWS,
     Budget,
     ChosenBy,
-    Fixed,
+    FixedRows,
     GreedyOrder,
     ObjectiveConfig,
     Quotas,
@@ -135,7 +135,7 @@ class SelectionProblem:
         """Sentences that warn of utilities from which a selection cannot be trusted."""
         diagnosis = diagnose(self.utilities.pool)
         of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
-        found = (of_pool, caution_of_second_set(self.config, self.kernel))
+        found = (of_pool, second_set_warning(self.config, self.kernel))
         return tuple(sentence for sentence in found if sentence)
 
     @cached_property
@@ -162,7 +162,7 @@ class SelectionProblem:
             SelectionError: the quotas cannot be met within the budget.
         """
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            return order_within(self.kernel, budget, quotas, NOTHING_FIXED)
+            return order_within(self.kernel, budget, quotas, NO_FIXED_ROWS)
 
     def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
         """(n,) int64, the order of the pool by a method that needs no model.
@@ -174,23 +174,23 @@ class SelectionProblem:
             config = MethodConfig(method, seed=seed)
             return order_of_run(config, self.run, self.utilities.pool, with_target=self.config.stage == "task")
 
-    def order_given(
-        self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
+    def arrange_order(
+        self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: FixedRows = NO_FIXED_ROWS
     ) -> GreedyOrder:
-        """A given order (n,) with its gains, see `selection.fixed.order_given`.
+        """A given order (n,) with its gains, see `selection.fixed.arrange_order`.
 
         Raises:
             SelectionError: the quotas cannot be met within the budget.
         """
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            return order_given(self.kernel, order, budget, quotas=quotas, fixed=fixed)
+            return arrange_order(self.kernel, order, budget, quotas=quotas, fixed=fixed)
 
     def select(
         self,
         budget: Budget,
         *,
         seed: int = 0,
-        fixed: Fixed = NOTHING_FIXED,
+        fixed: FixedRows = NO_FIXED_ROWS,
         quotas: Quotas | None = None,
         greedy: GreedyOrder | None = None,
         random: RandomCurves | None = None,
@@ -204,7 +204,7 @@ class SelectionProblem:
             fixed: rows kept or dropped by hand, around which the others are chosen.
             quotas: how many rows to take of each group; the budget is then in rows or percent.
             greedy: the order for these fixed rows, quotas, method and engine, if the caller has it already (see
-                `order_given` and `order_by_engine`).
+                `arrange_order` and `order_by_engine`).
             random: random subsets without fixed rows, if the caller has them already; `seed` is not used for them.
             engine: computes the order; only without fixed rows and quotas.
             method: the method of the order.
@@ -252,14 +252,14 @@ class SelectionProblem:
             )
 
     def _order_by(
-        self, method: ChosenBy, seed: int, budget: Budget, quotas: Quotas | None, fixed: Fixed
+        self, method: ChosenBy, seed: int, budget: Budget, quotas: Quotas | None, fixed: FixedRows
     ) -> GreedyOrder:
         if method == "given" or method == "delift":
             raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
-        return self.order_given(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
+        return self.arrange_order(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
 
 
-def _ensure_plain(engine: Engine, fixed: Fixed, quotas: Quotas | None) -> None:
+def _ensure_plain(engine: Engine, fixed: FixedRows, quotas: Quotas | None) -> None:
     if quotas is not None or fixed.kept or fixed.dropped:
         what = "quotas" if quotas is not None else "rows kept or dropped by hand"
         raise SelectionError(f"The engine {engine!r} does not support {what}: use the engine auto.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from delift_core.evaluation.evaluation_request import SUBSET, UNTOUCHED, EvaluationRequest
-from delift_core.selection.budget import fill
+from delift_core.selection.budget import fill_budget
 
 OrderOf = Callable[[str], np.ndarray]
 
@@ -49,7 +49,7 @@ def plan_arms(
 
     def drawn_by_tokens(seed: int) -> tuple[int, ...]:
         lot = np.random.default_rng((seed, k, limit)).permutation(len(positions))
-        return tuple(positions[fill(lot, counts, float(limit))].tolist())
+        return tuple(positions[fill_budget(lot, counts, float(limit))].tolist())
 
     def arm(name: str) -> Arm:
         if name == "random":

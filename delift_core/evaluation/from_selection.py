@@ -131,9 +131,9 @@ def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positi
     for method in METHODS:
         order = _order_of_arm(workspace, problem, method) if method == arm else None
         if order is not None and np.array_equal(order[: len(taken)], taken):
-            return problem.select(budget, greedy=problem.order_given(order, budget), method=method)
+            return problem.select(budget, greedy=problem.arrange_order(order, budget), method=method)
     rest = problem.greedy.order[~np.isin(problem.greedy.order, taken)]
-    return problem.select(budget, greedy=problem.order_given(np.concatenate([taken, rest]), budget), method="given")
+    return problem.select(budget, greedy=problem.arrange_order(np.concatenate([taken, rest]), budget), method="given")
 
 
 def _order_of_arm(workspace: Workspace, problem: SelectionProblem, method: Method) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from delift_core.export.recipes import Recipe, recipe_file, recipes
 from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainers import DEFAULT_LIMIT, TRAINERS, TrainerCheck
 from delift_core.export.writers import write_lines
-from delift_core.selection.request import format_budget, format_quota, is_bound
+from delift_core.selection.request import format_budget, format_quota, has_bounds
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -115,7 +115,7 @@ def _chosen_by(manifest: Manifest) -> list[str]:
 def _quotas(manifest: Manifest) -> list[str]:
     if manifest.quotas is None:
         return []
-    told = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if is_bound(group)]
+    told = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if has_bounds(group)]
     return [f"- rows of each {_code(manifest.quotas.column)}: {', '.join(told)}"]
 
 

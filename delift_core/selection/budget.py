@@ -1,6 +1,6 @@
-"""How much may be chosen: rows of a budget, and cutting a greedy order to one.
+"""From an order to the rows that a budget allows.
 
-This module knows nothing of objectives beyond a represented kernel, and nothing of tokenizers: token counts come in.
+This module knows nothing of tokenizers (token counts are an argument), and of an objective only its represented kernel.
 """
 
 import math
@@ -11,20 +11,19 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import pick_per_weight
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.request import ensure_sensible
-from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder
+from delift_core.selection.request import check_budget
+from delift_core.selection.types import NO_FIXED_ROWS, Budget, FixedRows, GreedyOrder
 
 
 def rows_of_budget(budget: Budget, n: int) -> int:
-    """How many of n pool samples a rows or percent budget allows.
+    """The number of rows that a budget in rows or percent allows of a pool of n samples.
 
-    A percentage is rounded to the nearest row (halves upwards), and is at least one row. A budget of all n rows is
-    allowed and selects everything.
+    A percentage is rounded to the nearest row (halves up) and is at least one row. A budget of n rows is valid.
 
     Raises:
-        SelectionError: the budget is not sensible, asks for more rows than there are, or counts tokens.
+        SelectionError: the budget is invalid, exceeds the pool, or is in tokens.
     """
-    ensure_sensible(budget)
+    check_budget(budget)
     if budget.unit == "tokens":
         raise SelectionError("A token budget has no fixed number of rows: give rows or a percentage here.")
     if budget.unit == "percent":
@@ -37,13 +36,13 @@ def rows_of_budget(budget: Budget, n: int) -> int:
 
 
 def ensure_tokens_fit(budget: Budget, token_counts: np.ndarray) -> None:
-    """Refuses a token budget that no sample fits into, or that is more than all of them have.
+    """Checks that a token budget is at least the shortest sample and at most the whole pool.
 
     Args:
-        token_counts: (n,) whole numbers, tokens per sample.
+        token_counts: (n,) integers, tokens per sample.
 
     Raises:
-        SelectionError: see above.
+        SelectionError: it is not.
     """
     shortest, total = int(token_counts.min()), int(token_counts.sum())
     if budget.amount < shortest:
@@ -55,34 +54,35 @@ def ensure_tokens_fit(budget: Budget, token_counts: np.ndarray) -> None:
         )
 
 
-def cut(
+def cut_at_budget(
     kernel: Kernel,
     greedy: GreedyOrder,
     budget: Budget,
     token_counts: np.ndarray | None = None,
     *,
-    fixed: Fixed = NOTHING_FIXED,
+    fixed: FixedRows = NO_FIXED_ROWS,
     in_order: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts a greedy order to a budget.
+    """Cuts an order to a budget.
 
-    Rows and percent take a prefix of the order. Tokens take the better, by objective, of two fillings: the order
-    itself, passing over what no longer fits, and the greedy by gain per token. The better of the two is within
-    (1 - 1/e) / 2 of the optimum (Leskovec et al. 2007, "Cost-effective outbreak detection in networks", theorem 3).
+    A budget in rows or percent takes a prefix of the order. A budget in tokens takes the better, by objective, of two
+    subsets: the order without the samples that no longer fit, and the greedy order by gain per token. The better one
+    reaches at least (1 - 1/e) / 2 of the optimum (Leskovec et al. 2007, "Cost-effective outbreak detection in
+    networks", theorem 3).
 
     Args:
         kernel: (r, n), as from `represented_kernel`.
-        greedy: the whole order over its columns; around fixed rows it begins with the kept and ends with the dropped.
-        budget: what is allowed, the kept rows included.
-        token_counts: (n,) whole numbers >= 1, tokens per sample; needed by a token budget, not read otherwise.
-        fixed: rows decided by hand; the guarantees are then about the others.
-        in_order: the order is another method's: tokens are filled along it, and nothing is guaranteed.
+        greedy: order of all its columns; with fixed rows, it starts with the kept and ends with the dropped ones.
+        budget: includes the kept rows.
+        token_counts: (n,) integers >= 1, tokens per sample; only read for a budget in tokens.
+        fixed: kept and dropped rows; guarantees are about the other rows.
+        in_order: for a budget in tokens, take the order as it is, without guarantee (for another method's order).
 
     Returns:
-        (chosen, gains): (k,) int64 positions in the order picked, and (k,) float64 gain of each when it was picked.
+        (chosen, gains): (k,) int64 positions in the order picked, and (k,) float64 gains when picked.
 
     Raises:
-        SelectionError: a budget that cannot be met, or token counts that are missing or wrong.
+        SelectionError: a budget that cannot be met, or missing or invalid token counts.
     """
     n, kept = kernel.shape[1], len(fixed.kept)
     if len(greedy.order) != n:
@@ -95,7 +95,7 @@ def cut(
             raise SelectionError(f"{kept:,} rows are kept and the budget is {rows:,}: raise it, or keep fewer.")
         rows = min(rows, len(allowed))
         return greedy.order[:rows].copy(), greedy.gains[:rows].copy()
-    ensure_sensible(budget)
+    check_budget(budget)
     counts = _checked_counts(token_counts, n)
     room = budget.amount - tokens_used(allowed[:kept], counts)
     if room < 0:
@@ -107,13 +107,10 @@ def cut(
         raise _below_shortest(room, int(counts[allowed].min()))
     first, others = allowed[:kept], allowed[kept:]
     if in_order:
-        chosen = np.concatenate([first, fill(others, counts, room)])
+        chosen = np.concatenate([first, fill_budget(others, counts, room)])
         return chosen, gains_along(kernel, chosen)
-    fillings = (
-        _fill_in_order(kernel, first, others, counts, room),
-        _fill_per_token(kernel, first, others, counts, room),
-    )
-    chosen = max((np.concatenate([first, filling]) for filling in fillings), key=lambda picks: value(kernel, picks))
+    candidates = (fill(kernel, first, others, counts, room) for fill in (_fill_in_order, _fill_per_token))
+    chosen = max((np.concatenate([first, rest]) for rest in candidates), key=lambda picks: value(kernel, picks))
     return chosen, gains_along(kernel, chosen)
 
 
@@ -125,7 +122,7 @@ def _below_shortest(room: float, shortest: int) -> SelectionError:
 
 
 def tokens_used(chosen: np.ndarray, token_counts: np.ndarray) -> int:
-    """Tokens of the chosen samples together."""
+    """Total tokens of the chosen samples."""
     return int(token_counts[chosen].sum())
 
 
@@ -133,31 +130,31 @@ def _fill_in_order(
     kernel: Kernel, first: np.ndarray, others: np.ndarray, counts: np.ndarray, room: float
 ) -> np.ndarray:
     if len(others) and counts[others[0]] > room:
-        # The guarantee rests on the best single sample that fits; when the order's head does not, that one leads.
+        # The guarantee needs the best single sample that fits to come first.
         alone = residual_gains(kernel, first)[others]
         best = others[np.where(counts[others] <= room, alone, -1.0).argmax()]
         others = np.concatenate(([best], others[others != best]))
-    return fill(others, counts, room)
+    return fill_budget(others, counts, room)
 
 
-def fill(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarray:
-    """Takes samples in the given order, passing over those that no longer fit into `limit` tokens: (k,) int64."""
+def fill_budget(order: np.ndarray, token_counts: np.ndarray, limit: float) -> np.ndarray:
+    """The samples of an order that fit into `limit` tokens one after another: (k,) int64."""
     if not len(order):
         return np.empty(0, dtype=np.int64)
-    from delift_core.selection.loops import fill_up
+    from delift_core.selection.loops import take_fitting
 
     taken = np.empty(len(order), dtype=np.int64)
-    count = fill_up(order, token_counts, float(limit), float(token_counts[order].min()), taken)
+    count = take_fitting(order, token_counts, float(limit), float(token_counts[order].min()), taken)
     return taken[:count]
 
 
 def _fill_per_token(
     kernel: Kernel, first: np.ndarray, others: np.ndarray, counts: np.ndarray, room: float
 ) -> np.ndarray:
-    """Greedy by gain per token; what room is left when nothing adds anything is filled from the last position down."""
+    """Greedy by gain per token; once no sample has a gain, the rest is filled in descending position."""
     picks = pick_per_weight(kernel, counts, room, first=first, others=others)
     rest = np.setdiff1d(others, picks)[::-1]
-    return np.concatenate([picks, fill(rest, counts, room - tokens_used(picks, counts))])
+    return np.concatenate([picks, fill_budget(rest, counts, room - tokens_used(picks, counts))])
 
 
 def _checked_counts(token_counts: np.ndarray | None, n: int) -> np.ndarray:

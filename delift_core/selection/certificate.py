@@ -1,36 +1,36 @@
-"""How good a selection certainly is, computed after the fact and valid for any selection, however it was made.
+"""An upper bound on the optimum, computed from a finished selection and valid however it was made.
 
-For a monotone submodular f and any set A, every set O obeys f(O) <= f(A) + sum_{o in O} (f(A + o) - f(A)) (Nemhauser,
-Wolsey and Fisher 1978; Leskovec et al. 2007 use it as an online bound). Bounding the sum over all O the budget allows
-bounds the optimum without knowing it. This module knows nothing of how a selection is found.
+For a monotone submodular f and any sets A and O, f(O) <= f(A) + sum_{o in O} (f(A + o) - f(A)) (Nemhauser, Wolsey and
+Fisher 1978; an online bound in Leskovec et al. 2007). The largest such sum over all sets O that the budget allows
+bounds the optimum, without knowing it. This module knows nothing of how a selection is found.
 """
 
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.quotas import admitted, places_within
-from delift_core.selection.types import Certificate, Fixed, Quotas
+from delift_core.selection.quotas import allowed_in_order, pick_limits
+from delift_core.selection.types import Certificate, FixedRows, Quotas
 
 
-def bound(
+def bound_optimum(
     reached: float,
     residual: np.ndarray,
     k: int,
     token_counts: np.ndarray | None,
     token_budget: float | None,
-    fixed: Fixed,
+    fixed: FixedRows,
     quotas: Quotas | None = None,
 ) -> Certificate:
-    """Bounds the best objective that any subset within the same budget, and with the same fixed rows, can reach.
+    """Bounds the objective of every subset within the same budget and with the same fixed rows.
 
     Args:
-        reached: the objective of the k chosen samples.
-        residual: (n,) what each sample of the pool would still add to them.
-        k: without a token budget the bound is over all subsets of k samples.
+        reached: objective of the k chosen samples.
+        residual: (n,) gain of adding each sample of the pool to them.
+        k: without a token budget, the bound is over all subsets of k samples.
         token_counts: (n,) tokens per sample; together with `token_budget`.
-        token_budget: tokens allowed; the bound is then over all subsets within it (fractional knapsack).
-        fixed: rows decided by hand; the kept ones are among the chosen, and count against the budget.
-        quotas: the bound is then over the subsets of k samples that meet them; not together with a token budget.
+        token_budget: the bound is then over all subsets of at most so many tokens (fractional knapsack).
+        fixed: kept rows are among the chosen and count against the budget; dropped rows are in no subset.
+        quotas: the bound is then over the subsets of k samples that meet them; not with a token budget.
 
     Raises:
         SelectionError: only one of token_counts and token_budget is given, or no k samples meet the quotas.
@@ -50,28 +50,28 @@ def bound(
 
 
 def _largest(gains: np.ndarray, count: int) -> float:
-    """The sum of so many of the largest, or of all where there are no more."""
+    """The sum of the `count` largest gains, or of all if there are fewer."""
     if count == 0:
         return 0.0
     largest = gains if len(gains) <= count else np.partition(gains, len(gains) - count)[len(gains) - count :]
     return float(largest.sum())
 
 
-def _most_within(gains: np.ndarray, k: int, fixed: Fixed, quotas: Quotas) -> float:
-    """The largest total gain of k samples that meet the quotas, the kept ones among them and the dropped ones not.
+def _most_within(gains: np.ndarray, k: int, fixed: FixedRows, quotas: Quotas) -> float:
+    """The largest total gain of k samples that meet the quotas, with the kept and without the dropped ones.
 
-    Feasible sets are a matroid (see `quotas`), in which taking the largest first is exact (Edmonds 1971).
+    Feasible sets are a matroid (see `quotas`), for which taking the largest first is exact (Edmonds 1971).
     """
-    places = places_within(quotas, k, fixed)
-    kept = admitted(np.array(fixed.kept, dtype=np.int64), places)
+    limits = pick_limits(quotas, k, fixed)
+    kept = allowed_in_order(np.array(fixed.kept, dtype=np.int64), limits)
     free = np.setdiff1d(np.arange(len(gains)), np.array([*fixed.kept, *fixed.dropped], dtype=np.int64))
-    picks = admitted(free[np.argsort(-gains[free], kind="stable")], places)
+    picks = allowed_in_order(free[np.argsort(-gains[free], kind="stable")], limits)
     return float(gains[np.concatenate([kept, picks])].sum())
 
 
 def _fractional_knapsack(gains: np.ndarray, token_counts: np.ndarray, token_budget: float) -> float:
-    """The largest total gain within the budget if samples could be cut (Dantzig 1957): never below the whole-sample
-    optimum. Samples longer than the budget can be in no allowed subset and are left out."""
+    """The largest total gain within the budget if samples could be divided (Dantzig 1957), an upper bound for whole
+    samples. Samples longer than the budget fit into no subset and do not count."""
     fits = token_counts <= token_budget
     gains, counts = gains[fits], token_counts[fits].astype(np.float64)
     best_first = np.argsort(-gains / counts, kind="stable")

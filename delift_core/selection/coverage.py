@@ -1,7 +1,6 @@
-"""Facility Location on a represented kernel: coverage, value and gains, exactly.
+"""Facility Location on a represented kernel: coverage, value, gains, and the comparison of two subsets.
 
-f(A) = sum_i max_{j in A} s_ij over a kernel (see `kernels`), and f of the empty set is 0. Sums are float64 whatever the
-kernel's dtype.
+f(A) = sum_i max_{j in A} s_ij over a kernel (r, n), see `kernels`; f of the empty set is 0. Sums are in float64.
 """
 
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ from delift_core.selection.kernels import Kernel, SparseColumns, by_columns
 
 
 def as_positions(positions: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
-    """Positions in a pool of n samples as (k,) int64, refused when out of range or repeated.
+    """Validates positions in a pool of n samples: (k,) int64.
 
     Raises:
-        SelectionError: a position is not in 0..n-1 or occurs twice.
+        SelectionError: a position is not in 0..n-1, or occurs twice.
     """
     array = np.asarray(positions)
     if array.size == 0:
@@ -34,14 +33,14 @@ def as_positions(positions: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
 
 
 def best_chosen(kernel: Kernel, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which chosen column covers each row best (the earlier in `chosen` wins a tie), and how much it gives.
+    """The chosen column that covers each row best, and its entry there; the earlier in `chosen` wins a tie.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
         chosen: (k,) int64 positions.
 
     Returns:
-        (index, cover): (r,) int64 indices into `chosen`, 0 where nothing covers the row, and (r,) float64.
+        (index, cover): (r,) int64 indices into `chosen`, 0 for uncovered rows; and (r,) float64.
     """
     from delift_core.selection.loops import best_of_dense, best_of_sparse
 
@@ -55,21 +54,21 @@ def best_chosen(kernel: Kernel, chosen: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def ranks(chosen: np.ndarray, n: int) -> np.ndarray:
-    """Where in `chosen` each of n positions stands, -1 where it does not: (n,) int64."""
+    """The index in `chosen` of each of n positions, -1 for those not chosen: (n,) int64."""
     rank = np.full(n, -1, dtype=np.int64)
     rank[chosen] = np.arange(len(chosen))
     return rank
 
 
 def covered(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
-    """How well each represented row is covered: (r,) float64, max over chosen columns, 0 when nothing is chosen."""
+    """The coverage of each represented row: (r,) float64, its largest entry in the chosen columns, at least 0."""
     from delift_core.selection.loops import cover_sparse
 
     if isinstance(kernel, np.ndarray):
         return best_chosen(kernel, chosen)[1]
-    inside, cover = np.zeros(kernel.shape[1], dtype=bool), np.zeros(kernel.shape[0])
-    inside[np.asarray(chosen, dtype=np.int64)] = True
-    cover_sparse(kernel.indptr, kernel.indices, kernel.data, inside, cover)
+    is_chosen, cover = np.zeros(kernel.shape[1], dtype=bool), np.zeros(kernel.shape[0])
+    is_chosen[np.asarray(chosen, dtype=np.int64)] = True
+    cover_sparse(kernel.indptr, kernel.indices, kernel.data, is_chosen, cover)
     return cover
 
 
@@ -79,23 +78,23 @@ def value(kernel: Kernel, chosen: np.ndarray) -> float:
 
 
 def gains_along(kernel: Kernel, order: np.ndarray) -> np.ndarray:
-    """What each sample adds to those before it in `order`: (k,) float64; the first m gains sum to f(order[:m])."""
+    """The gain of each sample over those before it in `order`: (k,) float64; the first m sum to f(order[:m])."""
     along: np.ndarray = gains_along_each(kernel, np.asarray(order, dtype=np.int64)[None, :])[0]
     return along
 
 
 def gains_along_each(kernel: Kernel, orders: np.ndarray) -> np.ndarray:
     """As `gains_along` for each of d orders (d, k) int64: (d, k) float64."""
-    from delift_core.selection.loops import walk_dense, walk_sparse
+    from delift_core.selection.loops import add_gains_along_dense, add_gains_along_sparse
 
     gains = np.zeros(orders.shape)
     if isinstance(kernel, np.ndarray):
-        walk_dense(np.ascontiguousarray(kernel), orders, gains)
+        add_gains_along_dense(np.ascontiguousarray(kernel), orders, gains)
         return gains
     columns = by_columns(kernel)
     assert isinstance(columns, SparseColumns)
     for order, along in zip(orders, gains, strict=True):
-        walk_sparse(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), along)
+        add_gains_along_sparse(columns.starts, columns.rows, columns.entries, order, np.zeros(kernel.shape[0]), along)
     return gains
 
 
@@ -103,19 +102,19 @@ def values(kernel: Kernel, subsets: Sequence[np.ndarray]) -> np.ndarray:
     """The objectives of several subsets in one pass over the kernel: (len(subsets),) float64."""
     from delift_core.selection.loops import values_dense, values_sparse
 
-    inside = np.zeros((kernel.shape[1], len(subsets)), dtype=np.float32)
+    members = np.zeros((kernel.shape[1], len(subsets)), dtype=np.float32)
     for draw, subset in enumerate(subsets):
-        inside[subset, draw] = 1
+        members[subset, draw] = 1
     totals = np.zeros(len(subsets))
     if isinstance(kernel, np.ndarray):
-        values_dense(np.ascontiguousarray(kernel), inside, totals)
+        values_dense(np.ascontiguousarray(kernel), members, totals)
     else:
-        values_sparse(kernel.indptr, kernel.indices, kernel.data, inside, totals)
+        values_sparse(kernel.indptr, kernel.indices, kernel.data, members, totals)
     return totals
 
 
 def residual_gains(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
-    """What each sample would still add to the chosen set: (n,) float64, 0 for the chosen ones.
+    """The gain of adding each sample to the chosen set: (n,) float64, 0 for chosen samples.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
@@ -125,7 +124,7 @@ def residual_gains(kernel: Kernel, chosen: np.ndarray) -> np.ndarray:
 
 
 def gains_above(kernel: Kernel, cover: np.ndarray) -> np.ndarray:
-    """What each sample would add where the rows are covered by `cover` (r,) already: (n,) float64."""
+    """The gain of each sample over a coverage `cover` (r,) of the rows: (n,) float64."""
     from delift_core.selection.loops import add_gains_dense, add_gains_sparse
 
     gains = np.zeros(kernel.shape[1])
@@ -137,17 +136,16 @@ def gains_above(kernel: Kernel, cover: np.ndarray) -> np.ndarray:
 
 
 def knee(gains: np.ndarray) -> int:
-    """Number of rows at which the cumulative curve lies furthest above the chord from its start to its end.
+    """The number of rows at which the cumulative gain is furthest above the chord from its start to its end.
 
-    The distance to the chord after scaling both axes to [0, 1], as in Satopaa et al. 2011, "Finding a Kneedle in a
-    Haystack", without its smoothing. Where gains never rise, as in a greedy order, these are the rows that add more
-    than the mean gain of all.
+    Both axes are scaled to [0, 1], as in Satopaa et al. 2011, "Finding a Kneedle in a Haystack", without smoothing. If
+    gains never rise, as in a greedy order, these are the rows that gain more than the mean.
 
     Args:
         gains: (n,) float, marginal gains in the order of picking, >= 0.
 
     Returns:
-        0 to n; 0 when the curve nowhere lies above its chord.
+        0 to n; 0 if the curve is nowhere above the chord.
     """
     objective = np.concatenate([[0.0], np.cumsum(gains, dtype=np.float64)])
     if gains.size == 0 or objective[-1] <= 0:
@@ -162,7 +160,7 @@ Side = Literal["both", "only-first", "only-second", "neither"]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Positions in a pool of n samples, int64, ascending."""
+    """Two subsets of a pool of n samples: positions in both and in one only, int64, ascending."""
 
     n: int
     both: np.ndarray
@@ -177,14 +175,14 @@ class Comparison:
 
     @property
     def expected_overlap(self) -> float:
-        """The Jaccard index to expect of two random subsets of these sizes: that of the expected intersection."""
+        """The Jaccard index of two random subsets of these sizes, at their expected intersection."""
         first, second = len(self.both) + len(self.only_first), len(self.both) + len(self.only_second)
         common = first * second / self.n if self.n else 0.0
         return common / (first + second - common) if first + second else 1.0
 
     @property
     def sides(self) -> tuple[Side, ...]:
-        """(n,) where each sample of the pool stands."""
+        """(n,) which of the subsets each sample is in."""
         sides: list[Side] = ["neither"] * self.n
         parts: Sequence[tuple[Side, np.ndarray]] = (
             ("both", self.both),

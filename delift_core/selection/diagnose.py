@@ -1,4 +1,4 @@
-"""Whether measured utilities say enough to select by, before anything is selected."""
+"""Checks on measured utilities before a selection is made from them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from delift_core.selection.types import ObjectiveConfig
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
 
 _NEAR_ZERO = 1e-3
-"""A typical best help below this is no more than what half-precision scoring gets wrong."""
+"""Below this, a typical best help is within the error of half-precision scoring."""
 
 _MEDIAN_ENTRIES = 4_000_000
 
@@ -24,16 +24,15 @@ _RELATED = "related rows"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a pool's utilities look like, off the diagonal and without entries that were not measured.
+    """Statistics of a pool's utilities, over the measured entries off the diagonal.
 
     Attributes:
         scored_share: share in [0, 1] of the pairs that were measured.
         positive_share: share in [0, 1] of those that are above 0.
-        median_size: median of |U|, in units of the metric; of very large matrices, over some, evenly spaced.
-        typical_best: median over the samples of the most that any other sample helps them, 0 at least; the scale of
-            what coverage adds up.
-        verdict: "useful", or why the utilities say little.
-        sentence: the same for the curator.
+        median_size: median of |U|, in units of the metric; for very large matrices, of evenly spaced rows.
+        typical_best: median over the samples of the largest help from any other sample, at least 0.
+        verdict: "useful", or the reason why selection has little to go by.
+        sentence: the verdict as text.
     """
 
     scored_share: float
@@ -45,7 +44,7 @@ class Diagnosis:
 
 
 def diagnose(pool_utility: Kernel) -> Diagnosis:
-    """Looks at (n, n) pool utilities (row i is helped, column j helps) before a selection is made from them.
+    """Diagnoses the pool utilities (n, n), row i helped, column j helping.
 
     Raises:
         SelectionError: not a square matrix with at least one row.
@@ -59,15 +58,15 @@ def diagnose(pool_utility: Kernel) -> Diagnosis:
     share = tally.positive / tally.measured if tally.measured else 0.0
     typical = float(np.median(tally.best))
     verdict = _verdict(tally.nonzero, tally.positive, typical)
-    median = float(np.median(np.abs(tally.some))) if tally.some.size else 0.0
+    median = float(np.median(np.abs(tally.sample))) if tally.sample.size else 0.0
     return Diagnosis(scored, share, median, typical, verdict, _sentence(verdict, scored, share, typical))
 
 
-def caution_of_second_set(config: ObjectiveConfig, kernel: Kernel) -> str | None:
-    """Where the target or existing rows leave the objective nothing to tell samples by, one sentence; else None.
+def second_set_warning(config: ObjectiveConfig, kernel: Kernel) -> str | None:
+    """A warning where the target or existing rows make all samples worth the same; else None.
 
     Args:
-        config: what the kernel was made with.
+        config: of the kernel.
         kernel: (r, n), from `objectives.represented_kernel`.
     """
     if config.stage == "task" and config.eta > 0 and not row_best(kernel[kernel.shape[1] :]).any():
@@ -85,13 +84,13 @@ def caution_of_second_set(config: ObjectiveConfig, kernel: Kernel) -> str | None
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """Counts over the measured entries off the diagonal, the best help of each row (n,), and some of the entries."""
+    """Counts of the measured entries off the diagonal, the best help of each row (n,), and a sample of the entries."""
 
     measured: int
     positive: int
     nonzero: int
     best: np.ndarray
-    some: np.ndarray
+    sample: np.ndarray
 
 
 def _dense_tally(pool_utility: np.ndarray) -> _Tally:
@@ -110,7 +109,7 @@ def _dense_tally(pool_utility: np.ndarray) -> _Tally:
 
 
 def _without_diagonal(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """A copy of some rows as float64, with the diagonal as not measured."""
+    """A float64 copy of some rows, with NaN on the diagonal."""
     copy = part.astype(np.float64)
     copy[np.arange(len(rows)), rows] = np.nan
     return copy
@@ -119,11 +118,11 @@ def _without_diagonal(part: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _sparse_tally(pool_utility: csr_array) -> _Tally:
     rows = np.repeat(np.arange(pool_utility.shape[0]), np.diff(pool_utility.indptr))
     entries = np.where(pool_utility.indices == rows, np.nan, pool_utility.data)
-    alike = csr_array((entries, pool_utility.indices, pool_utility.indptr), shape=pool_utility.shape)
+    off_diagonal = csr_array((entries, pool_utility.indices, pool_utility.indptr), shape=pool_utility.shape)
     measured = entries[np.isfinite(entries)]
     some = measured[:: max(1, len(measured) // _MEDIAN_ENTRIES)]
     counts = (len(measured), int((measured > 0).sum()), int((measured != 0).sum()))
-    return _Tally(*counts, row_best(alike), some)
+    return _Tally(*counts, row_best(off_diagonal), some)
 
 
 def _verdict(nonzero: int, positive: int, typical_best: float) -> Verdict:

@@ -1,4 +1,4 @@
-"""Explanations as sentences for the curator. Knows samples by position only; the caller says what to call them."""
+"""Explanations as sentences. Samples are known by position; a function of the caller gives their names."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from delift_core.selection.types import Selection
 _NAMED = 2
 
 
-def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
+def as_sentence(reason: Reason, name_of: Callable[[int], str]) -> str:
     """A few sentences for the curator.
 
     Args:
@@ -21,11 +21,11 @@ def in_words(reason: Reason, name_of: Callable[[int], str]) -> str:
         name_of: what to call the row at a position (its number, or the start of its text).
     """
     if isinstance(reason, ChosenReason):
-        return _chosen_in_words(reason, name_of)
-    return _dropped_in_words(reason, name_of)
+        return _chosen_sentence(reason, name_of)
+    return _dropped_sentence(reason, name_of)
 
 
-def _chosen_in_words(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
+def _chosen_sentence(reason: ChosenReason, name_of: Callable[[int], str]) -> str:
     head = "Kept by hand before the others were chosen" if reason.by_hand else _picked(reason)
     if reason.for_minimum is not None:
         head += f", for the minimum of “{reason.for_minimum}”"
@@ -64,7 +64,7 @@ def _shares(reason: ChosenReason) -> str:
     return f" ({', '.join(shares)})" if shares else ""
 
 
-def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
+def _dropped_sentence(reason: DroppedReason, name_of: Callable[[int], str]) -> str:
     target = f" ({reason.from_target:.3g} of it by helping the target)" if reason.from_target > 0 else ""
     added = f"{reason.residual_gain:.3g}" if reason.residual_gain > 0 else "nothing"
     head = "Dropped by hand before the others were chosen" if reason.by_hand else "Left out"
@@ -74,17 +74,17 @@ def _dropped_in_words(reason: DroppedReason, name_of: Callable[[int], str]) -> s
         head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
     said = [f"{head}: it would add {added} to the coverage{target}"]
     if reason.passed_over is not None:
-        said.append(_passed_over_in_words(reason.passed_over))
+        said.append(_passed_over_sentence(reason.passed_over))
     if not reason.would_help:
         said.append("It helps no other row enough to count")
     else:
-        said.append(_missed_in_words(reason.would_help[0], name_of))
-    if reason.stand_in is not None:
-        said.append(f"Of the chosen rows, {name_of(reason.stand_in)} does most of the same job")
+        said.append(_missed_sentence(reason.would_help[0], name_of))
+    if reason.replacement is not None:
+        said.append(f"Of the chosen rows, {name_of(reason.replacement)} does most of the same job")
     return ". ".join(said) + "."
 
 
-def _passed_over_in_words(passed: PassedOver) -> str:
+def _passed_over_sentence(passed: PassedOver) -> str:
     if passed.most is not None:
         return f"“{passed.group}” reached its maximum of {passed.most:,} after choice {passed.after:,}"
     return (
@@ -93,7 +93,7 @@ def _passed_over_in_words(passed: PassedOver) -> str:
     )
 
 
-def _missed_in_words(missed: MissedHelp, name_of: Callable[[int], str]) -> str:
+def _missed_sentence(missed: MissedHelp, name_of: Callable[[int], str]) -> str:
     most = f"It helps {name_of(missed.position)} most (+{missed.utility:.3g}), which"
     if missed.covered_by is None:
         return f"{most} no chosen row helps"
@@ -110,15 +110,15 @@ def _ordinal(number: int) -> str:
     return f"{number}{suffix}"
 
 
-def task_shares(kernel: Kernel, selection: Selection) -> tuple[float, float]:
-    """How much of what all rows together give a selection gives: to the pool, and to the target.
+def coverage_shares(kernel: Kernel, selection: Selection) -> tuple[float, float]:
+    """The shares of the pool's and of the target's largest possible coverage that a selection reaches.
 
     Args:
         kernel: (r, n) the represented kernel of stage "task".
-        selection: made from it.
+        selection: from that kernel.
 
     Returns:
-        Two shares in [0, 1]; 1 where there is nothing to give.
+        (pool, target), in [0, 1]; 1 where no coverage is possible.
     """
     below = kernel[kernel.shape[1] :]
     target, target_of_all = value(below, selection.chosen), float(row_best(below).sum())
@@ -127,8 +127,8 @@ def task_shares(kernel: Kernel, selection: Selection) -> tuple[float, float]:
     return _share(pool, pool_of_all), _share(target, target_of_all)
 
 
-def rows_left_to_help(kernel: Kernel) -> int:
-    """How many pool rows some sample still helps, beyond what the existing rows do for them.
+def count_helpable_rows(kernel: Kernel) -> int:
+    """The number of pool rows that some sample helps more than the existing rows do.
 
     Args:
         kernel: (n, n) the represented kernel of stage "continual".

@@ -1,8 +1,8 @@
-"""Selecting around rows that a curator has fixed: the kept are in whatever they add, the dropped are out.
+"""Selection around fixed rows: kept rows are always in, dropped rows never.
 
-With K kept, the rest A is chosen to maximise f(K + A) - f(K). That is greedy again, begun where the kept rows cover
-what they cover: no second kernel is made, and guarantee and certificate speak of the rows that were free to choose.
-Quotas, where there are any, count the kept rows as well.
+With kept rows K, the other rows A maximise f(K + A) - f(K). That is greedy maximisation that starts from the coverage
+of K, without a second kernel; guarantee and certificate are about the rows that could be chosen freely. Quotas count
+kept rows too.
 """
 
 from typing import TYPE_CHECKING
@@ -14,42 +14,49 @@ from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.coverage import as_positions, gains_along
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.quotas import admitted, capacity, everywhere, has_minima, places_within
+from delift_core.selection.quotas import allowed_in_order, capacity, has_minima, no_quota, pick_limits
 from delift_core.selection.random_draws import RandomCurves
 from delift_core.selection.request import Engine
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, Fixed, GreedyOrder, ObjectiveConfig, Quotas, Selection
+from delift_core.selection.types import (
+    NO_FIXED_ROWS,
+    Budget,
+    FixedRows,
+    GreedyOrder,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+)
 
 if TYPE_CHECKING:
-    from delift_core.selection.loops import Places
+    from delift_core.selection.loops import PickLimits
 
 
 def select_around(
     config: ObjectiveConfig,
     budget: Budget,
     kernel: Kernel,
-    fixed: Fixed,
+    fixed: FixedRows,
     *,
     quotas: Quotas | None = None,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
     random: RandomCurves | None = None,
 ) -> Selection:
-    """Selects within a budget that the kept rows count against.
+    """Selects the best rows beside the kept ones within a budget.
 
     Args:
-        config: what `kernel` was made with; kept in the result.
+        config: of `kernel`; stored in the result.
         budget: rows, percent or tokens, for kept and chosen rows together.
         kernel: (r, n), from `objectives.represented_kernel`.
-        fixed: positions that are decided.
-        quotas: what is to be taken of each group; the budget is then in rows or percent.
-        token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
-        seed: of the random baseline, which draws around the same kept rows.
-        random: of the same kernel with nothing fixed, from which the baseline is changed; `seed` is not read then.
+        fixed: kept and dropped positions.
+        quotas: bounds for each group; the budget is then in rows or percent.
+        token_counts: (n,) integers, tokens per sample; needed for a budget in tokens.
+        seed: of the random baseline, which includes the same kept rows.
+        random: curves of the same kernel without fixed rows, from which the baseline is computed instead of by `seed`.
 
     Raises:
-        SelectionError: the fixed rows contradict each other, leave no choice, or do not fit the budget; or the quotas
-            cannot be met with them within the budget.
+        SelectionError: contradictory fixed rows, or no selection with them meets the budget and the quotas.
     """
     greedy = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
     return select_from_kernel(
@@ -58,82 +65,80 @@ def select_around(
 
 
 def order_within(
-    kernel: Kernel, budget: Budget, quotas: Quotas, fixed: Fixed, *, engine: Engine = "auto"
+    kernel: Kernel, budget: Budget, quotas: Quotas, fixed: FixedRows, *, engine: Engine = "auto"
 ) -> GreedyOrder:
-    """As `order_around`, with as many rows of each group as the quotas say; what they leave no place for comes next,
-    greedily and without quotas, before the dropped ones.
+    """As `order_around`, within quotas: the rows that they allow precede those that they do not, greedily each.
 
-    With maxima alone every budget that they allow can be cut from the order. With a minimum, the given budget only.
+    With maxima alone, every budget can be cut from the order; with a minimum, only the given budget.
 
     Raises:
-        SelectionError: as `order_around`; the budget is in tokens; or the quotas cannot be met within it.
+        SelectionError: as `order_around`; a budget in tokens; or one within which the quotas cannot be met.
     """
     n = kernel.shape[1]
     if len(quotas.codes) != n:
         raise SelectionError(
             f"The quotas are over {len(quotas.codes):,} rows and the pool has {n:,}: group its rows again."
         )
-    return greedy_order(kernel, engine=engine, phases=_phases(fixed, n), places=_places(budget, n, quotas, fixed))
+    return greedy_order(kernel, engine=engine, phases=_phases(fixed, n), limits=_limits(budget, n, quotas, fixed))
 
 
-def rows_within(budget: Budget, n: int, fixed: Fixed) -> int:
-    """How many rows a budget under quotas comes to.
+def rows_within(budget: Budget, n: int, fixed: FixedRows) -> int:
+    """The number of rows of a budget under quotas.
 
     Raises:
-        SelectionError: it is in tokens, or cannot be met.
+        SelectionError: the budget is in tokens, or cannot be met.
     """
     if budget.unit == "tokens":
         raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
     return min(rows_of_budget(budget, n), n - len(fixed.dropped))
 
 
-def order_given(
-    kernel: Kernel, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: Fixed = NOTHING_FIXED
+def arrange_order(
+    kernel: Kernel, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: FixedRows = NO_FIXED_ROWS
 ) -> GreedyOrder:
-    """As `order_around`, or with quotas as `order_within`, where another method says which row comes before which.
+    """Another method's order with the kept rows first and the dropped ones last, within quotas as in `order_within`.
 
     Args:
-        kernel: (r, n), by which the gains are.
-        order: (n,) int64, all positions, the first to take first.
-        budget: read with quotas only.
+        kernel: (r, n), for the gains.
+        order: (n,) int64, all positions, best first.
+        budget: only read with quotas.
 
     Raises:
         SelectionError: as `order_within`.
     """
     n = kernel.shape[1]
-    limits = [everywhere(n)] if quotas is None else [_places(budget, n, quotas, fixed), everywhere(n)]
+    stages = [no_quota(n)] if quotas is None else [_limits(budget, n, quotas, fixed), no_quota(n)]
     parts = []
     for phase in _phases(fixed, n):
         left = order[np.isin(order, phase)]
-        for places in limits:
-            parts.append(admitted(left, places))
+        for limits in stages:
+            parts.append(allowed_in_order(left, limits))
             left = left[~np.isin(left, parts[-1])]
     whole = np.concatenate(parts)
     return GreedyOrder(whole, gains_along(kernel, whole))
 
 
-def _places(budget: Budget, n: int, quotas: Quotas, fixed: Fixed) -> "Places":
-    places = places_within(quotas, rows_within(budget, n, fixed), fixed)
-    return places if has_minima(quotas) else places_within(quotas, capacity(quotas, fixed), fixed)
+def _limits(budget: Budget, n: int, quotas: Quotas, fixed: FixedRows) -> "PickLimits":
+    limits = pick_limits(quotas, rows_within(budget, n, fixed), fixed)
+    return limits if has_minima(quotas) else pick_limits(quotas, capacity(quotas, fixed), fixed)
 
 
-def order_around(kernel: Kernel, fixed: Fixed) -> GreedyOrder:
-    """The greedy order that begins with the kept rows, greedily among themselves, and ends with the dropped ones: any
-    budget can be cut from it.
+def order_around(kernel: Kernel, fixed: FixedRows) -> GreedyOrder:
+    """The greedy order with the kept rows first and the dropped rows last; any budget can be cut from it.
 
     Raises:
-        SelectionError: the fixed rows contradict each other, or all are dropped.
+        SelectionError: a row is both kept and dropped, or all rows are dropped.
     """
     return greedy_order(kernel, phases=_phases(fixed, kernel.shape[1]))
 
 
-def _phases(fixed: Fixed, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _phases(fixed: FixedRows, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The kept, the free and the dropped positions in a pool of n samples, (k,), (f,) and (d,) int64."""
     kept, dropped = as_positions(fixed.kept, n), as_positions(fixed.dropped, n)
     if both := np.intersect1d(kept, dropped).tolist():
-        raise SelectionError(f"Position {both[0]} is both kept and dropped: decide for one.")
+        raise SelectionError(f"Position {both[0]} is both kept and dropped: keep or drop it.")
     if len(dropped) == n:
-        raise SelectionError("Every row is dropped: keep some, or give some back to the optimiser.")
+        raise SelectionError("Every row is dropped: keep some, or leave some to the optimiser.")
     free = np.ones(n, dtype=bool)
     free[kept] = free[dropped] = False
     return kept, np.flatnonzero(free), dropped

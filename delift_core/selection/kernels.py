@@ -1,9 +1,9 @@
-"""The two forms of a kernel, dense and sparse, and how both are read; what is above does not know which it has.
+"""Dense and sparse kernels, with operations that work on either form.
 
-A kernel is (r, n): row i is a represented row (what is to be helped), column j a selectable sample (what helps), entry
-s_ij >= 0 in units of the metric. It does not know which objective the rows express; see `objectives`. Dense is a numpy
-array; sparse is a scipy csr_array, in which an absent entry is 0: no help. Large dense kernels are walked in blocks of
-rows, so that no working copy of a whole kernel is made.
+A kernel is (r, n): row i is a represented row (helped), column j a selectable sample (helping), and s_ij >= 0 is in
+units of the metric. Which objective the rows express is the business of `objectives`. A dense kernel is a numpy array;
+a sparse one is a scipy csr_array, in which an absent entry is 0. Large dense kernels are processed in blocks of rows,
+so that no temporary copy of a whole kernel is made.
 """
 
 import math
@@ -21,23 +21,22 @@ Kernel: TypeAlias = np.ndarray | csr_array
 
 _BLOCK_ENTRIES = 4_000_000
 _DENSE_COPY_BYTES = 4
-_RESIDUAL_COPY_BYTES = 8  # the residual kernel, and the optimiser's copy of it
-_SPARSE_COPY_BYTES = 16  # an entry and its row, and room for scipy to sort them
+_RESIDUAL_COPY_BYTES = 8  # the residual kernel and the optimiser's copy
+_SPARSE_COPY_BYTES = 16  # an entry, its row index, and scipy's buffers to sort them
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices that walk `rows` rows of `columns` entries a few million entries at a time."""
+    """Slices of `rows` rows of `columns` entries each, a few million entries per slice."""
     step = max(1, _BLOCK_ENTRIES // max(1, columns))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
 
 
 def as_kernel(kernel: Kernel) -> Kernel:
-    """The kernel as C-contiguous float32 or as a csr_array of float32 in canonical form, copied only when it is not
-    that already.
+    """The kernel as C-contiguous float32, or as a csr_array of float32 in canonical form; copied only if it is neither.
 
-    submodlib reads the buffer of an array as C-contiguous whatever its strides are, so a transposed view would be
-    answered as if it had not been transposed: every kernel passes through here first.
+    Every kernel passes through here, since submodlib ignores strides: it would read a transposed view as if it had not
+    been transposed.
 
     Raises:
         SelectionError: not a matrix with at least one row and column, or entries that are negative, NaN or infinite.
@@ -50,32 +49,32 @@ def as_kernel(kernel: Kernel) -> Kernel:
     else:
         form = as_canonical(kernel)
         entries = form.data
-    # Written so that NaN, which compares false with everything, is refused as well.
+    # All comparisons with NaN are false, so this form refuses NaN too.
     if entries.size and not (entries.min() >= 0 and entries.max() < np.inf):
         raise SelectionError("A kernel must hold finite numbers >= 0: pass utilities through represented_kernel first.")
     return form
 
 
 def as_canonical(matrix: Any) -> csr_array:
-    """A sparse matrix as a csr_array of float32 with sorted columns, each entry once, and indices as small as may be;
-    the same one if it is that."""
+    """A sparse matrix as a csr_array of float32 with sorted, unique columns and the smallest index type; copied only if
+    it is not that already."""
     form = csr_array(matrix, dtype=np.float32)
     small = get_index_dtype(maxval=max(*form.shape, form.nnz))
-    if form.indices.dtype != small or form.indptr.dtype != small:  # loops over them take as long as the memory does
+    if form.indices.dtype != small or form.indptr.dtype != small:  # memory traffic bounds the loops over them
         form = csr_array((form.data, form.indices.astype(small), form.indptr.astype(small)), shape=form.shape)
     if not form.has_canonical_format:
-        form = form.copy()  # its arrays may be the caller's
+        form = form.copy()  # the arrays may belong to the caller
         form.sum_duplicates()
     return form
 
 
 def row_best(kernel: Kernel) -> np.ndarray:
-    """The largest entry of each row, 0 where it has none above: (r,) float64. NaN counts as no help."""
+    """The largest entry of each row, at least 0: (r,) float64. NaN counts as 0."""
     return _best(kernel, axis=1)
 
 
 def column_best(kernel: Kernel) -> np.ndarray:
-    """The largest entry of each column, 0 where it has none above: (n,) float64. NaN counts as no help."""
+    """The largest entry of each column, at least 0: (n,) float64. NaN counts as 0."""
     return _best(kernel, axis=0)
 
 
@@ -88,7 +87,7 @@ def _best(kernel: Kernel, *, axis: int) -> np.ndarray:
 
 
 def column_sums(kernel: Kernel) -> np.ndarray:
-    """What each column holds together: (n,) float64."""
+    """The sum of each column: (n,) float64."""
     if isinstance(kernel, np.ndarray):
         sums: np.ndarray = kernel.sum(axis=0, dtype=np.float64)
         return sums
@@ -96,7 +95,7 @@ def column_sums(kernel: Kernel) -> np.ndarray:
 
 
 def column_of(kernel: Kernel, position: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows in which a column has something, ascending, and how much. For many columns see `by_columns`."""
+    """The nonzero rows of a column, ascending, and its entries there: (m,) each. For many columns use `by_columns`."""
     if isinstance(kernel, np.ndarray):
         rows = np.flatnonzero(kernel[:, position])
         return rows, kernel[rows, position]
@@ -106,51 +105,51 @@ def column_of(kernel: Kernel, position: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class DenseColumns:
-    """A dense kernel by columns: `entries` is (n, r), one line a column."""
+    """A dense kernel stored by columns: `entries` is (n, r) float32."""
 
     entries: np.ndarray
 
     @property
-    def height(self) -> int:
+    def row_count(self) -> int:
         """r, the number of rows."""
         return int(self.entries.shape[1])
 
     def column(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows in which a column has something, ascending, and how much."""
+        """The nonzero rows of a column, ascending, and its entries there: (m,) each."""
         entries = self.entries[position]
         rows = np.flatnonzero(entries)
         return rows, entries[rows]
 
     def gain(self, position: int, cover: np.ndarray) -> float:
-        """What a column has above `cover` (r,)."""
+        """The gain of a column over the coverage `cover` (r,)."""
         return float(np.maximum(self.entries[position] - cover, 0).sum(dtype=np.float64))
 
-    def lift(self, position: int, cover: np.ndarray) -> None:
-        """Raises `cover` by a column."""
+    def raise_cover(self, position: int, cover: np.ndarray) -> None:
+        """Raises `cover` (r,) in place to at least the column's entries."""
         np.maximum(cover, self.entries[position], out=cover)
 
 
 @dataclass(frozen=True, slots=True)
 class SparseColumns:
-    """A sparse kernel of `height` rows by columns, as the arrays of a csc_array."""
+    """A sparse kernel of `row_count` rows stored by columns, as the three arrays of a csc_array."""
 
-    height: int
+    row_count: int
     starts: np.ndarray
     rows: np.ndarray
     entries: np.ndarray
 
     def column(self, position: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rows in which a column has something, ascending, and how much."""
-        within = slice(self.starts[position], self.starts[position + 1])
-        return self.rows[within], self.entries[within]
+        """The nonzero rows of a column, ascending, and its entries there: (m,) each."""
+        part = slice(self.starts[position], self.starts[position + 1])
+        return self.rows[part], self.entries[part]
 
     def gain(self, position: int, cover: np.ndarray) -> float:
-        """What a column has above `cover` (r,)."""
+        """The gain of a column over the coverage `cover` (r,)."""
         rows, entries = self.column(position)
         return float(np.maximum(entries - cover[rows], 0).sum(dtype=np.float64))
 
-    def lift(self, position: int, cover: np.ndarray) -> None:
-        """Raises `cover` by a column."""
+    def raise_cover(self, position: int, cover: np.ndarray) -> None:
+        """Raises `cover` (r,) in place to at least the column's entries."""
         rows, entries = self.column(position)
         cover[rows] = np.maximum(cover[rows], entries)
 
@@ -159,7 +158,7 @@ Columns = DenseColumns | SparseColumns
 
 
 def by_columns(kernel: Kernel) -> Columns:
-    """A kernel turned so that its columns are quick to read: a copy as large as the kernel.
+    """A copy of a kernel stored by columns, for fast access to them.
 
     Raises:
         SelectionError: the copy does not fit into memory.
@@ -168,15 +167,15 @@ def by_columns(kernel: Kernel) -> Columns:
         ensure_fits(kernel.shape[0], kernel.shape[1], _DENSE_COPY_BYTES)
         return DenseColumns(np.ascontiguousarray(kernel.T))
     ensure_fits(kernel.shape[0], kernel.shape[1], _SPARSE_COPY_BYTES, entries=kernel.nnz)
-    turned = kernel.tocsc()
-    return SparseColumns(turned.shape[0], turned.indptr, turned.indices, turned.data)
+    columns = kernel.tocsc()
+    return SparseColumns(columns.shape[0], columns.indptr, columns.indices, columns.data)
 
 
-def above(kernel: Kernel, columns: np.ndarray, cover: np.ndarray) -> Kernel:
-    """What some columns have above `cover` (r,), as a kernel of its own: (r, len(columns)).
+def residual_kernel(kernel: Kernel, columns: np.ndarray, cover: np.ndarray) -> Kernel:
+    """max(s_ij - cover_i, 0) for some columns and a coverage `cover` (r,): a kernel (r, len(columns)).
 
     Raises:
-        SelectionError: it does not fit into memory.
+        SelectionError: the result does not fit into memory.
     """
     if isinstance(kernel, np.ndarray):
         ensure_fits(kernel.shape[0], len(columns), _RESIDUAL_COPY_BYTES)
@@ -189,8 +188,13 @@ def above(kernel: Kernel, columns: np.ndarray, cover: np.ndarray) -> Kernel:
     return some
 
 
-def magic_number(kernel: Kernel) -> float:
-    """The m with which (s + m) - m rounds every entry s of the kernel to its grid (Knuth, TAOCP 2, 4.2.2)."""
+def rounding_constant(kernel: Kernel) -> float:
+    """The m with which (s + m) - m rounds every entry s of a kernel to a grid (Knuth, TAOCP 2, 4.2.2).
+
+    The grid spacing is about 2**-51 of the largest objective value, which bounds every gain. So all gains are below
+    2**53 grid units, and float64 sums and differences of them are exact, in any order and on any device: every engine
+    breaks the same ties the same way. The rounding error is that of a single float64 sum of that size.
+    """
     total = float(row_best(kernel).sum())
     if total == 0:
         return 0.0

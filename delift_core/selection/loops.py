@@ -1,13 +1,13 @@
-"""Loops over a kernel's entries, compiled by numba: what neither numpy nor scipy does without a copy of the kernel.
+"""Loops over a kernel's entries, compiled by numba, where numpy and scipy would need a copy of the kernel.
 
-Each is a plain function of arrays. None starts threads and all let go of the interpreter's lock, so that any number of
-sessions may call them at once. A sparse kernel is read by rows (`starts`, `columns`, `entries` of a csr_array) or by
-columns (`starts`, `rows`, `entries` of a csc_array). Compiled code is kept beside this file, or in the user's cache
-folder where that cannot be written.
+All are plain functions of arrays, without threads of their own, that release the interpreter's lock: any number of
+sessions can call them at once. A dense kernel is (r, n). A sparse one is passed by rows (`starts` (r + 1,), `columns`
+and `entries` (nnz,) of a csr_array) or by columns (`starts` (n + 1,), `rows` and `entries` (nnz,) of a csc_array).
+numba caches compiled code beside this file, or in the user's cache folder if that is read-only.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
 import numpy as np
@@ -15,24 +15,28 @@ import numpy as np
 _Loop = TypeVar("_Loop", bound=Callable[..., object])
 
 
-def compiled(loop: _Loop) -> _Loop:
-    quick: Any
+def compiled(loop: _Loop, *, fastmath: Any = False) -> _Loop:
+    """Compiles a loop on its first call, without the interpreter's lock.
+
+    Args:
+        fastmath: which liberties with float arithmetic numba may take.
+    """
+    result: Any
     try:
-        quick = numba.njit(nogil=True, cache=True)(loop)
-    except RuntimeError:  # no folder can be written at all: compiled anew in each process
-        quick = numba.njit(nogil=True)(loop)
-    compiled: _Loop = quick
-    return compiled
+        result = numba.njit(nogil=True, cache=True, fastmath=fastmath)(loop)
+    except RuntimeError:  # no folder is writable: compile in each process
+        result = numba.njit(nogil=True, fastmath=fastmath)(loop)
+    return cast(_Loop, result)
 
 
-class Places(NamedTuple):
-    """How many columns of each of m groups may still be picked; the picks of a phase use it up.
+class PickLimits(NamedTuple):
+    """How many columns of each of m groups may still be picked. Picks are recorded in place in `taken` and `spare`.
 
     Attributes:
         codes: (n,) int64, the group of each column.
-        least, most: (m,) int64, picks that each group is owed, and that it may have.
-        taken: (m,) int64, picks that it has.
-        spare: (1,) int64, picks that are owed to no group.
+        least, most: (m,) int64, minimum and maximum number of picks of each group.
+        taken: (m,) int64, picks of each group so far.
+        spare: (1,) int64, picks that no group needs for its minimum.
     """
 
     codes: np.ndarray
@@ -43,34 +47,30 @@ class Places(NamedTuple):
 
 
 @compiled
-def has_place(places: Places, column: int) -> bool:
-    """Whether a column may be picked next. Once it may not, it never may again: nothing gives a place back."""
-    group = places.codes[column]
-    taken = places.taken[group]
-    admitted: bool = taken < places.least[group] or (taken < places.most[group] and places.spare[0] > 0)
-    return admitted
+def is_allowed(limits: PickLimits, column: int) -> bool:
+    """Whether a column may be picked next. A column that may not be picked now never can be: `spare` only shrinks."""
+    group = limits.codes[column]
+    taken = limits.taken[group]
+    allowed: bool = taken < limits.least[group] or (taken < limits.most[group] and limits.spare[0] > 0)
+    return allowed
 
 
 @compiled
-def take_place(places: Places, column: int) -> None:
-    """Notes that a column was picked."""
-    group = places.codes[column]
-    if places.taken[group] >= places.least[group]:
-        places.spare[0] -= 1
-    places.taken[group] += 1
+def record_pick(limits: PickLimits, column: int) -> None:
+    """Counts a pick of a column."""
+    group = limits.codes[column]
+    if limits.taken[group] >= limits.least[group]:
+        limits.spare[0] -= 1
+    limits.taken[group] += 1
 
 
 @compiled
-def admit(order: np.ndarray, places: Places, taken: np.ndarray) -> int:
-    """Takes positions in order into `taken`, passing over those that have no place.
-
-    Returns:
-        How many were taken.
-    """
+def take_allowed(order: np.ndarray, limits: PickLimits, taken: np.ndarray) -> int:
+    """Writes the allowed positions of `order` (k,) to `taken` (k,), counting each as a pick; returns their number."""
     count = 0
     for index in range(len(order)):
-        if has_place(places, order[index]):
-            take_place(places, order[index])
+        if is_allowed(limits, order[index]):
+            record_pick(limits, order[index])
             taken[count] = order[index]
             count += 1
     return count
@@ -78,8 +78,8 @@ def admit(order: np.ndarray, places: Places, taken: np.ndarray) -> int:
 
 @compiled
 def best_of_dense(kernel: np.ndarray, chosen: np.ndarray, best: np.ndarray, most: np.ndarray) -> None:
-    """For each row the largest entry among the chosen columns into `most`, and its index among them into `best` (the
-    smaller index wins a tie); both are left as they are where no entry is above `most`."""
+    """Raises `most` (r,) to the largest entry of each row in the chosen columns (k,), and sets `best` (r,) to the index
+    of that column in `chosen`; the smaller index wins a tie. Rows without an entry above `most` do not change."""
     for row in range(kernel.shape[0]):
         for index in range(len(chosen)):
             if kernel[row, chosen[index]] > most[row]:
@@ -90,28 +90,28 @@ def best_of_dense(kernel: np.ndarray, chosen: np.ndarray, best: np.ndarray, most
 def best_of_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, rank: np.ndarray, best: np.ndarray, most: np.ndarray
 ) -> None:
-    """As `best_of_dense`, the chosen columns being those of rank >= 0: their indices."""
+    """As `best_of_dense`, with `rank` (n,) the index of each column in `chosen`, -1 for the others."""
     for row in range(len(starts) - 1):
         for at in range(starts[row], starts[row + 1]):
-            place, entry = rank[columns[at]], entries[at]
-            if place >= 0 and (entry > most[row] or (entry == most[row] and entry > 0 and place < best[row])):
-                most[row], best[row] = entry, place
+            index, entry = rank[columns[at]], entries[at]
+            if index >= 0 and (entry > most[row] or (entry == most[row] and entry > 0 and index < best[row])):
+                most[row], best[row] = entry, index
 
 
 @compiled
 def cover_sparse(
-    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, inside: np.ndarray, cover: np.ndarray
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, chosen: np.ndarray, cover: np.ndarray
 ) -> None:
-    """Raises `cover` (r,) to the largest entry of each row in the columns that are `inside` (n,) bool."""
+    """Raises `cover` (r,) to the largest entry of each row in the `chosen` columns, (n,) bool."""
     for row in range(len(starts) - 1):
         for at in range(starts[row], starts[row + 1]):
-            if inside[columns[at]]:
+            if chosen[columns[at]]:
                 cover[row] = max(cover[row], np.float64(entries[at]))
 
 
 @compiled
 def add_gains_dense(kernel: np.ndarray, cover: np.ndarray, gains: np.ndarray) -> None:
-    """Adds to `gains` what each column has above `cover`."""
+    """Adds to `gains` (n,) the gain of each column over `cover` (r,)."""
     for row in range(kernel.shape[0]):
         for column in range(kernel.shape[1]):
             gains[column] += max(np.float64(kernel[row, column]) - cover[row], 0.0)
@@ -121,76 +121,80 @@ def add_gains_dense(kernel: np.ndarray, cover: np.ndarray, gains: np.ndarray) ->
 def add_gains_sparse(
     starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
-    """Adds to `gains` what each column has above `cover`."""
+    """Adds to `gains` (n,) the gain of each column over `cover` (r,)."""
     for row in range(len(starts) - 1):
         for at in range(starts[row], starts[row + 1]):
             gains[columns[at]] += max(np.float64(entries[at]) - cover[row], 0.0)
 
 
 @compiled
-def walk_dense(kernel: np.ndarray, orders: np.ndarray, gains: np.ndarray) -> None:
-    """Adds to `gains` (d, k) what each column adds to those before it in its order, for d orders (d, k) at once."""
+def add_gains_along_dense(kernel: np.ndarray, orders: np.ndarray, gains: np.ndarray) -> None:
+    """Adds to `gains` (d, k) the gain of each column over those before it, for d orders (d, k) in one pass."""
     for row in range(kernel.shape[0]):
-        for which in range(orders.shape[0]):
-            cover = 0.0
-            for place in range(orders.shape[1]):
-                entry = np.float64(kernel[row, orders[which, place]])
+        for draw in range(orders.shape[0]):
+            cover = 0.0  # of this row by the columns of this order so far
+            for index in range(orders.shape[1]):
+                entry = np.float64(kernel[row, orders[draw, index]])
                 if entry > cover:
-                    gains[which, place] += entry - cover
+                    gains[draw, index] += entry - cover
                     cover = entry
 
 
 @compiled
-def walk_sparse(
+def add_gains_along_sparse(
     starts: np.ndarray, rows: np.ndarray, entries: np.ndarray, order: np.ndarray, cover: np.ndarray, gains: np.ndarray
 ) -> None:
-    """As `walk_dense` for one order (k,), on a kernel by columns; raises `cover` (r,)."""
-    for place in range(len(order)):
-        for at in range(starts[order[place]], starts[order[place] + 1]):
-            above = np.float64(entries[at]) - cover[rows[at]]
-            if above > 0:
-                gains[place] += above
+    """As `add_gains_along_dense` for one order (k,), on a kernel by columns; raises `cover` (r,)."""
+    for index in range(len(order)):
+        for at in range(starts[order[index]], starts[order[index] + 1]):
+            gain = np.float64(entries[at]) - cover[rows[at]]
+            if gain > 0:
+                gains[index] += gain
                 cover[rows[at]] = entries[at]
 
 
 @compiled
-def values_dense(kernel: np.ndarray, inside: np.ndarray, totals: np.ndarray) -> None:
-    """Adds to `totals` (d,) the objectives of d subsets at once: `inside` is (n, d) float32, 1 for members, else 0."""
-    draws = inside.shape[1]
-    cover = np.zeros(draws, dtype=np.float32)
+def values_dense(kernel: np.ndarray, members: np.ndarray, totals: np.ndarray) -> None:
+    """Adds to `totals` (d,) the objectives of d subsets in one pass; `members` is (n, d) float32, 1 or 0."""
+    draws = members.shape[1]
+    cover = np.zeros(draws, dtype=np.float32)  # of one row by each subset
     for row in range(kernel.shape[0]):
         cover[:] = 0
         for column in range(kernel.shape[1]):
             entry = np.float32(kernel[row, column])
             if entry > 0:
-                for draw in range(draws):
-                    cover[draw] = max(cover[draw], entry * inside[column, draw])
+                for draw in range(draws):  # without a branch, so that the compiler vectorises it
+                    cover[draw] = max(cover[draw], entry * members[column, draw])
         for draw in range(draws):
             totals[draw] += np.float64(cover[draw])
 
 
 @compiled
 def values_sparse(
-    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, inside: np.ndarray, totals: np.ndarray
+    starts: np.ndarray, columns: np.ndarray, entries: np.ndarray, members: np.ndarray, totals: np.ndarray
 ) -> None:
     """As `values_dense`, on a kernel by rows."""
-    draws = inside.shape[1]
+    draws = members.shape[1]
     cover = np.zeros(draws, dtype=np.float32)
     for row in range(len(starts) - 1):
         cover[:] = 0
         for at in range(starts[row], starts[row + 1]):
             for draw in range(draws):
-                cover[draw] = max(cover[draw], np.float32(entries[at]) * inside[columns[at], draw])
+                cover[draw] = max(cover[draw], np.float32(entries[at]) * members[columns[at], draw])
         for draw in range(draws):
             totals[draw] += np.float64(cover[draw])
 
 
 @compiled
-def fill_up(order: np.ndarray, weights: np.ndarray, room: float, least: float, taken: np.ndarray) -> int:
-    """Takes positions in order into `taken`, passing over what does not fit; ends when not even `least` does.
+def take_fitting(order: np.ndarray, weights: np.ndarray, room: float, least: float, taken: np.ndarray) -> int:
+    """Writes the positions of `order` (k,) that fit into `room` one after another to `taken` (k,).
+
+    Args:
+        weights: (n,) of each position.
+        least: the smallest weight; when even that does not fit, the loop ends.
 
     Returns:
-        How many were taken.
+        The number of positions taken.
     """
     count = 0
     for index in range(len(order)):
@@ -204,27 +208,29 @@ def fill_up(order: np.ndarray, weights: np.ndarray, room: float, least: float, t
 
 
 @compiled
-def find_stand_ins(
+def find_replacement_ranks(
     kernel: tuple[np.ndarray, np.ndarray, np.ndarray],
     help_given: tuple[np.ndarray, np.ndarray, np.ndarray],
     dropped: np.ndarray,
     rank: np.ndarray,
     found: np.ndarray,
 ) -> None:
-    """For each dropped column the rank of the chosen one that shares most of its help, -1 where none shares any: the
-    largest sum over the first n rows, its own excepted, of the smaller of the two entries; the smaller rank wins.
+    """The rank of the chosen column that shares most help with each dropped one, -1 if none shares any.
+
+    Shared help is the sum over the first n rows, except the dropped column's own, of the smaller of the two entries.
+    The smaller rank wins a tie.
 
     Args:
         kernel: (starts, columns, entries), by rows.
         help_given: (starts, rows, entries) of the dropped columns.
         dropped: (d,) positions.
         rank: (n,) rank among the chosen, -1 for the others.
-        found: (d,) filled.
+        found: (d,) receives the ranks.
     """
     row_starts, columns, entries = kernel
     starts, rows, helps = help_given
     n = len(rank)
-    shared = np.zeros(n)
+    shared = np.zeros(n)  # with each rank; only the touched ones are reset, so that the cost follows the entries
     touched = np.empty(n, dtype=np.int64)
     for index in range(len(dropped)):
         count = 0
@@ -233,16 +239,16 @@ def find_stand_ins(
             if row >= n or row == dropped[index]:
                 continue
             for other in range(row_starts[row], row_starts[row + 1]):
-                place = rank[columns[other]]
+                chosen = rank[columns[other]]
                 both = min(np.float64(entries[other]), np.float64(helps[at]))
-                if place >= 0 and both > 0:
-                    if shared[place] == 0:
-                        touched[count] = place
+                if chosen >= 0 and both > 0:
+                    if shared[chosen] == 0:
+                        touched[count] = chosen
                         count += 1
-                    shared[place] += both
+                    shared[chosen] += both
         found[index], most = -1, 0.0
         for at in range(count):
-            place = touched[at]
-            if shared[place] > most or (shared[place] == most and place < found[index]):
-                found[index], most = place, shared[place]
-            shared[place] = 0.0
+            chosen = touched[at]
+            if shared[chosen] > most or (shared[chosen] == most and chosen < found[index]):
+                found[index], most = chosen, shared[chosen]
+            shared[chosen] = 0.0

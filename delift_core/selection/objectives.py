@@ -1,23 +1,23 @@
-"""From measured utilities to what is maximised: three objectives, one represented kernel.
+"""From measured utilities to the objective: three objectives, each as one represented kernel.
 
-Orientation everywhere: row i is helped, column j helps. Units are those of the metric the utilities were measured in.
-With the kernel s_ij = max(U_ij, 0) (no rescaling, so that eta, nu and the clamp keep their meaning), DELIFT's
-objectives (arXiv 2411.04425, with the published forms of FLMI and FLCG) over a pool D are
+In every matrix, row i is helped and column j helps; units are those of the metric. With the kernel
+s_ij = max(U_ij, 0), not rescaled so that eta, nu and the clamp keep their meaning, DELIFT's objectives over a pool D
+(arXiv 2411.04425, with the published forms of FLMI and FLCG) are
 
     instruction  FL    f(A)       = sum_{i in D} max_{j in A} s_ij
     task         FLMI  f(A; D_T)  = FL(A) + eta * sum_{j in A} max_{i in D_T} s_ij
     continual    FLCG  f(A | D_E) = sum_{i in D} max(max_{j in A} s_ij - nu * max_{k in D_E} s_ik, 0)
 
-where the published bonus of FLMI adds up help to the same target row as often as it is given. Of our own is
+where the published bonus of FLMI counts help to the same target row once for every chosen row. Our own variant is
 
     task, `target_help="coverage"`  f(A; D_T) = FL(A) + eta * FL(D) / FL_T(D) * FL_T(A),
                                     FL_T(A)   = sum_{i in D_T} max_{j in A} s_ij
 
-in which the target as a whole weighs eta times as much as the pool (benchmarks/results.md says why). With
-`scaling="min-max"` s is the published code's instead, see `scaling`. `represented_kernel` rewrites each as Facility
-Location over some rows, which one engine maximises; `evaluate` computes the formulas as they stand above, without that
-rewriting. Utilities are dense, or sparse with the pairs that were scored; one that was not scored is no help. This
-module knows nothing of budgets or optimisers.
+in which the whole target weighs eta times as much as the whole pool (reasons in benchmarks/results.md). With
+`scaling="min-max"`, s is that of the published code (`min_max`). `represented_kernel` rewrites each objective as
+Facility Location over some rows, for one engine to maximise; `evaluate` computes the formulas above directly. Utilities
+are dense, or sparse with the scored pairs; a pair that was not scored counts as 0. This module knows nothing of budgets
+or optimisers.
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ from delift_core.system.memory import ensure_fits
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """s = max((U - low) / span, 0); a `span` of 0 (all utilities are the same) makes everything 0."""
+    """s = max((U - low) / span, 0); 0 everywhere if `span` is 0 (all utilities are equal)."""
 
     low: float
     span: float
 
     def apply(self, utility: np.ndarray) -> np.ndarray:
-        """A new array of the same shape and dtype; NaN (not measured, or the diagonal) counts as no help."""
+        """A scaled copy of the same shape and dtype; NaN (not measured, or the diagonal) becomes 0."""
         if self == CLAMP:
             kernel: np.ndarray = np.fmax(utility, 0)
             return kernel
@@ -52,10 +52,10 @@ class Scale:
         return np.fmax(scaled, 0).astype(utility.dtype)
 
     def of(self, matrix: Kernel) -> np.ndarray:
-        """`apply`, of a dense matrix.
+        """`apply` to a dense matrix.
 
         Raises:
-            SelectionError: it is sparse.
+            SelectionError: the matrix is sparse.
         """
         return self.apply(_dense(matrix))
 
@@ -64,10 +64,10 @@ CLAMP = Scale(0.0, 1.0)
 
 
 def min_max(matrix: Kernel, diagonal: np.ndarray | None = None) -> Scale:
-    """The published scaling of a matrix; where its diagonal (n,) is given, that stands for what the matrix has there.
+    """The published scaling of a matrix, with `diagonal` (n,), if given, in place of its own diagonal.
 
     Raises:
-        SelectionError: not every pair was scored.
+        SelectionError: the matrix is sparse: not every pair was scored.
     """
     dense = _dense(matrix)
     least, greatest = np.inf, -np.inf
@@ -90,7 +90,7 @@ def _dense(matrix: Kernel) -> np.ndarray:
 
 
 _FLOAT32_BYTES = 4
-_SPARSE_BYTES = 40  # an entry of the kernel, and what it takes to make it
+_SPARSE_BYTES = 40  # per entry of the kernel, with the temporaries to make it
 
 
 def represented_kernel(
@@ -101,48 +101,48 @@ def represented_kernel(
     target: Kernel | None = None,
     existing: Kernel | None = None,
 ) -> Kernel:
-    """The matrix whose Facility Location value is the configured objective for every subset.
+    """The matrix whose Facility Location value equals the configured objective for every subset.
 
     Args:
         config: objective and its weights.
-        pool: (n, n) utilities; U_ij is how much sample j helps sample i. Its diagonal is never read. Sparse utilities
-            give a sparse kernel; the other matrices may be of either form.
-        diagonal: (n,) measured U_ii, needed when `config.self_coverage` > 0 and for min-max scaling.
-        target: (t, n) utilities; how much pool sample j helps target row i. Needed by, and only by, stage "task".
-        existing: (n, e) utilities; how much existing row k helps pool sample i. Needed by, and only by, "continual".
+        pool: (n, n) utilities; U_ij is how much sample j helps sample i. The diagonal is never read. A sparse matrix
+            gives a sparse kernel; the other matrices may be of either form.
+        diagonal: (n,) measured U_ii, for `config.self_coverage` > 0 and min-max scaling.
+        target: (t, n) utilities of target rows i helped by pool samples j; for stage "task" only.
+        existing: (n, e) utilities of pool samples i helped by existing rows k; for stage "continual" only.
 
     Returns:
-        (r, n) float32, C-contiguous or a csr_array in canonical form, entries >= 0. Rows 0..n-1 stand for the pool
-        samples (for "continual": their help beyond the existing rows). For "task" more follow: row n+j holds sample j's
-        bonus, or row n+i stands for target row i.
+        (r, n) float32, C-contiguous or a csr_array in canonical form, entries >= 0. Rows 0..n-1 represent the pool
+        samples (for "continual": their help beyond that of existing rows). For "task" more rows follow: row n+j holds
+        sample j's bonus, or row n+i represents target row i.
 
     Raises:
-        SelectionError: shapes or inputs that do not fit the stage, missing or infinite utilities, weights out of
-            range, or a kernel that does not fit into memory.
+        SelectionError: inputs that do not match the stage or each other, missing or infinite utilities, weights out
+            of range, or a kernel that does not fit into memory.
     """
     _ensure_config(config)
     _ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
     scale = _scale(config, pool, diagonal)
     own = _self_coverage(config, diagonal, n, scale)
-    # FLCG: x -> max(x - c, 0) never decreases, so it can move inside the maximum over A:
-    # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0). Row by row that is Facility Location again.
+    # FLCG: x -> max(x - c, 0) is monotone and so commutes with the maximum over A:
+    # max(max_j s_ij - c_i, 0) = max_j max(s_ij - c_i, 0), which is Facility Location again.
     already = np.zeros(n) if existing is None else config.nu * row_best(_scaled(config, existing))
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite and is refused below
-        below = None if target is None else _target_rows(config, target)
+    with np.errstate(over="ignore"):  # an overflow becomes infinite and is refused below
+        target_rows = None if target is None else _target_rows(config, target)
         if isinstance(pool, np.ndarray):
-            kernel = _dense_kernel(config, pool, scale, own, already, below)
+            kernel = _dense_kernel(config, pool, scale, own, already, target_rows)
         else:
-            kernel = _sparse_kernel(config, pool, own, already, below)
+            kernel = _sparse_kernel(config, pool, own, already, target_rows)
     if not np.isfinite(kernel.max()):
         raise SelectionError("A utility, or eta times one, is too large for a 32-bit number: use a smaller eta.")
     return kernel
 
 
 def _target_rows(config: ObjectiveConfig, target: Kernel) -> Kernel:
-    """The rows that stand for the target, before their weight: (n, n) sparse bonuses, or (t, n) help of 0 at least."""
+    """The rows that represent the target, without their weight: (n, n) sparse bonuses, or (t, n) help, at least 0."""
     scaled = _scaled(config, target)
-    if config.target_help == "bonus":  # that adds up: a represented row that only one column covers
+    if config.target_help == "bonus":  # adds up: a represented row for each column, which no other column covers
         return _diagonal(column_best(scaled))
     if isinstance(scaled, np.ndarray):
         return np.fmax(scaled, 0).astype(np.float32)
@@ -153,11 +153,7 @@ def _target_rows(config: ObjectiveConfig, target: Kernel) -> Kernel:
 
 
 def _target_weight(config: ObjectiveConfig, of_pool: float, of_target: float) -> float:
-    """What the target's rows are multiplied by.
-
-    Args:
-        of_pool, of_target: what all samples together give to each.
-    """
+    """The factor of the target's rows, given the coverage of pool and target by all samples."""
     if config.target_help == "bonus":
         return config.eta
     return config.eta * of_pool / of_target if of_target > 0 else 0.0
@@ -169,10 +165,10 @@ def _dense_kernel(
     scale: Scale,
     own: np.ndarray,
     already: np.ndarray,
-    below: Kernel | None,
+    target_rows: Kernel | None,
 ) -> Kernel:
     n = len(pool)
-    rows = n if below is None else n + below.shape[0]
+    rows = n if target_rows is None else n + target_rows.shape[0]
     ensure_fits(rows, n, _FLOAT32_BYTES)
     kernel = np.zeros((rows, n), dtype=np.float32)
     for block in row_blocks(n, n):
@@ -180,21 +176,21 @@ def _dense_kernel(
         local = np.arange(block.stop - block.start)
         part[local, local + block.start] = own[block]
         kernel[block] = np.maximum(part - already[block, None], 0)
-    if below is not None:
-        weight = _target_weight(config, float(row_best(kernel[:n]).sum()), float(row_best(below).sum()))
-        for block in row_blocks(*below.shape):
-            part = below[block]
+    if target_rows is not None:
+        weight = _target_weight(config, float(row_best(kernel[:n]).sum()), float(row_best(target_rows).sum()))
+        for block in row_blocks(*target_rows.shape):
+            part = target_rows[block]
             wide = (part if isinstance(part, np.ndarray) else part.toarray()).astype(np.float64)
             kernel[n + block.start : n + block.stop] = weight * wide
     return kernel
 
 
 def _sparse_kernel(
-    config: ObjectiveConfig, pool: csr_array, own: np.ndarray, already: np.ndarray, below: Kernel | None
+    config: ObjectiveConfig, pool: csr_array, own: np.ndarray, already: np.ndarray, target_rows: Kernel | None
 ) -> Kernel:
     n = pool.shape[0]
-    of_target = 0 if below is None else int(np.count_nonzero(below) if isinstance(below, np.ndarray) else below.nnz)
-    ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz + of_target)
+    added = 0 if target_rows is None else csr_array(target_rows).nnz
+    ensure_fits(n, n, _SPARSE_BYTES, entries=pool.nnz + added)
     kernel = as_canonical(pool).copy()
     kernel.data = np.maximum(CLAMP.apply(kernel.data) - np.repeat(already, np.diff(kernel.indptr)), 0).astype(
         np.float32
@@ -203,9 +199,9 @@ def _sparse_kernel(
     kernel.eliminate_zeros()
     if own.any():
         kernel = kernel + _diagonal(np.maximum(own - already, 0))
-    if below is not None:
-        weight = _target_weight(config, float(row_best(kernel).sum()), float(row_best(below).sum()))
-        rows = csr_array(below, dtype=np.float64, copy=True)
+    if target_rows is not None:
+        weight = _target_weight(config, float(row_best(kernel).sum()), float(row_best(target_rows).sum()))
+        rows = csr_array(target_rows, dtype=np.float64, copy=True)
         rows.data *= weight
         rows.eliminate_zeros()
         kernel = vstack([kernel, rows.astype(np.float32)], format="csr")
@@ -227,15 +223,15 @@ def evaluate(
     target: Kernel | None = None,
     existing: Kernel | None = None,
 ) -> float:
-    """The configured objective of a subset, straight from its published formula, in float64.
+    """The configured objective of a subset, directly from its formula, in float64.
 
     Args:
         config: objective and its weights.
-        subset: positions in the pool, each once; the empty subset is worth 0.
+        subset: positions in the pool, each once; the empty subset has value 0.
         pool, diagonal, target, existing: as for `represented_kernel`.
 
     Raises:
-        SelectionError: as for `represented_kernel`, or a subset that is not one of this pool.
+        SelectionError: as for `represented_kernel`, or invalid positions.
     """
     _ensure_config(config)
     _ensure_inputs(config, pool, diagonal, target, existing)
@@ -265,7 +261,7 @@ def evaluate(
 
 
 def _best_help(pool: Kernel, members: np.ndarray, scale: Scale) -> np.ndarray:
-    """The most that any member other than itself helps each sample, 0 at least: (n,) float64."""
+    """The largest help to each sample from a member other than itself, at least 0: (n,) float64."""
     helped = pool[:, members]
     if isinstance(helped, np.ndarray):
         helped = scale.apply(helped)
@@ -281,7 +277,7 @@ def _scale(config: ObjectiveConfig, pool: Kernel, diagonal: np.ndarray | None) -
 
 
 def _scaled(config: ObjectiveConfig, other: Kernel) -> Kernel:
-    """Target or existing utilities as they enter the objective; the maxima that are taken of them clamp anyway."""
+    """Target or existing utilities in the objective's scaling; `row_best` and `column_best` clamp them."""
     return other if config.scaling == "clamp" else min_max(other).of(other)
 
 

@@ -1,4 +1,4 @@
-"""The greedy engines: each knows one form of a kernel, keeps what is covered, and picks on from there."""
+"""The engines of greedy maximisation: each works on one form of a kernel and continues from the coverage so far."""
 
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
@@ -7,21 +7,28 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_along
-from delift_core.selection.kernels import Kernel, SparseColumns, above, by_columns, magic_number, row_blocks
+from delift_core.selection.kernels import (
+    Kernel,
+    SparseColumns,
+    by_columns,
+    residual_kernel,
+    rounding_constant,
+    row_blocks,
+)
 from delift_core.selection.request import Engine
 from delift_core.system.memory import ensure_fits
 
 if TYPE_CHECKING:
-    from delift_core.selection.loops import Places
+    from delift_core.selection.loops import PickLimits
 
-WITHOUT_PLACES: frozenset[Engine] = frozenset({"submodlib"})
-"""Engines that cannot keep to quotas."""
+WITHOUT_QUOTAS: frozenset[Engine] = frozenset({"submodlib"})
+"""Engines without support for quotas."""
 
 _DENSE_BYTES = 4
 
 
 def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
-    """An engine at work on a kernel (as from `as_kernel`) of which nothing is covered yet.
+    """An engine for a kernel from `as_kernel`, with nothing covered yet.
 
     Raises:
         SelectionError: an unknown engine, or its copy of the kernel does not fit into memory.
@@ -31,7 +38,7 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     if engine == "dense":
         return _DensePicker(kernel)
     if engine == "sparse":
-        return _SparsePicker(_as_columns(kernel), magic_number(kernel))
+        return _SparsePicker(_as_columns(kernel), rounding_constant(kernel))
     if engine == "torch":
         return _TorchPicker(kernel)
     if engine == "submodlib":
@@ -40,52 +47,66 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
 
 
 class _Picker(Protocol):
-    """An engine at work on one kernel: what was picked before stays covered."""
+    """An engine for one kernel; earlier picks stay covered."""
 
     def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Picks what adds anything, fits, and has a place: (k,) positions, and their gains."""
+        """Picks greedily until no candidate that fits and is allowed has a gain.
+
+        Args:
+            candidates: (c,) int64 positions.
+            weights: (n,) float64; the largest gain per weight is picked next.
+            room: maximum total weight of the picks.
+            limits: updated by every pick.
+
+        Returns:
+            (k,) int64 positions and (k,) float64 gains in the order picked.
+        """
         ...
 
 
 class _DensePicker:
-    """Keeps every gain up to date: a pick changes the gains only through the rows that it covers better."""
+    """Keeps every gain up to date."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel, self._magic, self._cover = _as_dense(kernel), magic_number(kernel), np.zeros(kernel.shape[0])
+        self._kernel, self._constant, self._cover = (
+            _as_dense(kernel),
+            rounding_constant(kernel),
+            np.zeros(kernel.shape[0]),
+        )
 
     def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
         from delift_core.selection.greedy_loops import order_dense
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
-        useful = order_dense(self._kernel, candidates, weights, room, places, self._magic, self._cover, order, gains)
-        return order[:useful], gains[:useful]
+        count = order_dense(self._kernel, candidates, weights, room, limits, self._constant, self._cover, order, gains)
+        return order[:count], gains[:count]
 
 
 class _SparsePicker:
-    """Lazy greedy by columns: most picks share no row with most columns, whose gains then need no second look."""
+    """Lazy greedy by columns: most columns share no row with a pick, so their gains need not be recomputed."""
 
-    def __init__(self, columns: SparseColumns, magic: float) -> None:
-        self._columns, self._magic, self._cover = columns, magic, np.zeros(columns.height)
+    def __init__(self, columns: SparseColumns, constant: float) -> None:
+        self._columns, self._constant, self._cover = columns, constant, np.zeros(columns.row_count)
 
     def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
         from delift_core.selection.greedy_loops import order_sparse
 
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
         starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
         heap = candidates.astype(np.int64)
-        args = (starts, rows, entries, heap, weights, room, places, self._magic, self._cover, order, gains)
-        useful = order_sparse(*args)
-        return order[:useful], gains[:useful]
+        args = (starts, rows, entries, heap, weights, room, limits, self._constant, self._cover, order, gains)
+        count = order_sparse(*args)
+        return order[:count], gains[:count]
 
 
 class _TorchPicker:
-    """As `_DensePicker`, in whole-array operations on a torch device."""
+    """As `_DensePicker`, by whole-array operations on a torch device."""
 
     def __init__(self, kernel: Kernel) -> None:
         import torch
@@ -93,16 +114,16 @@ class _TorchPicker:
         self._torch: Any = torch
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._kernel = torch.from_numpy(_as_dense(kernel)).to(self._device)
-        self._magic = magic_number(kernel)
+        self._constant = rounding_constant(kernel)
         self._cover = torch.zeros(kernel.shape[0], dtype=torch.float64, device=self._device)
 
     def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.loops import has_place, take_place
+        from delift_core.selection.loops import is_allowed, record_pick
 
         torch, n = self._torch, self._kernel.shape[1]
-        heavy = torch.as_tensor(weights, dtype=torch.float64, device=self._device)
+        weight = torch.as_tensor(weights, dtype=torch.float64, device=self._device)
         positions = torch.arange(n, device=self._device)
         gain = torch.full((n,), -torch.inf, dtype=torch.float64, device=self._device)
         gain[torch.as_tensor(candidates, dtype=torch.int64, device=self._device)] = 0.0
@@ -111,21 +132,21 @@ class _TorchPicker:
         picks: list[int] = []
         gains: list[float] = []
         while True:
-            ratio = gain / heavy
+            ratio = gain / weight
             most = ratio.max()
             if not most > 0:
                 return np.array(picks, dtype=np.int64), np.array(gains)
             best = int(torch.where(ratio == most, positions, -1).max())
-            if weights[best] <= room and has_place(places, best):
-                take_place(places, best)
+            if weights[best] <= room and is_allowed(limits, best):
+                record_pick(limits, best)
                 picks.append(best)
                 gains.append(float(gain[best]))
                 room -= float(weights[best])
-                self._lift(best, gain)
+                self._raise_cover(best, gain)
             gain[best] = -torch.inf
 
-    def _lift(self, best: int, gain: Any) -> None:
-        """Covers the rows by a column, and takes from every gain what that leaves it less."""
+    def _raise_cover(self, best: int, gain: Any) -> None:
+        """Raises the coverage by a column and lowers every gain accordingly."""
         entries = self._on_grid(self._kernel[:, best])
         rows = (entries > self._cover).nonzero()[:, 0]
         for block in row_blocks(len(rows), self._kernel.shape[1]):
@@ -135,25 +156,25 @@ class _TorchPicker:
         self._cover[rows] = entries[rows]
 
     def _on_grid(self, entries: Any) -> Any:
-        return (entries.to(self._torch.float64) + self._magic) - self._magic
+        return (entries.to(self._torch.float64) + self._constant) - self._constant
 
 
 class _SubmodlibPicker:
-    """submodlib's lazy greedy, on a copy of what the candidates have above the phases before; it knows no weights."""
+    """submodlib's lazy greedy on the residual kernel of the candidates; weights are ignored."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel, self._cover = _as_dense(kernel), np.zeros(kernel.shape[0])
 
     def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, places: "Places"
+        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
         if not len(candidates):
             return candidates, np.empty(0)
-        part = above(self._kernel, candidates, self._cover)
+        part = residual_kernel(self._kernel, candidates, self._cover)
         assert isinstance(part, np.ndarray)
         picks = _by_submodlib(np.ascontiguousarray(part))
         self._cover = np.maximum(self._cover, covered(self._kernel, candidates))
-        # submodlib's own gains are sums of float32 differences; these are exact for the kernel as stored.
+        # submodlib's own gains are sums of float32 differences; these are exact.
         return candidates[picks], gains_along(part, picks)
 
 
@@ -164,7 +185,7 @@ def _by_submodlib(dense: np.ndarray) -> np.ndarray:
     from submodlib import FacilityLocationFunction
 
     function = FacilityLocationFunction(n=n, mode="dense", sijs=dense, separate_rep=True, n_rep=rows)
-    # submodlib accepts budgets below n only, so the last column is added here.
+    # submodlib accepts budgets below n only; the last column is added here.
     picks = [int(j) for j, _ in function.maximize(budget=n - 1, optimizer="LazyGreedy", show_progress=False)]
     last = set(range(n)).difference(picks)
     return np.array([*picks, *last], dtype=np.int64)

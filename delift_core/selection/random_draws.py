@@ -1,68 +1,67 @@
-"""What luck would have reached: the objective of random subsets within the same budget.
-
-Knows nothing of how the selection it is compared with was found.
-"""
+"""Random subsets within a budget and their objectives, as a baseline for a selection."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from delift_core.errors import SelectionError
-from delift_core.selection.budget import fill
+from delift_core.selection.budget import fill_budget
 from delift_core.selection.coverage import gains_along_each, value, values
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.quotas import admitted, places_within
-from delift_core.selection.types import NOTHING_FIXED, Fixed, Quotas, RandomBaseline
+from delift_core.selection.quotas import allowed_in_order, pick_limits
+from delift_core.selection.types import NO_FIXED_ROWS, FixedRows, Quotas, RandomBaseline
 
 DRAWS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RandomCurves:
-    """Random subsets of every size at once: each draw is an order, its first k rows a random subset of k.
+    """Random subsets of every size: each draw is an order, and its first k rows are a random subset of size k.
 
     Attributes:
-        objective: (draws, n + 1) float64, that of the first 0 to n rows of each draw.
-        places: (draws, n) int32, where in its draw each row stands.
+        objective: (draws, n + 1) float64, of the first 0 to n rows of each draw.
+        ranks: (draws, n) int32, the index of each row in each draw.
     """
 
     objective: np.ndarray
-    places: np.ndarray
+    ranks: np.ndarray
 
     def at(self, k: int) -> RandomBaseline:
-        """Subsets of k rows, 0 to n."""
+        """The objectives of subsets of k rows, 0 to n."""
         return RandomBaseline(values=tuple(self.objective[:, k].tolist()))
 
-    def around(self, kernel: Kernel, k: int, fixed: Fixed) -> RandomBaseline:
-        """Subsets of k rows with the kept ones, and otherwise the first of each draw that are not dropped: only rows
-        that the fixed ones help are looked at again.
+    def around(self, kernel: Kernel, k: int, fixed: FixedRows) -> RandomBaseline:
+        """The objectives of subsets of k rows: the kept rows, then the first of each draw that are not dropped.
+
+        The curves give the objective of a prefix of each draw; only the kernel rows that fixed rows help are evaluated
+        again.
 
         Args:
-            kernel: (r, n), of which these are the curves.
+            kernel: (r, n), of these curves.
         """
         if not (fixed.kept or fixed.dropped):
             return self.at(k)
         decided = np.array([*fixed.kept, *fixed.dropped], dtype=np.int64)
         rows, part = _helped(kernel, decided)
         values = []
-        for objective, places in zip(self.objective, self.places, strict=True):
-            length = _prefix(np.sort(places[decided]), k - len(fixed.kept))
-            before = places < length
-            now = before.copy()
-            now[list(fixed.kept)], now[list(fixed.dropped)] = True, False
-            change = value(part, np.flatnonzero(now)) - value(part, np.flatnonzero(before)) if len(rows) else 0.0
+        for objective, ranks in zip(self.objective, self.ranks, strict=True):
+            length = _prefix_length(np.sort(ranks[decided]), k - len(fixed.kept))
+            before = ranks < length
+            after = before.copy()
+            after[list(fixed.kept)], after[list(fixed.dropped)] = True, False
+            change = value(part, np.flatnonzero(after)) - value(part, np.flatnonzero(before)) if len(rows) else 0.0
             values.append(float(objective[length]) + change)
         return RandomBaseline(values=tuple(values))
 
     def band(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For subsets of some sizes (s,): mean and sample standard deviation over the draws, (s,) float64 each."""
+        """Mean and sample standard deviation over the draws for sizes (s,): (s,) float64 each."""
         drawn = self.objective[:, sizes]
         mean: np.ndarray = drawn.mean(axis=0)
         return mean, drawn.std(axis=0, ddof=1) if len(drawn) > 1 else np.zeros(len(mean))
 
 
 def _helped(kernel: Kernel, columns: np.ndarray) -> tuple[np.ndarray, Kernel]:
-    """The rows in which any of some columns has something, ascending, and that part of the kernel."""
+    """The rows in which any of the columns is nonzero, ascending, and those rows of the kernel."""
     if isinstance(kernel, np.ndarray):
         rows = np.flatnonzero(kernel[:, columns].any(axis=1))
     else:
@@ -73,29 +72,29 @@ def _helped(kernel: Kernel, columns: np.ndarray) -> tuple[np.ndarray, Kernel]:
     return rows, kernel[rows]
 
 
-def _prefix(passed_over: np.ndarray, wanted: int) -> int:
-    """How long a prefix holds as many places as wanted without those (ascending) that are passed over."""
+def _prefix_length(skipped: np.ndarray, wanted: int) -> int:
+    """The length of the prefix that has `wanted` indices besides the skipped ones (ascending)."""
     length = wanted
-    for place in passed_over.tolist():
-        if place >= length:
+    for index in skipped.tolist():
+        if index >= length:
             break
         length += 1
     return length
 
 
 def random_curves(kernel: Kernel, *, seed: int = 0) -> RandomCurves:
-    """Walks along random orders of the kernel's columns.
+    """Evaluates random orders of the kernel's columns.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
-        seed: of the generator; the same seed gives the same orders.
+        seed: equal seeds give equal orders.
     """
     n = kernel.shape[1]
-    orders = np.stack(_draws(n, DRAWS, seed, NOTHING_FIXED))
+    orders = np.stack(_draws(n, DRAWS, seed, NO_FIXED_ROWS))
     gains = gains_along_each(kernel, orders)
-    places = np.empty((DRAWS, n), dtype=np.int32)
-    np.put_along_axis(places, orders, np.arange(n, dtype=np.int32)[None, :], axis=1)
-    return RandomCurves(np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(gains, axis=1)], axis=1), places)
+    ranks = np.empty((DRAWS, n), dtype=np.int32)
+    np.put_along_axis(ranks, orders, np.arange(n, dtype=np.int32)[None, :], axis=1)
+    return RandomCurves(np.concatenate([np.zeros((DRAWS, 1)), np.cumsum(gains, axis=1)], axis=1), ranks)
 
 
 def random_baseline(
@@ -106,20 +105,20 @@ def random_baseline(
     seed: int = 0,
     token_counts: np.ndarray | None = None,
     token_budget: float | None = None,
-    fixed: Fixed = NOTHING_FIXED,
+    fixed: FixedRows = NO_FIXED_ROWS,
     quotas: Quotas | None = None,
 ) -> RandomBaseline:
     """Evaluates random subsets of the kernel's columns.
 
     Args:
         kernel: (r, n), rows represented, columns selectable, >= 0.
-        k: subset size, 1 to n; not read when a token budget is given.
+        k: subset size, 1 to n; not read with a token budget.
         draws: number of independent subsets, >= 1.
-        seed: of the generator; the same seed gives the same values.
+        seed: equal seeds give equal values.
         token_counts: (n,) tokens per sample; together with `token_budget`.
-        token_budget: each draw then takes samples in random order, passing over those that no longer fit.
-        fixed: rows decided by hand: every subset has the kept ones, and counts them, and none of the dropped.
-        quotas: each draw then takes samples in random order, passing over those that have no place.
+        token_budget: each draw takes samples in random order, without those that no longer fit.
+        fixed: every subset includes the kept rows and none of the dropped ones.
+        quotas: each draw takes samples in random order, without those that are not allowed.
 
     Raises:
         SelectionError: draws or k out of range, or only one of token_counts and token_budget given.
@@ -136,19 +135,18 @@ def random_baseline(
     subsets = []
     for order in _draws(n, draws, seed, fixed):
         if token_counts is not None and token_budget is not None:
-            subset = fill(order, token_counts, token_budget - token_counts[kept].sum())
+            subset = fill_budget(order, token_counts, token_budget - token_counts[kept].sum())
         else:
             assert quotas is not None
-            places = places_within(quotas, k, fixed)
-            admitted(kept, places)
-            subset = admitted(order, places)
+            limits = pick_limits(quotas, k, fixed)
+            allowed_in_order(kept, limits)
+            subset = allowed_in_order(order, limits)
         subsets.append(np.concatenate([kept, subset]))
     return RandomBaseline(values=tuple(values(kernel, subsets).tolist()))
 
 
-def _draws(n: int, draws: int, seed: int, fixed: Fixed) -> list[np.ndarray]:
-    """The rows that are free to choose in random orders, one a draw: the same orders whatever is fixed, but for the
-    fixed rows."""
+def _draws(n: int, draws: int, seed: int, fixed: FixedRows) -> list[np.ndarray]:
+    """Random orders of the rows that are not fixed. Fixing other rows only removes them from the same orders."""
     free = np.ones(n, dtype=bool)
     free[np.array([*fixed.kept, *fixed.dropped], dtype=np.int64)] = False
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Which chosen sample gives most of the help that a left-out one could have given."""
+"""The chosen sample that best replaces a sample that was not chosen."""
 
 from collections.abc import Iterator
 
@@ -8,15 +8,16 @@ from scipy.sparse import csr_array
 from delift_core.selection.coverage import ranks
 from delift_core.selection.kernels import Kernel, column_of
 
-_CACHED_ENTRIES = 200_000  # float32 numbers that stay in a core's cache, so that a pass over them is quick
+_CACHED_ENTRIES = 200_000  # float32 numbers that fit into a core's cache
 
 
-def stand_ins(kernel: Kernel, chosen: np.ndarray, dropped: np.ndarray) -> Iterator[int | None]:
-    """For each of `dropped`, the chosen a that gives most of its help: with the largest sum over the pool of
-    min(s_a, s_dropped), the earlier pick winning a tie; None where all the sums are 0.
+def find_replacements(kernel: Kernel, chosen: np.ndarray, dropped: np.ndarray) -> Iterator[int | None]:
+    """The replacement of each dropped sample d: the chosen a with the largest sum over the pool of min(s_a, s_d).
+
+    The earlier pick wins a tie; None where all sums are 0.
 
     Args:
-        kernel: (r, n), of which the first n rows are the pool.
+        kernel: (r, n); the first n rows are the pool.
         chosen: (k,) positions in the order picked.
         dropped: (d,) other positions, ascending.
     """
@@ -26,32 +27,34 @@ def stand_ins(kernel: Kernel, chosen: np.ndarray, dropped: np.ndarray) -> Iterat
 
 
 def others_helped(column: tuple[np.ndarray, np.ndarray], position: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of a column (rows, entries) what goes to the other samples of a pool of n: (rows, entries)."""
+    """The part of a column (rows, entries) that helps other samples of a pool of n: (rows, entries)."""
     rows, entries = column
-    counts = (rows < n) & (rows != position) & (entries > 0)
-    return rows[counts], entries[counts]
+    helped = (rows < n) & (rows != position) & (entries > 0)
+    return rows[helped], entries[helped]
 
 
 def _sparse(kernel: csr_array, chosen: np.ndarray, dropped: np.ndarray) -> Iterator[int | None]:
-    from delift_core.selection.loops import find_stand_ins
+    from delift_core.selection.loops import find_replacement_ranks
 
     if len(dropped) == 1:
         rows, help_given = column_of(kernel, int(dropped[0]))
         starts = np.array([0, len(rows)])
     else:
-        turned = kernel[:, dropped].tocsc()
-        starts, rows, help_given = turned.indptr, turned.indices, turned.data
+        columns = kernel[:, dropped].tocsc()
+        starts, rows, help_given = columns.indptr, columns.indices, columns.data
     found = np.empty(len(dropped), dtype=np.int64)
     rank = ranks(chosen, kernel.shape[1])
-    find_stand_ins((kernel.indptr, kernel.indices, kernel.data), (starts, rows, help_given), dropped, rank, found)
-    return (int(chosen[place]) if place >= 0 else None for place in found.tolist())
+    find_replacement_ranks(
+        (kernel.indptr, kernel.indices, kernel.data), (starts, rows, help_given), dropped, rank, found
+    )
+    return (int(chosen[index]) if index >= 0 else None for index in found.tolist())
 
 
 def _dense(kernel: np.ndarray, chosen: np.ndarray, dropped: np.ndarray) -> Iterator[int | None]:
-    """Sums are taken in 32 bits first; those that rounding could have put below the largest are taken again in 64."""
+    """Sums in float32 first; those within rounding of the largest again in float64."""
     n = kernel.shape[1]
     helpers = np.ascontiguousarray(kernel[:n, chosen].T)
-    # Adding n numbers >= 0 in any order is off by at most n roundings, for the largest sum as for the others.
+    # A sum of n numbers >= 0, in any order, has a relative error of at most n roundings.
     slack = min(1.0, 2 * n * float(np.finfo(np.float32).eps))
     for position, shared in zip(dropped.tolist(), _shared_help(helpers, kernel, dropped), strict=True):
         help_given = _help_given(kernel, position)
@@ -64,21 +67,21 @@ def _dense(kernel: np.ndarray, chosen: np.ndarray, dropped: np.ndarray) -> Itera
 
 
 def _help_given(kernel: np.ndarray, position: int) -> np.ndarray:
-    """What a sample gives to the others of the pool: (n,), 0 for itself."""
+    """How much a sample helps the others of the pool: (n,), 0 for itself."""
     help_given: np.ndarray = kernel[: kernel.shape[1], position].copy()
     help_given[position] = 0
     return help_given
 
 
 def _shared_help(helpers: np.ndarray, kernel: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """Sums over the pool of the smaller of the help of a helper and of a dropped sample: (d, k) float32."""
+    """Sums over the pool of min(s_a, s_d) for each dropped d and chosen a: (d, k) float32; `helpers` is (k, n)."""
     k, n = helpers.shape
     shared = np.empty((len(dropped), k), dtype=np.float32)
     step = max(1, _CACHED_ENTRIES // n)
     smaller = np.empty((min(step, k), n), dtype=np.float32)
     ones = np.ones(n, dtype=np.float32)
-    # An infinite sum is close to every other, and taken again. Some kernels load what lies behind the end of
-    # a row as well, without using it, and so raise the flag of an invalid value.
+    # Infinite sums count as close to the largest and are computed again. Some BLAS kernels also load, without using
+    # it, what lies behind the end of a row, and so set the flag of an invalid value.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, k, step):
             part = helpers[start : start + step]

@@ -1,6 +1,6 @@
-"""What is asked of a selection, as a curator writes it: budgets, quotas and engines, read and written back.
+"""Budgets, quotas and engines as text: parsing, formatting and validation.
 
-Knows nothing of pools, kernels or arrays, so that reading a request costs nothing.
+This module knows nothing of pools, kernels or arrays, so that importing it is cheap.
 """
 
 import math
@@ -14,13 +14,13 @@ from delift_core.errors import SelectionError
 from delift_core.selection.types import Budget, BudgetUnit, Quota
 
 Engine = Literal["auto", "dense", "sparse", "torch", "submodlib"]
-"""Every engine is greedy over the whole pool, takes either form of a kernel, and turns it into its own first.
+"""Every engine maximises greedily over the whole pool and converts a kernel, dense or sparse, to its own form.
 
     auto        sparse for a sparse kernel, dense for a dense one
-    dense       compiled by numba, no copy of a dense kernel
-    sparse      compiled by numba, a copy by columns
-    torch       on a GPU where torch finds one; a copy on the device
-    submodlib   the reference: its lazy greedy, on a copy
+    dense       compiled by numba; works on a dense kernel without a copy
+    sparse      compiled by numba; copies the kernel by columns
+    torch       on a GPU if torch finds one; copies the kernel to the device
+    submodlib   the reference implementation, lazy greedy; copies the kernel
 """
 _REMOVED_ENGINES = ("stochastic", "partitioned")
 
@@ -33,26 +33,26 @@ _QUOTA = re.compile(r"([^:]+):(.+)=(\d{0,9})\.\.(\d{0,9})", re.DOTALL)
 
 
 def parse_budget(text: str) -> Budget:
-    """Reads "30%", "500" or "200000tok".
+    """Parses "30%", "500" or "200000tok".
 
     Raises:
-        SelectionError: another form, an amount that is not above 0, more than 100 %, or a broken row or token.
+        SelectionError: another form, an amount of 0 or less, more than 100 %, or a fraction of a row or token.
     """
     match = _BUDGET.fullmatch(text)
     if match is None:
         raise SelectionError(f"Budget {text!r} is not understood: {_BUDGET_FORMS}.")
     budget = Budget(unit=_UNITS[match[2]], amount=float(match[1]))
-    ensure_sensible(budget)
+    check_budget(budget)
     return budget
 
 
 def format_budget(budget: Budget) -> str:
-    """Writes a budget in the form that `parse_budget` reads back to an equal one."""
+    """Formats a budget; `parse_budget` is the inverse."""
     return f"{Decimal(repr(float(budget.amount))).normalize():f}" + _SUFFIXES[budget.unit]
 
 
-def ensure_sensible(budget: Budget) -> None:
-    """Raises a SelectionError where no pool could meet the budget."""
+def check_budget(budget: Budget) -> None:
+    """Raises a SelectionError for a budget that is invalid for any pool."""
     amount = budget.amount
     if not (0 < amount < math.inf):
         raise SelectionError(f"A budget must be above 0, not {amount:g}: {_BUDGET_FORMS}.")
@@ -63,15 +63,15 @@ def ensure_sensible(budget: Budget) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedQuota:
-    """A quota as a curator writes it, before the column's groups are known."""
+class QuotaRequest:
+    """A quota as written by a curator, before it is matched to the groups of its column."""
 
     column: str
     quota: Quota
 
 
-def parse_quota(text: str) -> AskedQuota:
-    """Reads "source:a.jsonl=10..40", "topic:maths=10.." or "source:b.jsonl=..40".
+def parse_quota(text: str) -> QuotaRequest:
+    """Parses "source:a.jsonl=10..40", "topic:maths=10.." or "source:b.jsonl=..40".
 
     Raises:
         SelectionError: another form, or a minimum above the maximum.
@@ -80,34 +80,34 @@ def parse_quota(text: str) -> AskedQuota:
     if match is None or not (match[3] or match[4]):
         raise SelectionError(f"Quota {text!r} is not understood: {_QUOTA_FORM}.")
     quota = Quota(match[2], int(match[3] or 0), int(match[4]) if match[4] else None)
-    ensure_in_order(quota)
-    return AskedQuota(match[1].strip(), quota)
+    check_quota(quota)
+    return QuotaRequest(match[1].strip(), quota)
 
 
 def format_quota(quota: Quota) -> str:
-    """The numbers of a quota as `parse_quota` reads them: "10..40", "10.." or "..40"."""
+    """The bounds of a quota as `parse_quota` reads them: "10..40", "10.." or "..40"."""
     return f"{quota.least or ''}..{'' if quota.most is None else quota.most}"
 
 
-def is_bound(quota: Quota) -> bool:
-    """Whether a quota asks for anything."""
+def has_bounds(quota: Quota) -> bool:
+    """Whether a quota has a lower or upper bound."""
     return quota.least > 0 or quota.most is not None
 
 
-def ensure_in_order(quota: Quota) -> None:
-    """Raises a SelectionError for a minimum above the maximum."""
+def check_quota(quota: Quota) -> None:
+    """Raises a SelectionError for a negative minimum, or a minimum above the maximum."""
     if quota.least < 0 or (quota.most is not None and quota.most < quota.least):
         raise SelectionError(
             f"The quota of {quota.label!r} asks for at least {quota.least:,} and at most {quota.most:,} rows: "
-            "give a minimum of 0 or more and a maximum that is not below it."
+            "give a minimum of at least 0 and a maximum of at least the minimum."
         )
 
 
 def parse_engine(text: str) -> Engine:
-    """Reads the name of an engine.
+    """Parses the name of an engine.
 
     Raises:
-        SelectionError: there is no such engine, or no longer.
+        SelectionError: an unknown engine, or one that was removed.
     """
     name = text.strip()
     if name not in get_args(Engine):
@@ -122,5 +122,5 @@ def parse_engine(text: str) -> Engine:
 
 
 def is_removed_engine(name: str) -> bool:
-    """Whether version 0.1.0 had the engine, with its setting if any ("stochastic:0.1"), and no later version has."""
+    """Whether an engine, with its setting if any ("stochastic:0.1"), was removed after version 0.1.0."""
     return name.partition(":")[0] in _REMOVED_ENGINES

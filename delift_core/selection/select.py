@@ -1,24 +1,21 @@
-"""From utilities and a budget to a selection: represented kernel, greedy order, cut, certificate, random baseline.
-
-Knows nothing of samples' texts, of models or of files; positions in, positions out.
-"""
+"""From a represented kernel and an order to a selection: cut at the budget, certificate, random baseline."""
 
 import math
 
 import numpy as np
 
-from delift_core.selection.budget import cut
-from delift_core.selection.certificate import bound
+from delift_core.selection.budget import cut_at_budget
+from delift_core.selection.certificate import bound_optimum
 from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import method_title
 from delift_core.selection.random_draws import RandomCurves, random_baseline
 from delift_core.selection.request import is_removed_engine
 from delift_core.selection.types import (
-    NOTHING_FIXED,
+    NO_FIXED_ROWS,
     Budget,
     ChosenBy,
-    Fixed,
+    FixedRows,
     GreedyOrder,
     ObjectiveConfig,
     Quotas,
@@ -34,31 +31,30 @@ def select_from_kernel(
     *,
     token_counts: np.ndarray | None = None,
     seed: int = 0,
-    fixed: Fixed = NOTHING_FIXED,
+    fixed: FixedRows = NO_FIXED_ROWS,
     quotas: Quotas | None = None,
     random: RandomCurves | None = None,
     method: ChosenBy = "delift",
 ) -> Selection:
-    """Selects within another budget from a kernel whose greedy order is already known; nothing is optimised again.
+    """Selects within a budget from a kernel and its order; nothing is optimised again.
 
     Args:
-        config: what `kernel` was made with; kept in the result.
+        config: of `kernel`; stored in the result.
         budget: rows, percent or tokens.
         kernel: (r, n), from `objectives.represented_kernel`.
-        greedy: from `greedy.greedy_order(kernel)`, or around fixed rows from `fixed.order_around(kernel, fixed)`, or
-            within quotas from `fixed.order_within`; of another method from `fixed.order_given`.
-        token_counts: (n,) whole numbers, tokens per sample; needed by a token budget.
+        greedy: from `greedy.greedy_order`; with fixed rows from `fixed.order_around`, with quotas from
+            `fixed.order_within`, for another method from `fixed.arrange_order`.
+        token_counts: (n,) integers, tokens per sample; needed for a budget in tokens.
         seed: of the random baseline.
-        fixed: rows decided by hand, which the budget includes.
-        quotas: what `greedy` keeps to; the budget is then in rows or percent.
-        random: of the same kernel, from which the baseline of a budget without tokens and quotas is read, instead of
-            being drawn anew with `seed`.
-        method: what put the rows in order.
+        fixed: kept and dropped rows; the budget includes the kept ones.
+        quotas: of `greedy`; the budget is then in rows or percent.
+        random: curves of the same kernel, to read the baseline from if there are no tokens and no quotas.
+        method: what ordered the rows.
 
     Raises:
         SelectionError: the budget cannot be met.
     """
-    chosen, gains = cut(kernel, greedy, budget, token_counts, fixed=fixed, in_order=method != "delift")
+    chosen, gains = cut_at_budget(kernel, greedy, budget, token_counts, fixed=fixed, in_order=method != "delift")
     by_tokens = budget.unit == "tokens"
     counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
     cover = covered(kernel, chosen)
@@ -76,7 +72,7 @@ def select_from_kernel(
         chosen_gains=gains,
         greedy=greedy,
         residual_gains=residual,
-        certificate=bound(float(cover.sum()), residual, len(chosen), counts, limit, fixed, quotas),
+        certificate=bound_optimum(float(cover.sum()), residual, len(chosen), counts, limit, fixed, quotas),
         random=baseline,
         fixed=fixed,
         quotas=quotas,
@@ -88,7 +84,7 @@ _GREEDY = 1 - 1 / math.e
 
 
 def guarantee(selection: Selection) -> str:
-    """What was promised of a selection before anything was chosen, in words; its certificate says more."""
+    """The a-priori guarantee of a selection as text; its certificate is usually tighter."""
     if selection.method != "delift":
         return f"no share of the best selection is promised of {method_title(selection.method)}; its certificate holds"
     if is_removed_engine(selection.engine):

@@ -1,4 +1,4 @@
-"""The nouns of selection: what is asked for, and what comes back."""
+"""The data types of selection: requests and results."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,24 +13,24 @@ Scaling = Literal["clamp", "min-max"]
 TargetHelp = Literal["bonus", "coverage"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
 ChosenBy = Literal["delift", "given", Method]
-"""What put the rows in order: the greedy optimiser, another method, or something that is not said ("given")."""
+"""What ordered the rows: the greedy optimiser, another method, or someone else ("given")."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveConfig:
-    """Which objective is maximised.
+    """The objective to maximise.
 
     Attributes:
-        stage: "instruction" is Facility Location, "task" its mutual-information form as published (FLMI), "continual"
-            its conditional-gain form (FLCG).
+        stage: "instruction" is Facility Location (FL), "task" its mutual information as published (FLMI), "continual"
+            its conditional gain (FLCG).
         eta: weight of the target term (task only), >= 0.
-        nu: how strongly existing rows count as already covered (continual only), >= 0.
-        self_coverage: share in [0, 1] of the measured diagonal U_ii with which a chosen sample covers itself;
-            0 excludes the diagonal.
-        scaling: how utilities become the kernel: "clamp" is s = max(U, 0); "min-max", as the published code has it, is
-            s = (U - least) / (greatest - least) over each whole matrix, the pool's with its diagonal.
-        target_help: how the target counts (task only): "bonus", as published, each chosen row by its help to the one
-            target row that it helps most; "coverage", each target row by its best helper among the chosen.
+        nu: weight of the coverage by existing rows (continual only), >= 0.
+        self_coverage: share in [0, 1] of the measured diagonal U_ii by which a chosen sample covers itself; 0 excludes
+            the diagonal.
+        scaling: from utilities U to the kernel s: "clamp" is max(U, 0); "min-max", as in the published code, is
+            (U - min) / (max - min) over each whole matrix, with the diagonal for the pool's.
+        target_help: the target term (task only): "bonus", as published, adds for each chosen row its largest help to
+            any target row; "coverage" adds for each target row the largest help from any chosen row.
     """
 
     stage: Stage
@@ -43,7 +43,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be chosen: `amount` rows, percent of the pool, or tokens."""
+    """The size of a selection: `amount` rows, percent of the pool, or tokens."""
 
     unit: BudgetUnit
     amount: float
@@ -51,11 +51,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class GreedyOrder:
-    """The whole greedy order over a pool of n samples, or the order of another method; every prefix is a selection.
+    """The order of a whole pool of n samples, greedy or by another method; every prefix is a selection.
 
     Attributes:
-        order: (n,) int64, positions in the pool, first pick first.
-        gains: (n,) float64, marginal gain of each pick at the time it was picked, in units of the metric.
+        order: (n,) int64 positions in the pool in the order picked.
+        gains: (n,) float64, marginal gain of each pick when it was picked, in units of the metric.
     """
 
     order: "np.ndarray"
@@ -63,32 +63,32 @@ class GreedyOrder:
 
     @property
     def useful(self) -> int:
-        """How many picks add anything; in a greedy order, whatever comes after them only fills a budget."""
+        """Number of picks with a gain; in a greedy order, the picks after them only fill a budget."""
         return int((self.gains > 0).sum())
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How good a selection certainly is: `value` / `upper_bound` <= 1, whatever the best subset of that size is."""
+    """A lower bound on the quality of a selection: its value, and an upper bound on that of any allowed subset."""
 
     value: float
     upper_bound: float
 
     @property
     def ratio(self) -> float:
-        """Guaranteed share of the optimum, in [0, 1]; 1 when nothing can be gained at all."""
+        """Guaranteed share of the optimum, in [0, 1]; 1 if the optimum is 0."""
         return 1.0 if self.upper_bound <= 0 else min(1.0, self.value / self.upper_bound)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomBaseline:
-    """Objective of random subsets of the same size as the selection, one value per draw."""
+    """Objective values of random subsets of the selection's size, one per draw."""
 
     values: tuple[float, ...]
 
     @property
     def mean(self) -> float:
-        """Mean objective over the draws."""
+        """Mean over the draws."""
         import numpy as np
 
         return float(np.mean(self.values))
@@ -102,19 +102,19 @@ class RandomBaseline:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
-    """Positions in the pool that a curator decided before the optimiser ran: in the subset, or out of it."""
+class FixedRows:
+    """Pool positions that a curator kept or dropped before the optimiser ran."""
 
     kept: tuple[int, ...] = ()
     dropped: tuple[int, ...] = ()
 
 
-NOTHING_FIXED = Fixed()
+NO_FIXED_ROWS = FixedRows()
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How many rows of one group may be chosen: `least` at least, `most` at most (None: as many as there are)."""
+    """Bounds on the number of chosen rows of one group; `most` None is no upper bound."""
 
     label: str
     least: int = 0
@@ -123,12 +123,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What a selection must take of each group of a pool of n samples, see `quotas`.
+    """Quotas for all groups of a pool of n samples, see `quotas`.
 
     Attributes:
-        column: what the groups are about ("Source").
-        groups: m groups, each once.
-        codes: (n,) int64, the place in `groups` of each pool row's own.
+        column: what the rows are grouped by ("Source").
+        groups: m quotas, one per group.
+        codes: (n,) int64, the index in `groups` of each row's group.
     """
 
     column: str
@@ -138,19 +138,18 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the optimiser chose from a pool of n samples.
+    """A selection from a pool of n samples.
 
     Attributes:
-        chosen: (k,) int64, positions in the pool in the order they were picked.
-        chosen_gains: (k,) float64, gain of each at the time it was picked.
-        greedy: the whole order, from which any other budget can be cut.
-        residual_gains: (n,) float64, what each sample would still add to the chosen set (0 for chosen ones).
-        fixed: rows that were not the optimiser's to decide; the kept ones come first in `chosen`, and certificate and
-            random baseline are about the others.
-        quotas: what was to be taken of each group, None if nothing was; certificate and random baseline keep to it.
-        engine: what made the greedy order: a `request.Engine`, or one that version 0.1.0 had ("stochastic:0.1").
-        method: what put the rows in order; objective, gains and certificate are of the configured objective whatever
-            it was.
+        chosen: (k,) int64 positions in the order picked.
+        chosen_gains: (k,) float64, gain of each row when it was picked.
+        greedy: the order of the whole pool, from which any other budget can be cut.
+        residual_gains: (n,) float64, gain of adding each sample to the chosen set; 0 for chosen samples.
+        fixed: rows that a curator decided; kept rows come first in `chosen`, and certificate and random baseline are
+            about the other rows.
+        quotas: of the groups, if any; certificate and random baseline respect them.
+        engine: of the greedy order: a `request.Engine`, or one of version 0.1.0 ("stochastic:0.1").
+        method: what ordered the rows; objective, gains and certificate are of the configured objective in any case.
     """
 
     config: ObjectiveConfig
@@ -161,7 +160,7 @@ class Selection:
     residual_gains: "np.ndarray"
     certificate: Certificate
     random: RandomBaseline
-    fixed: Fixed = NOTHING_FIXED
+    fixed: FixedRows = NO_FIXED_ROWS
     quotas: Quotas | None = None
     engine: str = "auto"
     method: ChosenBy = "delift"

@@ -9,7 +9,7 @@ import numpy as np
 from delift_core.selection.types import (
     Budget,
     Certificate,
-    Fixed,
+    FixedRows,
     GreedyOrder,
     ObjectiveConfig,
     Quota,
@@ -179,7 +179,7 @@ def _get(cursor: Cursor, selection_id: str) -> SelectionRecord:
             residual_gains=_array(residual_gains, _GAINS),
             certificate=summary.certificate,
             random=RandomBaseline(tuple(_array(random_values, _GAINS).tolist())),
-            fixed=Fixed(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
+            fixed=FixedRows(*(tuple(_array(part or b"", _POSITIONS).tolist()) for part in (kept, dropped))),
             quotas=_quotas(*last[:2]),
             engine=str(last[2]),
             method=summary.method,

@@ -12,7 +12,7 @@ from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
 from delift_core.curation.problem import open_problem
 from delift_core.export.subset_files import export_selection
-from delift_core.selection.types import Budget, Fixed
+from delift_core.selection.types import Budget, FixedRows
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -89,7 +89,7 @@ def old(request: pytest.FixtureRequest, folder: Path) -> OldSelection:
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.load(read_manifest(folder / "exact.manifest.json").selection_id).run_id
         problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "instruction"))
-        order = problem.order_given(problem.greedy.order[::-1], Budget("rows", 4))
+        order = problem.arrange_order(problem.greedy.order[::-1], Budget("rows", 4))
         made = replace(problem.select(Budget("rows", 4), greedy=order, method="given"), engine=engine, method="delift")
         kept = keep_selection(workspace, problem, made, name="old", seed=3)
         export_selection(workspace, kept.id, out)
@@ -114,7 +114,7 @@ def test_it_is_reoptimised_by_exact_greedy_around_the_edits(folder: Path, old: O
         workspace.edits.apply(old.selection_id, "keep", [pool[old.chosen[3]].id], author="ada")
         workspace.edits.apply(old.selection_id, "drop", [pool[old.chosen[0]].id], author="ada")
         again = reoptimise(workspace, open_selection(workspace, old.selection_id), author="ada").selection
-        expected = problem.select(Budget("rows", 4), seed=3, fixed=Fixed((old.chosen[3],), (old.chosen[0],)))
+        expected = problem.select(Budget("rows", 4), seed=3, fixed=FixedRows((old.chosen[3],), (old.chosen[0],)))
     assert again.engine == "auto" and again.chosen.tolist() == expected.chosen.tolist()
 
 

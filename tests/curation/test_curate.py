@@ -100,7 +100,7 @@ def test_another_method_fills_up_around_the_edits_and_rows_that_were_given_stay_
     first, last = order[0], order[-1]
     by_length = problem.select(Budget("rows", 3), method="longest")
     given = problem.select(
-        Budget("rows", 3), greedy=problem.order_given(np.array(order[::-1]), Budget("rows", 3)), method="given"
+        Budget("rows", 3), greedy=problem.arrange_order(np.array(order[::-1]), Budget("rows", 3)), method="given"
     )
     for selection, expected in ((by_length, [last, *order[1:3]]), (given, [last, *order[::-1][1:3]])):
         kept = keep_selection(workspace, problem, selection, name=selection.method)

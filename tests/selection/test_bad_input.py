@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.explain import Explainer
-from delift_core.selection.explain_text import in_words
+from delift_core.selection.explain_text import as_sentence
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
@@ -70,8 +70,8 @@ def test_nothing_to_gain_is_answered_with_a_fixed_order_and_no_false_certainty(
     assert (selection.certificate.value, selection.certificate.upper_bound) == (0, 0)
     assert selection.random.mean == 0
     kernel = represented_kernel(config, pool, **others)
-    assert "adds nothing" in in_words(Explainer(selection, kernel).reason(2), str)
-    assert "add nothing to the coverage" in in_words(Explainer(selection, kernel).reason(0), str)
+    assert "adds nothing" in as_sentence(Explainer(selection, kernel).reason(2), str)
+    assert "add nothing to the coverage" in as_sentence(Explainer(selection, kernel).reason(0), str)
 
 
 @forms

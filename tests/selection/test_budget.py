@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import SelectionError
-from delift_core.selection.budget import cut, fill, rows_of_budget, tokens_used
+from delift_core.selection.budget import cut_at_budget, fill_budget, rows_of_budget, tokens_used
 from delift_core.selection.coverage import gains_along, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.request import format_budget, parse_budget
@@ -92,7 +92,7 @@ def test_rows_and_percent_take_a_prefix() -> None:
     kernel = random_kernel(0, 10, 10)
     greedy = greedy_order(kernel)
     for budget, k in ((Budget("rows", 4), 4), (Budget("percent", 30), 3), (Budget("rows", 10), 10)):
-        chosen, gains = cut(kernel, greedy, budget)
+        chosen, gains = cut_at_budget(kernel, greedy, budget)
         np.testing.assert_array_equal(chosen, greedy.order[:k])
         np.testing.assert_array_equal(gains, greedy.gains[:k])
 
@@ -113,7 +113,7 @@ LONG_FIRST = np.array([[1.0, 0, 0], [0, 0.9, 0], [0, 0, 0.8]], dtype=np.float32)
     ],
 )
 def test_tokens_by_hand(limit: int, counts: list[int], chosen: list[int]) -> None:
-    got, gains = cut(LONG_FIRST, greedy_order(LONG_FIRST), Budget("tokens", limit), np.array(counts))
+    got, gains = cut_at_budget(LONG_FIRST, greedy_order(LONG_FIRST), Budget("tokens", limit), np.array(counts))
     assert sorted(got.tolist()) == chosen
     np.testing.assert_allclose(gains, gains_along(LONG_FIRST, got))
 
@@ -122,7 +122,7 @@ def test_the_best_single_sample_that_fits_is_never_lost() -> None:
     # Sample 0 does not fit, but in the order it comes first and makes 1 look useless. Per token, 2 wins and leaves no
     # room for 1. Only starting from the best one that fits finds 0.9.
     kernel = np.array([[1.0, 0.9, 0.0], [0.0, 0.0, 0.5]], dtype=np.float32)
-    chosen, gains = cut(kernel, greedy_order(kernel), Budget("tokens", 6), np.array([100, 6, 1]))
+    chosen, gains = cut_at_budget(kernel, greedy_order(kernel), Budget("tokens", 6), np.array([100, 6, 1]))
     assert chosen.tolist() == [1]
     assert gains.tolist() == pytest.approx([0.9])
 
@@ -130,7 +130,7 @@ def test_the_best_single_sample_that_fits_is_never_lost() -> None:
 def test_gain_per_token_is_computed_again_after_each_pick() -> None:
     # Plain order takes 3 alone (1.0). Per token 0 comes first; 1 covers the same row, so 2 must follow: 1.4.
     kernel = np.array([[0.9, 0.8, 0, 0], [0, 0, 0.5, 0], [0, 0, 0, 1.0]], dtype=np.float32)
-    chosen, gains = cut(kernel, greedy_order(kernel), Budget("tokens", 2), np.array([1, 1, 1, 2]))
+    chosen, gains = cut_at_budget(kernel, greedy_order(kernel), Budget("tokens", 2), np.array([1, 1, 1, 2]))
     assert chosen.tolist() == [0, 2]
     assert gains.tolist() == pytest.approx([0.9, 0.5])
 
@@ -142,7 +142,7 @@ def test_token_choices_respect_the_budget_and_the_guarantee(seed: int, n: int, d
     counts = np.array(data.draw(st.lists(st.integers(1, 40), min_size=n, max_size=n)))
     limit = data.draw(st.integers(int(counts.min()), int(counts.sum())))
     greedy = greedy_order(kernel)
-    chosen, gains = cut(kernel, greedy, Budget("tokens", limit), counts)
+    chosen, gains = cut_at_budget(kernel, greedy, Budget("tokens", limit), counts)
     assert 0 < tokens_used(chosen, counts) <= limit
     assert len(set(chosen.tolist())) == len(chosen)
     left = np.setdiff1d(np.arange(n), chosen)
@@ -151,15 +151,15 @@ def test_token_choices_respect_the_budget_and_the_guarantee(seed: int, n: int, d
     allowed = [s for k in range(1, n + 1) for s in combinations(range(n), k) if counts[list(s)].sum() <= limit]
     best = max(value(kernel, np.array(subset)) for subset in allowed)
     assert value(kernel, chosen) >= (1 - 1 / np.e) / 2 * best - 1e-9
-    assert value(kernel, chosen) >= value(kernel, fill(greedy.order, counts, limit)) - 1e-9
+    assert value(kernel, chosen) >= value(kernel, fill_budget(greedy.order, counts, limit)) - 1e-9
 
 
 @given(seed=st.integers(0, 10**6), tokens=st.integers(1, 50), k=st.integers(1, 9))
 def test_equal_lengths_are_a_row_budget(seed: int, tokens: int, k: int) -> None:
     kernel = random_kernel(seed, 9, 9)
     greedy = greedy_order(kernel)
-    by_tokens, _ = cut(kernel, greedy, Budget("tokens", tokens * k), np.full(9, tokens))
-    by_rows, _ = cut(kernel, greedy, Budget("rows", k))
+    by_tokens, _ = cut_at_budget(kernel, greedy, Budget("tokens", tokens * k), np.full(9, tokens))
+    by_rows, _ = cut_at_budget(kernel, greedy, Budget("rows", k))
     assert value(kernel, by_tokens) == pytest.approx(value(kernel, by_rows), rel=1e-6, abs=1e-6)
     assert len(by_tokens) == k
 
@@ -177,9 +177,9 @@ def test_equal_lengths_are_a_row_budget(seed: int, tokens: int, k: int) -> None:
 )
 def test_cuts_that_cannot_be_made(budget: Budget, counts: np.ndarray | None, message: str) -> None:
     with pytest.raises(SelectionError, match=message):
-        cut(LONG_FIRST, greedy_order(LONG_FIRST), budget, counts)
+        cut_at_budget(LONG_FIRST, greedy_order(LONG_FIRST), budget, counts)
 
 
 def test_an_order_of_another_pool_is_refused() -> None:
     with pytest.raises(SelectionError, match="order it again"):
-        cut(LONG_FIRST, greedy_order(np.eye(2)), Budget("rows", 1))
+        cut_at_budget(LONG_FIRST, greedy_order(np.eye(2)), Budget("rows", 1))

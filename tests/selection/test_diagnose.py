@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection import diagnose as module
-from delift_core.selection.diagnose import caution_of_second_set, diagnose
+from delift_core.selection.diagnose import diagnose, second_set_warning
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig
@@ -80,7 +80,7 @@ def test_a_second_set_that_tells_nothing_is_said_in_words(form: Callable[[np.nda
 
     def caution(config: ObjectiveConfig, **second: np.ndarray) -> str | None:
         forms = {name: form(matrix) for name, matrix in second.items()}
-        return caution_of_second_set(config, represented_kernel(config, pool, **forms))
+        return second_set_warning(config, represented_kernel(config, pool, **forms))
 
     apart = caution(task, target=-np.ones((2, 3)))
     assert apart is not None and apart.startswith("No pool row helps the model with any target row")
@@ -89,4 +89,4 @@ def test_a_second_set_that_tells_nothing_is_said_in_words(form: Callable[[np.nda
     covered = caution(continual, existing=np.ones((3, 1)))
     assert covered is not None and covered.startswith("The existing rows help every pool row as much")
     assert caution(continual, existing=np.zeros((3, 1))) is None
-    assert caution_of_second_set(ObjectiveConfig("instruction"), np.zeros((3, 3))) is None
+    assert second_set_warning(ObjectiveConfig("instruction"), np.zeros((3, 3))) is None

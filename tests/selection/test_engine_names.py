@@ -9,10 +9,10 @@ import pytest
 
 from delift_core.errors import SelectionError
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.quotas import everywhere
+from delift_core.selection.quotas import no_quota
 from delift_core.selection.request import Engine, parse_engine
 from delift_core.selection.select import guarantee, select_from_kernel
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas
 
 
 @pytest.mark.parametrize("name", get_args(Engine))
@@ -46,6 +46,6 @@ def test_every_kind_of_selection_says_what_it_promises() -> None:
         assert "no share of the best selection is promised" in guarantee(replace(plain, engine=engine))
     assert "31.6%" in guarantee(replace(plain, budget=Budget("tokens", 9)))
     assert "no share of the best selection is promised of RDS+" in guarantee(replace(plain, method="rds"))
-    assert "adds to the kept" in guarantee(replace(plain, fixed=Fixed((1,))))
-    quotas = Quotas("topic", (Quota("a", 1),), everywhere(12).codes)
+    assert "adds to the kept" in guarantee(replace(plain, fixed=FixedRows((1,))))
+    quotas = Quotas("topic", (Quota("a", 1),), no_quota(12).codes)
     assert "50.0% of the best selection within the quotas" in guarantee(replace(plain, quotas=quotas))

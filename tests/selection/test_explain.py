@@ -19,7 +19,7 @@ from delift_core.selection.explain import (
     MissedHelp,
     Reason,
 )
-from delift_core.selection.explain_text import in_words, task_shares
+from delift_core.selection.explain_text import as_sentence, coverage_shares
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection, Stage
@@ -57,7 +57,7 @@ def test_chosen() -> None:
     assert [one.position for one in reason.helps] == [0, 2, 3]
     assert [one.utility for one in reason.helps] == pytest.approx([0.5, 0.4, 0.3])
     assert (reason.from_target, reason.from_itself) == (0, 0)
-    assert in_words(reason, name_of) == (
+    assert as_sentence(reason, name_of) == (
         "Chosen 1st: it adds 1.2 to the coverage. It is the best chosen example for 3 rows, above all "
         "s0 (+0.5) and s2 (+0.4). Without it, s2 would have been chosen."
     )
@@ -82,8 +82,8 @@ def test_dropped() -> None:
     assert [m.utility for m in reason.would_help] == pytest.approx([0.4, 0.2, 0.1])
     assert [m.covered_by_utility for m in reason.would_help] == pytest.approx([0.3, 0.5, 0.6])
     # Shared help with 1: 0.2 + 0.3; with 3: 0.1.
-    assert reason.stand_in == 1
-    assert in_words(reason, name_of) == (
+    assert reason.replacement == 1
+    assert as_sentence(reason, name_of) == (
         "Left out: it would add 0.1 to the coverage. It helps s3 most (+0.4), which s1 helps less (+0.3). "
         "Of the chosen rows, s1 does most of the same job."
     )
@@ -92,8 +92,8 @@ def test_dropped() -> None:
 def test_dropped_without_use() -> None:
     selection, kernel = selected(2)
     reason = Explainer(selection, kernel).reason(0)
-    assert reason == DroppedReason(residual_gain=0, from_target=0, would_help=(), stand_in=None)
-    assert in_words(reason, name_of) == (
+    assert reason == DroppedReason(residual_gain=0, from_target=0, would_help=(), replacement=None)
+    assert as_sentence(reason, name_of) == (
         "Left out: it would add nothing to the coverage. It helps no other row enough to count."
     )
 
@@ -103,8 +103,8 @@ def test_a_row_that_no_chosen_sample_helps() -> None:
     reason = Explainer(selection, kernel).reason(3)
     assert isinstance(reason, DroppedReason)
     assert reason.would_help == (MissedHelp(1, pytest.approx(0.6), None, 0.0),)
-    assert reason.stand_in is None
-    assert "helps s1 most (+0.6), which no chosen row helps" in in_words(reason, name_of)
+    assert reason.replacement is None
+    assert "helps s1 most (+0.6), which no chosen row helps" in as_sentence(reason, name_of)
 
 
 def test_picked_only_to_fill_the_budget() -> None:
@@ -112,7 +112,7 @@ def test_picked_only_to_fill_the_budget() -> None:
     reason = Explainer(selection, kernel).reason(int(selection.chosen[-1]))
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.runner_up) == (5, 0, None)
-    assert in_words(reason, name_of) == (
+    assert as_sentence(reason, name_of) == (
         "Chosen 5th, to fill the budget: it adds nothing that the rows chosen before it do not already cover."
     )
 
@@ -126,7 +126,7 @@ def test_an_early_pick_that_later_ones_outdo() -> None:
     reason = Explainer(selection, represented_kernel(FL, pool)).reason(0)
     assert isinstance(reason, ChosenReason)
     assert (reason.rank, reason.gain, reason.covers, reason.helps) == (1, 6, 0, ())
-    assert "helped as much or more by other chosen rows" in in_words(reason, name_of)
+    assert "helped as much or more by other chosen rows" in as_sentence(reason, name_of)
 
 
 def test_target_and_own_shares_of_the_gain() -> None:
@@ -138,14 +138,14 @@ def test_target_and_own_shares_of_the_gain() -> None:
     assert isinstance(first, ChosenReason) and selection.chosen[0] == 1
     assert first.gain == pytest.approx(1.2 + 2 * 0.25 + 0.1)
     assert (first.from_target, first.from_itself) == pytest.approx((0.5, 0.1))
-    assert "(0.5 of it by helping the target, 0.1 of it by covering itself)" in in_words(first, name_of)
+    assert "(0.5 of it by helping the target, 0.1 of it by covering itself)" in as_sentence(first, name_of)
     assert 1 not in [one.position for one in first.helps]
     dropped = Explainer(select(config, Budget("rows", 1), **inputs), kernel).reason(4)
     assert isinstance(dropped, DroppedReason)
     assert dropped.from_target == pytest.approx(1.0)
     # 0.2 on row 1 beyond the 0.1 with which sample 1 covers itself, 0.1 on its own row, 1.0 for the target.
     assert dropped.residual_gain == pytest.approx(1.0 + 0.1 + 0.1)
-    assert "(1 of it by helping the target)" in in_words(dropped, name_of)
+    assert "(1 of it by helping the target)" in as_sentence(dropped, name_of)
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
@@ -164,7 +164,7 @@ def test_a_covered_target_has_its_part_of_each_gain(form: Callable[[np.ndarray],
     np.testing.assert_allclose(parts[others], residual_gains(kernel[9:], selection.chosen)[others])
     whole = [value(part, np.arange(9)) for part in (kernel[:9], kernel[9:])]
     assert whole[1] == pytest.approx(0.7 * whole[0])  # the target as a whole weighs eta times the pool
-    shares = task_shares(kernel, selection)
+    shares = coverage_shares(kernel, selection)
     assert shares == pytest.approx(
         [value(part, selection.chosen) / all_of for part, all_of in zip((kernel[:9], kernel[9:]), whole, strict=True)]
     )
@@ -184,7 +184,7 @@ def test_continual_counts_help_beyond_the_existing_rows() -> None:
 def test_ranks_are_read_aloud(number: int, word: str) -> None:
     reason = ChosenReason(number, 1.0, 0.0, 0.0, 1, (Help(7, 1.0),), None)
     expected = f"Chosen {word}: it adds 1 to the coverage. It is the best chosen example for s7 (+1)."
-    assert in_words(reason, name_of) == expected
+    assert as_sentence(reason, name_of) == expected
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -211,8 +211,8 @@ def plainly(selection: Selection, kernel: np.ndarray, position: int) -> Reason:
         for row in helped[:5]:
             utility = float(kernel[row, best[row]])
             missed.append(MissedHelp(row, float(kernel[row, position]), best[row] if utility > 0 else None, utility))
-        stand_in = int(chosen[np.argmax(shared)]) if max(shared) > 0 else None
-        return DroppedReason(float(selection.residual_gains[position]), target, tuple(missed), stand_in)
+        replacement = int(chosen[np.argmax(shared)]) if max(shared) > 0 else None
+        return DroppedReason(float(selection.residual_gains[position]), target, tuple(missed), replacement)
     index = chosen.tolist().index(position)
     others = residual_gains(kernel, chosen[:index])
     others[chosen[: index + 1]] = 0
@@ -297,7 +297,7 @@ def test_sums_too_large_for_32_bits_are_compared_in_64() -> None:
         random=selection.random,
     )
     reason = Explainer(forced, kernel).reason(2)
-    assert isinstance(reason, DroppedReason) and reason.stand_in == 1
+    assert isinstance(reason, DroppedReason) and reason.replacement == 1
 
 
 def test_a_whole_pool_costs_far_less_than_its_rows_one_by_one() -> None:

@@ -10,11 +10,11 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
-from delift_core.selection.fixed import order_given, order_within, select_around
+from delift_core.selection.fixed import arrange_order, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.random_draws import random_curves
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas
 
 CONFIG = ObjectiveConfig("instruction")
 
@@ -25,20 +25,23 @@ def kernel_of(seed: int, n: int) -> np.ndarray:
     return kernel
 
 
+Problem = tuple[np.ndarray, FixedRows, int]
+
+
 @st.composite
-def problems(draw: st.DrawFn) -> tuple[np.ndarray, Fixed, int]:
+def problems(draw: st.DrawFn) -> Problem:
     n = draw(st.integers(3, 8))
     fates = draw(st.lists(st.sampled_from(["kept", "dropped", "free", "free"]), min_size=n, max_size=n))
     fates[draw(st.integers(0, n - 1))] = "free"
     kept = tuple(place for place, fate in enumerate(fates) if fate == "kept")
     dropped = tuple(place for place, fate in enumerate(fates) if fate == "dropped")
     rows = draw(st.integers(max(1, len(kept)), n - len(dropped)))
-    return kernel_of(draw(st.integers(0, 99)), n), Fixed(kept, dropped), rows
+    return kernel_of(draw(st.integers(0, 99)), n), FixedRows(kept, dropped), rows
 
 
 @settings(max_examples=80, deadline=None)
 @given(problems())
-def test_kept_rows_are_in_dropped_rows_are_out_and_the_rest_is_greedy(problem: tuple[np.ndarray, Fixed, int]) -> None:
+def test_kept_rows_are_in_dropped_rows_are_out_and_the_rest_is_greedy(problem: Problem) -> None:
     kernel, fixed, rows = problem
     n = len(kernel)
     selection = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
@@ -58,7 +61,7 @@ def test_kept_rows_are_in_dropped_rows_are_out_and_the_rest_is_greedy(problem: t
 
 @settings(max_examples=60, deadline=None)
 @given(problems())
-def test_the_certificate_bounds_every_subset_with_the_same_fixed_rows(problem: tuple[np.ndarray, Fixed, int]) -> None:
+def test_the_certificate_bounds_every_subset_with_the_same_fixed_rows(problem: Problem) -> None:
     kernel, fixed, rows = problem
     selection = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
     free = [j for j in range(len(kernel)) if j not in fixed.kept and j not in fixed.dropped]
@@ -74,7 +77,7 @@ def test_the_certificate_bounds_every_subset_with_the_same_fixed_rows(problem: t
 def test_nothing_fixed_is_the_plain_selection() -> None:
     kernel = kernel_of(1, 9)
     plain = select_from_kernel(CONFIG, Budget("rows", 4), kernel, greedy_order(kernel))
-    around = select_around(CONFIG, Budget("rows", 4), kernel, Fixed())
+    around = select_around(CONFIG, Budget("rows", 4), kernel, FixedRows())
     assert around.chosen.tolist() == plain.chosen.tolist()
     assert around.certificate == plain.certificate
     assert around.random == plain.random
@@ -82,7 +85,7 @@ def test_nothing_fixed_is_the_plain_selection() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(problems())
-def test_a_random_baseline_changed_for_fixed_rows_changes_nothing_else(problem: tuple[np.ndarray, Fixed, int]) -> None:
+def test_a_random_baseline_changed_for_fixed_rows_changes_nothing_else(problem: Problem) -> None:
     dense, fixed, rows = problem
     kernel = csr_array(dense * (dense > 0.5))
     anew = select_around(CONFIG, Budget("rows", rows), kernel, fixed)
@@ -96,47 +99,45 @@ def test_a_random_baseline_changed_for_fixed_rows_changes_nothing_else(problem: 
 
 def test_kept_rows_count_against_a_token_budget() -> None:
     kernel, counts = kernel_of(2, 6), np.array([10, 20, 30, 10, 10, 10])
-    selection = select_around(CONFIG, Budget("tokens", 50), kernel, Fixed(kept=(2,)), token_counts=counts)
+    selection = select_around(CONFIG, Budget("tokens", 50), kernel, FixedRows(kept=(2,)), token_counts=counts)
     assert selection.chosen[0] == 2
     assert counts[selection.chosen].sum() <= 50
     with pytest.raises(SelectionError, match="30 tokens and the budget is 20"):
-        select_around(CONFIG, Budget("tokens", 20), kernel, Fixed(kept=(2,)), token_counts=counts)
+        select_around(CONFIG, Budget("tokens", 20), kernel, FixedRows(kept=(2,)), token_counts=counts)
 
 
 def test_a_budget_that_the_kept_rows_use_up_is_those_rows() -> None:
     kernel = kernel_of(3, 5)
-    selection = select_around(CONFIG, Budget("rows", 2), kernel, Fixed(kept=(1, 4)))
+    selection = select_around(CONFIG, Budget("rows", 2), kernel, FixedRows(kept=(1, 4)))
     assert set(selection.chosen.tolist()) == {1, 4}
     assert selection.certificate.ratio == 1.0
 
 
 def test_a_larger_budget_than_is_free_takes_all_that_is_free() -> None:
-    selection = select_around(CONFIG, Budget("percent", 100), kernel_of(3, 5), Fixed(dropped=(0,)))
+    selection = select_around(CONFIG, Budget("percent", 100), kernel_of(3, 5), FixedRows(dropped=(0,)))
     assert sorted(selection.chosen.tolist()) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("fixed", "rows", "message"),
     [
-        (Fixed((1,), (1,)), 2, "both kept and dropped"),
-        (Fixed((0, 1, 2)), 2, "3 rows are kept and the budget is 2"),
-        (Fixed(dropped=(0, 1, 2, 3)), 2, "Every row is dropped"),
-        (Fixed(kept=(7,)), 2, "not in the pool"),
+        (FixedRows((1,), (1,)), 2, "both kept and dropped"),
+        (FixedRows((0, 1, 2)), 2, "3 rows are kept and the budget is 2"),
+        (FixedRows(dropped=(0, 1, 2, 3)), 2, "Every row is dropped"),
+        (FixedRows(kept=(7,)), 2, "not in the pool"),
     ],
 )
-def test_contradictions_are_refused_with_a_reason(fixed: Fixed, rows: int, message: str) -> None:
+def test_contradictions_are_refused_with_a_reason(fixed: FixedRows, rows: int, message: str) -> None:
     with pytest.raises(SelectionError, match=message):
         select_around(CONFIG, Budget("rows", rows), kernel_of(0, 4), fixed)
 
 
 @settings(max_examples=60, deadline=None)
 @given(problems(), st.integers(0, 99))
-def test_an_order_from_elsewhere_is_kept_to_around_fixed_rows(
-    problem: tuple[np.ndarray, Fixed, int], seed: int
-) -> None:
+def test_an_order_from_elsewhere_is_kept_to_around_fixed_rows(problem: Problem, seed: int) -> None:
     kernel, fixed, rows = problem
     wanted = np.random.default_rng(seed).permutation(len(kernel))
-    given_order = order_given(kernel, wanted, Budget("rows", rows), fixed=fixed)
+    given_order = arrange_order(kernel, wanted, Budget("rows", rows), fixed=fixed)
     by_kind = [fixed.kept, [j for j in wanted if j not in (*fixed.kept, *fixed.dropped)], fixed.dropped]
     expected = [j for kind in by_kind for j in wanted.tolist() if j in kind]
     assert given_order.order.tolist() == expected
@@ -161,15 +162,15 @@ def test_an_order_from_elsewhere_is_kept_to_around_fixed_rows(
 @settings(max_examples=40, deadline=None)
 @given(problems(), st.integers(0, 2), st.integers(0, 2))
 def test_quotas_hold_an_order_from_elsewhere_as_they_hold_the_greedy_one(
-    problem: tuple[np.ndarray, Fixed, int], least: int, more: int
+    problem: Problem, least: int, more: int
 ) -> None:
     kernel, _, rows = problem
     codes = np.arange(len(kernel)) % 2
     quotas = Quotas("parity", (Quota("even", min(least, rows, int((codes == 0).sum()))), Quota("odd", 0, more)), codes)
     budget = Budget("rows", min(rows, int((codes == 0).sum())))
     wanted = np.arange(len(kernel))[::-1]
-    made = order_given(kernel, wanted, budget, quotas=quotas).order
-    greedy = order_within(kernel, budget, quotas, Fixed()).order
+    made = arrange_order(kernel, wanted, budget, quotas=quotas).order
+    greedy = order_within(kernel, budget, quotas, FixedRows()).order
     k = int(budget.amount)
     for order in (made, greedy):
         assert sorted(order.tolist()) == list(range(len(kernel)))

@@ -13,14 +13,14 @@ from scipy.sparse import csr_array
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import ChosenReason, DroppedReason, Explainer
-from delift_core.selection.explain_text import in_words
+from delift_core.selection.explain_text import as_sentence
 from delift_core.selection.fixed import order_around, order_within, select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.quotas import has_minima, places_within, quotas_over
+from delift_core.selection.quotas import has_minima, pick_limits, quotas_over
 from delift_core.selection.request import parse_quota
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Quota, Quotas, Selection
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas, Selection
 
 CONFIG = ObjectiveConfig("instruction")
 STAGES = ("instruction", "task", "continual")
@@ -33,7 +33,7 @@ class Case:
     config: ObjectiveConfig
     kernel: np.ndarray
     quotas: Quotas
-    fixed: Fixed
+    fixed: FixedRows
     rows: int
 
     @property
@@ -85,7 +85,7 @@ def cases(draw: st.DrawFn) -> Case:
     kept, dropped = (tuple(j for j, fate in enumerate(fates) if fate == wanted) for wanted in ("kept", "dropped"))
     assume(len(dropped) < n)
     rows = draw(st.integers(1, n - len(dropped)))
-    return Case(config, kernel, Quotas("group", tuple(quotas), codes), Fixed(kept, dropped), rows)
+    return Case(config, kernel, Quotas("group", tuple(quotas), codes), FixedRows(kept, dropped), rows)
 
 
 @settings(max_examples=300, deadline=None)
@@ -176,7 +176,7 @@ def test_with_maxima_alone_one_order_serves_every_budget(case: Case) -> None:
 def test_a_minimum_makes_an_order_for_one_budget() -> None:
     kernel = np.diag(np.array([5.0, 4.0, 3.0, 1.0], dtype=np.float32))
     quotas = Quotas("group", (Quota("a"), Quota("b", 1)), np.array([0, 0, 0, 1]))
-    two, three = (order_within(kernel, Budget("rows", rows), quotas, Fixed()).order.tolist() for rows in (2, 3))
+    two, three = (order_within(kernel, Budget("rows", rows), quotas, FixedRows()).order.tolist() for rows in (2, 3))
     assert two == [0, 3, 1, 2]
     assert three == [0, 1, 3, 2]
 
@@ -184,9 +184,9 @@ def test_a_minimum_makes_an_order_for_one_budget() -> None:
 def test_what_comes_after_the_budget_is_the_greedy_order_of_the_rest() -> None:
     _, kernel = kernel_of("instruction", 5, 9)
     quotas = Quotas("group", (Quota("a", 0, 2), Quota("b", 1)), np.arange(9) % 2)
-    fixed = Fixed(kept=(4,), dropped=(7,))
+    fixed = FixedRows(kept=(4,), dropped=(7,))
     within = order_within(kernel, Budget("rows", 4), quotas, fixed).order
-    rest = order_around(kernel, Fixed(tuple(within[:4].tolist()), (7,))).order
+    rest = order_around(kernel, FixedRows(tuple(within[:4].tolist()), (7,))).order
     np.testing.assert_array_equal(within[4:], rest[4:])
 
 
@@ -196,16 +196,16 @@ GROUPS = np.array([0, 0, 0, 1, 1])
 @pytest.mark.parametrize(
     ("quotas", "fixed", "rows", "message"),
     [
-        ((Quota("a", 4), Quota("b")), Fixed(), 5, r"'a' asks for at least 4 rows and it has 3: ask for at most 3"),
-        ((Quota("a", 3), Quota("b")), Fixed(dropped=(0,)), 4, r"it has 2 that are not dropped by hand"),
-        ((Quota("a", 2), Quota("b", 1)), Fixed(), 2, r"need at least 3 rows and the budget is 2: raise the budget"),
-        ((Quota("a"), Quota("b", 2)), Fixed(kept=(0, 1)), 3, r"with the rows kept by hand need at least 4 rows"),
-        ((Quota("a", 0, 1), Quota("b", 0, 1)), Fixed(), 3, r"allow at most 2 rows and the budget is 3: lower"),
-        ((Quota("a", 0, 1), Quota("b")), Fixed(kept=(0, 1)), 4, r"2 rows of group 'a' are kept by hand.*allows 1"),
+        ((Quota("a", 4), Quota("b")), FixedRows(), 5, r"'a' asks for at least 4 rows and it has 3: ask for at most 3"),
+        ((Quota("a", 3), Quota("b")), FixedRows(dropped=(0,)), 4, r"it has 2 that are not dropped by hand"),
+        ((Quota("a", 2), Quota("b", 1)), FixedRows(), 2, r"need at least 3 rows and the budget is 2: raise the budget"),
+        ((Quota("a"), Quota("b", 2)), FixedRows(kept=(0, 1)), 3, r"with the rows kept by hand need at least 4 rows"),
+        ((Quota("a", 0, 1), Quota("b", 0, 1)), FixedRows(), 3, r"allow at most 2 rows and the budget is 3: lower"),
+        ((Quota("a", 0, 1), Quota("b")), FixedRows(kept=(0, 1)), 4, r"2 rows of group 'a' are kept by hand.*allows 1"),
     ],
 )
 def test_quotas_that_cannot_be_met_are_refused_with_a_remedy(
-    quotas: tuple[Quota, ...], fixed: Fixed, rows: int, message: str
+    quotas: tuple[Quota, ...], fixed: FixedRows, rows: int, message: str
 ) -> None:
     _, kernel = kernel_of("instruction", 0, 5)
     asked = Quotas("group", quotas, GROUPS)
@@ -218,11 +218,13 @@ def test_other_misuse_is_refused() -> None:
     _, kernel = kernel_of("instruction", 0, 5)
     quotas = Quotas("group", (Quota("a", 1), Quota("b")), GROUPS)
     with pytest.raises(SelectionError, match="rows or percent"):
-        select_around(CONFIG, Budget("tokens", 9), kernel, Fixed(), quotas=quotas, token_counts=np.ones(5, dtype=int))
+        select_around(
+            CONFIG, Budget("tokens", 9), kernel, FixedRows(), quotas=quotas, token_counts=np.ones(5, dtype=int)
+        )
     with pytest.raises(SelectionError, match="over 5 rows and the pool has 4"):
-        select_around(CONFIG, Budget("rows", 2), kernel_of("instruction", 0, 4)[1], Fixed(), quotas=quotas)
-    with pytest.raises(SelectionError, match="knows no quotas"):
-        greedy_order(kernel, engine="submodlib", places=places_within(quotas, 2))
+        select_around(CONFIG, Budget("rows", 2), kernel_of("instruction", 0, 4)[1], FixedRows(), quotas=quotas)
+    with pytest.raises(SelectionError, match="does not support quotas"):
+        greedy_order(kernel, engine="submodlib", limits=pick_limits(quotas, 2))
 
 
 @pytest.mark.parametrize(
@@ -281,18 +283,18 @@ def test_reasons_under_quotas_in_words() -> None:
     kernel = np.zeros((5, 5), dtype=np.float32)
     kernel[[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]] = [5.0, 4.0, 3.0, 1.0, 2.0]  # columns 1 to 4 and 0 are worth that much
     quotas = Quotas("Source", (Quota("a", 0, 1), Quota("b", 1), Quota("c")), np.array([1, 0, 0, 2, 1]))
-    selection = select_around(CONFIG, Budget("rows", 3), kernel, Fixed(), quotas=quotas)
+    selection = select_around(CONFIG, Budget("rows", 3), kernel, FixedRows(), quotas=quotas)
     assert selection.chosen.tolist() == [1, 3, 0]
     reasons = Explainer(selection, kernel).reasons()
-    words = [in_words(reason, str) for reason in reasons]
+    words = [as_sentence(reason, str) for reason in reasons]
     assert words[0].startswith("Chosen 3rd, for the minimum of “b”: it adds 2")
     assert words[0].endswith("Without it, 4 would have been chosen.")
     assert "Without it, 2 would have been chosen" in words[1]
     assert words[2].startswith("Left out: it would add 4 to the coverage. “a” reached its maximum of")
     assert isinstance(reasons[4], DroppedReason) and reasons[4].passed_over is None
-    four = select_around(CONFIG, Budget("rows", 2), kernel, Fixed(), quotas=quotas)
+    four = select_around(CONFIG, Budget("rows", 2), kernel, FixedRows(), quotas=quotas)
     passed = Explainer(four, kernel).reason(3)
     assert (
         "After choice 1, all remaining places were reserved for groups below their minimum, and “c” was not"
-        in in_words(passed, str)
+        in as_sentence(passed, str)
     )

@@ -15,7 +15,7 @@ from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import evaluate, represented_kernel
 from delift_core.selection.random_draws import random_baseline, random_curves
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig
 from tests.selection.whole import select
 
 
@@ -102,8 +102,8 @@ def test_random_baseline_has_the_right_mean() -> None:
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
-@pytest.mark.parametrize("fixed", [Fixed(), Fixed((3, 5), (0,))])
-def test_random_curves_hold_the_baseline_of_every_size(form: Callable[[np.ndarray], Kernel], fixed: Fixed) -> None:
+@pytest.mark.parametrize("fixed", [FixedRows(), FixedRows((3, 5), (0,))])
+def test_random_curves_hold_the_baseline_of_every_size(form: Callable[[np.ndarray], Kernel], fixed: FixedRows) -> None:
     kernel = form(np.maximum(np.random.default_rng(0).normal(size=(12, 12)), 0).astype(np.float32))
     curves = random_curves(kernel, seed=6)
     assert curves.objective.shape == (20, 13)

@@ -16,7 +16,7 @@ from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel, as_kernel, by_columns, column_of, column_sums
 from delift_core.selection.objectives import evaluate, represented_kernel
-from delift_core.selection.types import Budget, Fixed, ObjectiveConfig, Selection, Stage
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Selection, Stage
 from delift_core.system import memory
 from tests.selection.whole import select
 
@@ -103,7 +103,7 @@ def test_selections_and_their_reasons(case: Case, data: st.DataObject) -> None:
     assert tuple(explainer.reason(position) for position in range(n)) == expected
     if n > 2:
         around = [
-            select_around(case.config, Budget("rows", 2), form, Fixed((1,), (0,)), token_counts=case.counts)
+            select_around(case.config, Budget("rows", 2), form, FixedRows((1,), (0,)), token_counts=case.counts)
             for form in (kernel, dense)
         ]
         same(*around)
@@ -122,7 +122,7 @@ def test_what_was_not_scored_counts_neither_as_help_nor_as_harm(case: Case) -> N
 @pytest.mark.parametrize(
     ("entries", "verdict", "sentence"),
     [
-        ([0.2, 0.4], "useful", "100% of the scored pairs (33% of all) help, and"),
+        ([0.2, 0.4], "useful", "In 100% of the scored pairs (33% of all) the example helps."),
         ([-0.2, -0.1], "none-positive", "None of the scored pairs (33% of all) helps the model"),
         ([0.0, 0.0], "all-zero", "None of the scored pairs (33% of all) changes the model's answer"),
         ([1e-6, 1e-5], "near-zero", "The rows hardly help each other"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from delift_core.selection.explain_text import rows_left_to_help, task_shares
+from delift_core.selection.explain_text import count_helpable_rows, coverage_shares
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import evaluate, represented_kernel
 from delift_core.selection.select import select_from_kernel
@@ -26,7 +26,7 @@ def test_shares_of_pool_and_target_are_those_of_the_two_terms(eta: float) -> Non
     alone = ObjectiveConfig("instruction")
     helped = evaluate(alone, selection.chosen, pool) / evaluate(alone, np.arange(9), pool)
     best = np.maximum(target, 0).max(axis=0)
-    assert task_shares(kernel, selection) == pytest.approx(
+    assert coverage_shares(kernel, selection) == pytest.approx(
         (helped, best[selection.chosen].sum() / best.sum()), rel=1e-5
     )
 
@@ -37,7 +37,7 @@ def test_a_larger_eta_gives_up_the_pool_for_the_target() -> None:
     for eta in (0.0, 50.0):
         config = ObjectiveConfig("task", eta=eta)
         kernel = represented_kernel(config, pool, target=target)
-        shares.append(task_shares(kernel, three_of(kernel, config)))
+        shares.append(coverage_shares(kernel, three_of(kernel, config)))
     assert shares[1][0] < shares[0][0] and shares[0][1] == 1.0  # without a weight there is nothing to give
 
 
@@ -47,4 +47,4 @@ def test_rows_left_to_help_are_those_that_the_existing_rows_do_not_help_as_much(
     for nu in (0.0, 1.0, 2.0):
         kernel = represented_kernel(ObjectiveConfig("continual", nu=nu), pool, existing=existing)
         beyond = np.nanmax(pool, axis=1) - nu * np.maximum(existing.max(axis=1), 0)
-        assert rows_left_to_help(kernel) == np.count_nonzero(beyond > 0)
+        assert count_helpable_rows(kernel) == np.count_nonzero(beyond > 0)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from delift_core.selection.certificate import bound
+from delift_core.selection.certificate import bound_optimum
 from delift_core.selection.coverage import residual_gains, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import NOTHING_FIXED, Budget, Certificate, ObjectiveConfig, Selection
+from delift_core.selection.types import NO_FIXED_ROWS, Budget, Certificate, ObjectiveConfig, Selection
 
 
 def select(
@@ -32,4 +32,4 @@ def certify(
 ) -> Certificate:
     """The certificate of any rows of a kernel."""
     residual = residual_gains(kernel, chosen)
-    return bound(value(kernel, chosen), residual, len(chosen), token_counts, token_budget, NOTHING_FIXED)
+    return bound_optimum(value(kernel, chosen), residual, len(chosen), token_counts, token_budget, NO_FIXED_ROWS)

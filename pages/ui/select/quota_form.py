@@ -13,7 +13,7 @@ from delift_core.curation.grouping import column_name, columns, quotas_from
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
 from delift_core.errors import SelectionError
-from delift_core.selection.request import AskedQuota, format_quota, is_bound, parse_quota
+from delift_core.selection.request import QuotaRequest, format_quota, has_bounds, parse_quota
 from delift_core.selection.types import Quota, Quotas, Selection
 from pages.ui.explore.map_colours import clusters_of
 from pages.ui.shell.address import put
@@ -23,7 +23,7 @@ _CLUSTER, _NONE = "Cluster", "No quotas"
 _LEAST, _MOST = "Minimum", "Maximum"
 
 
-def asked_quotas(run: ScoredRun) -> tuple[AskedQuota, ...]:
+def asked_quotas(run: ScoredRun) -> tuple[QuotaRequest, ...]:
     """What the visitor asks of groups now; a new visitor: what the address asks for."""
     key = _key(run)
     if key not in st.session_state:
@@ -31,12 +31,12 @@ def asked_quotas(run: ScoredRun) -> tuple[AskedQuota, ...]:
             st.session_state[key] = tuple(parse_quota(text) for text in st.query_params.get_all("quota"))
         except SelectionError:  # no address of ours
             st.session_state[key] = ()
-    asked: tuple[AskedQuota, ...] = st.session_state[key]
+    asked: tuple[QuotaRequest, ...] = st.session_state[key]
     put("quota", [f"{one.column}:{one.quota.label}={format_quota(one.quota)}" for one in asked])
     return asked
 
 
-def quotas_of(run: ScoredRun, asked: tuple[AskedQuota, ...]) -> Quotas | None:
+def quotas_of(run: ScoredRun, asked: tuple[QuotaRequest, ...]) -> Quotas | None:
     """The quotas that are asked for.
 
     Raises:
@@ -48,7 +48,7 @@ def quotas_of(run: ScoredRun, asked: tuple[AskedQuota, ...]) -> Quotas | None:
     return quotas_from(asked, (*found, clusters_of(run)) if asked[0].column == _CLUSTER else found)
 
 
-def quota_table(run: ScoredRun, asked: tuple[AskedQuota, ...], selection: Selection | None) -> None:
+def quota_table(run: ScoredRun, asked: tuple[QuotaRequest, ...], selection: Selection | None) -> None:
     """The form: a column, and for each of its groups a least and a most beside the rows that are chosen now."""
     facet = _ask_column(run, asked)
     if facet is None and asked:
@@ -99,13 +99,13 @@ def quota_line(selection: Selection) -> None:
     met = [
         f"{group.label} {count:,} ({format_quota(group)})"
         for group, count in zip(quotas.groups, counts, strict=True)
-        if is_bound(group)
+        if has_bounds(group)
     ]
     shown = ", ".join(met[:6]) + (f" and {len(met) - 6} more" if len(met) > 6 else "")
     st.caption(f":material/balance: {plain(f'Quotas by {quotas.column.lower()}: {shown}.')}")
 
 
-def _ask_column(run: ScoredRun, asked: tuple[AskedQuota, ...]) -> Facet | None:
+def _ask_column(run: ScoredRun, asked: tuple[QuotaRequest, ...]) -> Facet | None:
     found = {column_name(facet): facet for facet in _columns(run)}
     names = [name for name in found if ":" not in name]
     now = next((name for name in (*names, _CLUSTER) if asked and name.casefold() == asked[0].column.casefold()), None)
@@ -126,7 +126,7 @@ def _take(key: str, table: str, column: str, wanted: tuple[Quota, ...]) -> None:
             groups[row] = replace(groups[row], least=int(cells[_LEAST] or 0))
         if _MOST in cells:
             groups[row] = replace(groups[row], most=None if cells[_MOST] is None else int(cells[_MOST]))
-    st.session_state[key] = tuple(AskedQuota(column, group) for group in groups if is_bound(group))
+    st.session_state[key] = tuple(QuotaRequest(column, group) for group in groups if has_bounds(group))
 
 
 def _forget(key: str) -> None:

@@ -7,7 +7,7 @@ from delift_core.curation.problem import SelectionProblem
 from delift_core.curation.reliability import ErrorBar
 from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.selection.coverage import knee
-from delift_core.selection.explain_text import rows_left_to_help, task_shares
+from delift_core.selection.explain_text import count_helpable_rows, coverage_shares
 from delift_core.selection.methods import method_title
 from delift_core.selection.types import Selection
 from pages.figures.curves import alt_gain_curve, gain_curve
@@ -63,13 +63,13 @@ def _trade(problem: SelectionProblem, selection: Selection) -> str:
     """What the weight of the stage trades here."""
     config, n = problem.config, len(problem.run.pool)
     if config.stage == "task":
-        pool, target = task_shares(problem.kernel, selection)
+        pool, target = coverage_shares(problem.kernel, selection)
         return (
             f"With η = {config.eta:g}, the chosen rows give the pool {pool:.0%} and the target {target:.0%} of the "
             "help that all rows give. A higher η shifts help from the pool to the target."
         )
     if config.stage == "continual":
-        left = rows_left_to_help(problem.kernel)
+        left = count_helpable_rows(problem.kernel)
         return (
             f"With ν = {config.nu:g}, {left:,} of {n:,} pool rows can be helped beyond what the existing rows do for "
             "them. A higher ν leaves fewer; a lower one lets in rows that repeat what the model knows."

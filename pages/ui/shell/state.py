@@ -19,10 +19,10 @@ from delift_core.scoring.metrics import Metric
 from delift_core.selection.coverage import value
 from delift_core.selection.fixed import rows_within
 from delift_core.selection.methods import METHODS
-from delift_core.selection.quotas import has_minima, places_within
+from delift_core.selection.quotas import has_minima, pick_limits
 from delift_core.selection.request import Engine
 from delift_core.selection.types import (
-    NOTHING_FIXED,
+    NO_FIXED_ROWS,
     Budget,
     ChosenBy,
     GreedyOrder,
@@ -177,8 +177,8 @@ def _groups(quotas: Quotas, budget: Budget, n: int) -> tuple[object, ...]:
     Raises:
         SelectionError: the quotas cannot be met.
     """
-    rows = rows_within(budget, n, NOTHING_FIXED)
-    places_within(quotas, rows)
+    rows = rows_within(budget, n, NO_FIXED_ROWS)
+    pick_limits(quotas, rows)
     return quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None
 
 
@@ -215,7 +215,7 @@ def _method_order(key: tuple[object, ...], _problem: SelectionProblem, method: C
 def _given_order(
     key: tuple[object, ...], _problem: SelectionProblem, _order: np.ndarray, _budget: Budget, _quotas: Quotas | None
 ) -> GreedyOrder:
-    return _problem.order_given(_order, _budget, quotas=_quotas)
+    return _problem.arrange_order(_order, _budget, quotas=_quotas)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Choosing within the quotas…")
