@@ -131,7 +131,7 @@ class Sample:
         return turns[-1] if turns else ""
 
 
-def place_word(sources: Iterable[str]) -> Literal["line", "row"]:
+def line_unit(sources: Iterable[str]) -> Literal["line", "row"]:
     """The unit of `Problem.line` in some sources: "line" if all of them are files of JSON lines, else "row"."""
     return "line" if all(_OF_LINES.search(source) for source in sources) else "row"
 

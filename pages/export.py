@@ -7,7 +7,7 @@ import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.export.containers import Container, container_of
-from delift_core.export.preflight import checks
+from delift_core.export.preflight import preflight_checks
 from delift_core.export.subset_files import export_selection, preview
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat
@@ -46,7 +46,7 @@ TRAINER_HINTS: dict[ExportFormat, str] = {
 
 def checks_list(selection: CuratedSelection, format: ExportFormat, container: Container) -> None:
     """What was looked at, each line green or orange, in words."""
-    for check in checks(selection, format, container):
+    for check in preflight_checks(selection, format, container):
         icon, colour = (":material/check_circle:", "green") if check.ok else (":material/warning:", "orange")
         st.markdown(f":{colour}[{icon}] **{plain(check.label)}** · {plain(check.detail)}")
 

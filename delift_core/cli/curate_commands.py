@@ -33,8 +33,8 @@ from delift_core.curation.problem import ensure_rows_fit, open_problem
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, trainer_kit, write_kit
-from delift_core.export.containers import container_of, least_bytes
-from delift_core.export.preflight import checks, subset_samples
+from delift_core.export.containers import container_of, min_export_bytes
+from delift_core.export.preflight import exported_samples, preflight_checks
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import manifest_path, unwritable
 from delift_core.jobs.backends import Placement
@@ -148,7 +148,7 @@ def curate(arguments: argparse.Namespace) -> int:
             )
         curated = open_selection(workspace, record.id, problem)
         warnings = tuple(
-            check for check in checks(curated, arguments.format, container_of(arguments.out)) if not check.ok
+            check for check in preflight_checks(curated, arguments.format, container_of(arguments.out)) if not check.ok
         )
         diagnosis = diagnose(problem.utilities.pool)
         kit = trainer_kit(curated, manifest, arguments.max_tokens)
@@ -172,7 +172,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
         curated = open_selection(workspace, arguments.selection_id)
-        note_losses(subset_samples(curated), arguments.format, arguments.out)
+        note_losses(exported_samples(curated), arguments.format, arguments.out)
         manifest = export_selection(
             workspace,
             arguments.selection_id,
@@ -187,7 +187,7 @@ def export(arguments: argparse.Namespace) -> int:
     lines = [
         f"{arguments.out}: {output.rows:,} rows of selection {manifest.selection_id} written as {output.format}",
         f"{manifest_path(arguments.out)}: manifest",
-        *kit_lines(kit, subset_samples(curated), files),
+        *kit_lines(kit, exported_samples(curated), files),
     ]
     document = {
         "selection": manifest.selection_id,
@@ -196,7 +196,7 @@ def export(arguments: argparse.Namespace) -> int:
         "rows": output.rows,
         "format": output.format,
         "sha256": output.sha256,
-        "trainers": kit_documents(kit, subset_samples(curated)),
+        "trainers": kit_documents(kit, exported_samples(curated)),
         "files": [str(path) for path in files],
     }
     Output(arguments.json).show(lines, document)
@@ -235,7 +235,7 @@ class _CurateReport:
             *([bar.sentence] if bar and bar.enough else []),  # else it is among the warnings
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
-            *kit_lines(self.kit, subset_samples(self.curated), self.files),
+            *kit_lines(self.kit, exported_samples(self.curated), self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
 
@@ -288,7 +288,7 @@ class _CurateReport:
             "error_bar": None if manifest.error_bar is None else asdict(manifest.error_bar),
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
-            "trainers": kit_documents(self.kit, subset_samples(self.curated)),
+            "trainers": kit_documents(self.kit, exported_samples(self.curated)),
             "files": [str(path) for path in self.files],
         }
 
@@ -324,7 +324,7 @@ def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> 
         pick_limits(quotas, rows_within(arguments.budget, len(samples), NO_FIXED_ROWS))
     if arguments.method != "delift":
         ensure_rows_fit(arguments.method, len(samples), with_target=arguments.stage == "task")
-    needed = least_bytes(arguments.out, samples, rows, arguments.format)
+    needed = min_export_bytes(arguments.out, samples, rows, arguments.format)
     free = shutil.disk_usage(arguments.out.absolute().parent).free
     if needed > free:
         raise ExportError(

@@ -17,7 +17,7 @@ from delift_core.cli.terminal import Output
 from delift_core.data.formats.base import name_list
 from delift_core.data.loading import Fields, fields_of
 from delift_core.export.containers import write_rows
-from delift_core.export.shapes import media_words
+from delift_core.export.shapes import describe_media
 from delift_core.export.writers import render_lines
 from delift_core.samples import ColumnMapping, Dataset
 
@@ -35,7 +35,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     mapped = f" (prompt from {_joined(columns)}, response from {columns.response!r})" if columns else ""
     fields = fields_of(dataset, by_hand=arguments.map is not None)
     look = look_at(dataset, arguments.near, arguments.against)
-    media = media_words(dataset.samples)
+    media = describe_media(dataset.samples)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
         f"{dataset.records_left_out:,} records left out",

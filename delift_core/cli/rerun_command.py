@@ -24,7 +24,7 @@ from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.data.formats.preference import Answer
 from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError
-from delift_core.export.replication import settle
+from delift_core.export.replication import reconcile
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
 from delift_core.jobs.backends import HERE
@@ -85,7 +85,7 @@ def _again(
     )
     run = open_run(workspace, score_here(workspace, spec, HERE).id)
     problem = open_problem(workspace, run.record.id, manifest.metric, manifest.objective)
-    selection, rows = settle(manifest, problem, _select(workspace, problem, manifest))
+    selection, rows = reconcile(manifest, problem, _select(workspace, problem, manifest))
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:
         if edit.state == "applied":

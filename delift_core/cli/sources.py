@@ -23,9 +23,9 @@ from delift_core.data.quality.cleaning import (
     leave_out_shared,
 )
 from delift_core.data.quality.duplicates import CopyKind
-from delift_core.export.containers import container_of, fitted, json_columns_words
+from delift_core.export.containers import container_of, describe_json_columns, json_text_columns
 from delift_core.export.conversion import Loss, losses
-from delift_core.export.writers import json_number_words, render_lines, unwritable, without_json_numbers
+from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
 from delift_core.samples import ColumnMapping, Dataset, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
 
 _LINE_SECONDS = 10.0
@@ -218,11 +218,11 @@ def note_losses(samples: Sequence[Sample], format: ExportFormat, out: Path) -> t
     found = losses(samples, format)
     for loss in found:
         note(f"{format} cannot hold everything: {loss}")
-    if numbers := without_json_numbers(samples):
-        note(json_number_words(numbers))
-    columns = () if unwritable(samples, format) else fitted(container_of(out), render_lines(samples, format))
+    if numbers := samples_with_nan(samples):
+        note(describe_nan(numbers))
+    columns = () if unwritable(samples, format) else json_text_columns(container_of(out), render_lines(samples, format))
     if columns:
-        note(json_columns_words(columns))
+        note(describe_json_columns(columns))
     return found
 
 

@@ -1,6 +1,6 @@
-"""A data set card for an exported subset: Markdown with the header that the Hugging Face hub reads.
+"""The data set card of an exported subset: Markdown with the metadata header of the Hugging Face hub.
 
-Made from the manifest and the check table alone. Names in a manifest are strangers' words, so they stand as code.
+Names in a manifest are untrusted, so they are written as inline code.
 """
 
 import json
@@ -10,11 +10,12 @@ from pathlib import Path, PurePath
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.manifest import Manifest
-from delift_core.export.containers import json_columns_words
-from delift_core.export.preflight import chosen_answers, subset_records, trainer_checks
+from delift_core.export.containers import describe_json_columns
+from delift_core.export.preflight import chosen_answers, exported_records, trainer_checks
 from delift_core.export.recipes import Recipe, recipe_file, recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.trainers import DEFAULT_LIMIT, TRAINERS, TrainerCheck
+from delift_core.export.trainer_rules import TRAINERS
+from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import write_lines
 from delift_core.selection.request import format_budget, format_quota, has_bounds
 
@@ -25,8 +26,8 @@ def card(manifest: Manifest, table: Sequence[TrainerCheck] = ()) -> str:
     """The text of the card.
 
     Args:
-        manifest: of the export; the card lies beside its file.
-        table: what trainers make of the file; left out when empty.
+        manifest: of the export.
+        table: of `trainers`; the section is left out if empty.
     """
     body = [f"# {_code(manifest.selection_name)}", "", *_introduction(manifest), "", *_method(manifest)]
     return "\n".join([*_header(manifest), "", *body, *_trainers(table), ""])
@@ -51,12 +52,12 @@ def _header(manifest: Manifest) -> list[str]:
 
 def _introduction(manifest: Manifest) -> list[str]:
     sources = [
-        f"- {entry.role}: {_code(entry.name)}, {entry.rows:,} rows, from {_code(_place(entry.origin))}"
+        f"- {entry.role}: {_code(entry.name)}, {entry.rows:,} rows, from {_code(_without_folders(entry.origin))}"
         for entry in manifest.inputs
     ]
     return [
         f"{manifest.output.rows:,} rows of instruction-tuning data, chosen from {manifest.pool.rows:,} with DELIFT "
-        f"Studio{_by_what(manifest)}.",
+        f"Studio{_method_phrase(manifest)}.",
         "",
         "## Where the rows come from",
         "",
@@ -66,7 +67,7 @@ def _introduction(manifest: Manifest) -> list[str]:
     ]
 
 
-def _target_words(manifest: Manifest) -> str:
+def _target_phrase(manifest: Manifest) -> str:
     if manifest.objective.stage != "task":
         return ""
     return ", target rows covered" if manifest.objective.target_help == "coverage" else ", target help as a bonus"
@@ -80,10 +81,10 @@ def _method(manifest: Manifest) -> list[str]:
         *_chosen_by(manifest),
         f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
         f"seed {manifest.seed}{', scaled between its extremes' if manifest.objective.scaling == 'min-max' else ''}"
-        f"{_target_words(manifest)}",
+        f"{_target_phrase(manifest)}",
         *_quotas(manifest),
-        f"- measured with {_code(_place(model.name))} at revision {_code(model.revision)} in {model.dtype}, template "
-        f"{model.template}",
+        f"- measured with {_code(_without_folders(model.name))} at revision {_code(model.revision)} in {model.dtype}, "
+        f"template {model.template}",
         f"- objective {result.value:.6g}, at least {result.certificate:.1%} of the best possible; random subsets of "
         f"the same budget reach {result.random_mean:.6g} ± {result.random_std:.2g}",
         f"- {len(manifest.edits):,} changes by hand",
@@ -97,10 +98,10 @@ def _method(manifest: Manifest) -> list[str]:
 def _json_text(columns: Sequence[str]) -> list[str]:
     if not columns:
         return []
-    return ["", f"{json_columns_words(_code(name) for name in columns)}."]
+    return ["", f"{describe_json_columns(_code(name) for name in columns)}."]
 
 
-def _by_what(manifest: Manifest) -> str:
+def _method_phrase(manifest: Manifest) -> str:
     if manifest.method is None or manifest.method.name == "delift":
         return ": by how much each row helps the model on the others as an example in its context"
     return f" by the method {manifest.method.title}"
@@ -115,8 +116,8 @@ def _chosen_by(manifest: Manifest) -> list[str]:
 def _quotas(manifest: Manifest) -> list[str]:
     if manifest.quotas is None:
         return []
-    told = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if has_bounds(group)]
-    return [f"- rows of each {_code(manifest.quotas.column)}: {', '.join(told)}"]
+    quotas = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if has_bounds(group)]
+    return [f"- rows of each {_code(manifest.quotas.column)}: {', '.join(quotas)}"]
 
 
 def _trainers(table: Iterable[TrainerCheck]) -> list[str]:
@@ -136,7 +137,7 @@ def _trainers(table: Iterable[TrainerCheck]) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A YAML string; JSON's spelling is one."""
+    """A YAML string, spelt as in JSON."""
     return json.dumps(text, ensure_ascii=False)
 
 
@@ -146,14 +147,14 @@ def _code(text: str) -> str:
     return f"`{flat}`" if flat else "(no name)"
 
 
-def _place(origin: str) -> str:
-    """An origin without the folders of the machine it was on."""
+def _without_folders(origin: str) -> str:
+    """An origin without the folders of this machine."""
     return PurePath(origin).name if PurePath(origin).is_absolute() else origin
 
 
 @dataclass(frozen=True, slots=True)
 class TrainerKit:
-    """What trainers make of an exported file, and what they need to read it."""
+    """The check table, the recipes and the card of an exported file."""
 
     table: tuple[TrainerCheck, ...]
     recipes: tuple[Recipe, ...]
@@ -161,14 +162,14 @@ class TrainerKit:
 
 
 def trainer_kit(curated: CuratedSelection, manifest: Manifest, limit: int = DEFAULT_LIMIT) -> TrainerKit:
-    """The kit of an export that was just written.
+    """Makes the kit of an export.
 
     Args:
         limit: the trainers' longest row in tokens.
     """
     output = manifest.output
     table = trainer_checks(curated, output.format, limit)
-    shape = shape_of_file(subset_records(curated, output.format))
+    shape = shape_of_file(exported_records(curated, output.format))
     chosen = [one.ends for one in chosen_answers(curated)]
     made = recipes(shape, output.file, limit, json_columns=output.json_columns, chosen=chosen)
     return TrainerKit(table, made, card(manifest, table))

@@ -1,9 +1,8 @@
-"""The file that rows are put into: JSON lines, Parquet or CSV, by the suffix of its name.
+"""Writes rows as JSON lines, Parquet or CSV, by the suffix of the file.
 
-JSON lines hold every record as it is. Parquet and CSV are tables: what they cannot hold is refused before anything is
-written, and only the difference between null, missing and (in CSV) empty is given up. A table gives all objects of a
-column the same keys, so that a call would get the arguments of the others: a column whose objects differ is written as
-JSON text, in the type that Parquet and Arrow have for it. Knows lines of JSON and one file.
+JSON lines hold every record unchanged. Tables lose the difference between null, missing and (in CSV) empty; anything
+else that they cannot hold is refused before writing. In a table all objects of a column have the same keys, so a column
+whose objects differ is written as JSON text, in Arrow's type for it.
 """
 
 import csv
@@ -26,19 +25,31 @@ from delift_core.samples import ExportFormat, Formulas, Sample
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NOT_WRITTEN = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
+_UNSUPPORTED_SUFFIXES = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
 Container = Literal["jsonl", "parquet", "csv"]
-_MANIFEST_BYTES_PER_ROW = 300  # at least: it has a few lines for every row of the pool
-# A spreadsheet takes a cell that begins like this for a formula, which can run commands or fetch pages.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in full width
+_MANIFEST_BYTES_PER_ROW = 300  # a lower bound: the manifest has an entry for every row of the pool
+# A spreadsheet runs a cell that begins like this as a formula, which can execute commands or fetch pages.
+FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # and their full-width forms
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenFile:
     """A file that was written.
 
     Attributes:
-        sha256: of its bytes (hex).
+        sha256: of the file (hex).
         json_columns: the columns of a table that hold JSON text.
     """
 
@@ -48,19 +59,19 @@ class Written:
 
 
 def container_of(path: Path) -> Container:
-    """What a file of this name is written as; JSON lines unless it ends in .parquet or .csv.
+    """The container for a file name: JSON lines unless it ends in .parquet or .csv.
 
     Raises:
-        ExportError: the name says that it is a file of another kind, and would mislead whoever reads it.
+        ExportError: the suffix is that of another kind of file.
     """
     suffix = path.suffix.lower()
-    if suffix in _NOT_WRITTEN:
+    if suffix in _UNSUPPORTED_SUFFIXES:
         raise ExportError(f"{path.name}: files ending in {suffix} are not written; end it in .jsonl, .parquet or .csv")
     suffixes: dict[str, Container] = {".parquet": "parquet", ".csv": "csv"}
     return suffixes.get(suffix, "jsonl")
 
 
-def fitted(container: Container, lines: Iterable[str]) -> tuple[str, ...]:
+def json_text_columns(container: Container, lines: Iterable[str]) -> tuple[str, ...]:
     """The columns that would be written as JSON text.
 
     Raises:
@@ -68,7 +79,7 @@ def fitted(container: Container, lines: Iterable[str]) -> tuple[str, ...]:
     """
     if container == "jsonl":
         return ()
-    records = _objects(lines)
+    records = _decode_objects(lines)
     if container == "parquet":
         return _json_columns(table_of(records))
     columns = _columns(records)
@@ -77,70 +88,70 @@ def fitted(container: Container, lines: Iterable[str]) -> tuple[str, ...]:
     return ()
 
 
-def json_columns_words(columns: Iterable[str]) -> str:
-    """What to say of columns that hold JSON text, and how they are read."""
+def describe_json_columns(columns: Iterable[str]) -> str:
+    """A sentence about columns that hold JSON text, and how to read them."""
     return (
         f"{', '.join(columns)}: written as JSON text, since a table would give their objects the keys of all others; "
         "datasets from version 4.7 on reads it as objects, other readers need json.loads"
     )
 
 
-def least_bytes(path: Path, samples: Sequence[Sample], rows: int, format: ExportFormat) -> int:
-    """Fewest bytes that an export of some rows of a pool can take, its manifest included."""
-    as_found = format == "same" and container_of(path) == "jsonl"  # a table packs rows, a format leaves fields out
-    written = sorted(len(sample.raw) for sample in samples)[:rows] if as_found else []
+def min_export_bytes(path: Path, samples: Sequence[Sample], rows: int, format: ExportFormat) -> int:
+    """A lower bound for the size of an export of some rows of a pool, with its manifest."""
+    unchanged = format == "same" and container_of(path) == "jsonl"  # tables compress rows, formats drop fields
+    written = sorted(len(sample.raw) for sample in samples)[:rows] if unchanged else []
     return sum(written) + _MANIFEST_BYTES_PER_ROW * len(samples)
 
 
-def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep") -> Written:
-    """Writes one row for each line of JSON, as the name of the file says.
+def write_rows(path: Path, lines: Iterable[str], *, formulas: Formulas = "keep") -> WrittenFile:
+    """Writes one row for each line of JSON, in the container for the path.
 
     Args:
-        formulas: "quote" puts an apostrophe before CSV cells (and names of columns) that a spreadsheet would run as a
-            formula; the trainer then sees the apostrophe too.
+        formulas: "quote" puts an apostrophe before CSV cells and column names that a spreadsheet would run as a
+            formula; the trainer sees the apostrophe too.
 
     Raises:
         ExportError: a table cannot hold the rows, or as `write_lines`. Nothing is written then.
     """
     kind = container_of(path)
     if kind == "jsonl":
-        return Written(*write_lines(path, lines))
-    records = _objects(lines)
+        return WrittenFile(*write_lines(path, lines))
+    records = _decode_objects(lines)
     if kind == "csv":
         columns = _columns(records)
         rows = [_csv_row(record, columns, number, formulas) for number, record in enumerate(records, start=1)]
         digest, _ = write_chunks(path, _csv_lines([[_text(name, formulas) for name in columns], *rows]))
-        return Written(digest, len(records))
+        return WrittenFile(digest, len(records))
     table = table_of(records)
     digest, _ = write_chunks(path, [_parquet(table)])
-    return Written(digest, len(records), _json_columns(table))
+    return WrittenFile(digest, len(records), _json_columns(table))
 
 
 def table_of(records: Sequence[Mapping[str, object]]) -> "pa.Table":
-    """Records as a table; a column whose objects differ in their keys or types holds JSON text.
+    """Converts records to a table; a column whose objects differ in keys or types holds JSON text.
 
     Raises:
         ExportError: the values of a column are of several types.
     """
     import pyarrow as pa
 
-    return pa.table({name: _array(name, [record.get(name) for record in records]) for name in _columns(records)})
+    return pa.table({name: _to_array(name, [record.get(name) for record in records]) for name in _columns(records)})
 
 
-def unquoted(cell: str) -> str:
-    """A CSV cell without the apostrophe that `write_rows` put before a formula."""
+def unquote_formula(cell: str) -> str:
+    """Removes the apostrophe that `write_rows` puts before a formula."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
-def _objects(lines: Iterable[str]) -> list[Mapping[str, object]]:
-    return [_as_object(DECODER.decode(line), number) for number, line in enumerate(lines, start=1)]
+def _decode_objects(lines: Iterable[str]) -> list[Mapping[str, object]]:
+    return [_require_object(DECODER.decode(line), number) for number, line in enumerate(lines, start=1)]
 
 
 def _columns(records: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(key for record in records for key in record))
 
 
-def _as_object(record: object, number: int) -> Mapping[str, object]:
+def _require_object(record: object, number: int) -> Mapping[str, object]:
     if isinstance(record, dict):
         return record
     raise ExportError(
@@ -181,7 +192,7 @@ def _parquet(table: "pa.Table") -> bytes:
     import pyarrow.parquet as pq
 
     out = io.BytesIO()
-    # Without Arrow's own types, readers that do not know its JSON type take the column as text.
+    # Without Arrow's schema, readers that do not know its JSON type read the column as text.
     pq.write_table(table, out, store_schema=False)
     return out.getvalue()
 
@@ -192,25 +203,25 @@ def _json_columns(table: "pa.Table") -> tuple[str, ...]:
     return tuple(field.name for field in table.schema if isinstance(field.type, pa.JsonType))
 
 
-def _array(column: str, values: Sequence[object]) -> "pa.Array":
+def _to_array(column: str, values: Sequence[object]) -> "pa.Array":
     import pyarrow as pa
 
     nested = any(isinstance(value, dict | list) for value in values)
     reason = "values of several types"
     try:
         array = pa.array(values)
-        if not nested or (_is_storable(array.type) and _comes_back(column, array.to_pylist(), values)):
+        if not nested or (_is_storable(array.type) and _round_trips(column, array.to_pylist(), values)):
             return array
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
     if not nested:
-        raise _no_column(column, reason)
+        raise _column_error(column, reason)
     texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
 
 
 def _is_storable(kind: "pa.DataType") -> bool:
-    """Whether Parquet can hold a type: it has no objects without keys."""
+    """Whether Parquet can hold a type: not if an object in it has no keys."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind) and kind.num_fields == 0:
@@ -218,15 +229,15 @@ def _is_storable(kind: "pa.DataType") -> bool:
     return all(_is_storable(kind.field(at).type) for at in range(kind.num_fields))
 
 
-def _comes_back(column: str, found: Sequence[object], values: Sequence[object]) -> bool:
-    """Whether values are in the table as they are, but for the fields that a turn does not have, and read as such."""
+def _round_trips(column: str, found: Sequence[object], values: Sequence[object]) -> bool:
+    """Whether the values of a column are read back from a table unchanged, apart from null fields of turns."""
     pairs = zip(found, values, strict=True)
-    kept = all(json.dumps(_without_absent(one)) == json.dumps(_without_absent(other)) for one, other in pairs)
+    kept = all(json.dumps(_without_null_fields(one)) == json.dumps(_without_null_fields(other)) for one, other in pairs)
     return kept and all(remove_fill({column: value})[column] == value for value in values)
 
 
-def _without_absent(value: object) -> object:
-    """The turns of a list without their nulls, in one order: readers take a null field as one that is not there."""
+def _without_null_fields(value: object) -> object:
+    """A list of turns with sorted keys and without null fields, which readers treat as missing."""
     if not isinstance(value, list):
         return value
     return [
@@ -237,7 +248,7 @@ def _without_absent(value: object) -> object:
     ]
 
 
-def _no_column(column: str, reason: str) -> ExportError:
+def _column_error(column: str, reason: str) -> ExportError:
     return ExportError(
         f"the field {column!r} cannot be a Parquet column ({reason}); write to a .jsonl file, or choose a format"
     )

@@ -1,7 +1,6 @@
-"""An exported file as a folder that `datasets` loads from disk, and as a data set on the Hugging Face hub.
+"""Publishes an exported file as a folder for `datasets.load_from_disk` or as a data set on the Hugging Face hub.
 
-Both hold exactly the rows of the file and are made from it alone. A token is taken as an argument, used for the one
-upload and kept nowhere.
+A token is used for one upload and never stored.
 """
 
 import json
@@ -21,18 +20,18 @@ from delift_core.system.hub import first_line
 
 
 def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
-    """Writes the rows of an exported file as a folder for `datasets.load_from_disk`, and returns how many there are.
+    """Saves an exported file as a folder for `datasets.load_from_disk`, and returns the number of rows.
 
-    Columns whose objects differ in their keys are of the type Json, which `datasets` has from version 4.7 on.
+    Columns whose objects differ in keys have the type Json of `datasets` 4.7 and later.
 
     Args:
         out: the file, JSON lines, Parquet or CSV.
-        folder: to be made; it must not exist, or be empty.
-        actor: who asks for it.
+        folder: a new or empty folder.
+        actor: the visitor.
 
     Raises:
-        NotAllowed: they are a viewer.
-        ExportError: the folder holds something, the rows do not fit a table, or a file cannot be read or written.
+        NotAllowed: the visitor is a viewer.
+        ExportError: the folder is not empty, the rows do not fit a table, or a file cannot be read or written.
     """
     from datasets import Dataset
 
@@ -55,19 +54,19 @@ def save_to_disk(out: Path, folder: Path, *, actor: Actor) -> int:
 
 
 def push_to_hub(out: Path, repo_id: str, token: str, *, actor: Actor, private: bool = True) -> str:
-    """Uploads an exported file with its manifest and a card that names it, and returns the address of the commit.
+    """Uploads an exported file with its manifest and a card, and returns the URL of the commit.
 
-    The upload makes the repository where there is none. Paths of this machine are taken out of the manifest.
+    Creates the repository if necessary. Paths of this machine are removed from the manifest.
 
     Args:
-        repo_id: as owner/name.
-        token: with the right to write; sent to the hub and to nothing else.
-        actor: who asks for it.
-        private: for a repository that is made now.
+        repo_id: "owner/name".
+        token: with write access.
+        actor: the visitor.
+        private: whether a new repository is private.
 
     Raises:
-        NotAllowed: they are a viewer.
-        ExportError: no token, the file has no manifest, or the hub refuses or cannot be reached.
+        NotAllowed: the visitor is a viewer.
+        ExportError: the token or the manifest is missing, or the hub refuses or cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -79,7 +78,7 @@ def push_to_hub(out: Path, repo_id: str, token: str, *, actor: Actor, private: b
     manifest = read_manifest(manifest_path(out))
     api = HfApi(token=token.strip())
     with tempfile.TemporaryDirectory() as name:
-        _fill(Path(name), out, manifest)
+        _copy_files(Path(name), out, manifest)
         try:
             api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
             done = api.upload_folder(
@@ -98,7 +97,7 @@ def push_to_hub(out: Path, repo_id: str, token: str, *, actor: Actor, private: b
     return str(done.commit_url)
 
 
-def _fill(folder: Path, out: Path, manifest: Manifest) -> None:
+def _copy_files(folder: Path, out: Path, manifest: Manifest) -> None:
     """The files of the repository: the data, its manifest and the card as README.md."""
     try:
         shutil.copyfile(out, folder / out.name)

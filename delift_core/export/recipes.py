@@ -1,6 +1,6 @@
-"""What each trainer needs to read an exported file: a TRL script, a dataset_info.json entry, an Axolotl stanza.
+"""Recipes to read an exported file: a TRL script, a LLaMA-Factory entry for dataset_info.json, an Axolotl stanza.
 
-Made from the shape of the file alone; the check table of `trainers` holds for files that are read like this.
+They depend on the shape of the file alone. The check table of `trainers` holds for files that are read with them.
 """
 
 import json
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.data.formats.vocabulary import ROLES
-from delift_core.export.shapes import MEDIA, Shape, mask_of_trainer
-from delift_core.export.trainers import TRAINERS, Trainer, observation_word, refusal
+from delift_core.data.formats.vocabulary import known_role
+from delift_core.export.shapes import MEDIA, Shape, training_field
+from delift_core.export.trainer_rules import TRAINERS, Trainer, tool_role_word, why_unreadable
 
 _ENDINGS: dict[Trainer, str] = {"TRL": "trl.py", "LLaMA-Factory": "dataset_info.json", "Axolotl": "axolotl.yaml"}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A text file for one trainer; `file` is a name for it."""
+    """A text file for one trainer, with its name."""
 
     trainer: Trainer
     file: str
@@ -34,23 +34,23 @@ def recipes(
     """A recipe for each trainer that can read files of this shape.
 
     Args:
-        data_file: name of the exported file, which is to lie beside the recipe.
+        data_file: name of the exported file, in the folder of the recipe.
         limit: longest row in tokens.
         json_columns: the columns of a table that hold JSON text.
-        chosen: of each record, the positions of the answers to train among its turns, where a record holds more than
-            one row; without it the last answer is trained.
+        chosen: the positions of the answers to train among the turns of each record, if records hold several rows;
+            without it the last answer is trained.
     """
-    needs = _what_datasets_is_needed(shape, json_columns)
+    notes = _datasets_version_note(shape, json_columns)
     stem = Path(data_file).stem
     texts: dict[Trainer, str] = {
-        "TRL": _trl(shape, data_file, limit, needs, chosen),
+        "TRL": _trl(shape, data_file, limit, notes, chosen),
         "LLaMA-Factory": _llama_factory(shape, stem, data_file),
-        "Axolotl": _axolotl(shape, data_file, limit, needs),
+        "Axolotl": _axolotl(shape, data_file, limit, notes),
     }
     return tuple(
         Recipe(trainer, recipe_file(trainer, data_file), texts[trainer])
         for trainer in TRAINERS
-        if not refusal(trainer, shape)
+        if not why_unreadable(trainer, shape)
     )
 
 
@@ -59,25 +59,25 @@ def recipe_file(trainer: Trainer, data_file: str) -> str:
     return f"{Path(data_file).stem}.{_ENDINGS[trainer]}"
 
 
-def _what_datasets_is_needed(shape: Shape, json_columns: Sequence[str]) -> list[str]:
-    """A comment, where the file needs a version of `datasets`."""
+def _datasets_version_note(shape: Shape, json_columns: Sequence[str]) -> list[str]:
+    """A comment about the version of `datasets` that the file needs, if any."""
     if json_columns:
         names = ", ".join(json_columns)
         return [f"# Needs datasets 4.7 or later, which reads {names} as objects; elsewhere it is text for json.loads."]
-    if shape.uneven:
+    if shape.inconsistent:
         return [
             "# Needs datasets 4.7 or later: older ones stop at mixed types, and fill in arguments that a call lacks."
         ]
     return []
 
 
-def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str], chosen: Sequence[Sequence[int]]) -> str:
+def _trl(shape: Shape, data_file: str, limit: int, notes: Sequence[str], chosen: Sequence[Sequence[int]]) -> str:
     kind = "parquet" if data_file.endswith(".parquet") else "csv" if data_file.endswith(".csv") else "json"
     read = f'data = load_dataset("{kind}", data_files={json.dumps(data_file)}, split="train")'
     split = _trl_split(shape, several=bool(chosen))
     named = "Dataset, load_dataset" if chosen and split else "load_dataset"
-    lines = [f"from datasets import {named}", "from trl import SFTConfig, SFTTrainer", "", *needs, read]
-    mixed = ', on_mixed_types="use_json"' if shape.uneven else ""
+    lines = [f"from datasets import {named}", "from trl import SFTConfig, SFTTrainer", "", *notes, read]
+    mixed = ', on_mixed_types="use_json"' if shape.inconsistent else ""
     if split:
         lines[3:3] = [*split, ""]
     if split and chosen:
@@ -111,15 +111,15 @@ def _trl(shape: Shape, data_file: str, limit: int, needs: Sequence[str], chosen:
 
 
 def _trl_split(shape: Shape, *, several: bool) -> list[str]:
-    """A function that makes prompt and completion of a row; none where the file has them.
+    """The lines of a function that splits a row into prompt and completion; none if the file has these.
 
     Args:
-        several: it is told which answers of the row to train, and makes a list.
+        several: the function takes the answers of the row to train, and returns a list.
     """
     plain = shape.name == "prompt-completion" and not (shape.parts or shape.system or shape.history)
     if shape.name not in ("turns", "alpaca", "prompt-completion") or plain:
         return []
-    before, turns = _spelt_turns(shape) if shape.name == "turns" else ([], _flat_turns(shape))
+    before, turns = _turn_functions(shape) if shape.name == "turns" else ([], _flat_turns(shape))
     opening = (
         [f'    if row.get({shape.system!r}) and (not turns or turns[0]["role"] != "system"):']
         + [f'        turns.insert(0, {{"role": "system", "content": row[{shape.system!r}]}})']
@@ -137,9 +137,9 @@ def _trl_split(shape: Shape, *, several: bool) -> list[str]:
     return [*before, "def split(row):", *turns, *opening, *end]
 
 
-def _spelt_turns(shape: Shape) -> tuple[list[str], list[str]]:
-    """Functions that read a turn, and the line that reads them all."""
-    names = {word: ROLES[word.strip().lower()] for word in shape.roles if word.strip().lower() in ROLES}
+def _turn_functions(shape: Shape) -> tuple[list[str], list[str]]:
+    """The lines of functions that convert a turn, and the line that converts all turns of a row."""
+    names = {word: known_role(word) for word in shape.roles if known_role(word)}
     role, text = shape.role_key, shape.text_key
     others = "" if (role, text) == ("role", "content") else f" if key not in {(role, text)!r}"
     numbers = {"0": ["0", "0.0"], "0.0": ["0", "0.0"], "1": ["1", "1.0"], "1.0": ["1", "1.0"]}
@@ -165,7 +165,7 @@ def _spelt_turns(shape: Shape) -> tuple[list[str], list[str]]:
 
 
 def _flat_turns(shape: Shape) -> list[str]:
-    """The lines that make turns of the columns of a flat record."""
+    """The lines that make turns from the columns of a flat record."""
     columns = [f"row[{shape.prompt!r}]", *(f"row.get({name!r})" for name in shape.parts)]
     history = (
         [f"    for question, answer in row[{shape.history!r}] or []:"]
@@ -191,12 +191,12 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
         entry["tags"] = {
             "role_tag": shape.role_key,
             "content_tag": shape.text_key,
-            "user_tag": shape.word_of("user"),
-            "assistant_tag": shape.word_of("assistant"),
-            "observation_tag": observation_word(shape),
+            "user_tag": shape.role_word("user"),
+            "assistant_tag": shape.role_word("assistant"),
+            "observation_tag": tool_role_word(shape),
             "function_tag": "function_call",
             # Without it a row with a system turn is left out.
-            "system_tag": shape.word_of("system"),
+            "system_tag": shape.role_word("system"),
         }
     elif shape.name == "text":
         columns = {"prompt": "text"}  # for `stage: pt`
@@ -216,8 +216,8 @@ def _llama_factory(shape: Shape, stem: str, data_file: str) -> str:
     return json.dumps({stem: entry}, ensure_ascii=False, indent=2) + "\n"
 
 
-def _axolotl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> str:
-    lines = [*needs, "datasets:", f"  - path: {json.dumps(data_file)}"]
+def _axolotl(shape: Shape, data_file: str, limit: int, notes: Sequence[str]) -> str:
+    lines = [*notes, "datasets:", f"  - path: {json.dumps(data_file)}"]
     if not data_file.endswith((".parquet", ".csv")):
         lines.append("    ds_type: json")
     if shape.name == "turns":
@@ -229,7 +229,7 @@ def _axolotl(shape: Shape, data_file: str, limit: int, needs: Sequence[str]) -> 
             f"      content: {json.dumps(shape.text_key)}",
             '    roles_to_train: ["assistant"]',
         ]
-        mask = mask_of_trainer(shape)
+        mask = training_field(shape)
         lines += [f"    message_field_training: {json.dumps(mask)}"] if mask else []
     elif shape.name == "text":
         lines += ["    type: completion", "    field: text"]

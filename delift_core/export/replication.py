@@ -1,10 +1,9 @@
-"""Whose rows a `rerun` writes where this machine would choose others than the manifest has.
+"""Decides whether `rerun` writes the rows of the manifest when this machine selects others.
 
-On the same kind of processor, with the same packages and number of threads, every number comes out as then, and so do
-the rows. Elsewhere float arithmetic sums in another order: utilities differ in their last digits, and greedy may take
-the other of two rows that are worth the same. The manifest holds what decides: the rows in the order they were picked,
-the gain of each, and what every other row would still have added. If these numbers come out here to within rounding,
-and the choices part at a tie, the rows of the manifest are used.
+With the same kind of processor, packages and number of threads, a rerun selects the same rows. Elsewhere floating-point
+sums have another order: utilities differ in their last digits, and greedy may break a tie differently. The manifest has
+the rows in the order of selection, their gains, and the residual gains of all other rows. If these are reproduced
+within rounding and the selections first differ at a tie, the rows of the manifest are used.
 """
 
 from dataclasses import dataclass, replace
@@ -19,21 +18,21 @@ from delift_core.selection.types import GreedyOrder, Selection
 from delift_core.system.check import Check
 
 ROUNDING = {"float32": 1e-5, "mixed": 2e-2, "bfloat16": 2e-2}
-"""By how much rounding moves one utility, in units of distance (or nats per token), with a margin. Of the bundled model
-it was up to 3e-6 in float32, between the libraries' code for AVX-512, AVX2 and SSE4, and up to 1.5e-2 in mixed."""
-WORTH, WORTH_OF_SOME_PAIRS = 0.99, 0.95
-"""The share of the objective of this machine's own rows that those of the manifest reach, where ties cannot be told. A
-budget of pairs allows more: it is reckoned by the pairs that were scored here, which need not be the same."""
-OTHER_ROWS = 0.1
-"""The share of the rows, and one row always, that another method than DELIFT may choose otherwise: its scores are not
-in the manifest."""
+"""Rounding error of one utility by dtype, in units of distance (or nats per token), with a margin. Measured for the
+bundled model: up to 3e-6 in float32, between code for AVX-512, AVX2 and SSE4, and up to 1.5e-2 in mixed precision."""
+MIN_WORTH, MIN_WORTH_OF_SOME_PAIRS = 0.99, 0.95
+"""The smallest ratio of the objective of the manifest's rows to that of this machine's rows, if ties cannot be
+detected. It is lower with a pair budget, since other pairs may be scored here."""
+MAX_OTHER_ROWS = 0.1
+"""The largest share of rows (at least one row) that may differ with a method other than DELIFT, whose scores are not in
+the manifest."""
 _LABEL = "Chosen rows"
 _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    """The choice of then: positions in this run's pool, and what the manifest says of them."""
+    """The manifest's selection: positions in this run's pool (int64), and the gains of k chosen and n scored rows."""
 
     chosen: np.ndarray
     gains: np.ndarray
@@ -41,38 +40,40 @@ class _Recorded:
     residual: np.ndarray
 
 
-def settle(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tuple[Selection, Check]:
-    """The selection to write, that of the manifest wherever rounding explains the difference, and what is said of it.
+def reconcile(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tuple[Selection, Check]:
+    """The selection to write, which is the manifest's if rounding explains the difference, and a check that says so.
 
     Args:
-        problem: of the inputs and the model of the manifest.
-        made: what was chosen here, in the manifest's way.
+        problem: for the inputs and the model of the manifest.
+        made: the selection of this machine, with the settings of the manifest.
     """
-    then = _recorded(manifest, problem)
-    if then is None:
+    recorded = _recorded(manifest, problem)
+    if recorded is None:
         return made, Check(_LABEL, False, "other rows can be scored here than then")
-    if manifest.budget.unit != "tokens" and len(made.chosen) != len(then.chosen):
-        what = f"{len(made.chosen):,} rows are chosen here and the manifest has {len(then.chosen):,}"
+    if manifest.budget.unit != "tokens" and len(made.chosen) != len(recorded.chosen):
+        what = f"{len(made.chosen):,} rows are chosen here and the manifest has {len(recorded.chosen):,}"
         return made, Check(_LABEL, False, what)
-    if np.array_equal(made.chosen, then.chosen):
+    if np.array_equal(made.chosen, recorded.chosen):
         return made, Check(_LABEL, True, "as then")
-    along, here = gains_along(problem.kernel, then.chosen), residual_gains(problem.kernel, then.chosen)
-    off = float(np.abs(np.concatenate([along - then.gains, here - then.residual])).max())
-    ok, why = _too_far(manifest, problem, off) or _explained(manifest, problem, made, then, along, off)
-    others, lost = np.setdiff1d(made.chosen, then.chosen), np.setdiff1d(then.chosen, made.chosen)
+    along, here = gains_along(problem.kernel, recorded.chosen), residual_gains(problem.kernel, recorded.chosen)
+    off = float(np.abs(np.concatenate([along - recorded.gains, here - recorded.residual])).max())
+    ok, why = _too_far(manifest, problem, off) or _explained(manifest, problem, made, recorded, along, off)
+    others, lost = np.setdiff1d(made.chosen, recorded.chosen), np.setdiff1d(recorded.chosen, made.chosen)
     if ok:
         what = f"{len(others):,} of {len(made.chosen):,} rows otherwise" if len(others) else "them in another order"
-        said = f"those of the manifest; this machine would have picked {what}, {why}"
-        return _as_recorded(manifest, problem, made, then), Check(_LABEL, True, said)
-    what = f"{_lines(problem, others)} instead of {_lines(problem, lost)}" if len(others) else "them in another order"
+        detail = f"those of the manifest; this machine would have picked {what}, {why}"
+        return _as_recorded(manifest, problem, made, recorded), Check(_LABEL, True, detail)
+    what = "them in another order"
+    if len(others):
+        what = f"{_line_list(problem, others)} instead of {_line_list(problem, lost)}"
     return made, Check(_LABEL, False, f"this machine picked {what}: {why}{_versions(manifest)}")
 
 
 def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> tuple[bool, str] | None:
-    """Refuses numbers that rounding does not explain; None where it does.
+    """Refuses differences in gains beyond rounding; None if rounding explains them.
 
-    A gain is a sum over r represented rows. Errors of size u with either sign add up to u * sqrt(r), of which fourfold
-    is allowed. Of a budget of pairs nothing can be said: where estimates are close, other pairs are scored.
+    A gain is a sum over r represented rows. Independent errors of size u add up to u * sqrt(r); four times that is
+    allowed. With a pair budget the test does not apply, since other pairs may be scored.
     """
     if problem.partial is not None:
         return None
@@ -90,39 +91,39 @@ def _too_far(manifest: Manifest, problem: SelectionProblem, off: float) -> tuple
 
 
 def _explained(
-    manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded, along: np.ndarray, off: float
+    manifest: Manifest, problem: SelectionProblem, made: Selection, recorded: _Recorded, along: np.ndarray, off: float
 ) -> tuple[bool, str]:
-    """Whether rounding explains that the choices part, and in which words."""
+    """Whether rounding explains that the selections differ, and why."""
     agree = f"gains agree with the manifest's to {off:.1g}"
     if made.method != "delift":
-        others = len(np.setdiff1d(made.chosen, then.chosen))
-        most = max(1, int(OTHER_ROWS * len(made.chosen)))
+        others = len(np.setdiff1d(made.chosen, recorded.chosen))
+        most = max(1, int(MAX_OTHER_ROWS * len(made.chosen)))
         return others <= most, f"as the method's scores round otherwise (at most {most:,} rows may differ; {agree})"
     if problem.partial is not None or manifest.budget.unit == "tokens":
-        share = value(problem.kernel, then.chosen) / max(made.certificate.value, 1e-30)
-        least = WORTH if problem.partial is None else WORTH_OF_SOME_PAIRS
+        share = value(problem.kernel, recorded.chosen) / max(made.certificate.value, 1e-30)
+        least = MIN_WORTH if problem.partial is None else MIN_WORTH_OF_SOME_PAIRS
         return share >= least, f"and the manifest's rows are worth {share:.1%} of those here"
-    at = int(np.flatnonzero(made.chosen != then.chosen)[0])
+    at = int(np.flatnonzero(made.chosen != recorded.chosen)[0])
     behind = float(made.chosen_gains[at] - along[at])
-    if behind <= 4 * off:  # each of the two gains is off by about as much as those that the manifest has; twice that
+    if behind <= 4 * off:  # both gains have an error of about `off`; a factor 2 is the margin
         return True, f"by ties within rounding ({agree})"
-    here, there = _lines(problem, made.chosen[at : at + 1]), _lines(problem, then.chosen[at : at + 1])
+    here, there = _line_list(problem, made.chosen[at : at + 1]), _line_list(problem, recorded.chosen[at : at + 1])
     return False, f"pick {at + 1:,} is no tie, since {here} adds {behind:.2g} more than {there} ({agree})"
 
 
-def _as_recorded(manifest: Manifest, problem: SelectionProblem, made: Selection, then: _Recorded) -> Selection:
-    """The rows of then, with their gains, certificate and random baseline by this machine's utilities."""
-    first = np.concatenate([then.chosen, then.order[~np.isin(then.order, then.chosen)]])
+def _as_recorded(manifest: Manifest, problem: SelectionProblem, made: Selection, recorded: _Recorded) -> Selection:
+    """The manifest's rows, with gains, certificate and random baseline by this machine's utilities."""
+    first = np.concatenate([recorded.chosen, recorded.order[~np.isin(recorded.order, recorded.chosen)]])
     given = GreedyOrder(first, gains_along(problem.kernel, first))
     selection = problem.select(
         manifest.budget, seed=manifest.seed, fixed=made.fixed, quotas=made.quotas, greedy=given, method="given"
     )
-    whole = GreedyOrder(then.order, gains_along(problem.kernel, then.order))
+    whole = GreedyOrder(recorded.order, gains_along(problem.kernel, recorded.order))
     return replace(selection, greedy=whole, engine=made.engine, method=made.method)
 
 
 def _recorded(manifest: Manifest, problem: SelectionProblem) -> _Recorded | None:
-    """What the manifest says of this run's pool; None where other rows of it were scored."""
+    """The manifest's selection as positions in this run's pool; None if other rows were scored."""
     position_of = problem.run.position_of
     scored = [row for row in manifest.rows if row.greedy_rank is not None]
     if {row.id for row in scored} != set(position_of):
@@ -140,14 +141,14 @@ def _recorded(manifest: Manifest, problem: SelectionProblem) -> _Recorded | None
     )
 
 
-def _lines(problem: SelectionProblem, positions: np.ndarray) -> str:
+def _line_list(problem: SelectionProblem, positions: np.ndarray) -> str:
     named = ", ".join(str(problem.run.pool[position].line) for position in positions[:_NAMED].tolist())
     more = f" and {len(positions) - _NAMED:,} more" if len(positions) > _NAMED else ""
     return f"line{'s' if len(positions) > 1 else ''} {named}{more}"
 
 
 def _versions(manifest: Manifest) -> str:
-    """Which packages changed since then, in brackets."""
+    """The packages whose version changed, in brackets; "" if none."""
     here = {package.name: package.version for package in package_versions()}
     changed = [
         f"{package.name} {package.version} then, {here.get(package.name, 'none')} here"

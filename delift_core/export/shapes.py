@@ -1,7 +1,6 @@
-"""What a trainer sees in an exported file: the shape of its records, and which keys, roles and spellings occur.
+"""The shape of an exported file: the layout of its records, and the keys, roles and media in them.
 
-A trainer reads a file by one configuration, so a file has one shape, the most frequent one of its records. Knows
-records as decoded from JSON; knows nothing of any one trainer.
+A trainer reads a file by one configuration, so a file has one shape, the most frequent one of its records.
 """
 
 from collections import Counter
@@ -16,26 +15,23 @@ from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.prompt_parts import sort_parts
 from delift_core.data.formats.training_labels import flag_means_trained, is_trained, turn_flags
 from delift_core.data.formats.turns import is_turn_list
-from delift_core.data.formats.vocabulary import LIST_KEYS, ROLE_KEYS, ROLES, SYSTEM_KEYS
+from delift_core.data.formats.vocabulary import LIST_KEYS, ROLE_KEYS, SYSTEM_KEYS, known_role
 from delift_core.data.loading.json_records import DECODER
 from delift_core.samples import Sample
 
-# What LLaMA-Factory calls columns that hold pictures, films and sound, by the names that they have in files.
-MEDIA = {"image": "images", "images": "images", "video": "videos", "videos": "videos"} | {
-    "audio": "audios",
-    "audios": "audios",
-}
+# Columns of images, videos and audio, with LLaMA-Factory's name for them.
+MEDIA = {name: f"{kind}s" for kind in ("image", "video", "audio") for name in (kind, f"{kind}s")}
 
 
 def media_of(record: object) -> tuple[str, ...]:
-    """The columns of a record that hold pictures, films or sound."""
+    """The columns of a record with images, videos or audio."""
     if not isinstance(record, Mapping):
         return ()
     return tuple(str(key) for key in record if key in MEDIA and record[key])
 
 
-def media_words(samples: Sequence[Sample]) -> str:
-    """What to say of rows with pictures, films or sound beside their text; "" where there are none."""
+def describe_media(samples: Sequence[Sample]) -> str:
+    """A sentence about rows with images, videos or audio; "" if there are none."""
     found = [sample for sample in samples if media_of(DECODER.decode(sample.raw))]
     if not found:
         return ""
@@ -45,22 +41,22 @@ def media_words(samples: Sequence[Sample]) -> str:
     )
 
 
-def marks_in(texts: Sequence[str], column: str) -> int:
-    """How often texts have the mark that stands for an element of a column."""
-    return sum(text.count(mark_of(column)) for text in texts)
+def count_placeholders(texts: Sequence[str], column: str) -> int:
+    """How often the placeholder of a column occurs in some texts."""
+    return sum(text.count(media_placeholder(column)) for text in texts)
 
 
-def mark_of(column: str) -> str:
-    """The mark in a text that stands for an element of a column, such as <image>."""
+def media_placeholder(column: str) -> str:
+    """The placeholder in a text for an element of a column, such as <image>."""
     return f"<{MEDIA[column].removesuffix('s')}>"
 
 
-TYPES = "`{path}` differs in type between rows: datasets before 4.7 stops the load"
-KEYS = "`{path}` differs in keys between rows: datasets before 4.7 adds the others' keys as null"
+_TYPE_MESSAGE = "`{path}` differs in type between rows: datasets before 4.7 stops the load"
+_KEY_MESSAGE = "`{path}` differs in keys between rows: datasets before 4.7 adds the others' keys as null"
 
 
-def uneven_rows(records: Sequence[object]) -> dict[int, str]:
-    """What is uneven about a row, for each row that differs from most."""
+def inconsistent_rows(records: Sequence[object]) -> dict[int, str]:
+    """A message for each row whose values differ in type or keys from those of most rows."""
     types: dict[str, Counter[str]] = {}
     keys: dict[str, set[str]] = {}
     found = [list(_values(record, "")) if isinstance(record, Mapping) else [] for record in records]
@@ -70,18 +66,21 @@ def uneven_rows(records: Sequence[object]) -> dict[int, str]:
             if names is not None:
                 keys.setdefault(path, set()).update(names)
     usual = {path: counts.most_common(1)[0][0] for path, counts in types.items()}
-    told: dict[int, str] = {}
+    messages: dict[int, str] = {}
     for row, values in enumerate(found):
-        words = next((TYPES.format(path=path) for path, kind, _ in values if kind != usual[path]), None) or next(
-            (KEYS.format(path=path) for path, _, names in values if names is not None and names != keys[path]), None
+        words = next(
+            (_TYPE_MESSAGE.format(path=path) for path, kind, _ in values if kind != usual[path]), None
+        ) or next(
+            (_KEY_MESSAGE.format(path=path) for path, _, names in values if names is not None and names != keys[path]),
+            None,
         )
         if words:
-            told[row] = words
-    return told
+            messages[row] = words
+    return messages
 
 
 def null_columns(records: Sequence[object]) -> tuple[str, ...]:
-    """The columns that are null in every row that has them."""
+    """The columns that are null in every row."""
     filled: dict[str, bool] = {}
     for record in records:
         for key, value in record.items() if isinstance(record, Mapping) else ():
@@ -90,7 +89,7 @@ def null_columns(records: Sequence[object]) -> tuple[str, ...]:
 
 
 def _values(value: object, path: str) -> Iterator[tuple[str, str, set[str] | None]]:
-    """(path, type, keys) of each value in a record; no keys for the record and its turns, which may lack some."""
+    """(path, type, keys) of each value in a record; None for the keys of the record and its turns, which may vary."""
     if value is None:
         return
     if isinstance(value, Mapping):
@@ -106,14 +105,14 @@ def _values(value: object, path: str) -> Iterator[tuple[str, str, set[str] | Non
         for item in value:
             yield from _values(item, f"{path}[]")
     else:
-        yield path, _TYPE_WORDS.get(type(value), "number"), None
+        yield path, _TYPE_NAMES.get(type(value), "number"), None
 
 
-_TYPE_WORDS = {str: "text", bool: "true or false"}
+_TYPE_NAMES = {str: "text", bool: "true or false"}
 
 
 ShapeName = Literal["alpaca", "turns", "prompt-completion", "prompt-completion-turns", "text", "unknown"]
-SHAPE_WORDS: dict[ShapeName, str] = {
+SHAPE_NAMES: dict[ShapeName, str] = {
     "alpaca": "a prompt and a response column",
     "turns": "a list of turns",
     "prompt-completion": "prompt and completion as text",
@@ -125,22 +124,21 @@ SHAPE_WORDS: dict[ShapeName, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the records of a file are laid out.
+    """The layout of a file's records.
 
     Attributes:
-        name: alpaca is any flat record with a prompt and a response column.
-        prompt, response: for alpaca, the columns.
-        parts: for alpaca and prompt-completion, further columns of the prompt in the order in which they are joined.
-        history: the column of earlier turns, where there is one.
-        turns: for turns, the key of the list.
-        role_key, text_key: for turns, how a turn is spelt ("role" and "content", or "from" and "value").
+        name: "alpaca" is any flat record with a prompt and a response column.
+        prompt, response: the columns of flat records.
+        parts: columns that are joined to the prompt, in order.
+        history: the column of earlier turns, if there is one.
+        turns: the key of the list of turns.
+        role_key, text_key: the keys of a turn ("role" and "content", or "from" and "value").
         columns: every key that occurs, in order of first appearance.
-        tools_are_text: whether tool definitions, where there are any, are JSON written as text.
-        roles: every role word that occurs in the turns, the most frequent first.
-        media: the columns that hold pictures, films or sound.
-        uneven: whether objects of the rows differ in keys or types, see `uneven`.
-        masks: of turns, each field that marks some as not to be trained, with the values that say so, as text in lower
-            case.
+        tools_are_text: whether all tool definitions are JSON written as text.
+        roles: every role word that occurs, the most frequent first.
+        media: the columns with images, videos or audio.
+        inconsistent: whether objects of the rows differ in keys or types, see `inconsistent_rows`.
+        masks: each field that flags turns as untrained, with the values that say so, as text in lower case.
     """
 
     name: ShapeName
@@ -155,26 +153,26 @@ class Shape:
     tools_are_text: bool = True
     roles: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
-    uneven: bool = False
+    inconsistent: bool = False
     masks: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def query(self) -> str | None:
-        """The first further column of the prompt: trainers that take one take no more."""
+        """The first column that is joined to the prompt; some trainers join only one."""
         return self.parts[0] if self.parts else None
 
     @property
     def system(self) -> str | None:
-        """The column of the system text."""
+        """The column of the system text, if there is one."""
         return next((name for key in SYSTEM_KEYS for name in self.columns if name.lower() == key), None)
 
-    def word_of(self, role: str) -> str:
-        """The word that the file uses most for a role; the role itself where it has none."""
-        return next((word for word in self.roles if ROLES.get(word.strip().lower()) == role), role)
+    def role_word(self, role: str) -> str:
+        """The most frequent word for a role in the file; the role itself if there is none."""
+        return next((word for word in self.roles if known_role(word) == role), role)
 
 
 def shape_of_file(records: Sequence[object]) -> Shape:
-    """The shape that most records have; ties go to the one seen first."""
+    """The most frequent shape of the records, ties to the first."""
     found = [shape_of(record) for record in records]
     if not found:
         return Shape("unknown")
@@ -198,13 +196,13 @@ def shape_of_file(records: Sequence[object]) -> Shape:
         tools_are_text=all(isinstance(item, str | None) for item in tools),
         roles=roles,
         media=tuple(dict.fromkeys(name for record in records for name in media_of(record))),
-        uneven=bool(uneven_rows(records)),
+        inconsistent=bool(inconsistent_rows(records)),
         masks=_masks(records, best),
     )
 
 
 def shape_of(record: object) -> Shape:
-    """The shape of one record, without what only a whole file can tell."""
+    """The shape of one record, without the attributes that depend on the whole file."""
     if not isinstance(record, Mapping) or ("chosen" in record and "rejected" in record):
         return Shape("unknown")
     for key in LIST_KEYS:
@@ -230,7 +228,7 @@ def shape_of(record: object) -> Shape:
 
 
 def turns_of(record: object, shape: Shape) -> list[Mapping[str, object]] | None:
-    """The turns of a record under the key of the file's shape; None where there is no such list of objects."""
+    """The turns of a record under the key of the file's shape; None if there is no list of objects."""
     turns = record.get(shape.turns) if isinstance(record, Mapping) else None
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         return None
@@ -281,9 +279,9 @@ def _masks(records: Sequence[object], shape: Shape) -> tuple[tuple[str, tuple[st
     return tuple((name, tuple(values)) for name, values in found.items())
 
 
-def mask_of_trainer(shape: Shape) -> str | None:
-    """The field of a turn that a trainer can be told of: one whose true means "to be trained", and that is no text."""
+def training_field(shape: Shape) -> str | None:
+    """The training flag of turns that can be named to a trainer: true or 1 for trained, false or 0 for untrained."""
+    untrained = {"false", "0", "0.0"}
     return next(
-        (name for name, values in shape.masks if flag_means_trained(name) and set(values) <= {"false", "0", "0.0"}),
-        None,
+        (name for name, values in shape.masks if flag_means_trained(name) and untrained.issuperset(values)), None
     )

@@ -1,7 +1,7 @@
-"""A kept selection to a file for the trainer and its manifest.
+"""Exports a selection: a file for the trainer and its manifest.
 
-Rows are written in the order of the pool file, so that a subset differs from its pool by missing lines only; the order
-in which the optimiser picked them is in the manifest. Objective values, ranks and gains never enter the trainer's file.
+Rows keep the order of the pool file, so the export is the pool without some lines. The order of selection, ranks and
+gains are in the manifest only.
 """
 
 import importlib.metadata
@@ -36,7 +36,7 @@ from delift_core.curation.problem import SelectionProblem
 from delift_core.curation.reload_inputs import file_hash, find_input, reload
 from delift_core.errors import ExportError
 from delift_core.export.containers import write_rows
-from delift_core.export.preflight import subset_samples
+from delift_core.export.preflight import exported_samples
 from delift_core.export.writers import ensure_writable, manifest_path, render_lines, write_lines
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import ExportFormat, Formulas, Sample
@@ -61,24 +61,24 @@ def export_selection(
     problem: SelectionProblem | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Manifest:
-    """Writes the subset of a selection (in pool file order), then its manifest beside it, and notes the export.
+    """Writes the subset of a selection and its manifest, and records the export in the workspace.
 
     Args:
-        out: the file to write, JSON lines, or a table where it ends in .parquet or .csv; an earlier one is replaced.
+        out: the output file: JSON lines, or a table if it ends in .parquet or .csv; an earlier file is replaced.
         format: see `writers.render_lines`.
         formulas: for CSV, see `containers.write_rows`.
-        problem: the selection's own problem, when the caller has it already.
-        clock: gives the time, with its zone.
+        problem: the selection's problem, if the caller has opened it.
+        clock: returns the current time with its zone.
 
     Raises:
-        ExportError: the subset is empty, a row cannot be written in the format, `out` would overwrite an input or
-            cannot be written. Nothing is written then.
+        ExportError: the subset is empty, a row cannot be written in the format, or `out` is an input or not writable;
+            nothing is written then.
         NotAllowed: the visitor is a viewer.
         DeliftError: the selection or its run cannot be opened.
     """
     workspace.require("export")
     curated = open_selection(workspace, selection_id, problem)
-    samples = subset_samples(curated)
+    samples = exported_samples(curated)
     if not samples:
         raise ExportError(
             f"the subset of selection {selection_id} is empty, every chosen row was dropped by hand; undo some edits"
@@ -90,6 +90,8 @@ def export_selection(
     rows = _rows(workspace, curated)
     inputs = tuple(_input_entry(record) for record in records)
     written = write_rows(out, lines, formulas=formulas)
+    selection, pool = curated.record.selection, curated.problem.run.pool
+    fixed, quotas = selection.fixed, selection.quotas
     manifest = Manifest(
         version=MANIFEST_VERSION,
         created_at=clock().isoformat(),
@@ -101,16 +103,16 @@ def export_selection(
         model=_model(curated),
         metric=curated.problem.metric,
         objective=curated.problem.config,
-        budget=curated.record.selection.budget,
+        budget=selection.budget,
         result=_result(curated),
         versions=package_versions(),
         edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
         rows=rows,
-        fixed=_fixed_entry(curated),
+        fixed=FixedEntry(*(tuple(pool[at].id for at in part) for part in (fixed.kept, fixed.dropped))),
         error_bar=_error_bar(curated),
-        quotas=_quotas_entry(curated),
-        engine=_engine(curated),
-        method=_method(curated),
+        quotas=QuotasEntry(quotas.column, quotas.groups) if quotas is not None else None,
+        engine=EngineEntry(selection.engine, guarantee(selection)),
+        method=MethodUsed(selection.method, method_title(selection.method), method_source(selection.method)),
     )
     write_lines(manifest_path(out), [to_json(manifest)])
     workspace.exports.add(
@@ -120,17 +122,17 @@ def export_selection(
 
 
 def preview(curated: CuratedSelection, format: ExportFormat, limit: int = 3) -> tuple[str, ...]:
-    """The first lines that an export would write, without their newlines.
+    """The first lines of an export, without newlines.
 
     Raises:
         ExportError: the format cannot hold one of these rows.
     """
-    samples = subset_samples(curated)[:limit]
+    samples = exported_samples(curated)[:limit]
     return tuple(line.rstrip("\n") for line in render_lines(samples, format))
 
 
 def package_versions() -> tuple[PackageVersion, ...]:
-    """This program, Python and the packages that numbers can depend on; absent ones are left out."""
+    """Versions of this program, Python and the installed packages that affect numbers."""
     found = [PackageVersion("delift-studio", __version__), PackageVersion("python", platform.python_version())]
     for name in _PACKAGES:
         try:
@@ -166,26 +168,6 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
     )
 
 
-def _fixed_entry(curated: CuratedSelection) -> FixedEntry:
-    fixed, pool = curated.record.selection.fixed, curated.problem.run.pool
-    return FixedEntry(*(tuple(pool[position].id for position in part) for part in (fixed.kept, fixed.dropped)))
-
-
-def _quotas_entry(curated: CuratedSelection) -> QuotasEntry | None:
-    quotas = curated.record.selection.quotas
-    return None if quotas is None else QuotasEntry(quotas.column, quotas.groups)
-
-
-def _engine(curated: CuratedSelection) -> EngineEntry:
-    selection = curated.record.selection
-    return EngineEntry(selection.engine, guarantee(selection))
-
-
-def _method(curated: CuratedSelection) -> MethodUsed:
-    name = curated.record.selection.method
-    return MethodUsed(name, method_title(name), method_source(name))
-
-
 def _model(curated: CuratedSelection) -> ModelEntry:
     run = curated.problem.run
     context = ScoringContext(**json.loads((run.store.folder / "context.json").read_text(encoding="utf-8")))
@@ -217,7 +199,7 @@ def _result(curated: CuratedSelection) -> ResultEntry:
 
 
 def _error_bar(curated: CuratedSelection) -> ErrorBarEntry | None:
-    """Of what the optimiser chose; None when every pair was scored."""
+    """The error bar of the selection; None if every pair was scored."""
     bar = curated.error_bar
     if bar is None:
         return None
@@ -241,7 +223,7 @@ def _edit_entry(edit: Edit) -> EditEntry:
 
 
 def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ...]:
-    """Every row of the pool file, also those that could not be scored."""
+    """An entry for every row of the pool file, scored or not."""
     run = curated.problem.run
     position_of = {sample.id: position for position, sample in enumerate(run.pool)}
     refusals = JobFolder(workspace.jobs_folder / run.record.id).status().progress.refused
@@ -252,7 +234,7 @@ def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ..
         if edit.state == "applied" and edit.action in ("keep", "drop", "reset")
         for sample_id in edit.sample_ids
     }
-    table = _Table(curated)
+    table = _RowEntries(curated)
     return tuple(
         table.entry(sample, position_of[sample.id], last_edit.get(sample.id))
         if sample.id in position_of
@@ -279,8 +261,8 @@ def _unscored(sample: Sample, why: str) -> RowEntry:
     )
 
 
-class _Table:
-    """What the manifest says of each scored pool row."""
+class _RowEntries:
+    """Makes the entries of scored pool rows."""
 
     def __init__(self, curated: CuratedSelection) -> None:
         selection = curated.record.selection
@@ -292,7 +274,7 @@ class _Table:
         self._greedy = _by_position(selection.greedy.order, selection.greedy.gains)
 
     def entry(self, sample: Sample, position: int, edit: Edit | None) -> RowEntry:
-        """The entry of one row; `edit` is the last one that names it."""
+        """The entry of one row; `edit` is the last edit of it."""
         rank, gain = self._picks.get(position, (None, None))
         greedy_rank, greedy_gain = self._greedy[position]
         sentence, named = self._whys[position]
@@ -308,7 +290,7 @@ class _Table:
             residual_gain=self._residual[position],
             greedy_rank=greedy_rank,
             greedy_gain=greedy_gain,
-            reason=f"{_edit_in_words(edit)} {sentence}" if edit is not None and by_hand else sentence,
+            reason=f"{_edit_sentence(edit)} {sentence}" if edit is not None and by_hand else sentence,
             named=tuple(self._curated.problem.run.pool[other].id for other in named),
             tags=self._curated.marks.tags.get(sample.id, ()),
             note=self._curated.marks.notes.get(sample.id, ""),
@@ -327,12 +309,12 @@ def _edited_hash(curated: CuratedSelection, position: int) -> str | None:
 
 
 def _by_position(order: np.ndarray, gains: np.ndarray) -> dict[int, tuple[int, float]]:
-    """Rank (from 1) and gain by pool position."""
+    """Rank (from 1) and gain of each position in an order of k rows."""
     pairs = zip(order.tolist(), gains.tolist(), strict=True)
     return {position: (rank, gain) for rank, (position, gain) in enumerate(pairs, start=1)}
 
 
-def _edit_in_words(edit: Edit) -> str:
+def _edit_sentence(edit: Edit) -> str:
     verb = "Kept" if edit.action == "keep" else "Dropped"
     why = f" ({edit.why})" if edit.why else ""
     return f"{verb} by hand by {edit.author} on {edit.created_at:%Y-%m-%d}{why}."

@@ -1,7 +1,7 @@
-"""Whether written files are still what their manifest says, from the files alone: no workspace, no model.
+"""Verifies exported files against their manifest, without a workspace or a model.
 
-Each output row is compared with its pool row twice over: by the hash of its conversation, which needs nothing else,
-and, where records were written as found and the pool file is at hand, character by character.
+Each output row is compared with its pool row by the hash of the conversation and, if raw records were exported and the
+pool file is available, byte for byte.
 """
 
 import hashlib
@@ -15,16 +15,16 @@ from delift_core.data.loading import RawRecord, read_bytes
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import to_strict_json
 from delift_core.errors import DataError, ExportError
-from delift_core.export.containers import container_of, unquoted
+from delift_core.export.containers import container_of, unquote_formula
 from delift_core.samples import FormatName, Message, hash_messages
 from delift_core.system.check import Check
 
 
 def verify(path: Path) -> tuple[Check, ...]:
-    """Checks an export against its manifest.
+    """Verifies an export.
 
     Args:
-        path: the manifest; the output file lies beside it.
+        path: of the manifest; the output file is in the same folder.
 
     Raises:
         ExportError: the manifest cannot be read.
@@ -51,7 +51,7 @@ def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
 
 
 def _lines_of(data: bytes, file: str) -> list[str]:
-    """The rows of an output as lines of JSON; a table that cannot be read has none."""
+    """The rows of an output as lines of JSON; none for a table that cannot be read."""
     if container_of(Path(file)) != "jsonl":
         try:
             records = read_bytes(data, Path(file).name)
@@ -66,7 +66,7 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
     label = "Rows are the pool's"
     rows = manifest.written
     for number, (line, row) in enumerate(zip(lines, rows, strict=False), start=1):
-        if not _says_the_same(line, row, manifest):
+        if not _is_conversation_of(line, row, manifest):
             return Check(label, False, f"line {number} is not the conversation of pool row {row.id} (line {row.line})")
     if len(lines) != len(rows):
         return Check(label, False, f"{len(lines):,} lines for {len(rows):,} chosen rows")
@@ -82,24 +82,25 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
     edited = sum(row.edited_hash is not None for row in rows)
     changed = f"; {edited:,} others as their text was changed by hand" if edited else ""
     written = {row.id for row in rows}
-    odd = sum(sample.id in written and raw[sample.id] != sample.raw for sample in pool.samples)
-    changed += f"; in {odd:,} null stands for NaN or Infinity" if odd else ""
+    with_nan = sum(sample.id in written and raw[sample.id] != sample.raw for sample in pool.samples)
+    changed += f"; in {with_nan:,} null stands for NaN or Infinity" if with_nan else ""
     return Check(label, True, f"{len(rows) - edited:,} records, character by character as in {pool.name}{changed}")
 
 
-def _says_the_same(line: str, row: RowEntry, manifest: Manifest) -> bool:
-    """Whether a line, read in a format that it can be in, is the conversation of a pool row."""
+def _is_conversation_of(line: str, row: RowEntry, manifest: Manifest) -> bool:
+    """Whether a line holds the conversation of a pool row, in any possible format."""
     try:
         record = DECODER.decode(line)
     except (ValueError, RecursionError):
         return False
     if container_of(Path(manifest.output.file)) == "csv" and isinstance(record, dict):
-        plain = {unquoted(key): unquoted(cell) if isinstance(cell, str) else cell for key, cell in record.items()}
-        return _is_row(record, row, manifest) or _is_row(plain, row, manifest)
-    return _is_row(record, row, manifest)
+        cells = ((key, unquote_formula(cell) if isinstance(cell, str) else cell) for key, cell in record.items())
+        plain = {unquote_formula(key): cell for key, cell in cells}
+        return _matches_row(record, row, manifest) or _matches_row(plain, row, manifest)
+    return _matches_row(record, row, manifest)
 
 
-def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
+def _matches_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
     written = manifest.output.format
     formats: list[FormatName | None] = [detect_format(record), manifest.pool.format]
     for name in dict.fromkeys(formats if written == "same" else [written, *formats]):
@@ -111,14 +112,14 @@ def _is_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
             )
         except RecordError:
             continue
-        # A blank system text is left out by formats that keep it in a field of its own.
+        # Formats with a field for the system text drop a blank one.
         possible = (hash_messages(messages), hash_messages((Message("system", ""), *messages)))
         if (row.edited_hash or row.content_hash) in possible:
             return True
     return False
 
 
-def _missing(entry: InputEntry) -> str:
+def _missing_detail(entry: InputEntry) -> str:
     if entry.origin.startswith(UPLOAD_PREFIX):
         name = entry.origin.removeprefix(UPLOAD_PREFIX)
         return f"{name} was uploaded; put the file (SHA-256 {entry.sha256}) beside the manifest to have it checked"
@@ -131,7 +132,7 @@ def _check_input(entry: InputEntry, folder: Path) -> Check:
         return Check(label, True, f"{entry.origin} was no file at hand when the subset was written; nothing to compare")
     path = find_input(entry.origin, folder)
     if path is None:
-        return Check(label, False, _missing(entry))
+        return Check(label, False, _missing_detail(entry))
     try:
         same = file_hash(path) == entry.sha256
     except DataError as error:

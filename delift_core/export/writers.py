@@ -1,7 +1,4 @@
-"""Samples to lines of JSON, and lines to a file that is there whole or not at all.
-
-It knows wire formats and one output file; it knows nothing of selections or manifests.
-"""
+"""Renders samples as lines of JSON, and writes a file atomically."""
 
 import hashlib
 import os
@@ -13,11 +10,11 @@ from pathlib import Path
 from delift_core.data.formats import RecordError, render_record
 from delift_core.data.loading.json_scanner import to_strict_json
 from delift_core.errors import ExportError
-from delift_core.export.conversion import converted
+from delift_core.export.conversion import convert_sample
 from delift_core.samples import ExportFormat, Sample
 from delift_core.system.files import temporary_prefix, why_unwritable
 
-TEMPORARY_SUFFIX = ".part"  # ".NAME.xxxxxxxx.part": what a killed export may leave behind
+TEMPORARY_SUFFIX = ".part"  # of ".NAME.xxxxxxxx.part", which a killed export leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Unwritable:
 
 
 def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwritable, ...]:
-    """The samples that cannot be written in a format, in order; none for "same"."""
+    """The samples that cannot be converted to a format, in order; none for "same"."""
     if format == "same":
         return ()
     found = []
@@ -41,13 +38,13 @@ def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwrita
     return tuple(found)
 
 
-def without_json_numbers(samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    """The samples whose records hold NaN or Infinity, in order; null is written in their place."""
+def samples_with_nan(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """The samples whose records hold NaN or Infinity, which are written as null."""
     return tuple(sample for sample in samples if to_strict_json(sample.raw) != sample.raw)
 
 
-def json_number_words(found: Sequence[Sample]) -> str:
-    """What to say of rows that `without_json_numbers` found."""
+def describe_nan(found: Sequence[Sample]) -> str:
+    """What to say of rows that `samples_with_nan` found."""
     return (
         f"in {len(found):,} rows null is written for NaN or Infinity, which JSON does not have; the first is "
         f"{found[0].place} of {found[0].source}. Change the record to have another value"
@@ -55,15 +52,13 @@ def json_number_words(found: Sequence[Sample]) -> str:
 
 
 def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[str]:
-    """One line of JSON, newline included, for each sample.
+    """Yields one line of JSON, with its newline, for each sample.
 
-    "same" is the record as it was found. In another format the conversation is written anew, with all of the record
-    that the format can hold (see `conversion`; its `losses` says what it cannot), except that a record which is in that
-    format already stays as it was found. In every format null stands for NaN and Infinity, which JSON does not have
-    (`without_json_numbers` names these rows).
+    "same" writes the raw record, any other format the converted one (see `conversion`). NaN and Infinity, which JSON
+    does not have, become null.
 
     Raises:
-        ExportError: the format cannot hold some of the samples; raised before the first line is given.
+        ExportError: the format cannot hold some of the samples; raised before the first line.
     """
     refused = unwritable(samples, format)
     if refused:
@@ -76,40 +71,37 @@ def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[st
 
 
 def manifest_path(out: Path) -> Path:
-    """Where the manifest of an output file lies: OUT.jsonl has OUT.manifest.json beside it."""
+    """The path of a file's manifest: OUT.manifest.json beside OUT.jsonl."""
     stem = out.stem if out.suffix.lower() in (".jsonl", ".json", ".ndjson") else out.name
     return out.with_name(f"{stem}.manifest.json")
 
 
 def ensure_writable(out: Path, inputs: Iterable[Path], beside: Iterable[Path] = ()) -> None:
-    """Refuses an output that would overwrite an input, or that cannot be written, before any work is done for it.
+    """Raises an `ExportError` for an output that would overwrite an input or cannot be written.
 
     Args:
         out: the output file.
-        inputs: files that must stay as they are.
-        beside: what is written with it, such as its manifest.
-
-    Raises:
-        ExportError: see above.
+        inputs: files that must not change.
+        beside: files that are written with it, such as its manifest.
     """
     if words := why_unwritable(out, beside, inputs):
         raise ExportError(words)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> tuple[str, int]:
-    """Writes lines (each with its newline) as UTF-8; an earlier file is replaced, and kept if anything goes wrong.
+    """Writes lines (with their newlines) as UTF-8; an earlier file is replaced only if all lines are written.
 
     Returns:
-        (sha256, n): SHA-256 (hex) of the bytes, and how many lines there are.
+        (sha256, n): SHA-256 (hex) of the file, and the number of lines.
 
     Raises:
-        ExportError: the folder is missing or may not be written to, the disk is full, or a text is not valid Unicode.
+        ExportError: the folder is missing or not writable, the disk is full, or a text is not valid Unicode.
     """
     return write_chunks(path, (line.encode("utf-8") for line in lines))
 
 
 def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
-    """As `write_lines`, for pieces of a file as bytes."""
+    """As `write_lines`, for the bytes of a file."""
     ensure_writable(path, ())
     digest, count = hashlib.sha256(), 0
     temporary: Path | None = None
@@ -141,11 +133,11 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def _line(sample: Sample, format: ExportFormat) -> str:
-    return f"{to_strict_json(sample.raw) if format == 'same' else converted(sample, format).line}\n"
+    return f"{to_strict_json(sample.raw) if format == 'same' else convert_sample(sample, format).line}\n"
 
 
 def _umask() -> int:
-    """The process's umask; a temporary file is private, the export should have ordinary rights."""
+    """The process's umask: a temporary file is private, the export gets ordinary permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

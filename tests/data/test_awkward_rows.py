@@ -8,7 +8,7 @@ import pytest
 
 from delift_core.data.loading import load_bytes, load_file
 from delift_core.export.containers import write_rows
-from delift_core.export.writers import render_lines, without_json_numbers
+from delift_core.export.writers import render_lines, samples_with_nan
 from delift_core.samples import ExportFormat
 
 PLAIN = '{"instruction": "q", "input": "", "output": "a"}'
@@ -114,7 +114,7 @@ def test_naming_the_format_it_is_in_changes_nothing(tmp_path: Path, format: Expo
 def test_what_json_does_not_have_becomes_null_and_nothing_else_changes() -> None:
     lines = ['{"output" :"NaN",  "instruction":"q", "score": NaN, "n": [-Infinity, 1.50]}', alpaca('"a"')]
     samples = load_bytes("\n".join(lines).encode(), "x.jsonl").samples
-    assert [one.raw for one in samples] == lines and without_json_numbers(samples) == samples[:1]
+    assert [one.raw for one in samples] == lines and samples_with_nan(samples) == samples[:1]
     written = ['{"output" :"NaN",  "instruction":"q", "score": null, "n": [null, 1.50]}\n', f"{lines[1]}\n"]
     assert list(render_lines(samples, "same")) == written
 

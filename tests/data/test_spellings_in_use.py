@@ -9,7 +9,7 @@ from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
-from delift_core.export.conversion import converted
+from delift_core.export.conversion import convert_sample
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
 
@@ -57,10 +57,10 @@ def test_it_is_converted_and_comes_out_as_it_went_in(name: str) -> None:
     record = (SPELT | WHOLE_TEXTS)[name]
     sample = one(record).samples[0]
     assert list(render_lines([sample], "same")) == [json.dumps(record) + "\n"]
-    found = converted(sample, "messages")
+    found = convert_sample(sample, "messages")
     assert json.loads(found.line) == {"messages": TURNS[:2]}
     assert set(found.losses) <= {"later-turns"}
-    assert json.loads(converted(sample, "sharegpt").line)["conversations"][1] == {"from": "gpt", "value": A}
+    assert json.loads(convert_sample(sample, "sharegpt").line)["conversations"][1] == {"from": "gpt", "value": A}
 
 
 @pytest.mark.parametrize("name", SPELT)
@@ -110,9 +110,9 @@ def test_a_conversation_in_one_text_is_edited_as_that_text(name: str) -> None:
 def test_a_call_stays_a_call_where_the_format_has_them_and_becomes_its_text_where_it_has_not() -> None:
     call = {"type": "tool_use", "id": "t", "name": "melt", "input": {"metal": "tin"}}
     sample = one({"messages": [turn("user", U), turn("assistant", [call])]}).samples[0]
-    written = json.loads(converted(sample, "messages").line)["messages"][1]
+    written = json.loads(convert_sample(sample, "messages").line)["messages"][1]
     assert written["tool_calls"][0]["function"] == {"name": "melt", "arguments": '{"metal": "tin"}'}
-    written = json.loads(converted(sample, "sharegpt").line)["conversations"][1]
+    written = json.loads(convert_sample(sample, "sharegpt").line)["conversations"][1]
     assert written == {"from": "function_call", "value": sample.response}
     assert json.loads(sample.response) == {"name": "melt", "arguments": {"metal": "tin"}}
 

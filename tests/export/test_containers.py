@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from delift_core.curation.curate import open_selection
 from delift_core.data.loading import RawRecord, load_file, read_records
 from delift_core.errors import ExportError
-from delift_core.export.containers import Written, fitted, unquoted, write_rows
-from delift_core.export.preflight import checks
+from delift_core.export.containers import WrittenFile, json_text_columns, unquote_formula, write_rows
+from delift_core.export.preflight import preflight_checks
 from delift_core.export.publish import save_to_disk
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
@@ -26,7 +26,7 @@ TOOL = {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "co
 FLAT = {"instruction": "NA", "input": None, "output": 'None\r\n"é"', "n": 2**60}
 
 
-def write(path: Path, *records: object, **options: str) -> Written:
+def write(path: Path, *records: object, **options: str) -> WrittenFile:
     return write_rows(path, [json.dumps(record) + "\n" for record in records], **options)  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def test_formulas_are_quoted_by_choice(tmp_path: Path) -> None:
     found = [one.response for one in load_file(quoted).samples]
     assert found == ["'+1", "'-2", "'@x", "'=y", "plain", "'\tz"]
     assert all(not one.prompt.startswith("=") for one in load_file(quoted).samples)
-    assert [unquoted(cell) for cell in found[:3]] == ["+1", "-2", "@x"]
+    assert [unquote_formula(cell) for cell in found[:3]] == ["+1", "-2", "@x"]
 
 
 def test_names_of_columns_are_quoted_too_and_full_width_signs(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_objects_that_differ_are_json_text_and_come_back(tmp_path: Path, name: s
     rows, columns = UNEVEN[name]
     plain, out, folder = tmp_path / "plain.jsonl", tmp_path / "out.parquet", tmp_path / "folder"
     write(plain, *rows)
-    assert fitted("parquet", map(json.dumps, rows)) == write(out, *rows).json_columns == columns
+    assert json_text_columns("parquet", map(json.dumps, rows)) == write(out, *rows).json_columns == columns
     save_to_disk(plain, folder, actor=Actor("me", "admin"))
     for made in (out, folder):
         assert load_file(made).content_hash == load_file(plain).content_hash
@@ -207,7 +207,7 @@ def test_numbers_that_json_lacks_become_null_and_are_named(
 ) -> None:
     made = scored(workspace, tmp_path / "pool.jsonl", NUMBERS, budget="100%")
     curated = open_selection(workspace, made.selection_id)
-    named = next(check for check in checks(curated, format) if check.label == "Numbers valid in JSON")
+    named = next(check for check in preflight_checks(curated, format) if check.label == "Numbers valid in JSON")
     assert not named.ok and "in 2 rows" in named.detail and "line 2" in named.detail
     export_selection(workspace, made.selection_id, tmp_path / name, format=format)
     assert all(check.ok for check in verify(manifest_path(tmp_path / name)))

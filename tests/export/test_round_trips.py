@@ -13,7 +13,7 @@ from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.vocabulary import ROLES
 from delift_core.data.loading import ReadOptions, load_bytes
-from delift_core.export.conversion import LOSS_WORDS, converted, losses
+from delift_core.export.conversion import LOSS_DESCRIPTIONS, convert_sample, losses
 from delift_core.export.writers import render_lines, unwritable
 from delift_core.samples import ExportFormat, FormatName, Sample
 
@@ -171,7 +171,7 @@ def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -
     if unwritable([sample], target):
         assert losses([sample], target) == ()
         return
-    found = converted(sample, target)
+    found = convert_sample(sample, target)
     assert "\n" not in found.line
     written = json.loads(found.line)
     assert detect_format(written) == target
@@ -183,7 +183,7 @@ def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -
             assert key not in record or written.get(key, named) == record[key] or named
     if found.losses:
         assert {loss.kind for loss in losses([sample], target)} == set(found.losses)
-        assert all(LOSS_WORDS[kind] for kind in found.losses)
+        assert all(LOSS_DESCRIPTIONS[kind] for kind in found.losses)
         return
     # Nothing was named: every text of the record is in what was written, whole or as a part of a longer one.
     if isinstance(written.get("tools"), str):
@@ -206,10 +206,10 @@ def test_there_and_back_is_the_same_conversation(record: object, target: FormatN
     sample = load(record)
     if sample is None or unwritable([sample], target):
         return
-    there = load(json.loads(converted(sample, target).line))
+    there = load(json.loads(convert_sample(sample, target).line))
     assert there is not None and there.messages == sample.messages
     if not unwritable([there], back):
-        again = load(json.loads(converted(there, back).line))
+        again = load(json.loads(convert_sample(there, back).line))
         assert again is not None and again.messages == sample.messages
 
 
@@ -238,7 +238,7 @@ CHAT = {
 )
 def test_what_a_target_holds(target: FormatName, kept: list[str], lost: set[str]) -> None:
     sample = load_bytes(json.dumps(CHAT).encode(), "x.jsonl").samples[0]
-    found = converted(sample, target)
+    found = convert_sample(sample, target)
     assert set(found.losses) == lost
     assert all(word in found.line for word in kept if word != '"parts"')
     assert '"n": 1.2345678901234567e+19' in found.line
@@ -246,17 +246,17 @@ def test_what_a_target_holds(target: FormatName, kept: list[str], lost: set[str]
 
 def test_numbers_of_other_fields_stay_digit_for_digit_and_trainers_names_are_left_out() -> None:
     raw = '{"question": "q", "answer": "a", "n": 1.50, "big": 123456789012345678901234567890, "label": 3, "text": "t"}'
-    found = converted(load_bytes(raw.encode(), "x.jsonl").samples[0], "prompt-completion")
+    found = convert_sample(load_bytes(raw.encode(), "x.jsonl").samples[0], "prompt-completion")
     assert found.line.endswith('"n": 1.50, "big": 123456789012345678901234567890}')
     assert "label" not in found.line and set(found.losses) == {"fields"}
     odd = '{"question": "q", "answer": "a", "n": NaN}'
-    found = converted(load_bytes(odd.encode(), "x.jsonl").samples[0], "messages")
+    found = convert_sample(load_bytes(odd.encode(), "x.jsonl").samples[0], "messages")
     assert found.line.endswith('"n": null}') and found.losses == ()
     calls = '[{"function": {"name": "f", "arguments": {"n": 4.0}}}]'
     turns = f'{{"role": "user", "content": "u"}}, {{"role": "assistant", "content": null, "tool_calls": {calls}}}'
     raw = f'{{"messages": [{turns}, {{"role": "tool", "content": "r"}}, {{"role": "assistant", "content": "a"}}]}}'
     for text in (raw, raw.replace("4.0", "4"), raw.replace("4.0", "9" * 30)):
-        assert converted(load_bytes(text.encode(), "x.jsonl").samples[0], "messages").losses == ()
+        assert convert_sample(load_bytes(text.encode(), "x.jsonl").samples[0], "messages").losses == ()
 
 
 def test_the_command_says_what_is_lost_before_it_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

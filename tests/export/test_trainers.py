@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.trainers import TRAINERS, Length, check_table
+from delift_core.export.trainer_rules import TRAINERS, RowLength
+from delift_core.export.trainers import check_table
 
 ALPACA = {"instruction": "q", "input": "", "output": "a"}
 
@@ -73,7 +74,7 @@ def test_alpaca_rows(change: dict[str, object], trl: str, llama_factory: str, ax
 
 
 def test_length_is_cut_or_left_out_as_each_trainer_does() -> None:
-    lengths = [Length(50, 50), Length(60, 60), Length(100, 10), None]
+    lengths = [RowLength(50, 50), RowLength(60, 60), RowLength(100, 10), None]
     table = check_table([ALPACA] * 4, limit=100, lengths=lengths)
     effects = {check.trainer: [(risk.row, risk.effect) for risk in check.risks] for check in table}
     assert effects == {
@@ -177,7 +178,7 @@ def test_any_file_gets_an_account_that_adds_up(records: list[object]) -> None:
 
 def test_plain_text_is_trained_on_whole_and_cut_where_it_is_long() -> None:
     rows = [{"text": "short"}, {"text": "a long one"}]
-    table = check_table(rows, limit=9, lengths=[Length(1, 2), Length(5, 9)])
+    table = check_table(rows, limit=9, lengths=[RowLength(1, 2), RowLength(5, 9)])
     assert [(check.kept, [risk.effect for risk in check.risks]) for check in table] == [(2, ["cut"])] * 3
     assert [check.kept for check in check_table([*rows, {"text": None, "n": 1}], limit=9)] == [0, 0, 0]
     made = {recipe.trainer: recipe.text for recipe in recipes(shape_of_file(rows), "x.jsonl", 64)}

@@ -13,7 +13,8 @@ from delift_core.data.loading import load_bytes
 from delift_core.data.loading.json_records import DECODER
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
-from delift_core.export.trainers import Length, check_table
+from delift_core.export.trainer_rules import RowLength
+from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
 from delift_core.samples import ExportFormat
 from tests.tiny_models import byte_tokenizer, save_model
@@ -29,13 +30,13 @@ ROWS = [
 ]
 
 
-def lengths(records: list[Any]) -> list[Length]:
+def lengths(records: list[Any]) -> list[RowLength]:
     """Tokens of each row as TRL counts them."""
     tokenizer = byte_tokenizer()
     found = []
     for record in records:
         if "text" in record:
-            found.append(Length(0, len(tokenizer(record["text"]).input_ids) + 1))  # TRL ends a text
+            found.append(RowLength(0, len(tokenizer(record["text"]).input_ids) + 1))  # TRL ends a text
             continue
         if isinstance(record.get("prompt"), str):
             prompt, whole = (tokenizer(text).input_ids for text in (record["prompt"], "".join(record.values())))
@@ -43,7 +44,7 @@ def lengths(records: list[Any]) -> list[Length]:
             turns = record["messages"] if "messages" in record else [*record["prompt"], *record["completion"]]
             prompt = tokenizer.apply_chat_template(turns[:-1], add_generation_prompt=True)["input_ids"]
             whole = tokenizer.apply_chat_template(turns)["input_ids"]
-        found.append(Length(len(prompt), len(whole) - len(prompt)))
+        found.append(RowLength(len(prompt), len(whole) - len(prompt)))
     return found
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.data.quality.cleaning import fixable_kind
-from delift_core.samples import Dataset, Problem, ProblemKind, place_word
+from delift_core.samples import Dataset, Problem, ProblemKind, line_unit
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import SHOWN
 from pages.ui.data.remedy_buttons import mend_button
@@ -74,7 +74,7 @@ def _records_of(problems: list[Problem], key: str) -> None:
         {"File": [problem.source for problem in shown]}
         if problems[0].kind == "file-not-read"
         else {
-            place_word({problem.source for problem in problems}).capitalize(): [problem.line for problem in shown],
+            line_unit({problem.source for problem in problems}).capitalize(): [problem.line for problem in shown],
             "Field": [problem.field for problem in shown],
         }
     )
@@ -101,7 +101,7 @@ def _records_of(problems: list[Problem], key: str) -> None:
 
 @st.dialog("Skipped record", position="right", width="medium")
 def _drawer(problem: Problem) -> None:
-    counted = f", {place_word([problem.source])} {problem.line}" if problem.line else ""
+    counted = f", {line_unit([problem.source])} {problem.line}" if problem.line else ""
     field = f", {problem.field}" if problem.field else ""
     st.caption(plain(f"{problem.source}{counted}{field}"))
     st.text(inert(f"{problem.message}. {problem.remedy}"))

@@ -9,7 +9,7 @@ from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.manifest import read_manifest
 from delift_core.errors import ExportError
 from delift_core.export.card import trainer_kit
-from delift_core.export.preflight import subset_samples, trainer_checks
+from delift_core.export.preflight import exported_samples, trainer_checks
 from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat, Sample
@@ -56,7 +56,7 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
         alt="For each trainer, how many rows of the file it would keep and how many are at risk",
     )
     st.caption("Computed from the trainers' own rules, without running them.")
-    _risks(table, subset_samples(selection))
+    _risks(table, exported_samples(selection))
 
 
 def recipes_view(selection: CuratedSelection, out: Path) -> None:

@@ -27,7 +27,7 @@ from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.errors import DataError, DeliftError
-from delift_core.export.conversion import converted
+from delift_core.export.conversion import convert_sample
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
 from delift_core.samples import Dataset, FixableKind
@@ -240,7 +240,7 @@ def _every_remedy(dataset: Dataset) -> None:
     for sample in dataset.samples[:3]:
         assert edit_texts(sample, {one.path: one.text for one in record_texts(sample)}, reading) == sample
         with contextlib.suppress(RecordError):
-            assert "\n" not in converted(sample, "messages").line
+            assert "\n" not in convert_sample(sample, "messages").line
 
 
 @often
