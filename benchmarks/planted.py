@@ -30,7 +30,7 @@ from delift_core.baselines.orders import unit
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.scoring_runs import run_here
 from delift_core.evaluation.finetune import response_loss_sum
-from delift_core.evaluation.measures import LOSS, response_loss
+from delift_core.evaluation.measures import LOSS, measure, without_examples
 from delift_core.models.loading import LoadedModel, load_model
 from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, make_template
 from delift_core.models.vectors import WordVectors
@@ -150,7 +150,7 @@ def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], ra
     """(n, n) float64: how much less row i loses, in nats per token, after one plain gradient step on row j alone."""
     scorer = Scorer(loaded)
     counts = np.array([len(row.response) for row in rows])
-    before = response_loss(scorer, template.head_alone, rows)[LOSS] / counts
+    before = measure(scorer, without_examples(template.head_alone, rows))[LOSS] / counts
     weights = list(loaded.model.parameters())
     kept = [weight.detach().clone() for weight in weights]
     found = np.empty((len(rows), len(rows)))
@@ -164,7 +164,7 @@ def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], ra
             for weight in weights:
                 weight.sub_(rate * weight.grad)
                 weight.grad = None
-        found[:, column] = before - response_loss(scorer, template.head_alone, rows)[LOSS] / counts
+        found[:, column] = before - measure(scorer, without_examples(template.head_alone, rows))[LOSS] / counts
         with torch.no_grad():
             for weight, old in zip(weights, kept, strict=True):
                 weight.copy_(old)

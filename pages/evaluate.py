@@ -5,9 +5,9 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection, keep_selection
 from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, Mode
 from delift_core.evaluation.evaluation_request import SUBSET
-from delift_core.evaluation.from_selection import Plan, evaluations, folder_of, select_arm, start
+from delift_core.evaluation.from_selection import EvaluationSettings, evaluations, folder_of, select_arm, start
 from delift_core.evaluation.report import EvaluationReport
-from pages.ui.evaluate.evaluation_form import arm_title, ask_plan
+from pages.ui.evaluate.evaluation_form import arm_title, ask_settings
 from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view
 from pages.ui.score.job_view import DIED
 from pages.ui.shell import state
@@ -29,14 +29,14 @@ BADGES = {
 }
 
 
-def begin(curated: CuratedSelection, plan: Plan, mode: Mode) -> None:
+def begin(curated: CuratedSelection, settings: EvaluationSettings, mode: Mode) -> None:
     """Starts the worker."""
     with clear_errors():
-        start(current.workspace, curated, plan, mode)
+        start(current.workspace, curated, settings, mode)
         st.rerun()
 
 
-def actions(curated: CuratedSelection, plan: Plan, status: EvaluationStatus | None) -> None:
+def actions(curated: CuratedSelection, settings: EvaluationSettings, status: EvaluationStatus | None) -> None:
     """The one button that makes sense now, for those who may start jobs."""
     if not current.workspace.actor.may("job"):
         return
@@ -47,17 +47,17 @@ def actions(curated: CuratedSelection, plan: Plan, status: EvaluationStatus | No
             icon=":material/timer:",
             help="Loads the model and runs one training step, which is then discarded.",
         ):
-            begin(curated, plan, "forecast")
+            begin(curated, settings, "forecast")
     elif status.state == "estimated":
         if st.button("Start", type="primary", icon=":material/play_arrow:"):
-            begin(curated, plan, "evaluate")
+            begin(curated, settings, "evaluate")
     elif status.state in ("cancelled", "interrupted", "failed"):
         if st.button("Continue", type="primary", icon=":material/resume:", help="Finished runs are not repeated."):
-            begin(curated, plan, "evaluate")
+            begin(curated, settings, "evaluate")
     elif status.state == "done" and st.button(
         "Run again", icon=":material/refresh:", help="With the subset as it is now; what did not change is reused."
     ):
-        begin(curated, plan, "evaluate")
+        begin(curated, settings, "evaluate")
 
 
 def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
@@ -111,8 +111,8 @@ with clear_errors():
     curated = state.curated(current.selection)
     with left:
         assert current.pool is not None
-        plan = ask_plan(current.workspace, current.selection, current.pool)
-    if plan is None:
+        settings = ask_settings(current.workspace, current.selection, current.pool)
+    if settings is None:
         with heading:
             title("Evaluate", ":material/science:")
         with right:
@@ -120,10 +120,10 @@ with clear_errors():
             st.page_link(page_path("data"), label="Load held-out rows", icon=":material/arrow_forward:")
         st.stop()
     with left:
-        job = folder_of(current.workspace, current.selection.id, plan)
+        job = folder_of(current.workspace, current.selection.id, settings)
         known = (job.folder / "request.json").exists()
         status = job.status() if known else None
-        actions(curated, plan, status)
+        actions(curated, settings, status)
     with heading:
         title("Evaluate", ":material/science:", BADGES[status.state] if status else None)
     with right:

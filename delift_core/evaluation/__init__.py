@@ -1,7 +1,8 @@
-"""Evaluation: is the subset worth more than its size? Measured by fine-tuning, on held-out rows.
+"""Evaluation: does fine-tuning on the subset help more than its size alone would? Measured on held-out rows.
 
-Reading order: `request` (what to evaluate), `arms` (which rows each run takes), `finetune` (weights for the length of a
-block), `heldout`, `incontext` and `answers` (what is measured), `tuner` (one model for all of it), `statistics` (means,
-intervals, verdicts), `evaluate` (all arms), `report` (tables and JSON), `from_manifest` (the same for an exported
-subset). This package knows nothing of pages or commands.
+Reading order: `evaluation_request` (what to evaluate), `arms` (the rows of each run), `finetune` (fine-tuning for the
+length of a block), `measures` (losses, examples in context, answers), `fine_tuner` (one loaded model for all runs),
+`statistics` (means, intervals, verdicts), `evaluate` (all arms), `report` (tables and JSON), `cost` (the forecast),
+`from_manifest` and `from_selection` (the evaluation of an exported or a stored subset), `background` (in a worker),
+`method_orders` (orders that need a model) and `result_cache`.
 """

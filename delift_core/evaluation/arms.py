@@ -1,4 +1,4 @@
-"""The arms of an evaluation: which rows each run trains on, in positions of the pool. No model, no files."""
+"""The arms of an evaluation: which pool rows each run trains on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ OrderOf = Callable[[str], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One fine-tuning: the positions of its rows in the pool, and the seed of their order."""
+    """One fine-tuning run: positions of its rows in the pool, and the seed that shuffles them."""
 
     rows: tuple[int, ...]
     seed: int
@@ -21,7 +21,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """An arm with its runs; the untouched model has one without rows."""
+    """An arm with its runs; the untouched model has one run without rows."""
 
     name: str
     runs: tuple[Run, ...]
@@ -30,37 +30,37 @@ class Arm:
 def plan_arms(
     request: EvaluationRequest, subset: tuple[int, ...], tokens: Mapping[int, int], order_of: OrderOf
 ) -> tuple[Arm, ...]:
-    """The untouched model, the subset, and the arms asked for, all from the rows that can be trained on.
+    """Plans the untouched model, the subset, and the requested arms, over the rows that can be trained on.
 
     Args:
-        subset: its positions that can be trained on, at least one.
-        tokens: response tokens of every position that can be trained on.
-        order_of: positions of the pool in a method's order, (n,) int64.
+        subset: positions of the subset that can be trained on, at least one.
+        tokens: number of response tokens of every position that can be trained on.
+        order_of: returns the pool positions in a method's order, (n,) int64.
     """
     positions, k = np.array(sorted(tokens)), len(subset)
     counts = np.array([tokens[position] for position in positions.tolist()])
     limit = sum(tokens[position] for position in subset)
     seeds = range(request.first_seed, request.first_seed + request.seeds)
-    orders_of_rows = range(request.first_seed, request.first_seed + request.method_runs)
+    method_seeds = range(request.first_seed, request.first_seed + request.method_runs)
     others = {other.name: other.positions for other in request.others}
 
-    def drawn(seed: int) -> tuple[int, ...]:
+    def random_rows(seed: int) -> tuple[int, ...]:
         return tuple(np.random.default_rng((seed, k)).choice(positions, size=k, replace=False).tolist())
 
-    def drawn_by_tokens(seed: int) -> tuple[int, ...]:
-        lot = np.random.default_rng((seed, k, limit)).permutation(len(positions))
-        return tuple(positions[fill_budget(lot, counts, float(limit))].tolist())
+    def random_rows_by_tokens(seed: int) -> tuple[int, ...]:
+        order = np.random.default_rng((seed, k, limit)).permutation(len(positions))
+        return tuple(positions[fill_budget(order, counts, float(limit))].tolist())
 
     def arm(name: str) -> Arm:
         if name == "random":
-            return Arm(name, tuple(Run(drawn(seed), seed) for seed in seeds))
+            return Arm(name, tuple(Run(random_rows(seed), seed) for seed in seeds))
         if name == "random-tokens":
-            return Arm(name, tuple(Run(drawn_by_tokens(seed), seed) for seed in seeds))
+            return Arm(name, tuple(Run(random_rows_by_tokens(seed), seed) for seed in seeds))
         if name == "full":
             return Arm(name, (Run(tuple(positions.tolist()), request.first_seed),))
         order = others[name] if name in others else tuple(order_of(name).tolist())
         rows = tuple(position for position in order if position in tokens)[:k]
-        return Arm(name, tuple(Run(rows, seed) for seed in orders_of_rows))
+        return Arm(name, tuple(Run(rows, seed) for seed in method_seeds))
 
     names = dict.fromkeys((*request.against, *others))
     return (

@@ -1,4 +1,4 @@
-"""What an evaluation will take on this machine, from one step of fine-tuning and one look at a few held-out rows."""
+"""A forecast of how long an evaluation takes, from one timed training step and a few timed held-out rows."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,19 +10,19 @@ from delift_core.models.prompts import EncodedSample
 if TYPE_CHECKING:
     from delift_core.evaluation.fine_tuner import FineTuner
 
-_LOOKED_AT = 8  # held-out rows that are timed
-_WRITTEN = 4  # tokens of the answer that is timed
-_RATING_TOKENS = 60  # about what a rating prompt adds to a row
+_TIMED_ROWS = 8  # held-out rows
+_TIMED_ANSWER_TOKENS = 4
+_RATING_TOKENS = 60  # that a rating prompt of SelectIT adds to a row, about
 _RATINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An estimate; runs that are known already take less.
+    """An estimate, in which no result is cached yet.
 
     Attributes:
-        seconds: in all.
-        runs: fine-tunings.
+        seconds: of the whole evaluation.
+        runs: number of fine-tuning runs.
         trained_tokens: over all epochs and runs.
     """
 
@@ -32,14 +32,14 @@ class Cost:
 
 
 def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic) -> Cost:
-    """Times a step and a look, and counts how many of them the request needs.
+    """Times a training step and a measurement, and counts how many of them the request needs.
 
     Raises:
-        EvaluationStopped: the tuner was asked to stop.
+        EvaluationStopped: `tuner.stop` answered True.
         ScoringError: fine-tuning does not fit this machine or this model.
     """
     request, tuning = tuner.request, tuner.request.tuning
-    a_trained, a_read, a_written = _rates(tuner, clock)
+    per_trained, per_read, per_written = _seconds_per_token(tuner, clock)
     pool, subset = _tokens(tuner.pool.values()), _tokens(tuner.pool[at] for at in tuner.subset)
     mean = pool / len(tuner.pool)
     k, runs = len(tuner.subset), {"random": request.seeds, "random-tokens": request.seeds, "full": 1}
@@ -48,21 +48,22 @@ def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic)
     rows = float(request.seeds * subset)
     rows += sum(count * (pool if name == "full" else k * mean) for name, count in each.items())
     trained = int(tuning.epochs * rows)
-    looks = 1 + request.seeds + sum(each.values())
+    measurements = 1 + request.seeds + sum(each.values())
     heldout = _tokens(tuner.heldout)
-    read = float(looks * heldout)
+    read = float(measurements * heldout)
     if request.examples:
-        read += 2 * pool + looks * (heldout + len(tuner.heldout) * request.examples * mean)
+        read += 2 * pool + measurements * (heldout + len(tuner.heldout) * request.examples * mean)
     methods = set(names) - set(runs) - {other.name for other in request.others}
     read += pool if methods - {"less"} else 0
     read += _RATINGS * (pool + _RATING_TOKENS * len(tuner.pool)) if "selectit" in methods else 0
     more = request.less.epochs * (pool + request.less.targets * mean) if "less" in methods else 0
-    seconds = (trained + more) * a_trained + read * a_read + looks * tuner.answered * request.answer_tokens * a_written
+    written = measurements * tuner.answered * request.answer_tokens
+    seconds = (trained + more) * per_trained + read * per_read + written * per_written
     return Cost(seconds, request.seeds + sum(each.values()), trained)
 
 
-def _rates(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[float, float, float]:
-    """Seconds a token: trained on, read, written."""
+def _seconds_per_token(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[float, float, float]:
+    """Seconds for each token that is trained on, read, and generated."""
     from delift_core.evaluation.finetune import fine_tuned
     from delift_core.evaluation.measures import answer
 
@@ -72,15 +73,15 @@ def _rates(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[float, float
     began = clock()
     with fine_tuned(tuner.loaded, head, rows, replace(tuning, epochs=1), seed=0, stop=tuner.stop):
         trained = clock() - began
-    few = tuner.plain_rows[:_LOOKED_AT]
+    few = tuner.plain_rows[:_TIMED_ROWS]
     began = clock()
-    tuner.look(few)
+    tuner.measure(few)
     read = clock() - began
     written = 0.0
     if tuner.answered:
         began = clock()
-        answer(tuner.loaded, few[:1], _WRITTEN, stop=tuner.stop)
-        written = (clock() - began) / _WRITTEN
+        answer(tuner.loaded, few[:1], _TIMED_ANSWER_TOKENS, stop=tuner.stop)
+        written = (clock() - began) / _TIMED_ANSWER_TOKENS
     return trained / _tokens(rows), read / sum(len(row) for row in few), written
 
 

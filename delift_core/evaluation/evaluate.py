@@ -1,9 +1,9 @@
-"""Does fine-tuning on the subset lower the loss on held-out rows more than its size alone would?
+"""Evaluates a subset: fine-tunes on each arm's rows and compares the losses on held-out rows.
 
-One loaded model serves every arm: fine-tune, measure the held-out rows, put the weights back. Every arm has the same
-recipe and as many epochs, so arms of as many rows make as many steps, and the full pool makes more. Held-out rows that
-the selection has seen are left out and named; those whose prompt it has seen, with another answer, are measured and
-named. This module knows nothing of manifests and writes no files, but for an adapter that it is asked to save.
+One loaded model serves every arm: fine-tune, measure the held-out rows, restore the weights. All arms have the same
+settings and number of epochs, so arms with equally many rows make equally many steps. Held-out rows that the selection
+has seen are left out and reported; held-out rows whose prompt is in the pool with another answer are measured and
+reported.
 """
 
 import time
@@ -38,7 +38,13 @@ _REPORT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """(s, n) losses in nats and right guesses of an arm's s runs over n held-out rows, and what they took."""
+    """The results of an arm's s runs on n held-out rows.
+
+    Attributes:
+        losses: (s, n) summed losses in nats.
+        correct: (s, n) numbers of correctly predicted tokens.
+        answers: (s, 6, g) scores of g answers, if requested.
+    """
 
     arm: Arm
     losses: np.ndarray
@@ -57,22 +63,22 @@ def evaluate(
     cache: ResultCache | None = None,
     adapter: Path | None = None,
 ) -> EvaluationReport:
-    """Fine-tunes on the subset and on what it is compared with, and measures each on the held-out rows.
+    """Fine-tunes on the subset and on the other arms, and measures each on the held-out rows.
 
     Args:
-        publish: called with a line of text whenever there is something to say, every few seconds at most.
-        advance: called with the share of the fine-tuning steps that is done and the seconds that are left.
+        publish: called with a line of text every few seconds.
+        advance: called with the share of the fine-tuning steps that are done and the seconds that are left.
         stop: asked before every step and batch.
-        clock: gives seconds.
-        cache: where runs that were measured before are found, and new ones kept.
+        clock: returns seconds.
+        cache: for the results of runs; None keeps nothing.
         adapter: a folder that does not exist yet, for the LoRA layers of the subset's first run.
 
     Raises:
-        DataError: no held-out row is left that the selection has not seen, or none can be scored.
+        DataError: the selection has seen every held-out row, or none can be scored.
         ModelError: the model cannot be loaded.
         EvaluationStopped: `stop` answered True.
-        ScoringError: the subset has no row that can be trained on, fine-tuning does not fit this machine, LoRA does not
-            fit this model, or there is nothing to save as an adapter.
+        ScoringError: no row of the subset can be trained on, fine-tuning does not fit this machine, LoRA does not fit
+            this model, or there are no LoRA layers to save.
     """
     start = clock()
     publish(f"loading {request.model}")
@@ -97,7 +103,7 @@ def evaluate(
         device=str(loaded.device),
         template=tuner.template.name,
         tuning=request.tuning,
-        lora=request.tuning.with_layers(loaded.identity.parameters),
+        lora=request.tuning.uses_lora(loaded.identity.parameters),
         seeds=tuple(range(request.first_seed, request.first_seed + request.seeds)),
         pool_rows=len(tuner.pool),
         subset_rows=len(tuner.subset),
@@ -131,12 +137,12 @@ def load_tuner(
 
 
 def check_request(request: EvaluationRequest, adapter: Path | None = None) -> None:
-    """Refuses what can be refused before the model is loaded, and so before standing in line for the device.
+    """Checks a request before the evaluation waits for the device and loads the model.
 
     Raises:
-        DataError: the selection has seen all held-out rows.
-        ModelError: the model or the device is not there.
-        ScoringError: there is nothing to save as an adapter, or no place for it.
+        DataError: the selection has seen every held-out row.
+        ModelError: the model or the device does not exist.
+        ScoringError: there are no LoRA layers to save, or their folder cannot be written.
     """
     unseen_rows(request)
     check_model(request.model)
@@ -146,10 +152,10 @@ def check_request(request: EvaluationRequest, adapter: Path | None = None) -> No
 
 
 def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:
-    """The held-out rows that the selection has not seen, and those that it has.
+    """Splits the held-out rows into those that the selection has not seen and those that it has.
 
     Raises:
-        DataError: it has seen them all.
+        DataError: it has seen all of them.
     """
     seen = {sample.content_hash: "the target" for sample in request.target}
     seen |= {sample.content_hash: "the pool" for sample in request.pool}
@@ -169,7 +175,7 @@ def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[L
 
 
 def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sample]) -> tuple[LeftOutRow, ...]:
-    """Held-out rows whose prompt, case and spaces aside, is a pool row's: measured, but less of a test."""
+    """Held-out rows with the prompt of a pool row (ignoring case and whitespace), which are a weaker test."""
     prompts = {" ".join(sample.prompt.casefold().split()): sample.line for sample in reversed(request.pool)}
     keys = [(sample, " ".join(sample.prompt.casefold().split())) for sample in heldout]
     return tuple(
@@ -182,14 +188,14 @@ def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sampl
 def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters: int) -> None:
     if adapter is None:
         return
-    if not request.tuning.with_layers(parameters):
-        raise ScoringError("only LoRA layers can be saved, and all weights are fine-tuned here; ask for LoRA")
-    if words := why_folder_unusable(adapter, new=True):
-        raise ScoringError(words)
+    if not request.tuning.uses_lora(parameters):
+        raise ScoringError("only LoRA layers can be saved, and all weights are fine-tuned here; choose LoRA")
+    if problem := why_folder_unusable(adapter, new=True):
+        raise ScoringError(problem)
 
 
 class _ProgressReporter:
-    """Says how far an evaluation is, now and then."""
+    """Publishes the progress of an evaluation every few seconds."""
 
     def __init__(
         self, request: EvaluationRequest, arms: Sequence[Arm], publish: Publish, advance: Advance, clock: Clock
@@ -200,12 +206,12 @@ class _ProgressReporter:
         self._done, self._trained = 0, 0
         self._seconds, self._last_line, self._last_step = 0.0, 0.0, clock()
 
-    def begin(self) -> None:
-        """A run begins: the time until its first step is its own."""
+    def start_run(self) -> None:
+        """Starts the clock of a run."""
         self._last_step = self._clock()
 
     def step(self, title: str, step: int, steps: int) -> None:
-        """A step of the optimiser is done."""
+        """Counts a step of the optimiser."""
         now = self._clock()
         self._done += 1
         self._trained += 1
@@ -217,8 +223,8 @@ class _ProgressReporter:
             self._last_line = now
             self.publish(f"{title}: step {step:,} of {steps:,}, about {duration(left)} of training left in all")
 
-    def known(self, steps: int) -> None:
-        """A run was found among those kept: its steps need no time."""
+    def skip_run(self, steps: int) -> None:
+        """Counts the steps of a run whose results were cached."""
         self._done += steps
         self._advance(self._done / self._planned, None)
 
@@ -235,11 +241,11 @@ def _measure(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, adapter: P
             made.append(step)
             reporter.step(title, step, steps)
 
-        reporter.begin()
+        reporter.start_run()
         saved = adapter if arm.name == SUBSET and number == 1 else None
         found.append(tuner.fine_tune(run, on_step, adapter=saved))
         if not made:
-            reporter.known(steps)
+            reporter.skip_run(steps)
         loss = found[-1][MEASURED][LOSS].sum() / tuner.tokens.sum()
         reporter.publish(f"{title}: loss {loss:.4f} nats per token on {len(tuner.tokens):,} held-out rows")
     both = np.stack([one[MEASURED] for one in found])
@@ -249,7 +255,7 @@ def _measure(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, adapter: P
 
 def _measure_in_context(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, clock: Clock) -> _Measured:
     start = clock()
-    runs = tuple({run.rows: run for run in arm.runs}.values())  # the order of the rows plays no part here
+    runs = tuple({run.rows: run for run in arm.runs}.values())  # without training, the order of rows has no effect
     both = np.stack([tuner.in_context(run)[MEASURED] for run in runs])
     loss = both[:, LOSS].sum() / (len(runs) * tuner.tokens.sum())
     reporter.publish(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
@@ -289,7 +295,7 @@ def _compare(
 
 
 def _answer_scores(answers: np.ndarray | None, subset: np.ndarray | None, seed: int) -> tuple[AnswerScore, ...]:
-    """Each score with its interval, and the subset's minus it; (s, 5, g) of an arm and of the subset."""
+    """Each score with its interval, and the subset's minus it; from (s, 6, g) scores of the arm and the subset."""
     if answers is None or subset is None:
         return ()
     rows = np.ones(answers.shape[2])

@@ -1,6 +1,6 @@
 """What to evaluate, and how: the pool, the subset, the held-out rows, the model, and the arms to compare.
 
-Knows nothing of files, manifests or tensors, so that reading a request costs nothing.
+Imports no tensor library, so that commands start quickly.
 """
 
 from dataclasses import dataclass
@@ -18,27 +18,26 @@ from delift_core.selection.methods import METHODS
 Weights = Literal["auto", "full", "lora"]
 UNTOUCHED, SUBSET = "untouched", "subset"
 BASELINES: tuple[str, ...] = ("random", "random-tokens", "full", *(name for name in METHODS if name != "random"))
-FULL_BELOW = 500_000_000  # weights; from there on, "auto" trains LoRA layers only
+FULL_BELOW = 500_000_000  # weights; "auto" trains LoRA layers in larger models
 
 
 class EvaluationStopped(ScoringError):
-    """Someone asked for the evaluation to stop before it was complete."""
+    """The evaluation was stopped by the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """How to fine-tune.
+    """Settings of fine-tuning.
 
     Attributes:
-        epochs: passes over the rows.
-        learning_rate: of the first step; it falls linearly to 0.
-        rows_per_step: rows behind one step of the optimiser, so that as many rows make as many steps.
-        batch_tokens: most tokens in one forward and backward pass; a limit on memory that changes no result.
-        weights: all of them ("full"), LoRA layers ("lora"), or by the model's size ("auto").
-        lora: shape of the LoRA layers, where they are used; as published, rank 8 and alpha 32 on every linear layer.
+        learning_rate: of the first step; decreases linearly to 0.
+        rows_per_step: rows of one step of the optimiser.
+        batch_tokens: most tokens of a forward and backward pass; limits memory, without effect on the result.
+        weights: all weights ("full"), LoRA layers ("lora"), or depending on the model's size ("auto").
+        lora: shape of the LoRA layers; as published, rank 8 and alpha 32 on every linear layer.
 
     Raises:
-        ScoringError: one of them is not above 0.
+        ScoringError: a number is not above 0.
     """
 
     epochs: int = 3
@@ -56,21 +55,20 @@ class FineTuning:
             )
 
     def steps(self, rows: int) -> int:
-        """Steps of the optimiser for this many rows."""
+        """Number of optimiser steps for a number of rows."""
         return self.epochs * -(-rows // self.rows_per_step)
 
-    def with_layers(self, parameters: int) -> bool:
-        """Whether a model of so many weights is trained through LoRA layers."""
+    def uses_lora(self, parameters: int) -> bool:
+        """Whether a model of this size is trained through LoRA layers."""
         return self.weights == "lora" or (self.weights == "auto" and parameters >= FULL_BELOW)
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraArm:
-    """A subset from elsewhere to compare with: another selection, or an order that only its owner can make.
+    """A further arm, given by its rows: another selection, or the order of a method.
 
     Attributes:
-        name: of its arm.
-        positions: in the pool, the first to take first; as many rows as the subset has are taken.
+        positions: in the pool, best first; as many as the subset has rows are used.
     """
 
     name: str
@@ -79,21 +77,21 @@ class ExtraArm:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
-    """What to evaluate. Weights are float32 whatever the utilities were scored in: fine-tuning needs it.
+    """What to evaluate. The model is always loaded in float32, which fine-tuning needs.
 
     Attributes:
-        pool: all rows the subset was chosen from.
+        pool: all rows that the subset was selected from.
         subset_positions: the subset, as positions in the pool.
-        heldout: rows to measure the loss on; those that the selection has seen are left out.
-        target: the target rows the selection was made for, if any; the selection has seen them too.
-        against: arms to compare the subset with, beside the untouched model: "random" (as many rows),
-            "random-tokens" (rows with as many response tokens), "full", methods by name.
-        others: more arms, given as positions.
-        seeds: runs of the subset and of random rows, each with a draw and an order of its own.
+        heldout: rows to measure the loss on; rows that the selection has seen are left out.
+        target: target rows of the selection, if any, which it has seen.
+        against: arms to compare with, besides the untouched model: "random" (as many rows), "random-tokens" (rows with
+            as many response tokens), "full", or names of methods.
+        others: further arms, given by positions.
+        seeds: number of runs of the subset and of random rows, each with its own random rows and order.
         first_seed: seed of the first run and of the intervals.
-        method_runs: runs of each method and other arm, which differ in the order of their rows.
-        examples: where above 0, also measured without training, with so many nearest chosen rows as examples.
-        generate: so many held-out rows are answered by the first run of each arm, and the answers scored.
+        method_runs: number of runs of each method and further arm, which differ in the order of rows.
+        examples: number of nearest rows as examples for a measurement without training; 0 for none.
+        generate: number of held-out rows that each arm answers; the answers are scored.
         answer_tokens: longest answer.
         less: settings of the method "less".
 

@@ -1,10 +1,8 @@
-"""Fine-tuning of a loaded model for the length of a `with` block, after which its weights are as they were.
+"""Fine-tunes a loaded model for the length of a `with` block, and restores its weights.
 
-All weights, or LoRA layers beside them; the recipe is the same.
-
-Short and plain on purpose: AdamW (Loshchilov and Hutter, arXiv 1711.05101) without weight decay, a rate that falls
-linearly to 0, gradients clipped to norm 1, and the mean cross-entropy over response tokens as the loss. Dropout stays
-off, so the seed decides the order of the rows and nothing else. This module knows nothing of selections or baselines.
+Either all weights or LoRA layers are trained, by AdamW (Loshchilov and Hutter, arXiv 1711.05101) without weight decay,
+with a learning rate that decreases linearly to 0, gradients clipped to norm 1, and the mean cross-entropy over response
+tokens as the loss. Dropout is off, so that the seed only decides the order of the rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,18 +28,18 @@ if TYPE_CHECKING:
     from delift_core.scoring.batches import Batch
 
 CLIP_NORM = 1.0
-_BYTES_A_WEIGHT = 16  # beside the weight itself: its gradient, AdamW's two moments, and the copy to put back
-_BYTES_A_LOGIT = 12  # the logit, its float32 softmax and its gradient
-_BYTES_A_HIDDEN = 80  # per layer and hidden unit: about 20 float32 numbers are kept for the backward pass
+_BYTES_PER_WEIGHT = 16  # besides the weight: its gradient, AdamW's two moments, and the copy to restore
+_BYTES_PER_LOGIT = 12  # the logit, its float32 softmax and its gradient
+_BYTES_PER_HIDDEN = 80  # about 20 float32 numbers per layer and hidden unit are kept for the backward pass
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingLog:
-    """What happened.
+    """The course of a fine-tuning.
 
     Attributes:
-        losses: mean loss (nats per response token) of each step, measured before its update.
-        adapted: the model with its LoRA layers, for the length of the block; None where all weights were trained.
+        losses: mean loss (nats per response token) of each step, before its update.
+        adapted: the model with its LoRA layers, valid inside the block; None if all weights were trained.
     """
 
     losses: tuple[float, ...]
@@ -59,19 +57,19 @@ def fine_tuned(
     stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Iterator[TrainingLog]:
-    """Within the block the model is fine-tuned on the samples; after it every weight is what it was, bit for bit.
+    """Fine-tunes the model before the block, and restores every weight after it, bit for bit.
 
     Args:
         loaded: a model with float32 weights; half-precision weights would round small updates away.
         head: token ids before every query (`Template.head_alone`).
-        samples: the rows, each trained on as head, query without an example, response.
-        seed: decides the order of the rows in each epoch.
+        samples: the training rows: head, query without an example, response.
+        seed: shuffles the rows in each epoch.
         stop: asked before every step.
-        on_step: called with the number of steps done, after each.
+        on_step: called after each step with the number of steps done.
 
     Raises:
         EvaluationStopped: `stop` answered True.
-        ScoringError: no rows, weights that are not float32, too little memory, or a loss that is no longer finite.
+        ScoringError: there are no rows, the weights are not float32, memory is too small, or the loss is not finite.
     """
     check_trainable(loaded, head, samples, settings)
     try:
@@ -88,8 +86,8 @@ def fine_tuned(
 def _weights(
     loaded: LoadedModel, settings: FineTuning, seed: int
 ) -> "Iterator[tuple[Sequence[torch.nn.Parameter], PeftModel | None]]":
-    """What is to be trained, put back or taken off at the end; the model with its LoRA layers, where it has them."""
-    if settings.with_layers(loaded.identity.parameters):
+    """The parameters to train, restored or removed at the end; and the model with its LoRA layers, if it has any."""
+    if settings.uses_lora(loaded.identity.parameters):
         with with_lora(loaded, settings.lora, seed=seed) as adapted:
             yield trainable(adapted), adapted
         return
@@ -107,11 +105,11 @@ def _weights(
 
 
 def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[EncodedSample], settings: FineTuning) -> None:
-    """Refuses what cannot be fine-tuned here, before time is spent.
+    """Raises if the model cannot be fine-tuned on this machine.
 
     Raises:
-        ScoringError: no rows, weights that are not float32, or too little memory for gradients, moments, copy and
-            activations.
+        ScoringError: there are no rows, the weights are not float32, or there is too little memory for gradients,
+            moments, the copy and activations.
     """
     if not samples:
         raise ScoringError("there are no rows to fine-tune on; give a subset that is not empty")
@@ -122,12 +120,12 @@ def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[Encoded
             "load the model in float32 to fine-tune it"
         )
     config = cast(Any, loaded.model.config).get_text_config()
-    hidden = config.num_hidden_layers * config.hidden_size * _BYTES_A_HIDDEN
+    hidden = config.num_hidden_layers * config.hidden_size * _BYTES_PER_HIDDEN
     longest = max(len(head) + len(sample.query_alone) + len(sample.response) for sample in samples)
-    activations = max(settings.batch_tokens, longest) * (config.vocab_size * _BYTES_A_LOGIT + hidden)
-    layers = settings.with_layers(loaded.identity.parameters)
+    activations = max(settings.batch_tokens, longest) * (config.vocab_size * _BYTES_PER_LOGIT + hidden)
+    layers = settings.uses_lora(loaded.identity.parameters)
     weights = 0 if layers else sum(weight.numel() for weight in loaded.model.parameters())
-    needed = weights * _BYTES_A_WEIGHT + activations  # LoRA layers are small beside their activations
+    needed = weights * _BYTES_PER_WEIGHT + activations  # LoRA layers are small compared with the activations
     available = free_bytes(loaded.device)
     if needed > available:
         raise ScoringError(
@@ -137,9 +135,9 @@ def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[Encoded
 
 
 def response_loss_sum(model: Any, batch: "Batch") -> torch.Tensor:
-    """Sum of -log p over a batch's response tokens, in nats, as a float32 scalar that gradients flow through.
+    """Sum of -log p over a batch's response tokens, in nats, as a differentiable float32 scalar.
 
-    Padding stands on the right, where causal attention keeps it from every scored position, so there is no mask.
+    Padding is on the right, where causal attention hides it from every scored position, so there is no mask.
     """
     logits = model(input_ids=batch.ids, use_cache=False).logits  # (b, t, V)
     scored = logits.flatten(0, 1)[batch.positions].float()  # (m, V)
@@ -165,7 +163,7 @@ def _train(
         if stop():
             raise EvaluationStopped(
                 f"the evaluation was stopped after {len(losses):,} of {total:,} fine-tuning steps; "
-                "the model is as before"
+                "the model is unchanged"
             )
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - len(losses) / total)
@@ -176,7 +174,7 @@ def _train(
 
 
 def _steps(rows: int, settings: FineTuning, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Positions of the rows behind each step: every epoch all of them once, in a new order."""
+    """Yields the row positions of each step; every epoch has all rows once, in a new order."""
     for _ in range(settings.epochs):
         order = generator.permutation(rows)
         for start in range(0, rows, settings.rows_per_step):
@@ -189,7 +187,7 @@ def _step(
     optimiser: torch.optim.Optimizer,
     batches: Sequence["Batch"],
 ) -> float:
-    """One update from the mean over all response tokens of the batches; returns that mean."""
+    """One update by the mean loss over all response tokens of the batches; returns that mean."""
     tokens = sum(len(batch.targets) for batch in batches)
     optimiser.zero_grad(set_to_none=True)
     loss = 0.0
@@ -200,6 +198,6 @@ def _step(
             loss += part.item()
     norm = torch.nn.utils.clip_grad_norm_(weights, CLIP_NORM)
     if not (np.isfinite(loss) and bool(torch.isfinite(norm))):
-        raise ScoringError("the loss is no longer a finite number in fine-tuning; take a lower learning rate")
+        raise ScoringError("the loss is not finite in fine-tuning; use a lower learning rate")
     optimiser.step()
     return loss

@@ -1,7 +1,4 @@
-"""The evaluation of an exported subset: from its manifest and a file of held-out rows to a report.
-
-Knows where manifests and inputs lie; the work is done by `evaluate`.
-"""
+"""The evaluation of an exported subset, from its manifest and a file of held-out rows."""
 
 import time
 from collections.abc import Callable
@@ -41,14 +38,14 @@ def evaluate_manifest(
     publish: Callable[[str], None] = lambda line: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> EvaluationReport:
-    """Evaluates the subset that a manifest describes, with the model that chose it.
+    """Evaluates the subset of a manifest, with the model of its selection.
 
     Args:
-        manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
-        heldout: file of held-out rows, in any format that is read here.
+        manifest_path: the .manifest.json of an export; the pool must be at its original path or beside the manifest.
+        heldout: file of held-out rows, in any supported format.
         against, seeds, tuning, examples, generate: see `EvaluationRequest`.
         cache, adapter, publish, stop: see `evaluate`.
-        workspace: folder of the one that scored the pool; read for "column-mean" only.
+        workspace: folder of the workspace that scored the pool; only read for "column-mean".
 
     Raises:
         ExportError: the manifest cannot be read.
@@ -81,7 +78,7 @@ def evaluate_manifest(
         report = evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
     if report.revision != manifest.model.revision:
         publish(
-            f"note: {manifest.model.name} is not the revision that chose the subset "
+            f"note: {manifest.model.name} has another revision than for the selection "
             f"({report.revision[:12]} now, {manifest.model.revision[:12]} then)"
         )
     return report

@@ -1,6 +1,6 @@
-"""Evaluations of a workspace's kept selections: made, started, found again. Pages call these.
+"""Evaluations of a workspace's stored selections: start, cancel and find them. Called by the pages.
 
-The folder is the record: WORKSPACE/evaluations/SELECTION.HASH, where the hash is of what was asked for.
+An evaluation is stored in WORKSPACE/evaluations/SELECTION.HASH, where HASH is of its settings.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from delift_core.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked for on the page, beside the selection; see `EvaluationRequest`."""
+class EvaluationSettings:
+    """The settings on the page, see `EvaluationRequest`; `selections` are ids of other selections to compare with."""
 
     heldout_id: str
     against: tuple[str, ...] = ("random", "full")
@@ -37,72 +37,75 @@ class Plan:
     save_adapter: bool = False
 
 
-def folder_of(workspace: Workspace, selection_id: str, plan: Plan) -> EvaluationFolder:
-    """The folder of this evaluation, whether it was started or not."""
-    digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:10]
+def folder_of(workspace: Workspace, selection_id: str, settings: EvaluationSettings) -> EvaluationFolder:
+    """The folder of an evaluation, whether it exists or not."""
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()[:10]
     return EvaluationFolder(workspace.evaluations_folder / f"{selection_id}.{digest}")
 
 
 def evaluations(workspace: Workspace, selection_id: str) -> tuple[EvaluationFolder, ...]:
-    """The evaluations of a selection that were ever started, newest first."""
+    """The evaluations of a selection, newest first."""
     found = [path.parent for path in workspace.evaluations_folder.glob(f"{selection_id}.*/request.json")]
     return tuple(EvaluationFolder(path) for path in sorted(found, key=lambda path: -path.stat().st_mtime))
 
 
-def request_for(workspace: Workspace, curated: CuratedSelection, plan: Plan) -> EvaluationRequest:
-    """The request: the subset as it stands after edits, and what it is compared with; the orders of methods that the
-    run's stored numbers suffice for come from there.
+def request_for(workspace: Workspace, curated: CuratedSelection, settings: EvaluationSettings) -> EvaluationRequest:
+    """The request of an evaluation: the subset after edits, and the arms to compare it with.
+
+    Orders of methods that need no model are computed here, from the run's stored data.
 
     Raises:
         DataError: there are no held-out rows, or the subset is empty.
-        SelectionError: a method takes no pool of this size.
+        SelectionError: the pool is too large for a method.
     """
     run = curated.problem.run
     others = [
         ExtraArm(f"selection {name}", tuple(open_selection(workspace, name).subset.positions.tolist()))
-        for name in plan.selections
+        for name in settings.selections
     ]
     k = len(curated.subset.positions)
     others += [
         ExtraArm(method, tuple(curated.problem.order_of(method)[:k].tolist()))
         for method in METHODS
-        if method in plan.against and method not in MODEL_METHODS and method != "random"
+        if method in settings.against and method not in MODEL_METHODS and method != "random"
     ]
     return EvaluationRequest(
         pool=curated.samples,
         subset_positions=tuple(curated.subset.positions.tolist()),
-        heldout=workspace.datasets.load(plan.heldout_id).samples,
+        heldout=workspace.datasets.load(settings.heldout_id).samples,
         target=run.target if curated.problem.config.stage == "task" else (),
         model=run.record.spec.model,
         device=run.record.spec.device,
         template=run.record.spec.template,
-        against=plan.against,
+        against=settings.against,
         others=tuple(others),
-        seeds=plan.seeds,
-        examples=plan.examples,
-        generate=plan.generate,
-        tuning=plan.tuning,
+        seeds=settings.seeds,
+        examples=settings.examples,
+        generate=settings.generate,
+        tuning=settings.tuning,
     )
 
 
-def start(workspace: Workspace, curated: CuratedSelection, plan: Plan, mode: Mode) -> EvaluationFolder:
-    """Starts (or goes on with) an evaluation in a worker process, which waits for its turn, see `jobs.queue`.
+def start(
+    workspace: Workspace, curated: CuratedSelection, settings: EvaluationSettings, mode: Mode
+) -> EvaluationFolder:
+    """Starts or continues an evaluation in a worker process, which waits for other jobs (see `jobs.queue`).
 
     Raises:
-        ScoringError: this very evaluation goes on already.
+        ScoringError: this evaluation is running already.
         DataError: as `request_for`.
         NotAllowed: the visitor is a viewer.
     """
     workspace.require("job")
-    job = folder_of(workspace, curated.record.id, plan)
-    job.prepare(request_for(workspace, curated, plan), mode, save_adapter=plan.save_adapter)
+    job = folder_of(workspace, curated.record.id, settings)
+    job.prepare(request_for(workspace, curated, settings), mode, save_adapter=settings.save_adapter)
     job.start()
     log_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)
     return job
 
 
 def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
-    """Asks an evaluation's worker to stop; finished runs are kept.
+    """Asks an evaluation's worker to stop; results of finished runs are kept.
 
     Raises:
         NotAllowed: the visitor is a viewer.
@@ -113,20 +116,20 @@ def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
 
 
 def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positions: Sequence[int]) -> Selection:
-    """A selection of the rows that an arm of an evaluation trained on; what they cover is by the problem's objective.
+    """A selection of the rows of an evaluation's arm, under the problem's objective.
 
-    Where a method put the whole pool in order and the rows are the first of it, the selection is that method's, and
-    any budget can be cut from it. Else the rows are given, with the greedy order of the others after them.
+    If the rows are the first ones of a method's order, the selection is by that method and has its whole order.
+    Otherwise the rows are given, followed by the greedy order of the other rows.
 
     Args:
-        arm: its name.
-        positions: in the pool, each once, the first to take first.
+        arm: name of the arm.
+        positions: in the pool, without repeats, best first.
 
     Raises:
-        SelectionError: there are none.
+        SelectionError: there are no rows.
     """
     if not positions:
-        raise SelectionError("there are no rows to keep as a selection")
+        raise SelectionError("this arm has no rows to save as a selection")
     budget, taken = Budget("rows", len(positions)), np.asarray(positions, dtype=np.int64)
     for method in METHODS:
         order = _order_of_arm(workspace, problem, method) if method == arm else None

@@ -1,4 +1,4 @@
-"""What a model makes of rows it was not trained on: loss and right guesses, token by token, one forward pass a row."""
+"""Measures of a model on held-out rows: loss and accuracy, with and without examples, and scores of its answers."""
 
 import re
 from collections import Counter
@@ -17,32 +17,30 @@ from delift_core.models.prompts import EncodedSample, Template, Tokens
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import EMPTY_PREFIX, Scorer
 
-LOSS, CORRECT = 0, 1  # first axis of what a run leaves behind
+LOSS, CORRECT = 0, 1  # first axis of the result of `measure`
 
 
-def response_loss(
-    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Callable[[], bool] = lambda: False
-) -> np.ndarray:
-    """As `measure`, for rows without examples before them.
+def without_examples(head: Tokens, samples: Sequence[EncodedSample]) -> list[Suffix]:
+    """Rows without examples.
 
     Args:
         head: token ids before every query (`Template.head_alone`).
     """
-    return measure(scorer, [Suffix(head + sample.query_alone, sample.response) for sample in samples], stop=stop)
+    return [Suffix(head + sample.query_alone, sample.response) for sample in samples]
 
 
 @torch.inference_mode()
 def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] = lambda: False) -> np.ndarray:
-    """Loss and right guesses of each row's response given all that is before it.
+    """Loss and number of correct predictions of each row's response, by one forward pass per batch.
 
     Args:
-        scorer: of the model to measure; its weights as they are now.
-        rows: n rows, everything before the response in the query.
+        scorer: of the model to measure, with its current weights.
+        rows: n rows; the query is everything before the response.
         stop: asked before every batch.
 
     Returns:
-        (2, n) float64: sum of -log p over the response tokens in nats (>= 0), and how many of them the model would
-        have guessed (the likeliest token is the right one).
+        (2, n) float64: the sum of -log p over the response tokens in nats, and the number of response tokens that have
+        the highest probability.
 
     Raises:
         EvaluationStopped: `stop` answered True.
@@ -51,17 +49,17 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] 
     for batch in scorer.pack(rows):
         if stop():
             raise EvaluationStopped("the evaluation was stopped while held-out rows were measured; run it again")
-        width = batch.ids.shape[1]
-        column = batch.positions % width
+        width = batch.ids.shape[1]  # ids: (b, t)
+        column = batch.positions % width  # (m,) of each response token
         first = int(column.min())
-        kept = torch.arange(first, width, device=batch.ids.device)
+        kept = torch.arange(first, width, device=batch.ids.device)  # logits of the columns before are never read
         output = cast(Any, scorer.loaded.model)(input_ids=batch.ids, use_cache=False, logits_to_keep=kept)
         flat = batch.positions // width * len(kept) + column - first
         logits = output.logits.flatten(0, 1)[flat].float()  # (m, V)
-        loss = torch.logsumexp(logits, dim=1) - logits.gather(1, batch.targets[:, None])[:, 0]
-        right = logits.argmax(dim=1) == batch.targets
+        loss = torch.logsumexp(logits, dim=1) - logits.gather(1, batch.targets[:, None])[:, 0]  # (m,)
+        correct = logits.argmax(dim=1) == batch.targets  # (m,)
         sums = torch.zeros(2, len(batch.rows), dtype=torch.float64, device=logits.device)
-        sums.index_add_(1, batch.owners, torch.stack([loss.double(), right.double()]))
+        sums.index_add_(1, batch.owners, torch.stack([loss.double(), correct.double()]))
         found[:, batch.rows.cpu().numpy()] = sums.cpu().numpy()
     return found
 
@@ -69,7 +67,7 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] 
 def query_embeddings(
     scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Callable[[], bool] = lambda: False
 ) -> np.ndarray:
-    """(n, d) float32 embeddings of the queries alone, so that no answer has a part in what is near.
+    """(n, d) float32 embeddings of the queries without their responses.
 
     Raises:
         EvaluationStopped: `stop` answered True.
@@ -79,7 +77,7 @@ def query_embeddings(
     rows: list[np.ndarray] = [np.empty(0)] * len(samples)
     for batch in scorer.pack([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
         if stop():
-            raise EvaluationStopped("the evaluation was stopped while examples were looked for; run it again")
+            raise EvaluationStopped("the evaluation was stopped while searching for examples; run it again")
         _, found = scorer.score_and_embed(prefix, batch)
         for row, vector in zip(batch.rows.tolist(), found.cpu().numpy(), strict=True):
             rows[row] = vector
@@ -87,14 +85,14 @@ def query_embeddings(
 
 
 def nearest(chosen: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """The k chosen rows nearest to each query by cosine: (n, min(k, c)) int64, the nearest last.
+    """(n, min(k, c)) int64, the k chosen rows most similar to each query by cosine, the most similar last.
 
     Args:
         chosen: (c, d) embeddings.
         queries: (n, d) embeddings.
     """
-    nearness = unit(queries) @ unit(chosen).T
-    order: np.ndarray = np.argsort(nearness, axis=1, kind="stable")[:, -k:]
+    similarity = unit(queries) @ unit(chosen).T  # (n, c)
+    order: np.ndarray = np.argsort(similarity, axis=1, kind="stable")[:, -k:]
     return order
 
 
@@ -104,7 +102,7 @@ def with_examples(
     examples: Sequence[EncodedSample],
     context_length: int,
 ) -> Suffix:
-    """A row with examples before its query, the last of them next to it; the first ones go if the context is full."""
+    """A row after its examples; if they do not fit the context, the first ones are left out."""
     room = context_length - len(template.head) - len(sample.query) - len(sample.response)
     kept: list[Tokens] = []
     for example in reversed(examples):
@@ -125,7 +123,7 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 def answer(
     loaded: LoadedModel, rows: Sequence[Suffix], longest: int, *, stop: Callable[[], bool] = lambda: False
 ) -> tuple[str, ...]:
-    """What the model writes after each row's query, the likeliest token each time, up to `longest` tokens.
+    """The model's answer to each row's query, by greedy decoding of up to `longest` tokens.
 
     Raises:
         EvaluationStopped: `stop` answered True.
@@ -134,7 +132,7 @@ def answer(
     found = []
     for row in rows:
         if stop():
-            raise EvaluationStopped("the evaluation was stopped while answers were written; run it again")
+            raise EvaluationStopped("the evaluation was stopped while generating answers; run it again")
         room = min(longest, loaded.identity.context_length - len(row.query))
         ids = torch.tensor([row.query], device=loaded.device)
         written = cast(Any, loaded.model).generate(
@@ -149,38 +147,39 @@ def answer(
 
 
 class AnswerScorer:
-    """Compares answers with their references. The model's weights are to be the untouched ones whenever it works."""
+    """Scores answers against references. Embeds texts with the model's current weights, which must be the untouched."""
 
     def __init__(
         self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Callable[[], bool] = lambda: False
     ) -> None:
         """Args:
-        head: token ids before every query (`Template.head_alone`); a text is embedded as it reads after them.
-        references: (g,) what the answers are compared with.
+        head: token ids before every embedded text (`Template.head_alone`).
+        references: (g,) the held-out responses.
         """
         self._scorer, self._head, self._references, self._stop = scorer, head, tuple(references), stop
 
     def score(self, answers: Sequence[str]) -> np.ndarray:
-        """(len(SCORES), g) float64: each answer against its reference.
+        """(len(SCORES), g) float64, the scores of each answer.
 
         Raises:
             EvaluationStopped: `stop` answered True.
         """
         by_words = [by_words_of(answer, reference) for answer, reference in zip(answers, self._references, strict=True)]
-        return np.vstack([np.array(by_words, dtype=np.float64).reshape(-1, len(SCORES) - 1).T, self._nearness(answers)])
+        by_tokens = np.array(by_words, dtype=np.float64).reshape(-1, len(SCORES) - 1).T  # (5, g)
+        return np.vstack([by_tokens, self._similarity(answers)])
 
-    def _nearness(self, answers: Sequence[str]) -> np.ndarray:
-        """(g,) cosine of embeddings; 0 for an answer of nothing."""
-        there = [place for place, answer in enumerate(answers) if self._ids(answer)]
-        nearness = np.zeros(len(answers))
-        if there:
-            centre = self._of_references.mean(axis=0)
-            one = unit(self._embed([answers[place] for place in there]) - centre)
-            nearness[there] = (one * unit(self._of_references[there] - centre)).sum(axis=1)
-        return nearness
+    def _similarity(self, answers: Sequence[str]) -> np.ndarray:
+        """(g,) cosine of centred embeddings; 0 for an empty answer."""
+        given = [row for row, answer in enumerate(answers) if self._ids(answer)]
+        similarity = np.zeros(len(answers))
+        if given:
+            centre = self._reference_embeddings.mean(axis=0)
+            embedded = unit(self._embed([answers[row] for row in given]) - centre)
+            similarity[given] = (embedded * unit(self._reference_embeddings[given] - centre)).sum(axis=1)
+        return similarity
 
     @cached_property
-    def _of_references(self) -> np.ndarray:
+    def _reference_embeddings(self) -> np.ndarray:
         return self._embed(self._references)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -190,7 +189,7 @@ class AnswerScorer:
         ids = [self._ids(text) for text in texts]
         for batch in self._scorer.pack([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
             if self._stop():
-                raise EvaluationStopped("the evaluation was stopped while answers were compared; run it again")
+                raise EvaluationStopped("the evaluation was stopped while scoring answers; run it again")
             _, vectors = self._scorer.score_and_embed(prefix, batch)
             for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
                 found[row] = vector
@@ -203,7 +202,7 @@ class AnswerScorer:
 
 
 def by_words_of(answer: str, reference: str) -> tuple[float, ...]:
-    """All scores but the embedding's, in the order of SCORES."""
+    """All scores but the last of SCORES, the similarity of embeddings."""
     return (
         rouge_1(answer, reference),
         rouge_l(answer, reference),
@@ -214,15 +213,15 @@ def by_words_of(answer: str, reference: str) -> tuple[float, ...]:
 
 
 def rouge_1(answer: str, reference: str) -> float:
-    """F1 of the words that both hold, each as often as in both."""
+    """F1 of the common words, counted with repeats."""
     one, two = _words(answer), _words(reference)
     return _f1(sum((Counter(one) & Counter(two)).values()), len(one), len(two))
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """F1 of the longest sequence of words that both hold in this order."""
+    """F1 of the longest common subsequence of words."""
     one, two = _words(answer), _words(reference)
-    best = [0] * (len(two) + 1)
+    best = [0] * (len(two) + 1)  # best[c]: longest common subsequence with the first c words of `two`
     for word in one:
         before = best
         best = [0]

@@ -1,5 +1,5 @@
-"""Orders by the methods that ask the model itself (IFD, SelectIT, LESS): measured once for a run's rows, kept beside
-what evaluations have measured, and found again by evaluations, pages and commands alike.
+"""Orders by methods that need the model (IFD, SelectIT, LESS): computed once for a run's rows, and cached with the
+results of evaluations for evaluations, pages and commands alike.
 """
 
 import time
@@ -26,38 +26,38 @@ from delift_core.workspace import RunRecord, Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 
 _DEVICES = ("cpu", "cuda", "mps")
-_SECONDS = 10.0
+_REPORT_SECONDS = 10.0
 
 
-def order_facts(
+def order_key(
     config: MethodConfig, model: Sequence[str], pool: Sequence[Sample], target: Sequence[Sample]
 ) -> dict[str, object]:
-    """What an order is kept under.
+    """The key of an order in a `ResultCache`.
 
     Args:
         model: revision, template and device type.
-        pool: the rows that are put in order, all of which fit the model.
+        pool: the rows to order, all of which fit the model.
     """
     rows, towards = ([sample.content_hash for sample in part] for part in (pool, target))
     return {"order": asdict(config), "model": list(model), "rows": rows, "target": towards}
 
 
 def evaluation_cache(workspace: Workspace) -> ResultCache:
-    """Where a workspace keeps what its evaluations have measured."""
+    """The cache of a workspace's evaluations."""
     return ResultCache(workspace.evaluations_folder / "runs")
 
 
 def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, *, seed: int = 0) -> np.ndarray | None:
-    """(n,) int64, the order of the run's pool that was measured before; None where none was. No model is loaded."""
+    """(n,) int64, the cached order of the run's pool; None if there is none. No model is loaded."""
     run, config = problem.run, MethodConfig(method, seed=seed, less=LessSettings())
     context = read_context(run.store.folder)
     if context is None:
         return None
     for device in _DEVICES:
         model = (context.revision, context.template, device)
-        known = evaluation_cache(workspace).load(order_facts(config, model, run.pool, _target(problem)))
-        if known is not None and len(known["order"]) == len(run.pool):
-            return known["order"]
+        cached = evaluation_cache(workspace).load(order_key(config, model, run.pool, _target(problem)))
+        if cached is not None and len(cached["order"]) == len(run.pool):
+            return cached["order"]
     return None
 
 
@@ -70,20 +70,20 @@ def measured_order(
     publish: Callable[[str], None] = lambda line: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
-    """As `kept_order`, measured here and kept if there is none.
+    """The cached order or, if there is none, one computed by this process once the device is free.
 
     Args:
         publish: called with a line of text every few seconds.
-        stop: asked before every pass.
+        stop: asked before every forward pass.
 
     Raises:
         EvaluationStopped: `stop` answered True.
-        ScoringError: the method cannot be had with this model, or the model is another one by now.
+        ScoringError: the method does not support this model, or the model has changed since the run.
         DeliftError: the model cannot be loaded.
     """
-    known = kept_order(workspace, problem, method, seed=seed)
-    if known is not None:
-        return known
+    cached = kept_order(workspace, problem, method, seed=seed)
+    if cached is not None:
+        return cached
     spec = problem.run.record.spec
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
     with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop) as free:
@@ -111,7 +111,7 @@ def _measure(
     publish(f"{title}: loading {spec.model}")
     loaded = load_model(spec.model, device=spec.device, dtype="float32")
     if loaded.identity.revision != run.record.model_revision:
-        raise ScoringError(f"{spec.model} is another model than the one that scored run {run.record.id}; score again")
+        raise ScoringError(f"{spec.model} has changed since run {run.record.id} was scored; score again")
     template = make_template(loaded.tokenizer, spec.template)
     conversations = {sample.content_hash: sample.messages for sample in (*run.pool, *target)}
     encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
@@ -119,29 +119,29 @@ def _measure(
         raise ScoringError(f"{title}: {len(refused):,} rows of run {run.record.id} do not fit the model; score again")
     pool, towards = ([encoded[sample.content_hash] for sample in part] for part in (run.pool, target))
     scorer = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens)
-    runner = MethodRunner(scorer, template, run.pool, pool, towards, stop=_telling(title, len(pool), publish, stop))
+    runner = MethodRunner(scorer, template, run.pool, pool, towards, stop=_reporting(title, len(pool), publish, stop))
     try:
         order = runner.order(config)
     except MethodStopped as error:
         raise EvaluationStopped(str(error)) from error
     model = (loaded.identity.revision, template.name, loaded.device.type)
-    evaluation_cache(workspace).save(order_facts(config, model, run.pool, target), {"order": order})
+    evaluation_cache(workspace).save(order_key(config, model, run.pool, target), {"order": order})
     return order
 
 
-def _telling(title: str, rows: int, publish: Callable[[str], None], stop: Callable[[], bool]) -> Callable[[], bool]:
-    """`stop`, which is asked before every pass, saying now and then how many passes there were."""
-    began, passes, told = time.monotonic(), 0, 0.0
+def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Wraps `stop`, which is asked before every forward pass, to publish the number of passes every few seconds."""
+    began, passes, last_report = time.monotonic(), 0, 0.0
 
-    def asked() -> bool:
-        nonlocal passes, told
+    def counting_stop() -> bool:
+        nonlocal passes, last_report
         passes, now = passes + 1, time.monotonic() - began
-        if now - told >= _SECONDS:
-            told = now
+        if now - last_report >= _REPORT_SECONDS:
+            last_report = now
             publish(f"{title}: {passes:,} passes over {rows:,} rows so far, {duration(now)}")
         return stop()
 
-    return asked
+    return counting_stop
 
 
 def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
@@ -149,22 +149,22 @@ def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
 
 
 def mean_utility_order(manifest: Manifest, folder: Path) -> tuple[int, ...]:
-    """Positions in the pool file, the row that helps the others most first; rows that were not scored are left out.
+    """Positions in the pool file by mean utility, largest first; rows that were not scored are left out.
 
     Args:
-        folder: the workspace; it is opened and closed again.
+        folder: the workspace that scored the pool; opened and closed here.
 
     Raises:
-        DataError: it holds no finished run of this pool with this model.
-        WorkspaceError: it is open in another process.
+        DataError: the workspace has no finished run of this pool with this model.
+        WorkspaceError: the workspace is open in another process.
     """
     if not (folder / DATABASE_NAME).exists():
-        raise _not_here(folder)
+        raise _no_run(folder)
     with Workspace.open(folder) as workspace:
-        found = (record for record in workspace.runs.records() if _made_it(workspace, record, manifest))
+        found = (record for record in workspace.runs.records() if _is_run_of(workspace, record, manifest))
         record = next(found, None)
         if record is None:
-            raise _not_here(folder)
+            raise _no_run(folder)
         run = open_run(workspace, record.id)
         return _order(run, manifest)
 
@@ -173,19 +173,19 @@ def _order(run: ScoredRun, manifest: Manifest) -> tuple[int, ...]:
     utilities = run.utilities(manifest.metric).pool
     order = order_of_run(MethodConfig("column-mean"), run, utilities, with_target=False)
     line_of = {row.id: at for at, row in enumerate(manifest.rows)}
-    places = np.array([line_of[sample.id] for sample in run.pool], dtype=np.int64)
-    return tuple(places[order].tolist())
+    positions = np.array([line_of[sample.id] for sample in run.pool], dtype=np.int64)
+    return tuple(positions[order].tolist())
 
 
-def _made_it(workspace: Workspace, record: RunRecord, manifest: Manifest) -> bool:
-    """Whether a run scored the manifest's pool, with its model, template, precision and pairs."""
+def _is_run_of(workspace: Workspace, record: RunRecord, manifest: Manifest) -> bool:
+    """Whether a finished run scored the manifest's pool with the same model, template, precision and pair budget."""
     same = record.context_key == manifest.model.context_key and format_pairs(record.spec.pairs) == manifest.model.pairs
     pool = workspace.datasets.record(record.spec.pool_id)
     return record.status == "done" and same and pool.content_hash == manifest.pool.content_hash
 
 
-def _not_here(folder: Path) -> DataError:
+def _no_run(folder: Path) -> DataError:
     return DataError(
-        f"column-mean needs the utilities that the subset was chosen by, and the workspace {folder} holds no finished "
-        "run of this pool with this model; name the one that does with --workspace, or leave column-mean out"
+        f"column-mean needs the utilities of the selection, and the workspace {folder} holds no finished run of this "
+        "pool with this model; name the workspace that does with --workspace, or leave column-mean out"
     )

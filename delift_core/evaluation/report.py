@@ -1,4 +1,4 @@
-"""What an evaluation found, as values, as a plain table and as JSON. Knows nothing of how the losses came about."""
+"""The report of an evaluation: as values, as text tables and as JSON."""
 
 import math
 from collections.abc import Sequence
@@ -24,16 +24,15 @@ _HEADINGS = (
     "the subset has",
     "seconds",
 )
-_WORDS = {"arm", "the subset has"}
-_LISTED = 5  # rows left out that the table names; the JSON names all
+_TEXT_COLUMNS = {"arm", "the subset has"}
+_LISTED = 5  # rows that the text names; the JSON names all
 
-
-SCORES = ("ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric", "embedding")  # of an answer, see `answers`
+SCORES = ("ROUGE-1", "ROUGE-L", "BLEU", "exact", "numeric", "embedding")  # of an answer, see `measures`
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerScore:
-    """How near an arm's answers come to the references: the mean over rows, and the subset's minus it (paired)."""
+    """A score of an arm's answers: the mean over rows, and the subset's mean minus it (paired)."""
 
     name: str
     value: Estimate
@@ -42,21 +41,21 @@ class AnswerScore:
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One way to fine-tune (or not), measured on the held-out rows.
+    """The results of one arm on the held-out rows.
 
     Attributes:
-        rows: rows it was fine-tuned on (0: not at all).
-        tokens: response tokens in the rows of its first run.
-        steps: steps of the optimiser in each run.
+        rows: number of training rows; 0 for the untouched model.
+        tokens: response tokens in the rows of the first run.
+        steps: optimiser steps of each run.
         runs: loss per token of each run, in nats.
         loss: their mean, with its interval.
-        accuracy: share of the response tokens that the model finds likeliest, with its interval.
-        gap: loss of the subset minus loss of this arm, paired by row (None for the subset itself).
-        verdict: `gap` in words ("" for the subset itself).
-        seconds: of all its runs, held-out rows included; nearly 0 where they were known.
-        ordering_seconds: what a method took to order the pool.
-        positions: in the pool, of the rows of its first run.
-        answers: scores of what it writes, where that was asked for.
+        accuracy: share of the response tokens that the model predicts, with its interval.
+        gap: loss of the subset minus loss of this arm, paired by row; None for the subset itself.
+        verdict: `gap` as text; "" for the subset itself.
+        seconds: of all runs, measuring included; nearly 0 if the results were cached.
+        ordering_seconds: time that a method took to order the pool.
+        positions: of the rows of the first run, in the pool.
+        answers: scores of the arm's answers, if requested.
     """
 
     name: str
@@ -76,12 +75,12 @@ class ArmResult:
     @property
     def perplexity(self) -> float:
         """exp(loss per token)."""
-        return math.exp(min(self.loss.value, 700.0))  # past that, a float ends
+        return math.exp(min(self.loss.value, 700.0))  # exp overflows above 709
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOutRow:
-    """A row that takes no part, and why."""
+    """A row that is left out, and the reason."""
 
     source: str
     line: int
@@ -93,19 +92,18 @@ class LeftOutRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """Whether the subset is worth more than its size; losses are in nats per response token.
+    """The results of an evaluation; losses are in nats per response token.
 
     Attributes:
-        model: name, revision and device of the model; template: name of the template.
         pool_rows: rows of the pool that can be trained on.
         subset_rows: rows of the subset among them.
-        heldout_rows: rows the losses are measured on.
-        heldout_tokens: response tokens in them.
-        lora: whether LoRA layers were trained, and not all weights.
-        arms: the untouched model, the subset, then what it was compared with.
-        in_context: the same without training, with so many nearest rows of each arm as `examples`.
-        left_out: held-out and pool rows that take no part.
-        same_prompt: held-out rows whose prompt a pool row has too; they are measured.
+        heldout_rows: rows that the losses are measured on.
+        heldout_tokens: their response tokens.
+        lora: whether LoRA layers were trained instead of all weights.
+        arms: the untouched model, the subset, and the other arms.
+        in_context: the arms without training, with `examples` nearest rows of each arm as examples.
+        left_out: held-out and pool rows that were left out.
+        same_prompt: measured held-out rows whose prompt is also in the pool.
     """
 
     model: str
@@ -127,7 +125,7 @@ class EvaluationReport:
     seconds: float
 
     def arm(self, name: str) -> ArmResult | None:
-        """The result of an arm, or None where it was not asked for."""
+        """The result of an arm; None if there is no such arm."""
         return next((arm for arm in self.arms if arm.name == name), None)
 
     def conclusion(self) -> str:
@@ -143,7 +141,7 @@ class EvaluationReport:
         return f"{start}: {'; '.join(parts)}."
 
     def against(self, arm: ArmResult) -> str:
-        """What an arm is, for a sentence."""
+        """The description of an arm in a sentence."""
         words = {
             UNTOUCHED: "the untouched model",
             "random": f"random subsets of {self.subset_rows:,} rows",
@@ -155,7 +153,7 @@ class EvaluationReport:
         return words.get(arm.name) or titles.get(arm.name) or arm.name
 
     def lines(self) -> tuple[str, ...]:
-        """Aligned plain-text tables, what was left out, and one sentence at the end."""
+        """Aligned text tables, the rows left out, and the conclusion."""
         tuning = self.tuning
         recipe = (
             f"Loss in nats per response token. {self.model} on {self.device}, template {self.template}, "
@@ -185,7 +183,7 @@ def _with_unit(verdict: str) -> str:
 
 
 def _table(arms: Sequence[ArmResult]) -> list[str]:
-    return _aligned([_HEADINGS, *(_cells(arm) for arm in arms)], _WORDS)
+    return _aligned([_HEADINGS, *(_cells(arm) for arm in arms)], _TEXT_COLUMNS)
 
 
 def _answer_lines(arms: Sequence[ArmResult]) -> list[str]:
@@ -195,12 +193,12 @@ def _answer_lines(arms: Sequence[ArmResult]) -> list[str]:
     return _aligned([("arm", *names), *cells], {"arm"})
 
 
-def _aligned(table: Sequence[tuple[str, ...]], words: set[str]) -> list[str]:
+def _aligned(table: Sequence[tuple[str, ...]], text_columns: set[str]) -> list[str]:
     headings = table[0]
     widths = [max(len(row[column]) for row in table) for column in range(len(headings))]
     return [
         "  ".join(
-            cell.ljust(width) if heading in words else cell.rjust(width)
+            cell.ljust(width) if heading in text_columns else cell.rjust(width)
             for cell, width, heading in zip(row, widths, headings, strict=True)
         ).rstrip()
         for row in table

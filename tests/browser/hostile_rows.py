@@ -9,7 +9,7 @@ from delift_core.curation.scoring_runs import run_here
 from delift_core.data.loading import load_bytes, load_file
 from delift_core.evaluation.background import run_evaluation
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.from_selection import Plan, folder_of, request_for
+from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
 from delift_core.export.subset_files import export_selection
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.system.files import safe_stem
@@ -85,8 +85,10 @@ def _evaluate(workspace: Workspace) -> None:
     rows = [{"instruction": text, "input": "", "output": TEXTS[0]} for text in TEXTS[:3]]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     heldout = workspace.datasets.add(load_bytes(data, f"{NAME}.jsonl", name=NAME), role="heldout", origin=NAME)
-    plan = Plan(heldout.id, against=("random",), selections=("s2",), seeds=1, generate=2, tuning=FineTuning(epochs=1))
-    job = folder_of(workspace, "s1", plan)
-    request = request_for(workspace, open_selection(workspace, "s1"), plan)
+    settings = EvaluationSettings(
+        heldout.id, against=("random",), selections=("s2",), seeds=1, generate=2, tuning=FineTuning(epochs=1)
+    )
+    job = folder_of(workspace, "s1", settings)
+    request = request_for(workspace, open_selection(workspace, "s1"), settings)
     job.prepare(request, "evaluate", save_adapter=False)
     run_evaluation(job, lambda: False)

@@ -163,8 +163,8 @@ def test_answer_scores_by_hand() -> None:
 def test_an_answer_that_is_its_reference_is_nearest_by_embedding(quick: EvaluationRequest) -> None:
     scorer = Scorer(load_model(quick.model, device="cpu", dtype="float32"))
     references = ["one two three", "blue", "four five"]
-    scorer_of_answers = AnswerScorer(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
-    same, other = scorer_of_answers.score(references), scorer_of_answers.score(["blue", "", "one two three"])
+    answer_scorer = AnswerScorer(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
+    same, other = answer_scorer.score(references), answer_scorer.score(["blue", "", "one two three"])
     assert same.shape == (len(SCORES), 3)
     assert same[-1] == pytest.approx(1.0)
     assert other[-1, 1] == 0

@@ -10,7 +10,7 @@ from delift_core.errors import ScoringError
 from delift_core.evaluation import finetune
 from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
 from delift_core.evaluation.finetune import TrainingLog, fine_tuned
-from delift_core.evaluation.measures import response_loss
+from delift_core.evaluation.measures import measure, without_examples
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
@@ -124,10 +124,10 @@ def test_rows_like_the_held_out_ones_help_more_than_others() -> None:
 
     def loss(rows: list[tuple[str, str]]) -> float:
         with fine_tuned(model, template.head_alone, encode(template, rows), settings, seed=0):
-            measured = response_loss(scorer, template.head_alone, heldout)
+            measured = measure(scorer, without_examples(template.head_alone, heldout))
             return float(measured[0].sum() / tokens)
 
-    untouched = response_loss(scorer, template.head_alone, heldout)
+    untouched = measure(scorer, without_examples(template.head_alone, heldout))
     before = float(untouched[0].sum() / tokens)
     assert before - loss(alike) > 2 * max(0.0, before - loss(exchanged))
     assert before - loss(alike) > 0.5
@@ -238,7 +238,7 @@ def test_held_out_loss_equals_the_sum_by_hand(name: str) -> None:
     model = loaded()
     template = make_template(model.tokenizer, name)
     samples = encode(template, ROWS)
-    measured = response_loss(Scorer(model, tokens_per_batch=150), template.head_alone, samples)
+    measured = measure(Scorer(model, tokens_per_batch=150), without_examples(template.head_alone, samples))
     expected = [by_hand(model, template.head_alone, sample) for sample in samples]
     assert measured[0] == pytest.approx(expected, rel=1e-5)
     assert measured[1].tolist() == [right_by_hand(model, template.head_alone, sample) for sample in samples]
@@ -248,7 +248,7 @@ def test_measuring_stops_between_batches() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     with pytest.raises(EvaluationStopped):
-        response_loss(Scorer(model), template.head_alone, encode(template, ROWS), stop=lambda: True)
+        measure(Scorer(model), without_examples(template.head_alone, encode(template, ROWS)), stop=lambda: True)
 
 
 def test_lora_layers_learn_and_leave_no_trace() -> None:
@@ -265,7 +265,7 @@ def test_lora_layers_learn_and_leave_no_trace() -> None:
 
 
 def test_the_size_of_a_model_decides_where_nothing_else_does() -> None:
-    assert not FineTuning().with_layers(135_000_000)
-    assert FineTuning().with_layers(1_000_000_000)
-    assert not FineTuning(weights="full").with_layers(1_000_000_000)
-    assert FineTuning(weights="lora").with_layers(1_000)
+    assert not FineTuning().uses_lora(135_000_000)
+    assert FineTuning().uses_lora(1_000_000_000)
+    assert not FineTuning(weights="full").uses_lora(1_000_000_000)
+    assert FineTuning(weights="lora").uses_lora(1_000)

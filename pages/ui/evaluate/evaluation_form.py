@@ -4,7 +4,7 @@ import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
 from delift_core.evaluation.evaluation_request import BASELINES, FineTuning, Weights
-from delift_core.evaluation.from_selection import Plan
+from delift_core.evaluation.from_selection import EvaluationSettings
 from delift_core.selection.methods import METHODS
 from delift_core.workspace import DatasetRecord, SelectionSummary, Workspace
 
@@ -23,7 +23,7 @@ def arm_title(name: str) -> str:
     return ARM_WORDS.get(name, name)
 
 
-def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRecord) -> Plan | None:
+def ask_settings(workspace: Workspace, selection: SelectionSummary, pool: DatasetRecord) -> EvaluationSettings | None:
     """The widgets; there are held-out rows to choose. None while none are chosen: those of the sample project are not
     taken unasked for another pool."""
     heldout = {record.id: record for record in workspace.datasets.records("heldout")}
@@ -73,7 +73,7 @@ def ask_plan(workspace: Workspace, selection: SelectionSummary, pool: DatasetRec
     tuning, examples, answers, save = _ask_recipe()
     if heldout_id is None:
         return None
-    return Plan(str(heldout_id), tuple(against), tuple(chosen), seeds, examples, answers, tuning, save)
+    return EvaluationSettings(str(heldout_id), tuple(against), tuple(chosen), seeds, examples, answers, tuning, save)
 
 
 def _ask_recipe() -> tuple[FineTuning, int, int, bool]:
