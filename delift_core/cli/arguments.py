@@ -1,4 +1,4 @@
-"""Every path on a command line, tried before any work is done: `files` says what is wrong with one and what to do."""
+"""Checks options and paths of a command line before any work is done."""
 
 import argparse
 from collections.abc import Callable, Iterable
@@ -26,24 +26,24 @@ def check_options(arguments: argparse.Namespace) -> None:
     if arguments.name_of_command == "curate":
         _check_selection(arguments)
     if arguments.name_of_command == "publish" and arguments.folder is None and arguments.hub is None:
-        raise UsageError("say where to: --folder DIR, --hub owner/name, or both")
+        raise UsageError("name where to publish: --folder DIR, --hub owner/name, or both")
 
 
 def _check_backend(arguments: argparse.Namespace) -> None:
     if arguments.backend != "ray" and (arguments.ray_address or arguments.ray_threads):
-        raise UsageError("--ray-address and --ray-threads say how to score on Ray; add --backend ray")
+        raise UsageError("--ray-address and --ray-threads are for scoring on Ray; add --backend ray")
 
 
 def _check_selection(arguments: argparse.Namespace) -> None:
     needed = STAGE_NEEDS.get(arguments.stage)
     if arguments.engine != "auto" and arguments.quota:
-        raise UsageError("--engine other than auto knows no quotas; leave out --engine or --quota")
+        raise UsageError("only --engine auto supports quotas; leave out --engine or --quota")
     if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
         raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
     if arguments.preset == "published" and arguments.pairs not in (None, ALL_PAIRS):
         raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
     if arguments.engine != "auto" and arguments.method != "delift":
-        raise UsageError("--engine is of DELIFT's own order; leave out --engine or --method")
+        raise UsageError("--engine computes DELIFT's own order; leave out --engine or --method")
     if needed and not getattr(arguments, needed):
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
 

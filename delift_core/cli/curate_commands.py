@@ -52,6 +52,7 @@ from delift_core.selection.methods import method_title
 from delift_core.selection.quotas import pick_limits
 from delift_core.selection.request import format_budget, format_quota, has_bounds
 from delift_core.selection.types import NO_FIXED_ROWS, ObjectiveConfig
+from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -328,7 +329,7 @@ def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> 
     free = shutil.disk_usage(arguments.out.absolute().parent).free
     if needed > free:
         raise ExportError(
-            f"{arguments.out} and its manifest take at least {needed >> 10:,} KiB and {free >> 10:,} KiB are free; "
+            f"{arguments.out} and its manifest take at least {byte_size(needed)} and {byte_size(free)} are free; "
             "make room, or write to another disk"
         )
 
@@ -398,4 +399,4 @@ def _selection_named(selection_id: str) -> Iterator[None]:
     try:
         yield
     except ExportError as error:
-        raise ExportError(f"{error} (selection {selection_id} is kept: use the command export)") from error
+        raise ExportError(f"{error} (selection {selection_id} is stored: use the command export)") from error

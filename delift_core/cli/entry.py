@@ -1,4 +1,4 @@
-"""From words on the command line to an exit code."""
+"""Runs a command line and returns its exit code."""
 
 import argparse
 import logging
@@ -17,10 +17,10 @@ DONE, CHECK_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; what the user can mend becomes one line on standard error.
+    """Runs one command; an error that the user can solve becomes one line on standard error.
 
     Args:
-        argv: the words after `python -m delift_core`; those of this process if None.
+        argv: the arguments after `python -m delift_core`; those of this process if None.
 
     Returns:
         The exit code (see the package).
@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         log_event("command interrupted", command=name)
-        note("delift: interrupted; everything scored so far is kept, the same command goes on from there")
+        note("delift: interrupted; everything scored so far is kept: give the same command again to continue")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CHECK_FAILED
     except Exception as error:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _begin_log(arguments: argparse.Namespace) -> None:
-    """The log of the workspace that a command names, where there is one; `restore` makes it, and may not find any."""
+    """Opens the log of the command's workspace, if it has one; `restore` must find an empty folder."""
     workspace = getattr(arguments, "workspace", None)
     if workspace is not None and arguments.name_of_command != "restore":
         begin_log(workspace, "command")

@@ -1,4 +1,4 @@
-"""A scoring job under a command: progress on standard error, and a stop that keeps what is scored."""
+"""A scoring job in a command: progress on standard error, and a stop by signal that keeps what is scored."""
 
 import signal
 import sys
@@ -20,10 +20,10 @@ from delift_core.workspace import RunRecord, RunSpec, Workspace
 
 
 class LongRunCheck:
-    """Looks at the time that was measured, once.
+    """Asks, once, whether to start a run that takes long.
 
     Attributes:
-        refusal: why the run may not go on, in one line with the commands that take less; "" while it may.
+        refusal: why the run is stopped, in one line with the options that score less; "" if it is not.
     """
 
     def __init__(self, rows: tuple[int, int, int], *, needs_all: bool = False) -> None:
@@ -74,16 +74,16 @@ def score_here(
     long_run: LongRunCheck | None = None,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> RunRecord:
-    """Scores a run to its end, under this process or on the cluster that it is given.
+    """Scores a run to its end, in this process or on a cluster.
 
     Args:
-        long_run: asks whether a long run is wanted; None where it was asked for.
-        on_prepared: see `jobs.scoring.run_scoring_job`.
+        long_run: asks whether to start a long run; None if the user has confirmed it.
+        on_prepared: see `jobs.scoring_job.run_scoring_job`.
 
     Raises:
-        UsageError: the run takes long, and nobody said that it is wanted; every finished block is kept.
+        UsageError: the run takes long and was not confirmed; every finished block is kept.
         Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
-        DeliftError: as `jobs.runs.run_here`.
+        DeliftError: as `curation.scoring_runs.run_here`.
     """
     with _display() as display, stop_on_signal() as stop:
 
@@ -93,7 +93,7 @@ def score_here(
                     note(progress.forecast.caution)
                 if not stop.gently and progress.damaged:
                     note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
-                stop.gently = True  # from now on there is something to keep
+                stop.gently = True  # from now on there are results to keep
                 if long_run and progress.forecast and long_run.is_due(progress.forecast):
                     display.clear()
                     with stop.at_once():
@@ -108,18 +108,18 @@ def score_here(
         raise UsageError(long_run.refusal)
     if record.status == "cancelled":
         raise Interrupted(
-            f"interrupted; the pairs scored so far are kept in {workspace.folder}, "
-            "give the same command again to go on from there"
+            f"interrupted; the pairs scored so far are kept in {workspace.folder}: "
+            "give the same command again to continue"
         )
     return record
 
 
 class StopRequest:
-    """Whether somebody asked the work to stop.
+    """Whether a signal has asked the work to stop.
 
     Attributes:
-        gently: the first signal only sets the flag, and the work ends at its next safe place; before that (while a
-            model loads, which cannot be asked) a signal ends it at once. So does a second signal.
+        gently: whether the first signal only sets a flag, so that the work stops after the current batch. Otherwise
+            (such as while a model loads) the first signal ends the work at once, as a second one always does.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """For the length of the block, the first signal ends the work: nothing is under way but a question."""
+        """Inside the block, the first signal ends the work at once; for questions to the user."""
         before, self.gently = self.gently, False
         try:
             yield
@@ -162,7 +162,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 @contextmanager
 def _display() -> "Iterator[_Bar | _Lines]":
-    """A bar on a terminal; elsewhere a line now and then, and none before scoring starts."""
+    """A progress bar on a terminal; otherwise a line every ten seconds of scoring."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -178,7 +178,7 @@ def _display() -> "Iterator[_Bar | _Lines]":
 
 
 class _Bar:
-    """Progress as a bar; its clock goes on while the model loads, which says nothing by itself."""
+    """Progress as a bar, whose clock also runs while the model loads."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -186,7 +186,7 @@ class _Bar:
         threading.Thread(target=self._tick, daemon=True).start()
 
     def show(self, progress: JobProgress) -> None:
-        """Draws the bar anew."""
+        """Redraws the bar."""
         if progress.state not in ("starting", "loading"):
             self._loaded.set()
         bar = self._bar
@@ -195,11 +195,11 @@ class _Bar:
         bar.refresh()
 
     def clear(self) -> None:
-        """Takes the bar away until it is drawn again."""
+        """Hides the bar until it is drawn again."""
         self._bar.clear()
 
     def end(self) -> None:
-        """Stops the clock, where the model was never loaded."""
+        """Stops the clock, if the model was never loaded."""
         self._loaded.set()
 
     def _tick(self) -> None:
@@ -223,7 +223,7 @@ class _Lines:
             note(_in_words(progress))
 
     def clear(self) -> None:
-        """Lines stay."""
+        """Does nothing: lines stay."""
 
 
 def _in_words(progress: JobProgress) -> str:

@@ -88,7 +88,7 @@ def _find_row(manifest: Manifest, name: str) -> RowEntry:
         )
     if len(found) > 1:
         ids = ", ".join(row.id for row in found[:5])
-        raise ExportError(f"{len(found)} pool rows are at a line {name}; name one by its id: {ids}")
+        raise ExportError(f"{len(found)} pool rows have the line number {name}; give the id of one: {ids}")
     return found[0]
 
 
@@ -128,7 +128,7 @@ def publish(arguments: argparse.Namespace) -> int:
     """Writes the folder, uploads, or both."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     if arguments.hub and not token:
-        raise UsageError(f"--hub needs a token with the right to write; set it as {TOKEN_VARIABLE}")
+        raise UsageError(f"--hub needs an access token that may write; set it as {TOKEN_VARIABLE}")
     lines: list[str] = []
     document: dict[str, object] = {"file": str(arguments.file)}
     if arguments.folder is not None:

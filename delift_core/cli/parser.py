@@ -62,12 +62,12 @@ _Commands = argparse._SubParsersAction  # the type has no public name
 
 
 def _add_data_commands(commands: "_Commands[_Parser]") -> None:
-    inspect = _command(commands, "inspect", "say what a file holds: rows, format, problems", "data_commands.inspect")
+    inspect = _command(commands, "inspect", "show what a file holds: rows, format, problems", "data_commands.inspect")
     inspect.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(inspect, "FILE")
-    words = "share of common text from which rows are near copies; default: 0.8, and 1 (exact copies) for a large file"
+    words = "share of common text that makes rows near copies; default: 0.8, and 1 (exact copies) for a large file"
     inspect.add_argument("--near", type=_near, metavar="SHARE", help=words)
-    words = "a target or held-out file, or hub data set: say which rows have a prompt that it holds as well"
+    words = "target or held-out file, or hub data set: list the rows whose prompt it holds too"
     inspect.add_argument("--against", metavar="F", help=words)
     convert = _command(commands, "convert", "write a file in another format; needs no model", "data_commands.convert")
     convert.add_argument("file", metavar="FILE", help=_FILE)
@@ -85,27 +85,27 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     _add_scoring(curate)
     curate.add_argument("--stage", required=True, choices=get_args(Stage), help="what the fine-tuning is for")
     curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
-    words = "rows to take of one group of a column, LEAST..MOST, either may be left out; repeat for more groups"
+    words = "number of rows of one group of a column, LEAST..MOST (either may be left out); repeat for more groups"
     curate.add_argument("--quota", action="append", default=[], type=parse_quota, metavar="COLUMN:GROUP=..", help=words)
-    words = f"what makes DELIFT's order: {', '.join(get_args(Engine))}; all are exact greedy; default: %(default)s"
+    words = f"computes DELIFT's order: {', '.join(get_args(Engine))}; all are exact greedy; default: %(default)s"
     curate.add_argument("--engine", default="auto", type=parse_engine, metavar="ENGINE", help=words)
-    words = f"what puts the rows in order: delift (the default), {', '.join(METHODS)}"
+    words = f"method that orders the rows: delift (the default), {', '.join(METHODS)}"
     curate.add_argument("--method", default="delift", choices=("delift", *METHODS), metavar="METHOD", help=words)
-    words = "settings of the objective: default, or published (min-max scaling, the diagonal in), to compare with"
+    words = "settings of the objective: default, or published (min-max scaling with the diagonal) for comparison"
     curate.add_argument("--preset", default="default", choices=get_args(PresetName), help=words)
     curate.add_argument("--metric", choices=get_args(Metric), help="default: euclidean")
     curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
     curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
     curate.add_argument(
-        "--self-coverage", type=_share, help="share of its own U_ii with which a chosen row covers itself"
+        "--self-coverage", type=_share, help="share of U_ii that a chosen row counts for itself; default: 0"
     )
-    words = "of the random baseline, and of methods that draw; default: 0"
+    words = "of the random baseline, and of methods that draw at random; default: 0"
     curate.add_argument("--seed", default=0, type=_whole, help=words)
-    curate.add_argument("--name", help="of the selection, as the pages show it")
+    curate.add_argument("--name", help="name of the selection on the pages")
     _add_format(curate)
     _add_trainers(curate)
     _add_out(curate)
-    export = _command(commands, "export", "write the subset of a kept selection", "curate_commands.export")
+    export = _command(commands, "export", "write the subset of a stored selection", "curate_commands.export")
     export.add_argument("selection_id", metavar="SELECTION_ID", help="such as s1")
     _add_format(export)
     _add_trainers(export)
@@ -114,64 +114,76 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
 
 
 def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
-    explain = _command(commands, "explain", "say why a row was chosen or left out", "manifest_commands.explain")
+    explain = _command(commands, "explain", "show why a row was chosen or left out", "manifest_commands.explain")
     explain.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     explain.add_argument("row", metavar="ROW", help="id of a pool row, or its line number in the pool file")
     verify = _command(commands, "verify", "check an export against its manifest", "manifest_commands.verify")
     verify.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
-    words = "make an export again from its inputs, with the same rows on any processor; 1 if the file is not the same"
+    words = "repeat an export from its inputs, with the same rows on any processor; exit code 1 if the file differs"
     rerun = _command(commands, "rerun", words, "rerun_command.rerun")
     rerun.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
-    rerun.add_argument("--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; never the old one")
+    rerun.add_argument(
+        "--out", required=True, type=Path, metavar="NEW.jsonl", help="file to write; must not be the old one"
+    )
     _add_workspace(rerun)
-    words = "put an exported file into a folder for `datasets`, or on the hub"
+    words = "publish an exported file to a folder for `datasets`, or to the hub"
     publish = _command(commands, "publish", words, "manifest_commands.publish")
-    publish.add_argument("file", metavar="OUT", type=Path, help="an exported file, its manifest beside it")
+    publish.add_argument("file", metavar="OUT", type=Path, help="exported file, with its manifest in the same folder")
     publish.add_argument("--folder", type=Path, metavar="DIR", help="folder to make, for datasets.load_from_disk")
     publish.add_argument(
         "--hub", metavar="OWNER/NAME", help="data set to make or add to; the token is read from HF_TOKEN"
     )
     publish.add_argument("--public", action="store_true", help="make a new repository public; default: private")
-    evaluate = _command(commands, "evaluate", "fine-tune on the subset and on others", "manifest_commands.evaluate")
+    evaluate = _command(
+        commands,
+        "evaluate",
+        "fine-tune on the subset and on other rows, and compare the losses",
+        "manifest_commands.evaluate",
+    )
     evaluate.add_argument("manifest", metavar="MANIFEST", type=Path, help="OUT.manifest.json")
     evaluate.add_argument("--heldout", required=True, type=Path, metavar="F", help="file of rows to measure on")
     words = f"names with commas, of: {', '.join(BASELINES)}; default: %(default)s"
     evaluate.add_argument("--against", default="random,full", metavar="ARMS", help=words)
-    evaluate.add_argument("--seeds", default=3, type=_positive, help="fine-tunings of each; default: %(default)s")
+    evaluate.add_argument(
+        "--seeds",
+        default=3,
+        type=_positive,
+        help="fine-tuning runs of the subset and of random rows; default: %(default)s",
+    )
     evaluate.add_argument("--epochs", default=3, type=_positive, help="passes over the rows; default: %(default)s")
-    words = "train all weights, LoRA layers, or (auto) LoRA layers from half a billion weights on"
+    words = "train all weights, LoRA layers, or (auto) LoRA layers for models of half a billion weights or more"
     evaluate.add_argument("--tuning", default="auto", choices=get_args(Weights), help=words)
-    words = "also measure without training, with so many nearest chosen rows as examples"
+    words = "also measure without training, with the K nearest chosen rows as examples"
     evaluate.add_argument("--examples", default=0, type=_whole, metavar="K", help=words)
-    words = "also let each arm answer so many held-out rows, by ROUGE, BLEU, embedding, exact and numeric match"
+    words = "also let each arm answer N held-out rows, scored by ROUGE, BLEU, embedding, exact and numeric match"
     evaluate.add_argument("--answers", default=0, type=_whole, metavar="N", help=words)
     words = "new folder for the LoRA layers of the first run on the subset"
     evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)
-    words = "folder in which runs are kept, so that an interrupted evaluation goes on where it was"
+    words = "folder for the results of runs, so that an interrupted evaluation resumes where it was"
     evaluate.add_argument("--keep", type=Path, metavar="DIR", help=words)
-    words = f"read for column-mean only; default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
+    words = f"only read for column-mean; default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
     evaluate.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
     _add_device(evaluate)
 
 
 def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
-    gc = _command(commands, "gc", "remove what nothing in the workspace refers to", "upkeep_commands.gc")
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    gc = _command(commands, "gc", "remove files that nothing in the workspace refers to", "upkeep_commands.gc")
+    gc.add_argument("--dry-run", action="store_true", help="only list the files")
     _add_workspace(gc)
-    words = "check that this machine and the workspace are fit to work"
+    words = "check this machine and the workspace"
     doctor = _command(commands, "doctor", words, "upkeep_commands.doctor")
-    words = "first mend what can be: remove damaged blocks and unfinished files, mark runs that are to be continued"
+    words = "first repair what can be: remove damaged blocks and unfinished files, mark runs that have to be continued"
     doctor.add_argument("--repair", action="store_true", help=words)
     _add_workspace(doctor)
-    words = "say how the workspace, its jobs and this machine are, also while another process has it open"
+    words = "show the state of the workspace, its jobs and this machine, also while another process has it open"
     health = _command(commands, "health", words, "upkeep_commands.health")
     _add_workspace(health)
     backup = _command(commands, "backup", "write a copy of the workspace to one file", "upkeep_commands.backup")
-    backup.add_argument("file", metavar="FILE", type=Path, help="such as work.tar; it must not exist")
+    backup.add_argument("file", metavar="FILE", type=Path, help="file to write, such as work.tar; it must not exist")
     _add_workspace(backup)
     restore = _command(commands, "restore", "make a workspace from a backup", "upkeep_commands.restore")
-    restore.add_argument("file", metavar="FILE", type=Path, help="what backup wrote")
-    words = "folder to make; it must not exist, or be empty"
+    restore.add_argument("file", metavar="FILE", type=Path, help="file that backup wrote")
+    words = "new workspace; the folder must be empty or not exist yet"
     restore.add_argument("--workspace", type=Path, required=True, metavar="DIR", help=words)
 
 
@@ -202,7 +214,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{role}", metavar="F", help=f"file of {role} rows")
         parser.add_argument(f"--{role}-map", type=parse_mapping, metavar="COLUMNS", help=f"as --map, for {role} rows")
     parser.add_argument("--model", default=BUNDLED, help="hub id, folder, or bundled (the default)")
-    words = "pairs to score: all (the default; if that takes hours, you are asked first), 12%% of them, or k=32 a row"
+    words = "pairs to score: all (the default; asks first if that takes hours), 12%% of them, or k=32 per row"
     parser.add_argument("--pairs", type=parse_pairs, metavar="PAIRS", help=words)
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
@@ -214,7 +226,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
 def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     words = f"columns of {of}: prompt=COL,response=COL[,system=COL][,context=COL…], joined in this order"
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
-    words = "which answers are to be learnt where rows hold two, or mark theirs as good or bad; all ignores such marks"
+    words = "which answers to learn if rows hold two, or mark theirs as good or bad; all ignores such marks"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
     words = "mend every record of a class that `inspect` names; repeat for more, done in this order"
     parser.add_argument(
@@ -228,7 +240,7 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument(
         "--leave-out-copies", action="append", default=[], choices=get_args(CopyKind), metavar="KIND", help=words
     )
-    words = "leave out rows that another set, such as the held-out one, holds as well; repeat for more"
+    words = "leave out rows that another set, such as the held-out one, holds too; repeat for more"
     parser.add_argument("--not-in", action="append", default=[], metavar="F", help=words)
 
 
@@ -242,12 +254,12 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
-    words = "same (records as found, the default) or a format to write them in"
+    words = "same (records as in the input, the default) or the format to write"
     parser.add_argument("--format", default="same", choices=get_args(ExportFormat), help=words)
 
 
 def _add_trainers(parser: argparse.ArgumentParser) -> None:
-    words = "longest row that your trainer takes, for the check table; default: %(default)s"
+    words = "longest row that your trainer accepts, for the check table; default: %(default)s"
     parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=_positive, metavar="N", help=words)
     words = "also write a data set card and what TRL, LLaMA-Factory and Axolotl need to read the file"
     parser.add_argument("--recipes", action="store_true", help=words)

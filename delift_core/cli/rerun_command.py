@@ -199,7 +199,7 @@ def _load(entry: InputEntry, folder: Path, workspace: Workspace) -> Dataset:
             f"{entry.sha256}) beside the manifest, or give the --workspace that it was uploaded to"
         )
     raise ExportError(
-        f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or holds other rows now; put the file of then "
+        f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or has changed; put the original file "
         "back, or beside the manifest"
     )
 

@@ -1,7 +1,7 @@
-"""What a command prints, and the ways in which it ends early.
+"""Output of commands, and the exceptions that end them early.
 
-Texts of data sets, file names and messages are strangers' words: nothing of them reaches a terminal but what is
-printable, so that a row cannot move the cursor, colour the screen or reverse the writing.
+Texts of data sets, file names and messages are untrusted: only printable characters reach the terminal, so that a row
+cannot move the cursor, colour the screen or reverse the writing direction.
 """
 
 import json
@@ -17,11 +17,11 @@ class UsageError(DeliftError):
 
 
 class Interrupted(Exception):
-    """The user stopped the work; the message says what is kept and how to go on."""
+    """The user stopped the work; the message says what is kept and how to continue."""
 
 
 def safe(text: str) -> str:
-    """The text on one line, with everything that is not printable (controls, escapes, line ends) written as \\x1b."""
+    """The text on one line, with unprintable characters (controls, escapes, line ends) written as \\x1b."""
     if text.isprintable():
         return text
     return "".join(
@@ -31,14 +31,14 @@ def safe(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Standard output of a command: its lines, or with --json one object and nothing else."""
+    """Standard output of a command: lines of text or, with --json, one JSON object."""
 
     as_json: bool
 
     def show(self, lines: Iterable[str], document: Mapping[str, object]) -> None:
-        """Prints the result in the form that was asked for."""
+        """Prints the result."""
         if self.as_json:
-            print(json.dumps(document, allow_nan=False), flush=True)  # ASCII only, so that it is safe to look at too
+            print(json.dumps(document, allow_nan=False), flush=True)  # ASCII only, which is safe on a terminal
             return
         for line in lines:
             print(safe(line), flush=True)  # so that a closed pipe is noticed here, not when Python ends

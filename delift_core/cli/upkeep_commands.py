@@ -1,4 +1,4 @@
-"""`gc`, `doctor`, `backup` and `restore`: the workspace's and the machine's health."""
+"""`gc`, `doctor`, `health`, `backup` and `restore`."""
 
 import argparse
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from delift_core.workspace.workspace import DATABASE_NAME
 
 
 def gc(arguments: argparse.Namespace) -> int:
-    """Removes what nothing in the workspace refers to."""
+    """Removes files that nothing in the workspace refers to."""
     with Workspace.open(arguments.workspace) as workspace:
         found = collect_garbage(workspace, dry_run=arguments.dry_run)
         folder = workspace.folder
@@ -34,9 +34,9 @@ def gc(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Checks Python, packages, model, workspace, disk and memory; 1 when something needed is broken.
+    """Checks Python, packages, model, disk and memory, and every file of the workspace; returns 1 if a check fails.
 
-    A workspace that opens is read through, block by block, and mended first where that was asked for.
+    With --repair the workspace is repaired first.
     """
     found, repairs = list(examine(arguments.workspace)), []
     fit = next(check.ok for check in found if check.label == "Workspace")
@@ -46,19 +46,19 @@ def doctor(arguments: argparse.Namespace) -> int:
             found += check_workspace(workspace)
     ok = all(check.ok for check in found)
     document = {"ok": ok, "checks": [asdict(check) for check in found], "repairs": repairs}
-    Output(arguments.json).show([*(f"mended  {words}" for words in repairs), *map(str, found)], document)
+    Output(arguments.json).show([*(f"repaired  {what}" for what in repairs), *map(str, found)], document)
     return 0 if ok else 1
 
 
 def health(arguments: argparse.Namespace) -> int:
-    """Says how the workspace is, from its files alone; 1 where something stands in the way of work."""
+    """Shows the state of the workspace, from its files alone; returns 1 if there is a problem."""
     report = status.health(arguments.workspace)
     jobs = [f"{job.kind} {job.id}: {job.state}{f', {job.message}' if job.message else ''}" for job in report.jobs]
     lines = [
         f"workspace {report.workspace}: {byte_size(sum(report.sizes.values()))}",
         f"free: {byte_size(report.disk_free)} of disk, {byte_size(report.memory_free)} of memory; {status.processor()}",
         ", ".join(f"{name} {version}" for name, version in report.versions.items()),
-        *(jobs or ["no job is under way"]),
+        *(jobs or ["no job is running"]),
         *(f"problem: {words}" for words in report.problems),
     ]
     document: dict[str, object] = {

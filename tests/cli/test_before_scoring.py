@@ -219,7 +219,7 @@ def test_a_cluster_without_its_package_is_told_at_once(
         (("--map", "prompt=question,response=answer"), "2", "Map a column that the record has"),
         (("--preset", "published", "--metric", "pmi"), "2", "--preset published"),
         (("--engine", "sparse", "--method", "rds"), "2", "--engine"),
-        (("--engine", "submodlib", "--quota", "source:pool.jsonl=1.."), "2", "knows no quotas"),
+        (("--engine", "submodlib", "--quota", "source:pool.jsonl=1.."), "2", "supports quotas"),
         (("--device", "cuda"), "2", "device 'cuda' is not available"),
     ],
 )

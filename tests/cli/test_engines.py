@@ -60,7 +60,7 @@ def test_without_the_option_nothing_is_said_and_the_guarantee_is_written(
         (["--budget", "4", "--engine", "magic"], "is not known: use one of auto"),
         (["--budget", "4", "--engine", "stochastic:0.2"], "no engine 'stochastic:0.2' any more: run this with version"),
         (["--budget", "4", "--engine", "partitioned"], "no engine 'partitioned' any more: run this with version 0.1.0"),
-        (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "knows no quotas"),
+        (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "supports quotas"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_in_one_line(

@@ -136,7 +136,7 @@ def test_the_command_needs_a_place_and_a_token(
     out = tmp_path / "out.jsonl"
     export_selection(eight.workspace, eight.selection_id, out)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    assert main(["publish", str(out)]) == 2 and "say where to" in capsys.readouterr().err
+    assert main(["publish", str(out)]) == 2 and "where to publish" in capsys.readouterr().err
     assert main(["publish", str(out), "--hub", "o/n"]) == 2 and "HF_TOKEN" in capsys.readouterr().err
     assert main(["publish", str(out), "--folder", str(tmp_path / "saved")]) == 0
     assert "3 rows for datasets.load_from_disk" in capsys.readouterr().out

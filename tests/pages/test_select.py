@@ -236,7 +236,7 @@ def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) ->
 
 def test_an_engine_without_quotas_says_so_in_one_line(scored_workspace: Path) -> None:
     app = open_select(engine="submodlib", quota=["Repeats:repeated=2..2"])
-    assert len(app.error) == 1 and "knows no quotas" in app.error[0].value.replace("\\", "") and not app.metric
+    assert len(app.error) == 1 and "does not support quotas" in app.error[0].value.replace("\\", "") and not app.metric
 
 
 def test_a_link_that_names_a_removed_engine_opens_with_exact_greedy(scored_workspace: Path) -> None:
