@@ -1,4 +1,4 @@
-"""What measures the figures that are quoted; a benchmark does not wait for the jobs of others on this machine."""
+"""Benchmarks behind the figures in the documentation. A benchmark does not wait for other jobs on this machine."""
 
 import atexit
 import os

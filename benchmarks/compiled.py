@@ -1,4 +1,4 @@
-"""Whether torch.compile pays for scoring: one core, the same examples with a plain and with a compiled model.
+"""Does torch.compile speed up scoring? One core, the same examples with a plain and with a compiled model.
 
     python -m benchmarks.compiled FILE [--dtype bfloat16] [--rows 6]
 
@@ -26,14 +26,14 @@ from delift_core.scoring.scorer import Scorer
 
 
 def compile_parts(model: Any) -> None:
-    """Compiles the norms and the MLP of every layer, in place; they are compiled when they first run."""
+    """Compiles the norms and the MLP of every layer, in place, on their first call."""
     for layer in model.get_decoder().layers:
         for part in (layer.input_layernorm, layer.post_attention_layernorm, layer.mlp):
             part.compile(dynamic=True)
 
 
 def example_seconds(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], helper: int) -> float:
-    """Scores every row with one of them as example; seconds of this core."""
+    """Seconds to score every row with one of them as the example."""
     began = time.process_time()
     prefix = scorer.prefill(template.head + encoded[helper].example)
     for led in scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded]):
@@ -44,7 +44,7 @@ def example_seconds(scorer: Scorer, template: Template, encoded: Sequence[Encode
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])

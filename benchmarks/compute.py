@@ -1,4 +1,4 @@
-"""What a forward pass costs in floating-point operations, and what the machine can do: for shares of the peak."""
+"""Floating-point operations of a forward pass, and the peak rate of the machine."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ _SAMPLE_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a way of scoring computes; padding is not counted, since it is of no use.
+    """The work of a scorer, without padding.
 
     Attributes:
         tokens: run through the layers.
@@ -39,12 +39,12 @@ class Work:
 
 
 def run_after(before: int, tokens: int, scored: int) -> Work:
-    """A sequence of `tokens` after a cache of `before`."""
+    """The work of `tokens` tokens after a cache of `before`."""
     return Work(tokens, tokens * before + tokens * (tokens + 1) // 2, scored)
 
 
 def published_work(template: Template, encoded: Sequence[EncodedSample], helpers: Sequence[EncodedSample]) -> Work:
-    """One whole sequence a pair, with the logits of every position."""
+    """The published loop: one whole sequence per pair, with the logits of every position."""
     total = Work()
     for helper in helpers:
         for sample in encoded:
@@ -70,7 +70,7 @@ def our_work(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample
 
 
 def operations(model: Any, work: Work) -> float:
-    """Floating-point operations: 2 a weight and token (output layer: scored position), and attention's."""
+    """Floating-point operations: 2 per weight and token (output layer: per scored position), plus attention."""
     config = model.config
     head = model.get_output_embeddings().weight.numel()
     tables = sum(part.weight.numel() for part in model.modules() if isinstance(part, torch.nn.Embedding))
@@ -86,7 +86,7 @@ def _head_size(config: Any) -> int:
 
 
 def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of the best of some large square products, medians over repeats."""
+    """Floating-point operations per second of the fastest of some large square products, by the median of repeats."""
     return max(_matmul_rate(size, device, dtype) for size in _SIZES.get(device.type, _SIZES["cpu"]))
 
 
@@ -103,13 +103,13 @@ def _matmul_rate(size: int, device: torch.device, dtype: torch.dtype) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until a device has done what it was given."""
+    """Waits until a device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def bfloat16_lacks(device: torch.device) -> str | None:
-    """Why bfloat16 is no use on a device; None where the hardware has it."""
+    """Why bfloat16 is not fast on a device; None if the hardware supports it."""
     if device.type == "cuda":
         return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bfloat16"
     info = Path("/proc/cpuinfo")
@@ -120,7 +120,7 @@ def bfloat16_lacks(device: torch.device) -> str | None:
 
 
 class PeakMemory:
-    """The most memory in use within a block: of the GPU where there is one, else of this process; bytes."""
+    """Peak memory inside a block in bytes, of the GPU if there is one, else of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self.bytes = 0

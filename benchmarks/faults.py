@@ -1,4 +1,4 @@
-"""Kills the app at random points, restarts it, and looks whether anything was lost or taken for whole that was not.
+"""Kills the app at random points, restarts it, and checks that nothing was lost and nothing unfinished was accepted.
 
     python -m benchmarks.faults [--kills 60] [--seed 0]
 
@@ -57,19 +57,19 @@ SELECTION, OBJECTIVE = "s1", ObjectiveConfig("instruction")
 
 
 class Lost(AssertionError):
-    """Something that was confirmed is gone, or something half was taken for whole."""
+    """Confirmed work is gone, or unfinished work was accepted as complete."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where the faults happen: a workspace with a finished run and a selection, and a larger pool yet to score."""
+    """The workspace under test: a finished run, a selection, and a larger pool to score."""
 
     folder: Path
     more_rows: int = MORE_ROWS
 
     @property
     def workspace(self) -> Path:
-        """The workspace that is killed at."""
+        """The workspace under test."""
         return self.folder / "work"
 
     @property
@@ -78,13 +78,13 @@ class Site:
         return self.folder / "model"
 
     def larger(self, workspace: Workspace, number: int) -> RunSpec:
-        """What is scored under fire: another pool for each number, so that there is always something left to score."""
+        """A pool to score while processes are killed; a new one for each number."""
         pool = workspace.datasets.add(_dataset(f"larger{number}", self.more_rows, number), role="pool", origin="faults")
         return RunSpec(pool.id, None, None, str(self.model), "auto", "cpu", "float32")
 
 
 def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
-    """Makes a site in a folder; `more_rows` are scored under fire."""
+    """Makes a site in a folder; `more_rows` rows are scored while processes are killed."""
     site = Site(folder, more_rows)
     save_model(site.model)
     with Workspace.open(site.workspace) as workspace:
@@ -113,7 +113,7 @@ def _dataset(name: str, rows: int, number: int = 0) -> Dataset:
 
 
 def act_edit(folder: Path) -> None:
-    """Edits without end."""
+    """Edits until it is killed."""
     with Workspace.open(folder) as workspace:
         ids = [sample.id for sample in open_selection(workspace, SELECTION).samples]
         print("ready", flush=True)
@@ -124,7 +124,7 @@ def act_edit(folder: Path) -> None:
 
 
 def act_select(folder: Path) -> None:
-    """Selects and keeps without end."""
+    """Selects and stores selections until it is killed."""
     with Workspace.open(folder) as workspace:
         problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
         print("ready", flush=True)
@@ -134,7 +134,7 @@ def act_select(folder: Path) -> None:
 
 
 def act_export(folder: Path) -> None:
-    """Edits and exports over the same file without end."""
+    """Edits, and exports to the same file, until it is killed."""
     with Workspace.open(folder) as workspace:
         problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
         ids = [sample.id for sample in problem.run.pool]
@@ -146,7 +146,7 @@ def act_export(folder: Path) -> None:
 
 
 def act_migrate(folder: Path) -> None:
-    """Opens a workspace of the first version, saying each migration that is begun."""
+    """Opens a workspace of the first version, and prints each migration that starts."""
     apply = schema._apply
 
     def told(connection: duckdb.DuckDBPyConnection, place: Path, migration: schema.Migration, now: datetime) -> None:
@@ -160,7 +160,7 @@ def act_migrate(folder: Path) -> None:
 
 
 def act_backup(folder: Path) -> None:
-    """Backs up without end."""
+    """Writes backups until it is killed."""
     print("ready", flush=True)
     for count in range(1_000_000):
         out = folder.parent / f"copy{count}.tar"
@@ -172,7 +172,7 @@ ACTS = {"edit": act_edit, "select": act_select, "export": act_export, "migrate":
 
 
 class Victim:
-    """A process that acts until it is killed, and what it confirmed."""
+    """A process that works until it is killed, and what it has confirmed."""
 
     def __init__(self, act: str, folder: Path) -> None:
         command = [sys.executable, "-m", "benchmarks.faults", "--act", act, str(folder)]
@@ -185,7 +185,7 @@ class Victim:
             raise Lost(f"{act} could not begin after a kill:\n{self._errors.read().decode()}")
 
     def kill_after(self, lines: int, seconds: float) -> list[str]:
-        """Kills it once it has said so many lines and some time has gone by, and returns those that were whole."""
+        """Kills the process after a number of lines and some time, and returns its complete lines."""
         assert self._process.stdout is not None
         said = [line for _ in range(lines) if (line := self._process.stdout.readline())]
         with suppress(subprocess.TimeoutExpired):
@@ -198,7 +198,7 @@ class Victim:
 
 
 def kill_edit(site: Site, chance: random.Random) -> Outcome:
-    """Kills an editor."""
+    """Kills a process that edits."""
     before = _history(site)
     victim = Victim("edit", site.workspace)
     confirmed = victim.kill_after(chance.randrange(60), chance.uniform(0.0, 0.05))
@@ -211,7 +211,7 @@ def kill_edit(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_select(site: Site, chance: random.Random) -> Outcome:
-    """Kills one who selects."""
+    """Kills a process that selects."""
     with Workspace.open(site.workspace) as workspace:
         before = [summary.id for summary in workspace.selections.records()]
     victim = Victim("select", site.workspace)
@@ -228,7 +228,7 @@ def kill_select(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_export(site: Site, chance: random.Random) -> Outcome:
-    """Kills one who exports."""
+    """Kills a process that exports."""
     victim = Victim("export", site.workspace)
     confirmed = victim.kill_after(chance.randrange(8), chance.uniform(0.0, 0.1))
     out = site.workspace / "exports" / "out.jsonl"
@@ -247,7 +247,7 @@ def kill_export(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_migrate(site: Site, chance: random.Random) -> Outcome:
-    """Kills one who brings a workspace of the first version up to date."""
+    """Kills a process that migrates a workspace of the first version."""
     folder = site.folder / "old"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -271,7 +271,7 @@ def kill_migrate(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_backup(site: Site, chance: random.Random) -> Outcome:
-    """Kills one who backs up."""
+    """Kills a process that writes a backup."""
     for old in site.folder.glob("copy*.tar"):
         old.unlink()
     victim = Victim("backup", site.workspace)
@@ -286,7 +286,7 @@ def kill_backup(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_score(site: Site, chance: random.Random) -> Outcome:
-    """Kills a scoring worker at a stage of its work; what it had finished is there, the rest is scored to the end."""
+    """Kills a scoring worker at some stage; its finished blocks must exist, and the rest is then scored."""
     number, had = chance.randrange(1, 1_000_000), _blocks(site)
     stage, enough = chance.choice(["loading", "pairs", "pairs", "half"]), chance.randrange(1, site.more_rows)
     with Workspace.open(site.workspace) as workspace:
@@ -301,7 +301,7 @@ def kill_score(site: Site, chance: random.Random) -> Outcome:
 
 
 def kill_server(site: Site, chance: random.Random) -> Outcome:
-    """Kills the server under a visitor who undoes and redoes, and the worker beside it."""
+    """Kills the server while a visitor undoes and redoes, and a worker."""
     before = _history(site)
     undone = sum(edit.state == "undone" for edit in before)
     number, had = chance.randrange(1, 1_000_000), _blocks(site)
@@ -342,7 +342,7 @@ def _blocks(site: Site) -> int:
 
 
 def _reached(site: Site, job: JobFolder, stage: str, blocks: int) -> bool:
-    """Whether a worker is at a stage: its model loads, so many blocks are there, or one more is half written."""
+    """Whether a worker has reached a stage: the model loads, a number of blocks exist, or one more is being written."""
     if stage == "loading":
         return job.status().progress.state == "loading"
     if _blocks(site) < blocks:
@@ -370,7 +370,7 @@ KINDS: dict[str, Callable[[Site, random.Random], Outcome]] = {
 
 
 def finish(site: Site, number: int) -> int:
-    """Scores a pool that was killed at to its end, and compares its matrix; returns its pairs.
+    """Finishes scoring an interrupted pool, and compares its matrix; returns the number of pairs.
 
     Raises:
         Lost: the matrix differs from one scored in one go.
@@ -387,7 +387,7 @@ def finish(site: Site, number: int) -> int:
 
 
 def _kill_worker(job: JobFolder) -> bool:
-    """Kills a worker, and says whether it was at work."""
+    """Kills a worker, and returns whether it was running."""
     before = job.status()
     pid = int(json.loads((job.folder / "worker.json").read_text())["pid"])
     with suppress(ProcessLookupError):
@@ -398,7 +398,7 @@ def _kill_worker(job: JobFolder) -> bool:
 
 
 def _check_blocks(site: Site, run_id: str) -> str:
-    """What is in the blocks' folders now is whole, and stays as it is."""
+    """Checks that all blocks are complete, and that they stay unchanged."""
     with Workspace.open(site.workspace) as workspace:
         record, status = refresh(workspace, run_id)
         if record.status not in ("interrupted", "done"):
@@ -425,7 +425,7 @@ def _at_most_one_more(found: int, confirmed: int, what: str) -> None:
 
 
 def main() -> None:
-    """Prints a line a kill, and how many of each kind there were."""
+    """Prints a line for each kill, and the number of each kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""A workspace with many rows and a sparse matrix, as a finished run leaves it, made without a model.
+"""Makes a workspace with many rows and a sparse matrix, as after a finished run, without a model.
 
     python -m benchmarks.large_workspace FOLDER [--rows 100000]
 
@@ -71,7 +71,7 @@ _WORDS = [
 
 
 def synthetic_pool(rows: int, rng: np.random.Generator) -> Dataset:
-    """Rows with a topic, a category and a source; lengths from a few words to several hundred."""
+    """Rows with a topic, a category and a source, from a few words to several hundred long."""
     lengths = np.clip(rng.lognormal(3.4, 0.8, rows), 4, 600).astype(int)
     records = []
     for row in range(rows):
@@ -86,7 +86,7 @@ def synthetic_pool(rows: int, rng: np.random.Generator) -> Dataset:
 
 
 def write_plan(store: PairStore, hashes: tuple[str, ...], pairs: PairBudget, rng: np.random.Generator) -> None:
-    """Says that the pairs within a topic were chosen, one in twenty of them to check estimates by."""
+    """Writes a plan of the pairs within a topic; one in twenty is held out to check the estimates."""
     rows = np.repeat(np.arange(len(hashes)), TOPIC)
     columns = rows // TOPIC * TOPIC + np.tile(np.arange(TOPIC), len(hashes))
     inside = (columns < len(hashes)) & (columns != rows)
@@ -97,7 +97,7 @@ def write_plan(store: PairStore, hashes: tuple[str, ...], pairs: PairBudget, rng
 
 
 def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.random.Generator) -> int:
-    """Numbers of every row, and of every pair within a topic; returns how many pairs."""
+    """Writes the statistics of every row and every pair within a topic; returns the number of pairs."""
     hashes = [sample.content_hash for sample in samples]
     tokens = np.array([len(sample.response.split()) for sample in samples])
     squared = tokens * rng.uniform(0.2, 0.8, len(samples))
@@ -141,7 +141,7 @@ def assemble(workspace: Workspace, run_id: str) -> None:
 
 
 def estimates(rows: int) -> csr_array:
-    """(rows, rows) estimates of as many pairs a row as a large run keeps, none of them within its topic."""
+    """(rows, rows) estimates of as many pairs per row as a large run stores, none of them within its topic."""
     rng = np.random.default_rng(0)
     count = min(LARGEST_OF_ROW, rows - 2 * TOPIC)
     step = (rows - 2 * TOPIC) // count
@@ -161,7 +161,7 @@ def select(folder: Path, run_id: str) -> str:
 
 
 def keep_layout(folder: Path, run_id: str) -> None:
-    """A map, as a grid of topics: how UMAP takes its time is measured elsewhere."""
+    """Stores a map that is a grid of topics; the time of UMAP is measured elsewhere."""
     with Workspace.open(folder) as workspace:
         run = open_run(workspace, run_id)
         rng = np.random.default_rng(0)
@@ -174,7 +174,7 @@ def keep_layout(folder: Path, run_id: str) -> None:
 
 
 def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
-    """Adds a finished run to a workspace, which is made where there is none; the run has no selection yet."""
+    """Adds a finished run without a selection to a workspace, which is made if needed."""
     rng = np.random.default_rng(seed)
     with Workspace.open(folder) as workspace, patch("os.fsync"):  # nothing here has to survive a power cut
         dataset = synthetic_pool(rows, rng)
@@ -191,7 +191,7 @@ def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
 
 
 def main() -> None:
-    """Builds one, and says how long that took."""
+    """Builds a workspace, and prints the time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)

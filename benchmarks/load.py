@@ -44,7 +44,7 @@ SAMPLE_SECONDS = 5.0
 
 
 def pool(rows: int, name: str) -> Dataset:
-    """So many rows, made of the sample project's with a number before each."""
+    """Rows of the sample project, repeated with a number before each."""
     samples = load_file(sample_project_files().pool).samples
     records = []
     for row in range(rows):
@@ -55,7 +55,7 @@ def pool(rows: int, name: str) -> Dataset:
 
 
 def prepare(folder: Path, sessions: int, job_model: str) -> tuple[Path, Path, str]:
-    """A workspace with a scored pool and a selection for each visitor, and a job at work; the id of a row."""
+    """Makes a workspace with a scored pool, a selection per visitor, and a running job; returns the id of a row."""
     model, work = save_model(folder / "model"), folder / "workspace"
     with Workspace.open(work) as workspace:
         first = workspace.datasets.add(pool(ROWS, "pool"), role="pool", origin="load")
@@ -71,7 +71,7 @@ def prepare(folder: Path, sessions: int, job_model: str) -> tuple[Path, Path, st
 
 
 class Visitor(threading.Thread):
-    """One curator, until it is time."""
+    """A curator who uses the app until a deadline."""
 
     def __init__(self, address: str, number: int, row: str, pause: float, until: float) -> None:
         super().__init__(daemon=True)
@@ -83,7 +83,7 @@ class Visitor(threading.Thread):
         self._chance = random.Random(number)
 
     def run(self) -> None:
-        """Goes the way over and over."""
+        """Repeats the curator's steps."""
         time.sleep(self._chance.uniform(0.0, self._pause))
         while time.monotonic() < self._until:
             for name, act in self._way():
@@ -112,7 +112,7 @@ class Visitor(threading.Thread):
 
 
 def watch(process: psutil.Process, until: float) -> list[tuple[float, int]]:
-    """Memory of the server now and then: (when, bytes resident)."""
+    """Samples the server's memory: (time, resident bytes)."""
     found = []
     while time.monotonic() < until:
         found.append((time.monotonic(), process.memory_info().rss))
@@ -121,7 +121,7 @@ def watch(process: psutil.Process, until: float) -> list[tuple[float, int]]:
 
 
 def report(visitors: list[Visitor], memory: list[tuple[float, int]], began: float) -> None:
-    """Latencies by step, and memory by minute."""
+    """Prints latencies by step, and memory by minute."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for visitor in visitors:
         for _, name, taken in visitor.steps:
@@ -139,7 +139,7 @@ def report(visitors: list[Visitor], memory: list[tuple[float, int]], began: floa
 
 
 def main() -> None:
-    """Prints both tables, and ends with 1 where a step ended in an error."""
+    """Prints both tables; the exit code is 1 if a step failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=5.0)

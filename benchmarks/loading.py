@@ -23,7 +23,7 @@ WORDS = ("the", "a", "row", "of", "data", "says", "what", "model", "learns", "go
 
 
 def write_rows(path: Path, rows: int) -> None:
-    """Rows of about 1,000 bytes, each of its own words."""
+    """Writes rows of about 1,000 bytes, each with different words."""
     generator = random.Random(0)
     with path.open("w", encoding="utf-8") as out:
         for number in range(rows):
@@ -34,7 +34,7 @@ def write_rows(path: Path, rows: int) -> None:
 
 
 def read_ours(path: Path, folder: Path) -> int:
-    """Rows in a new workspace."""
+    """Reads the rows into a new workspace."""
     from delift_core.data.loading import Progress, load_file
     from delift_core.workspace import Workspace
 
@@ -49,14 +49,14 @@ def read_ours(path: Path, folder: Path) -> int:
 
 
 def read_datasets(path: Path, folder: Path) -> int:
-    """Rows in an Arrow cache of its own."""
+    """Reads the rows into a new Arrow cache."""
     from datasets import load_dataset
 
     return len(load_dataset("json", data_files=str(path), split="train", cache_dir=str(folder / "cache")))
 
 
 def read_duckdb(path: Path, folder: Path) -> int:
-    """Rows in a table of a new database file."""
+    """Reads the rows into a table of a new database file."""
     import duckdb
 
     connection = duckdb.connect(str(folder / "rows.duckdb"))
@@ -65,7 +65,7 @@ def read_duckdb(path: Path, folder: Path) -> int:
 
 
 def measure(reader: str, path: Path) -> dict[str, object]:
-    """One reader in this process, for the one that asked."""
+    """Measures one reader in this process, for the parent process."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         read = {"ours": read_ours, "datasets": read_datasets, "duckdb": read_duckdb}[reader]
         rows = read(path, Path(folder))
@@ -75,7 +75,7 @@ def measure(reader: str, path: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Writes, reads with each, and prints a table."""
+    """Writes the rows, reads them with each reader, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, default=None)

@@ -43,7 +43,7 @@ SETTINGS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Everything of n rows: utilities (n, n) by metric with their diagonals in place, and facts without utilities."""
+    """The data of n rows: (n, n) utilities by metric, with their diagonals, and facts that need no utilities."""
 
     utilities: dict[str, np.ndarray]
     facts: PoolFacts
@@ -56,7 +56,7 @@ class Truth:
 
 
 def read(workspace: Path, pool: Path, rows: int) -> Truth:
-    """Reads what was scored."""
+    """Reads the stored scores."""
     scored = open_scored(workspace, load_file(pool).samples[:rows])
     hashes = [row.content_hash for row in scored.rows]
     alone = scored.store.alone(hashes)
@@ -70,7 +70,7 @@ def read(workspace: Path, pool: Path, rows: int) -> Truth:
 
 
 def greedy(matrix: np.ndarray, own: float, scaling: str) -> np.ndarray:
-    """The greedy order of Facility Location; "min-max" is the published code: scaled to [0, 1], diagonal and all."""
+    """The greedy order of Facility Location; "min-max" is the published code: scaled to [0, 1], with the diagonal."""
     if scaling == "min-max":
         return greedy_order(((matrix - matrix.min()) / (matrix.max() - matrix.min())).astype(np.float32)).order
     pool = matrix.astype(np.float32)
@@ -82,7 +82,7 @@ def greedy(matrix: np.ndarray, own: float, scaling: str) -> np.ndarray:
 
 
 def orders(truth: Truth, pool: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Every method's order of the pool, in positions of the pool."""
+    """The order of the pool by every method, as positions in the pool."""
     part = {metric: matrix[np.ix_(pool, pool)] for metric, matrix in truth.utilities.items()}
     found = {f"DELIFT, {name}": greedy(part[metric], own, scaling) for name, metric, own, scaling in SETTINGS}
     whole = truth.facts
@@ -122,7 +122,7 @@ def compare(truth: Truth, splits: int) -> tuple[dict[str, np.ndarray], np.ndarra
 
 
 def shape_lines(truth: Truth) -> list[str]:
-    """What U looks like: the theorem's caveats in numbers."""
+    """Describes U: the assumptions of the theorem in figures."""
     off = ~np.eye(truth.facts.n, dtype=bool)
     euclidean, pmi = truth.utilities["euclidean"], truth.utilities["pmi-per-token"]
     centred = euclidean - euclidean[off].mean()

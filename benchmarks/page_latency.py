@@ -1,4 +1,4 @@
-"""How long the pages take to answer a click, with and without a scoring job beside them.
+"""How long the pages take to answer a click, with and without a running scoring job.
 
     python -m benchmarks.page_latency FILE [--rounds 5] [--dtype float32]
 
@@ -57,14 +57,14 @@ def begin_job(folder: Path, file: Path, dtype: DtypeName) -> JobFolder:
 
 
 class Walk:
-    """Clicks of a visitor, with the seconds that each took to be answered, by kind."""
+    """Clicks of a visitor, with the seconds until each was answered, by kind."""
 
     def __init__(self, page: Page) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self._page = page
 
     def once(self) -> None:
-        """Through every page, and on some of them what a curator does there."""
+        """Visits every page, with some typical actions."""
         for name in _PAGES:
             self._timed(f"to {name}", self._page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click)
             if name == "Select":
@@ -93,7 +93,7 @@ class Walk:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every click, by kind; one round before them warms the caches."""
+    """Seconds of every click, by kind, after one round that warms the caches."""
     with served(folder / "workspace", folder / "server.log") as (address, _), visitor(f"{address}/?run={_RUN}") as page:
         Walk(page).once()
         walk = Walk(page)
@@ -103,7 +103,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Prints one table: a row a click, quiet and with a job."""
+    """Prints the table: a row for each click, without and with a job."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,4 +1,4 @@
-"""What keeping a plan of pairs takes besides scoring it: seconds, files, bytes and memory.
+"""The cost of storing a plan of pairs, without scoring: seconds, files, bytes and memory.
 
     python -m benchmarks.pair_store --rows 100000 --pairs 32
 
@@ -33,7 +33,7 @@ def timed(what: str) -> Iterator[None]:
 
 
 def write(folder: Path, names: list[str], per_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (m,) of helped rows and of helpers, with their numbers in the store."""
+    """Writes pairs to the store; returns the (m,) positions of helped rows and of helpers."""
     generator, n = np.random.default_rng(0), len(names)
     store = PairStore.open(folder, CONTEXT)
     counts = np.full(n, 10)

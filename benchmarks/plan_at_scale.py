@@ -1,4 +1,4 @@
-"""What a plan of pairs takes besides scoring, from its first round to the selection and its error bar.
+"""The cost of a plan of pairs, without scoring, from its first round to the selection and its error bar.
 
     OMP_NUM_THREADS=1 python -m benchmarks.plan_at_scale --rows 100000 --pairs 32
 
@@ -52,7 +52,7 @@ _BLOCK = 128
 
 @dataclass
 class Clock:
-    """Seconds of the processor by part; a part that is entered within another stops that one's."""
+    """CPU seconds by part; entering a part inside another one pauses the outer one."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Clock:
 
 
 class World:
-    """Samples, and what any of them helps any other."""
+    """Samples, and the utility of every pair."""
 
     def __init__(self, rows: int, seed: int) -> None:
         generator = np.random.default_rng(seed)
@@ -117,7 +117,7 @@ class World:
         return texts
 
     def utilities(self, rows: np.ndarray, helper: int) -> np.ndarray:
-        """(m,) of rows that one sample helps; the same at every call with the same rows."""
+        """(m,) utilities of one helper for some rows; deterministic."""
         generator = np.random.default_rng([helper, int(rows[0]), len(rows)])
         smooth = self.row_effect[rows] + self.column_effect[helper] + 0.25 * self.mixed[rows] @ self.latent[helper]
         noise = 0.5 * generator.normal(size=len(rows))
@@ -127,7 +127,7 @@ class World:
 
 
 class Drawn:
-    """A backend that draws what it would score."""
+    """A backend that draws random utilities instead of scoring."""
 
     rows_per_block = _BLOCK
 
@@ -171,7 +171,7 @@ _PARTS = (
 
 
 def plan(world: World, folder: Path, pairs: str, clock: Clock) -> BudgetedPairs:
-    """Every round."""
+    """Runs every round of the plan."""
     budget, samples = parse_pairs(pairs), RunSamples(world.names)
     store = PairStore.open(folder, CONTEXT)
     sample = EncodedSample((1,) * 40, (1,) * 20, (1,) * 20, (1,) * 20)
@@ -184,7 +184,7 @@ def plan(world: World, folder: Path, pairs: str, clock: Clock) -> BudgetedPairs:
 
 
 def select(world: World, pairs: BudgetedPairs, clock: Clock) -> str:
-    """The utilities, the selection of 30 % from them and its error bar, in words."""
+    """Assembles the utilities, selects 30 % and computes the error bar; returns its text."""
     with clock.part("putting together"):
         made = pairs.put_together(world.texts, "euclidean")
     assert made is not None and isinstance(made.pool, csr_array)

@@ -1,4 +1,4 @@
-"""Planted truth: does a method leave out what was planted to be left out, and does U say what a gradient step does?
+"""Planted truth: does a method leave out planted bad rows, and does U predict the effect of a gradient step?
 
     python -m benchmarks.planted [--influence ROWS] [--template paper] [--settings] [--workspace FOLDER]
 
@@ -107,7 +107,7 @@ BUDGET = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """The rows in a fixed mixed order, with what each is: (n,) cluster names, "" for those in none, and kinds."""
+    """The rows in a fixed shuffled order, with (n,) cluster names ("" for none) and (n,) kinds."""
 
     dataset: Dataset
     clusters: tuple[str, ...]
@@ -115,7 +115,7 @@ class Planted:
 
 
 def plant(seed: int = 0) -> Planted:
-    """Makes the pool."""
+    """Makes the pool with planted rows."""
     rows = [(cluster, "clean", *pair) for cluster, pairs in CLEAN.items() for pair in pairs]
     rows += [(cluster, "copy", prompt, answer) for cluster, prompt, answer in COPIES]
     rows += [("", "shuffled", *pair) for pair in SHUFFLED] + [("", "nowhere", *pair) for pair in NOWHERE]
@@ -129,7 +129,7 @@ def plant(seed: int = 0) -> Planted:
 
 
 def judged(planted: Planted, chosen: np.ndarray) -> tuple[int, int, int, int, float]:
-    """Shuffled rows kept, rows of nowhere kept, second copies kept, clusters present, and the share of good rows."""
+    """Number of chosen shuffled rows, unrelated rows, second copies and covered clusters, and the share of good rows."""
     kinds = [planted.kinds[row] for row in chosen]
     answers = [planted.dataset.samples[row].response for row in chosen if planted.kinds[row] in ("clean", "copy")]
     second = len(answers) - len(set(answers))
@@ -147,7 +147,7 @@ def line(name: str, planted: Planted, order: np.ndarray, seconds: float | None) 
 
 
 def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], rate: float) -> np.ndarray:
-    """(n, n) float64: how much less row i loses, in nats per token, after one plain gradient step on row j alone."""
+    """(n, n) float64, decrease of row i's loss, in nats per token, by one plain gradient step on row j alone."""
     scorer = Scorer(loaded)
     counts = np.array([len(row.response) for row in rows])
     before = measure(scorer, without_examples(template.head_alone, rows))[LOSS] / counts
@@ -217,7 +217,7 @@ def main() -> None:
 
 
 def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Namespace) -> None:
-    """Orders by all methods and prints what became of the planted rows."""
+    """Orders by all methods, and prints which planted rows they choose."""
     loaded = load_model("bundled", device="cpu", dtype="float32")
     template, influence, rate = make_template(loaded.tokenizer, asked.template), asked.influence, asked.rate
     rows = [template.encode(sample.messages) for sample in scored.rows]

@@ -1,4 +1,4 @@
-"""What goes with a low loss after fine-tuning? Over the arms of one proof: what their rows are, and what they reached.
+"""Which properties of the rows correlate with a low loss after fine-tuning, over the arms of one proof.
 
     python -m benchmarks.predicts WORKSPACE POOL REPORT [--target F | --existing F]
 
@@ -25,7 +25,7 @@ METRICS: tuple[Metric, ...] = ("euclidean", "pmi-per-token", "pmi")
 
 
 def numbers(scored: Scored, rows: np.ndarray) -> dict[str, float]:
-    """What is known of some rows, by name."""
+    """Properties of some rows, by name."""
     hashes = [row.content_hash for row in scored.rows]
     alone = scored.store.alone(hashes)
     loss = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
@@ -48,7 +48,7 @@ def numbers(scored: Scored, rows: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints one line a number, what goes with a low loss first."""
+    """Prints a line for each property, sorted by its correlation with a low loss."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("pool", type=Path)

@@ -1,4 +1,4 @@
-"""Does the subset train better than others of its size, and at what price? One table per pool, quality beside cost.
+"""Does the subset train better than others of its size, and at what cost? One table per pool.
 
     python -m benchmarks.proof WORKSPACE POOL --heldout FILE [--rows 60] [--target F | --existing F] [--methods a,b]
         [--epochs 3] [--rate 5e-5] [--seeds 3] [--examples K] [--out FOLDER]
@@ -45,7 +45,7 @@ BUDGET = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A setting of DELIFT.
+    """Settings of DELIFT.
 
     Attributes:
         help, hard, learnable: weights of terms that add up over the chosen rows, beside coverage: how much a row helps
@@ -84,7 +84,7 @@ PRESETS = (
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Utilities of one pool: row i is helped, column j helps; the diagonal is each row with itself."""
+    """Utilities of one pool: row i is helped, column j helps; the diagonal is of each row for itself."""
 
     rows: tuple[Sample, ...]
     store: PairStore
@@ -93,7 +93,7 @@ class Scored:
 
     @property
     def stage(self) -> Stage:
-        """What the sets make of it."""
+        """The stage that the given sets imply."""
         return "task" if self.target else "continual" if self.existing else "instruction"
 
     def utilities(self, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +128,7 @@ class Scored:
         return greedy_order(np.vstack(parts).astype(np.float32)).order
 
     def worth(self, preset: Preset, matrix: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        """(n,) what each row adds beside coverage, in units of the coverage of the whole pool."""
+        """(n,) weight of each row besides coverage, in units of the coverage of the whole pool."""
         alone = self.store.alone([row.content_hash for row in self.rows])
         helping, helped = np.nanmean(matrix, axis=0), kernel[: len(self.rows)].sum(axis=1, dtype=np.float64)
         hard = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
@@ -151,7 +151,7 @@ FOR_A_TARGET = (
 
 
 def others(scored: Scored, k: int) -> tuple[ExtraArm, ...]:
-    """DELIFT's presets beside the first one, and the mean utility, each cut to k rows."""
+    """The further presets of DELIFT, and the mean utility, each cut to k rows."""
     presets = (*PRESETS[1:], *(FOR_A_TARGET if scored.target else ()))
     found = [ExtraArm(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in presets]
     mean = by_score(scores.column_means(scored.utilities("euclidean")[0]))
@@ -159,7 +159,7 @@ def others(scored: Scored, k: int) -> tuple[ExtraArm, ...]:
 
 
 def flops(name: str, scored: Scored, weights: int) -> float:
-    """What ordering the pool takes, counted; 0 where only lengths or luck decide."""
+    """Floating-point operations of ordering the pool; 0 for methods that use no model."""
     alone = scored.store.alone([row.content_hash for row in scored.rows])
     n, tokens = len(scored.rows), float((alone.prompt_tokens + alone.tokens).sum())
     passes = {"ifd": tokens + float(alone.tokens.sum()), "selectit": 5 * (tokens + 60 * n)}
@@ -175,7 +175,7 @@ def flops(name: str, scored: Scored, weights: int) -> float:
 
 
 def table(report: EvaluationReport, scored: Scored, weights: int) -> list[str]:
-    """Markdown: one line an arm, best loss first."""
+    """The Markdown table: a line for each arm, best loss first."""
     lines = [
         "| arm | rows | tokens | loss | perplexity | accuracy | subset minus arm | verdict | order, s | TFLOP |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -191,7 +191,7 @@ def table(report: EvaluationReport, scored: Scored, weights: int) -> list[str]:
 
 
 def batch_tokens() -> int:
-    """Most tokens of a pass, which changes no result: a GPU takes every row of a step at once."""
+    """Most tokens of a pass, without effect on the result: a GPU takes all rows of a step at once."""
     return 8192 if torch.cuda.is_available() else FineTuning().batch_tokens
 
 

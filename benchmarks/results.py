@@ -23,7 +23,7 @@ from delift_core.samples import Sample
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One table: its files."""
+    """The files of one table."""
 
     name: str
     pool: Path
@@ -33,7 +33,7 @@ class Stage:
 
 
 def write(path: Path, rows: list[Sample]) -> Path:
-    """Rows as messages, one a line."""
+    """Writes rows as messages, one per line."""
     lines = [
         json.dumps({"messages": [{"role": m.role, "content": m.content} for m in row.messages]}, ensure_ascii=False)
         for row in rows
@@ -43,7 +43,7 @@ def write(path: Path, rows: list[Sample]) -> Path:
 
 
 def stages(data: Path, folder: Path, rows: int, sets: int, heldout: int, longest: int) -> tuple[Stage, ...]:
-    """Cuts the files; pool, held-out rows and sets share no row."""
+    """Splits the files; pool, held-out rows and sets are disjoint."""
 
     def usable(name: str) -> list[Sample]:
         once = {row.content_hash: row for row in load_file(data / name).samples}
@@ -76,7 +76,7 @@ def stages(data: Path, folder: Path, rows: int, sets: int, heldout: int, longest
 
 
 def main() -> None:
-    """Prints one table a stage."""
+    """Prints a table for each stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--rows", type=int, default=60)
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def run(stage: Stage, asked: argparse.Namespace) -> None:
-    """Scores a stage's pool and prints its table; stages keep apart, so that they can run side by side."""
+    """Scores a stage's pool and prints its table; stages are independent and can run in parallel."""
     side = [f"--{stage.role}", str(stage.side)] if stage.side else []
     workspace, out = asked.out / f"workspace-{stage.name.lower()}", asked.out / stage.name.lower()
     print(f"\n## {stage.name}\n", flush=True)

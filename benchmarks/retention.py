@@ -43,7 +43,7 @@ BUDGET = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A pool of which every pair was scored.
+    """A pool with every pair scored.
 
     Attributes:
         cues: (n, d) as `utility.cues` makes them; embeddings: (n, e); tf_idf: (n, n) cosine similarity of the texts.
@@ -65,7 +65,7 @@ class Truth:
 
 
 def read_truth(path: Path) -> Truth | None:
-    """A stored matrix; None of one that is not complete yet."""
+    """A stored matrix; None if it is not complete."""
     with np.load(path) as stored:
         alone, tokens, pairs = stored["alone"], stored["tokens"], stored["pairs"]
         if np.isnan(pairs).any():
@@ -78,7 +78,7 @@ def read_truth(path: Path) -> Truth | None:
 
 
 def read_truths() -> list[Truth]:
-    """Every stored matrix that is complete; says which is not."""
+    """Every complete stored matrix; prints which are incomplete."""
     truths = []
     for path in sorted(HERE.glob("retention-*.npz")):
         truth = read_truth(path)
@@ -95,7 +95,7 @@ def order(kernel: np.ndarray, count: int) -> np.ndarray:
 
 
 class Pool:
-    """One truth, and every method's selection from it."""
+    """A completely scored pool, and every method's selection from it."""
 
     def __init__(self, truth: Truth) -> None:
         self.truth, self.kernel, self.n = truth, truth.kernel, len(truth.utilities)
@@ -115,11 +115,11 @@ class Pool:
         return self.value(chosen) / self.best
 
     def from_mask(self, scored: np.ndarray) -> np.ndarray:
-        """The selection from the pairs that a mask says were scored."""
+        """The selection from the pairs of a mask."""
         return order(np.where(scored, self.kernel, 0), self.count)
 
     def nearest(self, similarity: np.ndarray, each: int) -> np.ndarray:
-        """Mask of each row's most similar others."""
+        """Mask of each row's most similar helpers."""
         similarity = similarity.copy()
         np.fill_diagonal(similarity, -np.inf)
         scored = np.zeros((self.n, self.n), dtype=bool)
@@ -127,7 +127,7 @@ class Pool:
         return scored
 
     def random_pairs(self, each: int, generator: np.random.Generator) -> np.ndarray:
-        """Mask of as many random others of each row."""
+        """Mask of as many random helpers of each row."""
         return self.nearest(generator.random((self.n, self.n)), each)
 
     def regressor(self, scored: np.ndarray, seed: int) -> np.ndarray:
@@ -146,7 +146,7 @@ class Pool:
         return order(kernel, self.count)
 
     def planned(self, share: float, seed: int) -> PartialMatrix:
-        """What the app's plan scores."""
+        """The pairs that the app's plan scores."""
         effort = row_effort(self.truth.tokens)
         part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
         rounds = opening_rounds(part, seed)
@@ -159,7 +159,7 @@ class Pool:
         return PartialMatrix(part, rounds, self.measured(rounds[:1]), self.measured(fit))
 
     def ours(self, share: float, seed: int) -> tuple[np.ndarray, ErrorBar]:
-        """The selection from the app's plan, and its own error bar."""
+        """The selection from the app's plan, and its error bar."""
         matrix = self.planned(share, seed)
         kernel = matrix.measured()
         kernel.data = np.maximum(kernel.data, 0)
@@ -175,7 +175,7 @@ class Pool:
 
 
 def methods(pool: Pool, share: float) -> dict[str, Callable[[int], np.ndarray]]:
-    """Every method but ours, by name: from a seed to a selection."""
+    """Every other method by name: a function from a seed to a selection."""
     each = round(share * (pool.n - 1))
     some = round(share * pool.n)
 
@@ -228,7 +228,7 @@ def line(pool: Pool, name: str, share: float, selections: list[np.ndarray], rest
 
 
 def report_asked(truths: list[Truth], seeds: int) -> None:
-    """Prints what plans that call themselves too small ask for, what that reaches, and how often it is enough."""
+    """Prints the share of pairs that too small plans ask for, the ratio it reaches, and how often it is enough."""
     print("| set | scored | own estimate | reached | asked for | reached then |")
     print("| --- | --- | --- | --- | --- | --- |")
     reached, beyond, powers = [], [], []

@@ -1,4 +1,4 @@
-"""The sample project's subset against random rows and everything: does it train better, and how long does that take?
+"""Evaluates the sample project's subset against random rows and the whole pool, and times it.
 
     python -m benchmarks.sample_evaluation [--workspace FOLDER] [--against random,full]
 

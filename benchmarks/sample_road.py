@@ -1,4 +1,4 @@
-"""The sample project from nothing to an exported file, then once more from the cache.
+"""The sample project from scratch to an exported file, and again with cached pairs.
 
     python -m benchmarks.sample_road [--cold]
 
@@ -20,7 +20,7 @@ from delift_core.data.sample_project import sample_project_files
 
 
 def curate(workspace: Path, out: Path, environment: dict[str, str]) -> tuple[float, dict[str, object]]:
-    """Seconds and the JSON answer of one `curate` of the sample pool."""
+    """Seconds and JSON output of one `curate` of the sample pool."""
     command = [sys.executable, "-m", "delift_core", "curate", str(sample_project_files().pool)]
     command += ["--stage", "instruction", "--budget", "30%", "--out", str(out), "--workspace", str(workspace), "--json"]
     began = time.monotonic()

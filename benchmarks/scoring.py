@@ -1,4 +1,4 @@
-"""Our scorer against the published loop, re-implemented plainly, in one process on the same rows.
+"""Our scorer against a plain re-implementation of the published loop, in one process on the same rows.
 
     python -m benchmarks.scoring FILE [--rows 24] [--model bundled | --random-shape qwen2.5-0.5b] [--repeats 3]
                                       [--devices cuda:0,cuda:1] [--dtype float32,bfloat16] [--sizes 64,128,256]
@@ -68,7 +68,7 @@ Peaks = dict[Precision, float]  # floating-point operations a second of one devi
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way of scoring: what runs, what it computes, and what it was seen to take."""
+    """A scorer: its function, its work, and its measured time and memory."""
 
     name: str
     dtype: Precision
@@ -94,7 +94,7 @@ class Side:
         return self.utilities(result)
 
     def share(self, peaks: "Peaks") -> float:
-        """Of what its devices could do in the time."""
+        """Share of the devices' peak."""
         return self.operations / float(np.median(self.seconds)) / (peaks[self.dtype] * self.devices)
 
     def line(self, published: "Side", against: str, peaks: "Peaks") -> str:
@@ -136,7 +136,7 @@ def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[En
 def ours(
     backend: Backend, template: Template, encoded: Sequence[EncodedSample], examples: int, tokens: int
 ) -> np.ndarray:
-    """(n, examples, 2): the same numbers by our scorer, as a run of so many tokens has them scored."""
+    """(n, examples, 2) statistics by our scorer, as in a run of that many tokens."""
     names = [str(place) for place in range(len(encoded))]
     size = backend.rows_per_block
     chunks = tuple(tuple(names[start : start + size]) for start in range(0, len(names), size))
@@ -176,7 +176,7 @@ def model_for(options: argparse.Namespace, dtype: Precision) -> LoadedModel:
 
 
 def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Random weights in the shape of a known model: speed does not depend on them."""
+    """A model of a known shape with random weights, on which speed does not depend."""
     from transformers import AutoModelForCausalLM, Qwen2Config
 
     hidden, between, layers, heads, shared = SHAPES[shape]
@@ -204,7 +204,7 @@ def backend_for(loaded: LoadedModel, devices: Sequence[str]) -> Backend:
 
 
 def precisions(options: argparse.Namespace) -> list[Precision]:
-    """Those asked for; else float32, and where the hardware has bfloat16, that in two ways."""
+    """The requested precisions; by default float32 and, if the hardware has bfloat16, two with it."""
     if options.dtype:
         return list(options.dtype)
     lacks = bfloat16_lacks(torch.device(options.devices[0]))
@@ -220,7 +220,7 @@ def our_sides(
     devices: Sequence[str],
     examples: int | None = None,
 ) -> list[Side]:
-    """Ours with one model; on one CPU of several cores, also with cores that split each product between them."""
+    """Our scorer with one model; on a CPU also with the cores sharing each product."""
     on_cpu = torch.device(devices[0]).type == "cpu"
     name = "ours" if len(devices) == 1 else f"ours, {len(devices)} devices"
     backend = backend_for(loaded, devices)
@@ -241,7 +241,7 @@ def our_side(
     examples: int | None,
     devices: int,
 ) -> Side:
-    """Ours by one backend, which has scored a few examples already."""
+    """Our scorer by one backend, after a few examples to warm up."""
     scorer, count = Scorer(loaded), min(examples or len(encoded), len(encoded))
     work = our_work(scorer, template, encoded, count)
     if loaded.device.type != "cpu":  # where nothing is compiled
@@ -289,7 +289,7 @@ def compared(matrix: np.ndarray, published: np.ndarray) -> str:
 
 
 def peaks_of(device: torch.device, names: set[Precision]) -> Peaks:
-    """The best product of each precision; that of "mixed" is in bfloat16."""
+    """The fastest product of each precision; of "mixed" in bfloat16."""
     kinds: dict[Precision, torch.dtype] = {
         "float32": torch.float32,
         "bfloat16": torch.bfloat16,
@@ -300,7 +300,7 @@ def peaks_of(device: torch.device, names: set[Precision]) -> Peaks:
 
 
 def best_peaks(before: Peaks, after: Peaks) -> Peaks:
-    """The better of two measurements, since on a shared machine either may be disturbed; both are printed."""
+    """The better of two measurements, as a shared machine may disturb either; both are printed."""
     for name, rate in before.items():
         print(f"Best large matmul for {name}: {rate / 1e9:,.0f} GFLOP/s before, {after[name] / 1e9:,.0f} after.")
     return {name: max(rate, after[name]) for name, rate in before.items()}
@@ -338,7 +338,7 @@ def sides_of(setting: Setting, options: argparse.Namespace) -> list[Side]:
 
 
 def print_sizes(setting: Setting, options: argparse.Namespace, peaks: Peaks) -> None:
-    """A table of the rows against the time that ours takes for every pair of them."""
+    """Prints a table of numbers of rows and the time of our scorer for every pair."""
     print("\n| rows | pairs | precision | seconds | pairs/s | of peak |\n" + "| --- " * 6 + "|")
     for size in options.sizes:
         encoded = setting.encoded[:size]

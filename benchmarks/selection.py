@@ -51,7 +51,7 @@ STAGES: dict[str, Stage] = {"FL": "instruction", "FLMI": "task", "FLCG": "contin
 
 @dataclass
 class Measured:
-    """Seconds by step, GiB held before and at most, and what came out."""
+    """Seconds by step, GiB held before and at most, and the result."""
 
     steps: dict[str, float] = field(default_factory=dict)
     objective: float = 0.0
@@ -81,7 +81,7 @@ def dense_utilities(rows: int, columns: int, seed: int) -> np.ndarray:
 
 
 def sparse_utilities(rows: int, columns: int, per_row: int, seed: int) -> csr_array:
-    """Half of a row's helpers are near it, half are drawn by popularity."""
+    """Utilities in which half of a row's helpers are near it and half are drawn by popularity."""
     generator = np.random.default_rng(seed)
     popular = np.cumsum(generator.zipf(1.5, columns).clip(1, 2000).astype(np.float64))
     near = (np.arange(rows)[:, None] + generator.integers(1, 200, (rows, per_row // 2))) % columns
@@ -213,7 +213,7 @@ def measure_sparse(objective: str, n: int) -> Measured:
 
 
 def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
-    """Core seconds of each of some changes, by kind."""
+    """CPU seconds of some changes, by kind."""
     config, generator = ObjectiveConfig(STAGES[objective]), np.random.default_rng(5)
     small = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
     around_two = FixedRows((1,), (2,))
@@ -355,7 +355,7 @@ PARTS: dict[str, tuple[Callable[[list[int]], None], list[int]]] = {
 
 
 def main() -> None:
-    """Prints the tables asked for, or does one measurement as a child."""
+    """Prints the requested tables, or does one measurement as a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, help="default: all")
     parser.add_argument("--sizes", type=lambda text: [int(size) for size in text.split(",")], help="of that part")

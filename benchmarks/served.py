@@ -1,4 +1,4 @@
-"""The app as a visitor meets it: a server on a free port, and a page in Chromium whose clicks are timed."""
+"""A server of the app on a free port, and a page in Chromium whose clicks are timed."""
 
 import os
 import socket
@@ -70,7 +70,7 @@ def visitor(address: str) -> Iterator[Page]:
 
 
 def watch(page: Page) -> None:
-    """Waits until a page that was just opened is calm, and from then on notes when its script ends."""
+    """Waits until a newly opened page is idle, and then records when its script ends."""
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=_PATIENCE_MS)
     page.wait_for_timeout(_CALM_MS)
     page.evaluate(_WATCH)

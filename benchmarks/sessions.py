@@ -40,7 +40,7 @@ class Session:
         self.page: Node = {}
 
     def open(self, page: str, **parameters: str) -> None:
-        """Goes to a page ("" is Home)."""
+        """Opens a page ("" is Home)."""
         self._ask({"page": page, "query_params": {name: [value] for name, value in parameters.items()}})
 
     def press(self, label: str) -> None:
@@ -56,11 +56,11 @@ class Session:
         self._ask({"widget_state": {self.find(kind, label)["key"]: value}})
 
     def again(self) -> None:
-        """Runs the page anew, as a poll does."""
+        """Reruns the page, as a poll does."""
         self._ask({})
 
     def find(self, kind: str, label: str) -> Node:
-        """A widget of the page as it stands.
+        """A widget of the current page.
 
         Raises:
             KeyError: there is none.

@@ -1,4 +1,4 @@
-"""How long it takes until a command answers, and until the app shows its first page; this checkout, and another one.
+"""Time until a command answers and until the app shows its first page, in this checkout and another one.
 
     python -m benchmarks.start_up [--against PATH] [--rounds 5]
 
@@ -36,7 +36,7 @@ _ROWS = (
 
 
 def commands(folder: Path) -> dict[str, list[str]]:
-    """The command lines by a few words; the last of them is a mistake."""
+    """The command lines by name; the last one is invalid."""
     pool = folder / "six.jsonl"
     pool.write_text("".join(json.dumps({"instruction": one, "output": two}) + "\n" for one, two in _ROWS))
     out = str(folder / "out.jsonl")
@@ -68,7 +68,7 @@ def first_page(checkout: Path) -> float:
 
 
 def measure(checkouts: list[Path], rounds: int, folder: Path) -> dict[str, dict[Path, list[float]]]:
-    """Seconds by what was timed and by checkout; a first round is left out."""
+    """Seconds by measurement and checkout; a first round is left out."""
     timed: dict[str, Callable[[Path], float]] = {
         name: partial(run_command, words=words) for name, words in commands(folder).items()
     }

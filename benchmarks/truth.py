@@ -1,10 +1,10 @@
-"""Scores every pair of some rows with the bundled model, and keeps the numbers for benchmarks that need them all.
+"""Scores every pair of some rows with the bundled model, and stores the results for other benchmarks.
 
     python -m benchmarks.truth FILE --rows 200 --tokens 150
 
 takes FILE's first 200 rows of at most 150 tokens and writes benchmarks/retention-<name>-200.npz, without any text: on a
 GPU in float32, where that takes a minute, else in mixed precision. What is scored is kept every few seconds: stopped at
-any moment, the same command goes on from there. `columns` in the file says how many examples are scored; the same
+any moment, the same command continues from there. `columns` in the file says how many examples are scored; the same
 number of rows and columns is a whole matrix.
 """
 
@@ -33,7 +33,7 @@ _KEPT_EVERY = 10.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What is known so far: `pairs` (n, n, 2) float32, [helped, helper], of which the first `columns` are scored."""
+    """The results so far: `pairs` (n, n, 2) float32, [helped, helper], of which the first `columns` are scored."""
 
     known: Known
     pairs: np.ndarray
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def score(scorer: BlockScorer, chosen: list[Sample], path: Path) -> None:
-    """Column after column, from where the file ends."""
+    """Scores column after column, from the end of the file."""
     done = read(path, chosen) or Scored(_known(scorer, chosen), np.full((len(chosen), len(chosen), 2), np.nan), 0)
     started, first = time.monotonic(), done.columns
     kept = started
@@ -76,7 +76,7 @@ def score(scorer: BlockScorer, chosen: list[Sample], path: Path) -> None:
 
 
 def read(path: Path, chosen: list[Sample]) -> Scored | None:
-    """What an earlier call has kept of the same rows; None where there is nothing."""
+    """The stored results of the same rows; None if there are none."""
     if not path.exists():
         return None
     with np.load(path) as stored:
@@ -101,7 +101,7 @@ def _last(scorer: BlockScorer, block: Block) -> np.ndarray | Alone:
 
 
 def write(path: Path, done: Scored) -> None:
-    """Replaces the file as a whole; vectors in half precision."""
+    """Replaces the file atomically; vectors are stored in half precision."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     known = done.known

@@ -1,4 +1,4 @@
-"""What a selection from some of the pairs would gain by counting estimates where nothing was measured.
+"""Would a selection from some of the pairs gain from the estimates of unscored pairs?
 
     python -m benchmarks.with_estimates
 
@@ -25,7 +25,7 @@ TEN = 10
 
 
 def estimates(matrix: PartialMatrix) -> dict[str, np.ndarray]:
-    """(n, n) of each form, by name; what is below 0 counts as 0."""
+    """(n, n) estimates in each form, by name; negative values count as 0."""
     mean = matrix.completion.mean().block(slice(None)).astype(np.float64)
     deviation = matrix.completion.spread[:, None] * matrix.misses.errors.std()
     unknown = np.where(matrix.measured().toarray() == 0, mean, -np.inf)
@@ -42,7 +42,7 @@ def estimates(matrix: PartialMatrix) -> dict[str, np.ndarray]:
 
 
 def changes(pool: Pool, share: float, seeds: int) -> tuple[float, dict[str, list[float]]]:
-    """The mean ratio from measured pairs alone, and by how much each form changes it, a seed each."""
+    """The mean ratio from scored pairs alone, and the change by each form, for each seed."""
     alone, found = [], dict[str, list[float]]()
     for seed in range(seeds):
         matrix = pool.planned(share, seed)

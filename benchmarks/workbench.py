@@ -55,7 +55,7 @@ def first_view(page: Page, address: str, drawn: str) -> float:
 
 @contextmanager
 def opened(workspace: Path, log: Path, view: str, drawn: str, how: str = "first view") -> Iterator[Page]:
-    """A server of its own, and a page of it at its first view of the large run, which is noted with the memory."""
+    """A new server with a page at its first view of the large run; notes the time and the memory."""
     path, _, query = view.partition("?")
     with served(workspace, log) as (address, process), visitor(f"{address}/{path}?run=r1&selection=s1&{query}") as page:
         page.locator(drawn).first.wait_for(timeout=120_000)
@@ -67,13 +67,13 @@ def opened(workspace: Path, log: Path, view: str, drawn: str, how: str = "first 
 
 
 def timed(page: Page, what: str, acts: Iterable[Callable[[], object]]) -> None:
-    """Notes how long some actions of one kind take to be answered."""
+    """Notes the answer times of some actions of one kind."""
     seconds = [answer_seconds(page, act) for act in acts]
     note(what, f"{statistics.median(seconds):.2f} s (slowest of {len(seconds)}: {max(seconds):.2f} s)")
 
 
 def curate(page: Page) -> None:
-    """States, filter, page turns, search and order; then a row's drawer."""
+    """Times status, filter, paging, search and sorting on Curate, and a row's drawer."""
     pills = page.locator(".st-key-curate_show")
     states = ["Dropped", "Chosen", "All", "Dropped", "All"]
     timed(page, "state", [lambda s=s: pills.get_by_text(s).first.click() for s in states])  # type: ignore[misc]
@@ -93,7 +93,7 @@ def curate(page: Page) -> None:
 
 
 def _choices(page: Page) -> Iterator[Callable[[], object]]:
-    """Finds one category after the other in the filter's list; what is left to do is to take it."""
+    """Yields actions that choose one category after the other in the filter's list."""
     field = page.get_by_role("combobox", name="category").first
     for number in range(1, 4):
         field.click()
@@ -113,7 +113,7 @@ def _search(field: object, words: str) -> None:
 
 
 def drawer(page: Page) -> None:
-    """Opens a row, goes on to the next, drops it, and takes that back."""
+    """Times opening a row, moving to the next, dropping it, and undoing that."""
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
     page.get_by_text("1 row selected").wait_for()
     page.wait_for_timeout(1_000)
@@ -160,7 +160,7 @@ def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:
 
 
 def explore_map(page: Page, rows: int) -> None:
-    """A box and a lasso of 5 % of the points, and a change of colours."""
+    """Times a box and a lasso of 5 % of the points, and a change of colours."""
     for tool, name in enumerate(("box", "lasso")):
         seconds, found = area(page, tool, rows // 20, rows)
         note(f"a {name} around {found:,} points, to the table", f"{seconds:.2f} s")
@@ -174,14 +174,14 @@ def explore_map(page: Page, rows: int) -> None:
 
 
 def explore_matrix(page: Page) -> None:
-    """Another order of the rows."""
+    """Times another order of the rows."""
     page.get_by_role("button", name="Order").first.click()
     orders = ("Most helped first", "File order", "Alike rows together")
     timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders])  # type: ignore[misc]
 
 
 def measure(workspace: Path, log: Path, rows: int) -> None:
-    """Prints what is measured, in the order of three visits."""
+    """Prints the measurements of three visits."""
     with opened(workspace, log, "curate", TABLE) as page:
         curate(page)
     with opened(workspace, log, "explore?view=Matrix", ".js-plotly-plot") as page:
@@ -191,7 +191,7 @@ def measure(workspace: Path, log: Path, rows: int) -> None:
 
 
 def measure_cold(workspace: Path, log: Path) -> None:
-    """Prints the first views of the large run once it is not the newest any more."""
+    """Prints the first views of the large run when it is no longer the newest."""
     with Workspace.open(workspace) as opened_:
         newest = opened_.runs.records()[0].id
     if newest == "r2":
