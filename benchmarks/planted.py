@@ -129,7 +129,7 @@ def plant(seed: int = 0) -> Planted:
 
 
 def judged(planted: Planted, chosen: np.ndarray) -> tuple[int, int, int, int, float]:
-    """Number of chosen shuffled rows, unrelated rows, second copies and covered clusters, and the share of good rows."""
+    """Number of chosen shuffled rows, unrelated rows, second copies and covered clusters, and the good share."""
     kinds = [planted.kinds[row] for row in chosen]
     answers = [planted.dataset.samples[row].response for row in chosen if planted.kinds[row] in ("clean", "copy")]
     second = len(answers) - len(set(answers))
