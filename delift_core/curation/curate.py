@@ -94,11 +94,6 @@ class CuratedSelection:
         status[self.subset.dropped] = "dropped-by-hand"
         return status
 
-    def status_of(self, position: int) -> RowStatus:
-        """The status of one pool sample."""
-        status: RowStatus = self.status[position].item()
-        return status
-
     @cached_property
     def marked_status(self) -> np.ndarray:
         """(n,) str, as `status`, but also "kept-by-hand" and "dropped-by-hand" for edits that change nothing."""

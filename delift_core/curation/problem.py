@@ -215,19 +215,9 @@ class SelectionProblem:
         """
         counts = self.run.token_counts() if budget.unit == "tokens" else None
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            if greedy is None and method != "delift":
-                greedy = self._order_by(method, seed, budget, quotas, fixed)
             if engine != "auto":
-                if method != "delift":
-                    raise SelectionError("An engine computes DELIFT's own order: leave it out with another method.")
-                _ensure_plain(engine, fixed, quotas)
-                if greedy is None:
-                    greedy = self.order_by_engine(engine)
-                made = select_from_kernel(
-                    self.config, budget, self.kernel, greedy, token_counts=counts, seed=seed, random=random
-                )
-                return replace(made, engine=engine)
-            if greedy is None and (fixed.kept or fixed.dropped or quotas is not None):
+                _ensure_plain(engine, method, fixed, quotas)
+            if greedy is None and method == "delift" and (fixed.kept or fixed.dropped or quotas is not None):
                 return select_around(
                     self.config,
                     budget,
@@ -238,11 +228,17 @@ class SelectionProblem:
                     seed=seed,
                     random=random,
                 )
-            return select_from_kernel(
+            if method == "given" and greedy is None:
+                raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
+            if greedy is None and method != "delift" and method != "given":
+                greedy = self.arrange_order(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
+            if greedy is None:
+                greedy = self.greedy if engine == "auto" else self.order_by_engine(engine)
+            made = select_from_kernel(
                 self.config,
                 budget,
                 self.kernel,
-                self.greedy if greedy is None else greedy,
+                greedy,
                 token_counts=counts,
                 seed=seed,
                 fixed=fixed,
@@ -250,16 +246,12 @@ class SelectionProblem:
                 random=random,
                 method=method,
             )
-
-    def _order_by(
-        self, method: ChosenBy, seed: int, budget: Budget, quotas: Quotas | None, fixed: FixedRows
-    ) -> GreedyOrder:
-        if method == "given" or method == "delift":
-            raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
-        return self.arrange_order(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
+            return replace(made, engine=engine)
 
 
-def _ensure_plain(engine: Engine, fixed: FixedRows, quotas: Quotas | None) -> None:
+def _ensure_plain(engine: Engine, method: ChosenBy, fixed: FixedRows, quotas: Quotas | None) -> None:
+    if method != "delift":
+        raise SelectionError("An engine computes DELIFT's own order: leave it out with another method.")
     if quotas is not None or fixed.kept or fixed.dropped:
         what = "quotas" if quotas is not None else "rows kept or dropped by hand"
         raise SelectionError(f"The engine {engine!r} does not support {what}: use the engine auto.")

@@ -95,11 +95,6 @@ class EvaluationFolder(WorkerFolder):
             return EvaluationStatus("interrupted")
         return status if alive or not status.active else replace(status, state="interrupted")
 
-    @property
-    def active(self) -> bool:
-        """Whether the evaluation is going on."""
-        return self.status().active
-
     def write_status(self, status: EvaluationStatus) -> None:
         """Replaces the status."""
         self._write("status.json", json.dumps(asdict(status)))

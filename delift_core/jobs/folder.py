@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import psutil
 
@@ -31,6 +31,14 @@ from delift_core.system.files import write_whole
 _CLOCK_SLACK = 2.0  # seconds by which a process's age may seem to change when the system clock is set
 
 ObservedState = JobState | Literal["interrupted"]
+
+
+class Status(Protocol):
+    """The state of any job."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the job is being worked on."""
 
 
 class WorkerFolder:
@@ -89,9 +97,8 @@ class WorkerFolder:
         except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # no worker yet, or its process has ended
             return False
 
-    @property
-    def active(self) -> bool:
-        """Whether the job is being worked on."""
+    def status(self) -> "Status":
+        """The state of the job."""
         raise NotImplementedError
 
     def fail(self, reason: str) -> None:
@@ -115,7 +122,7 @@ class WorkerFolder:
             (self.folder / name).unlink(missing_ok=True)
 
     def _refuse_if_active(self) -> None:
-        if self.active:
+        if self.status().active:
             raise ScoringError(self.active_message)
 
     @contextmanager
@@ -193,11 +200,6 @@ class JobFolder(WorkerFolder):
         except (OSError, ValueError):  # not written yet, or damaged
             progress = JobProgress("starting")
         return JobStatus(progress, alive)
-
-    @property
-    def active(self) -> bool:
-        """Whether the job is being worked on."""
-        return self.status().active
 
     def write_progress(self, progress: JobProgress) -> None:
         """Replaces the progress."""

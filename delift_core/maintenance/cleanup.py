@@ -72,7 +72,7 @@ def ensure_idle(workspace: Workspace) -> None:
         WorkspaceError: one is running.
     """
     for folder in _subfolders(workspace.jobs_folder):
-        if JobFolder(folder).active:
+        if JobFolder(folder).status().active:
             raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
     for folder in _subfolders(workspace.evaluations_folder):
         if WorkerFolder(folder).alive:

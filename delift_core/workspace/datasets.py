@@ -42,7 +42,10 @@ _PROMPT = "list_filter(messages[:-2], lambda turn: turn.role = 'user')[-1].conte
 
 
 class DatasetStore:
-    """The workspace's data sets."""
+    """The workspace's data sets.
+
+    An id that is not in the workspace raises `WorkspaceError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -93,20 +96,12 @@ class DatasetStore:
         return tuple(_record(row) for row in rows)
 
     def record(self, dataset_id: str) -> DatasetRecord:
-        """One data set, without its samples.
-
-        Raises:
-            WorkspaceError: there is none with this id.
-        """
+        """One data set, without its samples."""
         with self._database.read() as cursor:
             return _get(cursor, dataset_id)
 
     def load(self, dataset_id: str) -> Dataset:
-        """A data set with its samples, under its current name.
-
-        Raises:
-            WorkspaceError: there is none with this id.
-        """
+        """A data set with its samples, under its current name."""
         with self._database.read() as cursor:
             record = _get(cursor, dataset_id)
             problems = cursor.execute(
@@ -129,21 +124,13 @@ class DatasetStore:
         )
 
     def find(self, dataset_id: str, search: str) -> np.ndarray:
-        """(m,) int64 positions, ascending, of the samples whose prompt or response contains a text, in any case.
-
-        Raises:
-            WorkspaceError: there is no data set with this id.
-        """
+        """(m,) int64 positions, ascending, of the samples whose prompt or response contains a text, in any case."""
         with self._database.read() as cursor:
             _get(cursor, dataset_id)
             return _find_text(cursor, dataset_id, search)
 
     def characters(self, dataset_id: str) -> np.ndarray:
-        """(n, 2) int64, number of characters of each sample's prompt and response.
-
-        Raises:
-            WorkspaceError: there is no data set with this id.
-        """
+        """(n, 2) int64, number of characters of each sample's prompt and response."""
         with self._database.read() as cursor:
             _get(cursor, dataset_id)
             found = cursor.execute(
@@ -171,7 +158,7 @@ class DatasetStore:
             offset: rows before this page, >= 0.
 
         Raises:
-            WorkspaceError: there is no data set with this id, or a position is outside it.
+            WorkspaceError: a position is outside it.
         """
         with self._database.read() as cursor:
             n_samples = _get(cursor, dataset_id).n_samples
@@ -189,7 +176,7 @@ class DatasetStore:
         """Renames a data set.
 
         Raises:
-            WorkspaceError: there is none with this id, or the name is blank.
+            WorkspaceError: the name is blank.
         """
         name = required_name(name, "data set")
         with self._database.write("import") as cursor:
@@ -200,7 +187,7 @@ class DatasetStore:
         """Removes a data set with its samples, problems, signals and named filters.
 
         Raises:
-            WorkspaceError: there is none with this id, or a run refers to it.
+            WorkspaceError: a run refers to it.
         """
         with self._database.write("delete") as cursor:
             name = _get(cursor, dataset_id).name

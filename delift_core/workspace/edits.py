@@ -37,7 +37,10 @@ GROUP BY sample_id, action HAVING latest <> '' ORDER BY max(number), sample_id""
 
 
 class EditLog:
-    """The edits of the workspace's selections."""
+    """The edits of the workspace's selections.
+
+    An id that is not in the workspace raises `WorkspaceError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -52,7 +55,7 @@ class EditLog:
         why: str = "",
         detail: str = "",
     ) -> int:
-        """Records one edit; edits that were undone can no longer be redone.
+        """Records one edit and returns its number, counted from 1; edits that were undone can no longer be redone.
 
         Args:
             action: "keep" and "drop" overrule the optimiser, "reset" undoes that; "tag" and "untag" add and remove a
@@ -62,11 +65,9 @@ class EditLog:
             why: the reason, may be empty.
             detail: the tag, the note, or the changed record.
 
-        Returns:
-            The number of the edit within the selection, counted from 1.
 
         Raises:
-            WorkspaceError: there is no such selection, no sample is given, one is not in the pool, or a tag is too long
+            WorkspaceError: no sample is given, one is not in the pool, or a tag is too long
                 or empty.
         """
         if action in ("tag", "untag") and not 0 < len(detail.strip()) <= _LONGEST_TAG:
@@ -89,25 +90,11 @@ class EditLog:
         return number
 
     def undo(self, selection_id: str, *, author: str = "") -> Edit | None:
-        """Undoes the last applied edit and returns it; None when there is none.
-
-        Args:
-            author: recorded as `Edit.moved_by`.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """Undoes the last applied edit and returns it, or None; `author` is recorded as `Edit.moved_by`."""
         return self._step(selection_id, "max", "applied", "undone", author)
 
     def redo(self, selection_id: str, *, author: str = "") -> Edit | None:
-        """Redoes the edit that was undone last and returns it; None when there is none.
-
-        Args:
-            author: recorded as `Edit.moved_by`.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """Redoes the edit that was undone last and returns it, or None; `author` is recorded as `Edit.moved_by`."""
         return self._step(selection_id, "min", "undone", "applied", author)
 
     def version(self, selection_id: str) -> tuple[int, int]:
@@ -127,42 +114,26 @@ class EditLog:
         return self._count(selection_id, "undone")
 
     def overrides(self, selection_id: str) -> dict[str, Override]:
-        """The applied decisions: sample id to "keep" or "drop", last edited last.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """The applied decisions: sample id to "keep" or "drop", last edited last."""
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             return _overrides(cursor, selection_id)
 
     def marks(self, selection_id: str) -> Marks:
-        """The applied tags, notes and changed records.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """The applied tags, notes and changed records."""
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             return _marks(cursor, selection_id)
 
     def current(self, selection_id: str) -> EditState:
-        """The version, overrides and marks, read in one transaction.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """The version, overrides and marks, read in one transaction."""
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             version = _version(cursor, selection_id)
             return EditState(version, _overrides(cursor, selection_id), _marks(cursor, selection_id))
 
     def history(self, selection_id: str) -> tuple[Edit, ...]:
-        """All edits, oldest first, including undone and discarded ones.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """All edits, oldest first, including undone and discarded ones."""
         with self._database.read() as cursor:
             _require_selection(cursor, selection_id)
             rows = cursor.execute(
@@ -259,7 +230,7 @@ def _edit(row: Row) -> Edit:
 
 
 class FilterStore:
-    """The workspace's named filters."""
+    """The workspace's named filters; an unknown data set or name raises `WorkspaceError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -271,7 +242,7 @@ class FilterStore:
             query: the filter, as written in a page's address.
 
         Raises:
-            WorkspaceError: there is no such data set, or the name is blank.
+            WorkspaceError: the name is blank.
         """
         name = required_name(name, "filter")
         with self._database.write("filter") as cursor:
@@ -290,11 +261,7 @@ class FilterStore:
         return tuple(NamedFilter(name, query) for name, query in rows)
 
     def delete(self, dataset_id: str, name: str) -> None:
-        """Deletes a filter.
-
-        Raises:
-            WorkspaceError: there is none with this name.
-        """
+        """Deletes a filter."""
         with self._database.write("filter") as cursor:
             rows = cursor.execute(
                 "DELETE FROM filters WHERE dataset_id = ? AND name = ? RETURNING name", [dataset_id, name]

@@ -11,17 +11,13 @@ SIGNALS_VERSION = 1  # raised when the signals of the same rows change; signals 
 
 
 class SignalStore:
-    """The workspace's signals."""
+    """The workspace's signals; an unknown data set raises `WorkspaceError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def keep(self, dataset_id: str, facets: tuple[Facet, ...]) -> None:
-        """Stores the signals of a data set; earlier ones are replaced.
-
-        Raises:
-            WorkspaceError: there is no such data set.
-        """
+        """Stores the signals of a data set; earlier ones are replaced."""
         rows = [
             [dataset_id, place, SIGNALS_VERSION, facet.name, json.dumps(facet.labels), _packed(facet)]
             for place, facet in enumerate(facets)

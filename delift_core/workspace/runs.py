@@ -14,7 +14,10 @@ _COLUMNS = (
 
 
 class RunStore:
-    """The workspace's scoring runs."""
+    """The workspace's scoring runs.
+
+    An id that is not in the workspace raises `WorkspaceError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -41,11 +44,7 @@ class RunStore:
         return tuple(_record(row) for row in rows)
 
     def record(self, run_id: str) -> RunRecord:
-        """One run.
-
-        Raises:
-            WorkspaceError: there is none with this id.
-        """
+        """One run."""
         with self._database.read() as cursor:
             return _get(cursor, run_id)
 
@@ -62,11 +61,7 @@ class RunStore:
     ) -> RunRecord:
         """Updates the status of a run; arguments that are None leave their column unchanged.
 
-        `finished_at` is set by the first final status, and cleared by "queued" and "running".
-
-        Raises:
-            WorkspaceError: there is no run with this id.
-        """
+        `finished_at` is set by the first final status, and cleared by "queued" and "running"."""
         unfinished = status in ("queued", "running")
         with self._database.write("observe") as cursor:
             cursor.execute(
@@ -93,7 +88,7 @@ class RunStore:
         """Removes a run; its files under utility/ stay, as other runs may share them.
 
         Raises:
-            WorkspaceError: there is none with this id, or a selection was made from it.
+            WorkspaceError: a selection was made from it.
         """
         with self._database.write("delete") as cursor:
             _get(cursor, run_id)

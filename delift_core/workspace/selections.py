@@ -41,7 +41,10 @@ _POSITIONS, _GAINS = np.dtype("<i8"), np.dtype("<f8")
 
 
 class SelectionStore:
-    """The workspace's selections."""
+    """The workspace's selections.
+
+    An id that is not in the workspace raises `WorkspaceError`.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -55,7 +58,7 @@ class SelectionStore:
             seed: of the random baseline.
 
         Raises:
-            WorkspaceError: there is no such run, or the name is blank.
+            WorkspaceError: the name is blank.
         """
         name = required_name(name, "selection")
         with self._database.write("select") as cursor:
@@ -76,11 +79,7 @@ class SelectionStore:
         return tuple(_summary(row) for row in rows)
 
     def load(self, selection_id: str) -> SelectionRecord:
-        """A selection with its arrays.
-
-        Raises:
-            WorkspaceError: there is none with this id.
-        """
+        """A selection with its arrays."""
         with self._database.read() as cursor:
             return _get(cursor, selection_id)
 
@@ -88,7 +87,7 @@ class SelectionStore:
         """Renames a selection.
 
         Raises:
-            WorkspaceError: there is none with this id, or the name is blank.
+            WorkspaceError: the name is blank.
         """
         name = required_name(name, "selection")
         with self._database.write("select") as cursor:
@@ -97,11 +96,7 @@ class SelectionStore:
                 raise missing("selection", selection_id)
 
     def delete(self, selection_id: str) -> None:
-        """Removes a selection with its edits and the records of its exports; exported files stay.
-
-        Raises:
-            WorkspaceError: there is none with this id.
-        """
+        """Removes a selection with its edits and the records of its exports; exported files stay."""
         with self._database.write("delete") as cursor:
             rows = cursor.execute("DELETE FROM selections WHERE id = ? RETURNING id", [selection_id])
             if not rows.fetchall():
@@ -223,11 +218,7 @@ class ExportLog:
         self._database = database
 
     def add(self, selection_id: str, *, path: str, sha256: str, n_records: int, format: str) -> ExportRecord:
-        """Records an exported file, see `ExportRecord`.
-
-        Raises:
-            WorkspaceError: there is no such selection.
-        """
+        """Records an exported file, see `ExportRecord`."""
         with self._database.write("export") as cursor:
             get_row(cursor, "selections", "id", selection_id)
             number, now = next_number(cursor, "export_numbers"), self._database.now()

@@ -83,7 +83,6 @@ def test_coverage_is_the_objective_of_the_subset_edited_or_not(workspace: Worksp
     workspace.edits.apply("s1", "drop", [before.problem.run.pool[chosen[0]].id], author="ada")
     after = open_selection(workspace, "s1")
     assert after.coverage == value(kernel, chosen[1:])
-    assert [after.status_of(position) for position in range(8)] == list(after.statuses)
 
 
 def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace) -> None:
