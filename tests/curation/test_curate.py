@@ -86,7 +86,7 @@ def test_coverage_is_the_objective_of_the_subset_edited_or_not(workspace: Worksp
 
 
 def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace) -> None:
-    with pytest.raises(SelectionError, match="nothing was kept or dropped by hand"):
+    with pytest.raises(SelectionError, match="no row was kept or dropped by hand"):
         reoptimise(workspace, open_selection(workspace, "s1"), author="ada")
     assert len(workspace.selections.records()) == 1
 
