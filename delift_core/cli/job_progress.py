@@ -12,7 +12,8 @@ from typing import Any
 from delift_core.cli.terminal import Interrupted, UsageError, note
 from delift_core.curation.scoring_runs import run_here
 from delift_core.jobs.backends import Placement
-from delift_core.jobs.scoring_job import JobProgress, OnPrepared
+from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.system.amounts import duration

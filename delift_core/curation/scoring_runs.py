@@ -16,7 +16,8 @@ from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, run_queued_job
 from delift_core.jobs.preparation import JobMode, ScoringRequest
-from delift_core.jobs.scoring_job import JobProgress, OnPrepared
+from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, Sample
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities, places, records_of, without_own_turns

@@ -21,8 +21,9 @@ import psutil
 
 from delift_core.errors import ScoringError
 from delift_core.jobs.preparation import ScoringRequest
+from delift_core.jobs.progress import FINAL_STATES, JobProgress, JobState, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
-from delift_core.jobs.scoring_job import FINAL_STATES, JobProgress, JobState, OnPrepared, Publish, run_scoring_job
+from delift_core.jobs.scoring_job import OnPrepared, run_scoring_job
 from delift_core.samples import Message
 from delift_core.system.codec import decode
 from delift_core.system.defaults import LIBRARY_ENVIRONMENT

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,18 +23,19 @@ from delift_core.workspace.database import (
     with_zone,
 )
 from delift_core.workspace.records import DatasetRecord, DatasetRole, SamplePage, SampleRow
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from delift_core.workspace.sample_rows import (
+    PROBLEM_COLUMNS,
+    SAMPLE_COLUMNS,
+    insert_rows,
+    problem_table,
+    sample_tables,
+    samples_of,
+)
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
     "n_samples, n_problems, created_at, turns, choices, sha256, mapping_parts"
 )
-_SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
-_PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
-_CHUNK_ROWS = 20_000  # limits the memory of one insert
-
 # SQL for Sample.response and Sample.prompt: the last turn, and the last user turn before it.
 _RESPONSE = "messages[-1].content"
 _PROMPT = "list_filter(messages[:-2], lambda turn: turn.role = 'user')[-1].content"
@@ -73,13 +73,13 @@ class DatasetStore:
                 values = [number, dataset_id, role, *_values(dataset, origin, sha256, now)]
                 insert_row(cursor, "datasets", f"number, {_COLUMNS}", values)
                 stored = 0
-                for rows in _sample_tables(dataset_id, dataset.samples):
-                    _insert_rows(cursor, "samples", rows)
+                for rows in sample_tables(dataset_id, dataset.samples):
+                    insert_rows(cursor, "samples", rows)
                     stored += len(rows)
                     if watch:
                         watch(Progress("saving", stored, stored / len(dataset)))
                 if dataset.problems:
-                    _insert_rows(cursor, "problems", _problem_table(dataset_id, dataset.problems))
+                    insert_rows(cursor, "problems", problem_table(dataset_id, dataset.problems))
             else:
                 cursor.execute(
                     "UPDATE datasets SET name = ?, origin = ?, choices = ?, sha256 = ? WHERE id = ?",
@@ -105,14 +105,14 @@ class DatasetStore:
         with self._database.read() as cursor:
             record = _get(cursor, dataset_id)
             problems = cursor.execute(
-                f"SELECT {_PROBLEM_COLUMNS} FROM problems WHERE dataset_id = ? ORDER BY position", [dataset_id]
+                f"SELECT {PROBLEM_COLUMNS} FROM problems WHERE dataset_id = ? ORDER BY position", [dataset_id]
             ).fetchall()
             found = cursor.sql(
-                f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
+                f"SELECT {SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? ORDER BY position",
                 params=[dataset_id],
             ).to_arrow_table()
         with garbage_collection_paused():
-            samples = _samples(found)
+            samples = samples_of(found)
         return Dataset(
             name=record.name,
             format=record.format,
@@ -236,70 +236,6 @@ def _values(dataset: Dataset, origin: str, sha256: str, now: datetime) -> list[o
     ]
 
 
-def _insert_rows(cursor: Cursor, table: str, rows: "pa.Table") -> None:
-    """Inserts an Arrow table, which is many times faster than row parameters."""
-    cursor.register("incoming", rows)
-    cursor.execute(f"INSERT INTO {table} SELECT * FROM incoming")
-    cursor.unregister("incoming")
-
-
-def _sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.Table"]:
-    """The rows of the table `samples`, in chunks."""
-    import pyarrow as pa
-
-    for start in range(0, len(samples), _CHUNK_ROWS):
-        chunk = samples[start : start + _CHUNK_ROWS]
-        turns = [turn for sample in chunk for turn in sample.messages]
-        ends = np.cumsum([0, *(len(sample.messages) for sample in chunk)])
-        flat = pa.StructArray.from_arrays(
-            [
-                pa.array([turn.role for turn in turns], pa.string()),
-                pa.array([turn.content for turn in turns], pa.string()),
-            ],
-            ["role", "content"],
-        )
-        yield pa.table(
-            {
-                "dataset_id": pa.array([dataset_id] * len(chunk), pa.string()),
-                "position": pa.array(range(start, start + len(chunk)), pa.int64()),
-                "sample_id": pa.array([sample.id for sample in chunk], pa.string()),
-                "content_hash": pa.array([sample.content_hash for sample in chunk], pa.string()),
-                "source": pa.array([sample.source for sample in chunk], pa.string()),
-                "line": pa.array([sample.line for sample in chunk], pa.int64()),
-                "messages": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat),
-                "raw": pa.array([sample.raw for sample in chunk], pa.string()),
-            }
-        )
-
-
-def _samples(table: "pa.Table") -> tuple[Sample, ...]:
-    """The samples of rows of the table `samples`; read by column, which is several times faster than by row."""
-    turns = table.column("messages").combine_chunks()
-    flat = turns.flatten()
-    roles, contents = flat.field("role").to_pylist(), flat.field("content").to_pylist()
-    messages = [Message(role, content) for role, content in zip(roles, contents, strict=True)]
-    ends = np.cumsum(turns.value_lengths().to_numpy(zero_copy_only=False)).tolist()
-    columns = [table.column(name).to_pylist() for name in ("sample_id", "raw", "source", "line", "content_hash")]
-    found, start = [], 0
-    for end, (sample_id, raw, source, line, content_hash) in zip(ends, zip(*columns, strict=True), strict=True):
-        found.append(Sample(sample_id, tuple(messages[start:end]), raw, source, line, content_hash))
-        start = end
-    return tuple(found)
-
-
-def _problem_table(dataset_id: str, problems: Sequence[Problem]) -> "pa.Table":
-    import pyarrow as pa
-
-    names = [name.strip() for name in _PROBLEM_COLUMNS.split(",")]
-    return pa.table(
-        {
-            "dataset_id": pa.array([dataset_id] * len(problems), pa.string()),
-            "position": pa.array(range(len(problems)), pa.int64()),
-            **{name: pa.array([getattr(problem, name) for problem in problems]) for name in names},
-        }
-    )
-
-
 def _get(cursor: Cursor, dataset_id: str) -> DatasetRecord:
     return _record(get_row(cursor, "datasets", _COLUMNS, dataset_id))
 
@@ -317,7 +253,7 @@ def _find_text(cursor: Cursor, dataset_id: str, search: str) -> np.ndarray:
 def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[SampleRow, ...]:
     """The samples at these positions, in this order."""
     rows = cursor.execute(
-        f"SELECT {_SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? AND position IN (SELECT unnest(?::BIGINT[]))",
+        f"SELECT {SAMPLE_COLUMNS} FROM samples WHERE dataset_id = ? AND position IN (SELECT unnest(?::BIGINT[]))",
         [dataset_id, positions],
     ).fetchall()
     by_position = {row[0]: _sample_row(row) for row in rows}

@@ -8,7 +8,6 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.cli.job_progress import LongRunCheck
-from delift_core.jobs import scoring_job as scoring
 from delift_core.scoring import forecast as plan
 from delift_core.scoring.forecast import Forecast
 from tests.tiny_models import save_model
@@ -97,7 +96,7 @@ def test_a_command_stops_keeps_what_it_scored_and_goes_on_when_it_is_asked_to(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(scoring, "CALIBRATION_SECONDS", 0.0)  # the rate is known with the second batch
+    monkeypatch.setattr("delift_core.jobs.progress.CALIBRATION_SECONDS", 0.0)  # the rate is known with the second batch
     monkeypatch.setattr(plan, "LONG_SECONDS", 0.0)
     rest = (
         ["--stage", "instruction", "--budget", "3", "--out", str(tmp_path / "out.jsonl")] if command == "curate" else []

@@ -15,7 +15,7 @@ import pytest
 from delift_core.curation.scoring_runs import cancel, open_run, refresh, run_here, start
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.store import PairStore

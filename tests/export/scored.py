@@ -13,7 +13,7 @@ from delift_core.curation.problem import open_problem
 from delift_core.data.loading import ReadOptions, load_file
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.samples import Turns
 from delift_core.scoring.store import Alone, PairStore, ScoringContext
 from delift_core.selection.request import parse_budget

@@ -18,7 +18,7 @@ from delift_core.errors import ScoringError
 from delift_core.jobs import folder as folder_module
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal, ScoringRequest
-from delift_core.jobs.scoring_job import JobProgress, JobState
+from delift_core.jobs.progress import JobProgress, JobState
 from delift_core.samples import Message
 from delift_core.scoring.forecast import Forecast, RunSamples
 

@@ -21,12 +21,12 @@ import ray
 import torch
 
 from delift_core.errors import ModelError, ScoringError
-from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.preparation import ScoringRequest
+from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _as_scoring_error
 from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
-from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
+from delift_core.jobs.scoring_job import run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
@@ -61,7 +61,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 8)
-    monkeypatch.setattr(scoring, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("delift_core.jobs.progress._REPORT_SECONDS", 0.0)
 
 
 class Job:

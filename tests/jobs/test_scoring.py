@@ -11,7 +11,8 @@ import pytest
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.preparation import JobMode, ScoringRequest
-from delift_core.jobs.scoring_job import JobProgress, run_scoring_job
+from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import run_scoring_job
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring import scorer as scorer_module
@@ -69,7 +70,7 @@ class Job:
 def job(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Blocks of two rows, so that there is something to stop between."""
     monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 2)
-    monkeypatch.setattr(scoring, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("delift_core.jobs.progress._REPORT_SECONDS", 0.0)
     return Job(model_folder, tmp_path)
 
 
@@ -131,7 +132,7 @@ def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
 def test_a_forecast_says_a_time_even_where_the_first_batch_takes_longer_than_it_is_given(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "CALIBRATION_SECONDS", -1.0)
+    monkeypatch.setattr("delift_core.jobs.progress.CALIBRATION_SECONDS", -1.0)
     measured = job.run("forecast")
     assert measured.state == "forecast"
     assert measured.forecast is not None and measured.forecast.seconds is not None and measured.forecast.seconds > 0

@@ -15,7 +15,7 @@ from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import WorkspaceError
 from delift_core.export.subset_files import export_selection
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance.cleanup import Garbage, collect_garbage
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.scoring.store import PairStore, ScoringContext

@@ -11,7 +11,7 @@ from delift_core.curation.curate import open_selection
 from delift_core.curation.scoring_runs import open_run
 from delift_core.errors import ScoringError, WorkspaceError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance.repair import check_workspace, repair_workspace
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, Scored, alpaca_lines, scored

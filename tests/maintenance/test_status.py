@@ -8,7 +8,7 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance import status
 from delift_core.maintenance.status import brief, health
 from delift_core.workspace import Workspace

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from delift_core.curation.scoring_runs import forget, open_run
 from delift_core.errors import ScoringError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.workspace import Workspace
 from pages.ui.shell.navigation import PAGES

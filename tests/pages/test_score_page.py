@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress, JobState
+from delift_core.jobs.progress import JobProgress, JobState
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.scoring.forecast import Forecast
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
@@ -156,7 +156,7 @@ def test_the_question_before_a_long_run_starts_it() -> None:
         import streamlit as st
 
         from delift_core.jobs.folder import JobStatus
-        from delift_core.jobs.scoring_job import JobProgress
+        from delift_core.jobs.progress import JobProgress
         from delift_core.scoring.forecast import Forecast
         from pages.ui.score.job_view import start_knowingly
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.workspace import Workspace
 from tests.app import app_on
 from tests.pages.test_visitors import words

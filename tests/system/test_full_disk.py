@@ -21,7 +21,7 @@ from delift_core.errors import DeliftError, ExportError, ScoringError, Workspace
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.export.writers import manifest_path
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance.backup import backup, restore
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.system import memory as watch

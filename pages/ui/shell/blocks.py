@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 
 from delift_core.errors import DeliftError
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.workspace import DatasetRole
 from pages.ui.shell.display import inert
 from pages.ui.shell.navigation import page_path

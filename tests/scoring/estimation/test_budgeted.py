@@ -12,7 +12,7 @@ from delift_core.curation.problem import open_problem
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
 from delift_core.errors import ScoringError
-from delift_core.jobs.scoring_job import JobProgress
+from delift_core.jobs.progress import JobProgress
 from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring.estimation.matrix_files import Utilities

@@ -1,0 +1,80 @@
+"""Samples and problems of a data set as rows of their tables, written and read through Arrow."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from delift_core.samples import Message, Problem, Sample
+from delift_core.workspace.database import Cursor
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
+PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
+_CHUNK_ROWS = 20_000  # limits the memory of one insert
+
+
+def insert_rows(cursor: Cursor, table: str, rows: "pa.Table") -> None:
+    """Inserts an Arrow table, which is many times faster than row parameters."""
+    cursor.register("incoming", rows)
+    cursor.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+    cursor.unregister("incoming")
+
+
+def sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.Table"]:
+    """The rows of the table `samples`, in chunks."""
+    import pyarrow as pa
+
+    for start in range(0, len(samples), _CHUNK_ROWS):
+        chunk = samples[start : start + _CHUNK_ROWS]
+        turns = [turn for sample in chunk for turn in sample.messages]
+        ends = np.cumsum([0, *(len(sample.messages) for sample in chunk)])
+        flat = pa.StructArray.from_arrays(
+            [
+                pa.array([turn.role for turn in turns], pa.string()),
+                pa.array([turn.content for turn in turns], pa.string()),
+            ],
+            ["role", "content"],
+        )
+        yield pa.table(
+            {
+                "dataset_id": pa.array([dataset_id] * len(chunk), pa.string()),
+                "position": pa.array(range(start, start + len(chunk)), pa.int64()),
+                "sample_id": pa.array([sample.id for sample in chunk], pa.string()),
+                "content_hash": pa.array([sample.content_hash for sample in chunk], pa.string()),
+                "source": pa.array([sample.source for sample in chunk], pa.string()),
+                "line": pa.array([sample.line for sample in chunk], pa.int64()),
+                "messages": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat),
+                "raw": pa.array([sample.raw for sample in chunk], pa.string()),
+            }
+        )
+
+
+def samples_of(table: "pa.Table") -> tuple[Sample, ...]:
+    """The samples of rows of the table `samples`; read by column, which is several times faster than by row."""
+    turns = table.column("messages").combine_chunks()
+    flat = turns.flatten()
+    roles, contents = flat.field("role").to_pylist(), flat.field("content").to_pylist()
+    messages = [Message(role, content) for role, content in zip(roles, contents, strict=True)]
+    ends = np.cumsum(turns.value_lengths().to_numpy(zero_copy_only=False)).tolist()
+    columns = [table.column(name).to_pylist() for name in ("sample_id", "raw", "source", "line", "content_hash")]
+    found, start = [], 0
+    for end, (sample_id, raw, source, line, content_hash) in zip(ends, zip(*columns, strict=True), strict=True):
+        found.append(Sample(sample_id, tuple(messages[start:end]), raw, source, line, content_hash))
+        start = end
+    return tuple(found)
+
+
+def problem_table(dataset_id: str, problems: Sequence[Problem]) -> "pa.Table":
+    import pyarrow as pa
+
+    names = [name.strip() for name in PROBLEM_COLUMNS.split(",")]
+    return pa.table(
+        {
+            "dataset_id": pa.array([dataset_id] * len(problems), pa.string()),
+            "position": pa.array(range(len(problems)), pa.int64()),
+            **{name: pa.array([getattr(problem, name) for problem in problems]) for name in names},
+        }
+    )
