@@ -18,7 +18,7 @@ CODE = [ROOT / "app.py", *(ROOT / "delift_core").rglob("*.py"), *(ROOT / "pages"
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "yaml"}
 RUNS = {"eval", "exec", "compile", "__import__"}
 # The bundled model's file is ours, and transformers' default runs no code of a model either.
-OURS = {"AutoModelForCausalLM.from_pretrained(packed.parent", "AutoTokenizer.from_pretrained(packed.parent"}
+OURS = {"AutoModelForCausalLM.from_pretrained(gguf.parent", "AutoTokenizer.from_pretrained(gguf.parent"}
 
 
 def dangers(source: str) -> Iterator[str]:

@@ -263,7 +263,7 @@ def test_a_run_whose_numbers_were_deleted_says_so(workspace: Workspace, model_fo
     run_id = score(workspace, spec_for(workspace, model_folder))
     (context,) = workspace.utility_folder.iterdir()
     context.rename(workspace.folder / "elsewhere")
-    with pytest.raises(ScoringError, match="the numbers of run r1 are gone from .*; score the pool again"):
+    with pytest.raises(ScoringError, match="the scored pairs of run r1 are gone from .*; score the pool again"):
         open_run(workspace, run_id)
 
 

@@ -97,7 +97,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
     assert (report.pool_rows, report.subset_rows, report.heldout_rows) == (6, 3, 9)
     assert report.template == "plain"
     assert report.tuning.epochs == 2
-    assert [str(out) for out in report.left_out] == ["heldout.jsonl, line 10: the same row is in the target"]
+    assert [str(out) for out in report.left_out] == ["heldout.jsonl, row 10: the same row is in the target"]
     assert not any(line.startswith("note") for line in lines)
 
 

@@ -208,7 +208,7 @@ def test_numbers_that_json_lacks_become_null_and_are_named(
     made = scored(workspace, tmp_path / "pool.jsonl", NUMBERS, budget="100%")
     curated = open_selection(workspace, made.selection_id)
     named = next(check for check in preflight_checks(curated, format) if check.label == "Numbers valid in JSON")
-    assert not named.ok and "in 2 rows" in named.detail and "line 2" in named.detail
+    assert not named.ok and "in 2 rows" in named.detail and "row 2" in named.detail
     export_selection(workspace, made.selection_id, tmp_path / name, format=format)
     assert all(check.ok for check in verify(manifest_path(tmp_path / name)))
     if name == "out.jsonl":

@@ -60,7 +60,7 @@ def test_quotas_that_cannot_be_met_are_one_line_and_the_table_stays(scored_works
 
 def test_an_address_with_a_column_that_is_not_there_is_said_and_forgotten(scored_workspace: Path) -> None:
     app = open_select(quota=["Topic:maths=1.."])
-    assert "No column" in app.error[0].value
+    assert "no column" in app.error[0].value
     app.button(key="forget_quotas").click().run()
     assert not app.error and app.metric
     assert not open_select(quota=["nonsense"]).error

@@ -145,10 +145,10 @@ def test_a_map_whose_layout_was_ended_shows_components_the_reason_and_a_way_on(
     at = app("explore")
     at.segmented_control(key="view").set_value("Map").run()
     assert not at.exception
-    assert any("two principal components" in one.value and "memory runs out" in one.value for one in at.warning)
+    assert any("rough layout" in one.value and "memory runs out" in one.value for one in at.warning)
     monkeypatch.setattr(map_view, "kept_layout", lambda run: run.embeddings()[:, :2])
     at.button(key="map_again").click().run()
-    assert not at.exception and not any("principal components" in one.value for one in at.warning)
+    assert not at.exception and not any("rough layout" in one.value for one in at.warning)
 
 
 def test_a_worker_that_the_system_ends_takes_nothing_with_it(
