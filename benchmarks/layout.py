@@ -12,7 +12,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 
@@ -28,7 +28,7 @@ class Layout:
     repeated_names: int
     arrows: int
     floors: int
-    circles: int
+    parts_in_circles: int
 
 
 def measure(root: Path) -> Layout:
@@ -39,7 +39,7 @@ def measure(root: Path) -> Layout:
     loose = [path for path in core.glob("*.py") if not path.name.startswith("__")]
     names = Counter(path.name for path in files if path.name != "__init__.py")
     arrows = imports_between_parts(root)
-    floors, circles = _floors({a for pair in arrows for a in pair}, set(arrows))
+    floors, in_circles = _floors({a for pair in arrows for a in pair}, set(arrows))
     return Layout(
         packages=len(top),
         loose_modules=len(loose),
@@ -49,7 +49,7 @@ def measure(root: Path) -> Layout:
         repeated_names=sum(count > 1 for count in names.values()),
         arrows=sum(arrows.values()),
         floors=floors,
-        circles=circles,
+        parts_in_circles=in_circles,
     )
 
 
@@ -87,25 +87,18 @@ def _part(parts: tuple[str, ...]) -> str | None:
 
 
 def _floors(parts: set[str], arrows: set[tuple[str, str]]) -> tuple[int, int]:
-    """How many floors the parts stand on, and how many circles there are among them."""
-    circles = 0
-    merged = {part: part for part in parts}
-    while True:
-        graph: dict[str, set[str]] = {merged[part]: set() for part in parts}
-        for a, b in arrows:
-            if merged[a] != merged[b]:
-                graph[merged[a]].add(merged[b])
-        try:
-            order = list(TopologicalSorter(graph).static_order())
-            break
-        except CycleError as error:
-            circles += 1
-            ring = set(error.args[1])
-            merged = {part: min(ring) if home in ring else home for part, home in merged.items()}
-    height: dict[str, int] = {}
-    for part in order:
-        height[part] = 1 + max((height[below] for below in graph[part]), default=0)
-    return max(height.values(), default=0), circles
+    """How many floors the parts stand on, and how many of them import each other in a circle."""
+    reached = {part: {b for a, b in arrows if a == part} for part in parts}
+    for middle in parts:
+        for part in parts:
+            if middle in reached[part]:
+                reached[part] |= reached[middle]
+    ring = {part: frozenset({part} | {one for one in reached[part] if part in reached[one]}) for part in parts}
+    below = {ring[part]: {ring[one] for one in reached[part]} - {ring[part]} for part in parts}
+    height: dict[frozenset[str], int] = {}
+    for one in TopologicalSorter(below).static_order():
+        height[one] = 1 + max((height[lower] for lower in below[one]), default=0)
+    return max(height.values(), default=0), sum(len(one) for one in set(ring.values()) if len(one) > 1)
 
 
 def _lines(files: Iterable[Path]) -> int:
