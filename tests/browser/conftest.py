@@ -8,13 +8,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, WebSocket, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, WebSocket, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.pictures import PICTURES, Picture
@@ -155,18 +155,20 @@ def external_requests() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def visitor(browser: Browser, app_server: AppServer) -> Iterator[BrowserContext]:
-    """One visitor of the module's server, who has the app's own files already: to fetch and compile them takes as long
-    as a page does."""
-    context = browser.new_context(
-        base_url=app_server.url, viewport={"width": 1280, "height": 900}, service_workers="block"
-    )
-    yield context
-    context.close()
+def visitors(browser: Browser, app_server: AppServer) -> Iterator[tuple[BrowserContext, BrowserContext]]:
+    """Two visitors of the module's server, who share nothing. Both keep the app's own files from test to test: to fetch
+    and compile them takes as long as a page does."""
+    size: ViewportSize = {"width": 1280, "height": 900}
+    contexts = [browser.new_context(base_url=app_server.url, viewport=size, service_workers="block") for _ in range(2)]
+    yield contexts[0], contexts[1]
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
-def page(visitor: BrowserContext, app_server: AppServer, external_requests: list[str]) -> Iterator[Page]:
+def page(
+    visitors: tuple[BrowserContext, BrowserContext], app_server: AppServer, external_requests: list[str]
+) -> Iterator[Page]:
     """A fresh page, 1280 x 900, whose relative addresses lead to the app: `page.goto("/")`. It knows nothing of the
     pages of other tests.
 
@@ -178,16 +180,29 @@ def page(visitor: BrowserContext, app_server: AppServer, external_requests: list
         if OUTSIDE.match(asked.url):
             external_requests.append(asked.url)
 
-    page = visitor.new_page()
-    page.on("request", note)
-    page.on("websocket", note)
-    yield page
+    with fresh_page(visitors[0]) as page:
+        page.on("request", note)
+        page.on("websocket", note)
+        yield page
+    app_server.fail_if_dead()
+
+
+@pytest.fixture
+def somebody_else(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
+    """A fresh page of another visitor."""
+    with fresh_page(visitors[1]) as page:
+        yield page
+
+
+@contextmanager
+def fresh_page(visitor: BrowserContext) -> Iterator[Page]:
+    """A page of a visitor who has been nowhere before, and whose pages are closed afterwards."""
+    yield visitor.new_page()
     for opened in visitor.pages:
         with suppress(PlaywrightError):  # a page that leads nowhere keeps nothing
             opened.evaluate("localStorage.clear()")
         opened.close()
     visitor.clear_cookies()
-    app_server.fail_if_dead()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.browser.conftest import fresh_page
 from tests.browser.worked import Worked, make_worked_workspace
 
 Settled = Callable[[Page], None]
@@ -82,11 +83,10 @@ def server_workspace(worked: Worked) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(visitor: BrowserContext) -> Iterator[Page]:
+def page(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
     """One page that goes from view to view."""
-    page = visitor.new_page()
-    yield page
-    page.close()
+    with fresh_page(visitors[0]) as page:
+        yield page
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view or "home")

@@ -79,7 +79,7 @@ def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     page.get_by_role("button", name="Estimate time").click()
     start = page.get_by_role("button", name="Start scoring")
     expect(start).to_be_visible(timeout=SCORING_MS)
-    expect(page.get_by_text("Pairs to score")).to_be_visible()
+    expect(page.get_by_text("Pairs to score", exact=True)).to_be_visible()
     settled(page)
     screenshot(page, "score-cost")
     start.click()

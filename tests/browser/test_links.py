@@ -1,16 +1,17 @@
 """A view is a link: what was set on a page is there again where its address is opened by somebody else."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import AppServer
+from tests.browser.conftest import fresh_page
 from tests.browser.worked import Worked, make_worked_workspace
 
 Settled = Callable[[Page], None]
+Visit = Callable[[Page, str], None]
 # What can be set on a page, and what it says of it: fields, chosen buttons and tabs, headings, labels, an open row.
 STATE = """() => {
     const seen = element => element.offsetParent !== null || element.getClientRects().length > 0;
@@ -34,6 +35,13 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
 def server_workspace(worked: Worked) -> Path:
     """Made before the server opens it."""
     return worked.folder
+
+
+@pytest.fixture(scope="module")
+def page(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
+    """One page that goes on from test to test, with all that was set on the way."""
+    with fresh_page(visitors[0]) as page:
+        yield page
 
 
 def data(page: Page) -> None:
@@ -95,23 +103,19 @@ def export(page: Page) -> None:
 
 @pytest.mark.parametrize("change", [data, select, explore, explore_map, curate, compare, evaluate, export])
 def test_what_was_set_is_there_where_the_address_is_opened(
-    page: Page, browser: Browser, app_server: AppServer, settled: Settled, change: Callable[[Page], None]
+    page: Page, somebody_else: Page, settled: Settled, visit: Visit, change: Callable[[Page], None]
 ) -> None:
-    page.goto(f"/{change.__name__.split('_')[0]}")
-    settled(page)
+    visit(page, f"/{change.__name__.split('_')[0]}")
     usual = page.evaluate(STATE)
     change(page)
     settled(page)
     page.mouse.move(0, 0)
     wanted = page.evaluate(STATE)
     assert wanted != usual
-    context = browser.new_context(base_url=app_server.url, viewport={"width": 1280, "height": 900})
-    somebody = context.new_page()
-    somebody.goto(page.url)
-    settled(somebody)
-    assert somebody.evaluate(STATE) == wanted
-    assert somebody.url == page.url
-    context.close()
+    somebody_else.goto(page.url)
+    settled(somebody_else)
+    assert somebody_else.evaluate(STATE) == wanted
+    assert somebody_else.url == page.url
 
 
 def test_what_a_link_points_at_is_kept_on_the_way_through_the_pages(page: Page, settled: Settled) -> None:

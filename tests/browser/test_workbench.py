@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from delift_core.curation.curate import open_selection
 from delift_core.workspace import Workspace
@@ -62,57 +62,51 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     assert "selection=s2" in page.url
 
 
-def test_two_visitors_see_each_others_edits_and_lose_none(
-    page: Page, browser: Browser, app_server: AppServer, settled: Settled
-) -> None:
-    other = browser.new_context(base_url=app_server.url, viewport={"width": 1280, "height": 900}).new_page()
-    for visitor in (page, other):
+def test_two_visitors_see_each_others_edits_and_lose_none(page: Page, somebody_else: Page, settled: Settled) -> None:
+    for visitor in (page, somebody_else):
         visitor.goto("/curate?selection=s1&show=chosen")
         settled(visitor)
     before = edits_shown(page)
     pick_first_row(page, settled)
-    expect(other.get_by_text("0 rows ticked")).to_be_visible()  # a choice of rows is the visitor's own
+    expect(somebody_else.get_by_text("0 rows ticked")).to_be_visible()  # a choice of rows is the visitor's own
     page.keyboard.press("d")
     settled(page)
-    other.reload()  # the list of chosen rows is another one now
-    settled(other)
-    pick_first_row(other, settled)
-    other.keyboard.press("k")
-    settled(other)
-    for visitor in (page, other):
+    somebody_else.reload()  # the list of chosen rows is another one now
+    settled(somebody_else)
+    pick_first_row(somebody_else, settled)
+    somebody_else.keyboard.press("k")
+    settled(somebody_else)
+    for visitor in (page, somebody_else):
         visitor.reload()
         settled(visitor)
         expect(visitor.get_by_text("Edit history")).to_be_visible()
         assert edits_shown(visitor) == before + 2
-    other.context.close()
 
 
 def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
-    page: Page, browser: Browser, app_server: AppServer, settled: Settled
+    page: Page, somebody_else: Page, settled: Settled
 ) -> None:
-    other = browser.new_context(base_url=app_server.url, viewport={"width": 1280, "height": 900}).new_page()
     page.goto("/curate?selection=s1")
     settled(page)
     before = edits_shown(page)
-    for visitor, lines in ((page, "1, 2"), (other, "9")):
+    for visitor, lines in ((page, "1, 2"), (somebody_else, "9")):
         visitor.goto("/explore?view=Map&selection=s1")
         settled(visitor)
         visitor.get_by_role("textbox", name="Pick by row number").fill(lines)
         visitor.keyboard.press("Enter")
         settled(visitor)
     expect(page.locator(".st-key-picked_rows")).to_contain_text("Rows 1, 2")
-    expect(other.locator(".st-key-picked_rows")).to_contain_text("Rows 9")
+    expect(somebody_else.locator(".st-key-picked_rows")).to_contain_text("Rows 9")
     page.get_by_role("button", name="Drop Shortcut").click()
     expect(page.get_by_text(re.compile("^Dropped: "))).to_be_visible()
-    other.get_by_role("button", name="Keep Shortcut").click()
-    expect(other.get_by_text("Kept: 1 row")).to_be_visible()
-    for visitor, count in ((page, 2), (other, 1)):
+    somebody_else.get_by_role("button", name="Keep Shortcut").click()
+    expect(somebody_else.get_by_text("Kept: 1 row")).to_be_visible()
+    for visitor, count in ((page, 2), (somebody_else, 1)):
         settled(visitor)
         visitor.get_by_role("link", name="Curate", exact=True).click()
         expect(visitor.get_by_text(f"From map ({count})")).to_be_visible()
         settled(visitor)
-    assert edits_shown(page) == edits_shown(other) == before + 2
-    other.context.close()
+    assert edits_shown(page) == edits_shown(somebody_else) == before + 2
 
 
 def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after_it(
