@@ -117,11 +117,11 @@ def zoom_lasts(page: Page, canvas: Locator, settled: Settled) -> None:
     settled(page)
     page.keyboard.press("d")
     settled(page)
-    page.get_by_role("combobox", name="Colours").fill("State of")
+    page.get_by_role("combobox", name="Colours").fill("State")
     page.keyboard.press("Enter")
     settled(page)
     assert page.evaluate(ZOOM) == zoomed
-    page.get_by_role("button", name="Zoom to picked").click()
+    page.get_by_role("button", name="Zoom in", exact=True).click()
     settled(page)
     assert page.evaluate(ZOOM) == [[0, 100], [0, 100]]
 

@@ -100,7 +100,7 @@ def test_two_visitors_have_picks_of_their_own_and_the_edits_of_both_are_kept(
     page.get_by_role("button", name="Drop Shortcut").click()
     expect(page.get_by_text(re.compile("^Dropped: "))).to_be_visible()
     somebody_else.get_by_role("button", name="Keep Shortcut").click()
-    expect(somebody_else.get_by_text("Kept: 1 row")).to_be_visible()
+    expect(somebody_else.get_by_text("Kept: row 9")).to_be_visible()
     for visitor, count in ((page, 2), (somebody_else, 1)):
         settled(visitor)
         visitor.get_by_role("link", name="Curate", exact=True).click()
@@ -143,7 +143,7 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     settled(page)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Saved").click()
-    page.get_by_role("textbox", name="Name of the view as it is now").fill("my tag")
+    page.get_by_role("textbox", name="Save this view as").fill("my tag")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("Saved: my tag")).to_be_visible()
     settled(page)

@@ -154,7 +154,7 @@ def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
         )
         if st.session_state.get(view_key) is None:
             st.button(
-                "Zoom to picked",
+                "Zoom in",
                 icon=":material/zoom_in:",
                 help="Zoom to the part of the map with the picked rows",
                 disabled=not picks(run.record.id),
@@ -163,7 +163,7 @@ def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
                 args=(run,),
             )
         else:
-            st.button("Reset zoom", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
+            st.button("Zoom out", icon=":material/zoom_out_map:", key="map_whole", on_click=_look_at_all, args=(run,))
     return colouring
 
 
