@@ -138,5 +138,5 @@ def _check_input(entry: InputEntry, folder: Path) -> Check:
     except DataError as error:
         return Check(label, False, str(error))
     except OSError as error:
-        raise ExportError(f"{path} cannot be read ({error.strerror}); change its rights") from error
+        raise ExportError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     return Check(label, same, f"{path}, SHA-256 as read" if same else f"{path} was changed after the export")

@@ -126,7 +126,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
             ) from error
         if isinstance(error, UnicodeEncodeError):
             raise ExportError(
-                f"line {count + 1} of {path} holds half a surrogate pair, which UTF-8 cannot; mend that row"
+                f"line {count + 1} of {path} holds half of a surrogate pair, which is not valid Unicode; fix that row"
             ) from error
         raise
     return digest.hexdigest(), count

@@ -113,7 +113,7 @@ def end_at_response(messages: Sequence[Message], field: str) -> tuple[Message, .
     answers = (i for i, message in enumerate(messages) if message.role == "assistant" and message.trained)
     last = max(answers, default=None)
     if last is None and any(message.role == "assistant" for message in messages):
-        remedy = "Mark the answer to learn as trained, or remove the record: nothing in it is to be learnt."
+        remedy = "Mark the answer to learn as trained, or remove the record."
         what = "every assistant turn is marked as not to be trained"
         raise RecordError("not-trained", field, what, remedy)
     if last is None:
@@ -121,11 +121,11 @@ def end_at_response(messages: Sequence[Message], field: str) -> tuple[Message, .
             "no-assistant-turn", field, "no turn is by the assistant", "Add the answer to learn as an assistant turn."
         )
     if not messages[last].content.strip():
-        remedy = "Write the answer, or remove the record: there is nothing to learn from it."
+        remedy = "Write the answer, or remove the record: it holds nothing to learn."
         raise RecordError("empty-response", field, "the response (the last assistant turn) is empty", remedy)
     if not any(message.role == "user" and message.content.strip() for message in messages[:last]):
         remedy = "Add the user's question before the answer, or remove the record."
-        raise RecordError("empty-prompt", field, "no user text stands before the response", remedy)
+        raise RecordError("empty-prompt", field, "there is no user text before the response", remedy)
     return tuple(messages[: last + 1])
 
 

@@ -136,7 +136,7 @@ def parse_mt_bench(record: Mapping[str, object]) -> tuple[Message, ...]:
     """Reads user turns alternating with a model's answers (`choices`) or, without those, the `reference` answers."""
     if not is_mt_bench_question(record):
         remedy = "Load both files at once: give the folder that they are in."
-        what = "these answers stand in another file than their questions"
+        what = "the questions to these answers are in another file"
         raise RecordError("empty-prompt", "question_id", what, remedy)
     choice = _first_choice(record)
     field = f"{MT_BENCH_ANSWERS}[0].turns" if choice is not None else "reference"

@@ -76,10 +76,10 @@ def no_choice_error(label: str = "") -> RecordError:
         label: the field that labels the answer; "" for a record with two answers.
     """
     if label:
-        what = "the answer is marked as good or bad, and it was not said which answers are to be learnt"
+        what = "the answer is marked as good or bad, and no choice says which answers to learn"
         remedy = "Choose: --answer chosen or rejected, or all if the field is no mark; or on the Data page."
         return RecordError("no-choice", label, what, remedy)
-    what = "the record has a preferred and a rejected answer, and none was chosen to be learnt"
+    what = "the record has a preferred and a rejected answer, and no choice says which to learn"
     return RecordError("no-choice", "", what, "Choose one: --answer chosen or --answer rejected, or on the Data page.")
 
 
@@ -94,7 +94,7 @@ def check_label(label: str, value: object, answer: Answer) -> None:
         raise RecordError("other-answer", label, what, remedy)
     if (value_says == "good") is not (answer == "chosen"):
         what = f"the answer is not marked as {answer}"
-        raise RecordError("other-answer", label, what, "It is left out, since the other answers were asked for.")
+        raise RecordError("other-answer", label, what, "It is left out, since the other answers were chosen.")
 
 
 def _decode_answer(given: object, record: Mapping[str, object]) -> object:
@@ -112,7 +112,7 @@ def _prompt(record: Mapping[str, object], answer: Answer) -> list[Message]:
     found = next((key for key in PROMPT_KEYS if record.get(key) and not is_missing(record[key])), None)
     if found is None:
         remedy = "Give the prompt as a field or as turns, or remove the record."
-        raise RecordError("empty-prompt", answer, "no prompt stands beside the answers", remedy)
+        raise RecordError("empty-prompt", answer, "there is no prompt beside the answers", remedy)
     prompt = parse_if_turns(record[found])
     if isinstance(prompt, list | tuple):
         return parse_turns(prompt, found, has_response=False)

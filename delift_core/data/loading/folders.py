@@ -27,9 +27,9 @@ SIDE_FILES = ("dataset_info.json", "state.json", "dataset_infos.json", "dataset_
 MANIFEST_END = ".manifest.json"
 MOST_NAMED = 8  # unread files of one folder, suffix and reason are summed up beyond this number
 TRAIN = "train"
-_GIVE_PATH = "Give it by itself to read it."
-_RENAME = "Rename it, or give it by itself, to read it."
-_IGNORE = "Nothing is to be done unless it holds rows."
+_GIVE_PATH = "Give its path to read it."
+_RENAME = "Rename it, or give its path, to read it."
+_IGNORE = "Ignore this unless the file holds rows."
 _SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), TRAIN),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -115,7 +115,7 @@ def _why_not_read(path: Path) -> tuple[str, str] | None:
     if name.endswith((*SIDE_FILES, MANIFEST_END)):
         return "it describes data and holds no rows", _IGNORE
     if not path.is_file():
-        return "it is not an ordinary file, or a link to nothing", _IGNORE
+        return "it is not a regular file, or is a broken link", _IGNORE
     if path.stat().st_size == 0:
         return "it is empty", "Check that the download or the export was complete."
     if suffix in SUFFIXES:
@@ -131,7 +131,7 @@ def _why_not_read(path: Path) -> tuple[str, str] | None:
         return f"it is {what}", f"{remedy[0].upper()}{remedy[1:]}."
     what = f"files with the suffix {suffix} are not read in a folder" if suffix else "its name has no suffix"
     if looks_like_json(head):
-        return f"{what}, though it looks like JSON", "Rename it to end in .jsonl or .json, or give it by itself."
+        return f"{what}, though it looks like JSON", "Rename it to end in .jsonl or .json, or give its path."
     return what, _IGNORE
 
 

@@ -115,10 +115,8 @@ def _before_comma(text: str) -> tuple[str, object] | None:
 
 def _remedy_of_line(text: str) -> str:
     if re.match(r"[\[{]+\s*'", text):
-        return "It is written as Python prints it; write the rows with json.dumps."
-    return (
-        "Put each record on a line of its own." if re.search(r"\}\s*,?\s*\{", text) else "Mend the line, or remove it."
-    )
+        return "It is a Python literal; write the rows with json.dumps."
+    return "Put each record on its own line." if re.search(r"\}\s*,?\s*\{", text) else "Fix the line, or remove it."
 
 
 def _one_line(text: str) -> str:
@@ -143,7 +141,7 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
     try:
         value, end = DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
-        yield _not_json(error, text[start:], start, source, 1, "Mend the file.")
+        yield _not_json(error, text[start:], start, source, 1, "Fix the file.")
         return
     if next_token(text, end) < len(text):
         yield from _read_sequence(text, start, source)
@@ -174,7 +172,7 @@ def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | P
         except (ValueError, RecursionError) as error:
             found = NEXT_RECORD.search(text, begin + 1)
             position = found.end() - 1 if found else len(text)
-            yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
+            yield _not_json(error, text[begin:position], begin, source, number, "Fix the record, or remove it.")
         else:
             yield check_encoding(RawRecord(source, number, compact(text[begin:position]), value))
         position = next_token(text, position)
@@ -208,7 +206,7 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
         except (ValueError, RecursionError) as error:
             broken = True
             position = _skip_element(text, begin)
-            yield _not_json(error, text[begin:position], begin, source, number, "Mend the record, or remove it.")
+            yield _not_json(error, text[begin:position], begin, source, number, "Fix the record, or remove it.")
         else:
             broken = False
             yield check_encoding(RawRecord(source, number, compact(text[begin:position]), value))

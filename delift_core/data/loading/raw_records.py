@@ -47,9 +47,9 @@ def check_head(head: bytes, source: str) -> None:
 def check_encoding(record: RawRecord) -> RawRecord | Problem:
     """Returns the record, or a problem if it holds text that UTF-8 cannot (bad bytes, a lone surrogate)."""
     if not _encodable(record.raw):
-        what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or mend the record."
+        what, remedy = "some bytes are not UTF-8", "Save the file as UTF-8, or fix the record."
     elif SURROGATE_ESCAPE.search(record.raw) and not _encodable(dump(record.value)):
-        what = "a character is half of a surrogate pair, often a cut emoji"
+        what = "a character is half of a surrogate pair, often from a cut emoji"
         remedy = "Replace the broken character, or remove the record."
     else:
         return record

@@ -100,7 +100,8 @@ def refuse_unions(schema: "pa.Schema", source: str) -> None:
     """Raises a `DataError` for a column whose values are of several types."""
     for field in schema:
         if contains_type(field.type, lambda kind: "union" in str(kind).partition("<")[0]):
-            raise DataError(f"{source}: the column {field.name!r} is of type {field.type}, which is not read; cast it.")
+            words = f"the column {field.name!r} is of type {field.type}, which is not supported; cast it."
+            raise DataError(f"{source}: {words}")
 
 
 def contains_type(kind: "pa.DataType", predicate: Callable[["pa.DataType"], bool]) -> bool:

@@ -78,7 +78,7 @@ def _decompress_streams(stream: BinaryIO, start: Callable[[], _Decompressor]) ->
             if content:
                 yield content
             if part.needs_input and not part.eof and not (waiting := stream.read(CHUNK)):
-                raise EOFError("it ends before the mark of its end")
+                raise EOFError("it ends before its end mark")
         waiting = (part.unused_data or stream.read(CHUNK)).lstrip(b"\0")  # xz pads with zeros
 
 
@@ -110,11 +110,11 @@ _BZIP2_HEAD = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
 _TABLE_HEADS: tuple[tuple[bytes, Kind], ...] = ((b"PAR1", "parquet"), (b"ARROW1", "arrow"))
 _JSON_HEAD = re.compile(rb'\s*(\{\s*("|\}|$)|\[\s*([\[{"\]\d-]|$))')
 
-_WORKBOOK = "a spreadsheet, which is not read here; save the sheet as CSV in UTF-8"
-_ARCHIVE = "an archive, which is not read here; unpack it, and give the file or the folder that was in it"
+_WORKBOOK = "a spreadsheet, which is not supported; save the sheet as CSV in UTF-8"
+_ARCHIVE = "an archive, which is not supported; unpack it, and give the file or folder in it"
 _PICKLE = "a pickle, which can run code and is never opened; write the rows as JSON lines or Parquet"
-_DATABASE = "a database, which is not read here; export the table as Parquet or CSV"
-_TABLE = "a table of a kind that is not read here; write the rows as Parquet"
+_DATABASE = "a database, which is not supported; export the table as Parquet or CSV"
+_TABLE = "a table of an unsupported kind; write the rows as Parquet"
 _PAGE = "a web page, not data; download the file itself"
 _POINTER = "a Git LFS pointer, not the data; fetch the data with `git lfs pull`"
 _UNSUPPORTED_HEADS = (
@@ -180,7 +180,7 @@ def detect_kind(name: str, suffix: str, head: bytes) -> Kind:
         return KINDS[suffix]
     if looks_like_json(head):
         return "json"
-    what = f"has the suffix {suffix}, which is not read here" if suffix else "has no suffix and is not read here"
+    what = f"has the suffix {suffix}, which is not supported" if suffix else "has no suffix and is not JSON"
     raise DataError(f"{name} {what}; accepted are {', '.join(SUFFIXES)}, also with {', '.join(COMPRESSED)} behind.")
 
 
@@ -239,7 +239,7 @@ class SourceFile:
         if isinstance(self.content, bytes):
             return io.BytesIO(self.content)
         if self.content.is_dir():
-            raise DataError(f"{self.content} is a folder inside a folder of files; give it by itself.")
+            raise DataError(f"{self.content} is a folder inside a folder of files; give its path instead.")
         try:
             return self.content.open("rb")
         except FileNotFoundError:

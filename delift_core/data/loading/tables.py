@@ -123,7 +123,7 @@ def read_arrow(stream: BinaryIO, source: str) -> Iterator[RawRecord | Problem]:
     for number, row in enumerate(_batch_rows(batches(), source, "Arrow", allowance), start=1):  # noqa: B007  # counted on purpose
         yield row
     if not whole:
-        what, remedy = "the stream has no mark of its end, so that rows may be missing", "Check it against its source."
+        what, remedy = "the stream has no end mark, so rows may be missing", "Compare it with its source."
         yield problem("cut-short", source, number + 1, "", what, remedy, "")
 
 
@@ -146,7 +146,7 @@ def _batch_rows(
     except (pa.ArrowException, OSError, UnicodeDecodeError, ValueError, KeyError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160]
         where = f" after row {number}" if number else ""
-        raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file anew.") from error
+        raise DataError(f"{source} cannot be read as {kind}{where} ({reason}); write the file again.") from error
 
 
 def _bounded_pieces(batch: "pa.RecordBatch", allowance: Allowance) -> Iterator["pa.RecordBatch"]:
@@ -200,7 +200,7 @@ def _rows(rows: "Reader", source: str) -> Iterator[RawRecord | Problem]:
             return
         except csv.Error as error:
             if header is None:
-                raise DataError(f"the header of {source} is not CSV ({error}); mend its quotes.") from error
+                raise DataError(f"the header of {source} is not CSV ({error}); fix its quotes.") from error
             number += 1
             what = f"the row is not CSV ({error}, near line {rows.line_num} of the file)"
             yield problem("not-an-object", source, number, "", what, "Quote the cell and double the quotes in it.", "")

@@ -43,7 +43,7 @@ def test_either_file_alone() -> None:
     data = load_bytes("\n".join(QUESTIONS).encode(), "questions.jsonl")
     assert [sample.line for sample in data.samples] == [2, 3, 4]  # these carry hints of their own
     assert list(render_lines(data.samples, "same")) == [f"{line}\n" for line in QUESTIONS[1:]]
-    with pytest.raises(DataError, match="another file than their questions"):
+    with pytest.raises(DataError, match="questions to these answers are in another file"):
         load_bytes("\n".join(ANSWERS).encode(), "answers.jsonl")
 
 

@@ -149,7 +149,7 @@ UNREAD = {
     "out.dataset_info.json": "holds no rows",
     "state.json": "holds no rows",
     "b/*.png": "(20 files)",
-    "gone.jsonl": "a link to nothing",
+    "gone.jsonl": "broken link",
 }
 
 
@@ -197,9 +197,9 @@ def test_a_file_without_a_known_suffix_is_read_by_itself(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("x.txt", b"A sentence.", "has the suffix .txt, which is not read here"),
-        ("x", b"A sentence.", "has no suffix and is not read here"),
-        ("x.xlsx", b"PK\x03\x04", "a spreadsheet, which is not read here; save the sheet as CSV"),
+        ("x.txt", b"A sentence.", "has the suffix .txt, which is not supported"),
+        ("x", b"A sentence.", "has no suffix and is not JSON"),
+        ("x.xlsx", b"PK\x03\x04", "a spreadsheet, which is not supported; save the sheet as CSV"),
         ("x.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet"),
         ("x.csv", b"PK\x03\x04", "an archive"),
         ("x.zip", b"PK\x03\x04", "unpack it"),

@@ -41,11 +41,11 @@ def test_records_on_one_line_and_lines_that_end_with_a_comma() -> None:
     assert values(f"{one}{two}", "x.jsonl") == values(f"{one}, {two}") == values(f"{one},\n{two},\n") == ROWS
     found = list(read_bytes(f"{one}\n{one} {two}\n{two}\n".encode(), "x.jsonl"))
     assert [one.line for one in found] == [1, 2, 3] and isinstance(found[1], Problem)
-    assert found[1].remedy == "Put each record on a line of its own."
+    assert found[1].remedy == "Put each record on its own line."
 
 
 def test_what_python_prints_is_called_so() -> None:
-    with pytest.raises(DataError, match="as Python prints it; write the rows with json.dumps"):
+    with pytest.raises(DataError, match="a Python literal; write the rows with json.dumps"):
         list(read_bytes(str(ROWS[1]).encode(), "x.jsonl"))
 
 
