@@ -274,7 +274,7 @@ def test_an_evaluation_is_refused_before_it_waits(
     words = ["evaluate", str(manifest), "--device", "cpu", "--heldout"]
     refused(capsys, [*words, str(site.folder / "pool.jsonl")], "held-out rows are in the pool")
     refused(capsys, [*words, str(heldout), "--against", "astrology"], "no arm 'astrology'")
-    refused(capsys, [*words, str(heldout), "--save-adapter", str(tmp_path / "new")], "ask for LoRA")
+    refused(capsys, [*words, str(heldout), "--save-adapter", str(tmp_path / "new")], "choose LoRA")
     document = json.loads(manifest.read_text())
     document["model"]["name"] = "nobody/nothing"
     other = tmp_path / "out.manifest.json"

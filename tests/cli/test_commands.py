@@ -476,7 +476,7 @@ def test_an_export_is_made_again_bit_for_bit(run: Run, studio: Studio, tmp_path:
     assert run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh")[0] == 1
     document["inputs"][0]["content_hash"] = "0" * 64
     manifest.write_text(json.dumps(document), "utf-8")
-    refused(run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh"), "is gone or holds other rows")
+    refused(run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh"), "is gone or has changed")
 
 
 def test_quotas_are_met_written_down_and_made_again(run: Run, studio: Studio, tmp_path: Path) -> None:
@@ -504,5 +504,5 @@ def test_quotas_are_met_written_down_and_made_again(run: Run, studio: Studio, tm
     refused(run(*common, "--budget", "4", "--quota", "topic:y=4.."), "it has 3: ask for at most 3")
     refused(run(*common, "--budget", "2", "--quota", "topic:y=3.."), "need at least 3 rows and the budget is 2")
     refused(run(*common, "--budget", "90tok", "--quota", "topic:y=3.."), "rows or percent")
-    refused(run(*common, "--budget", "4", "--quota", "source:a=1.."), "No column 'source'")
+    refused(run(*common, "--budget", "4", "--quota", "source:a=1.."), "no column 'source'")
     refused(run(*common, "--budget", "4", "--quota", "topic=1.."), "is not understood")

@@ -42,5 +42,5 @@ def test_pieces_join_to_the_response_and_add_up_to_the_scores(run, helped: int, 
 
 def test_another_model_than_that_of_the_run_is_refused(run) -> None:
     other = replace(run, record=replace(run.record, context_key="another"))
-    with pytest.raises(ScoringError, match="not the one that run r1 was scored with"):
+    with pytest.raises(ScoringError, match="has changed since run r1 was scored"):
         PairReader(other)
