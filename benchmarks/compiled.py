@@ -36,9 +36,9 @@ def example_seconds(scorer: Scorer, template: Template, encoded: Sequence[Encode
     """Seconds to score every row with one of them as the example."""
     began = time.process_time()
     prefix = scorer.prefill(template.head + encoded[helper].example)
-    for led in scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded]):
-        after = scorer.prefill(led.lead, prefix)
-        for batch in led.batches:
+    for group in scorer.make_grouped_batches([Suffix(sample.query, sample.response) for sample in encoded]):
+        after = scorer.prefill(group.shared, prefix)
+        for batch in group.batches:
             scorer.score(after, batch)
     return time.process_time() - began
 

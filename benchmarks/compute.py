@@ -55,14 +55,14 @@ def published_work(template: Template, encoded: Sequence[EncodedSample], helpers
 
 def our_work(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], examples: int) -> Work:
     """The first rows as examples of all: each example and each lead once; of the responses, all but the last token."""
-    groups = scorer.pack_led([Suffix(sample.query, sample.response) for sample in encoded])
-    rows = {row: len(led.lead) for led in groups for batch in led.batches for row in batch.rows.tolist()}
+    groups = scorer.make_grouped_batches([Suffix(sample.query, sample.response) for sample in encoded])
+    rows = {row: len(group.shared) for group in groups for batch in group.batches for row in batch.rows.tolist()}
     total = Work()
     for helper in encoded[:examples]:
         example = len(template.head) + len(helper.example)
         total += run_after(0, example, 0)
-        for led in groups:
-            total += run_after(example, len(led.lead), 0)
+        for group in groups:
+            total += run_after(example, len(group.shared), 0)
         for row, lead in rows.items():
             length = len(encoded[row].query) + len(encoded[row].response)
             total += run_after(example + lead, length - lead - 1, len(encoded[row].response))

@@ -29,7 +29,7 @@ from delift_core.scoring.estimation.plan_file import PlanFile, UniqueSamples
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.pair_spec import PairBudget
-from delift_core.scoring.store import Alone, PairStore, ScoringContext
+from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 
@@ -105,7 +105,7 @@ def write_utilities(store: PairStore, samples: tuple[Sample, ...], rng: np.rando
     topics = np.arange(len(samples)) // TOPIC
     centres = rng.normal(size=(int(topics.max()) + 1, _WIDTH)).astype(np.float32)
     embeddings = centres[topics] + rng.normal(scale=0.6, size=(len(samples), _WIDTH)).astype(np.float32)
-    store.write_alone(hashes, Alone(statistics, np.full(len(samples), 24), tokens, embeddings))
+    store.write_zero_shot(hashes, ZeroShot(statistics, np.full(len(samples), 24), tokens, embeddings))
     pairs = 0
     for first in range(0, len(samples), TOPIC):
         rows = slice(first, min(first + TOPIC, len(samples)))

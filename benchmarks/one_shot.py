@@ -59,7 +59,7 @@ def read(workspace: Path, pool: Path, rows: int) -> Truth:
     """Reads the stored scores."""
     scored = open_scored(workspace, load_file(pool).samples[:rows])
     hashes = [row.content_hash for row in scored.rows]
-    alone = scored.store.alone(hashes)
+    alone = scored.store.zero_shot(hashes)
     matrices = {}
     for metric in ("euclidean", "pmi-per-token", "pmi"):
         matrix, diagonal = scored.utilities(metric)

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.machine import machine
 from delift_core.scoring.estimation.partial_matrix import chosen_utilities
 from delift_core.scoring.forecast import group_missing
-from delift_core.scoring.store import Alone, PairStore, ScoringContext
+from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 
 ROUNDS = 4
 CONTEXT = ScoringContext("drawn", "0", "float32", "chat", 1, 512)
@@ -37,15 +37,17 @@ def write(folder: Path, names: list[str], per_row: int) -> tuple[np.ndarray, np.
     generator, n = np.random.default_rng(0), len(names)
     store = PairStore.open(folder, CONTEXT)
     counts = np.full(n, 10)
-    store.write_alone(names, Alone(generator.uniform(1, 9, (n, 2)), counts, counts, np.zeros((n, 4))))
+    store.write_zero_shot(names, ZeroShot(generator.uniform(1, 9, (n, 2)), counts, counts, np.zeros((n, 4))))
     rows, helpers = [], []
     for _ in range(ROUNDS):
         for helper in generator.permutation(n).tolist():
             helped = np.unique(generator.integers(0, n, per_row // ROUNDS))
-            store.collect(names[helper], [names[row] for row in helped.tolist()], generator.random((len(helped), 2)))
+            store.buffer_pairs(
+                names[helper], [names[row] for row in helped.tolist()], generator.random((len(helped), 2))
+            )
             rows.append(helped)
             helpers.append(np.full(len(helped), helper))
-        store.pack()
+        store.compact()
     return np.concatenate(rows), np.concatenate(helpers)
 
 

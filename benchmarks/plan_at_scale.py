@@ -26,7 +26,7 @@ from benchmarks.machine import machine
 from delift_core.curation.reliability import error_bar
 from delift_core.models.prompts import EncodedSample, Template
 from delift_core.scoring import scoring_run as run
-from delift_core.scoring.blocks import Block, Finished, Material, Step
+from delift_core.scoring.blocks import Block, ScoredBlock, ScoringInput, ScoringStep
 from delift_core.scoring.estimation import budgeted
 from delift_core.scoring.estimation import matrix_files as utilities_of_run
 from delift_core.scoring.estimation import pair_choice as choice
@@ -37,7 +37,7 @@ from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.estimation.plan_file import Texts
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import parse_pairs
-from delift_core.scoring.store import Alone, PairStore, ScoringContext
+from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.select import select_from_kernel
@@ -134,19 +134,19 @@ class Drawn:
     def __init__(self, world: World, clock: Clock) -> None:
         self._world, self._clock = world, clock
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
         for block in blocks:
             with self._clock.part("drawing numbers, in place of scoring"):
                 rows = material.rows(block)
                 numbers = self._numbers(np.array([self._world.place[row] for row in rows]), block)
-            yield Step(1, len(rows) if block.helper else 0, Finished(block, numbers))
+            yield ScoringStep(1, len(rows) if block.helper else 0, ScoredBlock(block, numbers))
 
-    def _numbers(self, rows: np.ndarray, block: Block) -> Alone | np.ndarray:
+    def _numbers(self, rows: np.ndarray, block: Block) -> ZeroShot | np.ndarray:
         world = self._world
         tokens, distance = world.tokens[rows], world.distance[rows]
         if block.helper is None:
             statistics = np.stack([tokens * distance**2, -2.0 * tokens], axis=1)
-            return Alone(statistics, np.full(len(rows), 24), tokens, world.embeddings[rows])
+            return ZeroShot(statistics, np.full(len(rows), 24), tokens, world.embeddings[rows])
         with_help = np.maximum(distance - world.utilities(rows, world.place[block.helper]), 0)
         return np.stack([tokens * with_help**2, -2.0 * tokens], axis=1)
 
@@ -165,8 +165,8 @@ _PARTS = (
     (partial, "chosen_utilities", "reading pairs"),
     (utilities_of_run, "chosen_utilities", "reading pairs"),
     (PartialMatrix, "estimated", "largest estimates of each row"),
-    (PairStore, "collect", "writing pairs"),
-    (PairStore, "pack", "writing pairs"),
+    (PairStore, "buffer_pairs", "writing pairs"),
+    (PairStore, "compact", "writing pairs"),
 )
 
 

@@ -156,7 +156,7 @@ def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], ra
     found = np.empty((len(rows), len(rows)))
     for column, row in enumerate(rows):
         loaded.model.requires_grad_(True)
-        (batch,) = scorer.pack([Suffix(template.head_alone + row.query_alone, row.response)])
+        (batch,) = scorer.make_batches([Suffix(template.head_alone + row.query_alone, row.response)])
         with torch.enable_grad():
             (response_loss_sum(loaded.model, batch) / len(row.response)).backward()
         loaded.model.requires_grad_(False)

@@ -27,7 +27,7 @@ METRICS: tuple[Metric, ...] = ("euclidean", "pmi-per-token", "pmi")
 def numbers(scored: Scored, rows: np.ndarray) -> dict[str, float]:
     """Properties of some rows, by name."""
     hashes = [row.content_hash for row in scored.rows]
-    alone = scored.store.alone(hashes)
+    alone = scored.store.zero_shot(hashes)
     loss = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
     found = {"response tokens": float(alone.tokens[rows].sum()), "own loss per token": float(loss[rows].mean())}
     for metric in METRICS:

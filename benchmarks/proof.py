@@ -129,7 +129,7 @@ class Scored:
 
     def worth(self, preset: Preset, matrix: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         """(n,) weight of each row besides coverage, in units of the coverage of the whole pool."""
-        alone = self.store.alone([row.content_hash for row in self.rows])
+        alone = self.store.zero_shot([row.content_hash for row in self.rows])
         helping, helped = np.nanmean(matrix, axis=0), kernel[: len(self.rows)].sum(axis=1, dtype=np.float64)
         hard = -alone.statistics[:, LOG_PROBABILITY] / alone.tokens
         terms = ((preset.help, helping - helping.min()), (preset.hard, hard), (preset.learnable, helped))
@@ -160,7 +160,7 @@ def others(scored: Scored, k: int) -> tuple[ExtraArm, ...]:
 
 def flops(name: str, scored: Scored, weights: int) -> float:
     """Floating-point operations of ordering the pool; 0 for methods that use no model."""
-    alone = scored.store.alone([row.content_hash for row in scored.rows])
+    alone = scored.store.zero_shot([row.content_hash for row in scored.rows])
     n, tokens = len(scored.rows), float((alone.prompt_tokens + alone.tokens).sum())
     passes = {"ifd": tokens + float(alone.tokens.sum()), "selectit": 5 * (tokens + 60 * n)}
     if name in ("random", "random-tokens", "full", "untouched", "longest"):

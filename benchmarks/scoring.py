@@ -47,7 +47,7 @@ from delift_core.models.loading import LoadedModel, ModelIdentity, Precision, lo
 from delift_core.models.mixed_precision import use_mixed_precision
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.scoring.batches import Suffix
-from delift_core.scoring.blocks import Block, Material
+from delift_core.scoring.blocks import Block, ScoringInput
 from delift_core.scoring.devices import DevicesBackend, backend_on
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
@@ -141,7 +141,7 @@ def ours(
     size = backend.rows_per_block
     chunks = tuple(tuple(names[start : start + size]) for start in range(0, len(names), size))
     samples = dict(zip(names, encoded, strict=True))
-    material = Material(template.head, template.head_alone, samples, (chunks,), tokens)
+    material = ScoringInput(template.head, template.head_alone, samples, (chunks,), tokens)
     blocks = [Block(name, 0, part) for name in names[:examples] for part in range(len(chunks))]
     statistics = np.empty((len(names), examples, 2))
     for step in backend.work(material, blocks):
@@ -156,7 +156,7 @@ def utilities(scorer: Scorer, template: Template, encoded: Sequence[EncodedSampl
     """(n, m) Euclidean utilities from (n, m, 2) statistics of pairs."""
     head = scorer.prefill(template.head_alone)
     alone = np.empty((len(encoded), 2))
-    for batch in scorer.pack([Suffix(sample.query_alone, sample.response) for sample in encoded]):
+    for batch in scorer.make_batches([Suffix(sample.query_alone, sample.response) for sample in encoded]):
         alone[batch.rows.cpu().numpy()] = scorer.score(head, batch).cpu().numpy()
     tokens = np.array([len(sample.response) for sample in encoded])
     return np.stack([utility(alone, pairs[:, j], tokens, "euclidean") for j in range(pairs.shape[1])], axis=1)

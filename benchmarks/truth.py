@@ -22,10 +22,10 @@ from delift_core.models.loading import load_model
 from delift_core.models.prompts import make_template
 from delift_core.models.token_counts import count_tokens
 from delift_core.samples import Sample
-from delift_core.scoring.blocks import Block, BlockScorer, Material
+from delift_core.scoring.blocks import Block, BlockScorer, ScoringInput
 from delift_core.scoring.estimation.features import Known, cue_vectors
 from delift_core.scoring.scorer import Scorer
-from delift_core.scoring.store import Alone
+from delift_core.scoring.store import ZeroShot
 
 HERE = Path(__file__).parent
 _KEPT_EVERY = 10.0  # seconds
@@ -56,7 +56,9 @@ def main() -> None:
     chosen = [samples[place] for place in short]
     encoded = {str(place): template.encode(sample.messages) for place, sample in enumerate(chosen)}
     names = tuple(encoded)
-    scorer = BlockScorer(Scorer(loaded), Material(template.head, template.head_alone, encoded, ((names,), (names,))))
+    scorer = BlockScorer(
+        Scorer(loaded), ScoringInput(template.head, template.head_alone, encoded, ((names,), (names,)))
+    )
     score(scorer, chosen, path)
 
 
@@ -80,21 +82,21 @@ def read(path: Path, chosen: list[Sample]) -> Scored | None:
     if not path.exists():
         return None
     with np.load(path) as stored:
-        alone = Alone(*(stored[name] for name in ("alone", "prompt_tokens", "tokens", "embeddings")))
+        alone = ZeroShot(*(stored[name] for name in ("alone", "prompt_tokens", "tokens", "embeddings")))
         return Scored(_as_known(chosen, alone), stored["pairs"], int(stored["columns"]))
 
 
 def _known(scorer: BlockScorer, chosen: list[Sample]) -> Known:
     alone = _last(scorer, Block(None, 0, 0))
-    assert isinstance(alone, Alone)
+    assert isinstance(alone, ZeroShot)
     return _as_known(chosen, alone)
 
 
-def _as_known(chosen: list[Sample], alone: Alone) -> Known:
+def _as_known(chosen: list[Sample], alone: ZeroShot) -> Known:
     return Known(tuple(sample.prompt for sample in chosen), tuple(sample.response for sample in chosen), alone)
 
 
-def _last(scorer: BlockScorer, block: Block) -> np.ndarray | Alone:
+def _last(scorer: BlockScorer, block: Block) -> np.ndarray | ZeroShot:
     *_, last = scorer.work([block])
     assert last.finished is not None
     return last.finished.numbers

@@ -30,6 +30,6 @@ def rewrite(workspace: Path, change: Change, *, only: frozenset[str] = frozenset
         for path in sorted((context / "pairs").glob("*.npy")):
             helper, name = path.stem.split(".")
             rows = np.array(list(store._row_set(name)))
-            alone, before = store.alone(rows.tolist()).statistics, store.pair_statistics(rows.tolist(), helper)
+            alone, before = store.zero_shot(rows.tolist()).statistics, store.pair_statistics(rows.tolist(), helper)
             touched = np.isin(rows, list(only)) if only else np.ones(len(rows), dtype=bool)
             store.write_pairs(helper, rows.tolist(), np.where(touched[:, None], change(alone, rows), before))

@@ -85,7 +85,7 @@ def scored(model: LoadedModel, template: Template, samples: list[EncodedSample])
     def statistics(prefix_ids: tuple[int, ...], alone: bool) -> np.ndarray:
         found, prefix = np.zeros((len(samples), 2)), scorer.prefill(prefix_ids)
         suffixes = [Suffix(s.query_alone if alone else s.query, s.response) for s in samples]
-        for batch in scorer.pack(suffixes):
+        for batch in scorer.make_batches(suffixes):
             found[batch.rows.numpy()] = scorer.score(prefix, batch).numpy()
         return found
 

@@ -66,7 +66,7 @@ def _losses_and_embeddings(
     """(n,) float64 losses in nats and (n, d) float32 embeddings."""
     prefix = scorer.prefill(head)
     loss, embeddings = np.zeros(len(samples)), [np.empty(0)] * len(samples)
-    for batch in scorer.pack([Suffix(sample.query_alone, sample.response) for sample in samples]):
+    for batch in scorer.make_batches([Suffix(sample.query_alone, sample.response) for sample in samples]):
         _raise_if_stopped(stop)
         statistics, embedded = scorer.score_and_embed(prefix, batch)
         rows = batch.rows.cpu().numpy()
@@ -91,7 +91,7 @@ def unconditional_losses(scorer: "Scorer", pool: Sequence[EncodedSample], *, sto
     if begin is None:
         raise ScoringError("IFD needs a begin- or end-of-text token and this tokenizer has none; use another method")
     losses = np.zeros(len(pool))
-    for batch in scorer.pack([Suffix((int(begin),), sample.response) for sample in pool]):
+    for batch in scorer.make_batches([Suffix((int(begin),), sample.response) for sample in pool]):
         _raise_if_stopped(stop)
         statistics = scorer.score(EMPTY_PREFIX, batch)
         losses[batch.rows.cpu().numpy()] = -statistics[:, LOG_PROBABILITY].cpu().numpy()

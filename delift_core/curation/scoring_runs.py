@@ -26,7 +26,7 @@ from delift_core.scoring.estimation.plan_file import PartName, Texts
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import ALL_PAIRS
-from delift_core.scoring.store import Alone, PairStore
+from delift_core.scoring.store import PairStore, ZeroShot
 from delift_core.system.logs import log_event
 from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
@@ -143,13 +143,13 @@ class ScoredRun:
         pool = _hashes(self.pool)
         return places(pool, tuple(dict.fromkeys(pool)))
 
-    def measures(self) -> Alone:
+    def measures(self) -> ZeroShot:
         """The pool samples' statistics without an example, without embeddings."""
-        return self.store.measures(_hashes(self.pool))
+        return self.store.zero_shot_statistics(_hashes(self.pool))
 
-    def alone(self) -> Alone:
+    def alone(self) -> ZeroShot:
         """The pool samples' statistics without an example, with embeddings."""
-        return self.store.alone(_hashes(self.pool))
+        return self.store.zero_shot(_hashes(self.pool))
 
     def response_tokens(self) -> np.ndarray:
         """(n,) int64, tokens of each pool sample's response."""
@@ -157,7 +157,7 @@ class ScoredRun:
 
     def embeddings(self) -> np.ndarray:
         """(n + t + e, d) float32, model embeddings of the pool, target and existing samples, in this order."""
-        return self.store.alone(_hashes(self.pool + self.target + self.existing)).embeddings
+        return self.store.zero_shot(_hashes(self.pool + self.target + self.existing)).embeddings
 
     def token_counts(self) -> np.ndarray:
         """(n,) int64, tokens of each pool sample's prompt and response."""
@@ -301,7 +301,7 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
     left_out: list[Sample] = []
     for dataset_id in (record.spec.pool_id, record.spec.target_id, record.spec.existing_id):
         samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
-        scored = store.measures(_hashes(samples)).scored
+        scored = store.zero_shot_statistics(_hashes(samples)).scored
         parts.append(tuple(sample for sample, usable in zip(samples, scored, strict=True) if usable))
         left_out.extend(sample for sample, usable in zip(samples, scored, strict=True) if not usable)
     if not parts[0]:

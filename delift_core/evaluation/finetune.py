@@ -167,7 +167,7 @@ def _train(
             )
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * (1 - len(losses) / total)
-        losses.append(_step(loaded, weights, optimiser, packer.pack([rows[row] for row in chosen])))
+        losses.append(_step(loaded, weights, optimiser, packer.make_batches([rows[row] for row in chosen])))
         on_step(len(losses))
     optimiser.zero_grad(set_to_none=True)
     return tuple(losses)

@@ -46,7 +46,7 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] 
         EvaluationStopped: `stop` answered True.
     """
     found = np.zeros((2, len(rows)))
-    for batch in scorer.pack(rows):
+    for batch in scorer.make_batches(rows):
         if stop():
             raise EvaluationStopped("the evaluation was stopped while held-out rows were measured; run it again")
         width = batch.ids.shape[1]  # ids: (b, t)
@@ -75,7 +75,7 @@ def query_embeddings(
     queries = [head + sample.query_alone for sample in samples]
     prefix = scorer.prefill(())
     rows: list[np.ndarray] = [np.empty(0)] * len(samples)
-    for batch in scorer.pack([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
+    for batch in scorer.make_batches([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
         if stop():
             raise EvaluationStopped("the evaluation was stopped while searching for examples; run it again")
         _, found = scorer.score_and_embed(prefix, batch)
@@ -187,7 +187,7 @@ class AnswerScorer:
         found: list[np.ndarray] = [np.empty(0)] * len(texts)
         prefix = self._scorer.prefill(self._head) if self._head else EMPTY_PREFIX
         ids = [self._ids(text) for text in texts]
-        for batch in self._scorer.pack([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
+        for batch in self._scorer.make_batches([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
             if self._stop():
                 raise EvaluationStopped("the evaluation was stopped while scoring answers; run it again")
             _, vectors = self._scorer.score_and_embed(prefix, batch)

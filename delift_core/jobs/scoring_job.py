@@ -102,9 +102,9 @@ def _finished_from_disk(
     store = PairStore.open(Path(request.utility_folder), prepared.context)
     run = _run(request, conversations, NoBackend(), prepared, store)
     forecast = _forecast(run, request.pairs, prepared.samples, 0, store.folder, 0.0)
-    if forecast.too_little_disk:
-        raise ScoringError(forecast.too_little_disk)
-    if forecast.pairs_missing or store.missing_alone(prepared.samples.all) or any(store.damaged()):
+    if forecast.disk_refusal:
+        raise ScoringError(forecast.disk_refusal)
+    if forecast.pairs_missing or store.missing_zero_shot(prepared.samples.all) or any(store.damaged()):
         return None
     reporter.set_facts(prepared, "", forecast)
     reporter.cached_pairs = run.progress.pairs_done
@@ -124,7 +124,7 @@ def _score(
     prepared = replace(prepared, identity=ready.identity)
     samples = prepared.samples
     store = PairStore.open(Path(request.utility_folder), prepared.context)
-    damaged = store.drop_damaged()
+    damaged = store.remove_damaged()
     run = _run(request, conversations, ready.backend, prepared, store)
     forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
     reporter.set_facts(prepared, ready.device, forecast, damaged)

@@ -98,7 +98,7 @@ def _unreadable(workspace: Workspace) -> Iterator[tuple[RunRecord, str]]:
 def _drop_blocks(workspace: Workspace) -> Iterator[Repair]:
     for store in _stores(workspace):
         try:
-            removed = store.drop_damaged()
+            removed = store.remove_damaged()
         except OSError as error:
             raise WorkspaceError(f"{error.filename} cannot be removed ({error.strerror})") from error
         if not removed:

@@ -1,4 +1,4 @@
-"""Suffixes of similar length padded into batches, and the tensors of a batch on its device."""
+"""Batches of suffixes, padded or packed, and how many tokens a batch may have on a device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,23 +25,24 @@ class Suffix:
     def __len__(self) -> int:
         return len(self.query) + len(self.response)
 
-    def after(self, lead: "Tokens") -> "Suffix":
-        """What remains when the query's first tokens are in the prefix."""
-        return Suffix(self.query[len(lead) :], self.response)
+    def after(self, shared: "Tokens") -> "Suffix":
+        """The rest of the suffix when the query's first tokens are part of the prefix."""
+        return Suffix(self.query[len(shared) :], self.response)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Suffixes of similar length, padded to (b, t); or end to end in one sequence, (1, t), with a layout.
+    """b suffixes of similar length: padded, (b, t); or packed into one sequence, (1, t), with `bounds`.
 
     Attributes:
-        rows: (b,) int64, where each suffix stands in the caller's list.
-        ids: (b, t) int64, padded on the right; or (1, t).
-        positions: (m,) int64, flat positions in the ids whose hidden state predicts a response token.
-        targets: (m,) int64, the predicted tokens.
-        owners: (m,) int64, row within the batch of each scored token.
-        lengths: (b,) int64, real tokens per row.
-        real_tokens: their sum.
+        rows: (b,) int64, the index of each suffix in the caller's list.
+        ids: (b, t) or (1, t) int64, padded on the right.
+        positions: (m,) int64, indices into the flattened ids whose hidden state predicts a response token.
+        targets: (m,) int64, the response tokens to predict.
+        owners: (m,) int64, the row within the batch of each of them.
+        lengths: (b,) int64, tokens per row without padding.
+        real_tokens: sum of the lengths.
+        bounds: of packed suffixes.
     """
 
     rows: torch.Tensor
@@ -51,51 +52,51 @@ class Batch:
     owners: torch.Tensor
     lengths: torch.Tensor
     real_tokens: int
-    layout: SequenceBounds | None = None
+    bounds: SequenceBounds | None = None
 
-    def places(self, before: int) -> int:
-        """Positions that are held at once where `before` tokens of an example stand before every suffix."""
+    def token_count(self, before: int) -> int:
+        """Tokens in memory at once, padding included, after a prefix of `before` tokens for every suffix."""
         return self.ids.numel() + len(self.rows) * before
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """The same work in two batches, for when one did not fit the memory."""
+        """The same suffixes in two batches, for when one does not fit into memory."""
         cut = len(self.rows) // 2
         return self._part(slice(0, cut)), self._part(slice(cut, len(self.rows)))
 
     def _part(self, rows: slice) -> "Batch":
         scored = (self.owners >= rows.start) & (self.owners < rows.stop)
         lengths = self.lengths[rows]
-        if self.layout is None:
+        if self.bounds is None:
             ids, before = self.ids[rows], rows.start * self.ids.shape[1]
-            layout = None
+            bounds = None
         else:
-            before, end = (int(self.layout.starts[at]) for at in (rows.start, rows.stop))
-            ids, layout = self.ids[:, before:end], SequenceBounds.of(lengths.tolist(), self.ids.device)
+            before, end = (int(self.bounds.starts[at]) for at in (rows.start, rows.stop))
+            ids, bounds = self.ids[:, before:end], SequenceBounds.of(lengths.tolist(), self.ids.device)
         positions, owners = self.positions[scored] - before, self.owners[scored] - rows.start
         tokens = int(lengths.sum())
-        return Batch(self.rows[rows], ids, positions, self.targets[scored], owners, lengths, tokens, layout)
+        return Batch(self.rows[rows], ids, positions, self.targets[scored], owners, lengths, tokens, bounds)
 
 
 @dataclass(frozen=True, slots=True)
-class LedBatches:
-    """Batches of suffixes that follow a prefix and a common lead (which may be empty)."""
+class GroupBatches:
+    """Batches of suffixes after a shared query prefix, which may be empty."""
 
-    lead: "Tokens"
+    shared: "Tokens"
     batches: tuple[Batch, ...]
 
     def suffix_tokens(self, batch: Batch) -> int:
-        """Tokens of the whole suffixes in one of the batches; sharing and the unread last tokens spare the rest."""
-        return batch.real_tokens + batch.rows.shape[0] * (len(self.lead) + 1)
+        """Tokens of a batch's whole suffixes, including the shared prefix and the unused last response tokens."""
+        return batch.real_tokens + batch.rows.shape[0] * (len(self.shared) + 1)
 
 
-def cuts_of(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
-    """Where to cut descending lengths into batches so that padding and forward passes together cost least.
+def padded_cuts(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
+    """Cuts descending lengths into padded batches with the lowest total cost of padding and forward passes.
 
     Returns:
         Boundaries from 0 to n; a batch of more than one row has at most `budget` padded tokens.
     """
-    best = [0] * (len(lengths) + 1)  # cheapest cost of the first rows
-    cut = [0] * (len(lengths) + 1)
+    best = [0] * (len(lengths) + 1)  # lowest cost of the first rows, in tokens
+    cut = [0] * (len(lengths) + 1)  # where their last batch starts
     for end in range(1, len(lengths) + 1):
         best[end], cut[end] = best[end - 1] + lengths[end - 1] + pass_cost, end - 1
         for start in range(end - 2, -1, -1):
@@ -109,25 +110,25 @@ def cuts_of(lengths: Sequence[int], budget: int, pass_cost: int) -> list[int]:
     return cuts[::-1]
 
 
-def even_cuts(lengths: Sequence[int], budget: int) -> list[int]:
-    """Where to cut suffixes that stand end to end into as few batches as can be, of about as many tokens each.
+def packed_cuts(lengths: Sequence[int], budget: int) -> list[int]:
+    """Cuts packed suffixes into the fewest batches, of about equal numbers of tokens.
 
     Returns:
         Boundaries from 0 to n; a batch of more than one row has at most `budget` tokens.
     """
     total = sum(lengths)
     aim = min(budget, total / max(1, -(-total // budget)) + max(lengths))
-    cuts, held = [0], 0
+    cuts, size = [0], 0
     for row, length in enumerate(lengths):
-        if held and held + length > aim:
+        if size and size + length > aim:
             cuts.append(row)
-            held = 0
-        held += length
+            size = 0
+        size += length
     return [*cuts, len(lengths)]
 
 
-def pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
-    """Suffixes side by side; the last response token is left out unless they are wanted whole."""
+def padded_batch(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
+    """A padded batch; without the last response tokens, unless `whole`."""
     lengths = [len(suffix) - (not whole) for suffix in suffixes]
     width = max(lengths)
     ids = np.zeros((len(suffixes), width), dtype=np.int64)
@@ -137,13 +138,13 @@ def pad(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *
     return _batch(rows, suffixes, device, ids, lengths, starts)
 
 
-def lay_end_to_end(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
-    """Suffixes in one sequence, without their last response tokens."""
+def packed_batch(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
+    """A packed batch, without the last response tokens."""
     lengths = [len(suffix) - 1 for suffix in suffixes]
     ids = [token for suffix in suffixes for token in (suffix.query + suffix.response)[:-1]]
     starts = np.cumsum(lengths) - lengths
     batch = _batch(rows, suffixes, device, np.asarray([ids], dtype=np.int64), lengths, starts)
-    return replace(batch, layout=SequenceBounds.of(lengths, device))
+    return replace(batch, bounds=SequenceBounds.of(lengths, device))
 
 
 def _batch(
@@ -156,39 +157,40 @@ def _batch(
 ) -> Batch:
     positions, targets, owners = [], [], []
     for row, (suffix, start) in enumerate(zip(suffixes, starts.tolist(), strict=True)):
-        first = start + len(suffix.query) - 1  # the last query token predicts the first response token
+        first = start + len(suffix.query) - 1  # the last query token predicts r0
         positions.append(np.arange(first, first + len(suffix.response)))
         targets.append(np.asarray(suffix.response))
         owners.append(np.full(len(suffix.response), row))
 
     def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
-        return on_device(np.concatenate(parts).astype(np.int64), device)
+        return to_device(np.concatenate(parts).astype(np.int64), device)
 
     return Batch(
-        rows=on_device(np.asarray(rows, dtype=np.int64), device),
-        ids=on_device(ids, device),
+        rows=to_device(np.asarray(rows, dtype=np.int64), device),
+        ids=to_device(ids, device),
         positions=tensor(positions),
         targets=tensor(targets),
         owners=tensor(owners),
-        lengths=on_device(np.asarray(lengths, dtype=np.int64), device),
+        lengths=to_device(np.asarray(lengths, dtype=np.int64), device),
         real_tokens=sum(lengths),
     )
 
 
-def on_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A tensor of numbers on a device; a GPU goes on with what it has to do meanwhile."""
+def to_device(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Copies an array to a device, without blocking on a GPU."""
     tensor = torch.from_numpy(numbers)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 16384, "mps": 8192}  # more are no quicker
-_SMALL_ON_CUDA = 1_000_000_000, 32768  # weights below which a GPU has done a batch before the next is asked for
-_FEWEST_TOKENS = 64  # where so few do not fit, a single sequence will say so
-_SHARE = 0.5  # of the free memory: estimates err, and other programs grow
+_TOKENS_PER_BATCH = {"cpu": 256, "cuda": 16384, "mps": 8192}  # more are no faster
+# Parameters below which a GPU finishes a usual batch before the next is submitted, and tokens of a batch for those.
+_SMALL_ON_CUDA = 1_000_000_000, 32768
+_MIN_TOKENS = 64  # if these do not fit, scoring a single sequence fails with a message
+_MEMORY_SHARE = 0.5  # of the free memory, as a margin for errors and other programs
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a device that nobody uses now."""
+    """Free memory of a device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
@@ -197,27 +199,27 @@ def free_bytes(device: torch.device) -> int:
 
 
 def bytes_per_token(loaded: LoadedModel) -> int:
-    """What a token takes while its batch is scored, roughly: keys and values of every layer, with those of an example
-    as long as the suffix, and one layer's values between its products."""
+    """Approximate memory per token of a batch: the keys and values of every layer, for the token and for as many tokens
+    of the example, and the activations of one layer."""
     config: Any = loaded.model.config
     width, heads = config.hidden_size, config.num_attention_heads
-    between = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None) or 4 * width
+    hidden = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None) or 4 * width
     head_size = getattr(config, "head_dim", None) or width // heads
     cached = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head_size
-    value = 2 if loaded.identity.dtype == "bfloat16" else 4
-    return int(value * (2 * cached + 12 * width + 4 * between))
+    size = 2 if loaded.identity.dtype == "bfloat16" else 4
+    return int(size * (2 * cached + 12 * width + 4 * hidden))
 
 
-def tokens_that_fit(loaded: LoadedModel, fixed_bytes: int) -> int:
-    """Most tokens of a forward pass: as many as serve the device, or fewer where its memory is short.
+def max_batch_tokens(loaded: LoadedModel, fixed_bytes: int) -> int:
+    """The maximum number of tokens of a batch: the best for the device, or fewer if its memory is short.
 
     Args:
-        fixed_bytes: what a batch takes however few tokens it has.
+        fixed_bytes: memory of a batch that does not depend on its tokens.
     """
-    room = (free_bytes(loaded.device) - fixed_bytes) * _SHARE
-    fitting = max(_FEWEST_TOKENS, int(room // bytes_per_token(loaded)))
-    wanted = _TOKENS_PER_BATCH.get(loaded.device.type, 512)
-    weights, more = _SMALL_ON_CUDA
-    if loaded.device.type == "cuda" and loaded.identity.parameters < weights:
-        wanted = more
-    return min(wanted, fitting)
+    room = (free_bytes(loaded.device) - fixed_bytes) * _MEMORY_SHARE
+    fitting = max(_MIN_TOKENS, int(room // bytes_per_token(loaded)))
+    best = _TOKENS_PER_BATCH.get(loaded.device.type, 512)
+    parameters, tokens = _SMALL_ON_CUDA
+    if loaded.device.type == "cuda" and loaded.identity.parameters < parameters:
+        best = tokens
+    return min(best, fitting)

@@ -1,8 +1,8 @@
-"""Several devices of one machine, or the cores of one processor: a thread each, which take blocks from one queue.
+"""Scoring on several devices of one machine, or several cores of a processor: one thread each, with a common queue.
 
-Threads serve because a device computes while Python waits for it. Every GPU holds the whole model; cores share one.
-A core that scores blocks of its own, with one thread in its matrix products, gets more done than cores that split each
-product (benchmarks/README.md), and its numbers do not depend on how many other cores there are.
+Threads suffice because Python releases its lock while a device computes. Every GPU holds the whole model; cores share
+one. A core that scores its own blocks with single-threaded matrix products is faster than cores that split each product
+(benchmarks/README.md), and its numbers do not depend on the number of cores.
 """
 
 import queue
@@ -13,61 +13,61 @@ from contextlib import suppress
 import torch
 
 from delift_core.scoring.batches import free_bytes
-from delift_core.scoring.blocks import ROWS_PER_BLOCK, Block, BlockScorer, Material, Step
+from delift_core.scoring.blocks import ROWS_PER_BLOCK, Block, BlockScorer, ScoringInput, ScoringStep
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.scoring_run import Backend, LocalBackend
 
 _WAIT_SECONDS = 0.2
-_STEPS_AHEAD = 64  # how far the devices may be ahead of the one that writes the blocks
+_STEPS_AHEAD = 64  # results that may wait to be written
 
 
 class DevicesBackend:
-    """One scorer on each device, or on each core."""
+    """One scorer for each device, or for each core."""
 
     def __init__(self, scorers: Sequence[Scorer], *, threads_each: int | None = None) -> None:
         """Args:
-        scorers: at least one, of equal models: each on a device of its own, or one and the same for every core.
-        threads_each: of the processor, in the matrix products of each scorer; None leaves them as they are.
+        scorers: at least one, of equal models; each on its own device, or the same one for every core.
+        threads_each: processor threads in the matrix products of each scorer; None does not change them.
         """
         self._scorers = tuple(scorers)
         self._threads_each = threads_each
 
     @property
     def rows_per_block(self) -> int:
-        """As suits the devices."""
+        """The block size for this kind of device."""
         return ROWS_PER_BLOCK.get(self._scorers[0].loaded.device.type, 128)
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Scores blocks on every device at once; steps come in the order in which they happen.
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
+        """Scores blocks on all devices in parallel; yields steps in the order in which they happen.
 
         Raises:
-            Exception: what a device's thread raised; the others end within a batch.
+            Exception: any exception of a device's thread; the other threads end within a batch.
         """
-        crew = _Crew(iter(blocks))
+        work = _WorkQueue(iter(blocks))
         threads = [
-            threading.Thread(target=crew.score, args=(BlockScorer(scorer, material),), daemon=True)
+            threading.Thread(target=work.score, args=(BlockScorer(scorer, material),), daemon=True)
             for scorer in self._scorers
         ]
         before = torch.get_num_threads()
         if self._threads_each is not None:
-            torch.set_num_threads(self._threads_each)  # new threads take it over
+            torch.set_num_threads(self._threads_each)  # new threads inherit it
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads) or not crew.said.empty():
-                yield crew.next_step()
+            while any(thread.is_alive() for thread in threads) or not work.steps.empty():
+                yield work.next_step()
         finally:
-            crew.stopped.set()
+            work.stopped.set()
             for thread in threads:
                 thread.join()
             torch.set_num_threads(before)
 
 
 def backend_on(scorers: Sequence[Scorer]) -> Backend:
-    """The quickest way to score with these: every device at once, or every core of a processor.
+    """The fastest backend: all devices, or all cores of a processor, in parallel.
 
     Args:
-        scorers: at least one, each on a device of its own, of equal models.
+        scorers: at least one, of equal models, each on its own device.
     """
     first = scorers[0]
     if len(scorers) > 1:
@@ -78,50 +78,50 @@ def backend_on(scorers: Sequence[Scorer]) -> Backend:
 
 
 def cores_at_work(scorer: Scorer) -> int:
-    """How many cores can score blocks of their own with one model on the CPU: all that torch may use, unless their
-    batches would fill half of the free memory, or the model changes its own state as it runs."""
-    if scorer.changes_as_it_runs:
+    """The number of cores that score their own blocks with one model on the CPU: as many as torch has threads, fewer if
+    their batches would need over half of the free memory, and one if the model is stateful."""
+    if scorer.is_stateful:
         return 1
-    room = free_bytes(scorer.loaded.device) // 2
-    return max(1, min(torch.get_num_threads(), room // scorer.bytes_in_flight))
+    memory = free_bytes(scorer.loaded.device) // 2
+    return max(1, min(torch.get_num_threads(), memory // scorer.batch_bytes))
 
 
-class _Crew:
-    """What the threads share: the blocks that nobody has taken yet, and what has happened."""
+class _WorkQueue:
+    """Shared by the threads: the remaining blocks, and the steps that they report."""
 
     def __init__(self, blocks: Iterator[Block]) -> None:
-        self.said: queue.Queue[Step | BaseException] = queue.Queue(_STEPS_AHEAD)
+        self.steps: queue.Queue[ScoringStep | BaseException] = queue.Queue(_STEPS_AHEAD)
         self.stopped = threading.Event()
         self._blocks = blocks
-        self._taking = threading.Lock()
+        self._lock = threading.Lock()
 
     def score(self, scorer: BlockScorer) -> None:
-        """A thread's work: block after block until none is left or the run is stopped."""
+        """Run by each thread: scores block after block until none is left or the run is stopped."""
         try:
-            for step in scorer.work(iter(self._take, None)):
-                if not self._say(step):
+            for step in scorer.work(iter(self._next_block, None)):
+                if not self._report(step):
                     return
         except BaseException as error:
-            self._say(error)
+            self._report(error)
 
-    def next_step(self) -> Step:
-        """The next thing that happened, or a step of nothing after a moment, so that a stop is not kept waiting."""
+    def next_step(self) -> ScoringStep:
+        """The next step, or an empty one after a short wait, so that the caller can stop the run."""
         try:
-            said = self.said.get(timeout=_WAIT_SECONDS)
+            step = self.steps.get(timeout=_WAIT_SECONDS)
         except queue.Empty:
-            return Step()
-        if isinstance(said, BaseException):
-            raise said
-        return said
+            return ScoringStep()
+        if isinstance(step, BaseException):
+            raise step
+        return step
 
-    def _take(self) -> Block | None:
-        with self._taking:
+    def _next_block(self) -> Block | None:
+        with self._lock:
             return next(self._blocks, None)
 
-    def _say(self, said: Step | BaseException) -> bool:
-        """Hands something over; False once the run was stopped."""
+    def _report(self, step: ScoringStep | BaseException) -> bool:
+        """Queues a step or an exception; False once the run is stopped."""
         while not self.stopped.is_set():
             with suppress(queue.Full):
-                self.said.put(said, timeout=_WAIT_SECONDS)
+                self.steps.put(step, timeout=_WAIT_SECONDS)
                 return True
         return False

@@ -1,4 +1,4 @@
-"""Which pairs a run needs, which of them are still to be scored, and what that will cost."""
+"""The pairs that a run needs, those that are not scored yet, and a forecast of their cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from delift_core.system.amounts import byte_size
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128
-_SPARSE_BYTES = 48  # a chosen pair in the utilities, the kernel, and its copies by column
+_SPARSE_BYTES = 48  # per scored pair: in the utilities, the kernel, and their copies by column
 _FLOAT32_BYTES = 4
-PAIRS_PER_VISIT = 3  # rows that an example is scored for in one round of a budget, typically: for forecasts only
-LONG_SECONDS = 3600.0  # a run that takes longer is started only where somebody asks for it knowing that
+PAIRS_PER_VISIT = 3  # typical number of rows per example in one round of a budgeted run, for forecasts only
+LONG_SECONDS = 3600.0  # longer runs need a confirmation
 _SMALLER = (PairBudget("percent", 12), PairBudget("per-row", 32), PairBudget("per-row", 8))
 
 
 @dataclass(frozen=True, slots=True)
 class RunSamples:
-    """Content hashes of the samples of a run, in file order, repeats included."""
+    """Content hashes of the samples of a run in file order, with repeats."""
 
     pool: tuple[str, ...]
     target: tuple[str, ...] = ()
@@ -32,60 +32,58 @@ class RunSamples:
         return tuple(dict.fromkeys(self.pool + self.target + self.existing))
 
     def only(self, usable: Mapping[str, object]) -> "RunSamples":
-        """The same without samples that cannot be scored."""
+        """The samples that are in `usable`."""
         keep = [tuple(row for row in part if row in usable) for part in (self.pool, self.target, self.existing)]
         return RunSamples(*keep)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnGroup:
-    """Helpers that are all to be scored as examples for the same rows."""
+    """Helpers to score as examples for the same rows."""
 
     helpers: tuple[str, ...]
     rows: tuple[str, ...]
 
     @property
     def pairs(self) -> int:
-        """Number of pairs."""
+        """The number of pairs."""
         return len(self.helpers) * len(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
 class PairPlan:
-    """What is still to be done for a run, and how many pairs the run has in all."""
+    """The rows and pairs that a run still has to score, and its total number of pairs."""
 
-    alone: tuple[str, ...]
+    zero_shot: tuple[str, ...]
     groups: tuple[ColumnGroup, ...]
     pairs_total: int
 
     @property
     def pairs_missing(self) -> int:
-        """Pairs that are not on disk yet."""
+        """The number of pairs that are not on disk yet."""
         return sum(group.pairs for group in self.groups)
 
 
 def plan_pairs(store: PairStore, samples: RunSamples) -> PairPlan:
-    """Pool samples help pool and target rows, existing samples help pool rows; what is on disk is not asked again."""
+    """All pairs: pool samples help pool and target rows, existing samples help pool rows; without those on disk."""
     wanted: dict[str, tuple[str, ...]] = {}
-    helped_by_pool = tuple(dict.fromkeys(samples.pool + samples.target))
-    for helper in dict.fromkeys(samples.pool):
-        wanted[helper] = helped_by_pool
     pool_rows = tuple(dict.fromkeys(samples.pool))
+    wanted.update(dict.fromkeys(pool_rows, tuple(dict.fromkeys(samples.pool + samples.target))))
     for helper in dict.fromkeys(samples.existing):
         wanted.setdefault(helper, pool_rows)
     return PairPlan(
-        alone=store.missing_alone(samples.all),
+        zero_shot=store.missing_zero_shot(samples.all),
         groups=group_missing(store, wanted),
         pairs_total=sum(len(rows) for rows in wanted.values()),
     )
 
 
 def group_missing(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tuple[ColumnGroup, ...]:
-    """Those of the wanted rows of each helper that are not on disk, helpers of equal rows together."""
+    """The wanted rows of each helper that are not on disk, with helpers of equal rows in one group."""
     missing: dict[tuple[tuple[str, ...], int], tuple[str, ...]] = {}
     helpers: dict[tuple[str, ...], list[str]] = {}
     for helper, rows in wanted.items():
-        key = (store.signature(helper), id(rows))  # equal keys miss equal rows: look them up once
+        key = (store.signature(helper), id(rows))  # helpers with equal keys miss the same rows
         if key not in missing:
             missing[key] = store.missing(rows, helper)
         if missing[key]:
@@ -95,14 +93,14 @@ def group_missing(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tu
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What a run has to do, and what a smaller one would.
+    """The work of a run, and figures to estimate that of a smaller one.
 
     Attributes:
         pairs_total, pairs_missing: in all, and not on disk yet.
-        disk_bytes: what the missing ones will take there.
-        planning_bytes: memory that planning takes beside the model.
-        alone_tokens: of the rows that are still to be scored without an example.
-        budgeted_pair_tokens: see the function of that name.
+        disk_bytes: of the missing pairs.
+        planning_bytes: memory for choosing pairs, besides the model.
+        alone_tokens: of the rows still to score without an example.
+        budgeted_pair_tokens: see `budgeted_pair_tokens`.
     """
 
     pairs_total: int
@@ -115,10 +113,10 @@ class RunCost:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run will cost; `seconds` follows from a rate measured on this machine with this model and these rows.
+    """The forecast of a run; `seconds` is at a rate measured on this machine with this model and these rows.
 
-    Scoring never holds a matrix, whatever its size; `selection_bytes` is what choosing from all pairs will take later.
-    The tokens of rows without an example and of a pair on a budget say what a smaller run would take.
+    Scoring never holds a matrix in memory; `selection_bytes` is the memory for selection from all pairs later. The
+    tokens of rows without an example and of a budgeted pair give the cost of smaller runs.
     """
 
     pairs_total: int
@@ -135,17 +133,17 @@ class Forecast:
 
     @property
     def refusal(self) -> str | None:
-        """Why the run cannot fit this machine, in one line; None when it can."""
+        """Why the run does not fit this machine, in one line; None if it does."""
         if self.memory_bytes > self.memory_available:
             return (
                 f"the run needs about {byte_size(self.memory_bytes)} of memory and {byte_size(self.memory_available)} "
                 "are free; take a smaller pool or a smaller model"
             )
-        return self.too_little_disk
+        return self.disk_refusal
 
     @property
-    def too_little_disk(self) -> str | None:
-        """The part of `refusal` that is known before the model is loaded."""
+    def disk_refusal(self) -> str | None:
+        """The part of `refusal` about the disk, known before the model is loaded."""
         if self.disk_bytes <= self.disk_available:
             return None
         return (
@@ -155,14 +153,14 @@ class Forecast:
 
     @property
     def is_long(self) -> bool:
-        """Whether the run takes longer than anybody should find out by waiting."""
+        """Whether the run takes so long that it needs a confirmation."""
         return self.seconds is not None and self.seconds > LONG_SECONDS
 
     def smaller_runs(self, pool: int, target: int = 0, existing: int = 0) -> tuple["SmallerRun", ...]:
-        """What runs on a budget of pairs would take instead, the largest first; none before the rate is measured.
+        """Budgeted runs of less than half the time, largest first; none before the rate is measured.
 
         Args:
-            pool, target, existing: how many rows there are.
+            pool, target, existing: numbers of rows.
         """
         if self.seconds is None or not self.tokens_per_second:
             return ()
@@ -176,7 +174,7 @@ class Forecast:
 
     @property
     def caution(self) -> str | None:
-        """What will be in the way after scoring, in one line; None when nothing is."""
+        """Why selection will not fit this machine, in one line; None if it will."""
         if self.selection_bytes <= self.memory_available:
             return None
         return (
@@ -187,7 +185,7 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class SmallerRun:
-    """A run on a budget of pairs, instead of a longer one: its pairs and the seconds that they will take."""
+    """A budgeted run: the number of its pairs, and the seconds to score them."""
 
     budget: PairBudget
     pairs: int
@@ -195,15 +193,15 @@ class SmallerRun:
 
 
 def budgeted_pair_tokens(encoded: Mapping[str, EncodedSample], head_length: int) -> float:
-    """Tokens of a typical pair of a run on a budget: the helped row, and the pair's part of its example."""
+    """Tokens of a typical pair of a budgeted run: the helped row, and a share of the example."""
     suffix = fmean(map(_suffix_length, encoded.values()))
     prefix = fmean(len(sample.example) for sample in encoded.values()) + head_length
     return suffix + prefix / PAIRS_PER_VISIT
 
 
 def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
-    """Tokens of the examples and suffixes of a plan, the measure of its cost."""
-    total = sum(len(encoded[row].query_alone) + len(encoded[row].response) for row in plan.alone)
+    """The tokens of the examples and suffixes of a plan, which measure its cost."""
+    total = sum(len(encoded[row].query_alone) + len(encoded[row].response) for row in plan.zero_shot)
     for group in plan.groups:
         suffixes = sum(_suffix_length(encoded[row]) for row in group.rows)
         total += sum(head_length + len(encoded[helper].example) + suffixes for helper in group.helpers)
@@ -211,23 +209,21 @@ def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_lengt
 
 
 def memory_needed(weights: int) -> int:
-    """Bytes while scoring: weights (given in bytes) and a batch's activations (the same again, at least 512 MiB)."""
+    """Memory for scoring: `weights` bytes, and for a batch's activations as much again, at least 512 MiB."""
     return weights + max(weights, 512 << 20)
 
 
 def memory_to_select(samples: RunSamples, pairs: int | None = None) -> int:
-    """Bytes while selecting from every pair at once, or from a number of chosen pairs."""
+    """Memory for selecting from all pairs, or from a number of scored pairs."""
     n, t, e = len(samples.pool), len(samples.target), len(samples.existing)
     if pairs is not None:
         return pairs * _SPARSE_BYTES
-    kernel = (n + t) * n  # with a target, rows for it too; as published, as many as for the pool
-    kernel = max(kernel, 2 * n * n) if t else kernel
-    by_columns = kernel  # where the rows of a selection are explained
-    return (n * n + t * n + n * e + kernel + by_columns) * _FLOAT32_BYTES
+    kernel = max(n + t, 2 * n) * n if t else n * n  # with rows for the target; as published, as many as the pool has
+    return (n * n + t * n + n * e + 2 * kernel) * _FLOAT32_BYTES  # twice: explanations copy it by columns
 
 
 def disk_needed(plan: PairPlan, rows_per_block: int) -> int:
-    """Bytes that the missing blocks will take."""
+    """Disk space of the missing blocks."""
     files = sum(len(group.helpers) * -(-len(group.rows) // rows_per_block) for group in plan.groups)
     return plan.pairs_missing * _BYTES_PER_PAIR + files * _BYTES_PER_FILE
 

@@ -1,11 +1,11 @@
-"""From sufficient statistics of pairs to utilities: pure arithmetic, no model, no files.
+"""From sufficient statistics of pairs to utilities: pure arithmetic.
 
-Per pair (row i is helped, column j helps) two numbers are kept, sums over the T_i response tokens of sample i:
+The statistics of a pair (row i is helped, column j helps) are two sums over the T_i response tokens of sample i:
 
     squared  = sum_t (1 - p_it)^2          log_probability = sum_t log p_it   (nats)
 
-with p_it the model's probability of the t-th response token under teacher forcing. Both metrics follow from them, so
-one scoring run serves every metric (DELIFT, arXiv 2411.04425, section 3; definitions in design 2).
+with p_it the model's probability of the t-th response token under teacher forcing. Every metric follows from them, so
+one scoring run serves all (DELIFT, arXiv 2411.04425, section 3).
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +21,7 @@ METRIC_UNITS: dict[Metric, str] = {"euclidean": "distance", "pmi": "nats", "pmi-
 
 
 def utility(alone: "np.ndarray", with_example: "np.ndarray", tokens: "np.ndarray", metric: Metric) -> "np.ndarray":
-    """Utility of one example for a set of helped samples.
+    """The utility of one example for n helped samples.
 
     Args:
         alone: (n, 2) statistics without an example.

@@ -1,4 +1,4 @@
-"""How many of its pairs a run scores: reading and writing what was asked. Knows nothing of which pairs these are."""
+"""Budgets of pairs: parsing, formatting, and the number of pairs of a run."""
 
 import re
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _PATTERN = re.compile(r"all|(?P<percent>\d+(?:\.\d+)?)%|k=(?P<count>\d{1,12})", 
 
 @dataclass(frozen=True, slots=True)
 class PairBudget:
-    """How many pairs may be scored: all of them, `amount` percent of them, or `amount` for each row that is helped.
+    """The number of pairs to score: all, `amount` percent, or `amount` for each helped row.
 
-    The pairs of a sample with itself, which are no in-context gain, do not count; they are scored besides.
+    The pairs of a sample with itself do not count; they are scored in addition.
     """
 
     unit: PairUnit = "all"
     amount: float = 0.0
 
     def per_row(self, options: int) -> float:
-        """How many of a row's `options` helpers may be scored on average: at least 1, where there is one."""
+        """The average number of a row's `options` helpers to score, at least 1 if there is any."""
         if self.unit == "all":
             return options
         wanted = self.amount if self.unit == "per-row" else options * self.amount / 100
@@ -34,15 +34,16 @@ ALL_PAIRS = PairBudget()
 
 
 def count_pairs(budget: PairBudget, pool: int, target: int, existing: int) -> int:
-    """How many pairs a run of so many samples scores, those of pool samples with themselves among them."""
+    """The number of pairs that a run scores, including those of pool samples with themselves."""
     if not pool:
         return 0
-    of_each = ((pool, pool - 1), (pool, target), (pool, existing))  # for the target: for each pool sample its best row
-    return pool + sum(round(seekers * budget.per_row(options)) for seekers, options in of_each if options)
+    # For each pool sample: its helpers in the pool, the target rows that it helps, its existing helpers.
+    others = (pool - 1, target, existing)
+    return pool + sum(round(pool * budget.per_row(options)) for options in others if options)
 
 
 def parse_pairs(text: str) -> PairBudget:
-    """Reads "all", "12%" or "k=32"; 100 % is all.
+    """Parses "all", "12%" or "k=32"; 100 % is all.
 
     Raises:
         ScoringError: another form, or an amount out of range.
@@ -52,7 +53,7 @@ def parse_pairs(text: str) -> PairBudget:
         raise ScoringError(f"pairs {text!r} are not understood: {_FORMS}")
     if match["count"] is not None:
         if int(match["count"]) < 1:
-            raise ScoringError(f"pairs {text!r} leave nothing to select by: {_FORMS}")
+            raise ScoringError(f"pairs {text!r} would score no pair: {_FORMS}")
         return PairBudget("per-row", float(match["count"]))
     if match["percent"] is None or float(match["percent"]) == 100:
         return ALL_PAIRS
@@ -62,7 +63,7 @@ def parse_pairs(text: str) -> PairBudget:
 
 
 def format_pairs(budget: PairBudget) -> str:
-    """Writes a budget in the form that `parse_pairs` reads back to an equal one."""
+    """Formats a budget; `parse_pairs` is the inverse."""
     if budget.unit == "all":
         return "all"
     return f"{budget.amount:.10g}%" if budget.unit == "percent" else f"k={budget.amount:.0f}"

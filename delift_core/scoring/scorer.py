@@ -1,21 +1,28 @@
-"""The exact scorer: statistics of responses with and without an example, by teacher forcing.
+"""The scorer: exact statistics of responses with and without an example, by teacher forcing.
 
-An example is prefilled once and its key/value cache serves every query (no query depends on another); what queries
-begin with in common joins that cache (see leads). Queries are padded on the right, longest first, under a token budget;
-causal attention keeps padding from touching real tokens, so no attention mask is needed. The output layer runs on
-response positions only, in chunks, and the log-softmax in float32. This module knows nothing of samples, templates'
-texts, files or metrics.
+An example is run once, and its key/value cache serves every query. Tokens that queries share at their start join that
+cache (`shared_prefix`). Queries are batched longest first under a token budget, padded on the right: attention is
+causal, so no token sees padding and no mask is needed. The output layer runs on response positions only, in chunks, and
+the log-softmax in float32. This module knows nothing of samples, templates, files or metrics.
+
+    zero-shot    head           | query_i  | response_i
+    one-shot     head example_j | query_i  | response_i
+                 '---prefix---' '-------suffix--------'
+
+A hidden state predicts the token after its own. Row i of a batch, with 3 query and 3 response tokens:
 
     suffix       q0 q1 q2 r0 r1 r2 <pad>
-    hidden        .  . h2 h3 h4  .   .     h_t predicts the token after it: h2 -> r0, h3 -> r1, h4 -> r2
+    hidden       h0 h1 h2 h3 h4  -   -      h2 -> r0, h3 -> r1, h4 -> r2; only these pass the output layer
+    log p              r0 r1 r2             summed over the row, as is (1 - p)^2
 
-Nothing is predicted from the last response token, so it is not run at all where only statistics are wanted.
+The last response token predicts nothing that is scored, so statistics alone do not run it; embeddings do.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,40 +37,39 @@ from delift_core.models.mixed_precision import float32_output_weights
 from delift_core.models.packed_layers import run_packed
 from delift_core.scoring.batches import (
     Batch,
-    LedBatches,
+    GroupBatches,
     Suffix,
     bytes_per_token,
-    cuts_of,
-    even_cuts,
-    lay_end_to_end,
-    on_device,
-    pad,
-    tokens_that_fit,
+    max_batch_tokens,
+    packed_batch,
+    packed_cuts,
+    padded_batch,
+    padded_cuts,
+    to_device,
 )
-from delift_core.scoring.shared_prefix import share
-
-if TYPE_CHECKING:
-    pass
+from delift_core.scoring.shared_prefix import group_by_prefix
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
-_COMPILED_CHUNK = 2048  # the same, where the logits stay in bfloat16
-_LOGITS_AT_ONCE = {"cpu": 1 << 19}  # in float32, to stay in the cache: a whole chunk takes six times longer
-_COMPILE_FROM = 4e15  # floating-point operations: some 20 s of a large GPU, where a third less repays the compilation
-_PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # tokens that take as long as one more, nearly empty, forward pass
-_END_TO_END_DIFFERENCE = 0.1  # of the largest value: roundings to bfloat16 fall elsewhere
-_SUMS = {"mps": torch.float32}  # it has no float64
+_COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits stay in bfloat16
+_LOGITS_AT_ONCE = {
+    "cpu": 1 << 19
+}  # float32 logits that fit into the processor's cache; a whole chunk is six times slower
+_COMPILE_FROM = 4e15  # floating-point operations: about 20 s of a large GPU, of which compiled layers save a third
+_PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # cost of an almost empty forward pass, in tokens
+_PACKING_DIFFERENCE = 0.1  # relative to the largest value: packed kernels round to bfloat16 at other points
+_SUMS = {"mps": torch.float32}  # MPS has no float64
 _PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
 
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """Key/value cache of one example: per layer a (1, heads, length, head size) pair; None when there are no tokens."""
+    """The key/value cache of a prefix: (1, key heads, length, head size) each, one pair per layer; None if empty."""
 
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] | None
     length: int
 
     def cache(self, rows: int) -> DynamicCache:
-        """A cache for `rows` queries that share this prefix (views of it: the model appends, and never writes)."""
+        """A cache for `rows` queries after this prefix, made of views: the model appends and never writes in place."""
         cache = DynamicCache()
         for keys, values in self.layers or ():
             layer = cast(Any, DynamicLayer)()
@@ -78,12 +84,12 @@ EMPTY_PREFIX = Prefix(None, 0)
 
 
 class Scorer:
-    """Runs one loaded model over prefixes and batches of suffixes."""
+    """Runs a loaded model on prefixes and batches of suffixes."""
 
     def __init__(self, loaded: LoadedModel, *, tokens_per_batch: int | None = None) -> None:
         """Args:
-            loaded: the model; its family must have attention layers only.
-            tokens_per_batch: most tokens in a forward pass; the default suits the device and its free memory.
+            loaded: a model with attention layers only.
+            tokens_per_batch: maximum tokens of a forward pass; the default depends on the device and its free memory.
 
         Raises:
             ScoringError: the model's family cannot be scored exactly with a shared prefix.
@@ -94,101 +100,103 @@ class Scorer:
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._unrounded = float32_output_weights(loaded.model)
         self._compiled: LogP | None = None
-        self.tokens_per_batch = tokens_per_batch or tokens_that_fit(loaded, self._logit_bytes)
-        self._too_many: float = float("inf")  # positions of the smallest batch that did not fit the memory
+        self.tokens_per_batch = tokens_per_batch or max_batch_tokens(loaded, self._logit_bytes)
+        self._too_many: float = float("inf")  # tokens of the smallest batch that ran out of memory
         self._check_family()
-        self._ragged = supports_packed_sequences(loaded.model) and self._agrees_end_to_end()
+        self._packs_suffixes = supports_packed_sequences(loaded.model) and self._packing_agrees()
 
     @property
-    def bytes_in_flight(self) -> int:
-        """What a batch takes while it is scored, roughly."""
+    def batch_bytes(self) -> int:
+        """Approximate memory of a batch while it is scored."""
         return self._logit_bytes + self.tokens_per_batch * bytes_per_token(self.loaded)
 
     @property
     def _logit_bytes(self) -> int:
-        """A chunk's logits, as they come, in float32, and their log-softmax; or in bfloat16, twice."""
+        """Memory of a chunk's logits: raw, in float32, and their log-softmax; compiled, twice in bfloat16."""
         plain, compiled = 4 * 3 * _HEAD_CHUNK, 2 * 2 * _COMPILED_CHUNK
         return int((max(plain, compiled) if self.can_compile else plain) * self._head.weight.shape[0])
 
     @property
     def can_compile(self) -> bool:
-        """Whether compiling is worth a try: on a GPU, in bfloat16; elsewhere products take most of the time."""
+        """Whether compiling could pay: on a GPU in bfloat16. Elsewhere matrix products dominate the time."""
         return self.loaded.device.type == "cuda" and self.loaded.identity.dtype == "bfloat16"
 
     def prepare(self, tokens: int) -> None:
-        """Compiles the layers and the output layer where so many tokens are to be run that it saves time.
+        """Compiles the layers and the output layer if running `tokens` tokens makes up for the time to compile.
 
-        Numbers change by what roundings to bfloat16 do elsewhere. A model that cannot be compiled runs as it is.
+        Numbers change within the rounding of bfloat16. A model that cannot be compiled runs uncompiled.
         """
         if self._compiled or not self.can_compile:
             return
-        if 2 * self.loaded.identity.parameters * tokens > _COMPILE_FROM and compile_layers(
-            self.loaded.model, packed=self._ragged
-        ):
+        operations = 2 * self.loaded.identity.parameters * tokens
+        if operations > _COMPILE_FROM and compile_layers(self.loaded.model, packed=self._packs_suffixes):
             self._compiled = compiled_log_p(self.loaded.model, self._scaled, _COMPILED_CHUNK)
 
     @property
-    def changes_as_it_runs(self) -> bool:
-        """Whether the model adapts its position table to each input, so that two threads would disturb each other."""
+    def is_stateful(self) -> bool:
+        """Whether the model updates its position table for each input, so that threads cannot share it."""
         config = self.loaded.model.config
         positions = str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None))
         return "dynamic" in positions or "longrope" in positions
 
     @property
     def sums_dtype(self) -> torch.dtype:
-        """What statistics are summed in: float64 where the device has it."""
+        """The dtype of statistics: float64 where the device supports it."""
         return _SUMS.get(self.loaded.device.type, torch.float64)
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], after: Prefix = EMPTY_PREFIX) -> Prefix:
-        """Computes the cache of a prefix (head and example) once, or that of a lead after another prefix.
+        """Computes the cache of a prefix (head and example), or of tokens after another prefix.
 
         Raises:
-            ScoringError: it does not fit the memory.
+            ScoringError: it does not fit into memory.
         """
         if not tokens:
             return after
-        ids = on_device(np.asarray([tokens], dtype=np.int64), self.loaded.device)
+        ids = to_device(np.asarray([tokens], dtype=np.int64), self.loaded.device)
         cache = after.cache(1)
         try:
             self._body(input_ids=ids, past_key_values=cache, use_cache=True)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
+        except RuntimeError as error:  # includes torch.OutOfMemoryError
             if _out_of_memory(error):
                 raise ScoringError(_no_room(after.length + len(tokens))) from error
             raise
         layers = tuple((layer.keys, layer.values) for layer in cast(Any, cache).layers)
         return Prefix(layers, after.length + len(tokens))
 
-    def pack_led(self, suffixes: Sequence[Suffix]) -> list[LedBatches]:
-        """Batches for statistics alone: common leads are split off, and the last response tokens are not run."""
-        groups = share([suffix.query for suffix in suffixes], self._pass_cost)
+    def make_grouped_batches(self, suffixes: Sequence[Suffix]) -> list[GroupBatches]:
+        """Batches to score without embeddings: without shared query prefixes and the last response tokens."""
+        groups = group_by_prefix([suffix.query for suffix in suffixes], self._pass_cost)
         return [
-            LedBatches(
-                group.lead,
-                tuple(self._pack(group.rows, [suffixes[row].after(group.lead) for row in group.rows], whole=False)),
+            GroupBatches(
+                group.shared,
+                tuple(
+                    self._batches(group.rows, [suffixes[row].after(group.shared) for row in group.rows], whole=False)
+                ),
             )
             for group in groups
         ]
 
-    def pack(self, suffixes: Sequence[Suffix]) -> list[Batch]:
-        """Batches of whole suffixes, longest first, so that what does not fit the memory shows at once."""
-        return self._pack(range(len(suffixes)), suffixes, whole=True)
+    def make_batches(self, suffixes: Sequence[Suffix]) -> list[Batch]:
+        """Batches of whole suffixes, longest first, so that running out of memory happens at the start."""
+        return self._batches(range(len(suffixes)), suffixes, whole=True)
 
-    def _pack(self, places: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
+    def _batches(self, indices: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
-        lengths, ragged = [len(suffixes[row]) for row in order], self._ragged and not whole
+        lengths, packed = [len(suffixes[row]) for row in order], self._packs_suffixes and not whole
         budget, device = self.tokens_per_batch, self.loaded.device
-        cuts = even_cuts(lengths, budget) if ragged else cuts_of(lengths, budget, self._pass_cost)
+        cuts = packed_cuts(lengths, budget) if packed else padded_cuts(lengths, budget, self._pass_cost)
         batches = []
         for start, end in pairwise(cuts):
-            rows = [places[row] for row in order[start:end]]
+            rows = [indices[row] for row in order[start:end]]
             part = [suffixes[row] for row in order[start:end]]
-            batches.append(lay_end_to_end(rows, part, device) if ragged else pad(rows, part, device, whole=whole))
+            make = packed_batch if packed else partial(padded_batch, whole=whole)
+            batches.append(make(rows, part, device))
         return batches
 
     @torch.inference_mode()
     def score(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
-        """Statistics of one batch after a prefix.
+        """The statistics of one batch after a prefix.
 
         Returns:
             (b, 2) of `sums_dtype` on the device: sums of (1 - p)^2 and of log p (nats) over each row's response tokens.
@@ -197,9 +205,9 @@ class Scorer:
 
     @torch.inference_mode()
     def score_and_embed(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `score`, with a (b, d) float32 embedding: hidden states averaged with weights that grow with the position.
+        """As `score`, with embeddings (b, d) float32: the mean of hidden states, weighted by their position.
 
-        The weighting is that of RDS+ (arXiv 2503.01807): later tokens of a causal model have seen more of the sample.
+        The weights are those of RDS+ (arXiv 2503.01807): in a causal model, later tokens have seen more of the sample.
         """
         statistics, hidden = self._score(prefix, batch)
         width = batch.ids.shape[1]
@@ -211,13 +219,13 @@ class Scorer:
     @torch.inference_mode()
     def token_log_p(self, prefix: Prefix, suffix: Suffix) -> np.ndarray:
         """Log probability (nats) of each response token of one suffix after a prefix: (T,) float64."""
-        (batch,) = self.pack([suffix])
+        (batch,) = self.make_batches([suffix])
         scored = self._hidden(prefix, batch)[0, batch.positions]
         return self._log_p(scored, batch.targets).cpu().double().numpy()
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, positions = len(batch.rows), batch.places(prefix.length)
-        if positions < self._too_many or rows == 1:
+        rows, tokens = len(batch.rows), batch.token_count(prefix.length)
+        if tokens < self._too_many or rows == 1:
             try:
                 hidden = self._hidden(prefix, batch)
                 return self._statistics(hidden, batch), hidden
@@ -225,36 +233,37 @@ class Scorer:
                 if not _out_of_memory(error):
                     raise
                 if rows == 1:
-                    raise ScoringError(_no_room(positions)) from error
-            self._too_many = positions  # the next one is not tried whole
+                    raise ScoringError(_no_room(tokens)) from error
+            self._too_many = tokens  # the next batch of this size is split at once
             if self.loaded.device.type != "cpu":
                 torch.accelerator.empty_cache()
         left, right = (self._score(prefix, half) for half in batch.halves())
         return torch.cat([left[0], right[0]]), torch.cat([left[1], right[1]])
 
     def _hidden(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
-        """(b, t, d) last hidden states of a batch after a prefix; (1, t, d) where suffixes stand end to end."""
-        if batch.layout:
+        """(b, t, d) last hidden states of a batch after a prefix; (1, t, d) of a packed batch."""
+        if batch.bounds:
             if prefix.layers is None:
-                raise ValueError("suffixes end to end need an example before them")
-            return run_packed(self._body, batch.ids, prefix.layers, batch.layout)
+                raise ValueError("packed suffixes need an example before them")
+            return run_packed(self._body, batch.ids, prefix.layers, batch.bounds)
         cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
         output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
         return cast(torch.Tensor, output.last_hidden_state)
 
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(b, 2) sums over each row's response tokens."""
         scored = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # (m, d)
         sums = torch.zeros(len(batch.rows), 2, dtype=self.sums_dtype, device=hidden.device)
         step = _COMPILED_CHUNK if self._compiled else _HEAD_CHUNK
         for start in range(0, scored.shape[0], step):
             part = slice(start, start + step)
-            log_p = self._log_p(scored[part], batch.targets[part])
-            miss = torch.expm1(log_p)  # p - 1, without the rounding of 1 - exp near p = 1
+            log_p = self._log_p(scored[part], batch.targets[part])  # (chunk,)
+            miss = torch.expm1(log_p)  # p - 1, accurate also for p near 1
             sums.index_add_(0, batch.owners[part], torch.stack([miss.square(), log_p], dim=1).to(sums.dtype))
         return sums
 
     def _log_p(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(m,) float32 log probabilities of the tokens that (m, d) hidden states are to predict."""
+        """(m,) float32 log probabilities of the targets (m,) given hidden states (m, d)."""
         if self._compiled:
             return self._compiled(hidden, targets)
         logits: Any = self._head(hidden)
@@ -262,16 +271,16 @@ class Scorer:
         parts = zip(logits.split(rows), hidden.split(rows), targets[:, None].split(rows), strict=True)  # type: ignore[no-untyped-call]
         return torch.cat([self._logits(*part).log_softmax(1).gather(1, part[2]) for part in parts])[:, 0]
 
-    def _logits(self, some: torch.Tensor, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(m, v) float32; in mixed precision the targets' own, on which most depends, from unrounded factors."""
-        wide = some.float()
+    def _logits(self, raw: torch.Tensor, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(m, v) float32 logits; in mixed precision, those of the targets are computed again without rounding."""
+        logits = raw.float()
         if self._unrounded is not None:
-            own = (hidden.float() * self._unrounded[targets[:, 0]]).sum(dim=1, keepdim=True)
-            wide = wide.scatter(1, targets, own)
-        return self._scaled(wide)
+            exact = (hidden.float() * self._unrounded[targets[:, 0]]).sum(dim=1, keepdim=True)  # (m, 1)
+            logits = logits.scatter(1, targets, exact)
+        return self._scaled(logits)
 
     def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits, float32, with the scalings that some families put after the output layer."""
+        """Float32 logits with the scaling that some families apply after the output layer."""
         config = self.loaded.model.config
         if getattr(config, "logits_scaling", None):  # Granite
             logits = logits / config.logits_scaling
@@ -284,14 +293,14 @@ class Scorer:
 
     @torch.inference_mode()
     def _check_family(self) -> None:
-        """Refuses models whose own forward pass does not agree with the parts that are used here."""
+        """Refuses a model whose own forward pass gives other numbers than a prefix and a suffix apart."""
         config = self.loaded.model.config
         family = config.model_type
         kinds = set(getattr(config, "layer_types", None) or ())
         if not kinds <= _PLAIN_ATTENTION:
             raise ScoringError(
-                f"models of the family {family!r} keep a running state that a shared example cannot be split from; "
-                "take a model with attention layers only (Llama, Qwen2, Mistral, Gemma, Phi, GPT-2, OPT…)"
+                f"models of the family {family!r} have a recurrent state, so that an example's cache cannot be shared; "
+                "use a model with attention layers only (Llama, Qwen2, Mistral, Gemma, Phi, GPT-2, OPT…)"
             )
         ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
         expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
@@ -302,35 +311,35 @@ class Scorer:
         tolerance = 1e-3 if self.loaded.identity.dtype == "float32" else 0.1
         if not torch.allclose(got, expected[9:], rtol=tolerance, atol=tolerance * float(expected.abs().max())):
             raise ScoringError(
-                f"models of the family {family!r} cannot be scored: their output differs when an example's cache is "
-                "reused; take another model, or report this family"
+                f"models of the family {family!r} cannot be scored: their output changes when an example's cache is "
+                "reused; use another model, or report this family"
             )
 
     @torch.inference_mode()
-    def _agrees_end_to_end(self) -> bool:
-        """Whether suffixes of different lengths have the same hidden states end to end as side by side."""
+    def _packing_agrees(self) -> bool:
+        """Whether suffixes of different lengths have the same hidden states packed as padded."""
         ids = tuple((torch.arange(8, 40) % self.loaded.model.config.vocab_size).tolist())
         prefix, device = self.prefill(ids[:9]), self.loaded.device
         suffixes = [
             Suffix(ids[start : start + 3], ids[start + 3 : end]) for start, end in ((12, 30), (9, 14), (20, 29))
         ]
-        padded, laid = pad(range(3), suffixes, device, whole=False), lay_end_to_end(range(3), suffixes, device)
+        padded, packed = padded_batch(range(3), suffixes, device, whole=False), packed_batch(range(3), suffixes, device)
         expected = self._hidden(prefix, padded).flatten(0, 1)[padded.positions].float()
         try:
-            got = self._hidden(prefix, laid)[0, laid.positions].float()
-        except TypeError:  # a family that takes no word of boundaries
+            got = self._hidden(prefix, packed)[0, packed.positions].float()
+        except TypeError:  # the family's layers do not accept sequence boundaries
             return False
-        return torch.allclose(got, expected, rtol=0, atol=_END_TO_END_DIFFERENCE * float(expected.abs().max()))
+        return torch.allclose(got, expected, rtol=0, atol=_PACKING_DIFFERENCE * float(expected.abs().max()))
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether the memory of a device, of the GPU of a Mac, or of a CPU was too little."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "can't allocate memory" in said
+    """Whether an error of torch on CUDA, MPS or a CPU means too little memory."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def _no_room(positions: int) -> str:
+def _no_room(tokens: int) -> str:
     return (
-        f"out of memory with a single sequence of {positions:,} tokens; "
-        "close other programs, take a smaller model, or leave out the longest rows"
+        f"out of memory with a single sequence of {tokens:,} tokens; "
+        "close other programs, use a smaller model, or leave out the longest rows"
     )

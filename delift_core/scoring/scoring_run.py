@@ -1,4 +1,4 @@
-"""One scoring run: works through a pair plan, block by block, so that it can stop at any moment and go on later."""
+"""A scoring run: scores a plan of pairs block by block, and can stop and continue at any time."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ from delift_core.scoring.blocks import (
     ROWS_PER_BLOCK,
     Block,
     BlockScorer,
-    Finished,
-    Material,
-    Step,
-    blocks_of,
+    ScoredBlock,
+    ScoringInput,
+    ScoringStep,
     cut_chunks,
+    plan_blocks,
 )
 from delift_core.scoring.forecast import PairPlan, RunCost, budgeted_pair_tokens, disk_needed, work_tokens
 from delift_core.scoring.scorer import Scorer
@@ -26,11 +26,11 @@ from delift_core.scoring.store import PairStore
 
 @dataclass(frozen=True, slots=True)
 class ScoringProgress:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
-        work_done, work_total: in tokens of examples and suffixes, the measure that time follows.
-        alone_done, alone_total: rows to be scored without an example, which comes before all pairs.
+        work_done, work_total: in tokens of examples and suffixes, to which time is proportional.
+        alone_done, alone_total: rows to score without an example, before all pairs.
     """
 
     pairs_done: int
@@ -43,12 +43,12 @@ class ScoringProgress:
 
     @property
     def tokens_per_second(self) -> float:
-        """Rate since the start of this run."""
+        """The rate since the start of this run."""
         return self.work_done / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """At the rate so far."""
+        """The remaining time at the rate so far."""
         rate = self.tokens_per_second
         return (self.work_total - self.work_done) / rate if rate > 0 else float("inf")
 
@@ -58,14 +58,14 @@ Stop = Callable[[], bool]
 
 
 class Backend(Protocol):
-    """Who scores the blocks of a run."""
+    """Scores the blocks of a run."""
 
     @property
     def rows_per_block(self) -> int:
-        """Rows that are scored and written at a time."""
+        """The number of rows of a block."""
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Scores blocks, in any order, and yields steps until all are finished; closing it ends the work."""
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
+        """Scores blocks in any order and yields steps until all are finished; closing the generator stops the work."""
 
 
 class LocalBackend:
@@ -76,26 +76,26 @@ class LocalBackend:
 
     @property
     def rows_per_block(self) -> int:
-        """As suits the device."""
+        """The block size for this kind of device."""
         return ROWS_PER_BLOCK.get(self._scorer.loaded.device.type, 128)
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Scores block after block."""
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
+        """Scores blocks one after another."""
         yield from BlockScorer(self._scorer, material).work(blocks)
 
 
 class NoBackend:
-    """The backend of a run that is opened to see what is left to score; it scores nothing."""
+    """The backend of a run that is only opened to see what is left to score."""
 
     rows_per_block = 128
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
-        """Is never called: such a run has no work."""
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
+        """Never called: such a run has no work."""
         raise AssertionError("a run without a backend was asked to score")
 
 
 class ScoringRun:
-    """A plan, who works it off, and how far it has come."""
+    """A plan of pairs, the backend that scores them, and the progress."""
 
     def __init__(
         self,
@@ -110,17 +110,16 @@ class ScoringRun:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
-        backend: who scores.
         encoded: every sample of the plan, by content hash.
-        rows_per_block: another size of blocks than the backend's own.
-        keep_pairs: keeps a finished block; `store.write_pairs` when None.
+        rows_per_block: instead of the backend's.
+        keep_pairs: stores a finished block; by default `store.write_pairs`.
         """
         self._backend, self._store, self._plan = backend, store, plan
         self._keep_pairs = keep_pairs or store.write_pairs
         self.rows_per_block = rows_per_block or backend.rows_per_block
         chunks = cut_chunks(plan, self.rows_per_block)
         self._work_total = work_tokens(plan, encoded, len(template.head))
-        self._material = Material(template.head, template.head_alone, encoded, chunks, self._work_total)
+        self._material = ScoringInput(template.head, template.head_alone, encoded, chunks, self._work_total)
         self._clock = clock
         self._started = clock()
         self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
@@ -128,7 +127,7 @@ class ScoringRun:
 
     @property
     def cost(self) -> RunCost:
-        """What the run had to do when it was made."""
+        """The cost of the whole plan."""
         disk, encoded, head = disk_needed(self._plan, self.rows_per_block), self._material.encoded, self._material.head
         return RunCost(
             self._plan.pairs_total,
@@ -140,26 +139,26 @@ class ScoringRun:
 
     @property
     def progress(self) -> ScoringProgress:
-        """Where the run stands now."""
+        """The current progress."""
         elapsed = self._clock() - self._started
         pairs, work = (self._pairs_done, self._plan.pairs_total), (self._work_done, self._work_total)
-        return ScoringProgress(*pairs, *work, elapsed, self._alone_done, len(self._plan.alone))
+        return ScoringProgress(*pairs, *work, elapsed, self._alone_done, len(self._plan.zero_shot))
 
     def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
-        """Scores what is missing; a finished block is on disk before anything else is looked at.
+        """Scores the missing pairs; each finished block is stored before the next step.
 
         Args:
             report: called after every batch.
-            stop: asked before every batch; True ends the run, and blocks that were under way are not kept.
+            stop: called before every batch; True ends the run, and unfinished blocks are discarded.
 
         Returns:
-            Whether the plan was finished.
+            Whether the plan is finished.
 
         Raises:
-            ScoringError: the backend cannot go on; what was finished is kept.
+            ScoringError: the backend failed; finished blocks are kept.
         """
-        left = sum(1 for _ in blocks_of(self._plan, self._material))
-        with closing(self._backend.work(self._material, blocks_of(self._plan, self._material))) as steps:
+        left = sum(1 for _ in plan_blocks(self._plan, self._material))
+        with closing(self._backend.work(self._material, plan_blocks(self._plan, self._material))) as steps:
             while left:
                 if stop():
                     self._pairs_done = self._pairs_kept
@@ -174,11 +173,11 @@ class ScoringRun:
                 report(self.progress)
         return True
 
-    def _keep(self, finished: Finished) -> None:
+    def _keep(self, finished: ScoredBlock) -> None:
         block, rows = finished.block, self._material.rows(finished.block)
         if isinstance(finished.numbers, np.ndarray):
             assert block.helper is not None
             self._keep_pairs(block.helper, rows, finished.numbers)
             self._pairs_kept += len(rows)
         else:
-            self._store.write_alone(rows, finished.numbers)
+            self._store.write_zero_shot(rows, finished.numbers)

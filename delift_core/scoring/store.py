@@ -1,14 +1,14 @@
-"""Scored pairs on disk: content-addressed, so that nothing is scored twice.
+"""Scored pairs on disk, addressed by content, so that nothing is scored twice.
 
-One folder per scoring context (model revision, template, precision, context length: whatever the numbers depend on
-besides the two samples). Samples are named by their content hash. Every file appears whole or not at all, and a block
-carries a checksum (those of earlier versions have none, and are known by their size only).
+There is one folder per scoring context (model revision, template, precision, context length: everything but the two
+samples that the numbers depend on). Samples are named by their content hash. Files are written atomically, and blocks
+carry a checksum (those of earlier versions have none and are checked by their size).
 
-    <context key>/context.json              what the key was made of
-    <context key>/rows/<row set>.json       the helped samples of a block, in order
-    <context key>/alone/<row set>.npy       (m, 4 + d) float32: statistics, prompt and response tokens, embedding
+    <context key>/context.json                   the scoring context
+    <context key>/rows/<row set>.json            the helped samples of a block, in order
+    <context key>/alone/<row set>.npy            (m, 4 + d) float32: statistics, prompt and response tokens, embedding
     <context key>/pairs/<helper>.<row set>.npy   (m, 2) float32: statistics with the helper as example
-    <context key>/packs/<name>.npz          many small blocks of pairs in one file, see `packs`
+    <context key>/packs/<name>.npz               many small blocks of pairs in one file, see `packs`
 
 This module knows nothing of models, runs or the database.
 """
@@ -26,19 +26,19 @@ import numpy as np
 
 from delift_core.errors import ScoringError
 from delift_core.scoring.metrics import Metric, utility
-from delift_core.scoring.packs import Pairs, blocks_of, damaged_packs, read_packs, small_packs, write_pack
+from delift_core.scoring.packs import PackedPairs, damaged_packs, read_blocks, read_packs, small_packs, write_pack
 from delift_core.system.files import CHECKSUM_BYTES, content_if_intact, with_checksum, write_whole
 
-_NPY_HEADER = 128  # bytes that numpy writes before the data of these small-headed arrays
+_NPY_HEADER = 128  # bytes of numpy's header for these arrays
 _STATISTICS, _COUNTS = 2, 2
 _DESCRIPTION = "context.json"
-PACKED_ROWS = 64  # blocks up to this size are packed
-BLOCKS_PER_PACK, SECONDS_PER_PACK = 4096, 5.0  # what may be collected: so much is lost when a process is killed
+PACKED_ROWS = 64  # blocks of up to so many rows are packed
+BLOCKS_PER_PACK, SECONDS_PER_PACK = 4096, 5.0  # what is buffered, and lost if the process is killed
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringContext:
-    """Everything besides the two samples that a pair's numbers depend on."""
+    """Everything but the two samples that a pair's numbers depend on."""
 
     model: str
     revision: str
@@ -49,19 +49,19 @@ class ScoringContext:
 
     @property
     def key(self) -> str:
-        """Folder name; the model's name is left out, since the revision says what the weights are."""
+        """The folder name; without the model's name, since the revision identifies the weights."""
         facts = {name: value for name, value in asdict(self).items() if name != "model"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
-    """Samples without an example.
+class ZeroShot:
+    """Results of samples without an example.
 
     Attributes:
-        statistics: (n, 2) float32; NaN for a sample that was not scored.
+        statistics: (n, 2) float32; NaN where not scored.
         prompt_tokens: (n,) int64.
-        tokens: (n,) int64 response tokens; 0 for a sample that was not scored.
+        tokens: (n,) int64 response tokens; 0 where not scored.
         embeddings: (n, d) float32.
     """
 
@@ -72,7 +72,7 @@ class Alone:
 
     @property
     def scored(self) -> np.ndarray:
-        """(n,) bool."""
+        """(n,) bool, whether each sample was scored."""
         return self.tokens > 0
 
 
@@ -84,36 +84,36 @@ class PairStore:
         for name in ("rows", "alone", "pairs", "packs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._positions: dict[str, dict[str, int]] = {}
-        self._found: dict[str, list[str]] | None = None
-        self._packed: Pairs | None = None
+        self._pair_blocks: dict[str, list[str]] | None = None
+        self._packed_pairs: PackedPairs | None = None
         self._pending: list[tuple[str, Sequence[str], np.ndarray]] = []
         self._pending_since = 0.0
-        self._alone: list[str] = self._scan_alone()
+        self._zero_shot_blocks: list[str] = self._scan_zero_shot()
 
     @classmethod
     def open(cls, utility_folder: Path, context: ScoringContext) -> "PairStore":
-        """Opens, or makes, the folder of a scoring context."""
+        """Opens the folder of a scoring context, creating it if needed."""
         store = cls(utility_folder / context.key)
         known = read_context(store.folder)
         if known is None or known.key != context.key:
             write_whole(store.folder / _DESCRIPTION, json.dumps(asdict(context), indent=2).encode())
         return store
 
-    def drop_damaged(self) -> int:
-        """Reads every block, removes those that are not what was written, and says how many; they can be scored again.
+    def remove_damaged(self) -> int:
+        """Reads every block, removes the damaged ones, which can be scored again, and returns their number.
 
         Raises:
             OSError: a block cannot be removed.
         """
-        broken = list(self.damaged())
-        for path in broken:
+        damaged = list(self.damaged())
+        for path in damaged:
             path.unlink()
-        if broken:
-            self._alone, self._found, self._packed = self._scan_alone(), None, None
-        return len(broken)
+        if damaged:
+            self._zero_shot_blocks, self._pair_blocks, self._packed_pairs = self._scan_zero_shot(), None, None
+        return len(damaged)
 
     def damaged(self) -> Iterator[Path]:
-        """The blocks whose bytes are not those that were written, and those whose rows nobody can name any more."""
+        """The blocks whose content changed on disk, or whose list of rows is missing."""
         for part, width in (("alone", None), ("pairs", _STATISTICS)):
             for path in sorted((self.folder / part).glob("[!.]*.npy")):
                 rows = self._known_rows(path.stem.rpartition(".")[2])
@@ -121,39 +121,39 @@ class PairStore:
                     yield path
         yield from damaged_packs(self.folder / "packs")
 
-    def missing_alone(self, rows: Sequence[str]) -> tuple[str, ...]:
-        """Those of `rows` that were not yet scored without an example, once each, in order."""
-        known = {row for name in self._alone for row in self._row_set(name)}
+    def missing_zero_shot(self, rows: Sequence[str]) -> tuple[str, ...]:
+        """The `rows` not yet scored without an example, once each, in order."""
+        known = {row for name in self._zero_shot_blocks for row in self._row_set(name)}
         return tuple(row for row in dict.fromkeys(rows) if row not in known)
 
     def missing(self, rows: Sequence[str], helper: str) -> tuple[str, ...]:
-        """Those of `rows` that were not yet scored with `helper` as example, once each, in order."""
+        """The `rows` not yet scored with `helper` as example, once each, in order."""
         row_sets = [self._row_set(name) for name in self._blocks.get(helper, ())]
         left = [row for row in dict.fromkeys(rows) if not any(row in known for known in row_sets)]
         packed = self._pairs.has(left, helper)
         return tuple(row for row, known in zip(left, packed.tolist(), strict=True) if not known)
 
     def signature(self, helper: str) -> tuple[str, ...]:
-        """What says which rows are scored with `helper`: helpers of equal signature miss the same rows."""
-        return (*self._blocks.get(helper, ()), self._pairs.mark(helper))
+        """Identifies the rows scored with `helper`: helpers with equal signatures miss the same rows."""
+        return (*self._blocks.get(helper, ()), self._pairs.signature(helper))
 
-    def write_alone(self, rows: Sequence[str], alone: Alone) -> None:
-        """Keeps samples' own numbers, in the order of `rows`."""
-        name = self._keep_row_set(rows)
-        counts = np.stack([alone.prompt_tokens, alone.tokens], axis=1)
-        block = np.concatenate([alone.statistics, counts, alone.embeddings], axis=1).astype(np.float32)
+    def write_zero_shot(self, rows: Sequence[str], results: ZeroShot) -> None:
+        """Writes the results of `rows` without an example, in that order."""
+        name = self._write_row_set(rows)
+        counts = np.stack([results.prompt_tokens, results.tokens], axis=1)
+        block = np.concatenate([results.statistics, counts, results.embeddings], axis=1).astype(np.float32)
         _save(self.folder / "alone" / f"{name}.npy", block)
-        self._alone.append(name)
+        self._zero_shot_blocks.append(name)
 
     def write_pairs(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
-        """Keeps one block: (m, 2) statistics of `rows`, each with `helper` as its example."""
-        name = self._keep_row_set(rows)
+        """Writes one block: (m, 2) statistics of `rows` with `helper` as example."""
+        name = self._write_row_set(rows)
         _save(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
         self._blocks.setdefault(helper, []).append(name)
 
-    def collect(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
-        """Keeps a small block in memory until there are many, or some seconds have passed, and then in a pack: files of
-        their own would take longer to write than to score."""
+    def buffer_pairs(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
+        """Buffers a small block, to be written to a pack with others after some seconds: a file of its own would take
+        longer to write than the block to score."""
         self._pending.append((helper, tuple(rows), statistics))
         now = time.monotonic()
         self._pending_since = now if len(self._pending) == 1 else self._pending_since
@@ -161,14 +161,15 @@ class PairStore:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what was collected."""
+        """Writes the buffered blocks."""
         if self._pending:
             write_pack(self.folder / "packs", self._pending)
-            self._pending, self._packed = [], None
+            self._pending, self._packed_pairs = [], None
 
-    def pack(self) -> int:
-        """Puts all small blocks and packs, and what was collected, into one pack, removes theirs, and says how many
-        blocks there were. Every number stays readable all the while, by other processes and after a kill as well.
+    def compact(self) -> int:
+        """Merges all small and buffered blocks and small packs into one pack, and returns the number of block files.
+
+        The merged files are removed last, so that every pair stays readable for other processes and after a kill.
         """
         self.flush()
         small = [
@@ -181,17 +182,17 @@ class PairStore:
         packs = small_packs(self.folder / "packs")
         if small or len(packs) > 1:
             blocks = ((helper, list(self._row_set(name)), block) for helper, name, block in small)
-            made = write_pack(self.folder / "packs", (*blocks, *blocks_of(packs)))
+            merged = write_pack(self.folder / "packs", (*blocks, *read_blocks(packs)))
             for path in (*packs, *(self._path(helper, name) for helper, name, _ in small)):
-                if path != made:
+                if path != merged:
                     path.unlink(missing_ok=True)
-            self._found, self._packed = None, None
+            self._pair_blocks, self._packed_pairs = None, None
             self._drop_row_sets({name for _, name, _ in small})
         return len(small)
 
     def _drop_row_sets(self, names: set[str]) -> None:
-        """Removes row sets that no block has any more."""
-        used = set(self._alone).union(*self._blocks.values())
+        """Removes the row sets that no block uses any more."""
+        used = set(self._zero_shot_blocks).union(*self._blocks.values())
         for name in names - used:
             (self.folder / "rows" / f"{name}.json").unlink(missing_ok=True)
             self._positions.pop(name, None)
@@ -199,52 +200,51 @@ class PairStore:
     def _path(self, helper: str, name: str) -> Path:
         return self.folder / "pairs" / f"{helper}.{name}.npy"
 
-    def alone(self, rows: Sequence[str]) -> Alone:
-        """Numbers of samples without an example, in the order of `rows`."""
+    def zero_shot(self, rows: Sequence[str]) -> ZeroShot:
+        """The results without an example, in the order of `rows`."""
         found = []
-        for name, here, there in self._scored_alone(rows):
+        for name, here, there in self._find_zero_shot(rows):
             block = _required_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name)))
             found.append((here, block[there]))
         width = max((block.shape[1] for _, block in found), default=_STATISTICS + _COUNTS)
         table = np.full((len(rows), width), np.nan, dtype=np.float32)
         for here, block in found:
             table[here] = block
-        return _as_alone(table)
+        return _as_zero_shot(table)
 
-    def measures(self, rows: Sequence[str]) -> Alone:
-        """As `alone`, without the embeddings (0 of them a row), which are nearly all of it; read in place, and so
-        without the check that every byte is as it was written.
-        """
+    def zero_shot_statistics(self, rows: Sequence[str]) -> ZeroShot:
+        """As `zero_shot` without embeddings, which are most of the data: (n, 0). The files are memory-mapped, and their
+        checksums not verified."""
         table = np.full((len(rows), _STATISTICS + _COUNTS), np.nan, dtype=np.float32)
-        for name, here, there in self._scored_alone(rows):
+        for name, here, there in self._find_zero_shot(rows):
             path, count = self.folder / "alone" / f"{name}.npy", len(self._row_set(name))
             try:
                 table[here] = np.load(path, mmap_mode="r")[there, : _STATISTICS + _COUNTS]
-            except (OSError, ValueError, IndexError):  # cut short, or gone: say so as `alone` does
+            except (OSError, ValueError, IndexError):  # cut short or missing: raise as `zero_shot` does
                 table[here] = _required_block(path, count)[there, : _STATISTICS + _COUNTS]
-        return _as_alone(table)
+        return _as_zero_shot(table)
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
-        """(n, 2) float32 statistics of `rows` with `helper` as example; NaN where not scored."""
+        """The statistics of `rows` with `helper` as example: (n, 2) float32; NaN where not scored."""
         names = self._blocks.get(helper, ())
         return self._gather(rows, helper, names, {name: self._match(rows, name) for name in names})
 
-    def one_pair(self, row: str, helper: str) -> np.ndarray:
-        """(1, 2) float32 statistics of one row, as `pair_statistics` of it, without listing every helper's blocks."""
-        found = self._blocks if self._found is not None else self._scan_pairs(helper)
+    def pair(self, row: str, helper: str) -> np.ndarray:
+        """`pair_statistics` of a single row, (1, 2) float32, without listing the blocks of every helper."""
+        found = self._blocks if self._pair_blocks is not None else self._scan_pairs(helper)
         names = found.get(helper, ())
         return self._gather([row], helper, names, {name: self._match([row], name) for name in names})
 
     def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
-        """Utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
-        alone = self.alone(rows)
-        tokens = np.maximum(alone.tokens, 1)  # an unscored row is NaN already
+        """The utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
+        zero_shot = self.zero_shot(rows)
+        tokens = np.maximum(zero_shot.tokens, 1)  # an unscored row is NaN already
         names = {name for helper in helpers for name in self._blocks.get(helper, ())}
-        matches = {name: self._match(rows, name) for name in names}  # once a row set, not once a helper
+        matches = {name: self._match(rows, name) for name in names}  # once per row set instead of once per helper
         matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
         for column, helper in enumerate(helpers):
             statistics = self._gather(rows, helper, self._blocks.get(helper, ()), matches)
-            matrix[:, column] = utility(alone.statistics, statistics, tokens, metric)
+            matrix[:, column] = utility(zero_shot.statistics, statistics, tokens, metric)
         return matrix
 
     def _gather(
@@ -259,8 +259,8 @@ class PairStore:
         for name in names:
             here, there = matches[name]
             path = self._path(helper, name)
-            if not path.exists():  # another process has packed it since
-                self._packed = None
+            if not path.exists():  # another process has moved it to a pack
+                self._packed_pairs = None
                 self._pairs.fill(table, rows, helper)
                 if not np.isnan(table[here]).any():
                     continue
@@ -270,33 +270,33 @@ class PairStore:
         return table
 
     @property
-    def _pairs(self) -> Pairs:
-        """The pairs in packs, read when first asked for; what was collected is written first."""
+    def _pairs(self) -> PackedPairs:
+        """The pairs in packs, read on first use after the buffered blocks are written."""
         self.flush()
-        if self._packed is None:
-            self._packed = read_packs(self.folder / "packs")
-        return self._packed
+        if self._packed_pairs is None:
+            self._packed_pairs = read_packs(self.folder / "packs")
+        return self._packed_pairs
 
     @property
     def _blocks(self) -> dict[str, list[str]]:
-        """Names of the row sets of each helper's finished blocks, listed when first asked for: there may be 100,000."""
-        if self._found is None:
-            self._found = self._scan_pairs()
-        return self._found
+        """The row sets of each helper's blocks, listed on first use: there may be 100,000."""
+        if self._pair_blocks is None:
+            self._pair_blocks = self._scan_pairs()
+        return self._pair_blocks
 
-    def _scan_alone(self) -> list[str]:
+    def _scan_zero_shot(self) -> list[str]:
         return [
             path.stem
             for path in sorted((self.folder / "alone").glob("[!.]*.npy"))
             if self._known_rows(path.stem) is not None
         ]
 
-    def _scan_pairs(self, of: str = "") -> dict[str, list[str]]:
-        """Finished blocks (of one helper); one of the wrong size, or of rows unknown, is none, and will be scored
-        again."""
+    def _scan_pairs(self, only: str = "") -> dict[str, list[str]]:
+        """The row sets of each helper's blocks (or one helper's), without blocks of a wrong size or unknown rows, which
+        will be scored again."""
         found: dict[str, list[str]] = {}
         with os.scandir(self.folder / "pairs") as entries:
-            for entry in sorted((item for item in entries if item.name.startswith(of)), key=lambda item: item.name):
+            for entry in sorted((item for item in entries if item.name.startswith(only)), key=lambda item: item.name):
                 helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
                 rows = self._known_rows(name) if suffix == "npy" else None
                 if rows is None:
@@ -307,7 +307,7 @@ class PairStore:
         return found
 
     def _known_rows(self, name: str) -> dict[str, int] | None:
-        """A row set, or None where its file is gone or is not what was written: its name is a hash of what it says."""
+        """A row set; None if its file is missing or damaged (its name is a hash of its content)."""
         try:
             return self._row_set(name)
         except (OSError, ValueError):
@@ -321,41 +321,41 @@ class PairStore:
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return self._positions[name]
 
-    def _keep_row_set(self, rows: Sequence[str]) -> str:
+    def _write_row_set(self, rows: Sequence[str]) -> str:
         name = _name_of(rows)
         path = self.folder / "rows" / f"{name}.json"
-        if name not in self._positions or not path.exists():  # another process may have packed what had it
+        if name not in self._positions or not path.exists():  # another process may have removed it
             write_whole(path, json.dumps(list(rows)).encode())
             self._positions[name] = {row: position for position, row in enumerate(rows)}
         return name
 
-    def _scored_alone(self, rows: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Each block of samples' own numbers that `rows` are in: its name, positions in `rows`, and positions there."""
-        place = {
+    def _find_zero_shot(self, rows: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """The zero-shot blocks that contain `rows`: name, positions in `rows`, positions in the block."""
+        location = {
             row: (number, position)
-            for number, name in enumerate(self._alone)
+            for number, name in enumerate(self._zero_shot_blocks)
             for row, position in self._row_set(name).items()
         }
-        block, there = np.array([place.get(row, (-1, -1)) for row in rows], dtype=np.int64).reshape(-1, 2).T
+        block, there = np.array([location.get(row, (-1, -1)) for row in rows], dtype=np.int64).reshape(-1, 2).T
         for number in np.unique(block[block >= 0]).tolist():
             here = np.flatnonzero(block == number)
-            yield self._alone[number], here, there[here]
+            yield self._zero_shot_blocks[number], here, there[here]
 
     def _match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `rows` and in the named row set of the samples that are in both."""
+        """The positions in `rows`, and in the named row set, of the samples in both."""
         known = self._row_set(name)
         there = np.array([known.get(row, -1) for row in rows], dtype=np.int64)
         here = np.flatnonzero(there >= 0)
         return here, there[here]
 
 
-def _as_alone(table: np.ndarray) -> Alone:
+def _as_zero_shot(table: np.ndarray) -> ZeroShot:
     counts = np.nan_to_num(table[:, _STATISTICS : _STATISTICS + _COUNTS]).astype(np.int64)
-    return Alone(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
+    return ZeroShot(table[:, :_STATISTICS], counts[:, 0], counts[:, 1], table[:, _STATISTICS + _COUNTS :])
 
 
 def read_context(folder: Path) -> ScoringContext | None:
-    """What a context's folder says it is; None where that is gone or damaged."""
+    """The scoring context of a folder; None if its description is missing or damaged."""
     try:
         return ScoringContext(**json.loads((folder / _DESCRIPTION).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -373,10 +373,10 @@ def _save(path: Path, array: np.ndarray) -> None:
 
 
 def _required_block(path: Path, rows: int, width: int | None = None) -> np.ndarray:
-    """As `_read_block`, for a block that was whole when the folder was looked through.
+    """As `_read_block`, for a block that must be valid.
 
     Raises:
-        ScoringError: it is not what was written: never numbers that nobody measured.
+        ScoringError: the block is missing or damaged.
     """
     block = _read_block(path, rows, width)
     if block is None:
@@ -392,7 +392,7 @@ def _damaged(path: Path) -> ScoringError:
 
 
 def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:
-    """A block of this many rows (and columns); None where it is gone, or is not what was written."""
+    """A block of so many rows (and columns); None if it is missing or damaged."""
     try:
         content = content_if_intact(path.read_bytes())
         block: np.ndarray | None = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
@@ -400,5 +400,5 @@ def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray |
         return None
     if block is None or block.ndim != 2 or len(block) != rows or block.shape[1] != (width or block.shape[1]):
         return None
-    # What stands behind the numbers is a seal that cannot be read: then they cannot be trusted either.
+    # More bytes after the array are a checksum that cannot be read; then the block cannot be trusted.
     return block if content is not None and len(content) == _NPY_HEADER + block.nbytes else None

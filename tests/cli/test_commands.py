@@ -375,7 +375,7 @@ def test_an_unknown_model_is_refused_before_anything_is_read_or_made(run: Run, s
         (["curate", "P", "--out", "o", "--stage", "instruction", "--budget", "99"], "at most 9"),
         (["curate", "P", "--out", "P", "--stage", "instruction", "--budget", "3"], "overwrite the input"),
         (["curate", "P", "--out", "no/o", "--stage", "instruction", "--budget", "3"], "does not exist"),
-        (["score", "P", "--pairs", "k=0"], "leave nothing to select by"),
+        (["score", "P", "--pairs", "k=0"], "would score no pair"),
         (["score", "P", "--ray-address", "auto"], "add --backend ray"),
         (["curate", "P", "--eta", "-1"], "at least 0"),
         (["curate", "P", "--self-coverage", "nan"], "from 0 to 1"),

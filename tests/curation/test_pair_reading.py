@@ -35,7 +35,7 @@ def test_pieces_join_to_the_response_and_add_up_to_the_scores(run, helped: int, 
     pieces = PairReader(run).pieces(row, column)
     assert "".join(piece.text for piece in pieces) == row.response
     with_example = run.store.pair_statistics([row.content_hash], column.content_hash)[0, LOG_PROBABILITY]
-    alone = run.store.alone([row.content_hash]).statistics[0, LOG_PROBABILITY]
+    alone = run.store.zero_shot([row.content_hash]).statistics[0, LOG_PROBABILITY]
     assert sum(np.log(piece.with_example) for piece in pieces) == pytest.approx(with_example, rel=1e-4)
     assert sum(np.log(piece.alone) for piece in pieces) == pytest.approx(alone, rel=1e-4)
 

@@ -219,7 +219,7 @@ def test_a_finished_run_gives_its_samples_and_their_numbers(workspace: Workspace
     assert run.record.n_pairs == 2 * 3 + 2 * 1
 
     hashes = [sample.content_hash for sample in (*run.pool, *run.target)]
-    alone = run.store.alone(hashes)
+    alone = run.store.zero_shot(hashes)
     found = run.utilities("pmi")
     assert found.target is not None and found.existing is not None
     assert (found.pool.shape, found.target.shape, found.existing.shape) == ((3, 3), (1, 3), (3, 1))

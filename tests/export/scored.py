@@ -15,7 +15,7 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
 from delift_core.jobs.progress import JobProgress
 from delift_core.samples import Turns
-from delift_core.scoring.store import Alone, PairStore, ScoringContext
+from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 from delift_core.selection.request import parse_budget
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
@@ -91,7 +91,7 @@ def draw_pairs(utility_folder: Path, rows: Sequence[str], seed: int = 0) -> Pair
         return np.stack([generator.uniform(1, 9, len(rows)), generator.uniform(-9, -1, len(rows))], axis=1)
 
     counts = np.full(len(rows), 10)
-    store.write_alone(rows, Alone(statistics(), counts, counts, np.ones((len(rows), 4), dtype=np.float32)))
+    store.write_zero_shot(rows, ZeroShot(statistics(), counts, counts, np.ones((len(rows), 4), dtype=np.float32)))
     for helper in rows:
         store.write_pairs(helper, rows, statistics())
     return store

@@ -30,7 +30,7 @@ from delift_core.jobs.scoring_job import run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
-from delift_core.scoring.blocks import Material
+from delift_core.scoring.blocks import ScoringInput
 from delift_core.scoring.forecast import RunSamples
 from tests.rounding import assert_same_numbers
 
@@ -210,7 +210,7 @@ def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> Non
     identity = replace(read_outline(str(model_folder), "float32").identity, revision="f" * 40)
     order = WorkerOrder(identity, "cpu", torch.get_num_threads())
     with pytest.raises(ScoringError, match="there and ffffffffffff \\(float32\\) here; put the same model on every"):
-        RayWorker().load(order, Material((), (), {}, ()))
+        RayWorker().load(order, ScoringInput((), (), {}, ()))
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> N
         hash_messages(empty): "the response has no tokens: write a response, or drop the row",
     }
     (folder,) = job.folder.iterdir()
-    assert PairStore(folder).alone(pool).scored.tolist() == [False, *[True] * 5, False, True]
+    assert PairStore(folder).zero_shot(pool).scored.tolist() == [False, *[True] * 5, False, True]
 
 
 def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(job: Job) -> None:

@@ -66,10 +66,10 @@ def test_a_pack_goes_when_none_of_its_samples_is_left(six: Scored) -> None:
     workspace = six.workspace
     matrix = open_selection(workspace, six.selection_id).problem.utilities.pool
     store = PairStore(workspace.utility_folder / CONTEXT.key)
-    store.pack()
+    store.compact()
     (needed,) = (store.folder / "packs").iterdir()
     strangers = [f"{number:064x}" for number in range(3)]
-    store.collect(strangers[0], strangers, np.zeros((3, 2)))
+    store.buffer_pairs(strangers[0], strangers, np.zeros((3, 2)))
     store.flush()
     (useless,) = set((store.folder / "packs").iterdir()) - {needed}
     gone = {item.path for item in collect_garbage(workspace, dry_run=False)}

@@ -50,7 +50,7 @@ def statistics(scorer: Scorer, example: list[int], suffixes: list[Suffix]) -> to
     """(n, 2) after an example."""
     found = torch.empty(len(suffixes), 2, dtype=torch.float64)
     prefix = scorer.prefill(example)
-    for batch in scorer.pack(suffixes):
+    for batch in scorer.make_batches(suffixes):
         found[batch.rows] = scorer.score(prefix, batch)
     return found
 

@@ -141,7 +141,7 @@ def test_mixed_is_closer_to_float32_than_bfloat16_is(tmp_path: Path) -> None:
         result = torch.empty(8, len(suffixes), dtype=torch.float64)
         for example in range(8):
             prefix = scorer.prefill(tuple(range(20 * example, 20 * example + 30)))
-            for batch in scorer.pack(suffixes):
+            for batch in scorer.make_batches(suffixes):
                 result[example, batch.rows] = scorer.score(prefix, batch)[:, 1]
         return result
 

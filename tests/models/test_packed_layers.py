@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from delift_core.models.compiled_layers import compile_layers
 from delift_core.models.packed_layers import KeyBounds, SequenceBounds
-from delift_core.scoring.batches import Batch, Suffix, even_cuts, lay_end_to_end, pad
+from delift_core.scoring.batches import Batch, Suffix, packed_batch, packed_cuts, padded_batch
 from delift_core.scoring.scorer import Scorer
 from tests.models.test_compiled_layers import suited
 from tests.tiny_models import FAMILIES, loaded
@@ -29,17 +29,17 @@ def scorer_of(family: str) -> Scorer:
 
 
 def side_by_side() -> Batch:
-    return pad(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), whole=False)
+    return padded_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), whole=False)
 
 
 def packed() -> Batch:
-    return lay_end_to_end(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"))
+    return packed_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - _OWN_ATTENTION))
 def test_the_numbers_are_those_of_padded_batches(family: str) -> None:
     scorer = scorer_of(family)
-    assert scorer._agrees_end_to_end()
+    assert scorer._packing_agrees()
     prefix = scorer.prefill(_EXAMPLE)
     expected = scorer.score(prefix, side_by_side())
     torch.testing.assert_close(scorer.score(prefix, packed()), expected, rtol=1e-5, atol=1e-5)
@@ -55,19 +55,19 @@ def test_wrong_keys_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         return replace(found, source=found.source.roll(before))
 
     monkeypatch.setattr(SequenceBounds, "keys", shifted)
-    assert not scorer._agrees_end_to_end()
+    assert not scorer._packing_agrees()
 
 
 def test_packed_for_a_gpu_every_row_is_there_once() -> None:
     scorer = scorer_of("llama")
-    scorer._ragged, scorer.tokens_per_batch = True, 12
-    (led,) = scorer.pack_led(_SUFFIXES)
-    assert [batch.layout is not None for batch in led.batches] == [True] * len(led.batches)
-    assert len(led.batches) > 1 and all(batch.ids.numel() <= 12 or len(batch.rows) == 1 for batch in led.batches)
-    assert sorted(row for batch in led.batches for row in batch.rows.tolist()) == list(range(len(_SUFFIXES)))
-    prefix = scorer.prefill([*_EXAMPLE, *led.lead])
+    scorer._packs_suffixes, scorer.tokens_per_batch = True, 12
+    (group,) = scorer.make_grouped_batches(_SUFFIXES)
+    assert [batch.bounds is not None for batch in group.batches] == [True] * len(group.batches)
+    assert len(group.batches) > 1 and all(batch.ids.numel() <= 12 or len(batch.rows) == 1 for batch in group.batches)
+    assert sorted(row for batch in group.batches for row in batch.rows.tolist()) == list(range(len(_SUFFIXES)))
+    prefix = scorer.prefill([*_EXAMPLE, *group.shared])
     found = torch.empty(len(_SUFFIXES), 2, dtype=torch.float64)
-    for batch in led.batches:
+    for batch in group.batches:
         found[batch.rows] = scorer.score(prefix, batch)
     expected = scorer.score(scorer.prefill(_EXAMPLE), side_by_side())
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -81,8 +81,8 @@ def test_one_compilation_serves_every_layer_and_shape() -> None:
     assert compile_layers(scorer.loaded.model, backend="eager", packed=True)
     for length, number in ((13, 5), (5, 3), (40, 2), (17, 4)):
         prefix, suffixes = scorer.prefill((_EXAMPLE * 4)[:length]), _SUFFIXES[:number]
-        expected = scorer.score(prefix, pad(range(number), suffixes, device, whole=False))
-        got = scorer.score(prefix, lay_end_to_end(range(number), suffixes, device))
+        expected = scorer.score(prefix, padded_batch(range(number), suffixes, device, whole=False))
+        got = scorer.score(prefix, packed_batch(range(number), suffixes, device))
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert graphs["unique_graphs"] == started + 1
 
@@ -90,7 +90,7 @@ def test_one_compilation_serves_every_layer_and_shape() -> None:
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 120))
 def test_cuts_are_few_and_within_the_budget(lengths: list[int], budget: int) -> None:
     lengths = sorted(lengths, reverse=True)
-    cuts = even_cuts(lengths, budget)
+    cuts = packed_cuts(lengths, budget)
     parts = [lengths[start:end] for start, end in pairwise(cuts)]
     assert cuts[0] == 0 and cuts[-1] == len(lengths) and all(parts)
     assert all(sum(part) <= budget or len(part) == 1 for part in parts)

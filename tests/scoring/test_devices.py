@@ -69,7 +69,7 @@ def test_cores_take_turns_where_memory_is_short_or_the_model_changes_itself(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert cores_at_work(scorers[0]) == 8
-    monkeypatch.setattr(Scorer, "bytes_in_flight", 1 << 60)
+    monkeypatch.setattr(Scorer, "batch_bytes", 1 << 60)
     assert cores_at_work(scorers[0]) == 1
     monkeypatch.undo()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)

@@ -18,7 +18,7 @@ from delift_core.models.prompts import EncodedSample, Template, fit_to_context, 
 from delift_core.samples import Message
 from delift_core.scoring import batches as budget
 from delift_core.scoring import scorer as scorer_module
-from delift_core.scoring.batches import Suffix, cuts_of
+from delift_core.scoring.batches import Suffix, padded_cuts
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
 from tests.rounding import STATISTICS
@@ -77,9 +77,9 @@ def test_utilities_equal_the_plain_forward_pass(family: str, template_name: str)
 def run(subject: Scorer, prefix_tokens: Sequence[int], suffixes: Sequence[Suffix]) -> np.ndarray:
     example = subject.prefill(prefix_tokens)
     result = np.full((len(suffixes), 2), np.nan)
-    for led in subject.pack_led(suffixes):
-        prefix = subject.prefill(led.lead, example)
-        for batch in led.batches:
+    for group in subject.make_grouped_batches(suffixes):
+        prefix = subject.prefill(group.shared, example)
+        for batch in group.batches:
             result[batch.rows.numpy()] = subject.score(prefix, batch).numpy()
     return result
 
@@ -93,7 +93,7 @@ def test_queries_that_begin_alike_give_the_same_numbers(family: str, monkeypatch
     encoded = [template.encode(conversation(prompt, "rouge 3")) for prompt in prompts]
     suffixes = [Suffix(sample.query, sample.response) for sample in encoded]
     subject = Scorer(model)
-    assert len(subject.pack_led(suffixes)) == 2  # two instructions, each with the template's opening
+    assert len(subject.make_grouped_batches(suffixes)) == 2  # two instructions, each with the template's opening
     prefix = template.head + encoded[0].example
     plain = np.stack([plain_statistics(model, prefix, suffix) for suffix in suffixes])
     assert np.abs(run(subject, prefix, suffixes) - plain).max() < 1e-4
@@ -137,7 +137,7 @@ def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:
     encoded = encode_rows(template)
     prefix = subject.prefill(template.head + encoded[0].example)
     before = [keys.clone() for keys, _ in prefix.layers or ()]
-    for batch in subject.pack([Suffix(e.query, e.response) for e in encoded]):
+    for batch in subject.make_batches([Suffix(e.query, e.response) for e in encoded]):
         subject.score(prefix, batch)
     assert all(torch.equal(old, keys) for old, (keys, _) in zip(before, prefix.layers or (), strict=True))
 
@@ -148,7 +148,7 @@ def test_packing_keeps_every_token_once_and_its_budget(lengths: list[tuple[int, 
     subject = SHARED
     subject.tokens_per_batch = budget
     suffixes = [Suffix(tuple(range(q)), tuple(range(100, 100 + r))) for q, r in lengths]
-    batches = subject.pack(suffixes)
+    batches = subject.make_batches(suffixes)
     rows = np.concatenate([batch.rows.numpy() for batch in batches])
     assert sorted(rows) == list(range(len(suffixes)))
     widths = [batch.ids.shape[1] for batch in batches]
@@ -178,7 +178,7 @@ def test_batches_are_cut_where_padding_and_passes_cost_least(lengths: list[int],
         return sum(padded + pass_cost for padded, _ in sizes)
 
     every = [(0, *inner, n) for size in range(n) for inner in combinations(range(1, n), size)]
-    assert cost(cuts_of(lengths, budget, pass_cost)) == min(map(cost, every))
+    assert cost(padded_cuts(lengths, budget, pass_cost)) == min(map(cost, every))
 
 
 @pytest.mark.parametrize("at_once", [1, 3000])
@@ -208,7 +208,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(
     monkeypatch.setitem(scorer_module._PASS_COST, "cpu", 10_000)  # one batch, whatever the padding
     subject = Scorer(model, tokens_per_batch=10_000)
     prefix = subject.prefill(template.head)
-    (batch,) = subject.pack(suffixes)
+    (batch,) = subject.make_batches(suffixes)
     whole_statistics, whole_vectors = subject.score_and_embed(prefix, batch)
     real = Scorer._hidden
     tried: list[int] = []
@@ -234,7 +234,7 @@ def test_scarce_memory_makes_batches_smaller_and_never_empty(family: str, monkey
     model = loaded(family)
     subject = Scorer(model)
     assert subject.tokens_per_batch == 256
-    fixed = subject.bytes_in_flight - 256 * budget.bytes_per_token(model)
+    fixed = subject.batch_bytes - 256 * budget.bytes_per_token(model)
     monkeypatch.setattr(budget, "free_bytes", lambda device: fixed + 2 * 100 * budget.bytes_per_token(model))
     assert Scorer(model).tokens_per_batch == 100
     monkeypatch.setattr(budget, "free_bytes", lambda device: 1)
@@ -243,7 +243,7 @@ def test_scarce_memory_makes_batches_smaller_and_never_empty(family: str, monkey
 
 def test_one_row_that_does_not_fit_is_refused_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = Scorer(loaded())
-    (batch,) = subject.pack([Suffix((1, 2), (3,))])
+    (batch,) = subject.make_batches([Suffix((1, 2), (3,))])
 
     def full(self: Scorer, prefix: scorer_module.Prefix, batch: scorer_module.Batch) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
@@ -281,7 +281,7 @@ def test_a_device_without_float64_sums_in_float32(monkeypatch: pytest.MonkeyPatc
     subject = Scorer(loaded())
     suffixes = [Suffix((1, 2, 3), tuple(range(5, 45))), Suffix((4,), (9, 8, 7))]
     prefix = subject.prefill((11, 12, 13))
-    (batch,) = subject.pack(suffixes)
+    (batch,) = subject.make_batches(suffixes)
     exact, vectors = subject.score_and_embed(prefix, batch)
     monkeypatch.setitem(scorer_module._SUMS, "cpu", torch.float32)
     with NoFloat64():
@@ -301,5 +301,5 @@ def test_a_family_whose_output_layer_is_not_understood_is_refused() -> None:
 def test_running_state_models_are_refused_by_name() -> None:
     model = loaded()
     model.model.config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(ScoringError, match="'llama' keep a running state"):
+    with pytest.raises(ScoringError, match="'llama' have a recurrent state"):
         Scorer(model)

@@ -9,7 +9,7 @@ from delift_core.errors import ScoringError
 from delift_core.scoring import store as store_module
 from delift_core.scoring.forecast import RunSamples, plan_pairs
 from delift_core.scoring.packs import read_packs
-from delift_core.scoring.store import PACKED_ROWS, Alone, PairStore, ScoringContext, read_context
+from delift_core.scoring.store import PACKED_ROWS, PairStore, ScoringContext, ZeroShot, read_context
 from delift_core.system.files import CHECKSUM_BYTES
 
 CONTEXT = ScoringContext("tiny", "r1", "float32", "chat", 1, 512)
@@ -24,10 +24,10 @@ def numbers(rows: list[str], helper: str) -> np.ndarray:
 def work_off(store: PairStore, samples: RunSamples) -> int:
     """Scores what the plan says is missing, and returns the number of pairs that took."""
     plan = plan_pairs(store, samples)
-    if plan.alone:
-        rows = list(plan.alone)
+    if plan.zero_shot:
+        rows = list(plan.zero_shot)
         count = np.full(len(rows), 3)
-        store.write_alone(rows, Alone(numbers(rows, ""), count, count, np.ones((len(rows), 4))))
+        store.write_zero_shot(rows, ZeroShot(numbers(rows, ""), count, count, np.ones((len(rows), 4))))
     for group in plan.groups:
         for helper in group.helpers:
             store.write_pairs(helper, list(group.rows), numbers(list(group.rows), helper))
@@ -70,7 +70,7 @@ def test_unscored_pairs_are_nan_and_unscored_samples_have_no_tokens(tmp_path: Pa
     work_off(store, RunSamples(pool=("a", "b")))
     matrix = store.utility_matrix(("a", "x"), ("b", "y"), "euclidean")
     assert np.isnan(matrix).tolist() == [[False, True], [True, True]]
-    assert store.alone(("a", "x")).scored.tolist() == [True, False]
+    assert store.zero_shot(("a", "x")).scored.tolist() == [True, False]
 
 
 def test_repeated_samples_share_their_numbers(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_whatever_was_scored_before_a_run_ends_complete(
         samples = RunSamples(tuple(pool), tuple(target), tuple(existing))
         work_off(store, samples)
         if packed:
-            store.pack()
+            store.compact()
         assert not np.isnan(store.utility_matrix(samples.pool + samples.target, samples.pool, "pmi")).any()
         assert not np.isnan(store.utility_matrix(samples.pool, samples.existing, "pmi")).any()
         assert plan_pairs(store, samples).pairs_missing == 0
@@ -138,10 +138,10 @@ def test_one_wrong_byte_is_noticed_and_its_block_scored_again(
     if not block.startswith("rows"):  # without their names, blocks are not looked at
         with pytest.raises(ScoringError, match="damaged on disk"):
             reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    assert reopened.drop_damaged() >= 1
+    assert reopened.remove_damaged() >= 1
     assert work_off(reopened, SAMPLES) == again
     assert np.array_equal(PairStore.open(tmp_path, CONTEXT).utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)
-    assert PairStore.open(tmp_path, CONTEXT).drop_damaged() == 0
+    assert PairStore.open(tmp_path, CONTEXT).remove_damaged() == 0
 
 
 def test_blocks_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_blocks_of_earlier_versions_have_no_checksum_and_are_read(tmp_path: Path
     for path in store.folder.glob("*/*.npy"):
         path.write_bytes(path.read_bytes()[:-CHECKSUM_BYTES])
     older = PairStore.open(tmp_path, CONTEXT)
-    assert older.drop_damaged() == 0 and work_off(older, SAMPLES) == 0
+    assert older.remove_damaged() == 0 and work_off(older, SAMPLES) == 0
     assert np.array_equal(older.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), whole)
 
 
@@ -171,22 +171,22 @@ def test_one_pair_is_what_the_whole_listing_says_of_it(tmp_path: Path) -> None:
         for helper in (*names, "stranger"):
             expected = listed.pair_statistics([row], helper)
             for store in (PairStore.open(tmp_path, CONTEXT), listed):
-                np.testing.assert_array_equal(store.one_pair(row, helper), expected)
+                np.testing.assert_array_equal(store.pair(row, helper), expected)
 
 
 def test_packed_blocks_are_one_file_with_the_same_numbers(tmp_path: Path) -> None:
     store = PairStore.open(tmp_path, CONTEXT)
     work_off(store, SAMPLES)
     loose = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    assert store.pack() == 3 and store.pack() == 0
+    assert store.compact() == 3 and store.compact() == 0
     assert not list((store.folder / "pairs").iterdir()) and len(list((store.folder / "packs").iterdir())) == 1
     for reader in (store, PairStore.open(tmp_path, CONTEXT)):
         assert np.array_equal(reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), loose)
         assert np.isnan(reader.pair_statistics(["a", "stranger"], "b")).tolist() == [[False] * 2, [True] * 2]
-        assert np.isnan(reader.one_pair("a", "stranger")).all()
+        assert np.isnan(reader.pair("a", "stranger")).all()
         assert work_off(reader, SAMPLES) == 0
     assert work_off(store, RunSamples(pool=("a", "b", "c", "d"))) == 3 + 4
-    assert store.pack() == 4 and PairStore.open(tmp_path, CONTEXT).drop_damaged() == 0
+    assert store.compact() == 4 and PairStore.open(tmp_path, CONTEXT).remove_damaged() == 0
     assert work_off(PairStore.open(tmp_path, CONTEXT), RunSamples(pool=("a", "b", "c", "d"))) == 0
 
 
@@ -194,7 +194,7 @@ def test_large_blocks_stay_files_of_their_own(tmp_path: Path) -> None:
     store = PairStore.open(tmp_path, CONTEXT)
     rows = [f"row {number}" for number in range(PACKED_ROWS + 1)]
     store.write_pairs("a", rows, numbers(rows, "a"))
-    assert store.pack() == 0
+    assert store.compact() == 0
     assert len(list((store.folder / "pairs").iterdir())) == 1
 
 
@@ -203,9 +203,9 @@ def test_readers_with_an_older_listing_find_what_was_packed_since(tmp_path: Path
     work_off(writer, SAMPLES)
     reader = PairStore.open(tmp_path, CONTEXT)
     before = reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    writer.pack()
+    writer.compact()
     assert np.array_equal(reader.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
-    assert np.array_equal(reader.one_pair("a", "b"), writer.one_pair("a", "b"))
+    assert np.array_equal(reader.pair("a", "b"), writer.pair("a", "b"))
     # The reader writes rows that it remembers, and whose list of names went with the blocks.
     reader.write_pairs("z", list(SAMPLES.pool), numbers(list(SAMPLES.pool), "z"))
     assert PairStore.open(tmp_path, CONTEXT).missing(SAMPLES.pool, "z") == ()
@@ -223,10 +223,10 @@ def test_a_kill_between_a_pack_and_the_end_of_its_blocks_loses_nothing(
 
     monkeypatch.setattr(Path, "unlink", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.pack()
+        store.compact()
     monkeypatch.undo()
     after = PairStore.open(tmp_path, CONTEXT)
-    assert work_off(after, SAMPLES) == 0 and after.pack() == 3
+    assert work_off(after, SAMPLES) == 0 and after.compact() == 3
     assert len(list((store.folder / "packs").iterdir())) == 1  # its name is the hash of what it holds
     assert np.array_equal(after.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
 
@@ -236,12 +236,12 @@ def test_one_wrong_byte_of_a_pack_is_noticed_and_its_pairs_scored_again(tmp_path
     store = PairStore.open(tmp_path, CONTEXT)
     work_off(store, SAMPLES)
     before = store.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    store.pack()
+    store.compact()
     flip(next((store.folder / "packs").iterdir()), place)
     reopened = PairStore.open(tmp_path, CONTEXT)
     with pytest.raises(ScoringError, match="damaged on disk .packs"):
         reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi")
-    assert reopened.drop_damaged() == 1
+    assert reopened.remove_damaged() == 1
     assert work_off(reopened, SAMPLES) == 9
     assert np.array_equal(reopened.utility_matrix(SAMPLES.pool, SAMPLES.pool, "pmi"), before)
 
@@ -257,16 +257,16 @@ def test_collected_blocks_are_read_at_once_and_on_disk_when_there_are_many_or_ti
     monkeypatch.setattr(store_module, "BLOCKS_PER_PACK", 3)
     store = PairStore.open(tmp_path, CONTEXT)
     rows = ["a", "b"]
-    store.collect("a", rows, numbers(rows, "a"))
+    store.buffer_pairs("a", rows, numbers(rows, "a"))
     assert on_disk() == 0 and np.allclose(store.pair_statistics(rows, "a"), numbers(rows, "a")) and on_disk() == 2
     for helper in "bcd":
-        store.collect(helper, rows, numbers(rows, helper))
+        store.buffer_pairs(helper, rows, numbers(rows, helper))
     assert on_disk() == 2 + 6
-    store.collect("e", rows, numbers(rows, "e"))
+    store.buffer_pairs("e", rows, numbers(rows, "e"))
     now = iter(range(2000, 3000))
-    store.collect("f", rows, numbers(rows, "f"))
+    store.buffer_pairs("f", rows, numbers(rows, "f"))
     assert on_disk() == 2 + 6 + 4 and len(list((store.folder / "packs").iterdir())) == 3
-    assert store.pack() == 0 and len(list((store.folder / "packs").iterdir())) == 1
+    assert store.compact() == 0 and len(list((store.folder / "packs").iterdir())) == 1
     for helper in "abcdef":
         assert PairStore.open(tmp_path, CONTEXT).missing(rows, helper) == ()
         assert np.allclose(store.pair_statistics(rows, helper), numbers(rows, helper))
@@ -274,9 +274,9 @@ def test_collected_blocks_are_read_at_once_and_on_disk_when_there_are_many_or_ti
 
 def test_packs_that_hold_the_same_pairs_become_one_with_each_once(tmp_path: Path) -> None:
     one, other = PairStore.open(tmp_path, CONTEXT), PairStore.open(tmp_path, CONTEXT)
-    one.collect("a", ["a", "b"], numbers(["a", "b"], "a"))
-    other.collect("a", ["b", "c"], numbers(["b", "c"], "a"))
+    one.buffer_pairs("a", ["a", "b"], numbers(["a", "b"], "a"))
+    other.buffer_pairs("a", ["b", "c"], numbers(["b", "c"], "a"))
     one.flush()
-    other.pack()
+    other.compact()
     assert len(read_packs(one.folder / "packs").rows) == 3
     assert np.allclose(other.pair_statistics(["c", "a"], "a"), numbers(["c", "a"], "a"))

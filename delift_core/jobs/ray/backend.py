@@ -16,7 +16,7 @@ from typing import Any, Literal
 from delift_core.errors import DeliftError, ScoringError
 from delift_core.jobs.ray.cluster import WorkerPlan, ray_library
 from delift_core.models.loading import ModelIdentity, load_model
-from delift_core.scoring.blocks import ROWS_PER_BLOCK, Block, BlockScorer, Material, Step
+from delift_core.scoring.blocks import ROWS_PER_BLOCK, Block, BlockScorer, ScoringInput, ScoringStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class RayWorker:
     def __init__(self) -> None:
         self._scorer: BlockScorer | None = None
 
-    def load(self, order: WorkerOrder, material: Material) -> None:
+    def load(self, order: WorkerOrder, material: ScoringInput) -> None:
         """Loads the model.
 
         Raises:
@@ -55,7 +55,7 @@ class RayWorker:
             )
         self._scorer = BlockScorer(Scorer(loaded), material)
 
-    def score(self, block: Block) -> Iterator[Step]:
+    def score(self, block: Block) -> Iterator[ScoringStep]:
         """Scores a block; a step after every batch."""
         assert self._scorer is not None, "load comes first"
         yield from self._scorer.work([block])
@@ -81,7 +81,7 @@ class RayBackend:
         """As for a run on such a device of this machine, so that both share their blocks."""
         return ROWS_PER_BLOCK[self._plan.device]
 
-    def work(self, material: Material, blocks: Iterable[Block]) -> Generator[Step, None, None]:
+    def work(self, material: ScoringInput, blocks: Iterable[Block]) -> Generator[ScoringStep, None, None]:
         """Scores blocks on every worker; yields steps as they arrive, and empty ones while there is none.
 
         Raises:
@@ -123,7 +123,7 @@ class _Worker:
 class _WorkerPool:
     """The workers of one run, and the blocks that still have to be assigned."""
 
-    def __init__(self, plan: WorkerPlan, order: WorkerOrder, material: Material, blocks: Iterable[Block]) -> None:
+    def __init__(self, plan: WorkerPlan, order: WorkerOrder, material: ScoringInput, blocks: Iterable[Block]) -> None:
         self._ray = ray_library()
         gpus = 1 if plan.device == "cuda" else 0
         self._actor = self._ray.remote(RayWorker).options(num_cpus=plan.threads, num_gpus=gpus, max_restarts=0)
@@ -135,13 +135,13 @@ class _WorkerPool:
             self._start_worker()
         self.busy = True
 
-    def next_step(self) -> Step:
+    def next_step(self) -> ScoringStep:
         """Assigns blocks, and waits a moment for a step."""
         self._assign()
         pending = {worker.pending: worker for worker in self._workers if worker.pending is not None}
         self.busy = bool(pending)
         ready = self._ray.wait(list(pending), num_returns=1, timeout=_WAIT_SECONDS)[0] if pending else []
-        return self._receive(pending[ready[0]]) if ready else Step()
+        return self._receive(pending[ready[0]]) if ready else ScoringStep()
 
     def stop(self) -> None:
         """Kills every worker."""
@@ -162,15 +162,15 @@ class _WorkerPool:
     def _next_block(self) -> Block | None:
         return self._returned.popleft() if self._returned else next(self._blocks, None)
 
-    def _receive(self, worker: _Worker) -> Step:
+    def _receive(self, worker: _Worker) -> ScoringStep:
         failures = self._ray.exceptions
         try:
             if worker.loading is not None:
                 self._ray.get(worker.loading)
                 worker.loading = None
-                return Step()
+                return ScoringStep()
             task = worker.queue[0]
-            step: Step = self._ray.get(next(task.steps))
+            step: ScoringStep = self._ray.get(next(task.steps))
         except failures.RayTaskError as error:
             raise _as_scoring_error(error) from error
         except (failures.RayActorError, failures.ObjectLostError, StopIteration):
@@ -183,7 +183,7 @@ class _WorkerPool:
             self._deaths = 0
         return step
 
-    def _replace(self, worker: _Worker) -> Step:
+    def _replace(self, worker: _Worker) -> ScoringStep:
         """Takes back the blocks of a dead worker, and starts another one.
 
         Returns:
@@ -202,7 +202,7 @@ class _WorkerPool:
         tokens, pairs, alone = (
             -sum(getattr(task, name) for task in worker.queue) for name in ("tokens", "pairs", "alone")
         )
-        return Step(tokens, pairs, alone=alone)
+        return ScoringStep(tokens, pairs, alone=alone)
 
 
 def _as_scoring_error(error: Any) -> ScoringError:

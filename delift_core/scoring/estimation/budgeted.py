@@ -78,7 +78,7 @@ class BudgetedRun:
         self._total = count_pairs(budget, *map(len, (self._samples.pool, self._samples.target, self._samples.existing)))
         self._done = self._total - self._missing_of_known()
         self._work_done = 0
-        self._alone_plan = PairPlan(store.missing_alone(self._all), (), 0)
+        self._alone_plan = PairPlan(store.missing_zero_shot(self._all), (), 0)
         self._alone_done = 0
         self._to_score = self._total - self._done
 
@@ -88,7 +88,9 @@ class BudgetedRun:
         missing = self._total - self._done
         ahead = missing * self._tokens_per_pair
         work, elapsed = (self._work_done, self._work_done + round(ahead)), self._clock() - self._started
-        return ScoringProgress(self._done, self._total, *work, elapsed, self._alone_done, len(self._alone_plan.alone))
+        return ScoringProgress(
+            self._done, self._total, *work, elapsed, self._alone_done, len(self._alone_plan.zero_shot)
+        )
 
     @property
     def cost(self) -> RunCost:
@@ -100,7 +102,7 @@ class BudgetedRun:
 
     def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
         """As `ScoringRun.work`, over all rounds."""
-        self._alone_plan, self._alone_done = PairPlan(self._store.missing_alone(self._all), (), 0), 0
+        self._alone_plan, self._alone_done = PairPlan(self._store.missing_zero_shot(self._all), (), 0), 0
         if not self._score(self._alone_plan, report, stop):
             return False
         number = 0
@@ -166,7 +168,7 @@ class BudgetedRun:
             self._encoded,
             self._store,
             plan,
-            keep_pairs=self._store.collect,
+            keep_pairs=self._store.buffer_pairs,
             clock=self._clock,
         )
 
@@ -179,7 +181,7 @@ class BudgetedRun:
         try:
             finished = run.work(follow, stop)
         finally:
-            self._store.pack()
+            self._store.compact()
         self._done = before + run.progress.pairs_done
         return finished
 

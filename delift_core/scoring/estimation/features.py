@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from delift_core.scoring.store import Alone
+from delift_core.scoring.store import ZeroShot
 
 _FORM_SHARE = 2.0  # of the other sources' one each: alone it explains most
 _FORM_DIMENSIONS, _OTHER_DIMENSIONS = 64, 32
@@ -31,7 +31,7 @@ class Known:
 
     prompts: tuple[str, ...]
     responses: tuple[str, ...]
-    alone: Alone
+    alone: ZeroShot
 
 
 def cue_vectors(known: Known, seed: int = 0) -> np.ndarray:
@@ -65,7 +65,7 @@ def _form_vectors(known: Known, seed: int) -> np.ndarray:
     return vectors
 
 
-def _measures(alone: Alone) -> np.ndarray:
+def _measures(alone: ZeroShot) -> np.ndarray:
     """(n, 5): lengths, distance without an example, and log-probability per token."""
     tokens = np.maximum(alone.tokens, 1)
     length, prompt = np.log(tokens), np.log(np.maximum(alone.prompt_tokens, 1))

@@ -32,7 +32,7 @@ def chosen_utilities(
     Args:
         row_names, column_names: content hashes; `rows` and `columns` are (m,) positions in them.
     """
-    alone = store.alone(row_names)
+    alone = store.zero_shot(row_names)
     statistics = np.full((len(rows), 2), np.nan, dtype=np.float32)
     by_column = np.argsort(columns, kind="stable")
     edges = np.flatnonzero(np.diff(columns[by_column])) + 1

@@ -120,7 +120,9 @@ def parts_to_plan(
     """The matrices of a run with the cues of their samples, which have all been scored alone."""
     names = tuple(dict.fromkeys(samples.pool + samples.target + samples.existing))
     known = Known(
-        tuple(texts[name].prompt for name in names), tuple(texts[name].response for name in names), store.alone(names)
+        tuple(texts[name].prompt for name in names),
+        tuple(texts[name].response for name in names),
+        store.zero_shot(names),
     )
     vectors = cue_vectors(known, PLANNING_SEED)
     tokens = dict(zip(names, known.alone.tokens.tolist(), strict=True))

@@ -107,8 +107,8 @@ def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
 def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[str, float, float]:
     """What the model makes of the helped row without and with the helper, and the name of that number."""
     store = problem.run.store
-    alone = store.measures([helped.content_hash])
-    with_example = store.one_pair(helped.content_hash, helper.content_hash)
+    alone = store.zero_shot_statistics([helped.content_hash])
+    with_example = store.pair(helped.content_hash, helper.content_hash)
     if problem.metric == "euclidean":
         parts = distance(alone.statistics, alone.tokens), distance(with_example, alone.tokens)
         return "Error", float(parts[0][0]), float(parts[1][0])

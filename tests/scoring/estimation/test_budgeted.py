@@ -83,7 +83,7 @@ def pairs_on_disk(workspace: Workspace) -> int:
     """How many there are, after looking that none is there twice."""
     (folder,) = workspace.utility_folder.glob("*/packs")
     found = read_packs(folder)
-    helpers = np.repeat(np.arange(len(found.numbers)), np.diff(found.starts))
+    helpers = np.repeat(np.arange(len(found.index)), np.diff(found.starts))
     assert len(set(zip(helpers.tolist(), found.rows.tolist(), strict=True))) == len(found.rows)
     return len(found.rows)
 
