@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 WHITESPACE = " \t\r\n"
@@ -89,8 +89,7 @@ class ValueSpan:
 
 def value_spans(raw: str) -> Iterator[ValueSpan]:
     """Every value in a valid JSON text, without keys; a container comes after the values in it."""
-    start = next_token(raw, 0)
-    yield from _spans(raw, (start, DECODER.raw_decode(raw, start)[1]), "")
+    yield from _spans(raw, next_token(raw, 0), "")
 
 
 def replace_spans(raw: str, values: Mapping[ValueSpan, str]) -> str:
@@ -109,15 +108,23 @@ def replace_texts(raw: str, texts: Mapping[ValueSpan, str]) -> str:
     return replace_spans(raw, {span: json.dumps(text, ensure_ascii=raw.isascii()) for span, text in changed.items()})
 
 
-def _spans(raw: str, span: Span, path: str) -> Iterator[ValueSpan]:
-    start, end = span
-    if raw[start] == '"':
-        yield ValueSpan(path, start, end, DECODER.raw_decode(raw, start)[0])
-        return
-    if raw[start] == "{":
-        for name, inner in members(raw, start):
-            yield from _spans(raw, inner, f"{path}.{name}" if path else name)
-    elif raw[start] == "[":
-        for index, inner in enumerate(elements(raw, start)):
-            yield from _spans(raw, inner, f"{path}[{index}]")
-    yield ValueSpan(path, start, end)
+def _spans(raw: str, start: int, path: str) -> Generator[ValueSpan, None, int]:
+    """The values in the one at `start`, and then this one; returns its end. Each character is decoded once, however
+    deep it is nested."""
+    text = None
+    if raw[start] not in "{[":
+        value, end = DECODER.raw_decode(raw, start)
+        text = value if isinstance(value, str) else None
+    else:
+        index, position = 0, next_token(raw, start + 1)
+        while raw[position] not in "}]":
+            inner = f"{path}[{index}]"
+            if raw[start] == "{":
+                name, position = DECODER.raw_decode(raw, position)
+                position = next_token(raw, next_token(raw, position) + 1)
+                inner = f"{path}.{name}" if path else name
+            inner_end = yield from _spans(raw, position, inner)
+            index, position = index + 1, _after_comma(raw, inner_end)
+        end = position + 1
+    yield ValueSpan(path, start, end, text)
+    return end
