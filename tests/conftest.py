@@ -1,6 +1,7 @@
 """What holds for every test: no hub, no shared workspace, no time limits that a busy machine breaks, and the same
 examples on every run, unless `make fuzz` or --hypothesis-seed asks for others."""
 
+import gc
 import os
 import warnings
 from collections.abc import Generator
@@ -35,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker("browser")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays to the end: the garbage collector, which Streamlit calls after each
+    page that it draws, need not look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,6 +24,7 @@ def test_another():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_failing_example_with_half_a_surrogate_pair_is_a_failure(tmp_path: Path, workers: str) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())

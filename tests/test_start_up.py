@@ -94,6 +94,7 @@ def test_convert_needs_neither_arrays_nor_a_database(work: Path, tmp_path: Path)
     assert made.read_text().count("\n") == 6
 
 
+@pytest.mark.slow
 def test_inspect_needs_no_model_and_no_database(work: Path) -> None:
     assert imported("inspect", work / "pool.jsonl") & (NEVER | {"duckdb"}) == set()
 
@@ -113,6 +114,7 @@ def test_what_reads_a_workspace_or_a_manifest_needs_no_model(work: Path) -> None
     assert imported(*export) & (MODELS | PAGES | {"datasets", "datasketch"}) == set()  # it computes, compiled by numba
 
 
+@pytest.mark.slow
 def test_the_pages_need_no_model_before_they_are_asked_for_one() -> None:
     script = (
         "import importlib, json, pathlib, sys\n"

@@ -85,6 +85,7 @@ def test_a_stop_is_heard() -> None:
             bench.order(MethodConfig(method, less=QUICK))
 
 
+@pytest.mark.slow
 def test_adam_direction_and_projection_by_hand() -> None:
     gradient, first, second = (torch.tensor(values) for values in ([0.5, -2.0], [0.1, 0.3], [0.04, 0.0]))
     expected = [

@@ -419,6 +419,7 @@ def start(*words: object, **settings: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_as_a_process_json_stands_alone_on_standard_output(studio: Studio) -> None:
     process = start("inspect", studio.pool, "--json")
     out, err = process.communicate(timeout=120)

@@ -87,6 +87,7 @@ def test_pairs_that_are_of_use_together_only_are_not_offered_in_part() -> None:
     assert "k=8" not in check.refusal and "--pairs all" in check.refusal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["score", "curate"])
 def test_a_command_stops_keeps_what_it_scored_and_goes_on_when_it_is_asked_to(
     command: str,

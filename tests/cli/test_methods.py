@@ -45,6 +45,7 @@ def rerun(folder: Path, name: str, workspace: str = "w") -> int:
     return main([*again, "--workspace", str(folder / workspace)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_chooses_is_written_down_and_made_again(
     folder: Path, capsys: pytest.CaptureFixture[str], method: str

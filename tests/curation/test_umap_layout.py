@@ -8,6 +8,8 @@ import pytest
 from delift_core.curation.umap_layout import map_coordinates, principal_coordinates
 from delift_core.errors import DeliftError
 
+pytestmark = pytest.mark.slow  # UMAP takes seconds to start
+
 
 def clusters(each: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Three groups of directions in 16 dimensions, well apart under the cosine."""
@@ -16,7 +18,6 @@ def clusters(each: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return (np.eye(3, 16)[group] + rng.normal(0, 0.05, (3 * each, 16))).astype(np.float32), group
 
 
-@pytest.mark.slow
 def test_sixty_points_are_laid_out_the_same_way_twice_and_groups_stay_together() -> None:
     points, group = clusters()
     with warnings.catch_warnings():

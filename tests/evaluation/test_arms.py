@@ -45,6 +45,7 @@ def test_random_rows_of_as_many_tokens(quick: EvaluationRequest) -> None:
     assert len({run.rows for run in arms[2].runs}) == 5
 
 
+@pytest.mark.slow
 def test_methods_and_others_take_as_many_rows_as_the_subset(quick: EvaluationRequest) -> None:
     request = changed(
         quick,
@@ -61,6 +62,7 @@ def test_methods_and_others_take_as_many_rows_as_the_subset(quick: EvaluationReq
     assert found["subset"].accuracy.low <= found["subset"].accuracy.value <= found["subset"].accuracy.high <= 1
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path: Path) -> None:
     request = changed(quick, against=("random", "loss-high"), seeds=2)
     cache = ResultCache(tmp_path / "runs")
@@ -130,6 +132,7 @@ def test_examples_in_context_stand_before_the_query_nearest_last() -> None:
     assert with_examples(template, one, [two, three], 20).query == template.head_alone + one.query_alone
 
 
+@pytest.mark.slow
 def test_the_subset_as_examples_is_measured_without_training(quick: EvaluationRequest) -> None:
     report = evaluate(changed(quick, examples=2, against=("random", "full"), seeds=3))
     found = {arm.name: arm for arm in report.in_context}
@@ -141,6 +144,7 @@ def test_the_subset_as_examples_is_measured_without_training(quick: EvaluationRe
     assert any("nearest rows of each as examples" in line for line in report.lines())
 
 
+@pytest.mark.slow
 def test_answers_are_written_and_scored(quick: EvaluationRequest) -> None:
     report = evaluate(changed(quick, generate=3, answer_tokens=4, against=("full",)))
     scores = {arm.name: {score.name: score for score in arm.answers} for arm in report.arms}

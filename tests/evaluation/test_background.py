@@ -67,6 +67,7 @@ def test_a_worker_process_evaluates_to_the_same_numbers(request_: EvaluationRequ
     assert decode(EvaluationReport, json.loads(json.dumps(here.as_json()))) == here
 
 
+@pytest.mark.slow
 def test_a_cancel_in_the_middle_leaves_nothing_half_written_and_goes_on(
     request_: EvaluationRequest, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def of(report: EvaluationReport, name: str) -> object:
     return found
 
 
+@pytest.mark.slow
 def test_a_subset_like_the_held_out_rows_beats_random_rows_of_its_size(request_: EvaluationRequest) -> None:
     lines: list[str] = []
     report = evaluate(changed(request_, against=("random", "full", "longest")), publish=lines.append)
@@ -78,6 +79,7 @@ def test_a_subset_like_the_held_out_rows_beats_random_rows_of_its_size(request_:
     assert sum("held-out rows" in line for line in lines) == 7  # one line a run
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_numbers(request_: EvaluationRequest) -> None:
     short = changed(request_, tuning=FineTuning(epochs=1, learning_rate=1e-3), against=("random",))
     first, second = (evaluate(short) for _ in range(2))
@@ -89,6 +91,7 @@ def test_the_same_request_gives_the_same_numbers(request_: EvaluationRequest) ->
     assert of(other, "random").runs[1] not in of(first, "random").runs
 
 
+@pytest.mark.slow
 def test_every_arm_starts_from_the_same_weights(request_: EvaluationRequest) -> None:
     """The order of the arms makes no difference, so nothing of one is left in the next."""
     short = changed(request_, tuning=FineTuning(epochs=1, learning_rate=1e-2), seeds=1)

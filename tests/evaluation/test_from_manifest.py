@@ -101,6 +101,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
     assert not any(line.startswith("note") for line in lines)
 
 
+@pytest.mark.slow
 def test_which_rows_were_written_decides_the_numbers(tmp_path: Path, manifest: Manifest, heldout: Path) -> None:
     def subset_loss(rows: tuple[RowEntry, ...]) -> float:
         path = saved(tmp_path, replace(manifest, rows=rows))

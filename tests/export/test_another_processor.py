@@ -89,6 +89,7 @@ def rerun(manifest: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tu
     return code, capsys.readouterr().out, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words", "stage"),
     [

@@ -176,6 +176,7 @@ tools = st.lists(st.builds(tool, st.just("t"), x=objects), max_size=3)
 calling = st.builds(called, cells.filter(str.strip), objects, tools=st.none() | tools)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(calling, min_size=1, max_size=4))
 def test_any_call_survives_a_table_and_a_folder(

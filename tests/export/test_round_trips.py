@@ -162,6 +162,7 @@ def pieces(value: object) -> list[str]:
     return [] if value is None or value == "" else [value if isinstance(value, str) else json.dumps(value)]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(records(), st.sampled_from(TARGETS))
 def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -> None:

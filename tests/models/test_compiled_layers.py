@@ -55,6 +55,7 @@ def statistics(scorer: Scorer, example: list[int], suffixes: list[Suffix]) -> to
     return found
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_every_layer_and_shape() -> None:
     torch._dynamo.reset()
     model = replace(loaded("qwen2"), model=suited("qwen2"))

@@ -73,6 +73,7 @@ def test_packed_for_a_gpu_every_row_is_there_once() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_every_layer_and_shape() -> None:
     torch._dynamo.reset()
     scorer, device = scorer_of("qwen2"), torch.device("cpu")

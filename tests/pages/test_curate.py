@@ -347,6 +347,7 @@ def open_first(at: AppTest, shown: str) -> AppTest:
     return press(select(search(at, shown), 0), "Open")
 
 
+@pytest.mark.slow
 def test_the_text_of_a_row_is_changed_in_place_found_and_shown_beside_the_original(scored_workspace: Path) -> None:
     at = press(open_first(curate(), "dog"), "Edit text")
     press(at, "Cancel")
@@ -368,6 +369,7 @@ def test_the_text_of_a_row_is_changed_in_place_found_and_shown_beside_the_origin
     assert [sample.response for sample in curated.problem.run.pool if sample.line == 13] == ["Hund."]
 
 
+@pytest.mark.slow
 def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
         pool = workspace.datasets.load(workspace.runs.record("r1").spec.pool_id).samples

@@ -157,6 +157,7 @@ def test_remedies_of_problems_and_findings_make_a_new_set(empty_workspace: Path)
     assert list(frame(app, "Role", "Skipped")["Rows"]) == [3, 2]
 
 
+@pytest.mark.slow
 def test_rows_in_other_words_are_grouped_and_can_be_left_out(empty_workspace: Path) -> None:
     (first, second), (third, fourth), *_ = SAME
     app = open_app("data")

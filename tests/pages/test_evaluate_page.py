@@ -58,6 +58,7 @@ def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_
     assert any(button.label == "Estimate time" for button in at.button) and not at.exception
 
 
+@pytest.mark.slow
 def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: Path) -> None:
     at = opened()
     at.multiselect(key="evaluate_against").set_value(["random", "k-center", "column-mean"])
@@ -83,6 +84,7 @@ def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: 
         assert kept.record.selection.greedy.order.tolist() == kept.problem.order_of("k-center").tolist()
 
 
+@pytest.mark.slow
 def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = opened()
     at.slider(key="evaluate_seeds").set_value(1).run()

@@ -166,6 +166,7 @@ def test_columns_are_mapped_by_hand_with_a_preview(empty_workspace: Path) -> Non
     assert any("2 rows loaded" in s.value for s in app.success)
 
 
+@pytest.mark.slow
 def test_an_unknown_model_is_one_line_and_can_be_tried_again(empty_workspace: Path) -> None:
     app = press(open_app(), "Try the sample project")
     app.segmented_control(key="model_kind").set_value("Own").run()

@@ -88,6 +88,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(config, kernel, Quotas("group", tuple(quotas), codes), FixedRows(kept, dropped), rows)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(cases())
 def test_what_can_be_met_is_met_and_at_least_half_of_the_best(case: Case) -> None:
@@ -111,6 +112,7 @@ def test_what_can_be_met_is_met_and_at_least_half_of_the_best(case: Case) -> Non
     assert all(drawn <= best + 1e-4 for drawn in selection.random.values)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(cases())
 def test_each_pick_adds_most_of_those_that_still_have_a_place(case: Case) -> None:
@@ -126,6 +128,7 @@ def test_each_pick_adds_most_of_those_that_still_have_a_place(case: Case) -> Non
         built.append(pick)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_dense_sparse_and_torch_agree(case: Case) -> None:

@@ -62,6 +62,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "workspace"
 
 
+@pytest.mark.slow
 def test_a_selection_that_does_not_fit_says_what_to_do_and_the_next_one_works() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SELECT_IN_LITTLE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False

@@ -72,6 +72,7 @@ def test_a_name_becomes_one_file_of_its_folder(name: str) -> None:
     assert safe_stem(PurePath(name.replace("\0", "")).stem) and manifest_path(out).parent == out.parent
 
 
+@pytest.mark.slow
 @quickly
 @given(NAMES)
 def test_an_export_under_any_name_lies_in_the_exports(six: Scored, name: str) -> None:

@@ -269,6 +269,7 @@ def test_pages_of_two_data_sets_do_not_mix(workspace: Workspace, make_dataset: M
         assert [row.sample.response for row in page.rows] == [response]
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_take_seconds(tmp_path: Path, make_dataset: Make) -> None:
     """Over the size of one insert, so that chunks meet."""
     dataset = make_dataset([(f"question {row} " + "x" * 200, f"answer {row} " + "y" * 400) for row in range(25_000)])

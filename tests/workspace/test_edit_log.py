@@ -159,6 +159,7 @@ for turn in range(10**6):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines_before_death", [1, 17])
 def test_kill_in_the_middle_of_writes_loses_no_committed_edit(
     workspace: Workspace, fill: Callable[..., str], lines_before_death: int

@@ -157,6 +157,7 @@ def test_what_ordinary_files_hold_is_read_as_before() -> None:
         ]
 
 
+@pytest.mark.slow
 def test_values_that_lie_in_the_same_bytes_are_refused_before_they_are_written_out() -> None:
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([1_000_000], pa.int32()), pa.array([TEXT]))
     one = pa.array([TEXT], pa.string_view())

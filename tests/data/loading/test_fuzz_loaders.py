@@ -285,6 +285,7 @@ def test_names_of_columns_that_are_not_utf8_can_be_printed(data: bytes) -> None:
     assert str(raised.value).encode()
 
 
+@pytest.mark.slow
 def test_a_row_of_many_megabytes() -> None:
     megabytes = 100 if EXAMPLES >= 1000 else 20
     row = {"instruction": "q", "output": "é\u2028" * (megabytes * 200_000)}
@@ -296,6 +297,7 @@ def test_a_row_of_many_megabytes() -> None:
     assert (len(cut), [problem.line for problem in cut.problems]) == (1, [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [900, 5_000, 500_000])
 def test_deep_nesting_is_read_or_refused(depth: int) -> None:
     nested = b"[" * depth + b"]" * depth

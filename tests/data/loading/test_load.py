@@ -123,6 +123,7 @@ def test_compacting_is_writing_without_spaces(value, indent, escaped):
 record_keys = st.text(max_size=5).filter(lambda key: key not in ("from", "role", "user", "human"))
 
 
+@pytest.mark.slow
 @given(rows=st.lists(st.dictionaries(record_keys, json_values, min_size=1), min_size=1, max_size=4))
 def test_any_array_gives_the_records_of_the_json_module(rows):
     data = json.dumps(rows, indent=1).encode()

@@ -165,6 +165,7 @@ def test_the_worker_leaves_the_utilities_put_together_and_a_damaged_file_is_made
         assert kept.read_bytes()[:4] == written[:4] and len(kept.read_bytes()) == len(written)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("looks", [5, 30, 55])
 def test_stopped_anywhere_and_continued_the_run_is_the_same(
     workspace: Workspace, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int

@@ -40,6 +40,7 @@ def from_whole_covariance(cues: np.ndarray, rows: np.ndarray, columns: np.ndarra
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "each", "width"), [(12, 3, 4), (30, 29, 8), (100, 30, 40)])
 def test_estimates_are_the_posterior_mean(rows: int, each: int, width: int) -> None:
     cues, helped, columns, values = measured(rows, each, width, 0)
