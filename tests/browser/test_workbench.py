@@ -120,7 +120,7 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     expect(field).to_have_value("Hund.")
     field.fill("Der Hund.")
     drawer.get_by_role("button", name="Save text").click()
-    expect(drawer.get_by_text("Original")).to_be_visible()
+    expect(drawer.get_by_text(re.compile("^Original · "))).to_be_visible()
     settled(page)
     expect(drawer.locator("span[style*=underline]")).to_have_text("Der ")  # what was added is marked, and nothing else
     drawer.get_by_text("Tag or note").click()
@@ -164,7 +164,7 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
         settled(page)
     page.goto(f"/curate?selection=s1&row={row}")
     settled(page)
-    expect(drawer.get_by_text("Original")).to_be_visible()
+    expect(drawer.get_by_text(re.compile("^Original · "))).to_be_visible()
     expect(drawer.get_by_text("german", exact=True)).to_have_count(0)
 
 
