@@ -52,11 +52,11 @@ def rerun(arguments: argparse.Namespace) -> int:
         made, rows = _again(workspace, manifest, inputs, arguments.out)
     same = made.output.sha256 == manifest.output.sha256
     found = (
-        Check("Inputs", True, "the same conversations as then"),
+        Check("Inputs", True, "the same conversations"),
         _same("Model", manifest.model.context_key, made.model.context_key, "weights, template or precision"),
         *_method_check(manifest),
         rows,
-        Check("Output", same, f"{arguments.out}: " + ("bit for bit as then" if same else "not the file of then")),
+        Check("Output", same, f"{arguments.out}: " + ("identical bit for bit" if same else "differs from the original")),
     )
     ok = all(check.ok for check in found)
     Output(arguments.json).show(map(str, found), {"ok": ok, "checks": [asdict(check) for check in found]})
@@ -95,7 +95,7 @@ def _again(
     output = manifest.output
     made = export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
     if rows.ok and _statuses(made) != _statuses(manifest):
-        return made, Check(rows.label, False, "other rows than then, after the edits")
+        return made, Check(rows.label, False, "other rows than in the manifest, after the edits")
     return made, rows
 
 
@@ -209,4 +209,4 @@ def _statuses(manifest: Manifest) -> list[tuple[str, str, int | None]]:
 
 
 def _same(label: str, before: object, after: object, what: str) -> Check:
-    return Check(label, before == after, "as then" if before == after else f"other {what} than then")
+    return Check(label, before == after, "unchanged" if before == after else f"other {what} than in the manifest")

@@ -49,12 +49,12 @@ def reconcile(manifest: Manifest, problem: SelectionProblem, made: Selection) ->
     """
     recorded = _recorded(manifest, problem)
     if recorded is None:
-        return made, Check(_LABEL, False, "other rows can be scored here than then")
+        return made, Check(_LABEL, False, "other rows can be scored here than for the manifest")
     if manifest.budget.unit != "tokens" and len(made.chosen) != len(recorded.chosen):
         what = f"{len(made.chosen):,} rows are chosen here and the manifest has {len(recorded.chosen):,}"
         return made, Check(_LABEL, False, what)
     if np.array_equal(made.chosen, recorded.chosen):
-        return made, Check(_LABEL, True, "as then")
+        return made, Check(_LABEL, True, "unchanged")
     along, here = gains_along(problem.kernel, recorded.chosen), residual_gains(problem.kernel, recorded.chosen)
     off = float(np.abs(np.concatenate([along - recorded.gains, here - recorded.residual])).max())
     ok, why = _too_far(manifest, problem, off) or _explained(manifest, problem, made, recorded, along, off)

@@ -77,7 +77,7 @@ def test_what_asked_the_model_is_asked_again_where_nothing_is_kept(
     assert curate(folder, "asked.jsonl", "--budget", "50%", "--method", "ifd") == 0
     assert rerun(folder, "asked", "elsewhere") == 0
     told = capsys.readouterr()
-    assert "Chosen rows: as then" in told.out and "IFD: loading" in told.err
+    assert "Chosen rows: unchanged" in told.out and "IFD: loading" in told.err
 
 
 def test_rows_that_were_given_are_taken_from_the_manifest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
