@@ -29,12 +29,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """Runs the command line of this process and returns its exit code."""
     try:
         _prepare()
         from delift_core.cli import main
 
-        code = main()
+        return main()
     except KeyboardInterrupt:  # before the command line was read
-        code = 130
-    sys.exit(code)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -21,6 +21,10 @@ class ScoringError(DeliftError):
     """A scoring run cannot start, or stopped before it was complete."""
 
 
+class Stopped(ScoringError):
+    """The work was asked to stop before it was complete; the message says what is kept."""
+
+
 class SelectionError(DeliftError):
     """A selection cannot be made from these utilities with these settings."""
 

@@ -183,6 +183,7 @@ class Dataset:
     Attributes:
         turns: "every" if each assistant turn of a record is a sample; the last of them is the whole conversation.
         choices: the cleaning steps since the source was read, in order; they can be repeated on the same source.
+        origin: an absolute path, a `hub:` name, or words for rows that are not on disk. Not compared.
     """
 
     name: str
@@ -192,6 +193,7 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     turns: Turns = "last"
     choices: tuple[Choice, ...] = ()
+    origin: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -58,26 +58,19 @@ def commands_page(parser: argparse.ArgumentParser) -> str:
 
 
 def api_page(package: ModuleType) -> str:
-    """Every public name of a package (its `__all__`): functions in the order of the source, classes, and values."""
+    """Every public name of a package, in the order of its `__all__`."""
     values = {name: getattr(package, name) for name in package.__all__ if not name.startswith("__")}
     lines = ["# Python API", "", _WRITTEN_BY, "", *(package.__doc__ or "").strip().splitlines()[:1]]
-    for name, value in sorted(values.items(), key=_place):
+    for name, value in values.items():
         lines += ["", f"## {name}", ""]
         if inspect.isclass(value) or inspect.isfunction(value):
             (node,) = ast.parse(textwrap.dedent(inspect.getsource(value))).body
             assert isinstance(node, _Definition)
             lines += describe(node, name)
         elif isinstance(value, Mapping):
-            lines += ["| Name | Title | What it prefers | Source |", "| --- | --- | --- | --- |"]
-            lines += [f"| `{key}` | {one.title} | {one.words} | {one.source} |" for key, one in value.items()]
+            lines += ["| Name | Title | Which rows it prefers | Source |", "| --- | --- | --- | --- |"]
+            lines += [f"| `{key}` | {one.title} | {one.summary} | {one.source} |" for key, one in value.items()]
     return "\n".join(lines) + "\n"
-
-
-def _place(item: tuple[str, Any]) -> tuple[int, int, str]:
-    name, value = item
-    if inspect.isfunction(value):
-        return 0, value.__code__.co_firstlineno, name
-    return 1 if inspect.isclass(value) else 2, 0, name
 
 
 def describe(node: _Definition, name: str) -> list[str]:

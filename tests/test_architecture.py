@@ -32,7 +32,7 @@ LAYERS = (
     ("workspace", "jobs", "baselines"),
     ("curation",),
     ("export", "evaluation"),
-    ("maintenance",),
+    ("maintenance", "api"),
     ("cli",),
 )
 

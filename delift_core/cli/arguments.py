@@ -11,6 +11,7 @@ from delift_core.export.writers import manifest_path
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.system.files import abbreviated, why_folder_unusable, why_invalid_path, why_unreadable, why_unwritable
+from delift_core.system.hub import HUB_PREFIX
 
 STAGE_NEEDS = {"task": "target", "continual": "existing"}
 
@@ -48,8 +49,6 @@ def _check_selection(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
 
 
-HUB_PREFIX = "hub:"
-HUB_FORM = "hub:owner/name[:split][,config=C][,revision=R][,limit=N]"
 _FORM = "write prompt=COL,response=COL and, where there are such, system=COL and context=COL (as often as needed)"
 
 

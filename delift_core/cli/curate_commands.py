@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.cli.job_progress import LongRunCheck, score_here
-from delift_core.cli.order_progress import order_asked_of_the_model
+from delift_core import api
+from delift_core.cli.job_progress import LongRunCheck, measure_order, watched_scoring
 from delift_core.cli.sources import (
     ProblemClass,
-    Source,
     ensure_answer_matters,
     load_source,
     note_losses,
@@ -25,12 +24,12 @@ from delift_core.cli.sources import (
 )
 from delift_core.cli.terminal import Output
 from delift_core.cli.trainer_report import kit_documents, kit_lines
-from delift_core.curation.curate import CuratedSelection, keep_selection, open_selection
+from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.manifest import Manifest
-from delift_core.curation.presets import PRESETS, objective_of
-from delift_core.curation.problem import ensure_rows_fit, open_problem
-from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.presets import PRESETS, PresetName, objective_of
+from delift_core.curation.problem import ensure_rows_fit
+from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, trainer_kit, write_kit
 from delift_core.export.containers import container_of, min_export_bytes
@@ -40,10 +39,8 @@ from delift_core.export.writers import manifest_path, unwritable
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import Prepared
 from delift_core.jobs.scoring_job import OnPrepared
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.model_files import check_model
-from delift_core.samples import Sample
-from delift_core.scoring.metrics import Metric
+from delift_core.samples import Dataset, Sample
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
@@ -54,31 +51,9 @@ from delift_core.selection.request import format_budget, format_quota, has_bound
 from delift_core.selection.types import NO_FIXED_ROWS, ObjectiveConfig
 from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
-from delift_core.workspace import DatasetRole, RunSpec, Workspace
+from delift_core.workspace import DatasetRole, Workspace
 
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What a scoring command was given, loaded, and where it is to score."""
-
-    placement: Placement
-    pool: Source
-    target: Source | None
-    existing: Source | None
-
-    @property
-    def rows(self) -> tuple[int, int, int]:
-        """How many rows the pool, the target and the existing set have."""
-        pool, target, existing = (
-            len(source.dataset) if source else 0 for source in (self.pool, self.target, self.existing)
-        )
-        return pool, target, existing
-
-    @property
-    def problems(self) -> tuple[ProblemClass, ...]:
-        """What was left out of all of them."""
-        sources = (self.pool, self.target, self.existing)
-        return problem_classes(problem for source in sources if source for problem in source.dataset.problems)
+_Inputs = dict[DatasetRole, Dataset]
 
 
 def score(arguments: argparse.Namespace) -> int:
@@ -86,13 +61,13 @@ def score(arguments: argparse.Namespace) -> int:
     check_model(arguments.model)
     inputs = _load_inputs(arguments)
     with Workspace.open(arguments.workspace) as workspace:
-        run = _score(workspace, inputs, arguments)
+        run = _score(workspace, inputs, arguments).run
         refused = _refused(run)
         folder = workspace.folder
     record = run.record
     lines = [
         f"run {record.id}: {record.n_pairs:,} pairs of {len(run.pool):,} rows scored with {record.spec.model}",
-        *problem_lines(inputs.problems),
+        *problem_lines(_problems(inputs)),
         *([refused] if refused else []),
         f"kept in {folder}",
     ]
@@ -106,7 +81,7 @@ def score(arguments: argparse.Namespace) -> int:
         "rows": len(run.pool),
         "not_scored": len(run.left_out),
         "truncated": record.truncated,
-        "problems": problem_documents(inputs.problems),
+        "problems": problem_documents(_problems(inputs)),
         "workspace": str(folder),
     }
     Output(arguments.json).show(lines, document)
@@ -118,36 +93,32 @@ def curate(arguments: argparse.Namespace) -> int:
     check_model(arguments.model)
     inputs = _load_inputs(arguments)
     _check_loaded(arguments, inputs)
-    metric, config = _objective(arguments)
     with Workspace.open(arguments.workspace) as workspace:
-        run = _score(workspace, inputs, arguments, partial(_check_prepared, arguments, inputs.pool.dataset.samples))
-        problem = open_problem(workspace, run.record.id, metric, config)
-        quotas = quotas_from(arguments.quota, columns(run.pool)) if arguments.quota else None
-        greedy = order_asked_of_the_model(
-            workspace, problem, arguments.method, arguments.budget, seed=arguments.seed, quotas=quotas
-        )
-        selection = problem.select(
-            arguments.budget,
-            seed=arguments.seed,
-            quotas=quotas,
-            engine=arguments.engine,
-            greedy=greedy,
+        scored = _score(workspace, inputs, arguments, partial(_check_prepared, arguments, inputs["pool"].samples))
+        problem = scored.problem(_objective(arguments))
+        measure_order(workspace, problem, arguments.method, arguments.seed)
+        subset = api.select(
+            scored,
+            budget=arguments.budget,
+            stage=problem.config,
+            quotas=arguments.quota,
             method=arguments.method,
+            engine=arguments.engine,
+            seed=arguments.seed,
         )
-        pool = inputs.pool.dataset
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
-        name = arguments.name or f"{pool.name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
-        record = keep_selection(workspace, problem, selection, name=name, seed=arguments.seed)
-        with _selection_named(record.id):
+        name = arguments.name or f"{inputs['pool'].name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
+        selection_id = subset.keep(name)
+        with _selection_named(selection_id):
             manifest = export_selection(
                 workspace,
-                record.id,
+                selection_id,
                 arguments.out,
                 format=arguments.format,
                 formulas=arguments.formulas,
                 problem=problem,
             )
-        curated = open_selection(workspace, record.id, problem)
+        curated = open_selection(workspace, selection_id, problem)
         warnings = tuple(
             check for check in preflight_checks(curated, arguments.format, container_of(arguments.out)) if not check.ok
         )
@@ -219,12 +190,12 @@ class _CurateReport:
     files: tuple[Path, ...]
 
     def lines(self) -> list[str]:
-        pool, result, manifest = self.inputs.pool.dataset, self.manifest.result, self.manifest
+        pool, result, manifest = self.inputs["pool"], self.manifest.result, self.manifest
         run = self.curated.problem.run
         refused, bar = _refused(run), self.curated.error_bar
         return [
             f"pool: {len(pool) + pool.records_left_out:,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
-            *problem_lines(self.inputs.problems),
+            *problem_lines(_problems(self.inputs)),
             *([refused] if refused else []),
             *(f"note: {caution}" for caution in self.curated.problem.cautions),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
@@ -263,7 +234,7 @@ class _CurateReport:
         return [f"quotas by {quotas.column}: {', '.join(told)}"]
 
     def document(self) -> dict[str, object]:
-        pool, manifest = self.inputs.pool.dataset, self.manifest
+        pool, manifest = self.inputs["pool"], self.manifest
         run = self.curated.problem.run
         return {
             "selection": manifest.selection_id,
@@ -274,7 +245,7 @@ class _CurateReport:
             "records": len(pool) + pool.records_left_out,
             "rows": len(pool),
             "left_out": pool.records_left_out,
-            "problems": problem_documents(self.inputs.problems),
+            "problems": problem_documents(_problems(self.inputs)),
             "not_scored": len(pool) - len(run.pool),
             "chosen": manifest.output.rows,
             "budget": asdict(manifest.budget),
@@ -294,18 +265,17 @@ class _CurateReport:
         }
 
 
-def _objective(arguments: argparse.Namespace) -> tuple[Metric, ObjectiveConfig]:
+def _objective(arguments: argparse.Namespace) -> ObjectiveConfig:
     """The preset, but for what was given by an option of its own."""
-    preset = PRESETS[arguments.preset]
     config = objective_of(arguments.preset, arguments.stage, eta=arguments.eta, nu=arguments.nu)
     if arguments.self_coverage is not None:
         config = replace(config, self_coverage=arguments.self_coverage)
-    return arguments.metric or preset.metric, config
+    return config
 
 
 def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
     """What can be refused before anything is scored."""
-    samples = inputs.pool.dataset.samples
+    samples = inputs["pool"].samples
     _check_amounts(arguments, samples)
     refused = unwritable(samples, arguments.format)
     if refused:
@@ -343,12 +313,18 @@ def _check_prepared(arguments: argparse.Namespace, samples: Sequence[Sample], pr
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
     load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
-    placement = Placement(arguments.backend, arguments.ray_address, arguments.ray_threads)
-    pool = load(arguments.pool, arguments.map, tidying=tidying_of(arguments))
-    target = load(arguments.target, arguments.target_map) if arguments.target else None
-    existing = load(arguments.existing, arguments.existing_map) if arguments.existing else None
-    ensure_answer_matters(arguments.answer, *(source.dataset for source in (pool, target, existing) if source))
-    return _Inputs(placement, pool, target, existing)
+    inputs: _Inputs = {"pool": load(arguments.pool, arguments.map, tidying=tidying_of(arguments))}
+    if arguments.target:
+        inputs["target"] = load(arguments.target, arguments.target_map)
+    if arguments.existing:
+        inputs["existing"] = load(arguments.existing, arguments.existing_map)
+    ensure_answer_matters(arguments.answer, *inputs.values())
+    return inputs
+
+
+def _problems(inputs: _Inputs) -> tuple[ProblemClass, ...]:
+    """What was left out of all data sets."""
+    return problem_classes(problem for dataset in inputs.values() for problem in dataset.problems)
 
 
 def _score(
@@ -356,31 +332,25 @@ def _score(
     inputs: _Inputs,
     arguments: argparse.Namespace,
     on_prepared: OnPrepared = lambda prepared: None,
-) -> ScoredRun:
-    def add(source: Source | None, role: DatasetRole) -> str | None:
-        return workspace.datasets.add(source.dataset, role=role, origin=source.origin).id if source else None
-
-    pool = workspace.datasets.add(inputs.pool.dataset, role="pool", origin=inputs.pool.origin)
-    spec = RunSpec(
-        pool_id=pool.id,
-        target_id=add(inputs.target, "target"),
-        existing_id=add(inputs.existing, "existing"),
-        model=_model_name(arguments.model),
-        template=arguments.template,
-        device=arguments.device,
-        dtype=arguments.dtype,
-        pairs=arguments.pairs or ALL_PAIRS,
-    )
-    asked_for = arguments.pairs is not None
-    needs_all = getattr(arguments, "preset", "default") == "published"
-    long_run = None if asked_for else LongRunCheck(inputs.rows, needs_all=needs_all)
-    return open_run(workspace, score_here(workspace, spec, inputs.placement, long_run, on_prepared).id)
-
-
-def _model_name(name: str) -> str:
-    """A folder by its whole path, so that the run means the same from anywhere."""
-    path = Path(name)
-    return str(path.resolve()) if name != BUNDLED and path.is_dir() else name
+) -> api.ScoredPool:
+    preset: PresetName = getattr(arguments, "preset", "default")
+    target, existing = inputs.get("target"), inputs.get("existing")
+    rows = len(inputs["pool"]), len(target or ()), len(existing or ())
+    long_run = LongRunCheck(rows, needs_all=preset == "published") if arguments.pairs is None else None
+    placement = Placement(arguments.backend, arguments.ray_address, arguments.ray_threads)
+    with watched_scoring(workspace, long_run) as watched:
+        return api.score(
+            inputs["pool"],
+            target=target,
+            existing=existing,
+            model=arguments.model,
+            pairs=arguments.pairs or ALL_PAIRS,
+            metric=getattr(arguments, "metric", None) or PRESETS[preset].metric,
+            device=arguments.device,
+            workspace=workspace,
+            progress=watched.publish,
+            options=api.ScoringOptions(arguments.template, arguments.dtype, placement, watched.stop, on_prepared),
+        )
 
 
 def _refused(run: ScoredRun) -> str:

@@ -26,7 +26,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
     from delift_core.cli.inspect import look_at  # with numpy and word vectors, which `convert` does without
 
-    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
     ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
@@ -104,7 +104,7 @@ def _field_lines(fields: Fields) -> list[str]:
 
 def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
-    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments)).dataset
+    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
     ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     lost = note_losses(dataset.samples, arguments.format, arguments.out)

@@ -129,7 +129,7 @@ def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
         against: file or hub data set to compare with.
     """
     share = near if near is not None else MIN_SIMILARITY if len(dataset) <= QUICK_ROWS else 1.0
-    others = load_source(against, None).dataset.samples if against else None
+    others = load_source(against, None).samples if against else None
     shared = overlaps(dataset.samples, others, share) if others is not None else ()
     groups = copy_groups(dataset.samples, share)
     if share < 1:

@@ -4,20 +4,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli.terminal import Interrupted, UsageError, note
-from delift_core.curation.scoring_runs import run_here
-from delift_core.jobs.backends import Placement
+from delift_core.curation.problem import SelectionProblem
+from delift_core.errors import Stopped
+from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.jobs.progress import JobProgress
-from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
+from delift_core.selection.types import ChosenBy
 from delift_core.system.amounts import duration
-from delift_core.workspace import RunRecord, RunSpec, Workspace
+from delift_core.workspace import Workspace
 
 
 class LongRunCheck:
@@ -68,51 +71,81 @@ _LINE_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def score_here(
-    workspace: Workspace,
-    spec: RunSpec,
-    placement: Placement,
-    long_run: LongRunCheck | None = None,
-    on_prepared: OnPrepared = lambda prepared: None,
-) -> RunRecord:
-    """Scores a run to its end, in this process or on a cluster.
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Callbacks for a scoring run in a command: progress, and whether to stop."""
+
+    publish: Callable[[JobProgress], None]
+    stop: Callable[[], bool]
+
+
+@contextmanager
+def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) -> Iterator[Watched]:
+    """Shows the progress of the scoring in the block; a signal stops it, and what is scored is kept.
 
     Args:
         long_run: asks whether to start a long run; None if the user has confirmed it.
-        on_prepared: see `jobs.scoring_job.run_scoring_job`.
 
     Raises:
         UsageError: the run takes long and was not confirmed; every finished block is kept.
         Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
-        DeliftError: as `curation.scoring_runs.run_here`.
     """
-    with _display() as display, stop_on_signal() as stop:
+    try:
+        with _display() as display, stop_on_signal() as stop:
 
-        def publish(progress: JobProgress) -> None:
-            if progress.state == "scoring":
-                if not stop.gently and progress.forecast and progress.forecast.caution:
-                    note(progress.forecast.caution)
-                if not stop.gently and progress.damaged:
-                    note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
-                stop.gently = True  # from now on there are results to keep
-                if long_run and progress.forecast and long_run.is_due(progress.forecast):
-                    display.clear()
-                    with stop.at_once():
-                        long_run.ask(progress.forecast)
-            display.show(progress)
+            def publish(progress: JobProgress) -> None:
+                if progress.state == "scoring":
+                    if not stop.gently and progress.forecast and progress.forecast.caution:
+                        note(progress.forecast.caution)
+                    if not stop.gently and progress.damaged:
+                        note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
+                    stop.gently = True  # from now on there are results to keep
+                    if long_run and progress.forecast and long_run.is_due(progress.forecast):
+                        display.clear()
+                        with stop.at_once():
+                            long_run.ask(progress.forecast)
+                display.show(progress)
 
-        def enough() -> bool:
-            return stop() or bool(long_run and long_run.refusal)
-
-        record = run_here(workspace, spec, publish=publish, stop=enough, placement=placement, on_prepared=on_prepared)
-    if long_run and long_run.refusal:
-        raise UsageError(long_run.refusal)
-    if record.status == "cancelled":
+            yield Watched(publish, lambda: stop() or bool(long_run and long_run.refusal))
+    except Stopped as error:
+        if long_run and long_run.refusal:
+            raise UsageError(long_run.refusal) from error
         raise Interrupted(
             f"interrupted; the pairs scored so far are kept in {workspace.folder}: "
             "give the same command again to continue"
-        )
-    return record
+        ) from error
+    if long_run and long_run.refusal:
+        raise UsageError(long_run.refusal)
+
+
+@contextmanager
+def stops_gently(kept: str = "") -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether a signal has asked the work in the block to stop.
+
+    Args:
+        kept: what is kept, for the end of the message.
+
+    Raises:
+        Interrupted: the work has stopped.
+    """
+    try:
+        with stop_on_signal() as stop:
+            stop.gently = True
+            yield stop
+    except Stopped as error:
+        raise Interrupted(f"{error}{kept}") from error
+
+
+def measure_order(workspace: Workspace, problem: SelectionProblem, method: ChosenBy, seed: int) -> None:
+    """`ask_the_model` in a command: a signal stops it, and progress is on standard error.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM.
+        DeliftError: as `ask_the_model`.
+    """
+    if method in MODEL_METHODS:
+        with stops_gently(f"; what was scored is kept in {workspace.folder}") as stop:
+            ask_the_model(workspace, problem, method, seed=seed, publish=note, stop=stop)
 
 
 class StopRequest:

@@ -5,8 +5,8 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from delift_core.cli.job_progress import stop_on_signal
-from delift_core.cli.terminal import Interrupted, Output, UsageError, note
+from delift_core.cli.job_progress import stops_gently
+from delift_core.cli.terminal import Output, UsageError, note
 from delift_core.curation.manifest import Manifest, RowEntry, read_manifest
 from delift_core.curation.reload_inputs import reload_input
 from delift_core.errors import ExportError
@@ -47,31 +47,28 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Fine-tunes on the subset and on others, and measures the loss on held-out rows."""
-    from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
-    from delift_core.evaluation.from_manifest import evaluate_manifest
-    from delift_core.evaluation.result_cache import ResultCache
+    from delift_core import api
 
     against = tuple(name.strip() for name in arguments.against.split(",") if name.strip())
-    try:
-        with stop_on_signal() as stop:
-            stop.gently = True
-            report = evaluate_manifest(
-                arguments.manifest,
-                arguments.heldout,
-                against=against,
-                seeds=arguments.seeds,
-                tuning=FineTuning(epochs=arguments.epochs, weights=arguments.tuning),
-                examples=arguments.examples,
-                generate=arguments.answers,
-                device=arguments.device,
-                cache=ResultCache(arguments.keep) if arguments.keep else None,
-                adapter=arguments.save_adapter,
-                workspace=arguments.workspace,
-                publish=note,
-                stop=stop,
-            )
-    except EvaluationStopped as error:
-        raise Interrupted(str(error)) from error
+    with stops_gently() as stop:
+        options = api.EvaluationOptions(
+            tuning=api.FineTuning(epochs=arguments.epochs, weights=arguments.tuning),
+            examples=arguments.examples,
+            answers=arguments.answers,
+            device=arguments.device,
+            keep=arguments.keep,
+            adapter=arguments.save_adapter,
+            workspace=arguments.workspace,
+            stop=stop,
+        )
+        report = api.evaluate(
+            arguments.manifest,
+            arguments.heldout,
+            against=against,
+            seeds=arguments.seeds,
+            progress=note,
+            options=options,
+        )
     Output(arguments.json).show(report.lines(), report.as_json())
     return 0
 

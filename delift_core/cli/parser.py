@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.cli.arguments import HUB_FORM, parse_mapping
+from delift_core.cli.arguments import parse_mapping
 from delift_core.cli.terminal import UsageError
 from delift_core.curation.presets import PresetName
 from delift_core.data.formats.preference import Answer
@@ -31,6 +31,7 @@ from delift_core.selection.methods import METHODS
 from delift_core.selection.request import Engine, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
 from delift_core.system.defaults import WORKSPACE_VARIABLE, default_workspace
+from delift_core.system.hub import HUB_FORM
 
 _FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst, .bz2, .xz), a folder, or " + HUB_FORM
 

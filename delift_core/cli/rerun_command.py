@@ -11,23 +11,20 @@ from typing import cast
 
 import numpy as np
 
-from delift_core.cli.arguments import HUB_PREFIX
-from delift_core.cli.job_progress import score_here
-from delift_core.cli.order_progress import order_asked_of_the_model
+from delift_core.cli.job_progress import measure_order, watched_scoring
 from delift_core.cli.sources import load_source
 from delift_core.cli.terminal import Output
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
-from delift_core.curation.problem import SelectionProblem, open_problem
+from delift_core.curation.problem import SelectionProblem, problem_for
 from delift_core.curation.reload_inputs import UPLOAD_PREFIX, reload_input
-from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.scoring_runs import ScoredRun, finish_run
 from delift_core.data.formats.preference import Answer
 from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError
 from delift_core.export.replication import reconcile
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
-from delift_core.jobs.backends import HERE
 from delift_core.models.loading import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
@@ -36,6 +33,7 @@ from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import Engine, parse_engine
 from delift_core.selection.types import ChosenBy, FixedRows, GreedyOrder, Quotas, Selection
 from delift_core.system.check import Check
+from delift_core.system.hub import HUB_PREFIX
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 _ANSWERS: dict[FormatName, Answer] = {"preference-chosen": "chosen", "preference-rejected": "rejected"}
@@ -83,9 +81,11 @@ def _again(
         dtype=cast(DtypeName, model.dtype),
         pairs=parse_pairs(model.pairs),
     )
-    run = open_run(workspace, score_here(workspace, spec, HERE).id)
-    problem = open_problem(workspace, run.record.id, manifest.metric, manifest.objective)
-    selection, rows = reconcile(manifest, problem, _select(workspace, problem, manifest))
+    with watched_scoring(workspace) as watched:
+        run = finish_run(workspace, spec, publish=watched.publish, stop=watched.stop)
+    problem = problem_for(run, manifest.metric, manifest.objective, run.utilities(manifest.metric))
+    measure_order(workspace, problem, _method(manifest), manifest.seed)
+    selection, rows = reconcile(manifest, problem, _select(problem, manifest))
     record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
     for edit in manifest.edits:
         if edit.state == "applied":
@@ -99,7 +99,7 @@ def _again(
     return made, rows
 
 
-def _select(workspace: Workspace, problem: SelectionProblem, manifest: Manifest) -> Selection:
+def _select(problem: SelectionProblem, manifest: Manifest) -> Selection:
     """What is chosen here in the way of then."""
     run = problem.run
     kept, dropped = (
@@ -113,7 +113,7 @@ def _select(workspace: Workspace, problem: SelectionProblem, manifest: Manifest)
         fixed=fixed,
         quotas=quotas,
         engine=_engine(manifest),
-        greedy=_order(workspace, problem, manifest, fixed, quotas),
+        greedy=_order_of_given_rows(problem, manifest, fixed, quotas),
         method=_method(manifest),
     )
 
@@ -126,18 +126,15 @@ def _method(manifest: Manifest) -> ChosenBy:
     return "delift" if manifest.method is None else manifest.method.name
 
 
-def _order(
-    workspace: Workspace, problem: SelectionProblem, manifest: Manifest, fixed: FixedRows, quotas: Quotas | None
+def _order_of_given_rows(
+    problem: SelectionProblem, manifest: Manifest, fixed: FixedRows, quotas: Quotas | None
 ) -> GreedyOrder | None:
-    """The order of a method that asks the model, measured again; of rows that were given, the one of then."""
-    method, budget = _method(manifest), manifest.budget
-    if method != "given":
-        return order_asked_of_the_model(
-            workspace, problem, method, budget, seed=manifest.seed, quotas=quotas, fixed=fixed
-        )
+    """The order in the manifest of rows that were given and not chosen; None for a method."""
+    if _method(manifest) != "given":
+        return None
     places = {row.id: row.greedy_rank for row in manifest.rows if row.greedy_rank is not None}
     order = sorted(range(len(problem.run.pool)), key=lambda at: places.get(problem.run.pool[at].id, len(places)))
-    return problem.arrange_order(np.array(order, dtype=np.int64), budget, quotas=quotas, fixed=fixed)
+    return problem.arrange_order(np.array(order, dtype=np.int64), manifest.budget, quotas=quotas, fixed=fixed)
 
 
 def _method_check(manifest: Manifest) -> tuple[Check, ...]:
@@ -169,7 +166,7 @@ def _from_hub(entry: InputEntry) -> Dataset | None:
     answers: tuple[Answer | None, ...] = (known,) if known else (None, "all")
     for answer in answers:
         try:
-            read = load_source(entry.origin, entry.mapping, answer, entry.turns).dataset
+            read = load_source(entry.origin, entry.mapping, answer, entry.turns)
         except DataError:
             if answer == answers[-1]:
                 raise

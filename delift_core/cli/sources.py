@@ -1,7 +1,6 @@
 """Reads what a command names: files, hub data sets and column mappings; and says what was wrong in them."""
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from delift_core.cli.arguments import HUB_FORM, named_path
+from delift_core.cli.arguments import named_path
 from delift_core.cli.terminal import UsageError, note
+from delift_core.data import loading
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import HubSplit, Progress, ReadOptions, Watch, has_answer_choice, load_file, load_hub
+from delift_core.data.loading import Progress, ReadOptions, Watch, has_answer_choice, parse_hub_name
 from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind
 from delift_core.data.quality.cleaning import (
     FIX_TITLES,
@@ -66,15 +66,6 @@ class _Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A data set as a command named it; `origin` is what the workspace keeps, `path` its file if it is one."""
-
-    dataset: Dataset
-    origin: str
-    path: Path | None
-
-
-@dataclass(frozen=True, slots=True)
 class ProblemClass:
     """Records that were left out for the same reason: how many, and the first of them."""
 
@@ -111,7 +102,7 @@ class Tidying:
             note(f"left out: {out.changed:,} rows ({copy} copies of rows that are kept)")
             dataset = out.dataset
         for name in self.not_in:
-            out = leave_out_shared(dataset, load_source(name, None).dataset)
+            out = leave_out_shared(dataset, load_source(name, None))
             note(f"left out: {out.changed:,} rows ({name} holds them as well)")
             dataset = out.dataset
         return dataset
@@ -129,7 +120,7 @@ def load_source(
     answer: Answer | None = None,
     turns: Turns = "last",
     tidying: Tidying | None = None,
-) -> Source:
+) -> Dataset:
     """Loads a file, a folder of files, or a data set of the hub.
 
     Args:
@@ -139,25 +130,13 @@ def load_source(
         tidying: what is mended and left out then.
 
     Raises:
-        UsageError: a hub name of another form.
         DataError: it cannot be read, or no record can be used.
     """
     path = named_path(name)
-    if path is not None:
-        with shown_loading(path.name) as watch:
-            read = load_file(path, ReadOptions(mapping, answer, turns), watch=watch)
-        note_unread(read)
-        return Source(tidying(read) if tidying else read, str(path.resolve()), path)
-    place, _, rest = name.partition(",")
-    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?", place)
-    if match is None:
-        raise UsageError(f"{name!r} is not understood; write {HUB_FORM}")
-    options = _hub_options(name, rest)
-    with shown_loading(match[1]) as watch:
-        limit = int(options["limit"]) if "limit" in options else None
-        split = HubSplit(match[1], options.get("config"), match[2] or "train", options.get("revision"), limit)
-        dataset = load_hub(split, ReadOptions(mapping, answer, turns), watch=watch)
-    return Source(tidying(dataset) if tidying else dataset, name, None)
+    with shown_loading(path.name if path else parse_hub_name(name).repo_id) as watch:
+        read = loading.load_source(name, ReadOptions(mapping, answer, turns), watch=watch)
+    note_unread(read)
+    return tidying(read) if tidying else read
 
 
 def ensure_answer_matters(answer: Answer | None, *datasets: Dataset | None) -> None:
@@ -170,18 +149,6 @@ def ensure_answer_matters(answer: Answer | None, *datasets: Dataset | None) -> N
         return
     what = "no record has two answers, or a mark that says which answers are good"
     raise UsageError(f"--answer {answer} has nothing to choose from: {what}; leave it out")
-
-
-def _hub_options(name: str, rest: str) -> dict[str, str]:
-    """What stands behind the commas of a hub name."""
-    options: dict[str, str] = {}
-    for part in rest.split(",") if rest else ():
-        key, _, value = part.partition("=")
-        fits = re.fullmatch(r"[1-9]\d{0,9}", value) if key == "limit" else key in ("config", "revision") and value
-        if not fits or key in options:
-            raise UsageError(f"{part!r} in {name!r} is not understood; write {HUB_FORM}")
-        options[key] = value
-    return options
 
 
 def problem_classes(problems: Iterable[Problem]) -> tuple[ProblemClass, ...]:

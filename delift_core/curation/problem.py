@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
 from delift_core.selection.diagnose import diagnose, second_set_warning
-from delift_core.selection.fixed import arrange_order, order_within, select_around
+from delift_core.selection.fixed import arrange_order, order_around, order_key, order_within
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import METHODS, Method
@@ -37,6 +38,7 @@ from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import Workspace
 
 PAIRWISE_ROWS = 10_000
+_MAX_ORDERS = 16
 _PAIRWISE = ("k-center", "embedding-fl", "rds")
 _BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
 
@@ -115,15 +117,6 @@ class SelectionProblem:
         with explains_out_of_memory("choosing", len(self.run.pool)):
             return greedy_order(self.kernel)
 
-    def order_by_engine(self, engine: Engine) -> GreedyOrder:
-        """The whole greedy order, computed by a given engine.
-
-        Raises:
-            SelectionError: there is too little memory.
-        """
-        with explains_out_of_memory("choosing", len(self.run.pool)):
-            return greedy_order(self.kernel, engine=engine)
-
     @cached_property
     def random(self) -> RandomCurves:
         """The objective of random subsets of every size."""
@@ -155,24 +148,37 @@ class SelectionProblem:
             return None
         return error_bar(self.partial, self.kernel, self.run.unique_positions, chosen, seed=seed)
 
-    def order_within(self, budget: Budget, quotas: Quotas) -> GreedyOrder:
-        """The greedy order within quotas; see `selection.fixed.order_within` for the budgets that it serves.
-
-        Raises:
-            SelectionError: the quotas cannot be met within the budget.
-        """
-        with explains_out_of_memory("choosing", len(self.run.pool)):
-            return order_within(self.kernel, budget, quotas, NO_FIXED_ROWS)
-
     def order_of(self, method: Method, *, seed: int = 0) -> np.ndarray:
-        """(n,) int64, the order of the pool by a method that needs no model.
+        """(n,) int64, the order of the pool by a method that needs no model, or that `keep_order` was given.
 
         Raises:
             SelectionError, ScoringError: as `order_of_run`.
         """
+        known = self._method_orders.get((method, seed))
+        if known is not None:
+            return known
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            config = MethodConfig(method, seed=seed)
-            return order_of_run(config, self.run, self.utilities.pool, with_target=self.config.stage == "task")
+            config, with_target = MethodConfig(method, seed=seed), self.config.stage == "task"
+            order = order_of_run(config, self.run, self.utilities.pool, with_target=with_target)
+        self.keep_order(method, order, seed)
+        return order
+
+    def keep_order(self, method: Method, order: np.ndarray, seed: int = 0) -> None:
+        """Stores the order (n,) of a method, such as one that needs the model, for `select`."""
+        _store(self._method_orders, (method, seed), order)
+
+    def has_order(self, method: Method, seed: int = 0) -> bool:
+        """Whether the order of a method is stored."""
+        return (method, seed) in self._method_orders
+
+    @cached_property
+    def _method_orders(self) -> dict[tuple[Method, int], np.ndarray]:
+        return {}
+
+    @cached_property
+    def _orders(self) -> dict[object, GreedyOrder]:
+        """The latest orders other than `greedy`, by what they depend on."""
+        return {}
 
     def arrange_order(
         self, order: np.ndarray, budget: Budget, *, quotas: Quotas | None = None, fixed: FixedRows = NO_FIXED_ROWS
@@ -197,48 +203,30 @@ class SelectionProblem:
         engine: Engine = "auto",
         method: ChosenBy = "delift",
     ) -> Selection:
-        """Selects for a budget.
+        """Selects for a budget. The order is stored, so that another budget for the same request is answered at once.
 
         Args:
             seed: of the random baseline, and of a method that draws at random.
             fixed: rows kept or dropped by hand, around which the others are chosen.
             quotas: how many rows to take of each group; the budget is then in rows or percent.
-            greedy: the order for these fixed rows, quotas, method and engine, if the caller has it already (see
-                `arrange_order` and `order_by_engine`).
+            greedy: an order of the caller's own for these fixed rows and quotas, see `arrange_order`.
             random: random subsets without fixed rows, if the caller has them already; `seed` is not used for them.
             engine: computes the order; only without fixed rows and quotas.
-            method: the method of the order.
+            method: the method of the order; one that needs the model needs `keep_order` first.
 
         Raises:
             SelectionError: the budget or the quotas cannot be met, the utilities do not allow a selection, or memory
                 ran out.
         """
+        if engine != "auto":
+            _ensure_plain(engine, method, fixed, quotas)
         counts = self.run.token_counts() if budget.unit == "tokens" else None
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            if engine != "auto":
-                _ensure_plain(engine, method, fixed, quotas)
-            if greedy is None and method == "delift" and (fixed.kept or fixed.dropped or quotas is not None):
-                return select_around(
-                    self.config,
-                    budget,
-                    self.kernel,
-                    fixed,
-                    quotas=quotas,
-                    token_counts=counts,
-                    seed=seed,
-                    random=random,
-                )
-            if method == "given" and greedy is None:
-                raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
-            if greedy is None and method != "delift" and method != "given":
-                greedy = self.arrange_order(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
-            if greedy is None:
-                greedy = self.greedy if engine == "auto" else self.order_by_engine(engine)
             made = select_from_kernel(
                 self.config,
                 budget,
                 self.kernel,
-                greedy,
+                greedy or self._order(budget, engine, method, seed, fixed, quotas),
                 token_counts=counts,
                 seed=seed,
                 fixed=fixed,
@@ -246,7 +234,37 @@ class SelectionProblem:
                 random=random,
                 method=method,
             )
-            return replace(made, engine=engine)
+        return replace(made, engine=engine)
+
+    def _order(
+        self, budget: Budget, engine: Engine, method: ChosenBy, seed: int, fixed: FixedRows, quotas: Quotas | None
+    ) -> GreedyOrder:
+        """The whole order of a request: a stored one, unless it depends on the budget."""
+        if method == "given":
+            raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
+        within = None if quotas is None else order_key(budget, len(self.run.pool), quotas, fixed)
+        key = (engine, method, method != "delift" and seed, fixed, within)
+        if key == ("auto", "delift", False, NO_FIXED_ROWS, None):
+            return self.greedy
+        order = self._orders.get(key)
+        if order is None:
+            if method != "delift":
+                order = self.arrange_order(self.order_of(method, seed=seed), budget, quotas=quotas, fixed=fixed)
+            elif quotas is not None:
+                order = order_within(self.kernel, budget, quotas, fixed)
+            elif fixed != NO_FIXED_ROWS:
+                order = order_around(self.kernel, fixed)
+            else:
+                order = greedy_order(self.kernel, engine=engine)
+            _store(self._orders, key, order)
+        return order
+
+
+def _store(stored: dict[Any, Any], key: object, value: object) -> None:
+    """Adds an entry; of more than `_MAX_ORDERS`, the oldest goes."""
+    stored[key] = value
+    if len(stored) > _MAX_ORDERS:
+        del stored[next(iter(stored))]
 
 
 def _ensure_plain(engine: Engine, method: ChosenBy, fixed: FixedRows, quotas: Quotas | None) -> None:

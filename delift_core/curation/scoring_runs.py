@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.errors import DeliftError, ScoringError, WorkspaceError
+from delift_core.errors import DeliftError, ScoringError, Stopped, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
 from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, run_queued_job
 from delift_core.jobs.preparation import JobMode, ScoringRequest
@@ -225,6 +225,27 @@ def run_here(
     ended = refresh(workspace, record.id)[0]
     log_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
     return ended
+
+
+def finish_run(
+    workspace: Workspace,
+    spec: RunSpec,
+    *,
+    publish: Callable[[JobProgress], None],
+    stop: Callable[[], bool] = lambda: False,
+    placement: Placement = HERE,
+    on_prepared: OnPrepared = lambda prepared: None,
+) -> ScoredRun:
+    """Scores in this process and opens the run; the arguments are those of `run_here`.
+
+    Raises:
+        Stopped: `stop` answered True; what is scored is kept.
+        DeliftError: as `run_here`.
+    """
+    record = run_here(workspace, spec, publish=publish, stop=stop, placement=placement, on_prepared=on_prepared)
+    if record.status == "cancelled":
+        raise Stopped(f"stopped; what was scored is kept in {workspace.folder}, score again to go on from there")
+    return open_run(workspace, record.id)
 
 
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:

@@ -15,12 +15,13 @@ import numpy as np
 
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Arm, plan_arms
-from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
+from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest, EvaluationStopped
 from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.result_cache import ResultCache
 from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
@@ -116,6 +117,31 @@ def evaluate(
         same_prompt=rows_with_a_known_prompt(request, unseen_rows(request)[0]),
         seconds=clock() - start,
     )
+
+
+def evaluate_in_turn(
+    request: EvaluationRequest,
+    name: str,
+    *,
+    publish: Publish,
+    stop: Stop = lambda: False,
+    cache: ResultCache | None = None,
+    adapter: Path | None = None,
+) -> EvaluationReport:
+    """Evaluates once the device is free; what can be refused is refused before the wait.
+
+    Args:
+        name: what others who wait read.
+        publish, stop, cache, adapter: see `evaluate`.
+
+    Raises:
+        DeliftError: as `evaluate`.
+    """
+    check_request(request, adapter)
+    with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=publish, stop=stop) as free:
+        if not free:
+            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
+        return evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
 
 
 def load_tuner(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.baselines.settings import LessSettings
-from delift_core.errors import DataError, ScoringError
+from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName
 from delift_core.models.lora import LoraSettings
@@ -21,7 +21,7 @@ BASELINES: tuple[str, ...] = ("random", "random-tokens", "full", *(name for name
 FULL_BELOW = 500_000_000  # weights; "auto" trains LoRA layers in larger models
 
 
-class EvaluationStopped(ScoringError):
+class EvaluationStopped(Stopped):
     """The evaluation was stopped by the user."""
 
 

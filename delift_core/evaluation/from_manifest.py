@@ -1,56 +1,43 @@
-"""The evaluation of an exported subset, from its manifest and a file of held-out rows."""
+"""The evaluation of an exported subset: from its manifest and held-out rows to a request.
 
-import time
+Knows where manifests and inputs lie; the work is done by `evaluate`.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast, get_args
 
 from delift_core.curation.manifest import WRITTEN, EditEntry, Manifest, read_manifest
 from delift_core.curation.reload_inputs import reload_input
-from delift_core.data.loading import load_file
 from delift_core.data.loading.text_edits import RecordFormat, reparse
 from delift_core.errors import DataError, ExportError
-from delift_core.evaluation.evaluate import check_request, evaluate
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, ExtraArm, FineTuning
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm
 from delift_core.evaluation.method_orders import mean_utility_order
-from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.result_cache import ResultCache
-from delift_core.jobs.queue import Ticket, wait_for_device
-from delift_core.models.loading import DeviceName
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice, TemplateName
 from delift_core.samples import Sample
 
 
-def evaluate_manifest(
+def request_from_manifest(
     manifest_path: Path,
-    heldout: Path,
+    heldout: tuple[Sample, ...],
     *,
     against: tuple[str, ...] = ("random", "full"),
-    seeds: int = 3,
-    tuning: FineTuning | None = None,
-    examples: int = 0,
-    generate: int = 0,
-    device: DeviceName = "auto",
-    cache: ResultCache | None = None,
-    adapter: Path | None = None,
     workspace: Path | None = None,
     publish: Callable[[str], None] = lambda line: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> EvaluationReport:
-    """Evaluates the subset of a manifest, with the model of its selection.
+) -> tuple[EvaluationRequest, str]:
+    """What to evaluate of the subset that a manifest describes, and the revision of the model that chose it.
 
     Args:
-        manifest_path: the .manifest.json of an export; the pool must be at its original path or beside the manifest.
-        heldout: file of held-out rows, in any supported format.
-        against, seeds, tuning, examples, generate: see `EvaluationRequest`.
-        cache, adapter, publish, stop: see `evaluate`.
-        workspace: folder of the workspace that scored the pool; only read for "column-mean".
+        manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
+        heldout, against: see `EvaluationRequest`.
+        workspace: folder of the one that scored the pool; read for "column-mean" only.
+        publish: called with a line for what cannot be checked.
 
     Raises:
         ExportError: the manifest cannot be read.
-        DataError: the pool or the held-out rows cannot be read, or as `evaluate`.
-        DeliftError: as `evaluate`.
+        ModelError: its model is not there.
+        DataError: the pool cannot be read, or as `EvaluationRequest`.
     """
     manifest = read_manifest(manifest_path)
     check_model(manifest.model.name)
@@ -58,30 +45,14 @@ def evaluate_manifest(
     request = EvaluationRequest(
         pool=pool,
         subset_positions=tuple(at for at, row in enumerate(manifest.rows) if row.status in WRITTEN),
-        heldout=load_file(heldout).samples,
+        heldout=heldout,
         target=_target(manifest, manifest_path.parent, publish),
         model=manifest.model.name,
-        device=device,
         template=_template(manifest, manifest_path.name),
         against=against,
         others=_others(manifest, against, workspace),
-        seeds=seeds,
-        tuning=tuning or FineTuning(),
-        examples=examples,
-        generate=generate,
     )
-    check_request(request, adapter)
-    ticket = Ticket(f"evaluate {manifest_path.name}", "", time.time_ns())
-    with wait_for_device(ticket, device, on_wait=publish, stop=stop) as free:
-        if not free:
-            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
-        report = evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
-    if report.revision != manifest.model.revision:
-        publish(
-            f"note: {manifest.model.name} has another revision than for the selection "
-            f"({report.revision[:12]} now, {manifest.model.revision[:12]} then)"
-        )
-    return report
+    return request, manifest.model.revision
 
 
 def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None) -> tuple[ExtraArm, ...]:

@@ -6,7 +6,7 @@ An evaluation is stored in WORKSPACE/evaluations/SELECTION.HASH, where HASH is o
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from delift_core.errors import SelectionError
 from delift_core.evaluation.background import EvaluationFolder, Mode
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.method_orders import kept_order
+from delift_core.samples import Sample
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.types import Budget, Selection
 from delift_core.system.logs import log_event
@@ -58,31 +59,51 @@ def request_for(workspace: Workspace, curated: CuratedSelection, settings: Evalu
         DataError: there are no held-out rows, or the subset is empty.
         SelectionError: the pool is too large for a method.
     """
-    run = curated.problem.run
-    others = [
+    heldout = workspace.datasets.load(settings.heldout_id).samples
+    request = request_from_positions(curated.problem, curated.subset.positions, heldout, settings.against)
+    others = tuple(
         ExtraArm(f"selection {name}", tuple(open_selection(workspace, name).subset.positions.tolist()))
         for name in settings.selections
-    ]
-    k = len(curated.subset.positions)
-    others += [
-        ExtraArm(method, tuple(curated.problem.order_of(method)[:k].tolist()))
-        for method in METHODS
-        if method in settings.against and method not in MODEL_METHODS and method != "random"
-    ]
-    return EvaluationRequest(
+    )
+    return replace(
+        request,
         pool=curated.samples,
-        subset_positions=tuple(curated.subset.positions.tolist()),
-        heldout=workspace.datasets.load(settings.heldout_id).samples,
-        target=run.target if curated.problem.config.stage == "task" else (),
-        model=run.record.spec.model,
-        device=run.record.spec.device,
-        template=run.record.spec.template,
-        against=settings.against,
-        others=tuple(others),
+        others=(*others, *request.others),
         seeds=settings.seeds,
         examples=settings.examples,
         generate=settings.generate,
         tuning=settings.tuning,
+    )
+
+
+def request_from_positions(
+    problem: SelectionProblem, positions: np.ndarray, heldout: tuple[Sample, ...], against: tuple[str, ...]
+) -> EvaluationRequest:
+    """The request for rows of a problem's pool; orders of methods that ask no model come from the run.
+
+    Args:
+        positions: (k,) int64 in the pool, the first to take first.
+        against: see `EvaluationRequest`.
+
+    Raises:
+        DataError, SelectionError: as `request_for`.
+    """
+    run = problem.run
+    others = (
+        ExtraArm(method, tuple(problem.order_of(method)[: len(positions)].tolist()))
+        for method in METHODS
+        if method in against and method not in MODEL_METHODS and method != "random"
+    )
+    return EvaluationRequest(
+        pool=run.pool,
+        subset_positions=tuple(positions.tolist()),
+        heldout=heldout,
+        target=run.target if problem.config.stage == "task" else (),
+        model=run.record.spec.model,
+        device=run.record.spec.device,
+        template=run.record.spec.template,
+        against=against,
+        others=tuple(others),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.manifest import Manifest
 from delift_core.curation.problem import SelectionProblem, order_of_run
@@ -21,6 +22,7 @@ from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.scoring.store import read_context
 from delift_core.selection.methods import METHODS, Method
+from delift_core.selection.types import ChosenBy
 from delift_core.system.amounts import duration
 from delift_core.workspace import RunRecord, Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
@@ -59,6 +61,27 @@ def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, 
         if cached is not None and len(cached["order"]) == len(run.pool):
             return cached["order"]
     return None
+
+
+def ask_the_model(
+    workspace: Workspace,
+    problem: SelectionProblem,
+    method: ChosenBy,
+    *,
+    seed: int = 0,
+    publish: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Gives a problem the order of a method that asks the model, so that it can select by it; does nothing for the
+    other methods.
+
+    Raises:
+        DeliftError: as `measured_order`.
+    """
+    asked = next((name for name in METHODS if name == method and name in MODEL_METHODS), None)
+    if asked and not problem.has_order(asked, seed):
+        order = measured_order(workspace, problem, asked, seed=seed, publish=publish, stop=stop)
+        problem.keep_order(asked, order, seed)
 
 
 def measured_order(

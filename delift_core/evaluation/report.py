@@ -1,14 +1,18 @@
 """The report of an evaluation: as values, as text tables and as JSON."""
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from delift_core.evaluation.evaluation_request import UNTOUCHED, FineTuning
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
 from delift_core.selection.methods import METHODS
 from delift_core.system.amounts import duration
+
+if TYPE_CHECKING:
+    import pandas
 
 _HEADINGS = (
     "arm",
@@ -169,6 +173,32 @@ class EvaluationReport:
         notes = [*_listed("Left out", self.left_out), *_listed("Note", self.same_prompt)]
         return (*tables, "", recipe, *notes, self.conclusion())
 
+    def table(self) -> "pandas.DataFrame":
+        """A row for each arm: its size, its loss with its interval, and the subset's loss minus it."""
+        import pandas
+
+        rows = [
+            {
+                "arm": arm.name,
+                "rows": arm.rows,
+                "runs": len(arm.runs),
+                **_numbers("loss", arm.loss),
+                "perplexity": arm.perplexity,
+                "accuracy": arm.accuracy.value,
+                **_numbers("gap", arm.gap),
+                "verdict": arm.verdict,
+                "seconds": arm.seconds,
+            }
+            for arm in self.arms
+        ]
+        return pandas.DataFrame(rows).set_index("arm")
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return f"{self.table().to_html(float_format='{:.4g}'.format)}<p>{html.escape(self.conclusion())}</p>"
+
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         result: dict[str, Any] = asdict(self)
@@ -176,6 +206,12 @@ class EvaluationReport:
             result[name] = [asdict(arm) | {"perplexity": arm.perplexity} for arm in getattr(self, name)]
         result["conclusion"] = self.conclusion()
         return result
+
+
+def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate as three columns."""
+    ends = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def _with_unit(verdict: str) -> str:

@@ -15,53 +15,17 @@ from delift_core.selection.coverage import as_positions, gains_along
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.quotas import allowed_in_order, capacity, has_minima, no_quota, pick_limits
-from delift_core.selection.random_draws import RandomCurves
 from delift_core.selection.request import Engine
-from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import (
     NO_FIXED_ROWS,
     Budget,
     FixedRows,
     GreedyOrder,
-    ObjectiveConfig,
     Quotas,
-    Selection,
 )
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import PickLimits
-
-
-def select_around(
-    config: ObjectiveConfig,
-    budget: Budget,
-    kernel: Kernel,
-    fixed: FixedRows,
-    *,
-    quotas: Quotas | None = None,
-    token_counts: np.ndarray | None = None,
-    seed: int = 0,
-    random: RandomCurves | None = None,
-) -> Selection:
-    """Selects the best rows beside the kept ones within a budget.
-
-    Args:
-        config: of `kernel`; stored in the result.
-        budget: rows, percent or tokens, for kept and chosen rows together.
-        kernel: (r, n), from `objectives.represented_kernel`.
-        fixed: kept and dropped positions.
-        quotas: bounds for each group; the budget is then in rows or percent.
-        token_counts: (n,) integers, tokens per sample; needed for a budget in tokens.
-        seed: of the random baseline, which includes the same kept rows.
-        random: curves of the same kernel without fixed rows, from which the baseline is computed instead of by `seed`.
-
-    Raises:
-        SelectionError: contradictory fixed rows, or no selection with them meets the budget and the quotas.
-    """
-    greedy = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
-    return select_from_kernel(
-        config, budget, kernel, greedy, token_counts=token_counts, seed=seed, fixed=fixed, quotas=quotas, random=random
-    )
 
 
 def order_within(
@@ -80,6 +44,17 @@ def order_within(
             f"The quotas are over {len(quotas.codes):,} rows and the pool has {n:,}: group its rows again."
         )
     return greedy_order(kernel, engine=engine, phases=_phases(fixed, n), limits=_limits(budget, n, quotas, fixed))
+
+
+def order_key(budget: Budget, n: int, quotas: Quotas, fixed: FixedRows) -> tuple[object, ...]:
+    """What an order within quotas depends on: budgets with equal keys are cut from the same order.
+
+    Raises:
+        SelectionError: the quotas cannot be met within this budget.
+    """
+    rows = rows_within(budget, n, fixed)
+    pick_limits(quotas, rows, fixed)
+    return quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None
 
 
 def rows_within(budget: Budget, n: int, fixed: FixedRows) -> int:

@@ -10,6 +10,9 @@ RepoKind = Literal["model", "dataset"]
 Outcome = Literal["found", "bad-id", "no-revision", "no-repo", "refused", "unreachable"]
 
 PROBE_SECONDS = 5.0
+HUB_PREFIX = "hub:"
+HUB_FORM = "hub:owner/name[:split][,config=C][,revision=R][,limit=N]"
+"""How a data set on the hub is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ class DatasetStore:
             problems=tuple(Problem(*row) for row in problems),
             turns=record.turns,
             choices=record.choices,
+            origin=record.origin,
         )
 
     def find(self, dataset_id: str, search: str) -> np.ndarray:

@@ -154,7 +154,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No hub is asked, the model of every day is not the one tried here (it takes half a minute to load), and an
     evaluation ends where fine-tuning would begin."""
     from delift_core.data.loading import hub_rows as hub_source
-    from delift_core.evaluation import from_manifest
+    from delift_core.evaluation import evaluate
     from delift_core.models import bundled, loading
     from delift_core.system import hub
 
@@ -164,7 +164,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(module, "probe", lambda *_: unreachable)
     patch.setattr(bundled, "bundled_available", lambda: False)
     patch.setattr(bundled, "_bundled_file", lambda: None)
-    patch.setattr(from_manifest, "evaluate", _no_fine_tuning)
+    patch.setattr(evaluate, "evaluate", _no_fine_tuning)
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("DELIFT_WORKSPACE", str(tmp_path_factory.mktemp("default") / "work"))
     patch.delenv("HF_TOKEN", raising=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.cli import main, manifest_commands
+from delift_core.cli import job_progress, main
 from delift_core.cli.job_progress import StopRequest
 from delift_core.curation.problem import open_problem
 from delift_core.selection.types import ObjectiveConfig
@@ -93,7 +93,7 @@ def test_a_stop_in_the_middle_keeps_whole_runs_and_goes_on_with_them(
     heldout = write(folder / "new.jsonl", range(20, 24))
     keep = ["--keep", str(folder / "kept"), "--against", "random,full"]
     with monkeypatch.context() as patch:
-        patch.setattr(manifest_commands, "stop_on_signal", later)
+        patch.setattr(job_progress, "stop_on_signal", later)
         assert evaluate(folder, heldout, *keep) == 130
     told = capsys.readouterr()
     assert "stopped" in told.err and not told.out

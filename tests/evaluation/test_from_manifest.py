@@ -1,11 +1,13 @@
 """From a manifest and a file of held-out rows to a report."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from delift_core.api import EvaluationOptions, evaluate
 from delift_core.curation.manifest import (
     MANIFEST_VERSION,
     InputEntry,
@@ -20,7 +22,7 @@ from delift_core.curation.manifest import (
 from delift_core.data.loading import load_file
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.from_manifest import evaluate_manifest
+from delift_core.evaluation.report import EvaluationReport
 from delift_core.models.loading import load_model
 from delift_core.samples import Sample
 from delift_core.selection.types import Budget, ObjectiveConfig
@@ -88,11 +90,24 @@ def saved(tmp_path: Path, manifest: Manifest) -> Path:
     return path
 
 
+def evaluate_manifest(
+    path: Path,
+    heldout: Path,
+    *,
+    against: tuple[str, ...] = ("random", "full"),
+    seeds: int = 3,
+    tuning: FineTuning = ONCE,
+    publish: Callable[[str], None] = lambda line: None,
+) -> EvaluationReport:
+    options = EvaluationOptions(tuning=tuning, device="cpu")
+    return evaluate(path, heldout, against=against, seeds=seeds, progress=publish, options=options)
+
+
 def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifest, heldout: Path) -> None:
     lines: list[str] = []
     path = saved(tmp_path, manifest)
     report = evaluate_manifest(
-        path, heldout, against=("longest",), seeds=1, tuning=FineTuning(epochs=2), device="cpu", publish=lines.append
+        path, heldout, against=("longest",), seeds=1, tuning=FineTuning(epochs=2), publish=lines.append
     )
     assert (report.pool_rows, report.subset_rows, report.heldout_rows) == (6, 3, 9)
     assert report.template == "plain"
@@ -105,7 +120,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
 def test_which_rows_were_written_decides_the_numbers(tmp_path: Path, manifest: Manifest, heldout: Path) -> None:
     def subset_loss(rows: tuple[RowEntry, ...]) -> float:
         path = saved(tmp_path, replace(manifest, rows=rows))
-        report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu")
+        report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE)
         return report.arms[1].loss.value
 
     first = manifest.rows
@@ -122,8 +137,8 @@ def test_a_pool_that_is_gone_is_found_beside_the_manifest_or_refused(
     away.mkdir()
     path = saved(away, manifest)
     (tmp_path / "pool.jsonl").rename(away / "pool.jsonl")
-    assert evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu").pool_rows == 6
-    write(away / "pool.jsonl", [("ExtraArm?", "Yes.")])
+    assert evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE).pool_rows == 6
+    write(away / "pool.jsonl", [("Other?", "Yes.")])
     with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json is gone or has changed"):
         evaluate_manifest(path, heldout)
 
@@ -132,7 +147,7 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path, manifest: Manifest, held
     (tmp_path / "target.jsonl").unlink()
     path = saved(tmp_path, replace(manifest, model=replace(manifest.model, revision="another")))
     lines: list[str] = []
-    report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, device="cpu", publish=lines.append)
+    report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, publish=lines.append)
     assert report.heldout_rows == 10
     notes = [line for line in lines if line.startswith("note")]
     assert ["target" in note for note in notes] == [True, False]

@@ -69,7 +69,7 @@ def test_an_address_with_a_column_that_is_not_there_is_said_and_forgotten(scored
 def test_another_budget_optimises_nothing_again(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     app = open_select(budget_unit="rows", budget_rows="5")
     calls: list[str] = []
-    for name in ("greedy_order", "random_curves", "select_around", "order_within", "represented_kernel"):
+    for name in ("greedy_order", "random_curves", "order_around", "order_within", "represented_kernel"):
         monkeypatch.setattr(posed, name, lambda *_, name=name, **__: calls.append(name))
     for rows in (4, 9, 12):
         app.slider(key="budget_rows").set_value(rows).run()

@@ -14,13 +14,14 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import ChosenReason, DroppedReason, Explainer
 from delift_core.selection.explain_text import as_sentence
-from delift_core.selection.fixed import order_around, order_within, select_around
+from delift_core.selection.fixed import order_around, order_within
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import has_minima, pick_limits, quotas_over
 from delift_core.selection.request import parse_quota
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas, Selection
+from tests.selection.whole import select_around
 
 CONFIG = ObjectiveConfig("instruction")
 STAGES = ("instruction", "task", "continual")

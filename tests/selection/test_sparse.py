@@ -12,13 +12,12 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import best_chosen, covered, gains_along, residual_gains
 from delift_core.selection.diagnose import diagnose
 from delift_core.selection.explain import Explainer
-from delift_core.selection.fixed import select_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel, as_kernel, by_columns, column_of, column_sums
 from delift_core.selection.objectives import evaluate, represented_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Selection, Stage
 from delift_core.system import memory
-from tests.selection.whole import select
+from tests.selection.whole import select, select_around
 
 
 def partial(generator: np.random.Generator, rows: int, columns: int, share: float) -> csr_array:

@@ -4,11 +4,21 @@ import numpy as np
 
 from delift_core.selection.certificate import bound_optimum
 from delift_core.selection.coverage import residual_gains, value
+from delift_core.selection.fixed import order_around, order_within
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.random_draws import RandomCurves
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import NO_FIXED_ROWS, Budget, Certificate, ObjectiveConfig, Selection
+from delift_core.selection.types import (
+    NO_FIXED_ROWS,
+    Budget,
+    Certificate,
+    FixedRows,
+    ObjectiveConfig,
+    Quotas,
+    Selection,
+)
 
 
 def select(
@@ -25,6 +35,23 @@ def select(
     """The selection from measured utilities, as for `represented_kernel`."""
     kernel = represented_kernel(config, pool, diagonal=diagonal, target=target, existing=existing)
     return select_from_kernel(config, budget, kernel, greedy_order(kernel), token_counts=token_counts, seed=seed)
+
+
+def select_around(
+    config: ObjectiveConfig,
+    budget: Budget,
+    kernel: Kernel,
+    fixed: FixedRows,
+    *,
+    quotas: Quotas | None = None,
+    token_counts: np.ndarray | None = None,
+    random: RandomCurves | None = None,
+) -> Selection:
+    """The selection around rows that are decided, within quotas if there are any."""
+    order = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
+    return select_from_kernel(
+        config, budget, kernel, order, token_counts=token_counts, fixed=fixed, quotas=quotas, random=random
+    )
 
 
 def certify(

@@ -1,15 +1,17 @@
-"""Reads data sets: a file, a folder of files, uploaded bytes or a data set on the Hugging Face hub.
+"""Reads data sets: a file, a folder of files, uploaded bytes, rows in memory, or a data set on the Hugging Face hub.
 
-Reading order: `source_files` and `folders` (what is read), `json_records`, `tables` and `hub_rows` (raw records),
-`record_reader` (records to conversations), `load` (a whole data set, and previews for mapping columns).
+Reading order: `source_files` and `folders` (what is read), `json_records`, `tables`, `memory_rows` and `hub_rows` (raw
+records), `record_reader` (records to conversations), `load` (a whole data set, and previews for mapping columns).
 """
 
-from delift_core.data.loading.hub_rows import HubSplit
+from delift_core.data.loading.hub_rows import HubSplit, parse_hub_name
 from delift_core.data.loading.load import (
     TablePreview,
     load_bytes,
     load_file,
     load_hub,
+    load_rows,
+    load_source,
     map_preview,
     read_bytes,
     read_columns,
@@ -34,7 +36,10 @@ __all__ = [
     "load_bytes",
     "load_file",
     "load_hub",
+    "load_rows",
+    "load_source",
     "map_preview",
+    "parse_hub_name",
     "read_bytes",
     "read_columns",
     "read_columns_of_bytes",

@@ -4,6 +4,7 @@ The hub is asked once, with a short time-out, before `datasets` starts its own s
 copy is used.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +14,9 @@ from delift_core.data.loading.raw_records import RawRecord, check_encoding, dump
 from delift_core.data.loading.table_cells import remove_fill
 from delift_core.errors import DataError
 from delift_core.samples import Problem
-from delift_core.system.hub import Outcome, first_line, probe
+from delift_core.system.hub import HUB_FORM, Outcome, first_line, probe
+
+_PLACE = re.compile(r"hub:([\w.-]+/[\w.-]+|[\w.-]+)(?::([\w.\[\]%:+-]+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,27 @@ class HubSplit:
     split: str = "train"
     revision: str | None = None
     limit: int | None = None
+
+
+def parse_hub_name(name: str) -> HubSplit:
+    """Reads a name of the form `HUB_FORM`.
+
+    Raises:
+        DataError: the name has another form.
+    """
+    place, _, rest = name.partition(",")
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        raise DataError(f"{name!r} is not understood; write {HUB_FORM}")
+    options: dict[str, str] = {}
+    for part in rest.split(",") if rest else ():
+        key, _, value = part.partition("=")
+        fits = re.fullmatch(r"[1-9]\d{0,9}", value) if key == "limit" else key in ("config", "revision") and value
+        if not fits or key in options:
+            raise DataError(f"{part!r} in {name!r} is not understood; write {HUB_FORM}")
+        options[key] = value
+    limit = int(options["limit"]) if "limit" in options else None
+    return HubSplit(match[1], options.get("config"), match[2] or "train", options.get("revision"), limit)
 
 
 def read_hub(source: HubSplit) -> Iterator[RawRecord | Problem]:

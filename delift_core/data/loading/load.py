@@ -11,9 +11,10 @@ from delift_core.data.formats.base import name_list
 from delift_core.data.formats.unsupported import MAP_REMEDY
 from delift_core.data.loading.answer_labels import AnswerLabels, Label, collect_labels, label_error
 from delift_core.data.loading.folders import list_files
-from delift_core.data.loading.hub_rows import HubSplit, read_hub
+from delift_core.data.loading.hub_rows import HubSplit, parse_hub_name, read_hub
 from delift_core.data.loading.joined_records import join_answers, join_messages
 from delift_core.data.loading.json_records import read_json
+from delift_core.data.loading.memory_rows import read_rows
 from delift_core.data.loading.raw_records import (
     Meter,
     RawRecord,
@@ -39,6 +40,7 @@ from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
 from delift_core.data.loading.unread_columns import refuse_ambiguous_prompt, unread_columns
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
+from delift_core.system.hub import HUB_PREFIX
 from delift_core.system.processes import garbage_collection_paused
 
 DEFAULT_OPTIONS = ReadOptions()
@@ -111,7 +113,7 @@ def load_file(
     files = list_files(path)
     stem = path.name if path.is_dir() else files.read[0].stem
     dataset = _build(_read(files.read, watch), path.name, name or stem, options)
-    return replace(dataset, problems=(*dataset.problems, *files.not_read)) if files.not_read else dataset
+    return replace(dataset, problems=(*dataset.problems, *files.not_read), origin=str(path.resolve()))
 
 
 def load_bytes(
@@ -136,6 +138,29 @@ def load_hub(split: HubSplit, options: ReadOptions = DEFAULT_OPTIONS, *, watch: 
     records = read_hub(split)
     records = report_rows(records, watch, split.limit) if watch else records
     return _build(join_messages(records), split.repo_id, split.repo_id, options)
+
+
+def load_source(source: str | Path, options: ReadOptions = DEFAULT_OPTIONS, *, watch: Watch | None = None) -> Dataset:
+    """Loads a file, a folder of files, or a data set on the hub by its `hub:` name; see `load_file` and `load_hub`.
+
+    Raises:
+        DataError: as these, or the name has another form than `HUB_FORM`.
+    """
+    if isinstance(source, Path) or not source.startswith(HUB_PREFIX):
+        return load_file(Path(source), options, watch=watch)
+    return replace(load_hub(parse_hub_name(source), options, watch=watch), origin=source)
+
+
+def load_rows(rows: object, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
+    """Loads rows in memory; row i becomes line i + 1 of the source "rows".
+
+    Args:
+        rows: a list of dicts, a `datasets.Dataset` or a pandas `DataFrame`.
+
+    Raises:
+        DataError: `rows` is something else, or no row is usable.
+    """
+    return replace(_build(join_messages(read_rows(rows, "rows")), "rows", "rows", options), origin="rows in memory")
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:

@@ -70,12 +70,14 @@ def dump(value: object) -> str:
     Dates, bytes and other types become text and NaN becomes null; Infinity stays, as Python spells it.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_to_text)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_to_json)
     except ValueError:
-        return json.dumps(_without_nan(value), ensure_ascii=False, default=_to_text)
+        return json.dumps(_without_nan(value), ensure_ascii=False, default=_to_json)
 
 
-def _to_text(value: object) -> str:
+def _to_json(value: object) -> object:
+    if hasattr(value, "tolist"):  # a number or an array of numpy, as in a DataFrame
+        return value.tolist()
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, bytes):

@@ -17,19 +17,9 @@ from delift_core.evaluation.method_orders import kept_order
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.coverage import value
-from delift_core.selection.fixed import rows_within
 from delift_core.selection.methods import METHODS
-from delift_core.selection.quotas import has_minima, pick_limits
 from delift_core.selection.request import Engine
-from delift_core.selection.types import (
-    NO_FIXED_ROWS,
-    Budget,
-    ChosenBy,
-    GreedyOrder,
-    ObjectiveConfig,
-    Quotas,
-    Selection,
-)
+from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quotas, Selection
 from delift_core.system.access import Actor
 from delift_core.system.defaults import default_workspace
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
@@ -129,6 +119,10 @@ def _problem(run_id: str, finished_at: str, metric: Metric, config: ObjectiveCon
     return problem_for(run, metric, config, utilities)
 
 
+class NotMeasured(SelectionError):
+    """A method asks the model about every row, and nobody has asked yet."""
+
+
 def select(
     problem: SelectionProblem,
     budget: Budget,
@@ -137,7 +131,7 @@ def select(
     seed: int = 0,
     engine: Engine = "auto",
 ) -> Selection:
-    """The selection for a budget, from orders and random subsets that are kept.
+    """The selection for a budget, from orders and random subsets that the problem keeps.
 
     Args:
         seed: of a method that draws.
@@ -148,79 +142,17 @@ def select(
             pool of this size.
         NotMeasured: the method asks the model, and has not done so.
     """
-    if method != "delift":
-        return _select_by(problem, budget, quotas, method, seed)
-    if engine != "auto":
-        return _select_with(problem, budget, quotas, engine)
-    if quotas is None:
-        return problem.select(budget, random=problem.random)
-    record, n = problem.run.record, len(problem.run.pool)
-    key = (record.id, str(record.finished_at), problem.metric, problem.config, _groups(quotas, budget, n))
-    return problem.select(budget, quotas=quotas, greedy=_order(key, problem, budget, quotas))
-
-
-def _select_with(problem: SelectionProblem, budget: Budget, quotas: Quotas | None, engine: Engine) -> Selection:
-    record = problem.run.record
-    key = (record.id, str(record.finished_at), problem.metric, problem.config, engine)
-    greedy = None if quotas else _engine_order(key, problem, engine)
-    return problem.select(budget, quotas=quotas, greedy=greedy, random=problem.random, engine=engine)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Putting the rows in order…")
-def _engine_order(key: tuple[object, ...], _problem: SelectionProblem, engine: Engine) -> GreedyOrder:
-    return _problem.order_by_engine(engine)
-
-
-def _groups(quotas: Quotas, budget: Budget, n: int) -> tuple[object, ...]:
-    """What an order within quotas depends on; it is checked here, since an order that is kept may be of another budget.
-
-    Raises:
-        SelectionError: the quotas cannot be met.
-    """
-    rows = rows_within(budget, n, NO_FIXED_ROWS)
-    pick_limits(quotas, rows)
-    return quotas.column, quotas.groups, quotas.codes.tobytes(), rows if has_minima(quotas) else None
-
-
-class NotMeasured(SelectionError):
-    """A method asks the model about every row, and nobody has asked yet."""
-
-
-def _select_by(
-    problem: SelectionProblem, budget: Budget, quotas: Quotas | None, method: ChosenBy, seed: int
-) -> Selection:
-    record, n = problem.run.record, len(problem.run.pool)
-    run = (record.id, str(record.finished_at), problem.metric, problem.config, method, seed)
-    order = _method_order(run, problem, method, seed)
-    groups = None if quotas is None else _groups(quotas, budget, n)
-    greedy = _given_order((run, groups), problem, order, budget, quotas)
-    random = problem.random if seed == 0 and quotas is None else None
-    return problem.select(budget, quotas=quotas, greedy=greedy, random=random, seed=seed, method=method)
-
-
-@st.cache_resource(max_entries=16, show_spinner="Putting the rows in order…")
-def _method_order(key: tuple[object, ...], _problem: SelectionProblem, method: ChosenBy, seed: int) -> np.ndarray:
-    known = next((name for name in METHODS if name == method), None)
-    if known is None:
+    if method not in ("delift", *METHODS):
         raise SelectionError(f"There is no method {method!r} to choose by: take one of the list.")
-    if known not in MODEL_METHODS:
-        return _problem.order_of(known, seed=seed)
-    order = kept_order(workspace(), _problem, known, seed=seed)
-    if order is None:
-        raise NotMeasured(f"{METHODS[known].title} asks the model about every row: evaluate with it first.")
-    return order
-
-
-@st.cache_resource(max_entries=16, show_spinner=False)
-def _given_order(
-    key: tuple[object, ...], _problem: SelectionProblem, _order: np.ndarray, _budget: Budget, _quotas: Quotas | None
-) -> GreedyOrder:
-    return _problem.arrange_order(_order, _budget, quotas=_quotas)
-
-
-@st.cache_resource(max_entries=8, show_spinner="Choosing within the quotas…")
-def _order(key: tuple[object, ...], _problem: SelectionProblem, _budget: Budget, _quotas: Quotas) -> GreedyOrder:
-    return _problem.order_within(_budget, _quotas)
+    asked = next((name for name in METHODS if name == method and name in MODEL_METHODS), None)
+    if asked and not problem.has_order(asked, seed):
+        order = kept_order(workspace(), problem, asked, seed=seed)
+        if order is None:
+            raise NotMeasured(f"{METHODS[asked].title} asks the model about every row: evaluate with it first.")
+        problem.keep_order(asked, order, seed)
+    random = problem.random if seed == 0 and quotas is None else None
+    with st.spinner("Putting the rows in order…"):
+        return problem.select(budget, quotas=quotas, random=random, seed=seed, engine=engine, method=method)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

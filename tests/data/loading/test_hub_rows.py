@@ -3,7 +3,6 @@
 import pytest
 
 from delift_core.cli.sources import load_source
-from delift_core.cli.terminal import UsageError
 from delift_core.data.loading import HubSplit, load_hub, read_columns_of_hub
 from delift_core.errors import DataError
 
@@ -96,8 +95,8 @@ def test_offline_mode_is_refused_by_the_real_probe():
 
 
 def test_the_command_line_names_everything_a_hub_set_needs(hub):
-    data = load_source("hub:o/n:test,config=c,revision=r,limit=2", None).dataset
+    data = load_source("hub:o/n:test,config=c,revision=r,limit=2", None)
     assert hub["calls"] == [("o/n", "c", "test", "r", True)] and len(data) == 2
     for wrong in ("hub:o/n,limit=0", "hub:o/n,limit=2,limit=3", "hub:o/n,size=2", "hub:o/n,config=", "hub:o/n,x"):
-        with pytest.raises(UsageError, match="write hub:owner/name"):
+        with pytest.raises(DataError, match="write hub:owner/name"):
             load_source(wrong, None)
