@@ -1,6 +1,8 @@
 """README and docs/ are true: what they name exists, their commands parse, and generated pages match the code."""
 
 import argparse
+import ast
+import inspect
 import re
 import shlex
 import tomllib
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import delift_core
 from delift_core.cli.parser import build_parser
 from delift_core.system.access import read_access
 from docs.generate import api_page, commands_page, pages, subcommands
@@ -57,6 +60,28 @@ def test_generated_pages_are_what_the_code_says() -> None:
         assert path.read_text() == text, f"{of(path)} is out of date: run make docs"
 
 
+def test_the_readme_names_every_package_and_every_module_beside_them() -> None:
+    tree = (ROOT / "README.md").read_text().split("## Layout")[1].split("\n## ")[0]
+    named = re.findall(r"^      (\w+)(?:/|\.py) ", tree, flags=re.MULTILINE)
+    found = (path for path in (ROOT / "delift_core").iterdir() if path.is_dir() or path.suffix == ".py")
+    assert sorted(named) == sorted(path.stem for path in found if not path.name.startswith("_"))
+    folders = re.findall(r"^    (\w+(?:/|\.py)) ", tree, flags=re.MULTILINE)
+    assert folders and all((ROOT / name).exists() for name in folders)
+
+
+def test_the_python_that_is_shown_calls_what_is_public() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    nodes = list(ast.walk(ast.parse(code)))
+    calls = {ast.unparse(node.func): node for node in nodes if isinstance(node, ast.Call)}
+    of_package = {name.removeprefix("delift."): node for name, node in calls.items() if name.startswith("delift.")}
+    assert set(of_package) == {"score", "select"}
+    for name, call in of_package.items():
+        options = {one.arg: one.value for one in call.keywords if one.arg}
+        inspect.signature(getattr(delift_core, name)).bind(*call.args, **options)
+    used = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "subset"}
+    assert used and all(hasattr(delift_core.Subset, name) for name in used)
+
+
 def test_every_page_of_the_app_is_on_the_way() -> None:
     way = (DOCS / "get-started.md").read_text().split("## The way through the pages")[1].split("\n## ")[0]
     assert re.findall(r"^\d\. \*\*(\w+)\*\*", way, flags=re.MULTILINE) == [page.title for page in PAGES]
@@ -65,7 +90,7 @@ def test_every_page_of_the_app_is_on_the_way() -> None:
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     named = set(re.findall(r"(?:`|^ +|=1 )make (\w+)", TEXT, flags=re.MULTILINE))
-    assert named >= {"run", "setup", "check", "test", "fuzz", "docs"}
+    assert named >= {"run", "setup", "check", "test", "quick", "fuzz", "docs"}
     for target in named:
         assert re.search(rf"^{target}:.*##", makefile, flags=re.MULTILINE), target
 

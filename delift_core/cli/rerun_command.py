@@ -54,7 +54,7 @@ def rerun(arguments: argparse.Namespace) -> int:
         _same("Model", manifest.model.context_key, made.model.context_key, "weights, template or precision"),
         *_method_check(manifest),
         rows,
-        Check("Output", same, f"{arguments.out}: " + ("identical bit for bit" if same else "differs from the original")),
+        Check("Output", same, f"{arguments.out}: " + ("identical bit for bit" if same else "differs from before")),
     )
     ok = all(check.ok for check in found)
     Output(arguments.json).show(map(str, found), {"ok": ok, "checks": [asdict(check) for check in found]})
