@@ -63,7 +63,9 @@ def test_generated_pages_are_what_the_code_says() -> None:
 def test_the_readme_names_every_package_and_every_module_beside_them() -> None:
     tree = (ROOT / "README.md").read_text().split("## Layout")[1].split("\n## ")[0]
     named = re.findall(r"^      (\w+)(?:/|\.py) ", tree, flags=re.MULTILINE)
-    found = (path for path in (ROOT / "delift_core").iterdir() if (path / "__init__.py").exists() or path.suffix == ".py")
+    found = (
+        path for path in (ROOT / "delift_core").iterdir() if (path / "__init__.py").exists() or path.suffix == ".py"
+    )
     assert sorted(named) == sorted(path.stem for path in found if not path.name.startswith("_"))
     folders = re.findall(r"^    (\w+(?:/|\.py)) ", tree, flags=re.MULTILINE)
     assert folders and all((ROOT / name).exists() for name in folders)
