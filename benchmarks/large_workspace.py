@@ -24,7 +24,7 @@ from delift_core.models.bundled import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities
 from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round
-from delift_core.scoring.estimation.partial_matrix import LARGEST_OF_ROW
+from delift_core.scoring.estimation.partial_matrix import LARGEST_PER_ROW
 from delift_core.scoring.estimation.plan_file import PlanFile, UniqueSamples
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import utility
@@ -143,7 +143,7 @@ def assemble(workspace: Workspace, run_id: str) -> None:
 def estimates(rows: int) -> csr_array:
     """(rows, rows) estimates of as many pairs per row as a large run stores, none of them within its topic."""
     rng = np.random.default_rng(0)
-    count = min(LARGEST_OF_ROW, rows - 2 * TOPIC)
+    count = min(LARGEST_PER_ROW, rows - 2 * TOPIC)
     step = (rows - 2 * TOPIC) // count
     ahead = 2 * TOPIC + step * np.arange(count) + rng.integers(0, step, (rows, count))
     columns = (np.arange(rows)[:, None] + ahead - TOPIC) % rows

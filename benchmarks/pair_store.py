@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from delift_core.scoring.estimation.partial_matrix import chosen_utilities
+from delift_core.scoring.estimation.partial_matrix import pair_utilities
 from delift_core.scoring.forecast import group_missing
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 
@@ -68,7 +68,7 @@ def main() -> None:
         with timed("what is missing"):
             group_missing(store, wanted)
         with timed("read back"):
-            utilities = chosen_utilities(store, names, names, rows, helpers, "euclidean")
+            utilities = pair_utilities(store, names, names, rows, helpers, "euclidean")
         assert not np.isnan(utilities).any()
         size = sum(path.stat().st_size for path in files)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)

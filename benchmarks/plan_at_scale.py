@@ -34,7 +34,7 @@ from delift_core.scoring.estimation import partial_matrix as partial
 from delift_core.scoring.estimation.budgeted import BudgetedRun
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
-from delift_core.scoring.estimation.plan_file import Texts
+from delift_core.scoring.estimation.plan_file import SampleText
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
@@ -106,14 +106,14 @@ class World:
         self.embeddings = (self.latent @ generator.normal(size=(_LATENT, _WIDTH))).astype(np.float32)
         self.embeddings += generator.normal(size=(rows, _WIDTH)).astype(np.float32)
 
-    def _texts(self, generator: np.random.Generator) -> dict[str, Texts]:
+    def _texts(self, generator: np.random.Generator) -> dict[str, SampleText]:
         words = np.array([f"{one}{two}{three}" for one in "bdfgklmnprst" for two in "aeiou" for three in "lmnrstxz"])
         of_topic = generator.integers(0, len(words), (int(self.topic.max()) + 1, 30))
         texts = {}
         for row, name in enumerate(self.names):
             own = words[of_topic[self.topic[row]][generator.integers(0, 30, min(60, self.tokens[row]))]]
             other = words[generator.integers(0, len(words), 6)]
-            texts[name] = Texts(f"What of {' '.join(other)}?", f"{' '.join(own)} {' '.join(other[:3])}.")
+            texts[name] = SampleText(f"What of {' '.join(other)}?", f"{' '.join(own)} {' '.join(other[:3])}.")
         return texts
 
     def utilities(self, rows: np.ndarray, helper: int) -> np.ndarray:
@@ -155,15 +155,15 @@ _PARTS = (
     (run, "work_tokens", "lists of pairs"),
     (run, "cut_chunks", "lists of pairs"),
     (budgeted, "group_missing", "what is missing"),
-    (budgeted, "parts_to_plan", "cues"),
-    (utilities_of_run, "parts_to_plan", "cues"),
+    (budgeted, "matrix_plans", "cues"),
+    (utilities_of_run, "matrix_plans", "cues"),
     (budgeted, "opening_rounds", "search, opening"),
     (budgeted, "next_round", "search, later rounds"),
     (choice, "Completion", "fits"),
     (partial, "Completion", "fits"),
     (budgeted, "read_measured", "reading pairs"),
-    (partial, "chosen_utilities", "reading pairs"),
-    (utilities_of_run, "chosen_utilities", "reading pairs"),
+    (partial, "pair_utilities", "reading pairs"),
+    (utilities_of_run, "pair_utilities", "reading pairs"),
     (PartialMatrix, "estimated", "largest estimates of each row"),
     (PairStore, "buffer_pairs", "writing pairs"),
     (PairStore, "compact", "writing pairs"),
@@ -186,14 +186,14 @@ def plan(world: World, folder: Path, pairs: str, clock: Clock) -> BudgetedPairs:
 def select(world: World, pairs: BudgetedPairs, clock: Clock) -> str:
     """Assembles the utilities, selects 30 % and computes the error bar; returns its text."""
     with clock.part("putting together"):
-        made = pairs.put_together(world.texts, "euclidean")
+        made = pairs.assemble(world.texts, "euclidean")
     assert made is not None and isinstance(made.pool, csr_array)
     config = ObjectiveConfig("instruction")
     with clock.part("selection of 30 %"):
         kernel = represented_kernel(config, made.pool)
         selection = select_from_kernel(config, Budget("percent", 30), kernel, greedy_order(kernel))
     with clock.part("error bar"):
-        matrix = pairs.parts(world.texts, "euclidean")["pool"]
+        matrix = pairs.matrices(world.texts, "euclidean")["pool"]
         bar = error_bar(matrix, kernel, np.arange(len(world.names)), selection.chosen)
     assert bar is not None
     return bar.sentence

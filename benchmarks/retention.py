@@ -29,7 +29,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.curation.reliability import ENOUGH, ErrorBar, error_bar
-from delift_core.scoring.estimation.pair_choice import Measured, Part, keys_of, next_round, opening_rounds, row_effort
+from delift_core.scoring.estimation.pair_choice import (
+    MatrixPlan,
+    Measured,
+    next_round,
+    opening_rounds,
+    pair_keys,
+    row_priority,
+)
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.metrics import utility
 from delift_core.selection.greedy import greedy_order
@@ -147,12 +154,12 @@ class Pool:
 
     def planned(self, share: float, seed: int) -> PartialMatrix:
         """The pairs that the app's plan scores."""
-        effort = row_effort(self.truth.tokens)
-        part = Part(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
+        effort = row_priority(self.truth.tokens)
+        part = MatrixPlan(self.cues, self.cues, round(share * self.n * (self.n - 1)), effort, same=True)
         rounds = opening_rounds(part, seed)
         while True:
             fit = tuple(one for one in rounds if one.kind != "held-out")
-            more = next_round(part, self.measured(fit), keys_of(part, rounds), seed)
+            more = next_round(part, self.measured(fit), pair_keys(part, rounds), seed)
             if more is None:
                 break
             rounds = (*rounds, more)

@@ -23,7 +23,7 @@ from delift_core.models.prompts import make_template
 from delift_core.models.token_counts import count_tokens
 from delift_core.samples import Sample
 from delift_core.scoring.blocks import Block, BlockScorer, ScoringInput
-from delift_core.scoring.estimation.features import Known, cue_vectors
+from delift_core.scoring.estimation.features import SampleFeatures, feature_vectors
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.store import ZeroShot
 
@@ -35,7 +35,7 @@ _KEPT_EVERY = 10.0  # seconds
 class Scored:
     """The results so far: `pairs` (n, n, 2) float32, [helped, helper], of which the first `columns` are scored."""
 
-    known: Known
+    known: SampleFeatures
     pairs: np.ndarray
     columns: int
 
@@ -86,14 +86,14 @@ def read(path: Path, chosen: list[Sample]) -> Scored | None:
         return Scored(_as_known(chosen, alone), stored["pairs"], int(stored["columns"]))
 
 
-def _known(scorer: BlockScorer, chosen: list[Sample]) -> Known:
+def _known(scorer: BlockScorer, chosen: list[Sample]) -> SampleFeatures:
     alone = _last(scorer, Block(None, 0, 0))
     assert isinstance(alone, ZeroShot)
     return _as_known(chosen, alone)
 
 
-def _as_known(chosen: list[Sample], alone: ZeroShot) -> Known:
-    return Known(tuple(sample.prompt for sample in chosen), tuple(sample.response for sample in chosen), alone)
+def _as_known(chosen: list[Sample], alone: ZeroShot) -> SampleFeatures:
+    return SampleFeatures(tuple(sample.prompt for sample in chosen), tuple(sample.response for sample in chosen), alone)
 
 
 def _last(scorer: BlockScorer, block: Block) -> np.ndarray | ZeroShot:
@@ -114,11 +114,11 @@ def write(path: Path, done: Scored) -> None:
         beside,
         pairs=done.pairs.astype(np.float32),
         columns=done.columns,
-        alone=known.alone.statistics,
-        tokens=known.alone.tokens,
-        prompt_tokens=known.alone.prompt_tokens,
-        cues=cue_vectors(known).astype(np.float16),
-        embeddings=known.alone.embeddings.astype(np.float16),
+        alone=known.zero_shot.statistics,
+        tokens=known.zero_shot.tokens,
+        prompt_tokens=known.zero_shot.prompt_tokens,
+        cues=feature_vectors(known).astype(np.float16),
+        embeddings=known.zero_shot.embeddings.astype(np.float16),
         tf_idf=(matrix @ matrix.T).toarray().astype(np.float16),
     )
     os.replace(beside, path)

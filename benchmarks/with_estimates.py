@@ -27,7 +27,7 @@ TEN = 10
 def estimates(matrix: PartialMatrix) -> dict[str, np.ndarray]:
     """(n, n) estimates in each form, by name; negative values count as 0."""
     mean = matrix.completion.mean().block(slice(None)).astype(np.float64)
-    deviation = matrix.completion.spread[:, None] * matrix.misses.errors.std()
+    deviation = matrix.completion.row_scale[:, None] * matrix.held_out_errors.errors.std()
     unknown = np.where(matrix.measured().toarray() == 0, mean, -np.inf)
     tenth = -np.sort(-unknown, axis=1)[:, TEN - 1 : TEN]
     at = mean / deviation

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.scoring.estimation.partial_matrix import EstimateCheck, Misses, PartialMatrix
+from delift_core.scoring.estimation.partial_matrix import EstimateCheck, HeldOutErrors, PartialMatrix
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 
@@ -111,8 +111,8 @@ def error_bar(
     simulation = _SimulatedMatrix(matrix, kernel, places)
     whole = len(places) <= _WHOLE_ROWS
     ratios = simulation.ratios(chosen, generator) if whole else simulation.lower_bounds(chosen, generator)
-    scored = len(matrix.held.values) + len(matrix.fitted.values)
-    share = scored / matrix.part.options
+    scored = len(matrix.held_out.values) + len(matrix.fitted.values)
+    share = scored / matrix.plan.options
     return ErrorBar(scored, share, check, float(np.mean(ratios)), min(ratios), max(ratios), bound=not whole)
 
 
@@ -123,13 +123,13 @@ class _SimulatedMatrix:
     """
 
     def __init__(self, matrix: PartialMatrix, kernel: Kernel, places: np.ndarray) -> None:
-        misses, self._measured = matrix.misses, csr_array(kernel)
+        held_out, self._measured = matrix.held_out_errors, csr_array(kernel)
         self._at = places
-        self._completion, self._mean, self._edges = matrix.completion, matrix.completion.mean(), _edges(misses)
+        self._completion, self._mean, self._edges = matrix.completion, matrix.completion.mean(), _edges(held_out)
         self._scored = matrix.measured()
         self._scored.data = np.ones(len(self._scored.data), dtype=bool)
-        bins, weights = np.digitize(misses.likeness, self._edges), _unscored_for_each(matrix, misses)
-        errors = _without_tails(misses.errors)
+        bins, weights = np.digitize(held_out.similarity, self._edges), _unscored_for_each(matrix, held_out)
+        errors = _without_tails(held_out.errors)
         in_bin = [np.flatnonzero(bins == number) for number in range(len(self._edges) + 1)]
         everything = np.arange(len(errors))  # for a bin without held-out pairs
         tables = [_quantiles(errors[one], weights[one]) for one in (one if len(one) else everything for one in in_bin)]
@@ -162,8 +162,8 @@ class _SimulatedMatrix:
         scored = self._of_pool(self._scored[at].toarray()) | (known > 0)
         scored[np.arange(len(rows)), rows] = True
         estimate = self._of_pool(self._mean.block(at))  # (b, n)
-        spread = self._completion.spread[at, None].astype(np.float32)  # (b, 1)
-        bins = np.digitize(self._of_pool(self._completion.likeness_block(at)), self._edges)
+        spread = self._completion.row_scale[at, None].astype(np.float32)  # (b, 1)
+        bins = np.digitize(self._of_pool(self._completion.similarity_block(at)), self._edges)
         first = bins.astype(np.int32) * _QUANTILES
         for _ in range(SIMULATIONS):
             error = self._errors[first + generator.integers(0, _QUANTILES, first.shape, dtype=np.int32)]
@@ -187,20 +187,20 @@ def _ratio(reached: float, best: float) -> float:
     return min(1.0, float(reached / best)) if best > 0 else 1.0
 
 
-def _edges(misses: Misses) -> np.ndarray:
+def _edges(held_out: HeldOutErrors) -> np.ndarray:
     """Limits of similarity that divide the held-out pairs evenly: similar pairs have larger errors."""
-    bins = max(1, min(_BINS, len(misses.errors) // _PAIRS_PER_BIN))
-    edges = np.unique(np.quantile(misses.likeness, np.arange(1, bins) / bins))
-    above: np.ndarray = edges[edges > misses.likeness.min()]
+    bins = max(1, min(_BINS, len(held_out.errors) // _PAIRS_PER_BIN))
+    edges = np.unique(np.quantile(held_out.similarity, np.arange(1, bins) / bins))
+    above: np.ndarray = edges[edges > held_out.similarity.min()]
     return above
 
 
-def _unscored_for_each(matrix: PartialMatrix, misses: Misses) -> np.ndarray:
+def _unscored_for_each(matrix: PartialMatrix, held_out: HeldOutErrors) -> np.ndarray:
     """(k,) number of unscored pairs in its row that each held-out pair represents; above 0 in complete rows too."""
-    rows, columns = matrix.part.shape
-    tested = np.bincount(misses.rows, minlength=rows)
-    scored = np.bincount(np.concatenate([matrix.fitted.rows, matrix.held.rows]), minlength=rows)
-    for_each: np.ndarray = np.maximum(columns - matrix.part.same - scored, 1)[misses.rows] / tested[misses.rows]
+    rows, columns = matrix.plan.shape
+    tested = np.bincount(held_out.rows, minlength=rows)
+    scored = np.bincount(np.concatenate([matrix.fitted.rows, matrix.held_out.rows]), minlength=rows)
+    for_each: np.ndarray = np.maximum(columns - matrix.plan.same - scored, 1)[held_out.rows] / tested[held_out.rows]
     return for_each
 
 

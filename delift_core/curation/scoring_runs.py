@@ -20,9 +20,15 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, Sample
-from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities, places, records_of, without_own_turns
+from delift_core.scoring.estimation.matrix_files import (
+    BudgetedPairs,
+    Utilities,
+    positions_in,
+    record_codes,
+    without_same_record,
+)
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
-from delift_core.scoring.estimation.plan_file import PartName, Texts
+from delift_core.scoring.estimation.plan_file import MatrixName, SampleText
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import ALL_PAIRS
@@ -74,17 +80,17 @@ class ScoredRun:
             SelectionError: the matrices do not fit into memory.
         """
         with explains_out_of_memory("reading the utilities", len(self.pool)):
-            found, records = self._stored_utilities(metric), records_of(self.pool)
+            found, records = self._stored_utilities(metric), record_codes(self.pool)
             if records is None:
                 return found
-            estimated = None if found.estimated is None else without_own_turns(found.estimated, records)
-            return replace(found, pool=without_own_turns(found.pool, records), estimated=estimated)
+            estimated = None if found.estimated is None else without_same_record(found.estimated, records)
+            return replace(found, pool=without_same_record(found.pool, records), estimated=estimated)
 
     def _stored_utilities(self, metric: Metric) -> Utilities:
         pairs = self._budgeted_pairs
         if pairs is not None:
             with self._naming_run():
-                found = pairs.kept(metric) or pairs.put_together(self._texts(), metric)
+                found = pairs.read(metric) or pairs.assemble(self._texts(), metric)
             if found is not None:
                 return found
         pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
@@ -101,7 +107,7 @@ class ScoredRun:
         np.fill_diagonal(matrix, np.nan)
         return Utilities(matrix, diagonal, of_target, of_existing)
 
-    def partial(self, metric: Metric) -> dict[PartName, PartialMatrix] | None:
+    def partial(self, metric: Metric) -> dict[MatrixName, PartialMatrix] | None:
         """The partial matrices of a run with a pair budget, over unique samples; None for a run of all pairs.
 
         Raises:
@@ -111,7 +117,7 @@ class ScoredRun:
         if pairs is None:
             return None
         with self._naming_run():
-            return pairs.parts(self._texts(), metric)
+            return pairs.matrices(self._texts(), metric)
 
     def derived_files(self) -> set[Path]:
         """Files computed from the blocks of a run with a pair budget (plan, utilities), existing or not."""
@@ -126,8 +132,8 @@ class ScoredRun:
         names = RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing)))
         return BudgetedPairs(self.store, names, self.record.spec.pairs)
 
-    def _texts(self) -> dict[str, Texts]:
-        return {s.content_hash: Texts(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
+    def _texts(self) -> dict[str, SampleText]:
+        return {s.content_hash: SampleText(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
 
     @contextmanager
     def _naming_run(self) -> Iterator[None]:
@@ -141,7 +147,7 @@ class ScoredRun:
     def unique_positions(self) -> np.ndarray:
         """(n,) int64, position of each pool sample among the unique pool samples."""
         pool = _hashes(self.pool)
-        return places(pool, tuple(dict.fromkeys(pool)))
+        return positions_in(pool, tuple(dict.fromkeys(pool)))
 
     def measures(self) -> ZeroShot:
         """The pool samples' statistics without an example, without embeddings."""

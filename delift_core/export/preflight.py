@@ -179,7 +179,7 @@ def _pairs_scored(curated: CuratedSelection) -> Check:
     if matrix is None or matrix.complete:
         return Check(label, True, "all")
     if bar is None:
-        share = (len(matrix.held.values) + len(matrix.fitted.values)) / matrix.part.options
+        share = (len(matrix.held_out.values) + len(matrix.fitted.values)) / matrix.plan.options
         return Check(label, False, f"{share:.0%} of them, too few to estimate what the others would change")
     return Check(label, bar.enough, bar.sentence)
 

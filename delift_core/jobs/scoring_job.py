@@ -165,13 +165,13 @@ def _run(
 ) -> "ScoringRun | BudgetedRun":
     """A run of all pairs, or of a budget of them."""
     from delift_core.scoring.estimation.budgeted import BudgetedRun
-    from delift_core.scoring.estimation.plan_file import Texts
+    from delift_core.scoring.estimation.plan_file import SampleText
     from delift_core.scoring.scoring_run import ScoringRun
 
     template, encoded, samples = prepared.template, prepared.encoded, prepared.samples
     if request.pairs.unit == "all":
         return ScoringRun(backend, template, encoded, store, plan_pairs(store, samples))
-    texts = {name: Texts.of(conversations[name]) for name in samples.all}
+    texts = {name: SampleText.of(conversations[name]) for name in samples.all}
     return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
 
 
@@ -183,12 +183,12 @@ def _cache_utilities(
     If memory or disk space runs out, that page assembles them.
     """
     from delift_core.scoring.estimation.matrix_files import BudgetedPairs
-    from delift_core.scoring.estimation.plan_file import Texts
+    from delift_core.scoring.estimation.plan_file import SampleText
 
     made = BudgetedPairs(store, samples, pairs)
-    if made.kept(_DEFAULT_METRIC) is None:
+    if made.read(_DEFAULT_METRIC) is None:
         with suppress(OSError, MemoryError):
-            made.put_together({name: Texts.of(conversations[name]) for name in samples.all}, _DEFAULT_METRIC)
+            made.assemble({name: SampleText.of(conversations[name]) for name in samples.all}, _DEFAULT_METRIC)
 
 
 def _forecast(

@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.scoring.estimation import partial_matrix as partial
-from delift_core.scoring.estimation.pair_choice import Measured, Part, keys_of, next_round, opening_rounds
+from delift_core.scoring.estimation.pair_choice import MatrixPlan, Measured, next_round, opening_rounds, pair_keys
 from delift_core.scoring.estimation.partial_matrix import EstimateCheck, PartialMatrix
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import CLAMP
@@ -27,13 +27,13 @@ def world(seed: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scored_in_part(cues: np.ndarray, utilities: np.ndarray, share: float) -> PartialMatrix:
-    part = Part(cues, cues, round(share * N * (N - 1)), np.ones(N), same=True)
+    part = MatrixPlan(cues, cues, round(share * N * (N - 1)), np.ones(N), same=True)
     rounds = opening_rounds(part, 0)
     while True:
         fit = [one for one in rounds if one.kind != "held-out"]
         rows, columns = (np.concatenate([getattr(one, name) for one in fit]) for name in ("rows", "columns"))
         fitted = Measured(rows, columns, utilities[rows, columns])
-        more = next_round(part, fitted, keys_of(part, rounds), 0)
+        more = next_round(part, fitted, pair_keys(part, rounds), 0)
         if more is None:
             break
         rounds = (*rounds, more)
@@ -78,16 +78,16 @@ def test_errors_are_of_fits_that_did_not_know_the_pair_and_of_many_pairs_a_part_
 ) -> None:
     cues, utilities = world(0, 0.3)
     matrix = scored_in_part(cues, utilities, 0.25)
-    misses, known = matrix.misses, matrix.completion
-    assert len(misses.errors) == matrix.part.total
+    held_out_errors, known = matrix.held_out_errors, matrix.completion
+    assert len(held_out_errors.errors) == matrix.plan.budget
     of_known = utilities[matrix.fitted.rows, matrix.fitted.columns] - known.mean().at(
         matrix.fitted.rows, matrix.fitted.columns
     )
-    unknown = misses.errors[len(matrix.held.values) :]
-    assert np.abs(unknown).mean() > 1.2 * np.abs(of_known / known.spread[matrix.fitted.rows]).mean()
+    unknown = held_out_errors.errors[len(matrix.held_out.values) :]
+    assert np.abs(unknown).mean() > 1.2 * np.abs(of_known / known.row_scale[matrix.fitted.rows]).mean()
     monkeypatch.setattr(partial, "ENOUGH_TESTED", 10)
     fewer = scored_in_part(cues, utilities, 0.25)
-    assert len(fewer.misses.errors) < 0.4 * len(misses.errors)
+    assert len(fewer.held_out_errors.errors) < 0.4 * len(held_out_errors.errors)
     whole, part = reached(matrix, utilities)[1], reached(fewer, utilities)[1]
     assert whole is not None and part is not None
     assert part.ratio == pytest.approx(whole.ratio, abs=0.03)

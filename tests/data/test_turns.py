@@ -16,7 +16,7 @@ from delift_core.export.preflight import exported_samples, preflight_checks, tra
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.samples import ExportFormat, positions_by_record
-from delift_core.scoring.estimation.matrix_files import records_of, without_own_turns
+from delift_core.scoring.estimation.matrix_files import record_codes, without_same_record
 from delift_core.workspace import Workspace
 from tests.export.scored import scored
 
@@ -57,15 +57,15 @@ def test_the_choice_is_kept_with_the_set(tmp_path: Path) -> None:
 
 def test_turns_of_one_record_do_not_help_each_other() -> None:
     samples = load_bytes(DATA, "x.jsonl", ReadOptions(turns="every")).samples
-    assert records_of(load_bytes(DATA, "x.jsonl").samples) is None
-    records = records_of(samples)
+    assert record_codes(load_bytes(DATA, "x.jsonl").samples) is None
+    records = record_codes(samples)
     assert records is not None
     dense = np.arange(1, 65, dtype=np.float32).reshape(8, 8)
     np.fill_diagonal(dense, np.nan)
-    found = without_own_turns(dense, records)
+    found = without_same_record(dense, records)
     same = (records[:, None] == records) & ~np.eye(8, dtype=bool)
     assert not found[same].any() and np.array_equal(found[~same], dense[~same], equal_nan=True)
-    sparse = without_own_turns(csr_array(np.nan_to_num(dense)), records)
+    sparse = without_same_record(csr_array(np.nan_to_num(dense)), records)
     assert isinstance(sparse, csr_array) and np.array_equal(sparse.toarray(), np.nan_to_num(found))
 
 

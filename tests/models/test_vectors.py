@@ -7,7 +7,7 @@ from delift_core.errors import DeliftError
 from delift_core.models.vectors import cosine_similarity
 
 
-def test_likeness_is_the_cosine_whatever_the_lengths() -> None:
+def test_similarity_is_the_cosine_whatever_the_lengths() -> None:
     embeddings = np.array([[1, 0], [3, 3], [0, 2], [-5, 0], [0, 0]], dtype=np.float32)
     assert cosine_similarity(embeddings, 0) == pytest.approx([1, 2**-0.5, 0, -1, 0])
     assert cosine_similarity(embeddings, 4).tolist() == [0, 0, 0, 0, 1]  # a row is like itself

@@ -1,6 +1,6 @@
-"""Which pairs to score where not all are, and what the others are estimated to be.
+"""Runs with a budget of pairs: the choice of pairs to score, and estimates of the others.
 
-Reading order: `features` (what is known before scoring), `pair_choice` (the next pairs), `budgeted` (a run in rounds),
-`plan_file` (the chosen pairs on disk), `completion` (the estimates: a Gaussian process), `partial_matrix` (measured and
-estimated values together) and `matrix_files` (the result, kept).
+Reading order: `features` (of samples, before any pair is scored), `pair_choice` (the next pairs), `completion` (the
+estimates: a Gaussian process), `budgeted` (a run in rounds), `plan_file` (chosen pairs on disk), `partial_matrix`
+(measured and estimated values) and `matrix_files` (the resulting utilities on disk).
 """

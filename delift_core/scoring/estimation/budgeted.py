@@ -1,7 +1,7 @@
-"""A scoring run on a budget of pairs: rounds of choosing and scoring, each on the numbers of those before it.
+"""A scoring run with a budget of pairs: rounds of choosing and scoring, each based on the results so far.
 
-It stops and goes on like a run of all pairs: what was chosen is in the plan file before it is scored, what was scored
-is in the store (but for the last seconds before a kill), and the same samples and budget lead to the same pairs.
+It can stop and continue like a run of all pairs. Chosen pairs are in the plan file before they are scored, scored pairs
+in the store (but for the last seconds before a kill), and equal samples and budgets lead to equal pairs.
 """
 
 import time
@@ -11,16 +11,23 @@ from functools import cached_property
 import numpy as np
 
 from delift_core.models.prompts import EncodedSample, Template
-from delift_core.scoring.estimation.pair_choice import Measured, Part, Round, keys_of, next_round, opening_rounds
-from delift_core.scoring.estimation.partial_matrix import chosen_utilities
+from delift_core.scoring.estimation.pair_choice import (
+    MatrixPlan,
+    Measured,
+    Round,
+    next_round,
+    opening_rounds,
+    pair_keys,
+)
+from delift_core.scoring.estimation.partial_matrix import pair_utilities
 from delift_core.scoring.estimation.plan_file import (
     PLANNING_SEED,
-    PartName,
+    MatrixName,
     PlanFile,
     Rounds,
-    Texts,
+    SampleText,
     UniqueSamples,
-    parts_to_plan,
+    matrix_plans,
 )
 from delift_core.scoring.forecast import (
     PAIRS_PER_VISIT,
@@ -36,23 +43,27 @@ from delift_core.scoring.pair_spec import PairBudget, count_pairs
 from delift_core.scoring.scoring_run import Backend, Report, ScoringProgress, ScoringRun, Stop
 from delift_core.scoring.store import PairStore
 
-PLANNED_BY: Metric = "euclidean"
-"""The metric whose large entries are looked for; the pairs serve every metric."""
+PLANNING_METRIC: Metric = "euclidean"
+"""The metric whose large entries are searched for; the scored pairs serve every metric."""
 
-_DISK_BYTES_PER_PAIR = 16 + 65 + 65 // PAIRS_PER_VISIT  # its numbers, its row's name, its part of the example's
-_PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 8  # cues, and as many numbers again in the model, its estimates and the search
+_DISK_BYTES_PER_PAIR = (
+    16 + 65 + 65 // PAIRS_PER_VISIT
+)  # its numbers, its row's name, and its share of the example's name
+_PLANNING_BYTES_PER_SAMPLE = (
+    160 * 4 * 8
+)  # features, and as many numbers each in the model, its estimates and the search
 
 
-def read_measured(store: PairStore, samples: UniqueSamples, part: PartName, rounds: tuple[Round, ...]) -> Measured:
-    """The scored pairs of some rounds, in the planner's metric."""
+def read_measured(store: PairStore, samples: UniqueSamples, name: MatrixName, rounds: tuple[Round, ...]) -> Measured:
+    """The scored pairs of some rounds of a matrix, in the planning metric."""
     rows = np.concatenate([one.rows for one in rounds])
     columns = np.concatenate([one.columns for one in rounds])
-    values = chosen_utilities(store, samples.rows(part), samples.columns(part), rows, columns, PLANNED_BY)
+    values = pair_utilities(store, samples.rows(name), samples.columns(name), rows, columns, PLANNING_METRIC)
     return Measured(rows, columns, values.astype(np.float64))
 
 
 class BudgetedRun:
-    """A budget, who works it off, and how far it has come; the counterpart of `ScoringRun`."""
+    """A run with a budget of pairs; the counterpart of `ScoringRun`."""
 
     def __init__(
         self,
@@ -62,7 +73,7 @@ class BudgetedRun:
         store: PairStore,
         samples: RunSamples,
         budget: PairBudget,
-        texts: Mapping[str, Texts],
+        texts: Mapping[str, SampleText],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,7 +87,7 @@ class BudgetedRun:
         self._rounds: Rounds = self._file.read()
         self._clock, self._started = clock, clock()
         self._total = count_pairs(budget, *map(len, (self._samples.pool, self._samples.target, self._samples.existing)))
-        self._done = self._total - self._missing_of_known()
+        self._done = self._total - self._count_missing()
         self._work_done = 0
         self._alone_plan = PairPlan(store.missing_zero_shot(self._all), (), 0)
         self._alone_done = 0
@@ -84,7 +95,7 @@ class BudgetedRun:
 
     @property
     def progress(self) -> ScoringProgress:
-        """Where the run stands now; work that is not chosen yet is counted at a typical pair's tokens."""
+        """The current progress; pairs that are not chosen yet count with a typical pair's tokens."""
         missing = self._total - self._done
         ahead = missing * self._tokens_per_pair
         work, elapsed = (self._work_done, self._work_done + round(ahead)), self._clock() - self._started
@@ -94,14 +105,14 @@ class BudgetedRun:
 
     @property
     def cost(self) -> RunCost:
-        """What the run had to do when it was made."""
+        """The cost of the run at its start."""
         disk = self._to_score * _DISK_BYTES_PER_PAIR
         planning = len(self._all) * _PLANNING_BYTES_PER_SAMPLE
         alone = work_tokens(self._alone_plan, self._encoded, len(self._template.head))
         return RunCost(self._total, self._to_score, disk, planning, alone, self._tokens_per_pair)
 
     def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
-        """As `ScoringRun.work`, over all rounds."""
+        """As `ScoringRun.work`, in rounds."""
         self._alone_plan, self._alone_done = PairPlan(self._store.missing_zero_shot(self._all), (), 0), 0
         if not self._score(self._alone_plan, report, stop):
             return False
@@ -114,20 +125,20 @@ class BudgetedRun:
             number += 1
 
     @cached_property
-    def _parts(self) -> dict[PartName, Part]:
-        return parts_to_plan(self._samples, self._budget, self._texts, self._store)
+    def _plans(self) -> dict[MatrixName, MatrixPlan]:
+        return matrix_plans(self._samples, self._budget, self._texts, self._store)
 
     def _choose(self, number: int) -> bool:
-        """Adds a round to every matrix that has budget left, and says whether there was any."""
+        """Adds a round to every matrix with budget left; returns whether there was one."""
         added: Rounds = dict(self._rounds)
-        for name, part in self._parts.items():
+        for name, plan in self._plans.items():
             made = self._rounds.get(name, ())
             if not made:
-                added[name] = opening_rounds(part, PLANNING_SEED)
+                added[name] = opening_rounds(plan, PLANNING_SEED)
                 continue
             fitted = tuple(one for one in made if one.kind != "held-out")
             chosen = next_round(
-                part, read_measured(self._store, self._samples, name, fitted), keys_of(part, made), PLANNING_SEED
+                plan, read_measured(self._store, self._samples, name, fitted), pair_keys(plan, made), PLANNING_SEED
             )
             if chosen is not None:
                 added[name] = (*made, chosen)
@@ -138,7 +149,7 @@ class BudgetedRun:
         return True
 
     def _plan_of(self, number: int) -> PairPlan:
-        """What is missing of the rounds of one number; the diagonal belongs to the first."""
+        """The missing pairs of round `number` of every matrix; the diagonal belongs to the first round."""
         wanted: dict[str, list[str]] = {}
         if number == 0:
             for name in self._samples.pool:
@@ -152,8 +163,8 @@ class BudgetedRun:
         missing = sum(group.pairs for group in groups)
         return PairPlan((), groups, missing)
 
-    def _missing_of_known(self) -> int:
-        """Pairs that are not on disk, as far as they are chosen; those that are not chosen yet count as missing."""
+    def _count_missing(self) -> int:
+        """The number of pairs that are not on disk or not chosen yet."""
         numbers = range(max((len(made) for made in self._rounds.values()), default=0))
         chosen = sum(len(one.rows) for made in self._rounds.values() for one in made)
         missing = sum(self._plan_of(number).pairs_total for number in numbers)

@@ -1,9 +1,9 @@
-"""What is known of samples before any pair of them is scored, as vectors: cheap cues to who may help whom.
+"""Feature vectors of samples, known before any pair is scored, whose inner products suggest which samples help which.
 
-Several sources stand side by side, since each one sees other pairs: the form of the response (length, line breaks,
-numerals, how sure the model was of it without an example), the words of the whole row, the letters of the response, and
-the model's own embedding from the pass without examples. An inner product of two vectors is the mean of the sources'
-similarities. Knows nothing of utilities.
+Several sources are concatenated, since each finds other pairs: the form of the response (length, line breaks, numerals,
+the model's confidence without an example), the words of the whole row, the character n-grams of the response, and the
+model's embedding. The inner product of two vectors is the weighted mean of the sources' similarities. This module knows
+nothing of utilities.
 """
 
 import re
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from delift_core.models.vectors import unit_rows
 from delift_core.scoring.store import ZeroShot
 
-_FORM_SHARE = 2.0  # of the other sources' one each: alone it explains most
+_FORM_SHARE = 2.0  # weight of the form beside 1 for each other source: it explains most
 _FORM_DIMENSIONS, _OTHER_DIMENSIONS = 64, 32
 _MOST_TERMS = 50_000
 _SCALE_SAMPLES = 2_000
@@ -21,37 +22,37 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Samples as they are known before pairs are scored.
+class SampleFeatures:
+    """What the features of n samples are computed from.
 
     Attributes:
         prompts, responses: (n,) texts.
-        alone: (n,) their own numbers; all of them scored.
+        zero_shot: (n,) results without an example, all scored.
     """
 
     prompts: tuple[str, ...]
     responses: tuple[str, ...]
-    alone: ZeroShot
+    zero_shot: ZeroShot
 
 
-def cue_vectors(known: Known, seed: int = 0) -> np.ndarray:
-    """(n, d) float32 vectors of length at most about 1, the same for the same samples and seed; d is at most 160."""
-    whole = tuple(f"{prompt} {response}" for prompt, response in zip(known.prompts, known.responses, strict=True))
+def feature_vectors(samples: SampleFeatures, seed: int = 0) -> np.ndarray:
+    """(n, d) float32 vectors of length at most about 1, d at most 160; equal samples and seeds give equal vectors."""
+    whole = tuple(f"{prompt} {response}" for prompt, response in zip(samples.prompts, samples.responses, strict=True))
     sources = (
-        (_FORM_SHARE, _form_vectors(known, seed)),
+        (_FORM_SHARE, _form_vectors(samples, seed)),
         (1.0, _text_vectors(whole, seed, analyzer="word", n_grams=(1, 1))),
-        (1.0, _text_vectors(known.responses, seed, analyzer="char_wb", n_grams=(2, 4))),
-        (1.0, _embedding_vectors(known.alone.embeddings, seed)),
+        (1.0, _text_vectors(samples.responses, seed, analyzer="char_wb", n_grams=(2, 4))),
+        (1.0, _embedding_vectors(samples.zero_shot.embeddings, seed)),
     )
     total = sum(share for share, _ in sources)
     return np.concatenate([vectors * np.sqrt(share / total) for share, vectors in sources], axis=1).astype(np.float32)
 
 
-def _form_vectors(known: Known, seed: int) -> np.ndarray:
-    """Similarity exp(-distance² / 2 median distance²) of standardised form features, by the Nyström method."""
+def _form_vectors(samples: SampleFeatures, seed: int) -> np.ndarray:
+    """(n, 64 or fewer) Nyström features of the kernel exp(-distance² / 2 median distance²) of the form."""
     from sklearn.kernel_approximation import Nystroem
 
-    features = np.column_stack([_measures(known.alone), list(map(_form, known.prompts, known.responses))])
+    features = np.column_stack([_measures(samples.zero_shot), list(map(_form, samples.prompts, samples.responses))])
     spread = features.std(axis=0)
     features = (features - features.mean(axis=0))[:, spread > 0] / spread[spread > 0]
     if not features.shape[1]:
@@ -65,17 +66,17 @@ def _form_vectors(known: Known, seed: int) -> np.ndarray:
     return vectors
 
 
-def _measures(alone: ZeroShot) -> np.ndarray:
-    """(n, 5): lengths, distance without an example, and log-probability per token."""
-    tokens = np.maximum(alone.tokens, 1)
-    length, prompt = np.log(tokens), np.log(np.maximum(alone.prompt_tokens, 1))
-    distance = np.sqrt(alone.statistics[:, 0] / tokens)
-    return np.column_stack([length, prompt, distance, distance * length, alone.statistics[:, 1] / tokens])
+def _measures(zero_shot: ZeroShot) -> np.ndarray:
+    """(n, 5): lengths, distance without an example, and log probability per token."""
+    tokens = np.maximum(zero_shot.tokens, 1)
+    length, prompt = np.log(tokens), np.log(np.maximum(zero_shot.prompt_tokens, 1))
+    distance = np.sqrt(zero_shot.statistics[:, 0] / tokens)
+    return np.column_stack([length, prompt, distance, distance * length, zero_shot.statistics[:, 1] / tokens])
 
 
 def _form(prompt: str, response: str) -> tuple[float, ...]:
     words = _WORD.findall(response.lower())
-    asked = set(_WORD.findall(prompt.lower()))
+    prompt_words = set(_WORD.findall(prompt.lower()))
     return (
         response.count("\n"),
         response[:1].isupper(),
@@ -88,8 +89,8 @@ def _form(prompt: str, response: str) -> tuple[float, ...]:
         response.count(",") / max(1, len(words)),
         ":" in response,
         '"' in response or "'" in response,
-        sum(word in asked for word in words) / max(1, len(words)),
-        bool(words) and words[0] in asked,
+        sum(word in prompt_words for word in words) / max(1, len(words)),
+        bool(words) and words[0] in prompt_words,
         prompt.rstrip().endswith("?"),
         "\n\n" in prompt,
     )
@@ -103,18 +104,16 @@ def _text_vectors(texts: tuple[str, ...], seed: int, *, analyzer: str, n_grams: 
     )
     try:
         return _reduced(vectorizer.fit_transform(texts), seed)
-    except ValueError:  # not one word in all the texts
+    except ValueError:  # no text has a word
         return np.ones((len(texts), 1))
 
 
 def _embedding_vectors(embeddings: np.ndarray, seed: int) -> np.ndarray:
-    centred = embeddings - embeddings.mean(axis=0)
-    size = np.linalg.norm(centred, axis=1, keepdims=True)
-    return _reduced(centred / np.where(size > 0, size, 1), seed)
+    return _reduced(unit_rows(embeddings - embeddings.mean(axis=0)), seed)
 
 
 def _reduced(matrix: np.ndarray, seed: int) -> np.ndarray:
-    """The leading directions, which keep inner products."""
+    """(n, 32 or fewer): a matrix (n, w) along its leading singular directions, which keeps inner products."""
     from sklearn.decomposition import TruncatedSVD
 
     size = min(_OTHER_DIMENSIONS, min(matrix.shape) - 1)

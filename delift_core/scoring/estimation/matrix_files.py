@@ -1,10 +1,9 @@
-"""The utilities of a run on a budget, put together once and kept: of 100,000 rows their reading and the fitting of
-estimates take minutes, and neither changes once the run is done.
+"""The utilities of a budgeted run, assembled once and stored: for 100,000 rows, reading and fitting take minutes.
 
     <context key>/assembled/<key>.npz       the arrays of `Utilities`, in one metric
-    <context key>/assembled/<key>.fit.npz   the fit of the pool's estimates, from which a selection's error bar follows
+    <context key>/assembled/<key>.fit.npz   the fit of the pool's estimates, for the error bars of selections
 
-The key holds the plan of the pairs, so that a run which scored more has another file.
+The key depends on the plan of pairs, so that a run with more pairs has another file.
 """
 
 import hashlib
@@ -23,13 +22,13 @@ from delift_core.errors import ScoringError
 from delift_core.samples import Sample
 from delift_core.scoring.estimation.partial_matrix import (
     Fit,
-    Misses,
+    HeldOutErrors,
     PartialMatrix,
-    chosen_utilities,
-    read_partial,
-    spread_out,
+    expand_repeats,
+    pair_utilities,
+    read_matrix,
 )
-from delift_core.scoring.estimation.plan_file import PartName, PlanFile, Texts, UniqueSamples, parts_to_plan
+from delift_core.scoring.estimation.plan_file import MatrixName, PlanFile, SampleText, UniqueSamples, matrix_plans
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget
@@ -38,20 +37,20 @@ from delift_core.selection.kernels import Kernel
 from delift_core.system.files import write_whole
 from delift_core.system.processes import garbage_collection_paused
 
-VERSION = 2  # of what is computed; raise it when the same pairs would give other numbers
+VERSION = 2  # raise it when the same pairs give other numbers
 _MATRICES = ("pool", "target", "existing", "estimated")
 
-Assembled = tuple[Kernel, np.ndarray, Kernel | None, Kernel | None, csr_array | None]
-"""Pool, diagonal, target, existing and estimated, see `Utilities`."""
+UtilityArrays = tuple[Kernel, np.ndarray, Kernel | None, Kernel | None, csr_array | None]
+"""The attributes pool, diagonal, target, existing and estimated of `Utilities`."""
 
 
-class AssembledFile:
-    """One run's utilities in one metric."""
+class UtilitiesFile:
+    """The utilities of a run in one metric."""
 
     def __init__(self, store_folder: Path, plan: Path, pool: tuple[str, ...], metric: Metric) -> None:
         """Args:
         store_folder: of the run's scoring context.
-        plan: the file that names the run's pairs and samples without repeats.
+        plan: the run's plan file.
         pool: content hashes of the pool's samples, with repeats.
         """
         digest = hashlib.sha256(f"{VERSION} {metric} {plan.stem}\n".encode())
@@ -59,10 +58,10 @@ class AssembledFile:
         digest.update("\n".join(pool).encode())
         self.path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
 
-    def read(self) -> Assembled | None:
-        """What was kept; None where nothing was, or it is damaged."""
+    def read(self) -> UtilityArrays | None:
+        """The stored utilities; None if there are none or the file is damaged."""
         try:
-            with self.path.open("rb") as stream, np.load(stream) as arrays:  # a damaged file is closed too
+            with self.path.open("rb") as stream, np.load(stream) as arrays:
                 matrices = {name: _matrix(arrays, name) for name in _MATRICES}
                 pool, estimated = matrices["pool"], matrices["estimated"]
                 if pool is None or isinstance(estimated, np.ndarray):
@@ -71,11 +70,11 @@ class AssembledFile:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def write(self, parts: Assembled) -> None:
-        """Keeps them, in place of what was kept.
+    def write(self, parts: UtilityArrays) -> None:
+        """Stores utilities.
 
         Raises:
-            OSError: the disk is full or the folder may not be written to.
+            OSError: the disk is full or the folder is not writable.
         """
         pool, diagonal, target, existing, estimated = parts
         arrays = {"diagonal": diagonal}
@@ -92,35 +91,35 @@ class AssembledFile:
 
 
 class FitFile:
-    """The fit of one run's pool in one metric, beside its utilities."""
+    """The fit of a run's pool matrix in one metric."""
 
-    def __init__(self, assembled: AssembledFile) -> None:
+    def __init__(self, assembled: UtilitiesFile) -> None:
         self.path = assembled.path.with_suffix(".fit.npz")
 
     def read(self, pairs: int) -> Fit | None:
-        """What was kept; None where nothing was, it is damaged, or not of as many pairs."""
+        """The stored fit; None if there is none, it is damaged, or it has another number of pairs."""
         try:
             with self.path.open("rb") as stream, np.load(stream) as arrays:
-                misses = Misses(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
-                fit = Fit(arrays["weights"], misses)
+                held_out_errors = HeldOutErrors(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
+                fit = Fit(arrays["weights"], held_out_errors)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
         return fit if fit.weights.shape == (pairs,) else None
 
     def write(self, fit: Fit) -> None:
-        """Keeps it, in place of what was kept.
+        """Stores a fit.
 
         Raises:
-            OSError: the disk is full or the folder may not be written to.
+            OSError: the disk is full or the folder is not writable.
         """
-        misses, buffer = fit.misses, io.BytesIO()
+        held_out_errors, buffer = fit.held_out_errors, io.BytesIO()
         np.savez(
             buffer,
             allow_pickle=False,
             weights=fit.weights,
-            rows=misses.rows.astype(np.int32),
-            errors=misses.errors,
-            likeness=misses.likeness,
+            rows=held_out_errors.rows.astype(np.int32),
+            errors=held_out_errors.errors,
+            likeness=held_out_errors.similarity,
         )
         self.path.parent.mkdir(exist_ok=True)
         write_whole(self.path, buffer.getvalue())
@@ -138,18 +137,18 @@ def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:
 
 @dataclass(frozen=True, slots=True)
 class Utilities:
-    """What selection needs of a finished run, in one metric; row i is helped, column j helps.
+    """The utilities of a finished run in one metric; row i is helped, column j helps.
 
-    Matrices are dense when every pair was scored, and else csr_arrays that hold the scored pairs (sorted; an entry is a
-    value, also when it is 0). Measured and estimated values are never in one matrix.
+    Matrices are dense if every pair was scored, else csr_arrays of the scored pairs, sorted, with explicit zeros.
+    Measured and estimated values are never in one matrix.
 
     Attributes:
-        pool: (n, n) float32; dense, NaN on the diagonal, or sparse, without it.
+        pool: (n, n) float32; the diagonal is NaN if dense, absent if sparse.
         diagonal: (n,) float32, each sample with itself as example.
         target: (t, n) float32, target rows helped by pool columns; None without a target.
         existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
-        estimated: (n, n) float32, estimates of pool pairs that were not scored: all of them, or of a large pool the
-            largest of each row; None when every pair was scored.
+        estimated: (n, n) float32, estimates of the pool pairs that were not scored: all, or for a large pool the
+            largest of each row; None if every pair was scored.
     """
 
     pool: Kernel
@@ -161,112 +160,115 @@ class Utilities:
 
 @dataclass(frozen=True, slots=True)
 class BudgetedPairs:
-    """Where the pairs of a run on a budget lie.
+    """The results of a budgeted run on disk.
 
     Attributes:
-        names: the samples that were scored, with repeats.
+        names: content hashes of the scored samples, with repeats.
     """
 
     store: PairStore
     names: RunSamples
     budget: PairBudget
 
-    def kept(self, metric: Metric) -> Utilities | None:
-        """What was put together before; None where nothing was, or it is damaged."""
+    def read(self, metric: Metric) -> Utilities | None:
+        """The stored utilities; None if there are none or the file is damaged."""
         found = self._file(metric).read()
         return Utilities(*found) if found is not None else None
 
-    def keep(self, made: Utilities, metric: Metric) -> None:
-        """Keeps utilities, so that they are read the next time.
+    def write(self, utilities: Utilities, metric: Metric) -> None:
+        """Stores utilities.
 
         Raises:
-            OSError: the disk is full or the folder may not be written to.
+            OSError: the disk is full or the folder is not writable.
         """
+        made = utilities
         self._file(metric).write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
 
     def files(self) -> set[Path]:
-        """The plan, and the utilities in each metric, where they lie or would."""
+        """The files of the plan, utilities and fits, existing or not."""
         plan = PlanFile(self.store.folder, UniqueSamples.of(self.names), self.budget)
-        made = [self._file(metric) for metric in get_args(Metric)]
-        return {plan.path, *(one.path for one in made), *(FitFile(one).path for one in made)}
+        files = [self._file(metric) for metric in get_args(Metric)]
+        return {plan.path, *(one.path for one in files), *(FitFile(one).path for one in files)}
 
-    def parts(self, texts: Mapping[str, Texts], metric: Metric) -> dict[PartName, PartialMatrix]:
-        """The matrices, of samples without repeats.
+    def matrices(self, texts: Mapping[str, SampleText], metric: Metric) -> dict[MatrixName, PartialMatrix]:
+        """The matrices of the unique samples.
 
         Args:
             texts: of every sample, by content hash.
 
         Raises:
-            ScoringError: the plan or a block is missing; the run has to be continued.
+            ScoringError: the plan or a block is missing or damaged; the run has to be continued.
         """
         samples = UniqueSamples.of(self.names)
         rounds = PlanFile(self.store.folder, samples, self.budget).read()
-        parts = parts_to_plan(samples, self.budget, texts, self.store)
-        if set(rounds) != set(parts):
+        plans = matrix_plans(samples, self.budget, texts, self.store)
+        if set(rounds) != set(plans):
             raise ScoringError("its plan of pairs is missing or damaged on disk; continue the run")
-        read = {
-            name: read_partial(self.store, samples, name, part, rounds[name], metric) for name, part in parts.items()
+        matrices = {
+            name: read_matrix(self.store, samples, name, plan, rounds[name], metric) for name, plan in plans.items()
         }
-        kept = FitFile(self._file(metric)).read(len(read["pool"].fitted.values))
-        return read | {"pool": replace(read["pool"], kept=kept)}
+        fit = FitFile(self._file(metric)).read(len(matrices["pool"].fitted.values))
+        return matrices | {"pool": replace(matrices["pool"], stored_fit=fit)}
 
-    def put_together(self, texts: Mapping[str, Texts], metric: Metric) -> Utilities | None:
-        """Utilities from the blocks, kept with the fit where there is room; None where no pair is missing, and so a
-        dense matrix says it better.
+    def assemble(self, texts: Mapping[str, SampleText], metric: Metric) -> Utilities | None:
+        """Computes the utilities, and stores them and the fit if the disk has room; None if every pair was scored, and
+        a dense matrix is better.
 
         Raises:
-            ScoringError: as `parts`.
+            ScoringError: as `matrices`.
         """
-        parts = self.parts(texts, metric)
-        if all(part.complete for part in parts.values()):
+        matrices = self.matrices(texts, metric)
+        if all(matrix.complete for matrix in matrices.values()):
             return None
-        made = self._of(parts, metric)
-        with suppress(OSError):  # no room to keep them: they are put together again the next time
-            self.keep(made, metric)
-            if parts["pool"].check is not None:  # else there is no error bar
-                FitFile(self._file(metric)).write(parts["pool"].fit)
-        return made
+        utilities = self._utilities(matrices, metric)
+        with suppress(OSError):  # without room on the disk they are computed again the next time
+            self.write(utilities, metric)
+            if matrices["pool"].check is not None:  # else there is no error bar
+                FitFile(self._file(metric)).write(matrices["pool"].fit)
+        return utilities
 
-    def _of(self, parts: Mapping[PartName, PartialMatrix], metric: Metric) -> Utilities:
+    def _utilities(self, matrices: Mapping[MatrixName, PartialMatrix], metric: Metric) -> Utilities:
         names, samples = self.names, UniqueSamples.of(self.names)
         own = np.arange(len(samples.pool))
-        diagonal = chosen_utilities(self.store, samples.pool, samples.pool, own, own, metric)
+        diagonal = pair_utilities(self.store, samples.pool, samples.pool, own, own, metric)
         if np.isnan(diagonal).any():
             raise ScoringError("pairs are missing or damaged on disk; continue the run")
-        at_pool = places(names.pool, samples.pool)
-        at_target, at_existing = places(names.target, samples.target), places(names.existing, samples.existing)
+        at_pool = positions_in(names.pool, samples.pool)
+        at_target = positions_in(names.target, samples.target)
+        at_existing = positions_in(names.existing, samples.existing)
         return Utilities(
-            spread_out(parts["pool"].measured(), at_pool, at_pool, diagonal),
+            expand_repeats(matrices["pool"].measured(), at_pool, at_pool, diagonal),
             diagonal[at_pool],
-            spread_out(parts["target"].measured(), at_target, at_pool) if "target" in parts else None,
-            spread_out(parts["existing"].measured(), at_pool, at_existing) if "existing" in parts else None,
-            spread_out(parts["pool"].estimated(), at_pool, at_pool),
+            expand_repeats(matrices["target"].measured(), at_target, at_pool) if "target" in matrices else None,
+            expand_repeats(matrices["existing"].measured(), at_pool, at_existing) if "existing" in matrices else None,
+            expand_repeats(matrices["pool"].estimated(), at_pool, at_pool),
         )
 
-    def _file(self, metric: Metric) -> AssembledFile:
+    def _file(self, metric: Metric) -> UtilitiesFile:
         plan = PlanFile(self.store.folder, UniqueSamples.of(self.names), self.budget)
-        return AssembledFile(self.store.folder, plan.path, self.names.pool, metric)
+        return UtilitiesFile(self.store.folder, plan.path, self.names.pool, metric)
 
 
-def places(names: tuple[str, ...], unique: tuple[str, ...]) -> np.ndarray:
-    """(n,) int64: where each name stands among the names without repeats."""
-    place = {name: position for position, name in enumerate(unique)}
-    return np.asarray([place[name] for name in names], dtype=np.int64)
+def positions_in(names: tuple[str, ...], unique: tuple[str, ...]) -> np.ndarray:
+    """(n,) int64, the position of each name in the unique names."""
+    position_of = {name: position for position, name in enumerate(unique)}
+    return np.asarray([position_of[name] for name in names], dtype=np.int64)
 
 
-def records_of(pool: Sequence[Sample]) -> np.ndarray | None:
-    """(n,) int64, which record each sample is of; None where every sample is a record."""
+def record_codes(pool: Sequence[Sample]) -> np.ndarray | None:
+    """(n,) int64, equal for samples of the same record; None if every sample is a record of its own."""
     code_of: dict[tuple[str, int], int] = {}
     with garbage_collection_paused():
         codes = [code_of.setdefault((sample.source, sample.line), len(code_of)) for sample in pool]
     return None if len(code_of) == len(pool) else np.array(codes, dtype=np.int64)
 
 
-def without_own_turns(matrix: np.ndarray | csr_array, records: np.ndarray) -> np.ndarray | csr_array:
-    """A pool matrix (n, n) with 0 for different turns of one record; the diagonal and which entries there are stay.
+def without_same_record(matrix: np.ndarray | csr_array, records: np.ndarray) -> np.ndarray | csr_array:
+    """A pool matrix (n, n) with 0 for pairs of different turns of one record. The diagonal does not change, nor which
+    entries a sparse matrix has.
 
     Args:
-        records: from `records_of`.
+        records: from `record_codes`.
     """
     if isinstance(matrix, csr_array):
         rows = np.repeat(np.arange(len(records)), np.diff(matrix.indptr))

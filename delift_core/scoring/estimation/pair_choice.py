@@ -1,10 +1,10 @@
-"""Which pairs of one utility matrix to score, round by round, so that they change a selection.
+"""The choice of pairs to score in one utility matrix, in rounds: those that matter for a selection.
 
-What a selection needs of a matrix are its large entries: for every row its best helpers. Rows of short responses have
-the larger ones, and are given more pairs. Most pairs are those of the samples that are most alike by their cues; then
-the matrix is completed (see `completion`), and each row goes on with the pairs that are likely to help it most, by
-estimate and likeness together: a few pairs help far more than any smooth estimate expects, and they are among like
-samples. Some random pairs are kept out of the fitting: only they can say how good the estimates are.
+Selection needs the large entries of a matrix: the best helpers of every row. Rows with short responses have larger
+entries and get more pairs. Most of the budget goes to pairs of samples with the most similar features. Then the matrix
+is estimated (`completion`), and each row continues with the pairs of the highest rank by estimate and similarity
+together: a few pairs help far more than any smooth estimate predicts, and they are among similar samples. Some random
+pairs are held out of the fit, to measure the accuracy of the estimates.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ import numpy as np
 from delift_core.models.vectors import InnerProductSearch
 
 if TYPE_CHECKING:
-    from delift_core.scoring.estimation.completion import Completion, Surface
+    from delift_core.scoring.estimation.completion import Completion, LowRankMatrix
 
-ALIKE_SHARE = 0.6  # of the budget, scored before anything is estimated
-LIKENESS_WEIGHT = 1.5  # beside the estimate's one, both in units of their spread over pairs
-GROWTH = 1.4
+SIMILAR_SHARE = 0.6  # of the budget, for the most similar samples, before the first estimate
+SIMILARITY_WEIGHT = 1.5  # relative to the estimate, both in units of their standard deviation over pairs
+GROWTH = 1.4  # of the number of scored pairs in a round
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PER_ROW = 10
-WIDEST = 256  # helpers that are looked up for a row; a row of a larger budget has four times its share
+MAX_SEARCHED = 256  # helpers to search for a row, or four times the mean budget of a row if that is more
 _BLOCK_ENTRIES = 2_000_000
 _COMPARED_PAIRS = 20_000
 
@@ -32,7 +32,7 @@ Kind = Literal["held-out", "alike", "chosen"]
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Pairs that are scored together: (m,) int64 rows and columns of the matrix, none twice in a plan."""
+    """The pairs of one round: (m,) int64 rows and columns of the matrix; a plan has no pair twice."""
 
     kind: Kind
     rows: np.ndarray
@@ -40,112 +40,115 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One matrix that is to be scored in part; row i is helped, column j helps.
+class MatrixPlan:
+    """A matrix (r, c) to score in part; row i is helped, column j helps.
 
     Attributes:
-        row_cues: (r, d); column_cues: (c, d), see `cues`.
-        total: pairs that may be scored.
-        effort: (r,) positive: in what proportion rows are given pairs.
-        same: rows and columns are the same samples, and no pair of a sample with itself is chosen.
+        row_features: (r, d); column_features: (c, d), see `features`.
+        budget: number of pairs to score.
+        priority: (r,) positive; rows get pairs in proportion to it.
+        same: whether rows and columns are the same samples; pairs of a sample with itself are then not chosen.
     """
 
-    row_cues: np.ndarray
-    column_cues: np.ndarray
-    total: int
-    effort: np.ndarray
+    row_features: np.ndarray
+    column_features: np.ndarray
+    budget: int
+    priority: np.ndarray
     same: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return len(self.row_cues), len(self.column_cues)
+        """The numbers of rows and columns."""
+        return len(self.row_features), len(self.column_features)
 
     @property
     def options(self) -> int:
-        """Pairs that can be chosen at all."""
+        """The number of pairs to choose from."""
         rows, columns = self.shape
         return rows * columns - (rows if self.same else 0)
 
 
 @dataclass(slots=True)
 class Measured:
-    """Pairs and their utilities, (m,) each; values are finite."""
+    """Measured pairs: rows, columns and utilities, (m,) each; values are finite."""
 
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     columns: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
-def row_effort(tokens: np.ndarray) -> np.ndarray:
-    """(n,) how many pairs a row should be given, relative to others: a response of T tokens T ** -0.5.
+def row_priority(tokens: np.ndarray) -> np.ndarray:
+    """(n,) relative number of pairs for each row: T ** -0.5 for a response of T tokens.
 
-    A utility is a difference of root mean squares over T tokens, and varies the less among helpers the more there are.
+    A utility is a difference of root mean squares over T tokens, so its variance among helpers falls with T.
 
     Args:
         tokens: (n,) response tokens.
     """
-    effort: np.ndarray = 1 / np.sqrt(np.maximum(tokens, 1))
-    return effort
+    priority: np.ndarray = 1 / np.sqrt(np.maximum(tokens, 1))
+    return priority
 
 
-def opening_rounds(part: Part, seed: int) -> tuple[Round, ...]:
-    """The rounds that need no estimates: held-out random pairs, and those of the samples most alike."""
-    from delift_core.scoring.estimation.completion import Surface
+def opening_rounds(plan: MatrixPlan, seed: int) -> tuple[Round, ...]:
+    """The rounds without estimates: held-out random pairs, and the pairs of the most similar samples."""
+    from delift_core.scoring.estimation.completion import LowRankMatrix
 
     generator = np.random.default_rng(seed)
-    everything = part.total >= part.options
-    held = np.empty(0, np.int64) if everything else _held_out(part, generator)
-    number = part.options if everything else max(1, round(ALIKE_SHARE * part.total)) - len(held)
-    alike = _best_of_each(part, Surface(part.row_cues, part.column_cues), number, held, generator)
-    columns = part.shape[1]
-    return _round("held-out", held, columns), _round("alike", alike, columns)
+    everything = plan.budget >= plan.options
+    held_out = np.empty(0, np.int64) if everything else _held_out(plan, generator)
+    number = plan.options if everything else max(1, round(SIMILAR_SHARE * plan.budget)) - len(held_out)
+    similar = _top_pairs(plan, LowRankMatrix(plan.row_features, plan.column_features), number, held_out, generator)
+    columns = plan.shape[1]
+    return _round("held-out", held_out, columns), _round("alike", similar, columns)
 
 
-def next_round(part: Part, fitted: Measured, taken: np.ndarray, seed: int) -> Round | None:
-    """The pairs to score after those that were measured; None when the budget is spent.
+def next_round(plan: MatrixPlan, fitted: Measured, taken: np.ndarray, seed: int) -> Round | None:
+    """The next pairs to score, given the measured ones; None when the budget is spent.
 
     Args:
         fitted: the measured pairs without the held-out ones.
-        taken: keys (row * columns + column) of all pairs of the plan so far, held-out ones too, sorted.
-        seed: the same input and seed give the same pairs.
+        taken: sorted keys (row * columns + column) of all pairs chosen so far, including held-out ones.
+        seed: equal input and seeds give equal pairs.
     """
     from delift_core.scoring.estimation.completion import Completion
 
-    left = min(part.total, part.options) - len(taken)
+    left = min(plan.budget, plan.options) - len(taken)
     if left <= 0:
         return None
-    number = min(left, max(len(part.effort), int(len(taken) * (GROWTH - 1))))
-    completion = Completion(part.row_cues, part.column_cues, fitted.rows, fitted.columns, fitted.values)
+    number = min(left, max(len(plan.priority), int(len(taken) * (GROWTH - 1))))
+    completion = Completion(plan.row_features, plan.column_features, fitted.rows, fitted.columns, fitted.values)
     generator = np.random.default_rng([seed, len(taken)])
-    ranking = _estimate_and_likeness(part, completion, generator)
-    return _round("chosen", _best_of_each(part, ranking, number, taken, generator), part.shape[1])
+    ranking = _estimate_and_similarity(plan, completion, generator)
+    return _round("chosen", _top_pairs(plan, ranking, number, taken, generator), plan.shape[1])
 
 
-def keys_of(part: Part, rounds: tuple[Round, ...]) -> np.ndarray:
-    """Sorted keys of all pairs of the rounds."""
-    columns = part.shape[1]
+def pair_keys(plan: MatrixPlan, rounds: tuple[Round, ...]) -> np.ndarray:
+    """The sorted keys (row * columns + column) of all pairs of the rounds."""
+    columns = plan.shape[1]
     return np.sort(np.concatenate([one.rows * columns + one.columns for one in rounds] or [np.empty(0, np.int64)]))
 
 
-def shared_out(effort: np.ndarray, number: int, room: np.ndarray) -> np.ndarray:
-    """(s,) int64 whole numbers in proportion to `effort`, none above its `room`, `number` together where there is room.
+def split_budget(priority: np.ndarray, number: int, room: np.ndarray) -> np.ndarray:
+    """Distributes `number` pairs to rows in proportion to `priority`, at most `room` each: (r,) int64.
 
-    As far as `number` goes round, nobody is left without any.
+    Every row with room gets at least one, if `number` suffices for that.
+
+    Args:
+        priority, room: (r,).
     """
     number = min(number, int(room.sum()))
-    first = np.minimum(room, min(1, number // len(effort)))
+    first = np.minimum(room, min(1, number // len(priority)))
     rest, room = number - int(first.sum()), room - first
     full = room == 0
-    share = np.zeros(len(effort))
+    share = np.zeros(len(priority))
     while rest and not full.all():
-        share = np.where(full, room, effort * (rest - room[full].sum()) / effort[~full].sum())
+        share = np.where(full, room, priority * (rest - room[full].sum()) / priority[~full].sum())
         if not (over := ~full & (share > room)).any():
             break
         full |= over
     whole = np.minimum(share.astype(np.int64), room)
-    behind = np.where(whole < room, share - whole, -1)
-    whole[np.argsort(-behind, kind="stable")[: rest - int(whole.sum())]] += 1
+    remainder = np.where(whole < room, share - whole, -1)
+    whole[np.argsort(-remainder, kind="stable")[: rest - int(whole.sum())]] += 1
     pairs: np.ndarray = first + whole
     return pairs
 
@@ -154,79 +157,82 @@ def _round(kind: Kind, keys: np.ndarray, columns: int) -> Round:
     return Round(kind, keys // columns, keys % columns)
 
 
-def _held_out(part: Part, generator: np.random.Generator) -> np.ndarray:
-    """Keys of random pairs: a few random rows with some random columns each, so that a row's order can be judged."""
-    rows, columns = part.shape
-    wanted = min(int(part.total * HELD_OUT_SHARE), part.options // 2)
-    each = min(HELD_OUT_PER_ROW, columns - 1 if part.same else columns)
+def _held_out(plan: MatrixPlan, generator: np.random.Generator) -> np.ndarray:
+    """Keys of random pairs: random rows with several random columns each, to measure rank correlation in a row."""
+    rows, columns = plan.shape
+    wanted = min(int(plan.budget * HELD_OUT_SHARE), plan.options // 2)
+    each = min(HELD_OUT_PER_ROW, columns - 1 if plan.same else columns)
     chosen = generator.permutation(rows)[: wanted // max(1, each)]
-    keys = [row * columns + _other_columns(part, row, each, generator) for row in chosen]
+    keys = [row * columns + _other_columns(plan, row, each, generator) for row in chosen]
     return np.sort(np.concatenate(keys)) if keys else np.empty(0, np.int64)
 
 
-def _other_columns(part: Part, row: int, number: int, generator: np.random.Generator) -> np.ndarray:
-    columns = part.shape[1]
-    if not part.same:
+def _other_columns(plan: MatrixPlan, row: int, number: int, generator: np.random.Generator) -> np.ndarray:
+    """Random columns, without the row's own sample."""
+    columns = plan.shape[1]
+    if not plan.same:
         return generator.choice(columns, number, replace=False)
     picked = generator.choice(columns - 1, number, replace=False)
     return picked + (picked >= row)
 
 
-def _estimate_and_likeness(part: Part, completion: "Completion", generator: np.random.Generator) -> "Surface":
-    """What pairs are ranked by: the estimate and the likeness of the samples, in units of their spread over pairs."""
-    rows, columns = (generator.integers(0, count, _COMPARED_PAIRS) for count in part.shape)
-    estimates = completion.mean().at(rows, columns) / completion.spread[rows]
-    likeness = completion.likeness(rows, columns)
-    weight = LIKENESS_WEIGHT * float(estimates.std() or 1) / float(likeness.std() or 1)
-    return completion.with_likeness(weight, float(likeness.mean()))
+def _estimate_and_similarity(
+    plan: MatrixPlan, completion: "Completion", generator: np.random.Generator
+) -> "LowRankMatrix":
+    """The rank of pairs: estimate plus similarity, in units of their standard deviations over random pairs."""
+    rows, columns = (generator.integers(0, count, _COMPARED_PAIRS) for count in plan.shape)
+    estimates = completion.mean().at(rows, columns) / completion.row_scale[rows]
+    similarity = completion.similarity(rows, columns)
+    weight = SIMILARITY_WEIGHT * float(estimates.std() or 1) / float(similarity.std() or 1)
+    return completion.add_similarity(weight, float(similarity.mean()))
 
 
-def _best_of_each(
-    part: Part, ranking: "Surface", number: int, taken: np.ndarray, generator: np.random.Generator
+def _top_pairs(
+    plan: MatrixPlan, ranking: "LowRankMatrix", number: int, taken: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Sorted keys of `number` pairs that are not taken: of each row, by its effort, those that rank highest."""
-    rows, columns = part.shape
-    has = np.bincount(taken // columns, minlength=rows) + part.same
-    widest = min(columns, max(WIDEST, 4 * -(-part.total // rows)))
-    quota = shared_out(part.effort, max(0, number), np.maximum(widest - has, 0))
+    """Sorted keys of `number` free pairs: of each row, according to its priority, those of the highest rank."""
+    rows, columns = plan.shape
+    has = np.bincount(taken // columns, minlength=rows) + plan.same
+    searched = min(columns, max(MAX_SEARCHED, 4 * -(-plan.budget // rows)))
+    quota = split_budget(plan.priority, max(0, number), np.maximum(searched - has, 0))
     found = [np.empty(0, np.int64)]
     search = InnerProductSearch(ranking.right)
-    for block in _blocks(rows, widest):
+    for block in _blocks(rows, searched):
         wanted = quota[block]
         best = search.search(ranking.left[block], int((wanted + has[block]).max()))
         keys = block[:, None] * columns + best
-        free = (best >= 0) & ~among(keys, taken)
-        if part.same:
+        free = (best >= 0) & ~is_in_sorted(keys, taken)
+        if plan.same:
             free &= best != block[:, None]
         found.append(keys[free & (np.cumsum(free, axis=1) <= wanted[:, None])])
     keys = np.concatenate(found)
-    missing = min(number, part.options - len(taken)) - len(keys)
-    if missing > 0:  # cells that hold fewer than were sought, or a budget beyond what is looked up
-        keys = np.concatenate([keys, _random_others(part, missing, np.union1d(taken, keys), generator)])
+    missing = min(number, plan.options - len(taken)) - len(keys)
+    if missing > 0:  # the search found fewer, or the budget exceeds the number of searched helpers
+        keys = np.concatenate([keys, _random_others(plan, missing, np.union1d(taken, keys), generator)])
     return np.sort(keys)
 
 
-def _blocks(seekers: int, width: int) -> Iterator[np.ndarray]:
+def _blocks(rows: int, width: int) -> Iterator[np.ndarray]:
     step = max(1, _BLOCK_ENTRIES // width)
-    for start in range(0, seekers, step):
-        yield np.arange(start, min(start + step, seekers))
+    for start in range(0, rows, step):
+        yield np.arange(start, min(start + step, rows))
 
 
-def _random_others(part: Part, number: int, taken: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Keys of random pairs that are not taken."""
-    rows, columns = part.shape
+def _random_others(plan: MatrixPlan, number: int, taken: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Keys of random free pairs."""
+    rows, columns = plan.shape
     found = np.empty(0, np.int64)
     while len(found) < number:
         row, column = generator.integers(0, rows, 2 * number), generator.integers(0, columns, 2 * number)
-        keys = (row * columns + column)[(row != column) if part.same else slice(None)]
+        keys = (row * columns + column)[(row != column) if plan.same else slice(None)]
         found = np.union1d(found, np.setdiff1d(keys, taken))
     return generator.permutation(found)[:number]
 
 
-def among(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
-    """Which of the keys occur in an ordered array."""
+def is_in_sorted(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Whether each key is in a sorted array (m,): bool of the shape of `keys`."""
     if not len(ordered):
         return np.zeros(keys.shape, dtype=bool)
-    place = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
-    found: np.ndarray = ordered[place] == keys
+    index = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    found: np.ndarray = ordered[index] == keys
     return found

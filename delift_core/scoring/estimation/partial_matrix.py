@@ -1,6 +1,6 @@
-"""A matrix that was scored in part: what was measured, what the rest is estimated to be, and how good that is.
+"""A matrix scored in part: its measured values, estimates of the others, and the accuracy of the estimates.
 
-Measured and estimated values are never in one array. Knows nothing of objectives.
+Measured and estimated values are never in one array. This module knows nothing of objectives.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import ScoringError
 from delift_core.models.vectors import InnerProductSearch
-from delift_core.scoring.estimation.pair_choice import Measured, Part, Round, among, keys_of
-from delift_core.scoring.estimation.plan_file import PartName, UniqueSamples
+from delift_core.scoring.estimation.pair_choice import MatrixPlan, Measured, Round, is_in_sorted, pair_keys
+from delift_core.scoring.estimation.plan_file import MatrixName, UniqueSamples
 from delift_core.scoring.metrics import Metric, utility
 from delift_core.scoring.store import PairStore
 
 
-def chosen_utilities(
+def pair_utilities(
     store: PairStore,
     row_names: Sequence[str],
     column_names: Sequence[str],
@@ -27,42 +27,40 @@ def chosen_utilities(
     columns: np.ndarray,
     metric: Metric,
 ) -> np.ndarray:
-    """(m,) float32 utilities of row `rows[k]` helped by column `columns[k]`; NaN where the pair is not on disk.
+    """The utilities of pairs: (m,) float32, row `rows[k]` helped by column `columns[k]`; NaN where not on disk.
 
     Args:
         row_names, column_names: content hashes; `rows` and `columns` are (m,) positions in them.
     """
-    alone = store.zero_shot(row_names)
+    zero_shot = store.zero_shot(row_names)
     statistics = np.full((len(rows), 2), np.nan, dtype=np.float32)
     by_column = np.argsort(columns, kind="stable")
     edges = np.flatnonzero(np.diff(columns[by_column])) + 1
     for members in np.split(by_column, edges) if len(rows) else ():
         names = [row_names[row] for row in rows[members]]
         statistics[members] = store.pair_statistics(names, column_names[columns[members[0]]])
-    # One row per pair, each with the one column that it was measured with.
-    tokens = np.maximum(alone.tokens[rows], 1)
-    return utility(alone.statistics[rows], statistics, tokens, metric).astype(np.float32)
+    tokens = np.maximum(zero_shot.tokens[rows], 1)
+    return utility(zero_shot.statistics[rows], statistics, tokens, metric).astype(np.float32)
 
 
 if TYPE_CHECKING:
     from delift_core.scoring.estimation.completion import Completion
 
-EVERY_ESTIMATE = 4_000_000  # pairs up to which all that were not scored are estimated; above, the largest of each row
-LARGEST_OF_ROW = 64
-FEWEST_TESTED = 10
+EVERY_ESTIMATE = 4_000_000  # in matrices of up to so many pairs, all are estimated; else the largest of each row
+LARGEST_PER_ROW = 64
+MIN_TESTED = 10  # held-out pairs for an estimate of accuracy
 FOLDS = 4
-ENOUGH_TESTED = 50_000  # pairs, from which one fold says what all would
+ENOUGH_TESTED = 50_000  # pairs in a fold, from which one fold is as good as all
 
 
 @dataclass(frozen=True, slots=True)
 class EstimateCheck:
-    """How good estimates are on the random pairs that were measured, but held out of all fitting.
+    """The accuracy of estimates on the held-out random pairs.
 
     Attributes:
-        pairs: how many.
-        r2: 1 - (mean squared error) / (that of the pairs' mean); 1 is perfect, 0 no better than the mean.
-        spearman: mean rank correlation of estimate and measurement within a row, over the rows of held-out pairs; NaN
-            where there is none.
+        pairs: their number.
+        r2: 1 - (mean squared error) / (variance of the pairs); 1 is perfect, 0 no better than the mean.
+        spearman: mean over the rows of the rank correlation of estimates and measurements in a row; NaN without any.
     """
 
     pairs: int
@@ -71,161 +69,166 @@ class EstimateCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Misses:
-    """By how much estimates miss measured pairs, each of them estimated by a fit that did not know it.
+class HeldOutErrors:
+    """The errors of estimates of measured pairs, each estimated by a fit without it.
 
     Attributes:
         rows: (m,) of the pairs.
-        errors: (m,) measured less estimated, in units of the row's spread (`Completion.spread`).
-        likeness: (m,) inner products of the samples' cues.
+        errors: (m,) measured minus estimated, in units of `Completion.row_scale`.
+        similarity: (m,) inner products of the samples' features.
     """
 
     rows: np.ndarray
     errors: np.ndarray
-    likeness: np.ndarray
+    similarity: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What takes long to compute of a matrix, and can be kept.
+    """The results of a fit that take long to compute, to store.
 
     Attributes:
         weights: (m,) float64 of the fitted pairs, see `Completion`.
-        misses: of the estimates.
+        held_out_errors: of the estimates.
     """
 
     weights: np.ndarray
-    misses: Misses
+    held_out_errors: HeldOutErrors
 
 
 @dataclass(frozen=True)
 class PartialMatrix:
-    """One matrix of a run on a budget: (r, c), row i is helped, column j helps.
+    """One matrix of a budgeted run: (r, c), row i is helped, column j helps.
 
     Attributes:
-        part: what was planned, with the samples' cues.
-        rounds: the pairs that were chosen.
-        held, fitted: the measured pairs, those held out of the fitting and all others.
-        kept: what was computed of this matrix before; None: compute it when it is asked for.
+        plan: with the samples' features.
+        rounds: the chosen pairs.
+        held_out, fitted: the measured pairs that are held out of the fit, and the others.
+        stored_fit: results of an earlier fit; None to compute them on first use.
     """
 
-    part: Part
+    plan: MatrixPlan
     rounds: tuple[Round, ...]
-    held: Measured
+    held_out: Measured
     fitted: Measured
-    kept: Fit | None = None
+    stored_fit: Fit | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether no pair is missing."""
-        return len(self.fitted.values) + len(self.held.values) == self.part.options
+        """Whether every pair was scored."""
+        return len(self.fitted.values) + len(self.held_out.values) == self.plan.options
 
     @cached_property
     def completion(self) -> "Completion":
-        """The model that was fitted to the measured pairs, without the held-out ones."""
-        return self._fit(self.fitted, None if self.kept is None else self.kept.weights)
+        """The model fitted to the measured pairs without the held-out ones."""
+        return self._fit(self.fitted, None if self.stored_fit is None else self.stored_fit.weights)
 
     @property
     def fit(self) -> Fit:
-        """What to keep of this matrix."""
-        return Fit(self.completion.weights, self.misses)
+        """The results of the fit, to store."""
+        return Fit(self.completion.weights, self.held_out_errors)
 
     def _fit(self, pairs: Measured, weights: np.ndarray | None = None) -> "Completion":
         from delift_core.scoring.estimation.completion import Completion
 
-        cues = self.part.row_cues, self.part.column_cues
-        return Completion(*cues, pairs.rows, pairs.columns, pairs.values, weights=weights)
+        features = self.plan.row_features, self.plan.column_features
+        return Completion(*features, pairs.rows, pairs.columns, pairs.values, weights=weights)
 
     def measured(self) -> csr_array:
-        """(r, c) float32: an entry for every scored pair, also where it is 0; sorted."""
-        rows = np.concatenate([self.fitted.rows, self.held.rows])
-        columns = np.concatenate([self.fitted.columns, self.held.columns])
-        values = np.concatenate([self.fitted.values, self.held.values])
-        return _sorted_csr(rows, columns, values, self.part.shape)
+        """(r, c) float32 with an explicit entry for every scored pair, also where it is 0; sorted."""
+        rows = np.concatenate([self.fitted.rows, self.held_out.rows])
+        columns = np.concatenate([self.fitted.columns, self.held_out.columns])
+        values = np.concatenate([self.fitted.values, self.held_out.values])
+        return _sorted_csr(rows, columns, values, self.plan.shape)
 
     def estimated(self) -> csr_array:
-        """(r, c) float32 estimates of pairs that were not scored: all of them, or the largest of each row."""
-        rows, columns = self.part.shape
-        mean, taken = self.completion.mean(), keys_of(self.part, self.rounds)
+        """(r, c) float32 estimates of the pairs that were not scored: all, or the largest of each row."""
+        rows, columns = self.plan.shape
+        mean, taken = self.completion.mean(), pair_keys(self.plan, self.rounds)
         if rows * columns <= EVERY_ESTIMATE:
             keys = np.arange(rows * columns)
         else:
-            found = InnerProductSearch(mean.right).search(mean.left, LARGEST_OF_ROW)
+            found = InnerProductSearch(mean.right).search(mean.left, LARGEST_PER_ROW)
             keys = (np.arange(rows)[:, None] * columns + found)[found >= 0]
-        keys = keys[~among(keys, taken)]
-        if self.part.same:
+        keys = keys[~is_in_sorted(keys, taken)]
+        if self.plan.same:
             keys = keys[keys // columns != keys % columns]
-        at = keys // columns, keys % columns
-        return _sorted_csr(*at, mean.at(*at), self.part.shape)
+        pairs = keys // columns, keys % columns
+        return _sorted_csr(*pairs, mean.at(*pairs), self.plan.shape)
 
     @cached_property
     def check(self) -> EstimateCheck | None:
-        """Random pairs against their estimates; None where there are too few to say anything."""
-        values = self.held.values
-        if len(values) < FEWEST_TESTED:
+        """The accuracy of estimates on the held-out pairs; None if there are too few."""
+        values = self.held_out.values
+        if len(values) < MIN_TESTED:
             return None
-        estimates = self.completion.mean().at(self.held.rows, self.held.columns).astype(np.float64)
+        estimates = self.completion.mean().at(self.held_out.rows, self.held_out.columns).astype(np.float64)
         errors = values - estimates
         variance = float(values.var())
         return EstimateCheck(
             pairs=len(values),
             r2=1 - float((errors**2).mean()) / variance if variance > 0 else 0.0,
-            spearman=_spearman_within(self.held.rows, values, estimates),
+            spearman=_spearman_within(self.held_out.rows, values, estimates),
         )
 
     @cached_property
-    def misses(self) -> Misses:
-        """Those of the held-out pairs, and of all others, a fold at a time; of one fold where that is plenty."""
-        if self.kept is not None:
-            return self.kept.misses
+    def held_out_errors(self) -> HeldOutErrors:
+        """The errors of held-out pairs, and of the others by cross-validation; one fold if that has enough pairs."""
+        if self.stored_fit is not None:
+            return self.stored_fit.held_out_errors
         fold = np.random.default_rng(0).permutation(len(self.fitted.values)) % FOLDS
-        tested = [(self.completion, self.held)]
+        tested = [(self.completion, self.held_out)]
         folds = 1 if len(fold) // FOLDS >= ENOUGH_TESTED else FOLDS
-        for out in (fold == one for one in range(folds)):
+        for out in (fold == index for index in range(folds)):
             if out.any() and not out.all():
-                tested.append((self._fit(_some(self.fitted, ~out)), _some(self.fitted, out)))
+                tested.append((self._fit(_subset(self.fitted, ~out)), _subset(self.fitted, out)))
         rows, columns = (np.concatenate([getattr(pairs, name) for _, pairs in tested]) for name in ("rows", "columns"))
         errors = np.concatenate([pairs.values - model.mean().at(pairs.rows, pairs.columns) for model, pairs in tested])
-        return Misses(rows, errors / self.completion.spread[rows], self.completion.likeness(rows, columns))
+        return HeldOutErrors(rows, errors / self.completion.row_scale[rows], self.completion.similarity(rows, columns))
 
 
-def _some(pairs: Measured, which: np.ndarray) -> Measured:
+def _subset(pairs: Measured, which: np.ndarray) -> Measured:
     return Measured(pairs.rows[which], pairs.columns[which], pairs.values[which])
 
 
-def read_partial(
-    store: PairStore, samples: UniqueSamples, name: PartName, part: Part, rounds: tuple[Round, ...], metric: Metric
+def read_matrix(
+    store: PairStore,
+    samples: UniqueSamples,
+    name: MatrixName,
+    plan: MatrixPlan,
+    rounds: tuple[Round, ...],
+    metric: Metric,
 ) -> PartialMatrix:
-    """One matrix of a run as it lies on disk.
+    """Reads one matrix of a run from disk.
 
     Raises:
         ScoringError: chosen pairs are missing on disk.
     """
-    everything = np.concatenate([one.rows for one in rounds]), np.concatenate([one.columns for one in rounds])
-    values = chosen_utilities(store, samples.rows(name), samples.columns(name), *everything, metric).astype(np.float64)
+    pairs = np.concatenate([one.rows for one in rounds]), np.concatenate([one.columns for one in rounds])
+    values = pair_utilities(store, samples.rows(name), samples.columns(name), *pairs, metric).astype(np.float64)
     if np.isnan(values).any():
         raise ScoringError(
             f"{int(np.isnan(values).sum()):,} pairs are missing or damaged on disk; "
             "continue the run on the Score page (or call score again), only those are scored"
         )
     kinds = np.repeat([one.kind for one in rounds], [len(one.rows) for one in rounds])
-    measured, held = Measured(*everything, values), kinds == "held-out"
-    return PartialMatrix(part, rounds, _some(measured, held), _some(measured, ~held))
+    measured, held_out = Measured(*pairs, values), kinds == "held-out"
+    return PartialMatrix(plan, rounds, _subset(measured, held_out), _subset(measured, ~held_out))
 
 
-def spread_out(
+def expand_repeats(
     matrix: csr_array, rows: np.ndarray, columns: np.ndarray, diagonal: np.ndarray | None = None
 ) -> csr_array:
-    """A matrix of samples without repeats as one with them.
+    """Expands a matrix of unique samples (r, c) to one with repeated samples (n, m).
 
     Args:
         matrix: (r, c).
-        rows, columns: (n,) and (m,) row and column of `matrix` that each position stands for.
-        diagonal: (r,) what a sample does for itself, which is what repeats of it do for each other; the diagonal of
-            the result stays without an entry.
+        rows, columns: (n,) and (m,) the row and column of `matrix` for each position.
+        diagonal: (r,) the utility of each sample for itself, and so of its repeats for each other; the result has no
+            entries on its diagonal.
     """
     if len(rows) == matrix.shape[0] and len(columns) == matrix.shape[1]:
-        return matrix  # positions are in the order of first occurrence, so that without repeats nothing moves
+        return matrix  # positions are in order of first occurrence: without repeats, nothing changes
     entries = matrix.tocoo()
     helped, helping, values = entries.row, entries.col, entries.data
     if diagonal is not None:
@@ -233,25 +236,27 @@ def spread_out(
         helped, helping = np.concatenate([helped, own]), np.concatenate([helping, own])
         values = np.concatenate([values, diagonal])
     at_rows, at_columns = _positions_of(rows, matrix.shape[0]), _positions_of(columns, matrix.shape[1])
-    spread = [
+    expanded = [
         (row, column, value)
         for i, j, value in zip(helped.tolist(), helping.tolist(), values.tolist(), strict=True)
         for row in at_rows[i]
         for column in at_columns[j]
         if diagonal is None or row != column
     ]
-    row, column, value = (np.asarray(part) for part in zip(*spread, strict=True)) if spread else (np.empty(0),) * 3
+    row, column, value = (np.asarray(part) for part in zip(*expanded, strict=True)) if expanded else (np.empty(0),) * 3
     return _sorted_csr(row.astype(np.int64), column.astype(np.int64), value, (len(rows), len(columns)))
 
 
-def _positions_of(places: np.ndarray, count: int) -> list[list[int]]:
+def _positions_of(unique: np.ndarray, count: int) -> list[list[int]]:
+    """The positions of each of `count` unique samples."""
     found: list[list[int]] = [[] for _ in range(count)]
-    for position, place in enumerate(places.tolist()):
-        found[place].append(position)
+    for position, index in enumerate(unique.tolist()):
+        found[index].append(position)
     return found
 
 
 def _spearman_within(rows: np.ndarray, values: np.ndarray, estimates: np.ndarray) -> float:
+    """The mean over the rows of the rank correlation of values and estimates (m,)."""
     from scipy.stats import spearmanr
 
     found = []

@@ -1,9 +1,9 @@
-"""The pairs that a run on a budget has chosen, kept on disk: what its numbers are read from, and what it goes on from.
+"""The pairs that a budgeted run has chosen, on disk: the run continues from them, and its results are read by them.
 
     <context key>/plans/<plan key>.npz    for each matrix and round: rows and columns, int32
 
-The key is a hash of the samples, the budget and the version of the planner. The file is replaced whole after every
-round, before the round is scored. This module knows nothing of how pairs are chosen.
+The key is a hash of the samples, the budget and the planner's version. The file is replaced atomically in every round,
+before the round is scored. This module knows nothing of how pairs are chosen.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from delift_core.samples import Message
-from delift_core.scoring.estimation.features import Known, cue_vectors
-from delift_core.scoring.estimation.pair_choice import Kind, Part, Round, row_effort
+from delift_core.scoring.estimation.features import SampleFeatures, feature_vectors
+from delift_core.scoring.estimation.pair_choice import Kind, MatrixPlan, Round, row_priority
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import PairBudget, format_pairs
 from delift_core.scoring.store import PairStore
 from delift_core.system.files import write_whole
 
 PLANNER_VERSION = 3
-PartName = Literal["pool", "target", "existing"]
-PARTS: tuple[PartName, ...] = get_args(PartName)
+MatrixName = Literal["pool", "target", "existing"]
+MATRICES: tuple[MatrixName, ...] = get_args(MatrixName)
 
 
 @dataclass(frozen=True, slots=True)
 class UniqueSamples:
-    """The samples of a run, each once, and so the rows and columns of its three matrices.
+    """The unique samples of a run, which are the rows and columns of its three matrices.
 
     "pool": pool by pool; "target": target rows by pool columns; "existing": pool rows by existing columns.
     """
@@ -43,42 +43,42 @@ class UniqueSamples:
 
     @classmethod
     def of(cls, samples: RunSamples) -> "UniqueSamples":
-        """Without repeats, in the order of the files."""
+        """The samples of a run without repeats, in file order."""
         return cls(*(tuple(dict.fromkeys(part)) for part in (samples.pool, samples.target, samples.existing)))
 
-    def rows(self, part: PartName) -> tuple[str, ...]:
-        """Who is helped."""
+    def rows(self, part: MatrixName) -> tuple[str, ...]:
+        """The helped samples of a matrix."""
         return self.target if part == "target" else self.pool
 
-    def columns(self, part: PartName) -> tuple[str, ...]:
-        """Who helps."""
+    def columns(self, part: MatrixName) -> tuple[str, ...]:
+        """The helping samples of a matrix."""
         return self.existing if part == "existing" else self.pool
 
     @property
-    def parts(self) -> tuple[PartName, ...]:
-        """The matrices that this run has."""
-        return tuple(part for part in PARTS if self.rows(part) and self.columns(part))
+    def parts(self) -> tuple[MatrixName, ...]:
+        """The matrices of this run."""
+        return tuple(part for part in MATRICES if self.rows(part) and self.columns(part))
 
 
-Rounds = dict[PartName, tuple[Round, ...]]
+Rounds = dict[MatrixName, tuple[Round, ...]]
 
 
 class PlanFile:
-    """One run's chosen pairs."""
+    """The chosen pairs of a run."""
 
     def __init__(self, store_folder: Path, samples: UniqueSamples, budget: PairBudget) -> None:
         facts = [PLANNER_VERSION, format_pairs(budget), samples.pool, samples.target, samples.existing]
         self.path = store_folder / "plans" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.npz"
 
     def read(self) -> Rounds:
-        """The rounds of every matrix so far; none when nothing was planned, or the file is damaged."""
+        """The rounds of every matrix so far; none if there is no file or it is damaged."""
         found: Rounds = {}
         try:
             with np.load(self.path) as arrays:
                 for name in sorted(arrays.files):
                     part, _, kind = name.split(".")
                     rows, columns = arrays[name].astype(np.int64)
-                    key = cast(PartName, part)
+                    key = cast(MatrixName, part)
                     found[key] = (*found.get(key, ()), Round(cast(Kind, kind), rows, columns))
         except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             return {}
@@ -101,50 +101,51 @@ PLANNING_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """What the planner reads of a sample."""
+class SampleText:
+    """The texts of a sample that its features are computed from."""
 
     prompt: str
     response: str
 
     @classmethod
-    def of(cls, messages: Sequence[Message]) -> "Texts":
+    def of(cls, messages: Sequence[Message]) -> "SampleText":
         """The last user turn and the response."""
         turns = [message.content for message in messages[:-1] if message.role == "user"]
         return cls(turns[-1] if turns else "", messages[-1].content)
 
 
-def parts_to_plan(
-    samples: UniqueSamples, budget: PairBudget, texts: Mapping[str, Texts], store: PairStore
-) -> dict[PartName, Part]:
-    """The matrices of a run with the cues of their samples, which have all been scored alone."""
+def matrix_plans(
+    samples: UniqueSamples, budget: PairBudget, texts: Mapping[str, SampleText], store: PairStore
+) -> dict[MatrixName, MatrixPlan]:
+    """The plans of a run's matrices; all samples have been scored without an example."""
     names = tuple(dict.fromkeys(samples.pool + samples.target + samples.existing))
-    known = Known(
+    inputs = SampleFeatures(
         tuple(texts[name].prompt for name in names),
         tuple(texts[name].response for name in names),
         store.zero_shot(names),
     )
-    vectors = cue_vectors(known, PLANNING_SEED)
-    tokens = dict(zip(names, known.alone.tokens.tolist(), strict=True))
-    place = {name: position for position, name in enumerate(names)}
+    vectors = feature_vectors(inputs, PLANNING_SEED)
+    tokens = dict(zip(names, inputs.zero_shot.tokens.tolist(), strict=True))
+    position_of = {name: position for position, name in enumerate(names)}
 
-    def cues(part: tuple[str, ...]) -> np.ndarray:
-        return vectors[[place[name] for name in part]]
+    def features(part: tuple[str, ...]) -> np.ndarray:
+        return vectors[[position_of[name] for name in part]]
 
     return {
-        name: Part(
-            cues(samples.rows(name)),
-            cues(samples.columns(name)),
+        name: MatrixPlan(
+            features(samples.rows(name)),
+            features(samples.columns(name)),
             pairs_allowed(samples, name, budget),
-            row_effort(np.array([tokens[row] for row in samples.rows(name)])),
+            row_priority(np.array([tokens[row] for row in samples.rows(name)])),
             same=name == "pool",
         )
         for name in samples.parts
     }
 
 
-def pairs_allowed(samples: UniqueSamples, part: PartName, budget: PairBudget) -> int:
-    """How many pairs of one matrix may be scored; those of the pool's samples with themselves come besides."""
+def pairs_allowed(samples: UniqueSamples, part: MatrixName, budget: PairBudget) -> int:
+    """The number of pairs of a matrix to score, without those of pool samples with themselves."""
     rows, columns = len(samples.rows(part)), len(samples.columns(part))
-    seekers, options = (columns, rows) if part == "target" else (rows, columns - (part == "pool"))
-    return round(seekers * budget.per_row(options))
+    # The budget is per pool sample: in "target" these are the columns.
+    pool, options = (columns, rows) if part == "target" else (rows, columns - (part == "pool"))
+    return round(pool * budget.per_row(options))

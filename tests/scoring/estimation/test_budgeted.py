@@ -216,7 +216,7 @@ def test_the_fit_is_kept_and_the_error_bar_follows_from_it(workspace: Workspace,
     def bar() -> tuple[bool, ErrorBar | None]:
         parts = run.partial("euclidean")
         assert parts is not None
-        return parts["pool"].kept is not None, error_bar(parts["pool"], kernel, run.unique_positions, chosen)
+        return parts["pool"].stored_fit is not None, error_bar(parts["pool"], kernel, run.unique_positions, chosen)
 
     (file,) = run.store.folder.glob("assembled/*.fit.npz")
     assert file in run.derived_files()

@@ -20,7 +20,7 @@ def measured(rows: int, each: int, width: int, seed: int) -> tuple[np.ndarray, n
 def from_whole_covariance(cues: np.ndarray, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(n, n) posterior mean, by the formula in the module's head."""
     v, alike = Variances(), (cues @ cues.T).astype(np.float64)
-    spread = Completion(cues, cues, rows, columns, values).spread
+    spread = Completion(cues, cues, rows, columns, values).row_scale
     scaled = values / spread[rows]
     mean, unit = scaled.mean(), scaled.std()
 
@@ -28,11 +28,11 @@ def from_whole_covariance(cues: np.ndarray, rows: np.ndarray, columns: np.ndarra
         same_row, same_column = i[:, None] == rows, j[:, None] == columns
         others = alike[np.ix_(j, columns)]
         found: np.ndarray = v.row * same_row + v.column * same_column
-        found = found + v.likeness * alike[i, j][:, None] * alike[rows, columns]
-        found += v.common * alike[np.ix_(i, rows)] * others + v.taste * same_row * others
+        found = found + v.similarity * alike[i, j][:, None] * alike[rows, columns]
+        found += v.common * alike[np.ix_(i, rows)] * others + v.row_slope * same_row * others
         return found
 
-    noise = v.noise * np.exp(v.noise_likeness * alike[rows, columns])
+    noise = v.noise * np.exp(v.noise_similarity * alike[rows, columns])
     weights = np.linalg.solve(covariance(rows, columns) + np.diag(noise), (scaled - mean) / unit)
     every = np.indices((len(cues), len(cues))).reshape(2, -1)
     estimate = mean + unit * (covariance(*every) @ weights)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.scoring.estimation.matrix_files import Assembled, AssembledFile
+from delift_core.scoring.estimation.matrix_files import UtilitiesFile, UtilityArrays
 
 
 def matrix(seed: int, shape: tuple[int, int]) -> csr_array:
@@ -17,13 +17,13 @@ def matrix(seed: int, shape: tuple[int, int]) -> csr_array:
     return stored
 
 
-FULL: Assembled = (matrix(0, (6, 6)), np.arange(6, dtype=np.float32), matrix(1, (2, 6)), matrix(2, (6, 3)), None)
-MIXED: Assembled = (np.eye(3, dtype=np.float32), np.ones(3, np.float32), None, None, matrix(3, (3, 3)))
+FULL: UtilityArrays = (matrix(0, (6, 6)), np.arange(6, dtype=np.float32), matrix(1, (2, 6)), matrix(2, (6, 3)), None)
+MIXED: UtilityArrays = (np.eye(3, dtype=np.float32), np.ones(3, np.float32), None, None, matrix(3, (3, 3)))
 
 
-def file(folder: Path, plan: bytes = b"pairs", metric: str = "pmi") -> AssembledFile:
+def file(folder: Path, plan: bytes = b"pairs", metric: str = "pmi") -> UtilitiesFile:
     (folder / "plan.npz").write_bytes(plan)
-    return AssembledFile(folder, folder / "plan.npz", ("a", "b"), metric)  # type: ignore[arg-type]
+    return UtilitiesFile(folder, folder / "plan.npz", ("a", "b"), metric)  # type: ignore[arg-type]
 
 
 def assert_equal(one: object, other: object) -> None:
@@ -37,7 +37,7 @@ def assert_equal(one: object, other: object) -> None:
 
 
 @pytest.mark.parametrize("parts", [FULL, MIXED])
-def test_what_was_kept_is_read_back_bit_for_bit(tmp_path: Path, parts: Assembled) -> None:
+def test_what_was_kept_is_read_back_bit_for_bit(tmp_path: Path, parts: UtilityArrays) -> None:
     assert file(tmp_path).read() is None
     file(tmp_path).write(parts)
     found = file(tmp_path).read()
