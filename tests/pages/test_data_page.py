@@ -94,7 +94,7 @@ def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) 
     rows = [{"prompt": "Say hi", "chosen": "Hi there", "rejected": "Go away"}]
     app = open_app("data")
     app.file_uploader[0].upload("pairs.jsonl", json.dumps(rows[0]).encode()).run()
-    assert any("none was chosen" in text.value for text in app.text)
+    assert any("you did not say which one" in text.value for text in app.text)
     app.segmented_control(key="preference_answer").set_value("chosen").run()
     assert any("assistant: Hi there" in text.value for text in app.text)
     press(app, "Load")
@@ -233,7 +233,7 @@ def test_marks_are_asked_about_parts_are_joined_and_unread_columns_are_named(emp
     ]
     app = open_app("data")
     app.file_uploader[0].upload("gates.jsonl", "\n".join(map(json.dumps, rows)).encode()).run()
-    assert any("it was not said which answers" in text.value for text in app.text)
+    assert any("you did not say which answers" in text.value for text in app.text)
     assert any("not used: by. They are kept" in text.value.replace("\\", "") for text in app.caption)
     assert app.multiselect(key="map_parts").value == ["context"]
     app.segmented_control(key="preference_answer").set_value("chosen").run()

@@ -76,10 +76,10 @@ def no_choice_error(label: str = "") -> RecordError:
         label: the field that labels the answer; "" for a record with two answers.
     """
     if label:
-        what = "the answer is marked as good or bad, and no choice says which answers to learn"
+        what = "the answer is marked as good or bad, and you did not say which answers to learn"
         remedy = "Choose: --answer chosen or rejected, or all if the field is no mark; or on the Data page."
         return RecordError("no-choice", label, what, remedy)
-    what = "the record has a preferred and a rejected answer, and no choice says which to learn"
+    what = "the record has a preferred and a rejected answer, and you did not say which one to learn"
     return RecordError("no-choice", "", what, "Choose one: --answer chosen or --answer rejected, or on the Data page.")
 
 
