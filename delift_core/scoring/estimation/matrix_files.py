@@ -7,7 +7,6 @@ The key depends on the plan of pairs, so that a run with more pairs has another 
 """
 
 import hashlib
-import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,111 +27,24 @@ from delift_core.scoring.estimation.partial_matrix import (
     pair_utilities,
     read_matrix,
 )
-from delift_core.scoring.estimation.plan_file import MatrixName, PlanFile, SampleText, UniqueSamples, matrix_plans
+from delift_core.scoring.estimation.plan_file import (
+    MatrixName,
+    PlanFile,
+    SampleText,
+    UniqueSamples,
+    matrix_plans,
+    write_arrays,
+)
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
 from delift_core.selection.kernels import Kernel
-from delift_core.system.files import write_whole
 from delift_core.system.processes import garbage_collection_paused
 
 VERSION = 2  # raise it when the same pairs give other numbers
 _MATRICES = ("pool", "target", "existing", "estimated")
-
-UtilityArrays = tuple[Kernel, np.ndarray, Kernel | None, Kernel | None, csr_array | None]
-"""The attributes pool, diagonal, target, existing and estimated of `Utilities`."""
-
-
-class UtilitiesFile:
-    """The utilities of a run in one metric."""
-
-    def __init__(self, store_folder: Path, plan: Path, pool: tuple[str, ...], metric: Metric) -> None:
-        """Args:
-        store_folder: of the run's scoring context.
-        plan: the run's plan file.
-        pool: content hashes of the pool's samples, with repeats.
-        """
-        digest = hashlib.sha256(f"{VERSION} {metric} {plan.stem}\n".encode())
-        digest.update(plan.read_bytes() if plan.exists() else b"")
-        digest.update("\n".join(pool).encode())
-        self.path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
-
-    def read(self) -> UtilityArrays | None:
-        """The stored utilities; None if there are none or the file is damaged."""
-        try:
-            with self.path.open("rb") as stream, np.load(stream) as arrays:
-                matrices = {name: _matrix(arrays, name) for name in _MATRICES}
-                pool, estimated = matrices["pool"], matrices["estimated"]
-                if pool is None or isinstance(estimated, np.ndarray):
-                    return None
-                return pool, arrays["diagonal"], matrices["target"], matrices["existing"], estimated
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
-
-    def write(self, parts: UtilityArrays) -> None:
-        """Stores utilities.
-
-        Raises:
-            OSError: the disk is full or the folder is not writable.
-        """
-        pool, diagonal, target, existing, estimated = parts
-        arrays = {"diagonal": diagonal}
-        for name, matrix in zip(_MATRICES, (pool, target, existing, estimated), strict=True):
-            if isinstance(matrix, csr_array):
-                arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
-                arrays[f"{name}.shape"] = np.array(matrix.shape)
-            elif matrix is not None:
-                arrays[name] = matrix
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        self.path.parent.mkdir(exist_ok=True)
-        write_whole(self.path, buffer.getvalue())
-
-
-class FitFile:
-    """The fit of a run's pool matrix in one metric."""
-
-    def __init__(self, assembled: UtilitiesFile) -> None:
-        self.path = assembled.path.with_suffix(".fit.npz")
-
-    def read(self, pairs: int) -> Fit | None:
-        """The stored fit; None if there is none, it is damaged, or it has another number of pairs."""
-        try:
-            with self.path.open("rb") as stream, np.load(stream) as arrays:
-                held_out_errors = HeldOutErrors(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
-                fit = Fit(arrays["weights"], held_out_errors)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
-        return fit if fit.weights.shape == (pairs,) else None
-
-    def write(self, fit: Fit) -> None:
-        """Stores a fit.
-
-        Raises:
-            OSError: the disk is full or the folder is not writable.
-        """
-        held_out_errors, buffer = fit.held_out_errors, io.BytesIO()
-        np.savez(
-            buffer,
-            allow_pickle=False,
-            weights=fit.weights,
-            rows=held_out_errors.rows.astype(np.int32),
-            errors=held_out_errors.errors,
-            likeness=held_out_errors.similarity,
-        )
-        self.path.parent.mkdir(exist_ok=True)
-        write_whole(self.path, buffer.getvalue())
-
-
-def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:
-    if name in arrays.files:
-        dense: np.ndarray = arrays[name]
-        return dense
-    if f"{name}.shape" not in arrays.files:
-        return None
-    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
-    return csr_array((data, indices, indptr), shape=tuple(arrays[f"{name}.shape"].tolist()))
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +70,86 @@ class Utilities:
     estimated: csr_array | None = None
 
 
+class UtilitiesFile:
+    """The utilities of a run in one metric."""
+
+    def __init__(self, store_folder: Path, plan: Path, pool: tuple[str, ...], metric: Metric) -> None:
+        """Args:
+        store_folder: of the run's scoring context.
+        plan: the run's plan file.
+        pool: content hashes of the pool's samples, with repeats.
+        """
+        digest = hashlib.sha256(f"{VERSION} {metric} {plan.stem}\n".encode())
+        digest.update(plan.read_bytes() if plan.exists() else b"")
+        digest.update("\n".join(pool).encode())
+        self.path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
+
+    def read(self) -> Utilities | None:
+        """The stored utilities; None if there are none or the file is damaged."""
+        try:
+            with self.path.open("rb") as stream, np.load(stream) as arrays:
+                matrices = {name: _matrix(arrays, name) for name in _MATRICES}
+                pool, estimated = matrices["pool"], matrices["estimated"]
+                if pool is None or isinstance(estimated, np.ndarray):
+                    return None
+                return Utilities(pool, arrays["diagonal"], matrices["target"], matrices["existing"], estimated)
+        except _DAMAGED:
+            return None
+
+    def write(self, utilities: Utilities) -> None:
+        """Stores utilities.
+
+        Raises:
+            OSError: the disk is full or the folder is not writable.
+        """
+        arrays = {"diagonal": utilities.diagonal}
+        for name in _MATRICES:
+            matrix: Kernel | None = getattr(utilities, name)
+            if isinstance(matrix, csr_array):
+                arrays |= {f"{name}.{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+                arrays[f"{name}.shape"] = np.array(matrix.shape)
+            elif matrix is not None:
+                arrays[name] = matrix
+        write_arrays(self.path, arrays)
+
+
+class FitFile:
+    """The fit of a run's pool matrix in one metric."""
+
+    def __init__(self, assembled: UtilitiesFile) -> None:
+        self.path = assembled.path.with_suffix(".fit.npz")
+
+    def read(self, pairs: int) -> Fit | None:
+        """The stored fit; None if there is none, it is damaged, or it has another number of pairs."""
+        try:
+            with self.path.open("rb") as stream, np.load(stream) as arrays:
+                held_out_errors = HeldOutErrors(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
+                fit = Fit(arrays["weights"], held_out_errors)
+        except _DAMAGED:
+            return None
+        return fit if fit.weights.shape == (pairs,) else None
+
+    def write(self, fit: Fit) -> None:
+        """Stores a fit.
+
+        Raises:
+            OSError: the disk is full or the folder is not writable.
+        """
+        errors = fit.held_out_errors
+        arrays = {"weights": fit.weights, "rows": errors.rows.astype(np.int32), "errors": errors.errors}
+        write_arrays(self.path, arrays | {"likeness": errors.similarity})
+
+
+def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:
+    if name in arrays.files:
+        dense: np.ndarray = arrays[name]
+        return dense
+    if f"{name}.shape" not in arrays.files:
+        return None
+    data, indices, indptr = (arrays[f"{name}.{part}"] for part in ("data", "indices", "indptr"))
+    return csr_array((data, indices, indptr), shape=tuple(arrays[f"{name}.shape"].tolist()))
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetedPairs:
     """The results of a budgeted run on disk.
@@ -172,8 +164,7 @@ class BudgetedPairs:
 
     def read(self, metric: Metric) -> Utilities | None:
         """The stored utilities; None if there are none or the file is damaged."""
-        found = self._file(metric).read()
-        return Utilities(*found) if found is not None else None
+        return self._file(metric).read()
 
     def write(self, utilities: Utilities, metric: Metric) -> None:
         """Stores utilities.
@@ -181,8 +172,7 @@ class BudgetedPairs:
         Raises:
             OSError: the disk is full or the folder is not writable.
         """
-        made = utilities
-        self._file(metric).write((made.pool, made.diagonal, made.target, made.existing, made.estimated))
+        self._file(metric).write(utilities)
 
     def files(self) -> set[Path]:
         """The files of the plan, utilities and fits, existing or not."""

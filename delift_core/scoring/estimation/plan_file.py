@@ -91,10 +91,19 @@ class PlanFile:
             for part, made in rounds.items()
             for number, one in enumerate(made)
         }
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        self.path.parent.mkdir(exist_ok=True)
-        write_whole(self.path, buffer.getvalue())
+        write_arrays(self.path, arrays, compressed=True)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], *, compressed: bool = False) -> None:
+    """Writes an npz file atomically, creating its folder if needed.
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    buffer = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(buffer, allow_pickle=False, **arrays)
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, buffer.getvalue())
 
 
 PLANNING_SEED = 0

@@ -1,12 +1,13 @@
 """Utilities that are put together once: read back as they were, and put together again when the file is no good."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.scoring.estimation.matrix_files import UtilitiesFile, UtilityArrays
+from delift_core.scoring.estimation.matrix_files import Utilities, UtilitiesFile
 
 
 def matrix(seed: int, shape: tuple[int, int]) -> csr_array:
@@ -17,8 +18,8 @@ def matrix(seed: int, shape: tuple[int, int]) -> csr_array:
     return stored
 
 
-FULL: UtilityArrays = (matrix(0, (6, 6)), np.arange(6, dtype=np.float32), matrix(1, (2, 6)), matrix(2, (6, 3)), None)
-MIXED: UtilityArrays = (np.eye(3, dtype=np.float32), np.ones(3, np.float32), None, None, matrix(3, (3, 3)))
+FULL = Utilities(matrix(0, (6, 6)), np.arange(6, dtype=np.float32), matrix(1, (2, 6)), matrix(2, (6, 3)), None)
+MIXED = Utilities(np.eye(3, dtype=np.float32), np.ones(3, np.float32), None, None, matrix(3, (3, 3)))
 
 
 def file(folder: Path, plan: bytes = b"pairs", metric: str = "pmi") -> UtilitiesFile:
@@ -36,14 +37,14 @@ def assert_equal(one: object, other: object) -> None:
         np.testing.assert_array_equal(one, other, strict=True)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("parts", [FULL, MIXED])
-def test_what_was_kept_is_read_back_bit_for_bit(tmp_path: Path, parts: UtilityArrays) -> None:
+@pytest.mark.parametrize("utilities", [FULL, MIXED])
+def test_what_was_kept_is_read_back_bit_for_bit(tmp_path: Path, utilities: Utilities) -> None:
     assert file(tmp_path).read() is None
-    file(tmp_path).write(parts)
+    file(tmp_path).write(utilities)
     found = file(tmp_path).read()
     assert found is not None
-    for one, other in zip(found, parts, strict=True):
-        assert_equal(one, other)
+    for field in fields(Utilities):
+        assert_equal(getattr(found, field.name), getattr(utilities, field.name))
 
 
 def test_another_plan_or_metric_is_another_file(tmp_path: Path) -> None:
