@@ -144,7 +144,7 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
         yield _not_json(error, text[start:], start, source, 1, "Fix the file.")
         return
     if next_token(text, end) < len(text):
-        yield from _read_sequence(text, start, source)
+        yield from _walk(text, start, source, in_array=False)
         return
     rows = table_rows(text, start, value)
     if rows is not None:
@@ -161,25 +161,6 @@ def _read_document(text: str, source: str) -> Iterator[RawRecord | Problem]:
         yield from _walk_array(text, dict(members(text, start))[key][0], source)
 
 
-def _read_sequence(text: str, start: int, source: str) -> Iterator[RawRecord | Problem]:
-    """Reads a sequence of records; a broken one becomes a problem, and reading goes on at the next line with a "{"."""
-    number, position = 0, start
-    while position < len(text):
-        number += 1
-        begin = position
-        try:
-            value, position = DECODER.raw_decode(text, begin)
-        except (ValueError, RecursionError) as error:
-            found = NEXT_RECORD.search(text, begin + 1)
-            position = found.end() - 1 if found else len(text)
-            yield _not_json(error, text[begin:position], begin, source, number, "Fix the record, or remove it.")
-        else:
-            yield check_encoding(RawRecord(source, number, compact(text[begin:position]), value))
-        position = next_token(text, position)
-        if text[position : position + 1] == ",":
-            position = next_token(text, position + 1)
-
-
 def _wrapped_list(value: object, source: str) -> str | None:
     """The key of the only list of records in an object that is not a record itself."""
     if not isinstance(value, Mapping) or detect_format(value) is not None:
@@ -191,21 +172,34 @@ def _wrapped_list(value: object, source: str) -> str | None:
 
 
 def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Problem, None, int]:
-    """Yields the elements of the array at `start`, and returns the position after it.
+    """Yields the elements of the array at `start`, and returns the position after it."""
+    position, count, broken = yield from _walk(text, next_token(text, start + 1), source, in_array=True)
+    if position >= len(text) and not broken:
+        what = "the file ends before the list of records is closed"
+        remedy = "Check that the download or the export was complete."
+        yield problem("not-json", source, count + 1, "", what, remedy, text[-EXCERPT_CHARACTERS:])
+    return position + 1
 
-    A broken element becomes a problem and is skipped; a missing or superfluous comma costs no record.
+
+def _walk(
+    text: str, position: int, source: str, *, in_array: bool
+) -> Generator[RawRecord | Problem, None, tuple[int, int, bool]]:
+    """Yields successive records from a position on, to the end of the text or of the array.
+
+    A broken record becomes a problem and is skipped; a missing or superfluous comma costs no record.
+
+    Returns:
+        (position, count, broken): where the records end, how many there are, and whether the last one is broken.
     """
-    number = 0
-    broken = False
-    position = next_token(text, start + 1)
-    while position < len(text) and text[position] != "]":
+    number, broken = 0, False
+    while position < len(text) and not (in_array and text[position] == "]"):
         number += 1
         begin = position
         try:
             value, position = DECODER.raw_decode(text, begin)
         except (ValueError, RecursionError) as error:
             broken = True
-            position = _skip_element(text, begin)
+            position = _skip_element(text, begin) if in_array else _skip_record(text, begin)
             yield _not_json(error, text[begin:position], begin, source, number, "Fix the record, or remove it.")
         else:
             broken = False
@@ -213,11 +207,13 @@ def _walk_array(text: str, start: int, source: str) -> Generator[RawRecord | Pro
         position = next_token(text, position)
         if text[position : position + 1] == ",":
             position = next_token(text, position + 1)
-    if position >= len(text) and not broken:
-        what = "the file ends before the list of records is closed"
-        remedy = "Check that the download or the export was complete."
-        yield problem("not-json", source, number + 1, "", what, remedy, text[-EXCERPT_CHARACTERS:])
-    return position + 1
+    return position, number, broken
+
+
+def _skip_record(text: str, begin: int) -> int:
+    """Position of the next line that begins a record."""
+    found = NEXT_RECORD.search(text, begin + 1)
+    return found.end() - 1 if found else len(text)
 
 
 def _skip_element(text: str, begin: int) -> int:

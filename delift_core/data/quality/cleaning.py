@@ -104,13 +104,33 @@ def fix_records(dataset: Dataset, kind: FixableKind) -> CleaningResult:
     )
 
 
-def leave_out(dataset: Dataset, positions: Iterable[int], reason: str) -> Dataset:
+def leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: FixableKind | None = None) -> Dataset:
     """Leaves rows out; they become problems of the data set.
 
     Args:
         reason: without a full stop.
+        remedy: the fix that leaves them out, if it is one.
     """
-    return _leave_out(dataset, positions, reason, None)
+    gone = set(positions)
+    if not gone:
+        return dataset
+    left = [sample for at, sample in enumerate(dataset.samples) if at in gone]
+    problems = [
+        Problem(
+            kind="left-out-by-choice",
+            source=sample.source,
+            line=sample.line,
+            field="",
+            message=reason,
+            remedy="Load the source again to get it back.",
+            excerpt=sample.raw[:EXCERPT_CHARACTERS],
+            raw=sample.raw,
+        )
+        for sample in left
+    ]
+    kept = tuple(sample for at, sample in enumerate(dataset.samples) if at not in gone)
+    choice = Choice(remedy) if remedy else Choice(None, tuple(sample.id for sample in left), reason)
+    return replace(dataset, samples=kept, problems=(*dataset.problems, *problems), choices=(*dataset.choices, choice))
 
 
 def leave_out_class(dataset: Dataset, kind: IssueKind) -> CleaningResult:
@@ -156,29 +176,6 @@ def apply_choices(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
     return dataset
 
 
-def _leave_out(dataset: Dataset, positions: Iterable[int], reason: str, remedy: FixableKind | None) -> Dataset:
-    gone = set(positions)
-    if not gone:
-        return dataset
-    left = [sample for at, sample in enumerate(dataset.samples) if at in gone]
-    problems = [
-        Problem(
-            kind="left-out-by-choice",
-            source=sample.source,
-            line=sample.line,
-            field="",
-            message=reason,
-            remedy="Load the source again to get it back.",
-            excerpt=sample.raw[:EXCERPT_CHARACTERS],
-            raw=sample.raw,
-        )
-        for sample in left
-    ]
-    kept = tuple(sample for at, sample in enumerate(dataset.samples) if at not in gone)
-    choice = Choice(remedy) if remedy else Choice(None, tuple(sample.id for sample in left), reason)
-    return replace(dataset, samples=kept, problems=(*dataset.problems, *problems), choices=(*dataset.choices, choice))
-
-
 def _keep_longest(dataset: Dataset) -> CleaningResult:
     """Keeps the row with the longest answer to each prompt, ties to the first."""
     asked = next((one.positions for one in find_issues(dataset.samples).findings if one.kind == "repeated-prompt"), ())
@@ -192,7 +189,7 @@ def _keep_longest(dataset: Dataset) -> CleaningResult:
     records = {(dataset.samples[at].source, dataset.samples[at].line) for at in best.values()}
     gone = [at for at in asked if (dataset.samples[at].source, dataset.samples[at].line) not in records]
     reason = "Another row has the same prompt and a longer answer"
-    return CleaningResult(_leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
+    return CleaningResult(leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
 
 
 def _fix_problems(dataset: Dataset, kind: FixableKind, reparse: RecordReparser) -> CleaningResult:

@@ -66,6 +66,11 @@ def copy_groups(samples: Sequence[Sample], near: float = MIN_SIMILARITY) -> tupl
     rows_of = positions_by_record(samples)
     whole = [samples[rows[-1]] for rows in rows_of]
     groups = _group_records(whole, near)
+    return groups_of_rows(groups, rows_of)
+
+
+def groups_of_rows(groups: Iterable[CopyGroup], rows_of: Sequence[Sequence[int]]) -> tuple[CopyGroup, ...]:
+    """Groups of records as groups of their rows, given the rows of each record; a record is kept by its last row."""
     return tuple(
         replace(
             group, kept=rows_of[group.kept][-1], copies=tuple(sorted(row for at in group.copies for row in rows_of[at]))

@@ -127,28 +127,31 @@ def _record(sample: Sample) -> dict[str, object]:
 
 def _lengths(tokens: np.ndarray) -> Facet:
     """Quartiles of the pool by response length; equal lengths stay together, so quartiles can differ in size."""
-    edges = np.unique(np.quantile(tokens, [0.25, 0.5, 0.75], method="lower")) if len(tokens) else np.empty(0)
-    codes = np.searchsorted(edges, tokens, side="left")
+    codes = _quantile_codes(tokens, [0.25, 0.5, 0.75])
     labels = []
-    for code in range(len(edges) + 1):
-        inside = tokens[codes == code]
-        if len(inside):
-            low, high = int(inside.min()), int(inside.max())
-            labels.append(f"{low} tokens" if low == high else f"{low}–{high} tokens")
-    _, dense = np.unique(codes, return_inverse=True)
-    return Facet("Response length", tuple(labels), dense.astype(np.int64))
+    for code in range(int(codes.max(initial=-1)) + 1):
+        low, high = int(tokens[codes == code].min()), int(tokens[codes == code].max())
+        labels.append(f"{low} tokens" if low == high else f"{low}–{high} tokens")
+    return Facet("Response length", tuple(labels), codes)
 
 
 def quintile_facet(name: str, values: np.ndarray) -> Facet:
     """Quintiles of the pool by (n,) finite floats, lowest first; equal values stay together."""
-    edges = np.unique(np.quantile(values, [0.2, 0.4, 0.6, 0.8], method="lower")) if len(values) else np.empty(0)
-    found, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
+    codes = _quantile_codes(values, [0.2, 0.4, 0.6, 0.8])
+    count = int(codes.max(initial=-1)) + 1
     labels = []
-    for code in range(len(found)):
+    for code in range(count):
         low, high = float(values[codes == code].min()), float(values[codes == code].max())
         span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-        labels.append(f"{code + 1} of {len(found)}: {span}")  # the number makes labels of close values distinct
-    return Facet(name, tuple(labels), codes.astype(np.int64))
+        labels.append(f"{code + 1} of {count}: {span}")  # the number makes labels of close values distinct
+    return Facet(name, tuple(labels), codes)
+
+
+def _quantile_codes(values: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
+    """(n,) int64, the group of each value between the quantiles, from 0 without gaps."""
+    edges = np.unique(np.quantile(values, quantiles, method="lower")) if len(values) else np.empty(0)
+    _, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
+    return codes.astype(np.int64)
 
 
 def _answer_count(sample: Sample) -> str:

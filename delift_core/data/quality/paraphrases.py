@@ -5,12 +5,12 @@ exercise. Candidates are each row's nearest neighbours.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from delift_core.data.quality.duplicates import CopyGroup, Overlap, copied_positions, reason_kept
+from delift_core.data.quality.duplicates import CopyGroup, Overlap, copied_positions, groups_of_rows, reason_kept
 from delift_core.models.vectors import InnerProductSearch, WordVectors
 from delift_core.samples import Sample, positions_by_record
 
@@ -37,6 +37,11 @@ class _Rows:
         answer = float(self.answers[at] @ others.answers[other])
         return min(whole, 1.0) if whole >= MIN_ROW_SIMILARITY and answer >= MIN_ANSWER_SIMILARITY else None
 
+    def most_similar(self, at: int, others: "_Rows", candidates: Iterable[int]) -> tuple[float, int] | None:
+        """(similarity, position) of the most similar paraphrase among some rows, ties to the first position."""
+        found = [(share, at_other) for at_other in candidates if (share := self.similarity(at, others, at_other))]
+        return max(found, key=lambda one: (one[0], -one[1]), default=None)
+
 
 def semantic_groups(samples: Sequence[Sample], known: Sequence[CopyGroup] = ()) -> tuple[CopyGroup, ...]:
     """Groups of paraphrases in the order of the kept rows; a row is in one group at most.
@@ -51,15 +56,7 @@ def semantic_groups(samples: Sequence[Sample], known: Sequence[CopyGroup] = ()) 
     whole = [samples[rows[-1]] for rows in records]
     if len(whole) < 2:
         return ()
-    found = _group_rows(whole, _embed_rows(whole, WordVectors()))
-    return tuple(
-        replace(
-            group,
-            kept=records[group.kept][-1],
-            copies=tuple(sorted(row for at in group.copies for row in records[at])),
-        )
-        for group in found
-    )
+    return groups_of_rows(_group_rows(whole, _embed_rows(whole, WordVectors())), records)
 
 
 def semantic_overlaps(
@@ -79,10 +76,8 @@ def semantic_overlaps(
     rows, held = _embed_rows([pool[at] for at in candidates], vectors), _embed_rows(others, vectors)
     found = []
     for at, near in _neighbours(rows.whole, held.whole):
-        similar = [(share, other) for other in near if (share := rows.similarity(at, held, other)) is not None]
-        if similar:
-            share, other = max(similar, key=lambda one: (one[0], -one[1]))
-            found.append(Overlap(candidates[at], other, "semantic", share))
+        if best := rows.most_similar(at, held, near):
+            found.append(Overlap(candidates[at], best[1], "semantic", best[0]))
     return tuple(found)
 
 
@@ -97,18 +92,16 @@ def _group_rows(samples: Sequence[Sample], rows: _Rows) -> tuple[CopyGroup, ...]
     members: dict[int, list[tuple[int, float]]] = {}
     # The row with the longest answer is kept, ties to the first.
     for at in sorted(range(len(samples)), key=lambda at: (-len(samples[at].response), at)):
-        kept = [other for other in near[at] if other in members]
-        similar = [(share, other) for other in kept if (share := rows.similarity(at, rows, other)) is not None]
-        if similar:
-            share, other = max(similar, key=lambda one: (one[0], -one[1]))
-            members[other].append((at, share))
-        else:
+        best = rows.most_similar(at, rows, (other for other in near[at] if other in members))
+        if best is None:
             members[at] = []
+        else:
+            members[best[1]].append((at, best[0]))
     groups = []
-    for best, copies_of_kept in members.items():
-        if copies_of_kept:
-            copies, least = tuple(sorted(at for at, _ in copies_of_kept)), min(share for _, share in copies_of_kept)
-            groups.append(CopyGroup("semantic", best, copies, least, reason_kept(samples, best, copies)))
+    for kept, found in members.items():
+        if found:
+            copies, least = tuple(sorted(at for at, _ in found)), min(share for _, share in found)
+            groups.append(CopyGroup("semantic", kept, copies, least, reason_kept(samples, kept, copies)))
     return tuple(sorted(groups, key=lambda group: group.kept))
 
 
