@@ -110,7 +110,7 @@ def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "time", stepping_clock())  # five seconds: the first fifty looks
+        patch.setattr("delift_core.jobs.progress.time", stepping_clock())  # five seconds: the first fifty looks
         measured = job.run("forecast")
     assert measured.state == "forecast"
     assert {progress.state for progress in job.said[2:-1]} == {"calibrating"}
