@@ -188,7 +188,7 @@ def lasso_and_drop(
     assert before - after == gone > 0
     for key, done, count in (("u", "Undone", before), ("y", "Redone", after)):
         page.keyboard.press(key)
-        expect(page.get_by_text(f"{done}: dropping 12 rows")).to_be_visible()
+        expect(page.get_by_text(f"{done}: drop 12 rows")).to_be_visible()
         settled(page)
         assert rows_in_the_subset(page) == count
     return frozenset(lines)
