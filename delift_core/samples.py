@@ -31,6 +31,8 @@ ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-complet
 """The formats of an export; "same" keeps the raw records."""
 Formulas = Literal["keep", "quote"]
 """What CSV does with a text that a spreadsheet would run as a formula."""
+IN_MEMORY = "rows in memory"
+"""The origin of a data set that was not read from a source."""
 Turns = Literal["last", "every"]
 """The assistant turns that are scored: the last, or each as a sample of its own, given all turns before it."""
 ProblemKind = Literal[

@@ -28,7 +28,7 @@ from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import ColumnMapping, Dataset, Sample, Turns
+from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, Sample, Turns
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
@@ -238,7 +238,7 @@ def score(
     place = temporary.path if temporary else _place(workspace)
     with opened(place) as store, nullcontext(progress) if progress else _bar() as publish:
         ids: dict[DatasetRole, str] = {
-            role: store.datasets.add(rows, role=role, origin=rows.origin or "rows in memory").id
+            role: store.datasets.add(rows, role=role, origin=rows.origin or IN_MEMORY).id
             for role, rows in loaded.items()
         }
         folder = Path(model)

@@ -9,7 +9,7 @@ import numpy as np
 
 from delift_core.data.loading.raw_records import Progress, Watch
 from delift_core.errors import WorkspaceError
-from delift_core.samples import Choice, ColumnMapping, Dataset, Message, Problem, Sample
+from delift_core.samples import IN_MEMORY, Choice, ColumnMapping, Dataset, Message, Problem, Sample
 from delift_core.system.processes import garbage_collection_paused
 from delift_core.workspace.database import (
     Cursor,
@@ -55,7 +55,8 @@ class DatasetStore:
     ) -> DatasetRecord:
         """Stores a data set, once for equal contents in the same role.
 
-        Adding it again replaces its name, origin and choices; its id, time and the names of its sources stay.
+        Adding it again replaces its name, origin and choices, unless the rows come from memory; its id, time and the
+        names of its sources stay.
 
         Args:
             dataset: its name and the names of its sources do not count as contents.
@@ -80,7 +81,7 @@ class DatasetStore:
                         watch(Progress("saving", stored, stored / len(dataset)))
                 if dataset.problems:
                     insert_rows(cursor, "problems", problem_table(dataset_id, dataset.problems))
-            else:
+            elif origin != IN_MEMORY:  # a source that can be read again stays known
                 cursor.execute(
                     "UPDATE datasets SET name = ?, origin = ?, choices = ?, sha256 = ? WHERE id = ?",
                     [dataset.name, origin, _choices_text(dataset.choices), sha256, dataset_id],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delift_core.errors import WorkspaceError
-from delift_core.samples import ColumnMapping, Dataset, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, Message, ParsedRecord, Problem, with_ids
 from delift_core.workspace import RunSpec, Workspace
 
 Make = Callable[..., Dataset]
@@ -84,6 +84,13 @@ def test_added_again_from_elsewhere_a_data_set_is_found_where_it_is_now(
     assert moved == replace(first, name="another name", origin="new/pool.jsonl")
     assert workspace.datasets.records() == (newer, target, moved)
     assert workspace.datasets.load(first.id) == renamed
+
+
+def test_rows_in_memory_leave_the_file_known_that_holds_the_same(
+    workspace: Workspace, make_dataset: Callable[..., Dataset]
+) -> None:
+    record = workspace.datasets.add(make_dataset(), role="pool", origin="/data/pool.jsonl", sha256="ab")
+    assert workspace.datasets.add(replace(make_dataset(), name="rows"), role="pool", origin=IN_MEMORY) == record
 
 
 def test_a_data_set_in_use_can_be_added_again(workspace: Workspace, fill: Callable[..., str]) -> None:

@@ -39,7 +39,7 @@ from delift_core.data.loading.source_files import HEAD_BYTES, KINDS, Kind, Sourc
 from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
 from delift_core.data.loading.unread_columns import refuse_ambiguous_prompt, unread_columns
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
 from delift_core.system.hub import HUB_PREFIX
 from delift_core.system.processes import garbage_collection_paused
 
@@ -160,7 +160,7 @@ def load_rows(rows: object, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     Raises:
         DataError: `rows` is something else, or no row is usable.
     """
-    return replace(_build(join_messages(read_rows(rows, "rows")), "rows", "rows", options), origin="rows in memory")
+    return replace(_build(join_messages(read_rows(rows, "rows")), "rows", "rows", options), origin=IN_MEMORY)
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
