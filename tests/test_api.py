@@ -22,6 +22,8 @@ from delift_core.selection.select import guarantee
 from delift_core.selection.types import ObjectiveConfig
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 EMPTY, LONG = 3, 6  # the row without a response, which is no sample, and the one that does not fit the model
 SCORED = [row for row in range(12) if row not in (EMPTY, LONG)]

@@ -15,6 +15,8 @@ from delift_core.export.subset_files import export_selection
 from delift_core.workspace import Workspace
 from tests.export.scored import alpaca_lines, clock, scored
 
+pytestmark = pytest.mark.slow
+
 MODELS = {"torch", "transformers", "tokenizers", "accelerate", "peft"}
 LEARNING = {"numba", "sklearn", "umap", "faiss"}
 TABLES = {"datasets", "pandas", "pyarrow", "datasketch", "wordllama"}

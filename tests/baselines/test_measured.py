@@ -20,6 +20,8 @@ from delift_core.selection.methods import METHODS
 from tests.rounding import off_by_order
 from tests.tiny_models import FAMILIES, loaded
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [("What is 2 + 2?", "4"), ("A colour?", "Blue."), ("Say hi", "Hello there!"), ("Spell cat", "c-a-t"), ("B", "")]
 SAMPLES: tuple[Sample, ...] = with_ids(
     ParsedRecord((Message("user", prompt), Message("assistant", response or "x")), "{}", "pool.jsonl", line)

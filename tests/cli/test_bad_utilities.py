@@ -11,6 +11,8 @@ from delift_core.workspace import Workspace
 from tests.rewritten import Change, hardly_helps, nothing_changes, only_distracts, rewrite
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:

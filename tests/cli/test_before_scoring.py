@@ -28,6 +28,8 @@ from delift_core.workspace import RunSpec, Workspace
 from tests.export.scored import alpaca_lines
 from tests.tiny_models import FAMILIES, save_model
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys, time
 from delift_core.jobs.queue import Ticket, wait_for_device

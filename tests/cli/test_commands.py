@@ -24,6 +24,8 @@ from delift_core.workspace import Workspace
 from tests.rounding import UTILITY
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ESCAPE = "\x1b[31mred\x1b[0m\u202e"
 

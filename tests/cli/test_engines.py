@@ -16,6 +16,8 @@ from delift_core.selection.types import Budget, FixedRows
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from delift_core.selection.methods import METHODS, method_title
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

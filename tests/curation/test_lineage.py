@@ -13,6 +13,8 @@ from delift_core.workspace import Workspace
 from tests.data.quality.test_paraphrases import SAME
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 ROWS = [{"instruction": f"Say {at}", "input": "", "output": f"It is {at}."} for at in range(4)]
 ODD = [
     {"instruction": "Mail?", "output": "jo@example.com"},

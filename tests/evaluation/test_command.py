@@ -15,6 +15,8 @@ from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 
 def write(path: Path, numbers: range) -> Path:
     rows = [{"instruction": f"Say {n}", "output": f"It is {n}" + " or so" * (n % 3)} for n in numbers]

@@ -16,6 +16,8 @@ from delift_core.models.loading import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 QUICK = FineTuning(epochs=3, learning_rate=3e-3, rows_per_step=4)
 
 

@@ -17,6 +17,8 @@ from delift_core.samples import Message
 from delift_core.scoring.scorer import Scorer
 from tests.tiny_models import FAMILIES, loaded
 
+pytestmark = pytest.mark.slow
+
 ROWS = [
     ("What is 2 + 2?", "4"),
     ("Name a colour of the sky on a clear day.", "Blue, and nothing else."),

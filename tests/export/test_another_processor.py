@@ -26,6 +26,8 @@ from delift_core.selection.kernels import Kernel
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 N = 24
 NOISE = 5e-7
 as_measured = ScoredRun.utilities

@@ -21,6 +21,8 @@ from delift_core.system.access import Actor
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, scored
 
+pytestmark = pytest.mark.slow
+
 CHAT = {"messages": [{"role": "user", "content": "u\u2028"}, {"role": "assistant", "content": "a"}]}
 TOOL = {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a", "name": "x"}], "n": None}
 FLAT = {"instruction": "NA", "input": None, "output": 'None\r\n"é"', "n": 2**60}

@@ -15,6 +15,8 @@ from delift_core.export.subset_files import export_selection
 from delift_core.system.access import Actor
 from tests.export.scored import Scored
 
+pytestmark = pytest.mark.slow
+
 ME = Actor("me", "admin")
 TOKEN = "hf_" + "x" * 20
 

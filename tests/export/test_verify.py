@@ -11,6 +11,8 @@ from delift_core.system.check import Check
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, scored
 
+pytestmark = pytest.mark.slow
+
 
 def failed(manifest: Path) -> list[Check]:
     return [check for check in verify(manifest) if not check.ok]

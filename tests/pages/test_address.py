@@ -8,6 +8,8 @@ from streamlit.runtime.state.query_params import QueryParams
 from pages.ui.shell.navigation import PAGES
 from tests.app import app_on
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", [entry.name for entry in PAGES])
 def test_a_page_drawn_again_leaves_the_address_alone(

@@ -20,6 +20,8 @@ from pages.ui.shell import state
 from pages.ui.shell.state import workspace
 from tests.app import app_on
 
+pytestmark = pytest.mark.slow
+
 
 def curate() -> AppTest:
     at = app_on("curate").run()

@@ -14,6 +14,8 @@ from tests.data.quality.test_paraphrases import SAME
 from tests.pages.test_way import assert_calm, open_app, press
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 LONG = "Explain how a bicycle stays upright while it moves, in words that a child of ten can follow."
 ROWS = [
     {"instruction": LONG, "output": "It leans into the turn."},

@@ -28,6 +28,8 @@ from pages.ui.explore.pair_tokens import marked
 from pages.ui.explore.picked_view import positions_of_lines, records_of
 from tests.app import app_on
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from tests.app import app_on
 from tests.pages.test_visitors import buttons, words
 from tests.pages.test_way import links
 
+pytestmark = pytest.mark.slow
+
 
 def opened(page: str = "score", **query: str) -> AppTest:
     app = app_on(page)

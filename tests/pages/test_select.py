@@ -16,6 +16,8 @@ from delift_core.evaluation.method_orders import kept_order, measured_order
 from delift_core.workspace import Workspace
 from tests.app import app_on
 
+pytestmark = pytest.mark.slow
+
 
 def open_select(**query: str | list[str]) -> AppTest:
     app = app_on("select")

@@ -7,6 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app import app_on
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("home", "data", "score", "select", "explore", "curate", "compare", "evaluate", "export")
 WHO = {"viewer": "v@x.org", "curator": "c@x.org", "admin": "a@x.org"}
 

@@ -16,6 +16,8 @@ from delift_core.workspace import RunRecord, RunSpec, Workspace
 from tests.app import app_on
 from tests.tiny_models import save_model
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("home", "data", "score", "select", "explore", "curate", "evaluate", "export")
 NEEDED = {"score": "pool", "select": "utilities", "explore": "", "curate": "", "export": "selection"}
 

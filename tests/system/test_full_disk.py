@@ -30,6 +30,8 @@ from tests.export.scored import Scored, alpaca_lines, scored
 from tests.rounding import UTILITY
 from tests.scored import make_scored_workspace
 
+pytestmark = pytest.mark.slow
+
 FL = ObjectiveConfig("instruction")
 
 

@@ -22,6 +22,8 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
+pytestmark = pytest.mark.slow
+
 WORDS = (
     "red",
     "blue",
