@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, WebSocket, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, WebSocket, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.pictures import PICTURES, Picture
 from tests.setup_browser import find_browser
+
+expect.set_options(timeout=20_000)  # a busy machine is slow to answer, not wrong
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOTS = ROOT / "docs" / "screenshots"
