@@ -35,11 +35,11 @@ from scipy.sparse import csr_array
 
 from benchmarks.machine import machine
 from delift_core.selection.coverage import value
-from delift_core.selection.fixed import select_around
+from delift_core.selection.fixed import order_around
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.random_draws import random_curves
+from delift_core.selection.random_draws import RandomCurves, random_curves
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Stage
 
@@ -187,10 +187,17 @@ def _submodlib_class(pool: np.ndarray, target: np.ndarray | None, existing: np.n
     return _picks(function, picks_of(n))
 
 
+def _select_around(
+    config: ObjectiveConfig, budget: Budget, kernel: Kernel, fixed: FixedRows, random: RandomCurves | None = None
+) -> None:
+    """A whole selection around rows that are decided by hand."""
+    select_from_kernel(config, budget, kernel, order_around(kernel, fixed), fixed=fixed, random=random)
+
+
 def measure_sparse(objective: str, n: int) -> Measured:
     measured, config = Measured(), ObjectiveConfig(STAGES[objective])
     warm = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
-    select_around(ObjectiveConfig("instruction"), Budget("percent", 30), warm, FixedRows((1,), (2,)))
+    _select_around(ObjectiveConfig("instruction"), Budget("percent", 30), warm, FixedRows((1,), (2,)))
     measured.before = _held("VmRSS")
     pool = sparse_utilities(n, n, PER_ROW, 1)
     target = sparse_utilities(n // 100, n, PER_ROW, 2) if objective == "FLMI" else None
@@ -206,7 +213,7 @@ def measure_sparse(objective: str, n: int) -> Measured:
         select_from_kernel(config, Budget("percent", 20), kernel, greedy)
     pinned, dropped = int(greedy.order[-1]), int(greedy.order[0])
     with measured.step("pin"):
-        select_around(config, selection.budget, kernel, FixedRows((pinned,), (dropped,)))
+        _select_around(config, selection.budget, kernel, FixedRows((pinned,), (dropped,)))
     measured.most, measured.objective = _held("VmHWM"), selection.certificate.value
     measured.steps["certificate"] = selection.certificate.ratio
     return measured
@@ -217,7 +224,9 @@ def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
     config, generator = ObjectiveConfig(STAGES[objective]), np.random.default_rng(5)
     small = represented_kernel(ObjectiveConfig("instruction"), sparse_utilities(50, 50, 8, 0))
     around_two = FixedRows((1,), (2,))
-    select_around(ObjectiveConfig("instruction"), Budget("percent", 30), small, around_two, random=random_curves(small))
+    _select_around(
+        ObjectiveConfig("instruction"), Budget("percent", 30), small, around_two, random=random_curves(small)
+    )
     kernel = sparse_kernel(objective, n)
     greedy, k = greedy_order(kernel), picks_of(n)
     random = random_curves(kernel)
@@ -228,7 +237,7 @@ def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
             tuple(generator.choice(others, kept, replace=False).tolist()),
             tuple(generator.choice(chosen, dropped, replace=False).tolist()),
         )
-        select_around(config, Budget("rows", k), kernel, fixed, random=random)
+        _select_around(config, Budget("rows", k), kernel, fixed, random=random)
 
     def budget() -> None:
         rows = int(generator.integers(1, n))

@@ -1,5 +1,6 @@
 """The direction of imports: packages stand in layers, the core knows no page, and importing it costs nothing."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -68,3 +69,9 @@ def test_the_core_does_not_name_streamlit_in_an_import() -> None:
     for path in CORE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "import streamlit" not in text and "from streamlit" not in text, path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((CORE.parent / "benchmarks").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_measures(path: Path) -> None:
+    importlib.import_module(f"benchmarks.{path.stem}")
