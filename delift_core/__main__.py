@@ -11,7 +11,7 @@ from delift_core.system.defaults import LIBRARY_ENVIRONMENT
 
 
 def _prepare() -> None:
-    """What holds for the whole process: nobody but a command writes to its streams, and SIGTERM is an interrupt."""
+    """Settings of the whole process: only commands write to its streams, and SIGTERM is an interrupt."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # data may hold what a terminal's encoding does not

@@ -52,14 +52,16 @@ if current.run is None or current.run.status != "done":
 run = current.run
 assert run is not None
 with clear_errors():
-    wish = ask_objective(current.workspace, run)
-    problem, method = state.problem(run, wish.metric, wish.config), wish.method
+    options = ask_objective(current.workspace, run)
+    problem, method = state.problem(run, options.metric, options.config), options.method
     budget = ask_budget(len(problem.run.pool), int(problem.run.token_counts().sum()))
     quota_place = st.expander("Quotas", icon=":material/balance:", key="quotas_shown", bind="query-params")
     asked, selection = asked_quotas(problem.run), None
     with clear_errors():
         try:
-            selection = state.select(problem, budget, quotas_of(problem.run, asked), method, wish.seed, wish.engine)
+            selection = state.select(
+                problem, budget, quotas_of(problem.run, asked), method, options.seed, options.engine
+            )
         except state.NotMeasured:
             not_measured(method)
     with quota_place:
@@ -77,7 +79,7 @@ with clear_errors():
     chosen_table(problem, selection)
     selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):
-        suggestion = f"{wish.config.stage} {budget.amount:g} {budget.unit}"
+        suggestion = f"{options.config.stage} {budget.amount:g} {budget.unit}"
         if method != "delift":
             suggestion += f" by {method_title(method)}"
         elif selection.engine != "auto":
@@ -87,6 +89,6 @@ with clear_errors():
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
         may_keep = current.workspace.actor.may("select")
         if st.button("Save selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
-            kept = keep_selection(current.workspace, problem, selection, name=name, seed=wish.seed)
+            kept = keep_selection(current.workspace, problem, selection, name=name, seed=options.seed)
             state.want_selection(kept.id)
             go_to("curate")

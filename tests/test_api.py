@@ -223,7 +223,7 @@ def test_a_subset_and_its_manifest_are_evaluated_alike(
     tmp_path: Path, scored: delift.ScoredPool, monkeypatch: Any
 ) -> None:
     heldout = [{"instruction": f"Tell {n}", "output": f"It is {n}"} for n in range(9)]
-    options = delift.EvaluationOptions(tuning=delift.FineTuning(epochs=1), device="cpu", keep=tmp_path / "kept")
+    options = delift.EvaluationOptions(tuning=delift.FineTuning(epochs=1), device="cpu", cache=tmp_path / "kept")
     told: list[str] = []
     subset = delift.select(scored, budget=4)
     report = delift.evaluate(

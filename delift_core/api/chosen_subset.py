@@ -1,4 +1,4 @@
-"""The second half of the API: the rows that are chosen from a scored pool, and whether they are worth it."""
+"""Part of the API: selecting a subset of a scored pool, and evaluating it."""
 
 import html
 import json
@@ -39,11 +39,11 @@ _SHOWN = 10  # rows of a subset in a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Subset:
-    """The rows that `select` chose.
+    """A subset of a scored pool, as `select` returns it.
 
     Attributes:
-        scored: what they were chosen from.
-        problem: the objective over it.
+        scored: the pool that the rows were chosen from.
+        problem: the objective over that pool.
         selection: the choice, with the whole order that it was cut from.
         seed: of random draws.
     """
@@ -57,7 +57,7 @@ class Subset:
         return len(self.selection.chosen)
 
     def __repr__(self) -> str:
-        return f"Subset({self._in_words()})"
+        return f"Subset({self._summary()})"
 
     @property
     def indices(self) -> np.ndarray:
@@ -128,12 +128,12 @@ class Subset:
             raise DataError(f"no table can hold these rows ({error}); write them with export") from error
 
     def export(self, path: str | Path, *, format: ExportFormat = "same", name: str | None = None) -> Path:
-        """Writes the chosen rows in the order of the pool, with a manifest beside them, and keeps the selection.
+        """Writes the chosen rows in the order of the pool, with a manifest beside them, and saves the selection.
 
         Args:
             path: the file to write: .jsonl, .parquet or .csv.
             format: "same", "alpaca", "sharegpt", "messages" or "prompt-completion".
-            name: of the kept selection; that of the file if None.
+            name: of the saved selection; that of the file if None.
 
         Returns:
             The file. `python -m delift_core verify` and `rerun` take the manifest.
@@ -143,13 +143,13 @@ class Subset:
         """
         out = Path(path)
         one_of("format", format, get_args(ExportFormat), ExportError)
-        selection_id = self.keep(name or out.stem)
+        selection_id = self.save(name or out.stem)
         with opened(self.scored.workspace) as store:
             export_selection(store, selection_id, out, format=format, problem=self.problem)
         return out
 
-    def keep(self, name: str) -> str:
-        """Keeps the selection in the workspace, where the app shows it, and returns its id, such as "s1"."""
+    def save(self, name: str) -> str:
+        """Saves the selection in the workspace, where the app shows it, and returns its id, such as "s1"."""
         with opened(self.scored.workspace) as store:
             return keep_selection(store, self.problem, self.selection, name=name, seed=self.seed).id
 
@@ -157,7 +157,7 @@ class Subset:
     def _explainer(self) -> Explainer:
         return Explainer(self.selection, self.problem.kernel)
 
-    def _in_words(self) -> str:
+    def _summary(self) -> str:
         return f"{len(self):,} of {len(self.scored):,} rows, at least {self.certificate:.0%} of the best possible"
 
     def _repr_html_(self) -> str:
@@ -170,7 +170,7 @@ class Subset:
         )
         more = f"<p>and {len(self) - _SHOWN:,} more</p>" if len(self) > _SHOWN else ""
         head = "<tr><th>row</th><th>gain</th><th>prompt</th><th>response</th></tr>"
-        return f"<p>{self._in_words()}</p><table>{head}{rows}</table>{more}"
+        return f"<p>{self._summary()}</p><table>{head}{rows}</table>{more}"
 
 
 def select(
@@ -228,14 +228,14 @@ def select(
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """What few calls of `evaluate` need.
+    """Rarely needed settings of `evaluate`.
 
     Attributes:
         tuning: how to fine-tune.
         examples: where above 0, also measured without training, with so many nearest chosen rows as examples.
         answers: so many held-out rows are answered by each arm, and the answers scored.
         device: None takes that of the scoring run, and "auto" for a manifest.
-        keep: a folder in which finished runs are kept, so that a stopped evaluation goes on where it was.
+        cache: a folder for finished training runs, so that a stopped evaluation continues where it was.
         adapter: a new folder for the LoRA layers of the first run on the subset.
         workspace: the folder of the one that scored the pool; needed for "column-mean" of a manifest only.
         stop: asked before every step and batch; True ends the evaluation with `Stopped`.
@@ -245,7 +245,7 @@ class EvaluationOptions:
     examples: int = 0
     answers: int = 0
     device: DeviceName | None = None
-    keep: Path | None = None
+    cache: Path | None = None
     adapter: Path | None = None
     workspace: Path | None = None
     stop: Callable[[], bool] = lambda: False
@@ -268,7 +268,7 @@ def evaluate(
         against: "random", "random-tokens", "full", or methods by name.
         seeds: runs of the subset and of random rows.
         progress: called with a line of text for each step.
-        options: what few calls need.
+        options: rarely needed settings.
 
     Returns:
         The report; `.table()` is a `DataFrame`, `print` shows it with its conclusion.
@@ -300,7 +300,7 @@ def evaluate(
         name,
         publish=progress,
         stop=options.stop,
-        cache=ResultCache(options.keep) if options.keep else None,
+        cache=ResultCache(options.cache) if options.cache else None,
         adapter=options.adapter,
     )
     if report.revision != revision:

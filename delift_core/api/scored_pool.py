@@ -1,4 +1,4 @@
-"""The first half of the API: rows from anywhere, and the pool whose pairs are scored."""
+"""Part of the API: loading rows, and scoring the pairs of a pool."""
 
 import html
 import shutil
@@ -51,13 +51,13 @@ def load(
     turns: Turns = "last",
     progress: Watch | None = None,
 ) -> Dataset:
-    """Reads rows from wherever they are.
+    """Loads rows from a file, a folder, the hub or memory.
 
     Args:
         source: a path of a file or folder, `hub:owner/name[:split]`, a list of dicts, a `datasets.Dataset`, a pandas
             `DataFrame`, or a `Dataset` that was loaded before, which is returned as it is.
         columns: which columns hold the prompt and the response, where they are not recognised.
-        answer: which answer of a preference record is to be learnt.
+        answer: which answer of a preference record the model should learn.
         turns: "every" makes a sample of each assistant turn.
         progress: called every thousand rows of a file with how much of it is read.
 
@@ -82,7 +82,7 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class ScoringOptions:
-    """What few calls of `score` need.
+    """Rarely needed settings of `score`.
 
     Attributes:
         template: the chat template; "auto" takes the model's own.
@@ -101,7 +101,7 @@ class ScoringOptions:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ScoredPool:
-    """A pool whose pairs are scored: what `select` chooses from.
+    """A pool whose pairs are scored, from which `select` chooses.
 
     Attributes:
         source: the pool as it was given.
@@ -215,7 +215,7 @@ def score(
         workspace: where scores are kept, so that no pair is scored twice: a folder, or an open `Workspace`. Without it
             they last as long as the result.
         progress: called with each progress; without it a bar is drawn on a terminal and in a notebook.
-        options: what few calls need.
+        options: rarely needed settings.
 
     Raises:
         DataError: rows cannot be read.
@@ -292,7 +292,7 @@ def one_of(what: str, given: object, known: Sequence[object], error: type[Delift
 
 @contextmanager
 def _bar() -> Iterator[Callable[[JobProgress], None]]:
-    """A bar on a terminal or in a notebook; nothing where nobody would see it."""
+    """A progress bar on a terminal or in a notebook; nothing elsewhere."""
     from tqdm.auto import tqdm
 
     hidden = False if "ipykernel" in sys.modules else None  # None: shown on a terminal only

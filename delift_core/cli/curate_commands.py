@@ -108,7 +108,7 @@ def curate(arguments: argparse.Namespace) -> int:
         )
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
         name = arguments.name or f"{inputs['pool'].name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
-        selection_id = subset.keep(name)
+        selection_id = subset.save(name)
         with _selection_named(selection_id):
             manifest = export_selection(
                 workspace,

@@ -24,7 +24,7 @@ from delift_core.samples import ColumnMapping, Dataset
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
-    from delift_core.cli.inspect import look_at  # with numpy and word vectors, which `convert` does without
+    from delift_core.cli.inspect import inspect_rows  # with numpy and word vectors, which `convert` does without
 
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
     ensure_answer_matters(arguments.answer, dataset)
@@ -34,7 +34,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     columns = dataset.mapping
     mapped = f" (prompt from {_joined(columns)}, response from {columns.response!r})" if columns else ""
     fields = fields_of(dataset, by_hand=arguments.map is not None)
-    look = look_at(dataset, arguments.near, arguments.against)
+    look = inspect_rows(dataset, arguments.near, arguments.against)
     media = describe_media(dataset.samples)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "

@@ -22,13 +22,13 @@ QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only
 NAMED_LINES = 8
 _KIND_WORDS: dict[CopyKind, str] = {
     "exact": "exact",
-    "near": "{share:.0%} alike",
-    "semantic": "in other words, {share:.2f} alike",
+    "near": "{share:.0%} similar",
+    "semantic": "paraphrase, similarity {share:.2f}",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class InspectReport:
     """The findings; `others` are the samples of the set compared with, None where none was named."""
 
     samples: Sequence[Sample]
@@ -42,7 +42,7 @@ class Look:
         """For people."""
         mix = ", ".join(f"{one.rows:,} {one.format or 'mapped'}" for one in self.health.formats)
         copies = copied_positions(self.groups)
-        kind = "exact copies" if self.near >= 1 else f"copies (from {self.near:.0%} alike, or in other words)"
+        kind = "exact copies" if self.near >= 1 else f"copies (at least {self.near:.0%} similar, or paraphrases)"
         lines = [f"formats: {mix}"] if len(self.health.formats) > 1 else []
         for one in self.health.findings:
             words = one.issue_class
@@ -53,8 +53,8 @@ class Look:
         lines.append(f"copies: {len(copies):,} rows are {kind} of {len(self.groups):,} others")
         for group in self.groups[:NAMED_LINES]:
             kept = self.samples[group.kept].line
-            alike = _KIND_WORDS[group.kind].format(share=group.similarity)
-            lines.append(f"  keep line {kept}, {group.reason}; its copies: {self._named(group.copies)} ({alike})")
+            similarity = _KIND_WORDS[group.kind].format(share=group.similarity)
+            lines.append(f"  keep row {kept}, {group.reason}; its copies: {self._named(group.copies)} ({similarity})")
         if self.others is not None:
             shared = self._named([one.position for one in self.overlaps])
             lines.append(f"shared: {len(self.overlaps):,} rows have a prompt that the other set holds too ({shared})")
@@ -120,7 +120,7 @@ def _options(finding: Finding, rows: int) -> str:
     return f"{mending}--leave-out {kind}"
 
 
-def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
+def inspect_rows(dataset: Dataset, near: float | None, against: str | None) -> InspectReport:
     """Looks through a data set.
 
     Args:
@@ -136,4 +136,4 @@ def look_at(dataset: Dataset, near: float | None, against: str | None) -> Look:
         groups += semantic_groups(dataset.samples, groups)
         known = {one.position for one in shared}
         shared += semantic_overlaps(dataset.samples, others or (), known)
-    return Look(dataset.samples, find_issues(dataset.samples), share, groups, others, shared)
+    return InspectReport(dataset.samples, find_issues(dataset.samples), share, groups, others, shared)

@@ -56,7 +56,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             examples=arguments.examples,
             answers=arguments.answers,
             device=arguments.device,
-            keep=arguments.keep,
+            cache=arguments.keep,
             adapter=arguments.save_adapter,
             workspace=arguments.workspace,
             stop=stop,

@@ -261,10 +261,10 @@ class SelectionProblem:
 
 
 def _store(stored: dict[Any, Any], key: object, value: object) -> None:
-    """Adds an entry; of more than `_MAX_ORDERS`, the oldest goes."""
+    """Adds an entry, and removes the oldest of more than `_MAX_ORDERS`; visitors of one server may do so at once."""
     stored[key] = value
-    if len(stored) > _MAX_ORDERS:
-        del stored[next(iter(stored))]
+    for old in list(stored)[:-_MAX_ORDERS]:
+        stored.pop(old, None)
 
 
 def _ensure_plain(engine: Engine, method: ChosenBy, fixed: FixedRows, quotas: Quotas | None) -> None:

@@ -93,14 +93,14 @@ def _percent(share: float) -> str:
 
 
 def error_bar(
-    matrix: PartialMatrix, kernel: Kernel, places: np.ndarray, chosen: np.ndarray, *, seed: int = 0
+    matrix: PartialMatrix, kernel: Kernel, matrix_rows: np.ndarray, chosen: np.ndarray, *, seed: int = 0
 ) -> ErrorBar | None:
     """The error bar of a selection; None if every pair was scored, or too few were held out.
 
     Args:
         matrix: of the m unique pool samples, in the metric of the kernel.
         kernel: (r, n) represented kernel of the scored pairs, pool rows first.
-        places: (n,) row of `matrix` for each pool position.
+        matrix_rows: (n,) row of `matrix` for each pool position.
         chosen: (k,) positions in the pool.
         seed: of the simulation.
     """
@@ -108,8 +108,8 @@ def error_bar(
     if matrix.complete or check is None:
         return None
     generator = np.random.default_rng(seed)
-    simulation = _SimulatedMatrix(matrix, kernel, places)
-    whole = len(places) <= _WHOLE_ROWS
+    simulation = _SimulatedMatrix(matrix, kernel, matrix_rows)
+    whole = len(matrix_rows) <= _WHOLE_ROWS
     ratios = simulation.ratios(chosen, generator) if whole else simulation.lower_bounds(chosen, generator)
     scored = len(matrix.held_out.values) + len(matrix.fitted.values)
     share = scored / matrix.plan.options
@@ -122,9 +122,9 @@ class _SimulatedMatrix:
     Errors are drawn from a table of `_QUANTILES` quantiles for each bin of similarity, which fits the CPU cache.
     """
 
-    def __init__(self, matrix: PartialMatrix, kernel: Kernel, places: np.ndarray) -> None:
+    def __init__(self, matrix: PartialMatrix, kernel: Kernel, matrix_rows: np.ndarray) -> None:
         held_out, self._measured = matrix.held_out_errors, csr_array(kernel)
-        self._at = places
+        self._at = matrix_rows
         self._completion, self._mean, self._edges = matrix.completion, matrix.completion.mean(), _edges(held_out)
         self._scored = matrix.measured()
         self._scored.data = np.ones(len(self._scored.data), dtype=bool)

@@ -15,6 +15,7 @@ from delift_core.export.trainer_rules import RowLength
 from delift_core.export.trainers import ChosenAnswers, TrainerCheck, check_table
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
 from delift_core.samples import ExportFormat, Sample, positions_by_record
+from delift_core.system.amounts import row_count
 from delift_core.system.check import Check
 
 
@@ -170,7 +171,7 @@ def _no_truncation(curated: CuratedSelection) -> Check:
 
 def _all_scored(curated: CuratedSelection) -> Check:
     left_out = len(curated.problem.run.left_out)
-    detail = f"{left_out:,} rows could not be scored, so they could not be chosen" if left_out else "all"
+    detail = f"{row_count(left_out)} could not be scored, and so not be chosen" if left_out else "all"
     return Check("Rows scored", not left_out, detail)
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -42,7 +43,7 @@ class Status(Protocol):
         """Whether the job is being worked on."""
 
 
-class WorkerFolder:
+class WorkerFolder(ABC):
     """A folder with at most one worker process."""
 
     worker_module: ClassVar[str]
@@ -90,21 +91,15 @@ class WorkerFolder:
     @property
     def alive(self) -> bool:
         """Whether the worker process is running."""
-        try:
-            worker = json.loads((self.folder / "worker.json").read_text())
-            process = psutil.Process(worker["pid"])
-            same = abs(process.create_time() - worker["created"]) < _CLOCK_SLACK
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # no worker yet, or its process has ended
-            return False
+        return has_live_worker(self.folder)
 
+    @abstractmethod
     def status(self) -> "Status":
         """The state of the job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, reason: str) -> None:
         """Records that the job failed."""
-        raise NotImplementedError
 
     def ticket(self) -> Ticket:
         """The job's place in the queue: that of its last request."""
@@ -139,6 +134,17 @@ class WorkerFolder:
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.folder / name, text.encode())
+
+
+def has_live_worker(folder: Path) -> bool:
+    """Whether the worker process of a job of any kind is running."""
+    try:
+        worker = json.loads((folder / "worker.json").read_text())
+        process = psutil.Process(worker["pid"])
+        same = abs(process.create_time() - worker["created"]) < _CLOCK_SLACK
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):  # no worker yet, or its process has ended
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import DeliftError, WorkspaceError
-from delift_core.jobs.folder import JobFolder, WorkerFolder
+from delift_core.jobs.folder import JobFolder, has_live_worker
 from delift_core.scoring.packs import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
@@ -75,7 +75,7 @@ def ensure_idle(workspace: Workspace) -> None:
         if JobFolder(folder).status().active:
             raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
     for folder in _subfolders(workspace.evaluations_folder):
-        if WorkerFolder(folder).alive:
+        if has_live_worker(folder):
             raise WorkspaceError(f"evaluation {folder.name} is running; wait for it or cancel it, then clean up again")
 
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as text, in the same form in every message, page and table."""
+"""Durations, sizes and numbers of rows as text, in the same form in every message, page and table."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
@@ -27,3 +27,8 @@ def byte_size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:,.1f} {unit}"
     return f"{count} B"
+
+
+def row_count(count: int) -> str:
+    """Formats a number of rows: "1 row" or "1,200 rows"."""
+    return "1 row" if count == 1 else f"{count:,} rows"

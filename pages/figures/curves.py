@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _CURVE_POINTS = 2_000
 _BINS = 80  # at most
 _RANDOM = "random rows (mean ± sd)"
-_GREEDY = "greedy"
+_DELIFT = "DELIFT"
 
 
 def gain_curve(
@@ -29,10 +29,10 @@ def gain_curve(
     curves: RandomCurves | None = None,
     bend: int = 0,
     unit: str = "",
-    by: str = _GREEDY,
+    by: str = _DELIFT,
     beside: np.ndarray | None = None,
 ) -> "go.Figure":
-    """Draws the objective against the number of rows kept, with the budget, the knee, and what luck reaches.
+    """Draws the objective against the number of rows kept, with the budget, the knee and random rows.
 
     Args:
         gains: (n,) float, marginal gains of the whole order, first pick first.
@@ -42,7 +42,7 @@ def gain_curve(
         bend: rows at the knee (see `selection.knee`); 0, or all n, is not marked.
         unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
         by: what made the order.
-        beside: (n,) float, of another method's order: gains of the greedy one, drawn to compare with.
+        beside: (n,) float, of another method's order: gains of DELIFT's order, drawn for comparison.
 
     Raises:
         DeliftError: k is outside 0 to n.
@@ -57,7 +57,7 @@ def gain_curve(
     if beside is not None:
         best = _objective(beside, k)
         top = max(top, float(best.max()))
-        figure.add_scatter(x=shown, y=best[shown], mode="lines", name=_GREEDY, line={"width": 1.5, "simplify": False})
+        figure.add_scatter(x=shown, y=best[shown], mode="lines", name=_DELIFT, line={"width": 1.5, "simplify": False})
     if curves is None:
         _add_point(figure, k, random)
     else:
@@ -99,7 +99,7 @@ def _add_band(figure: "go.Figure", shown: np.ndarray, curves: RandomCurves) -> N
     )
 
 
-def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0, by: str = _GREEDY) -> str:
+def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0, by: str = _DELIFT) -> str:
     """Says in one sentence what the budget reaches, against random subsets and against keeping everything.
 
     Args:

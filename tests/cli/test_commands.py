@@ -128,7 +128,7 @@ def test_inspect_says_what_to_look_at(run: Run, tmp_path: Path) -> None:
     code, out, _ = run("inspect", pool, "--against", other)
     assert code == 0 and "formats: 3 alpaca, 1 messages" in out
     assert "look at: 1 × Unfilled template text (line 2)" in out
-    assert "copies: 1 rows are copies (from 80% alike, or in other words) of 1 others" in out and "keep line 1" in out
+    assert "copies: 1 rows are copies (at least 80% similar, or paraphrases) of 1 others" in out and "keep row 1" in out
     assert "shared: 2 rows have a prompt that the other set holds too (line 1, 3)" in out
     document = json.loads(run("inspect", pool, "--against", other, "--near", "1", "--json")[1])
     assert document["formats"] == {"alpaca": 3, "messages": 1} and document["copies"] == []

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.ui.shell.display import inert, short_path
+from pages.ui.shell.display import printable, short_path
 
 ROOT = Path(__file__).parents[2]
 
 
 @given(st.text())
 def test_no_control_and_no_direction_mark_is_left(text: str) -> None:
-    for character in inert(text):
+    for character in printable(text):
         assert character in "\n\t\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
         assert unicodedata.bidirectional(character) not in (
             "LRE",
@@ -46,12 +46,12 @@ def test_no_control_and_no_direction_mark_is_left(text: str) -> None:
     ],
 )
 def test_it_is_written_out(text: str, shown: str) -> None:
-    assert inert(text) == shown
+    assert printable(text) == shown
 
 
 @pytest.mark.parametrize("text", ["plain", "مرحبا بالعالم", "שלום", "می‌خواهم", "👩‍🚀", "日本語", "e\u0301"])
 def test_ordinary_writing_stays_as_it_is(text: str) -> None:
-    assert inert(text) == text
+    assert printable(text) == text
 
 
 def test_a_path_in_the_home_folder_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +82,7 @@ def unseparated(path: Path) -> Iterator[str]:
 def test_counts_have_thousands_separators_everywhere() -> None:
     files = [*(ROOT / "pages").rglob("*.py"), *(ROOT / "delift_core").rglob("*.py")]
     assert [found for path in files for found in unseparated(path)] == []
+
+
+def test_bold_text_has_no_stray_star() -> None:
+    assert [path.name for path in (ROOT / "pages").rglob("*.py") if "***" in path.read_text()] == []

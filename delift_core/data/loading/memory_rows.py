@@ -1,6 +1,6 @@
 """Raw records from rows in memory: a list of dicts, a `datasets.Dataset` or a pandas `DataFrame`.
 
-Neither library is imported here: whoever holds such an object has imported it. Knows nothing of wire formats.
+Neither library is imported here: the caller has imported the one whose object is passed in.
 """
 
 import json

@@ -43,7 +43,7 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
         "Budget": format_budget(record.selection.budget),
         "Rows": f"{len(curated.subset.positions):,}",
         "Tokens": f"{int(tokens[curated.subset.positions].sum()):,}",
-        "By hand": f"{len(curated.subset.by_hand):,} kept, {len(curated.subset.dropped):,} dropped",
+        "By hand": f"{len(curated.subset.pinned):,} kept, {len(curated.subset.banned):,} dropped",
         "Coverage (its own goal)": f"{own:.4g}",
         "Coverage (the other's goal)": f"{theirs:.4g}",
         "Guarantee": f"at least {record.selection.certificate.ratio:.0%} of the best possible",

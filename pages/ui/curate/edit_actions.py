@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.errors import DeliftError
+from delift_core.system.amounts import row_count
 from delift_core.workspace import Edit, EditAction, Workspace
 from pages.ui.curate.opened_row import open_row
 from pages.ui.shell import state
@@ -43,11 +44,6 @@ _NOUNS: dict[EditAction, str] = {
     "note": "note on",
     "text": "edit text of",
 }
-
-
-def rows_in_words(count: int) -> str:
-    """A number of rows as people say it."""
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def announce(words: str, icon: str) -> None:
@@ -115,18 +111,18 @@ def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_
     summary = next((one for one in workspace.selections.records() if one.id == selection_id), None)
     count, done = len(sample_ids), _DONE[action][0]
     if summary is None or action not in ("keep", "drop"):
-        return f"{done}: {rows_in_words(count)}"
+        return f"{done}: {row_count(count)}"
     curated = state.curated(summary)
     inside = state.rows_named(curated.problem.run, sample_ids)[curated.subset.positions].sum()
     idle = int(inside) if action == "keep" else count - int(inside)
     where, way = ("in the subset", "in") if action == "keep" else ("out of the subset", "out")
     at = curated.problem.run.position_of.get(sample_ids[0])
     named = curated.problem.run.pool[at].place if count == 1 and at is not None else ""
-    moved = f"{done}: {named or rows_in_words(count - idle)}"
+    moved = f"{done}: {named or row_count(count - idle)}"
     if not idle:
         return moved
     were = "was" if idle == 1 else "were"
-    already = f"{named or rows_in_words(idle)} {were} already {where} and will stay {way}"
+    already = f"{named or row_count(idle)} {were} already {where} and will stay {way}"
     return f"{moved}; {already}" if idle < count else f"{done}: {already}"
 
 
@@ -177,7 +173,7 @@ def redo_edit(workspace: Workspace, selection_id: str) -> None:
 
 def _say(done: str, edit: Edit | None, icon: str) -> None:
     if edit is not None:
-        announce(f"{done}: {_NOUNS[edit.action]} {rows_in_words(len(edit.sample_ids))}", icon)
+        announce(f"{done}: {_NOUNS[edit.action]} {row_count(len(edit.sample_ids))}", icon)
 
 
 def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], *, quiet: bool) -> bool:
@@ -189,7 +185,7 @@ def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence
     """
     may_edit, count = workspace.actor.may("edit"), len(rows())
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.markdown(f"***{rows_in_words(count)}** ticked", width="stretch")
+        st.markdown(f"**{row_count(count)}** ticked", width="stretch")
         st.button(
             "Open",
             key="bar_open",

@@ -174,7 +174,7 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
         other = workspace.datasets.load(records[0].id)
         found = _overlaps(record.id, records[0].id, dataset.samples, other.samples)
         words = f"{ROLE_WORDS[role].lower()} set “{other.name}”"
-        st.markdown(f"***{plain(f'Overlap with the {words}')}**")
+        st.markdown(f"**{plain(f'Overlap with the {words}')}**")
         if not found:
             st.badge("No overlap", icon=":material/check:", color="green")
             continue

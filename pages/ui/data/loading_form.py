@@ -28,8 +28,8 @@ from delift_core.data.loading import (
 )
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
+from delift_core.system.amounts import row_count
 from delift_core.workspace import DatasetRole, Workspace
-from pages.ui.curate.edit_actions import rows_in_words
 from pages.ui.data.signals import watched
 from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain
 
@@ -246,7 +246,7 @@ def load(workspace: Workspace, source: Source, role: DatasetRole, options: ReadO
     left_out = f", {', '.join(told)} (listed below)" if told else ""
     columns = fields_of(dataset, by_hand=options.mapping is not None).unread
     more = f" Columns not used: {name_list(columns)}." if columns else ""
-    words = f"{record.name}: {rows_in_words(record.n_samples)} loaded{left_out}.{more}"
+    words = f"{record.name}: {row_count(record.n_samples)} loaded{left_out}.{more}"
     st.session_state["loaded_notice"] = plain(words)
     st.query_params["set"] = record.id
     st.rerun()

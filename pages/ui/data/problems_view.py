@@ -12,7 +12,7 @@ from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import SHOWN
 from pages.ui.data.remedy_buttons import mend_button
 from pages.ui.shell.blocks import plain, shorten
-from pages.ui.shell.display import inert
+from pages.ui.shell.display import printable
 
 TITLES: dict[ProblemKind, str] = {
     "not-json": "Not JSON",
@@ -104,5 +104,5 @@ def _drawer(problem: Problem) -> None:
     counted = f", {line_unit([problem.source])} {problem.line}" if problem.line else ""
     field = f", {problem.field}" if problem.field else ""
     st.caption(plain(f"{problem.source}{counted}{field}"))
-    st.text(inert(f"{problem.message}. {problem.remedy}"))
-    st.code(inert(problem.raw or problem.excerpt), language=None, wrap_lines=True)
+    st.text(printable(f"{problem.message}. {problem.remedy}"))
+    st.code(printable(problem.raw or problem.excerpt), language=None, wrap_lines=True)

@@ -8,8 +8,8 @@ import streamlit as st
 
 from delift_core.data.quality.cleaning import FIX_TITLES, fix_records, leave_out
 from delift_core.samples import Dataset, FixableKind
+from delift_core.system.amounts import row_count
 from delift_core.workspace import DatasetRecord, Workspace
-from pages.ui.curate.edit_actions import rows_in_words
 from pages.ui.shell.blocks import plain, shorten
 
 _LONGEST_NAME = 120
@@ -49,7 +49,7 @@ def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Datas
     if count >= len(dataset):
         return
     if st.button(leaving.label, icon=":material/filter_alt:", key=f"out_{record.id}_{reason}", help=_NEW):
-        words = f"{rows_in_words(count)} removed: {reason[0].lower()}{reason[1:]}"
+        words = f"{row_count(count)} removed: {reason[0].lower()}{reason[1:]}"
         _keep(workspace, record, leave_out(dataset, leaving.positions, reason), words)
 
 
@@ -59,12 +59,12 @@ def mend_button(
     """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
     if kind is None:
         return
-    label = f"{FIX_TITLES[kind]} ({rows_in_words(rows)})"
+    label = f"{FIX_TITLES[kind]} ({row_count(rows)})"
     if not st.button(label, icon=":material/healing:", key=f"mend_{record.id}_{kind}", type="primary", help=_NEW):
         return
     done = fix_records(dataset, kind)
     if done.changed:
-        _keep(workspace, record, done.dataset, _FIXED[kind].format(rows=rows_in_words(done.changed)))
+        _keep(workspace, record, done.dataset, _FIXED[kind].format(rows=row_count(done.changed)))
     st.info("None of these rows can be fixed this way. Remove them, or fix them in their source.")
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from delift_core.samples import Sample
 from pages.ui.shell.blocks import plain, shorten
-from pages.ui.shell.display import inert
+from pages.ui.shell.display import printable
 
 ROLE_ICONS = {
     "system": ":material/settings:",
@@ -82,6 +82,6 @@ def turns(sample: Sample) -> None:
     for message in sample.messages:
         st.markdown(f"{ROLE_ICONS[message.role]} **{message.role}**")
         with st.container(border=True):
-            st.text(inert(message.content))
+            st.text(printable(message.content))
     with st.expander("Original record", type="compact"):
-        st.code(inert(sample.raw), language=None, wrap_lines=True)
+        st.code(printable(sample.raw), language=None, wrap_lines=True)

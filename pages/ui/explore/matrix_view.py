@@ -65,7 +65,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class MatrixOptions:
     """What the tools above the matrix say: how rows are ordered, what the mouse does, what a block shows."""
 
     order: RowOrder | Facet
@@ -95,23 +95,23 @@ def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
 
 def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
     record, n = problem.run.record, len(problem.run.pool)
-    wishes = _tools(problem.run, greedy is not None)
+    options = _tools(problem.run, greedy is not None)
     zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
     view = zooms[-1] if zooms else (0, n, 0, n)
-    identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, wishes.order_in_words)
-    if wishes.order == "gain" and greedy is not None:
+    identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, options.order_in_words)
+    if options.order == "gain" and greedy is not None:
         identity = (*identity, greedy.order.tobytes())
     with st.container():  # for the spinners
-        order = _order(identity, wishes.order, problem.utilities.pool, greedy)
-        whole = _picture(identity, (0, n, 0, n), wishes.shown, wishes.mouse, problem, order)
-        picture = whole if not zooms else _picture(identity, view, wishes.shown, wishes.mouse, problem, order)
+        order = _order(identity, options.order, problem.utilities.pool, greedy)
+        whole = _picture(identity, (0, n, 0, n), options.shown, options.mouse, problem, order)
+        picture = whole if not zooms else _picture(identity, view, options.shown, options.mouse, problem, order)
     if whole.is_blocks == picture.is_blocks:  # a colour means the same number before and after zooming
         picture = replace(picture, clip=whole.clip)
-    _zoom_line(zooms, n, wishes.order_in_words)
-    _draw(problem, picture, order, wishes, zooms)
+    _zoom_line(zooms, n, options.order_in_words)
+    _draw(problem, picture, order, options, zooms)
 
 
-def _tools(run: ScoredRun, has_gains: bool) -> Wishes:
+def _tools(run: ScoredRun, has_gains: bool) -> MatrixOptions:
     """What the mouse does, what is shown, and the order of the rows; a new order starts from the whole matrix."""
     n, by_name = len(run.pool), {facet.name: facet for facet in facets_of(run)}
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -153,7 +153,7 @@ def _tools(run: ScoredRun, has_gains: bool) -> Wishes:
             if order == "gain" and not has_gains:
                 st.caption("No selection yet, so there are no gains: rows are in file order.")
                 order = "file"
-    return Wishes(order, mouse, shown)
+    return MatrixOptions(order, mouse, shown)
 
 
 def _zoom_out(zooms: list[Window]) -> None:
@@ -181,7 +181,9 @@ def _zoom_line(zooms: list[Window], n: int, order: str) -> None:
         st.button("Whole matrix", icon=":material/zoom_out_map:", type="tertiary", on_click=zooms.clear, key="zoom_all")
 
 
-def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, wishes: Wishes, zooms: list[Window]) -> None:
+def _draw(
+    problem: SelectionProblem, picture: Picture, order: np.ndarray, options: MatrixOptions, zooms: list[Window]
+) -> None:
     pool = problem.run.pool
     shown = [order[edges[:-1]] for edges in (picture.row_edges, picture.col_edges)]
     labels = [_labels(edges, order, pool) for edges in (picture.row_edges, picture.col_edges)]
@@ -194,12 +196,12 @@ def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, wishes
         col_labels=labels[1],
         row_positions=shown[0],
         col_positions=shown[1],
-        mouse=wishes.mouse,
+        mouse=options.mouse,
         unit=unit,
         estimated=picture.estimated,
         clip=picture.clip,
     )
-    key = "_".join(str(part) for part in ("matrix", *(zooms[-1] if zooms else ()), wishes.mouse, wishes.shown))
+    key = "_".join(str(part) for part in ("matrix", *(zooms[-1] if zooms else ()), options.mouse, options.shown))
     st.plotly_chart(
         figure.update_layout(template="streamlit"),
         theme="streamlit",
@@ -208,24 +210,24 @@ def _draw(problem: SelectionProblem, picture: Picture, order: np.ndarray, wishes
         on_select=lambda: _on_mouse(key, picture, pool, zooms),
         selection_mode=("points", "box"),
     )
-    for sentence in _legend(picture, wishes, unit, len(pool)):
+    for sentence in _legend(picture, options, unit, len(pool)):
         st.caption(sentence)
 
 
-def _legend(picture: Picture, wishes: Wishes, unit: str, pool_size: int) -> list[str]:
+def _legend(picture: Picture, options: MatrixOptions, unit: str, pool_size: int) -> list[str]:
     """What the picture cannot say itself."""
     said = []
     if picture.is_blocks:
-        what = "the mean" if wishes.shown == "mean" else "the largest"
+        what = "the mean" if options.shown == "mean" else "the largest"
         said.append(
-            f"More than {CELLS_PER_SIDE[wishes.mouse]} rows or columns: each cell is {what} of a block of pairs. Click "
-            "a block, or drag a box, to zoom in, down to single pairs."
+            f"More than {CELLS_PER_SIDE[options.mouse]} rows or columns: each cell is {what} of a block of pairs. "
+            "Click a block, or drag a box, to zoom in, down to single pairs."
         )
     guessed, known = picture.guesses
     if guessed:
         crosses = "" if picture.is_blocks else "Crosses mark estimates. "
         said.append(f"{crosses}{guessed:,} of the {known:,} values here are estimated, not measured.")
-    alone = not picture.is_blocks and pool_size > CELLS_PER_SIDE[wishes.mouse]
+    alone = not picture.is_blocks and pool_size > CELLS_PER_SIDE[options.mouse]
     said.append(
         f"Left: row being answered. Bottom: example shown. Blank: not scored. Colours stop at ±{picture.clip:.3g}"
         f"{f' {unit}' if unit else ''}, the 98th percentile of {'the pairs shown' if alone else 'the whole matrix'}."

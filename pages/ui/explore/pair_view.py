@@ -56,7 +56,7 @@ def pair_view(problem: SelectionProblem) -> None:
     positions = problem.run.position_of_line
     highest = max(positions)
     row_line, column_line = st.session_state[ROW_LINE], st.session_state[COLUMN_LINE] = st.session_state[_PAIR]
-    with st.grid(2, min_column_width=110):
+    with st.grid(2, min_column_width=150):
         for label, key in (("Row helped", ROW_LINE), ("Example", COLUMN_LINE)):
             st.number_input(
                 label,
@@ -92,7 +92,7 @@ def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
         return
     else:
         verb = "helps" if value > 0 else "misleads" if value < 0 else "does not affect"
-        st.markdown(f"{helper.place.capitalize()} ***{verb}** the model with {helped.place}.")
+        st.markdown(f"{helper.place.capitalize()} **{verb}** the model with {helped.place}.")
     name, before, after = _parts(problem, helped, helper)
     st.table(
         {

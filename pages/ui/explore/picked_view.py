@@ -10,8 +10,9 @@ from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import DeliftError
 from delift_core.samples import Sample
+from delift_core.system.amounts import row_count
 from delift_core.workspace import Workspace
-from pages.ui.curate.edit_actions import edit_buttons, edit_rows, rows_in_words, step_buttons
+from pages.ui.curate.edit_actions import edit_buttons, edit_rows, step_buttons
 from pages.ui.curate.row_table import STATE_WORDS
 from pages.ui.data.sample_view import turns
 from pages.ui.explore.picks import clear_picks, pick, picked_positions
@@ -38,7 +39,7 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
     positions = picked_positions(run)
     with st.container(key="picked_rows"):
         st.markdown(
-            f"**{rows_in_words(len(positions))}** picked"
+            f"**{row_count(len(positions))}** picked"
             if positions
             else "No rows picked: draw a box or a lasso on the map."
         )
@@ -117,7 +118,7 @@ def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: 
     """The file of the picked rows, and the way back to none."""
     with st.container(horizontal=True):
         st.download_button(
-            f"Export {rows_in_words(len(positions))}",
+            f"Export {row_count(len(positions))}",
             data=lambda: records_of(run, curated, positions),
             file_name=f"picked-{run.record.id}.jsonl",
             mime="application/x-ndjson",

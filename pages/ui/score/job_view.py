@@ -7,7 +7,7 @@ import streamlit as st
 from delift_core.curation.scoring_runs import cancel
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.scoring.forecast import LONG_SECONDS, SmallerRun
-from delift_core.system.amounts import byte_size, duration
+from delift_core.system.amounts import byte_size, duration, row_count
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, clock_time, plain, state_words
 
@@ -86,7 +86,7 @@ def notes_view(status: JobStatus) -> None:
         words = "1 block of scores was" if progress.damaged == 1 else f"{progress.damaged:,} blocks of scores were"
         st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")
     if progress.refused:
-        with st.expander(f"{len(progress.refused):,} rows cannot be scored", icon=":material/report:"):
+        with st.expander(f"{row_count(len(progress.refused))} cannot be scored", icon=":material/report:"):
             for refusal in progress.refused[:20]:
                 st.text(refusal.reason)
 

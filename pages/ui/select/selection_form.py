@@ -44,7 +44,7 @@ _UNIT = "budget_unit_before"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SelectionOptions:
     """What is to be maximised, in which metric, by which method (`seed`: of one that draws) or engine."""
 
     config: ObjectiveConfig
@@ -54,7 +54,7 @@ class Wish:
     seed: int
 
 
-def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
+def ask_objective(workspace: Workspace, run: RunRecord) -> SelectionOptions:
     """The stage, its weight, under popovers the metric and the engine, and between them the method."""
     lacking = {stage: role for stage in get_args(Stage) if (role := _lacking(run, stage))}
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -72,7 +72,7 @@ def ask_objective(workspace: Workspace, run: RunRecord) -> Wish:
         engine: Engine = ask_engine() if method == "delift" else "auto"
     _stages(workspace, run, config.stage, lacking)
     method_words(method)
-    return Wish(config, metric, method, engine, seed)
+    return SelectionOptions(config, metric, method, engine, seed)
 
 
 def _lacking(run: RunRecord, stage: Stage) -> DatasetRole | None:

@@ -83,9 +83,8 @@ def curve(problem: SelectionProblem, selection: Selection) -> None:
     unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
     free = selection.quotas is None
     bend = knee(gains) if free and selection.method == "delift" else 0
-    curves, by, beside = problem.random if free else None, "greedy", None
-    if selection.method != "delift":
-        by, beside = method_title(selection.method), problem.greedy.gains
+    curves, by = problem.random if free else None, method_title(selection.method)
+    beside = None if selection.method == "delift" else problem.greedy.gains
     chart(
         gain_curve(gains, k, random, curves=curves, bend=bend, unit=unit, by=by, beside=beside),
         key="gain_curve",

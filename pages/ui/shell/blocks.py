@@ -12,7 +12,7 @@ import streamlit as st
 from delift_core.errors import DeliftError
 from delift_core.jobs.progress import JobProgress
 from delift_core.workspace import DatasetRole
-from pages.ui.shell.display import inert
+from pages.ui.shell.display import printable
 from pages.ui.shell.navigation import page_path
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ _JOINER = "\u2060"
 
 def plain(text: str) -> str:
     """Text from data or files, made safe for places that read Markdown (labels, messages, toasts)."""
-    flat = " ".join(inert(text).split())
+    flat = " ".join(printable(text).split())
     return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub(_JOINER, flat))
 
 
 def shorten(text: str, length: int = 60) -> str:
     """The start of a text on one line."""
-    flat = " ".join(inert(text).split())
+    flat = " ".join(printable(text).split())
     return flat if len(flat) <= length else flat[: length - 1] + "…"
 
 

@@ -14,7 +14,7 @@ _UNSEEN = re.compile(
 )
 
 
-def inert(text: str) -> str:
+def printable(text: str) -> str:
     """The text with every control and direction mark written out, as \\x1b or \\u202e; lines and tabs stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 

@@ -50,7 +50,7 @@ def test_the_curve_runs_from_nothing_to_everything() -> None:
 
 def test_another_order_has_its_name_and_the_greedy_one_beside_it() -> None:
     other, greedy = gain_curve(np.array([1.0, 0, 8, 4, 1]), 2, luck(9.0, 1.0), by="RDS+", beside=GAINS).data[:2]
-    assert (other.name, greedy.name) == ("RDS+", "greedy")
+    assert (other.name, greedy.name) == ("RDS+", "DELIFT")
     np.testing.assert_allclose(other.y, [0, 1, 1, 9, 13, 14])
     np.testing.assert_allclose(greedy.y, [0, 8, 12, 13, 13.5, 14])
     assert "the RDS+ order reaches 12" in alt_gain_curve(GAINS, 2, luck(9.0, 1.0), by="RDS+")
