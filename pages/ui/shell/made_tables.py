@@ -43,6 +43,8 @@ def selections_table(workspace: Workspace) -> None:
     table = pd.DataFrame(rows)
     if set(table["Method"]) == {method_title("delift")}:
         table = table.drop(columns="Method")
+    if len(set(table["Run"])) == 1:
+        table = table.drop(columns="Run")
     st.dataframe(
         with_separators(table, "Chosen", "By hand"),
         hide_index=True,
