@@ -61,9 +61,7 @@ class InspectReport:
             told = [one for one in self.overlaps if one.kind == "semantic"]
             if told:
                 named = self._named([one.position for one in told])
-                lines.append(
-                    f"  of them {len(told):,} say the same in other words ({named}): read them before you decide"
-                )
+                lines.append(f"  of them {len(told):,} are paraphrases ({named}): read them before you decide")
         return lines
 
     def document(self) -> dict[str, object]:

@@ -67,8 +67,8 @@ def test_inspect_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         out.write("\n" + "\n".join(both))
     assert main(["inspect", str(tmp_path / "pool.jsonl"), "--against", str(tmp_path / "held.jsonl")]) == 0
     told = capsys.readouterr().out
-    assert "keep line 4, longest answer; its copies: line 3 (in other words, 0.77" in told
-    assert "of them 2 say the same in other words (line 1, 2)" in told
+    assert "keep row 4, longest answer; its copies: line 3 (paraphrase, similarity 0.77" in told
+    assert "of them 2 are paraphrases (line 1, 2)" in told
 
 
 def test_vectors_are_of_length_one_and_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
