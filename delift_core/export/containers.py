@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from delift_core.data.formats.base import describe
-from delift_core.data.formats.vocabulary import ROLE_KEYS
+from delift_core.data.formats.base import ROLE_KEYS, describe
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.source_files import COMPRESSED
 from delift_core.data.loading.table_cells import remove_fill

@@ -10,14 +10,20 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from delift_core.data.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
-from delift_core.data.formats.base import PART_SEPARATOR
+from delift_core.data.formats.base import (
+    CALL_KEYS,
+    LIST_KEYS,
+    MORE_SYSTEM_KEYS,
+    PAIR_KEYS,
+    PART_SEPARATOR,
+    TEXT_KEYS,
+    turn_role,
+)
 from delift_core.data.formats.chat_records import SHAREGPT_ROLES
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.data.formats.tool_calls import has_calls, response_text
 from delift_core.data.formats.training_labels import is_definite_label, is_trained
 from delift_core.data.formats.turn_spellings import parse_if_turns, standard_turns
-from delift_core.data.formats.turns import is_only_calls
-from delift_core.data.formats.vocabulary import CALL_KEYS, LIST_KEYS, MORE_SYSTEM_KEYS, PAIR_KEYS, TEXT_KEYS, turn_role
+from delift_core.data.formats.turns import has_calls, is_only_calls, response_text
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import parse_int, to_strict_json, value_spans
 from delift_core.samples import FormatName, Message, Sample

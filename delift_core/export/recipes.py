@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from delift_core.data.formats.vocabulary import known_role
+from delift_core.data.formats.base import known_role
 from delift_core.export.shapes import MEDIA, Shape, training_field
 from delift_core.export.trainer_rules import TRAINERS, Trainer, tool_role_word, why_unreadable
 

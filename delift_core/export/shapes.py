@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from delift_core.data.formats import flat_columns
-from delift_core.data.formats.base import is_missing
-from delift_core.data.formats.columns import detect as detect_columns
+from delift_core.data.formats import detect_columns, flat_columns
+from delift_core.data.formats.base import LIST_KEYS, ROLE_KEYS, SYSTEM_KEYS, is_missing, known_role
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.data.formats.prompt_parts import sort_parts
+from delift_core.data.formats.flat_records import sort_parts
 from delift_core.data.formats.training_labels import flag_means_trained, is_trained, turn_flags
 from delift_core.data.formats.turns import is_turn_list
-from delift_core.data.formats.vocabulary import LIST_KEYS, ROLE_KEYS, SYSTEM_KEYS, known_role
 from delift_core.data.loading.json_records import DECODER
 from delift_core.samples import Sample
 

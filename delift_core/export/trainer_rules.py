@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from delift_core.data.formats.base import describe
+from delift_core.data.formats.base import describe, known_role
 from delift_core.data.formats.training_labels import is_trained, turn_flags
-from delift_core.data.formats.vocabulary import known_role
 from delift_core.export.shapes import (
     SHAPE_NAMES,
     Shape,

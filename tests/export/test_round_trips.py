@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
-from delift_core.data.formats.vocabulary import ROLES
+from delift_core.data.formats.base import ROLES
 from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.export.conversion import LOSS_DESCRIPTIONS, convert_sample, losses
 from delift_core.export.writers import render_lines, unwritable

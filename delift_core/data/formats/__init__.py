@@ -8,8 +8,16 @@ the conversation.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from delift_core.data.formats import alpaca, columns, preference, text
-from delift_core.data.formats.base import RecordError, describe, end_at_response
+from delift_core.data.formats import preference
+from delift_core.data.formats.base import (
+    LIST_KEYS,
+    PROMPT_KEYS,
+    SYSTEM_KEYS,
+    RecordError,
+    describe,
+    end_at_response,
+    name_list,
+)
 from delift_core.data.formats.chat_records import (
     detect_messages,
     detect_mt_bench,
@@ -23,22 +31,34 @@ from delift_core.data.formats.chat_records import (
     render_prompt_completion,
     render_sharegpt,
 )
+from delift_core.data.formats.chat_text import starts_with_marker
 from delift_core.data.formats.conversations import (
     Conversation,
     find_conversation,
     is_chat_text,
     search_conversation,
 )
+from delift_core.data.formats.flat_records import (
+    detect_alpaca,
+    detect_columns,
+    detect_text,
+    parse_alpaca,
+    parse_columns,
+    parse_text,
+    part_columns,
+    render_alpaca,
+    response_key,
+    telling_field,
+)
+from delift_core.data.formats.platform_records import is_argilla, is_label_studio, is_single_message
 from delift_core.data.formats.preference import Answer
-from delift_core.data.formats.prompt_parts import part_columns
 from delift_core.data.formats.training_labels import definite_label
 from delift_core.data.formats.turn_spellings import parse_if_turns
 from delift_core.data.formats.turns import add_system, parse_located_turns, system_text, turn_list_key
-from delift_core.data.formats.unsupported import unknown_format_error
-from delift_core.data.formats.vocabulary import LIST_KEYS, PROMPT_KEYS, SYSTEM_KEYS
 from delift_core.samples import ColumnMapping, FormatName, Message
 
 __all__ = [
+    "MAP_REMEDY",
     "RecordError",
     "detect_columns",
     "detect_format",
@@ -55,18 +75,18 @@ _DETECTORS: tuple[tuple[FormatName, Callable[[Mapping[str, object]], bool]], ...
     ("messages", detect_messages),
     ("sharegpt", detect_sharegpt),
     ("prompt-completion", detect_prompt_completion),
-    ("alpaca", alpaca.detect),
-    ("columns", lambda record: columns.detect(record) is not None),
+    ("alpaca", detect_alpaca),
+    ("columns", lambda record: detect_columns(record) is not None),
 )
 _PARSERS: dict[FormatName, Callable[[Mapping[str, object]], tuple[Message, ...]]] = {
-    "alpaca": alpaca.parse,
+    "alpaca": parse_alpaca,
     "messages": parse_messages,
     "prompt-completion": parse_prompt_completion,
-    "text": text.parse,
+    "text": parse_text,
     "mt-bench": parse_mt_bench,
 }
 _RENDERERS: dict[FormatName, Callable[[Sequence[Message]], dict[str, object]]] = {
-    "alpaca": alpaca.render,
+    "alpaca": render_alpaca,
     "sharegpt": render_sharegpt,
     "messages": render_messages,
     "prompt-completion": render_prompt_completion,
@@ -83,14 +103,9 @@ def detect_format(record: object) -> FormatName | None:
     conversation = search_conversation(record)
     if conversation is not None:
         return "chat-text" if is_chat_text(conversation) else "messages"
-    if text.detect(record):
+    if detect_text(record):
         return "text"
     return "mt-bench" if detect_mt_bench(record) else None
-
-
-def detect_columns(record: object) -> ColumnMapping | None:
-    """The mapping for a record with a known pair of columns (question/answer and the like), or None."""
-    return columns.detect(record) if isinstance(record, Mapping) else None
 
 
 def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
@@ -114,8 +129,7 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
     if fmt == "sharegpt":
         return parse_sharegpt(record)
     if not isinstance(record, Mapping):
-        remedy = "Give each record as an object with named fields."
-        raise RecordError("not-an-object", "", f"the record is {describe(record)}, not an object", remedy)
+        raise unknown_format_error(record)
     if fmt in _PARSERS:
         return _PARSERS[fmt](record)
     if fmt == "preference":
@@ -123,10 +137,10 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
     if fmt == "preference-chosen" or fmt == "preference-rejected":
         answer: Answer = "chosen" if fmt == "preference-chosen" else "rejected"
         return preference.parse(record, answer, lambda rest: parse_unlabelled(rest, mapping))
-    found = mapping if mapping is not None else columns.detect(record)
+    found = mapping if mapping is not None else detect_columns(record)
     if fmt == "chat-text" or found is None:
         raise unknown_format_error(record)
-    return columns.parse(record, found)
+    return parse_columns(record, found)
 
 
 def render_record(fmt: FormatName, conversation: Sequence[Message]) -> dict[str, object]:
@@ -170,9 +184,9 @@ def flat_columns(record: Mapping[str, object], mapping: ColumnMapping | None = N
     """
     fmt: FormatName | None = "columns" if mapping is not None else detect_format(record)
     if fmt == "columns":
-        return mapping or columns.detect(record)
+        return mapping or detect_columns(record)
     if fmt == "alpaca":
-        prompt, response = "instruction", alpaca.response_key(record)
+        prompt, response = "instruction", response_key(record)
     elif fmt == "prompt-completion" and not isinstance(parse_if_turns(record["prompt"]), list | tuple):
         prompt, response = "prompt", "completion"
     else:
@@ -205,3 +219,76 @@ def read_fields(record: Mapping[str, object], mapping: ColumnMapping | None = No
     if fmt == "mt-bench":
         return ("turns", "choices" if "choices" in record else "reference")
     return ("text",) if fmt == "text" else ()
+
+
+MAP_REMEDY = "Map the columns that hold the prompt and the response."
+_OWN_TEXTS = "Give each record a prompt and a response as text, or a list of turns under messages."
+
+
+def unknown_format_error(record: object) -> RecordError:
+    """Builds the error for a record in no known format: its kind, or else its fields."""
+    if not isinstance(record, Mapping):
+        what = f"the record is {describe(record)}, not an object"
+        return RecordError("not-an-object", "", what, "Give each record as an object with named fields.")
+    named = _known_kind(record)
+    if named is not None:
+        return RecordError("unknown-format", "", *named)
+    texts = [key for key, value in record.items() if isinstance(value, str)]
+    what = f"no known format has these fields: {name_list(record)}"
+    return RecordError("unknown-format", "", what, MAP_REMEDY if len(texts) > 1 else _OWN_TEXTS)
+
+
+def _known_kind(record: Mapping[str, object]) -> tuple[str, str] | None:
+    """What a record is, and what to do; None for an unknown kind."""
+    if is_label_studio(record):
+        what = "a Label Studio task without exactly one prompt and one written answer on which all annotators agree"
+        return what, "Export it as JSON-MIN or CSV, keep one answer for each task, and map its columns."
+    if is_argilla(record):
+        what = "an Argilla record without exactly one prompt and one submitted answer in words"
+        return what, "Write the prompt and the answer to learn into columns of their own, and map them."
+    if "custom_id" in record and ("response" in record or "result" in record):
+        what = "the answer to a request of a batch, without the request"
+        return what, "Join it with the requests by custom_id, as turns under messages."
+    if is_single_message(record):
+        what = "one message of a conversation on its own"
+        return what, "Load it with the other messages of its conversation, or put its turns into one record."
+    if _has(record, "role", "from", "sender", "speaker") and _has(record, "text", "content", "value", "message"):
+        what = "one message on its own, without the id of its conversation"
+        return what, "Put the turns of a conversation into one record, under messages."
+    if isinstance(record.get("translation"), Mapping):
+        return "a pair of translations", "Write the task and the source as a prompt, the translation as the response."
+    if _has(record, "tokens", "words") and _has(record, "ner_tags", "tags", "labels", "pos_tags", "ner"):
+        return "words with a label each", "Write the text as a prompt, the entities as the response."
+    if "conversation_a" in record and "conversation_b" in record:
+        what = "two conversations to compare"
+        return what, "Name the better one chosen and the other rejected, and load it with --answer."
+    if isinstance(record.get("answers"), Mapping | list) and isinstance(record.get("question"), str):
+        return "a question with a list of answers", "Write the answer to learn into a column of its own, as text."
+    if set(record) & {"prompt", "instruction", "question", "query"} and sum(map(_is_text, record.values())) == 1:
+        return "a prompt without an answer", "Add the answer to learn as a response."
+    field = telling_field(record)
+    if field is not None:
+        return _text_with_field(field)
+    if isinstance(record.get("text"), str) and starts_with_marker(str(record["text"])):
+        what = "a text with the markers of a chat template, in which no user is answered"
+        return what, "Add the answer to learn, or write the turns as a list under messages."
+    return None
+
+
+def _text_with_field(field: str) -> tuple[str, str]:
+    other = f"or leave {field!r} out to read the text as it is."
+    if any(word in field.lower() for word in ("label", "class", "sentiment", "emotion", "intent", "categor", "star")):
+        return (
+            f"a text with a label ({field!r})",
+            f"Write the task as a prompt and the label as the response, {other}",
+        )
+    what = f"a text beside {field!r}, so that it is not plain text"
+    return what, f"Write a prompt and a response for each record, or map them, {other}"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _has(record: Mapping[str, object], *names: str) -> bool:
+    return any(record.get(name) is not None for name in names)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from delift_core.data.formats.base import (
+    LIST_KEYS,
     RecordError,
     describe,
     end_at_response,
@@ -15,7 +16,7 @@ from delift_core.data.formats.base import (
     missing_field_error,
     require_text,
 )
-from delift_core.data.formats.prompt_parts import part_columns, prompt_turns
+from delift_core.data.formats.flat_records import part_columns, prompt_turns
 from delift_core.data.formats.turn_spellings import parse_if_turns
 from delift_core.data.formats.turns import (
     add_system,
@@ -25,7 +26,6 @@ from delift_core.data.formats.turns import (
     record_system_text,
     turn_list_key,
 )
-from delift_core.data.formats.vocabulary import LIST_KEYS
 from delift_core.samples import Message, Role
 
 SHAREGPT_ROLES: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}

@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from delift_core.data.formats.base import PART_SEPARATOR
-from delift_core.data.formats.tool_calls import openai_call
-from delift_core.data.formats.vocabulary import known_role
+from delift_core.data.formats.base import PART_SEPARATOR, known_role
+from delift_core.data.formats.turn_spellings import openai_call
 
 Turn = Mapping[str, object]
 

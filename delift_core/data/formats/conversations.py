@@ -9,15 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from delift_core.data.formats import alpaca, columns
-from delift_core.data.formats.annotation_tools import argilla_turns, label_studio_turns
-from delift_core.data.formats.base import LocatedTurn
-from delift_core.data.formats.chat_records import detect_prompt_completion
-from delift_core.data.formats.chat_text import split_turns
-from delift_core.data.formats.threads import best_path, chatgpt_path, is_thread, tree_path
-from delift_core.data.formats.turn_spellings import has_known_role, is_known_turn, parse_list, standard_turns
-from delift_core.data.formats.turns import is_turn_list, turn_list_key
-from delift_core.data.formats.vocabulary import (
+from delift_core.data.formats.base import (
     CHAT_TEXT_KEYS,
     LIST_KEYS,
     MORE_LIST_KEYS,
@@ -25,8 +17,22 @@ from delift_core.data.formats.vocabulary import (
     NESTED_KEYS,
     ROLE_KEYS,
     STRING_LIST_KEYS,
+    LocatedTurn,
     turn_role,
 )
+from delift_core.data.formats.chat_records import detect_prompt_completion
+from delift_core.data.formats.chat_text import split_turns
+from delift_core.data.formats.flat_records import detect_alpaca, detect_columns
+from delift_core.data.formats.platform_records import (
+    argilla_turns,
+    best_path,
+    chatgpt_path,
+    is_thread,
+    label_studio_turns,
+    tree_path,
+)
+from delift_core.data.formats.turn_spellings import has_known_role, is_known_turn, parse_list, standard_turns
+from delift_core.data.formats.turns import is_turn_list, turn_list_key
 from delift_core.samples import Role
 
 
@@ -97,7 +103,7 @@ def is_chat_text(conversation: Conversation) -> bool:
 
 def _is_flat(record: Mapping[str, object]) -> bool:
     both = "chosen" in record and "rejected" in record
-    return both or detect_prompt_completion(record) or alpaca.detect(record) or columns.detect(record) is not None
+    return both or detect_prompt_completion(record) or detect_alpaca(record) or detect_columns(record) is not None
 
 
 def _candidates(record: Mapping[str, object]) -> Iterator[Conversation | None]:

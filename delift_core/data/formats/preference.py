@@ -8,13 +8,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from delift_core.data.formats.base import RecordError, end_at_response, has_fields, is_missing, require_text
+from delift_core.data.formats.base import (
+    LIST_KEYS,
+    PROMPT_KEYS,
+    RecordError,
+    end_at_response,
+    has_fields,
+    is_missing,
+    require_text,
+)
 from delift_core.data.formats.chat_text import split_turns
-from delift_core.data.formats.prompt_parts import part_columns, prompt_turns
+from delift_core.data.formats.flat_records import part_columns, prompt_turns
 from delift_core.data.formats.training_labels import definite_label, read_label
 from delift_core.data.formats.turn_spellings import parse_if_turns
 from delift_core.data.formats.turns import add_system, is_turn_list, parse_turns, record_system_text
-from delift_core.data.formats.vocabulary import LIST_KEYS, PROMPT_KEYS
 from delift_core.samples import Message
 
 Answer = Literal["chosen", "rejected", "all"]

@@ -10,8 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from delift_core.data.formats.tool_calls import openai_call, openai_calls
-from delift_core.data.formats.vocabulary import (
+from delift_core.data.formats.base import (
     CALL_KEYS,
     MORE_TEXT_KEYS,
     ROLE_KEYS,
@@ -190,6 +189,25 @@ def _block_result(block: Turn) -> Turn:
     content = block.get("content")
     text = content if isinstance(content, str | list) else _as_text(content)
     return {"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": text}
+
+
+def openai_call(name: object, arguments: object, call_id: object = None) -> dict[str, object]:
+    """A tool call in OpenAI's spelling, with its arguments as JSON text."""
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False, default=str)
+    own = {"id": call_id} if call_id is not None else {}
+    return {**own, "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def openai_calls(calls: object) -> object:
+    """Converts LangChain's tool calls (name, args, id) to OpenAI's spelling; returns other values unchanged."""
+    if not isinstance(calls, list | tuple):
+        return calls
+    return [
+        openai_call(call["name"], call["args"], call.get("id"))
+        if isinstance(call, Mapping) and "name" in call and "args" in call
+        else call
+        for call in calls
+    ]
 
 
 def _join_texts(parts: Sequence[object]) -> object:

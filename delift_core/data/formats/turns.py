@@ -1,9 +1,20 @@
-"""Lists of turns, spelt role/content, from/value, as {human, assistant} pairs or as `turn_spellings` knows them."""
+"""Lists of turns, spelt role/content, from/value, as {human, assistant} pairs or as `turn_spellings` knows them.
 
+A tool call that is the response is scored as `{"name": …, "arguments": {…}}`, as ShareGPT files write it under
+`function_call`; several calls as a JSON list of such objects. Calls before the response keep their JSON, ids included.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from delift_core.data.formats.base import (
+    CALL_KEYS,
+    LIST_KEYS,
+    PAIR_KEYS,
+    ROLE_KEYS,
+    SYSTEM_KEYS,
+    TEXT_KEYS,
     LocatedTurn,
     RecordError,
     describe,
@@ -12,10 +23,8 @@ from delift_core.data.formats.base import (
     require_role,
     require_text,
 )
-from delift_core.data.formats.tool_calls import calls_text, has_calls, response_text
 from delift_core.data.formats.training_labels import is_trained
 from delift_core.data.formats.turn_spellings import standard_turns
-from delift_core.data.formats.vocabulary import CALL_KEYS, LIST_KEYS, PAIR_KEYS, ROLE_KEYS, SYSTEM_KEYS, TEXT_KEYS
 from delift_core.samples import Message
 
 
@@ -135,6 +144,22 @@ def is_only_calls(turn: Mapping[str, object]) -> bool:
     return not text or (isinstance(text, str) and not text.strip())
 
 
+def has_calls(turn: Mapping[str, object]) -> bool:
+    """Whether a turn in OpenAI's spelling holds tool calls."""
+    return any(turn.get(key) and not is_missing(turn[key]) for key in CALL_KEYS)
+
+
+def response_text(turn: Mapping[str, object]) -> str:
+    """The text of the tool calls of the response."""
+    value = turn.get("tool_calls") or turn.get("function_call")
+    listed = _decode_json(value)
+    calls = [_name_and_arguments(call) for call in (listed if isinstance(listed, list | tuple) else [listed])]
+    known = [call for call in calls if call is not None]
+    if len(known) < len(calls):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(known[0] if len(known) == 1 else known, ensure_ascii=False, default=str)
+
+
 def _parse_turn(turn: Mapping[str, object], where: str) -> Message:
     role_key = _first_present(turn, ROLE_KEYS)
     if role_key is None:
@@ -142,7 +167,8 @@ def _parse_turn(turn: Mapping[str, object], where: str) -> Message:
         raise RecordError("unknown-role", where, "the turn names no role", remedy)
     role = require_role(turn[role_key], f"{where}.{role_key}")
     if role == "assistant" and is_only_calls(turn):
-        return Message(role, calls_text(turn))
+        calls = turn.get("tool_calls")
+        return Message(role, json.dumps(calls, ensure_ascii=False, default=str) if calls else response_text(turn))
     text_key = _first_present(turn, TEXT_KEYS)
     if text_key is not None:
         return Message(role, _text(turn[text_key], f"{where}.{text_key}"))
@@ -170,6 +196,33 @@ def _text(value: object, where: str) -> str:
             raise RecordError("not-text", f"{where}[{index}]", what, "Keep text parts only, or remove the record.")
         parts.append(part["text"])
     return "".join(parts)
+
+
+def _decode_json(value: object) -> object:
+    """Decodes a text that is JSON; returns any other value unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+_ARGUMENT_KEYS = ("arguments", "args", "input", "parameters")
+
+
+def _name_and_arguments(call: object) -> dict[str, object] | None:
+    """Name and arguments of a tool call; None if it names no function."""
+    if not isinstance(call, Mapping):
+        return None
+    function = call.get("function")
+    named = function if isinstance(function, Mapping) else call
+    name = named.get("name")
+    if not isinstance(name, str):
+        return None
+    arguments: object = next((named[key] for key in _ARGUMENT_KEYS if named.get(key) is not None), {})
+    inner = _decode_json(arguments)
+    return {"name": name, "arguments": ({} if arguments == "" else inner) if inner is not None else arguments}
 
 
 def _is_pair(turn: Mapping[str, object]) -> bool:

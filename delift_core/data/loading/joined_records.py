@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from delift_core.data.formats.chat_records import MT_BENCH_ANSWERS, is_mt_bench_answer, is_mt_bench_question
-from delift_core.data.formats.threads import (
+from delift_core.data.formats.platform_records import (
     ORDER_KEYS,
     conversation_id,
     is_single_message,

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from delift_core.data.formats import detect_format
 from delift_core.data.formats.base import name_list
-from delift_core.data.formats.threads import is_single_message
+from delift_core.data.formats.platform_records import is_single_message
 from delift_core.data.formats.turn_spellings import is_known_turn
 from delift_core.data.formats.turns import is_turn
 from delift_core.data.loading.columnar_json import table_rows

@@ -6,9 +6,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from delift_core.data.formats import detect_columns
+from delift_core.data.formats import MAP_REMEDY, detect_columns
 from delift_core.data.formats.base import name_list
-from delift_core.data.formats.unsupported import MAP_REMEDY
 from delift_core.data.loading.answer_labels import AnswerLabels, Label, collect_labels, label_error
 from delift_core.data.loading.folders import list_files
 from delift_core.data.loading.hub_rows import HubSplit, parse_hub_name, read_hub

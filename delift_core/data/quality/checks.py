@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.data.formats import detect_format
+from delift_core.data.formats.base import turn_role
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.data.formats.tool_calls import has_calls
-from delift_core.data.formats.vocabulary import turn_role
+from delift_core.data.formats.turns import has_calls
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
 from delift_core.samples import FormatName, Sample, positions_by_record

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from delift_core.data.formats import RecordError
-from delift_core.data.formats.base import PART_SEPARATOR
+from delift_core.data.formats.base import PART_SEPARATOR, TEXT_KEYS, turn_role
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.training_labels import is_trained
 from delift_core.data.formats.turn_spellings import parse_list, standard_turns
-from delift_core.data.formats.vocabulary import TEXT_KEYS, turn_role
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import ValueSpan, replace_spans, replace_texts, value_spans
 from delift_core.data.loading.raw_records import dump
