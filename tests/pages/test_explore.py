@@ -16,7 +16,7 @@ from delift_core.curation.curate import keep_selection
 from delift_core.curation.pair_reading import ResponsePiece
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import ScoredRun, open_run
-from delift_core.data.quality.signals import cluster_codes
+from delift_core.data.quality.facets import cluster_codes
 from delift_core.errors import DeliftError
 from delift_core.samples import Message, Sample
 from delift_core.selection.types import Budget, ObjectiveConfig

@@ -1,5 +1,5 @@
 """Quality of a data set: issues, fixes, duplicates, and labels to filter by.
 
 Reading order: `checks` (classes of issues), `fixes` (of one record), `cleaning` (of a data set), `duplicates` and
-`paraphrases`, `facets` and `signals` (labels of rows).
+`paraphrases`, `facets` (labels of rows).
 """

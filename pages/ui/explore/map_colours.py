@@ -8,8 +8,7 @@ import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.quality.facets import Facet, quintile_facet
-from delift_core.data.quality.signals import cluster_codes, cluster_facet
+from delift_core.data.quality.facets import Facet, cluster_codes, cluster_facet, quintile_facet
 from delift_core.selection.coverage import Side, compare, covered
 from delift_core.workspace import SelectionSummary
 from pages.ui.select.composition_view import facets_of
