@@ -1,7 +1,16 @@
-"""Batches of suffixes, padded or packed, and how many tokens a batch may have on a device."""
+"""Batches of suffixes, padded or packed, after shared query prefixes, and how many tokens a batch may have on a device.
+
+Tokens that several queries begin with are computed once per example, in the example's cache. A chat template starts
+every query with the same tokens, and many data sets repeat an instruction in thousands of rows. Tokens before the first
+difference attend only to the example and each other, so they can join the example's cache:
+
+    example_j | shared | rest of query 1 | response 1
+                       | rest of query 2 | response 2
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,8 +76,7 @@ class Batch:
         scored = (self.owners >= rows.start) & (self.owners < rows.stop)
         lengths = self.lengths[rows]
         if self.bounds is None:
-            ids, before = self.ids[rows], rows.start * self.ids.shape[1]
-            bounds = None
+            ids, before, bounds = self.ids[rows], rows.start * self.ids.shape[1], None
         else:
             before, end = (int(self.bounds.starts[at]) for at in (rows.start, rows.stop))
             ids, bounds = self.ids[:, before:end], SequenceBounds.of(lengths.tolist(), self.ids.device)
@@ -82,7 +90,7 @@ class GroupBatches:
     """Batches of suffixes after a shared query prefix, which may be empty."""
 
     shared: "Tokens"
-    batches: tuple[Batch, ...]
+    batches: list[Batch]
 
     def suffix_tokens(self, batch: Batch) -> int:
         """Tokens of a batch's whole suffixes, including the shared prefix and the unused last response tokens."""
@@ -127,52 +135,35 @@ def packed_cuts(lengths: Sequence[int], budget: int) -> list[int]:
     return [*cuts, len(lengths)]
 
 
-def padded_batch(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, whole: bool) -> Batch:
-    """A padded batch; without the last response tokens, unless `whole`."""
-    lengths = [len(suffix) - (not whole) for suffix in suffixes]
-    width = max(lengths)
-    ids = np.zeros((len(suffixes), width), dtype=np.int64)
-    for row, (suffix, length) in enumerate(zip(suffixes, lengths, strict=True)):
-        ids[row, :length] = (suffix.query + suffix.response)[:length]
-    starts = np.arange(len(suffixes)) * width
-    return _batch(rows, suffixes, device, ids, lengths, starts)
-
-
-def packed_batch(rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device) -> Batch:
-    """A packed batch, without the last response tokens."""
-    lengths = [len(suffix) - 1 for suffix in suffixes]
-    ids = [token for suffix in suffixes for token in (suffix.query + suffix.response)[:-1]]
-    starts = np.cumsum(lengths) - lengths
-    batch = _batch(rows, suffixes, device, np.asarray([ids], dtype=np.int64), lengths, starts)
-    return replace(batch, bounds=SequenceBounds.of(lengths, device))
-
-
-def _batch(
-    rows: Sequence[int],
-    suffixes: Sequence[Suffix],
-    device: torch.device,
-    ids: np.ndarray,
-    lengths: Sequence[int],
-    starts: np.ndarray,
+def make_batch(
+    rows: Sequence[int], suffixes: Sequence[Suffix], device: torch.device, *, packed: bool, whole: bool = False
 ) -> Batch:
-    positions, targets, owners = [], [], []
-    for row, (suffix, start) in enumerate(zip(suffixes, starts.tolist(), strict=True)):
-        first = start + len(suffix.query) - 1  # the last query token predicts r0
-        positions.append(np.arange(first, first + len(suffix.response)))
-        targets.append(np.asarray(suffix.response))
-        owners.append(np.full(len(suffix.response), row))
+    """A batch, padded or packed into one sequence; without the last response tokens, unless `whole`."""
+    tokens = [(suffix.query + suffix.response)[: None if whole else -1] for suffix in suffixes]
+    lengths = [len(ids) for ids in tokens]
+    if packed:
+        ids, starts = np.array([[token for part in tokens for token in part]]), np.cumsum(lengths) - lengths
+    else:
+        ids, starts = np.zeros((len(tokens), max(lengths)), dtype=np.int64), np.arange(len(tokens)) * max(lengths)
+        for row, part in enumerate(tokens):
+            ids[row, : len(part)] = part
+    counts = [len(suffix.response) for suffix in suffixes]
+    # The last query token predicts the first response token, r0.
+    firsts = [start + len(suffix.query) - 1 for start, suffix in zip(starts.tolist(), suffixes, strict=True)]
+    positions = [np.arange(first, first + count) for first, count in zip(firsts, counts, strict=True)]
 
-    def tensor(parts: Sequence[np.ndarray]) -> torch.Tensor:
-        return to_device(np.concatenate(parts).astype(np.int64), device)
+    def tensor(numbers: np.ndarray | Sequence[int]) -> torch.Tensor:
+        return to_device(np.asarray(numbers, dtype=np.int64), device)
 
     return Batch(
-        rows=to_device(np.asarray(rows, dtype=np.int64), device),
-        ids=to_device(ids, device),
-        positions=tensor(positions),
-        targets=tensor(targets),
-        owners=tensor(owners),
-        lengths=to_device(np.asarray(lengths, dtype=np.int64), device),
+        rows=tensor(rows),
+        ids=tensor(ids),
+        positions=tensor(np.concatenate(positions)),
+        targets=tensor([token for suffix in suffixes for token in suffix.response]),
+        owners=tensor(np.repeat(np.arange(len(suffixes)), counts)),
+        lengths=tensor(lengths),
         real_tokens=sum(lengths),
+        bounds=SequenceBounds.of(lengths, device) if packed else None,
     )
 
 
@@ -223,3 +214,84 @@ def max_batch_tokens(loaded: LoadedModel, fixed_bytes: int) -> int:
     if loaded.device.type == "cuda" and loaded.identity.parameters < parameters:
         best = tokens
     return min(best, fitting)
+
+
+_MAX_DEPTH = 64  # of nested shared prefixes
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixGroup:
+    """Rows (indices of the input) whose queries begin with `shared` and are longer than that."""
+
+    shared: "Tokens"
+    rows: tuple[int, ...]
+
+
+def group_by_prefix(queries: Sequence["Tokens"], pass_cost: int) -> list[PrefixGroup]:
+    """Splits queries into groups with a shared prefix so that the fewest tokens are computed.
+
+    The groups are chosen on the tree of prefixes, from the leaves up: a branch becomes a group if that saves more
+    tokens than leaving its rows to a group with a shorter prefix.
+
+    Args:
+        queries: of at least one token each.
+        pass_cost: cost of another forward pass, in tokens.
+
+    Returns:
+        Groups that contain every row once; a single group with an empty prefix if nothing is worth sharing.
+    """
+    order = sorted(range(len(queries)), key=lambda row: queries[row])
+    if not order:
+        return []
+    (best,) = _split(queries, order, pass_cost, (0,))
+    return [*best.groups, PrefixGroup((), tuple(best.ungrouped))] if best.ungrouped else list(best.groups)
+
+
+def _split(
+    queries: Sequence["Tokens"], order: Sequence[int], pass_cost: int, worths: tuple[int, ...]
+) -> list["_Split"]:
+    """The best splits of rows sorted by query, one for each entry of `worths`.
+
+    Args:
+        worths: tokens that an ungrouped row would save in a group further up, for each such group: its prefix length.
+    """
+    first, last = queries[order[0]], queries[order[-1]]
+    depth = _common(first, last)
+    length = min(depth, len(first) - 1)
+    inner = (*worths, length)
+    branches = [[_Split(0, (), order)] * len(inner)]
+    if depth < len(first) and len(worths) <= _MAX_DEPTH:  # else the first query is a prefix of all others
+        parts = (list(same) for _, same in groupby(order, key=lambda row: queries[row][depth]))
+        branches = [
+            _split(queries, rows, pass_cost, inner) if len(rows) > 1 else [_Split(0, (), rows)] * len(inner)
+            for rows in parts
+        ]
+    together = _join([branch[-1] for branch in branches])
+    if together.ungrouped:
+        saved = together.saved + length * (len(together.ungrouped) - 1) - pass_cost
+        together = _Split(saved, (*together.groups, PrefixGroup(first[:length], tuple(together.ungrouped))), ())
+    apart = [_join([branch[index] for branch in branches]) for index in range(len(worths))]
+    return [
+        together if together.saved > other.saved + worth * len(other.ungrouped) else other
+        for other, worth in zip(apart, worths, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """Tokens saved, groups, and the rows without a group."""
+
+    saved: int
+    groups: tuple[PrefixGroup, ...]
+    ungrouped: Sequence[int]
+
+
+def _join(parts: Sequence[_Split]) -> _Split:
+    groups = tuple(group for part in parts for group in part.groups)
+    return _Split(sum(part.saved for part in parts), groups, [row for part in parts for row in part.ungrouped])
+
+
+def _common(first: "Tokens", last: "Tokens") -> int:
+    """Length of the common prefix; for sorted queries, that of the first and the last is that of all."""
+    length = min(len(first), len(last))
+    return next((index for index in range(length) if first[index] != last[index]), length)

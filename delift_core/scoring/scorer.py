@@ -1,7 +1,7 @@
 """The scorer: exact statistics of responses with and without an example, by teacher forcing.
 
 An example is run once, and its key/value cache serves every query. Tokens that queries share at their start join that
-cache (`shared_prefix`). Queries are batched longest first under a token budget, padded on the right: attention is
+cache (`batches`). Queries are batched longest first under a token budget, padded on the right: attention is
 causal, so no token sees padding and no mask is needed. The output layer runs on response positions only, in chunks, and
 the log-softmax in float32. This module knows nothing of samples, templates, files or metrics.
 
@@ -20,7 +20,6 @@ The last response token predicts nothing that is scored, so statistics alone do 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -40,14 +39,13 @@ from delift_core.scoring.batches import (
     GroupBatches,
     Suffix,
     bytes_per_token,
+    group_by_prefix,
+    make_batch,
     max_batch_tokens,
-    packed_batch,
     packed_cuts,
-    padded_batch,
     padded_cuts,
     to_device,
 )
-from delift_core.scoring.shared_prefix import group_by_prefix
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits stay in bfloat16
@@ -168,13 +166,8 @@ class Scorer:
         """Batches to score without embeddings: without shared query prefixes and the last response tokens."""
         groups = group_by_prefix([suffix.query for suffix in suffixes], self._pass_cost)
         return [
-            GroupBatches(
-                group.shared,
-                tuple(
-                    self._batches(group.rows, [suffixes[row].after(group.shared) for row in group.rows], whole=False)
-                ),
-            )
-            for group in groups
+            GroupBatches(shared, self._batches(rows, [suffixes[row].after(shared) for row in rows], whole=False))
+            for shared, rows in ((group.shared, group.rows) for group in groups)
         ]
 
     def make_batches(self, suffixes: Sequence[Suffix]) -> list[Batch]:
@@ -186,13 +179,13 @@ class Scorer:
         lengths, packed = [len(suffixes[row]) for row in order], self._packs_suffixes and not whole
         budget, device = self.tokens_per_batch, self.loaded.device
         cuts = packed_cuts(lengths, budget) if packed else padded_cuts(lengths, budget, self._pass_cost)
-        batches = []
-        for start, end in pairwise(cuts):
-            rows = [indices[row] for row in order[start:end]]
-            part = [suffixes[row] for row in order[start:end]]
-            make = packed_batch if packed else partial(padded_batch, whole=whole)
-            batches.append(make(rows, part, device))
-        return batches
+        parts = [order[start:end] for start, end in pairwise(cuts)]
+        return [
+            make_batch(
+                [indices[row] for row in part], [suffixes[row] for row in part], device, packed=packed, whole=whole
+            )
+            for part in parts
+        ]
 
     @torch.inference_mode()
     def score(self, prefix: Prefix, batch: Batch) -> torch.Tensor:
@@ -323,7 +316,7 @@ class Scorer:
         suffixes = [
             Suffix(ids[start : start + 3], ids[start + 3 : end]) for start, end in ((12, 30), (9, 14), (20, 29))
         ]
-        padded, packed = padded_batch(range(3), suffixes, device, whole=False), packed_batch(range(3), suffixes, device)
+        padded, packed = (make_batch(range(3), suffixes, device, packed=packed) for packed in (False, True))
         expected = self._hidden(prefix, padded).flatten(0, 1)[padded.positions].float()
         try:
             got = self._hidden(prefix, packed)[0, packed.positions].float()

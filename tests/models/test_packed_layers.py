@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from delift_core.models.compiled_layers import compile_layers
 from delift_core.models.packed_layers import KeyBounds, SequenceBounds
-from delift_core.scoring.batches import Batch, Suffix, packed_batch, packed_cuts, padded_batch
+from delift_core.scoring.batches import Batch, Suffix, make_batch, packed_cuts
 from delift_core.scoring.scorer import Scorer
 from tests.models.test_compiled_layers import suited
 from tests.tiny_models import FAMILIES, loaded
@@ -29,11 +29,11 @@ def scorer_of(family: str) -> Scorer:
 
 
 def side_by_side() -> Batch:
-    return padded_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), whole=False)
+    return make_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), packed=False)
 
 
 def packed() -> Batch:
-    return packed_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"))
+    return make_batch(range(len(_SUFFIXES)), _SUFFIXES, torch.device("cpu"), packed=True)
 
 
 @pytest.mark.parametrize("family", sorted({*FAMILIES} - _OWN_ATTENTION))
@@ -82,8 +82,8 @@ def test_one_compilation_serves_every_layer_and_shape() -> None:
     assert compile_layers(scorer.loaded.model, backend="eager", packed=True)
     for length, number in ((13, 5), (5, 3), (40, 2), (17, 4)):
         prefix, suffixes = scorer.prefill((_EXAMPLE * 4)[:length]), _SUFFIXES[:number]
-        expected = scorer.score(prefix, padded_batch(range(number), suffixes, device, whole=False))
-        got = scorer.score(prefix, packed_batch(range(number), suffixes, device))
+        expected = scorer.score(prefix, make_batch(range(number), suffixes, device, packed=False))
+        got = scorer.score(prefix, make_batch(range(number), suffixes, device, packed=True))
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert graphs["unique_graphs"] == started + 1
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delift_core.scoring.shared_prefix import PrefixGroup, group_by_prefix
+from delift_core.scoring.batches import PrefixGroup, group_by_prefix
 
 Query = tuple[int, ...]
 queries = st.lists(st.integers(0, 1), min_size=1, max_size=5).map(tuple)
