@@ -18,8 +18,8 @@ import torch
 from benchmarks.machine import machine
 from delift_core.data.loading import load_file
 from delift_core.jobs.preparation import encode_samples
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import load_model
+from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer

@@ -20,7 +20,7 @@ from delift_core.curation.curate import keep_selection
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
-from delift_core.models.bundled import BUNDLED
+from delift_core.models.model_files import BUNDLED
 from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities
 from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round

@@ -33,7 +33,7 @@ from delift_core.curation.scoring_runs import run_here, start
 from delift_core.data.loading import load_file
 from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
-from delift_core.models.bundled import BUNDLED
+from delift_core.models.model_files import BUNDLED
 from delift_core.samples import Dataset, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace

@@ -25,8 +25,8 @@ from delift_core.curation.scoring_runs import start
 from delift_core.data.loading import load_file
 from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DtypeName
+from delift_core.models.model_files import BUNDLED
 from delift_core.workspace import RunSpec, Workspace
 
 _RUN = "r1"  # the sample project's; the job's own run has nothing to show yet

@@ -30,8 +30,8 @@ from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.result_cache import ResultCache
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import load_model
+from delift_core.models.model_files import BUNDLED
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
 from delift_core.scoring.store import PairStore

@@ -19,8 +19,7 @@ import torch
 
 from delift_core.data.loading import load_file
 from delift_core.models.loading import load_model
-from delift_core.models.prompts import make_template
-from delift_core.models.token_counts import count_tokens
+from delift_core.models.prompts import count_tokens, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.blocks import Block, BlockScorer, ScoringInput
 from delift_core.scoring.estimation.features import SampleFeatures, feature_vectors

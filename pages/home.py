@@ -4,7 +4,7 @@ import streamlit as st
 
 from delift_core.curation.curate import add_sample_project
 from delift_core.curation.scoring_runs import refresh
-from delift_core.models.bundled import BUNDLED_TITLE, bundled_available, install_bundled
+from delift_core.models.model_files import BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, title
 from pages.ui.shell.made_tables import run_deleter, runs_table, selections_table

@@ -24,9 +24,8 @@ from delift_core.errors import DeliftError, ScoringError, SelectionError, Worksp
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import OnPrepared
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName, DtypeName
-from delift_core.models.model_files import check_model
+from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, Sample, Turns
 from delift_core.scoring.estimation.matrix_files import Utilities

@@ -21,8 +21,8 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.evaluation.evaluation_request import BASELINES, Weights
 from delift_core.export.trainers import DEFAULT_LIMIT
 from delift_core.jobs.backends import BackendName
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric

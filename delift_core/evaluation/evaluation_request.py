@@ -8,9 +8,9 @@ from typing import Literal
 
 from delift_core.baselines.settings import LessSettings
 from delift_core.errors import DataError, ScoringError, Stopped
-from delift_core.models.bundled import BUNDLED
 from delift_core.models.loading import DeviceName
 from delift_core.models.lora import LoraSettings
+from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import Sample
 from delift_core.selection.methods import METHODS

@@ -17,7 +17,7 @@ from delift_core import __version__
 from delift_core.errors import DeliftError
 from delift_core.evaluation.background import EvaluationFolder
 from delift_core.jobs.folder import JobFolder
-from delift_core.models.bundled import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
+from delift_core.models.model_files import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
 from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
 from delift_core.system.files import nearest_existing, why_folder_unusable

@@ -53,7 +53,7 @@ def use_fast_attention(model: Any) -> bool:
 
 
 def supports_packed_sequences(model: Any) -> bool:
-    """Whether a model can run packed suffixes (see `packed_layers`): it uses `causal_attention`, has flash kernels, and
+    """Whether a model can run packed suffixes (see `gpu_layers`): it uses `causal_attention`, has flash kernels, and
     every layer attends to all earlier tokens."""
     config = model.config
     if config._attn_implementation != _CAUSAL or {*(getattr(config, "layer_types", None) or ())} - _FULL_ATTENTION:
@@ -133,7 +133,7 @@ def causal_attention(
         key, value: (b, key heads, n + t, d); the first n belong to an example.
         attention_mask: None where each token attends to all earlier ones; else as torch's attention takes it.
         settings: with `cu_seq_lens_q`, `cu_seq_lens_k`, `max_length_q` and `max_length_k`, as other attention functions
-            take them, query and keys are packed sequences with b = 1, see `packed_layers`.
+            take them, query and keys are packed sequences with b = 1, see `gpu_layers`.
 
     Returns:
         (b, t, heads, d), and no weights.

@@ -1,7 +1,7 @@
 """Find and load the causal language model that will be fine-tuned.
 
-A model is named by a hub id, a local folder, or "bundled" (see `bundled`). Loading is safe: only safetensors are read,
-and no code that comes with a model is run. This module knows nothing of prompts or scoring.
+A model is named by a hub id, a local folder, or "bundled" (see `model_files`). Loading is safe: only safetensors are
+read, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
 """
 
 import logging
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
-from delift_core.models.bundled import BUNDLED, bundled_folder, hash_files
-from delift_core.models.model_files import adapter_base, tokenizer_source
+from delift_core.models.model_files import BUNDLED, adapter_base, bundled_folder, hash_files, tokenizer_source
 from delift_core.system.hub import probe
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ alone:
                  '---prefix_j----' '----suffix_i------'     scored: response_i
 
 Every piece is tokenised separately, so a prefix is computed once for all suffixes. A sample's own system text becomes
-the start of its first user turn, with and without an example, since examples precede it. This module knows nothing of
-models or devices.
+the start of its first user turn, with and without an example, since examples precede it.
 """
 
 from collections.abc import Sequence
@@ -17,9 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.samples import Message
+from delift_core.samples import Message, Sample
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PreTrainedTokenizerBase
 
 TemplateName = Literal["chat", "plain", "paper"]
@@ -254,3 +254,46 @@ def _render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, g
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Tokens:
     return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of each row as it will be scored, before truncation.
+
+    Attributes:
+        prompt, response: (n,) int64; both 0 for a row that the template refuses.
+    """
+
+    prompt: "np.ndarray"
+    response: "np.ndarray"
+
+    @property
+    def total(self) -> "np.ndarray":
+        """(n,) int64, prompt and response together."""
+        result: np.ndarray = self.prompt + self.response
+        return result
+
+
+def count_tokens(samples: Sequence[Sample], template: Template) -> TokenCounts:
+    """Counts the tokens of samples with a template and its tokenizer."""
+    import numpy as np
+
+    counts = np.zeros((len(samples), 2), dtype=np.int64)
+    for row, sample in enumerate(samples):
+        try:
+            encoded = template.encode(sample.messages)
+        except ScoringError:
+            continue
+        counts[row] = len(encoded.query_alone), len(encoded.response)
+    return TokenCounts(counts[:, 0], counts[:, 1])
+
+
+def count_tokens_for_model(samples: Sequence[Sample], model: str) -> TokenCounts:
+    """Counts the tokens of samples for a model (a hub id, a folder or "bundled").
+
+    Raises:
+        ModelError: the tokenizer cannot be found.
+    """
+    from delift_core.models.loading import read_outline
+
+    return count_tokens(samples, make_template(read_outline(model, "float32").tokenizer))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from delift_core.models.gpu_layers import SequenceBounds
 from delift_core.models.loading import LoadedModel
-from delift_core.models.packed_layers import SequenceBounds
 from delift_core.system.memory import available_memory
 
 if TYPE_CHECKING:

@@ -30,10 +30,9 @@ from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
 from delift_core.models.attention import supports_packed_sequences, use_fast_attention
-from delift_core.models.compiled_layers import LogP, compile_layers, compiled_log_p
+from delift_core.models.gpu_layers import LogP, compile_layers, compiled_log_p, run_packed
 from delift_core.models.loading import LoadedModel
 from delift_core.models.mixed_precision import float32_output_weights
-from delift_core.models.packed_layers import run_packed
 from delift_core.scoring.batches import (
     Batch,
     GroupBatches,

@@ -155,15 +155,15 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     evaluation ends where fine-tuning would begin."""
     from delift_core.data.loading import hub_rows as hub_source
     from delift_core.evaluation import evaluate
-    from delift_core.models import bundled, loading
+    from delift_core.models import loading, model_files
     from delift_core.system import hub
 
     patch = pytest.MonkeyPatch()
     unreachable = hub.Probe("unreachable", OSError("offline"))
     for module in (hub, loading, hub_source):
         patch.setattr(module, "probe", lambda *_: unreachable)
-    patch.setattr(bundled, "bundled_available", lambda: False)
-    patch.setattr(bundled, "_bundled_file", lambda: None)
+    patch.setattr(model_files, "bundled_available", lambda: False)
+    patch.setattr(model_files, "_bundled_file", lambda: None)
     patch.setattr(evaluate, "evaluate", _no_fine_tuning)
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("DELIFT_WORKSPACE", str(tmp_path_factory.mktemp("default") / "work"))

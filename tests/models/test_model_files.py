@@ -9,9 +9,9 @@ import torch
 
 from delift_core.data.loading import load_file
 from delift_core.data.sample_project import sample_project_files
-from delift_core.models import bundled as bundled_model
-from delift_core.models.bundled import bundled_available, bundled_folder
+from delift_core.models import model_files
 from delift_core.models.loading import LoadedModel, load_model
+from delift_core.models.model_files import bundled_available, bundled_folder
 from delift_core.models.prompts import Template, Tokens, make_template
 from delift_core.samples import Message
 from delift_core.scoring.forecast import RunSamples, plan_pairs
@@ -60,9 +60,9 @@ def test_it_is_converted_once(bundled: LoadedModel, monkeypatch: pytest.MonkeyPa
     def convert_again(packed: Path, target: Path) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr(bundled_model, "_convert_gguf", convert_again)
+    monkeypatch.setattr(model_files, "_convert_gguf", convert_again)
     folder = bundled_folder()
-    assert folder.parent == bundled_model.model_cache()
+    assert folder.parent == model_files.model_cache()
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert load_model("bundled", device="cpu").identity == bundled.identity
 
