@@ -137,7 +137,7 @@ def assemble(workspace: Workspace, run_id: str) -> None:
     pool = csr_array((values[~itself], (rows_[~itself], columns[~itself])), shape=(len(hashes), len(hashes)))
     pool.sort_indices()
     pairs = BudgetedPairs(run.store, RunSamples(tuple(hashes)), run.record.spec.pairs)
-    pairs.keep(Utilities(pool, diagonal, None, None, estimates(len(hashes))), "euclidean")
+    pairs.write(Utilities(pool, diagonal, None, None, estimates(len(hashes))), "euclidean")
 
 
 def estimates(rows: int) -> csr_array:
