@@ -30,6 +30,7 @@ from delift_core.selection.explain_text import as_sentence
 from delift_core.selection.methods import METHODS
 from delift_core.selection.request import Engine, QuotaRequest, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Budget, ChosenBy, FixedRows, ObjectiveConfig, Selection, Stage
+from delift_core.system.callbacks import Stop, never
 
 if TYPE_CHECKING:
     import datasets
@@ -185,7 +186,7 @@ def select(
     engine: Engine = "auto",
     seed: int = 0,
     progress: Callable[[str], None] = print,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
 ) -> Subset:
     """Chooses the rows that together help most. The order is kept, so that another budget answers at once.
 
@@ -248,7 +249,7 @@ class EvaluationOptions:
     cache: Path | None = None
     adapter: Path | None = None
     workspace: Path | None = None
-    stop: Callable[[], bool] = lambda: False
+    stop: Stop = never
 
 
 def evaluate(

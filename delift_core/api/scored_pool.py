@@ -33,6 +33,7 @@ from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.types import ObjectiveConfig, Stage
+from delift_core.system.callbacks import Stop, never
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ScoringOptions:
     template: TemplateChoice = "auto"
     dtype: DtypeName = "auto"
     placement: Placement = HERE
-    stop: Callable[[], bool] = lambda: False
+    stop: Stop = never
     on_prepared: OnPrepared = lambda prepared: None
 
 

@@ -7,19 +7,20 @@ the same random projection and are compared by cosine (`scores.influence`). Grad
 response tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 
-from delift_core.baselines.measure import MethodStopped
 from delift_core.baselines.scores import influence
 from delift_core.baselines.settings import LessSettings
+from delift_core.errors import Stopped
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, trainable, with_lora
 from delift_core.models.prompts import EncodedSample, Tokens
+from delift_core.system.callbacks import Stop, never
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 _WARMUP = 0.03  # share of the steps in which the learning rate rises
@@ -44,7 +45,7 @@ def less_scores(
     settings: LessSettings,
     *,
     seed: int,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
 ) -> np.ndarray:
     """LESS's score of each pool row; the model is the same afterwards.
 
@@ -57,7 +58,7 @@ def less_scores(
         (n,) float64 in [-1, 1].
 
     Raises:
-        MethodStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: the model has no layers for LoRA.
     """
     generator = np.random.default_rng(seed)
@@ -72,12 +73,12 @@ def less_matrix(
     settings: LessSettings,
     *,
     seed: int,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
 ) -> np.ndarray:
     """LESS's score of every row for every row: (n, n) float64, row i is the target, column j the training row.
 
     Raises:
-        MethodStopped, ScoringError: as `less_scores`.
+        Stopped, ScoringError: as `less_scores`.
     """
     generator = np.random.default_rng(seed)
     train, target, weights = _features(loaded, head, pool, pool, settings, generator, seed, stop)
@@ -92,7 +93,7 @@ def _features(
     settings: LessSettings,
     generator: np.random.Generator,
     seed: int,
-    stop: Callable[[], bool],
+    stop: Stop,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(c, n, d) of the pool, (c, t, d) of the target and (c,) mean learning rates, over c checkpoints."""
     size = min(len(pool), max(settings.fewest_rows, round(settings.warmup_share * len(pool))))
@@ -139,9 +140,7 @@ def _checkpoints(
 class _GradientModel:
     """A model with LoRA layers: optimiser steps, and projected gradients of single rows."""
 
-    def __init__(
-        self, adapted: Any, loaded: LoadedModel, head: Tokens, dimensions: int, seed: int, stop: Callable[[], bool]
-    ) -> None:
+    def __init__(self, adapted: Any, loaded: LoadedModel, head: Tokens, dimensions: int, seed: int, stop: Stop) -> None:
         self.weights = trainable(adapted)
         self._loaded, self._head, self._stop = loaded, head, stop
         self._dimensions, self._seed = dimensions, seed
@@ -178,7 +177,7 @@ class _GradientModel:
 
     def _backward(self, row: EncodedSample, share: float) -> None:
         if self._stop():
-            raise MethodStopped("stopped before the scores of LESS were complete; run it again")
+            raise Stopped("stopped before the scores of LESS were complete; run it again")
         query = self._head + row.query_alone
         ids = torch.tensor([query + row.response], device=self._loaded.device)
         with torch.enable_grad():

@@ -3,25 +3,25 @@
 This module knows nothing of scores and orders.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from delift_core.baselines.ordering import PoolFacts
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.samples import Message, Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.metrics import LOG_PROBABILITY
 from delift_core.scoring.scorer import EMPTY_PREFIX
+from delift_core.system.callbacks import Stop, never
 
 if TYPE_CHECKING:
     from delift_core.models.prompts import Template
     from delift_core.scoring.scorer import Scorer
 
-Stop = Callable[[], bool]
 
 # SelectIT asks for the same rating in five wordings. These are our own; SelectIT's are in its code.
 RATING_PROMPTS = (
@@ -34,17 +34,13 @@ RATING_PROMPTS = (
 RATINGS = ("1", "2", "3", "4", "5")
 
 
-class MethodStopped(ScoringError):
-    """The computation of an order was stopped before it was complete."""
-
-
 def pool_facts(
     scorer: "Scorer",
     head: Tokens,
     pool: Sequence[EncodedSample],
     target: Sequence[EncodedSample] = (),
     *,
-    stop: Stop = lambda: False,
+    stop: Stop = never,
 ) -> PoolFacts:
     """Loss, length and embedding of each row, from one forward pass over each.
 
@@ -52,7 +48,7 @@ def pool_facts(
         head: token ids before every query (`Template.head_alone`).
 
     Raises:
-        MethodStopped: `stop` answered True.
+        Stopped: `stop` answered True.
     """
     loss, embeddings = _losses_and_embeddings(scorer, head, pool, stop)
     target_embeddings = _losses_and_embeddings(scorer, head, target, stop)[1] if target else None
@@ -76,14 +72,14 @@ def _losses_and_embeddings(
     return loss, np.stack(embeddings).astype(np.float32)
 
 
-def unconditional_losses(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop = lambda: False) -> np.ndarray:
+def unconditional_losses(scorer: "Scorer", pool: Sequence[EncodedSample], *, stop: Stop = never) -> np.ndarray:
     """Loss of each response after nothing but the begin-of-text token, or end-of-text if there is none.
 
     Returns:
         (n,) float64 nats, summed over the response tokens.
 
     Raises:
-        MethodStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: the tokenizer has neither token.
     """
     tokenizer = scorer.loaded.tokenizer
@@ -99,16 +95,14 @@ def unconditional_losses(scorer: "Scorer", pool: Sequence[EncodedSample], *, sto
 
 
 @torch.inference_mode()
-def ratings(
-    scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, stop: Stop = lambda: False
-) -> np.ndarray:
+def ratings(scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, stop: Stop = never) -> np.ndarray:
     """Probabilities that the model's answer to each rating prompt about each row begins with "1" to "5".
 
     Returns:
         (n, 5 prompts, 5 ratings) float64.
 
     Raises:
-        MethodStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: a rating is not a single token.
     """
     digits = torch.tensor(rating_tokens(template), device=scorer.loaded.device)
@@ -148,4 +142,4 @@ def _question(prompt: str, sample: Sample) -> str:
 
 def _raise_if_stopped(stop: Stop) -> None:
     if stop():
-        raise MethodStopped("stopped before the method's order was complete; run it again")
+        raise Stopped("stopped before the method's order was complete; run it again")

@@ -6,7 +6,7 @@
 Losses and embeddings are measured once for all methods.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from delift_core.baselines import orders, scores
 from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
+from delift_core.system.callbacks import Stop, never
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class MethodRunner:
         target: "Sequence[EncodedSample]" = (),
         *,
         utilities: np.ndarray | csr_array | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Stop = never,
     ) -> None:
         """Args:
         samples, pool: the pool's n rows, as texts and as token ids.
@@ -129,7 +130,7 @@ class MethodRunner:
         """(n,) int64 positions by a method, best first.
 
         Raises:
-            MethodStopped: `stop` answered True.
+            Stopped: `stop` answered True.
             SelectionError, ScoringError: the method does not work with this run or this model.
         """
         if config.method == "random":

@@ -20,6 +20,7 @@ from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.selection.types import ChosenBy
 from delift_core.system.amounts import duration
+from delift_core.system.callbacks import Stop
 from delift_core.workspace import Workspace
 
 
@@ -76,7 +77,7 @@ class Watched:
     """Callbacks for a scoring run in a command: progress, and whether to stop."""
 
     publish: Callable[[JobProgress], None]
-    stop: Callable[[], bool]
+    stop: Stop
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) 
 
 
 @contextmanager
-def stops_gently(kept: str = "") -> Iterator[Callable[[], bool]]:
+def stops_gently(kept: str = "") -> Iterator[Stop]:
     """Yields a function that says whether a signal has asked the work in the block to stop.
 
     Args:

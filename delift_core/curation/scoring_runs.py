@@ -33,6 +33,7 @@ from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.scoring.store import PairStore, ZeroShot
+from delift_core.system.callbacks import Stop, never
 from delift_core.system.logs import log_event
 from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
@@ -198,7 +199,7 @@ def run_here(
     spec: RunSpec,
     *,
     publish: Callable[[JobProgress], None],
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     placement: Placement = HERE,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> RunRecord:
@@ -238,7 +239,7 @@ def finish_run(
     spec: RunSpec,
     *,
     publish: Callable[[JobProgress], None],
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     placement: Placement = HERE,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> ScoredRun:

@@ -10,19 +10,19 @@ evaluation that was cancelled or killed resumes where it was. The database is no
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.evaluation.cost import Cost, forecast
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped
+from delift_core.evaluation.evaluation_request import EvaluationRequest
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.result_cache import ResultCache
 from delift_core.jobs.folder import WorkerFolder
 from delift_core.jobs.queue import wait_for_device
-from delift_core.jobs.worker import Stop, run_worker
+from delift_core.jobs.worker import run_worker
+from delift_core.system.callbacks import Stop
 from delift_core.system.codec import decode
 from delift_core.system.logs import log_event
 
@@ -116,7 +116,7 @@ class EvaluationFolder(WorkerFolder):
         return json.loads((self.folder / name).read_text())
 
 
-def run_evaluation(job: EvaluationFolder, stop: Callable[[], bool]) -> None:
+def run_evaluation(job: EvaluationFolder, stop: Stop) -> None:
     """Waits for the device and does what the folder asks for, until it is done or `stop` answers True.
 
     Raises:
@@ -137,9 +137,7 @@ def run_evaluation(job: EvaluationFolder, stop: Callable[[], bool]) -> None:
             job.write_status(EvaluationStatus("cancelled"))
 
 
-def _run(
-    job: EvaluationFolder, request: EvaluationRequest, mode: Mode, save_adapter: bool, stop: Callable[[], bool]
-) -> None:
+def _run(job: EvaluationFolder, request: EvaluationRequest, mode: Mode, save_adapter: bool, stop: Stop) -> None:
     from delift_core.evaluation.evaluate import evaluate, load_tuner
 
     status = EvaluationStatus("measuring" if mode == "forecast" else "evaluating", f"loading {request.model}")
@@ -167,7 +165,7 @@ def _run(
             adapter=adapter,
         )
     except ScoringError as error:
-        if not (isinstance(error, EvaluationStopped) or stop()):
+        if not (isinstance(error, Stopped) or stop()):
             raise
         update(state="cancelled", message=str(error), seconds_left=None)
         return

@@ -35,7 +35,7 @@ def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic)
     """Times a training step and a measurement, and counts how many of them the request needs.
 
     Raises:
-        EvaluationStopped: `tuner.stop` answered True.
+        Stopped: `tuner.stop` answered True.
         ScoringError: fine-tuning does not fit this machine or this model.
     """
     request, tuning = tuner.request, tuner.request.tuning

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.errors import DataError, ScoringError
+from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.evaluation.arms import Arm, plan_arms
-from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest, EvaluationStopped
+from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
 from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
@@ -27,11 +27,11 @@ from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
 from delift_core.samples import Sample
 from delift_core.system.amounts import duration
+from delift_core.system.callbacks import Stop, never
 from delift_core.system.files import why_folder_unusable
 
 Publish = Callable[[str], None]
 Advance = Callable[[float, float | None], None]
-Stop = Callable[[], bool]
 Clock = Callable[[], float]
 
 _REPORT_SECONDS = 5.0
@@ -59,7 +59,7 @@ def evaluate(
     *,
     publish: Publish = lambda line: None,
     advance: Advance = lambda share, seconds_left: None,
-    stop: Stop = lambda: False,
+    stop: Stop = never,
     clock: Clock = time.monotonic,
     cache: ResultCache | None = None,
     adapter: Path | None = None,
@@ -77,7 +77,7 @@ def evaluate(
     Raises:
         DataError: the selection has seen every held-out row, or none can be scored.
         ModelError: the model cannot be loaded.
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: no row of the subset can be trained on, fine-tuning does not fit this machine, LoRA does not fit
             this model, or there are no LoRA layers to save.
     """
@@ -124,7 +124,7 @@ def evaluate_in_turn(
     name: str,
     *,
     publish: Publish,
-    stop: Stop = lambda: False,
+    stop: Stop = never,
     cache: ResultCache | None = None,
     adapter: Path | None = None,
 ) -> EvaluationReport:
@@ -140,7 +140,7 @@ def evaluate_in_turn(
     check_request(request, adapter)
     with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=publish, stop=stop) as free:
         if not free:
-            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
+            raise Stopped("stopped while waiting for the device; nothing was started")
         return evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.baselines.settings import LessSettings
-from delift_core.errors import DataError, ScoringError, Stopped
+from delift_core.errors import DataError, ScoringError
 from delift_core.models.loading import DeviceName
 from delift_core.models.lora import LoraSettings
 from delift_core.models.model_files import BUNDLED
@@ -19,10 +19,6 @@ Weights = Literal["auto", "full", "lora"]
 UNTOUCHED, SUBSET = "untouched", "subset"
 BASELINES: tuple[str, ...] = ("random", "random-tokens", "full", *(name for name in METHODS if name != "random"))
 FULL_BELOW = 500_000_000  # weights; "auto" trains LoRA layers in larger models
-
-
-class EvaluationStopped(Stopped):
-    """The evaluation was stopped by the user."""
 
 
 @dataclass(frozen=True, slots=True)

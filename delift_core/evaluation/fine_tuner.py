@@ -23,6 +23,7 @@ from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.selection.methods import METHODS, Method
+from delift_core.system.callbacks import Stop
 from delift_core.system.files import temporary_prefix
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from delift_core.baselines.ordering import MethodRunner
     from delift_core.evaluation.measures import AnswerScorer
 
-Stop = Callable[[], bool]
 OnStep = Callable[[int], None]
 MEASURED, ANSWERS = "measured", "answers"  # names of a run's arrays: (2, n) of `measure`, (6, g) of `AnswerScorer`
 

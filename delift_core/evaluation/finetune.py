@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from delift_core.errors import ScoringError
-from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+from delift_core.errors import ScoringError, Stopped
+from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import trainable, with_lora
 from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.scoring.batches import Suffix, free_bytes
 from delift_core.scoring.scorer import Scorer
 from delift_core.system.amounts import byte_size
+from delift_core.system.callbacks import Stop, never
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -54,7 +55,7 @@ def fine_tuned(
     settings: FineTuning,
     *,
     seed: int,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> Iterator[TrainingLog]:
     """Fine-tunes the model before the block, and restores every weight after it, bit for bit.
@@ -68,7 +69,7 @@ def fine_tuned(
         on_step: called after each step with the number of steps done.
 
     Raises:
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: there are no rows, the weights are not float32, memory is too small, or the loss is not finite.
     """
     check_trainable(loaded, head, samples, settings)
@@ -151,7 +152,7 @@ def _train(
     samples: Sequence[EncodedSample],
     settings: FineTuning,
     seed: int,
-    stop: Callable[[], bool],
+    stop: Stop,
     on_step: Callable[[int], None],
 ) -> tuple[float, ...]:
     rows = [Suffix(head + sample.query_alone, sample.response) for sample in samples]
@@ -161,7 +162,7 @@ def _train(
     losses: list[float] = []
     for chosen in _steps(len(rows), settings, np.random.default_rng(seed)):
         if stop():
-            raise EvaluationStopped(
+            raise Stopped(
                 f"the evaluation was stopped after {len(losses):,} of {total:,} fine-tuning steps; "
                 "the model is unchanged"
             )

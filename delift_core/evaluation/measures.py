@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from delift_core.baselines.orders import unit
-from delift_core.evaluation.evaluation_request import EvaluationStopped
+from delift_core.errors import Stopped
 from delift_core.evaluation.report import SCORES
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, Tokens
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import EMPTY_PREFIX, Scorer
+from delift_core.system.callbacks import Stop, never
 
 LOSS, CORRECT = 0, 1  # first axis of the result of `measure`
 
@@ -30,7 +31,7 @@ def without_examples(head: Tokens, samples: Sequence[EncodedSample]) -> list[Suf
 
 
 @torch.inference_mode()
-def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] = lambda: False) -> np.ndarray:
+def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Stop = never) -> np.ndarray:
     """Loss and number of correct predictions of each row's response, by one forward pass per batch.
 
     Args:
@@ -43,12 +44,12 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] 
         the highest probability.
 
     Raises:
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
     """
     found = np.zeros((2, len(rows)))
     for batch in scorer.make_batches(rows):
         if stop():
-            raise EvaluationStopped("the evaluation was stopped while held-out rows were measured; run it again")
+            raise Stopped("the evaluation was stopped while held-out rows were measured; run it again")
         width = batch.ids.shape[1]  # ids: (b, t)
         column = batch.positions % width  # (m,) of each response token
         first = int(column.min())
@@ -65,19 +66,19 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Callable[[], bool] 
 
 
 def query_embeddings(
-    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Callable[[], bool] = lambda: False
+    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Stop = never
 ) -> np.ndarray:
     """(n, d) float32 embeddings of the queries without their responses.
 
     Raises:
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
     """
     queries = [head + sample.query_alone for sample in samples]
     prefix = scorer.prefill(())
     rows: list[np.ndarray] = [np.empty(0)] * len(samples)
     for batch in scorer.make_batches([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
         if stop():
-            raise EvaluationStopped("the evaluation was stopped while searching for examples; run it again")
+            raise Stopped("the evaluation was stopped while searching for examples; run it again")
         _, found = scorer.score_and_embed(prefix, batch)
         for row, vector in zip(batch.rows.tolist(), found.cpu().numpy(), strict=True):
             rows[row] = vector
@@ -120,19 +121,17 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
 @torch.inference_mode()
-def answer(
-    loaded: LoadedModel, rows: Sequence[Suffix], longest: int, *, stop: Callable[[], bool] = lambda: False
-) -> tuple[str, ...]:
+def answer(loaded: LoadedModel, rows: Sequence[Suffix], longest: int, *, stop: Stop = never) -> tuple[str, ...]:
     """The model's answer to each row's query, by greedy decoding of up to `longest` tokens.
 
     Raises:
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
     """
     tokenizer = loaded.tokenizer
     found = []
     for row in rows:
         if stop():
-            raise EvaluationStopped("the evaluation was stopped while generating answers; run it again")
+            raise Stopped("the evaluation was stopped while generating answers; run it again")
         room = min(longest, loaded.identity.context_length - len(row.query))
         ids = torch.tensor([row.query], device=loaded.device)
         written = cast(Any, loaded.model).generate(
@@ -149,9 +148,7 @@ def answer(
 class AnswerScorer:
     """Scores answers against references. Embeds texts with the model's current weights, which must be the untouched."""
 
-    def __init__(
-        self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Stop = never) -> None:
         """Args:
         head: token ids before every embedded text (`Template.head_alone`).
         references: (g,) the held-out responses.
@@ -162,7 +159,7 @@ class AnswerScorer:
         """(len(SCORES), g) float64, the scores of each answer.
 
         Raises:
-            EvaluationStopped: `stop` answered True.
+            Stopped: `stop` answered True.
         """
         by_words = [by_words_of(answer, reference) for answer, reference in zip(answers, self._references, strict=True)]
         by_tokens = np.array(by_words, dtype=np.float64).reshape(-1, len(SCORES) - 1).T  # (5, g)
@@ -189,7 +186,7 @@ class AnswerScorer:
         ids = [self._ids(text) for text in texts]
         for batch in self._scorer.make_batches([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
             if self._stop():
-                raise EvaluationStopped("the evaluation was stopped while scoring answers; run it again")
+                raise Stopped("the evaluation was stopped while scoring answers; run it again")
             _, vectors = self._scorer.score_and_embed(prefix, batch)
             for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
                 found[row] = vector

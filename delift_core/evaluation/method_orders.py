@@ -14,8 +14,8 @@ from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.manifest import Manifest
 from delift_core.curation.problem import SelectionProblem, order_of_run
 from delift_core.curation.scoring_runs import ScoredRun, open_run
-from delift_core.errors import DataError, ScoringError
-from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+from delift_core.errors import DataError, ScoringError, Stopped
+from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.result_cache import ResultCache
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.samples import Sample
@@ -24,6 +24,7 @@ from delift_core.scoring.store import read_context
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.types import ChosenBy
 from delift_core.system.amounts import duration
+from delift_core.system.callbacks import Stop, never
 from delift_core.workspace import RunRecord, Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 
@@ -70,7 +71,7 @@ def ask_the_model(
     *,
     seed: int = 0,
     publish: Callable[[str], None] = lambda line: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
 ) -> None:
     """Gives a problem the order of a method that asks the model, so that it can select by it; does nothing for the
     other methods.
@@ -91,7 +92,7 @@ def measured_order(
     *,
     seed: int = 0,
     publish: Callable[[str], None] = lambda line: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
 ) -> np.ndarray:
     """The cached order or, if there is none, one computed by this process once the device is free.
 
@@ -100,7 +101,7 @@ def measured_order(
         stop: asked before every forward pass.
 
     Raises:
-        EvaluationStopped: `stop` answered True.
+        Stopped: `stop` answered True.
         ScoringError: the method does not support this model, or the model has changed since the run.
         DeliftError: the model cannot be loaded.
     """
@@ -111,7 +112,7 @@ def measured_order(
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
     with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop) as free:
         if not free:
-            raise EvaluationStopped("stopped while waiting for the device; nothing was started")
+            raise Stopped("stopped while waiting for the device; nothing was started")
         return _measure(workspace, problem, MethodConfig(method, seed=seed), publish, stop)
 
 
@@ -120,9 +121,8 @@ def _measure(
     problem: SelectionProblem,
     config: MethodConfig,
     publish: Callable[[str], None],
-    stop: Callable[[], bool],
+    stop: Stop,
 ) -> np.ndarray:
-    from delift_core.baselines.measure import MethodStopped
     from delift_core.baselines.ordering import MethodRunner
     from delift_core.jobs.preparation import encode_samples
     from delift_core.models.loading import load_model
@@ -143,16 +143,13 @@ def _measure(
     pool, towards = ([encoded[sample.content_hash] for sample in part] for part in (run.pool, target))
     scorer = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens)
     runner = MethodRunner(scorer, template, run.pool, pool, towards, stop=_reporting(title, len(pool), publish, stop))
-    try:
-        order = runner.order(config)
-    except MethodStopped as error:
-        raise EvaluationStopped(str(error)) from error
+    order = runner.order(config)
     model = (loaded.identity.revision, template.name, loaded.device.type)
     evaluation_cache(workspace).save(order_key(config, model, run.pool, target), {"order": order})
     return order
 
 
-def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Callable[[], bool]) -> Callable[[], bool]:
+def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Stop) -> Stop:
     """Wraps `stop`, which is asked before every forward pass, to publish the number of passes every few seconds."""
     began, passes, last_report = time.monotonic(), 0, 0.0
 

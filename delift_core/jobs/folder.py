@@ -26,6 +26,7 @@ from delift_core.jobs.progress import FINAL_STATES, JobProgress, JobState, Publi
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.jobs.scoring_job import OnPrepared, run_scoring_job
 from delift_core.samples import Message
+from delift_core.system.callbacks import Stop
 from delift_core.system.codec import decode
 from delift_core.system.defaults import LIBRARY_ENVIRONMENT
 from delift_core.system.files import write_whole
@@ -229,7 +230,7 @@ def run_queued_job(
     conversations: Mapping[str, Sequence[Message]],
     *,
     publish: Publish,
-    stop: Callable[[], bool],
+    stop: Stop,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> JobProgress:
     """Runs `run_scoring_job` once the device is free; until then its state is "waiting".

@@ -25,6 +25,7 @@ from delift_core.scoring.forecast import (
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
+from delift_core.system.callbacks import Stop, never
 from delift_core.system.memory import ResourceWatch, available_memory
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run_scoring_job(
     conversations: Mapping[str, Sequence[Message]],
     *,
     publish: Publish,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     queue: Queue = no_queue,
     on_prepared: OnPrepared = lambda prepared: None,
 ) -> JobProgress:
@@ -119,7 +120,7 @@ def _score(
     prepared: Prepared,
     ready: ReadyBackend,
     reporter: ProgressReporter,
-    stop: Callable[[], bool],
+    stop: Stop,
 ) -> JobProgress:
     prepared = replace(prepared, identity=ready.identity)
     samples = prepared.samples
@@ -218,7 +219,7 @@ def _forecast(
 
 
 @contextmanager
-def _watched_resources(folder: Path) -> Iterator[Callable[[], bool]]:
+def _watched_resources(folder: Path) -> Iterator[Stop]:
     """Yields a check that raises before memory or disk space runs out; if either does, the error says what to do."""
     watch = ResourceWatch(folder)
 

@@ -12,9 +12,8 @@ from types import FrameType
 
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobFolder, WorkerFolder, run_queued_job
+from delift_core.system.callbacks import Stop
 from delift_core.system.logs import begin_log, log_event, log_failure
-
-Stop = Callable[[], bool]
 
 _NICENESS = 5  # keeps the pages responsive while every core is busy
 

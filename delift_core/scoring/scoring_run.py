@@ -22,6 +22,7 @@ from delift_core.scoring.blocks import (
 from delift_core.scoring.forecast import PairPlan, RunCost, budgeted_pair_tokens, disk_needed, work_tokens
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.store import PairStore
+from delift_core.system.callbacks import Stop, never
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,6 @@ class ScoringProgress:
 
 
 Report = Callable[[ScoringProgress], None]
-Stop = Callable[[], bool]
 
 
 class Backend(Protocol):
@@ -144,7 +144,7 @@ class ScoringRun:
         pairs, work = (self._pairs_done, self._plan.pairs_total), (self._work_done, self._work_total)
         return ScoringProgress(*pairs, *work, elapsed, self._alone_done, len(self._plan.zero_shot))
 
-    def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
+    def work(self, report: Report = lambda progress: None, stop: Stop = never) -> bool:
         """Scores the missing pairs; each finished block is stored before the next step.
 
         Args:

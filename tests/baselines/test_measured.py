@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from delift_core.baselines.less import adam_direction, less_matrix, less_scores, project
-from delift_core.baselines.measure import RATING_PROMPTS, MethodStopped, pool_facts, ratings, unconditional_losses
+from delift_core.baselines.measure import RATING_PROMPTS, pool_facts, ratings, unconditional_losses
 from delift_core.baselines.ordering import MethodRunner
 from delift_core.baselines.settings import LessSettings, MethodConfig
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, with_lora
 from delift_core.models.prompts import EncodedSample, Template, make_template
@@ -83,7 +83,7 @@ def test_a_stop_is_heard() -> None:
     template = make_template(model.tokenizer)
     for method in ("longest", "ifd", "selectit", "less"):
         bench = MethodRunner(Scorer(model), template, SAMPLES, encoded(template), stop=lambda: True)
-        with pytest.raises(MethodStopped):
+        with pytest.raises(Stopped):
             bench.order(MethodConfig(method, less=QUICK))
 
 

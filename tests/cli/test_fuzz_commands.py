@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from delift_core.cli import main
 from delift_core.cli.parser import build_parser
-from delift_core.evaluation.evaluation_request import EvaluationStopped
+from delift_core.errors import Stopped
 from delift_core.export.subset_files import export_selection
 from delift_core.maintenance.backup import backup
 from delift_core.workspace import Workspace
@@ -173,7 +173,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def _no_fine_tuning(*_: object, **__: object) -> NoReturn:
-    raise EvaluationStopped("here fine-tuning would begin")
+    raise Stopped("here fine-tuning would begin")
 
 
 def run(words: list[str], folder: Path) -> tuple[int, str, str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.evaluation.arms import plan_arms
 from delift_core.evaluation.evaluate import evaluate, rows_with_a_known_prompt
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, ExtraArm, FineTuning
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.measures import AnswerScorer, bleu, by_words_of, nearest, rouge_1, rouge_l, with_examples
 from delift_core.evaluation.report import SCORES
 from delift_core.evaluation.result_cache import ResultCache
@@ -72,7 +72,7 @@ def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path:
         asked.append(1)
         return len(asked) > 9
 
-    with pytest.raises(EvaluationStopped):
+    with pytest.raises(Stopped):
         evaluate(request, cache=cache, stop=stop)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
     assert kept

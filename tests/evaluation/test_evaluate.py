@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.errors import DataError, ScoringError
+from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.evaluation.evaluate import evaluate, unseen_rows
-from delift_core.evaluation.evaluation_request import EvaluationRequest, EvaluationStopped, FineTuning
+from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
 from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS
 from delift_core.models.loading import load_model
@@ -181,7 +181,7 @@ def test_a_stop_ends_the_evaluation(request_: EvaluationRequest) -> None:
         asked.append(1)
         return len(asked) > 4
 
-    with pytest.raises(EvaluationStopped, match="fine-tuning steps"):
+    with pytest.raises(Stopped, match="fine-tuning steps"):
         evaluate(request_, stop=stop)
     assert len(asked) == 5
 

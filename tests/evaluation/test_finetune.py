@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.evaluation import finetune
-from delift_core.evaluation.evaluation_request import EvaluationStopped, FineTuning
+from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.finetune import TrainingLog, fine_tuned
 from delift_core.evaluation.measures import measure, without_examples
 from delift_core.models.loading import LoadedModel
@@ -180,7 +180,7 @@ def test_stopping_in_the_middle_says_where_and_restores_the_weights() -> None:
     template = make_template(model.tokenizer)
     done: list[int] = []
     with (
-        pytest.raises(EvaluationStopped, match="after 3 of 6 fine-tuning steps"),
+        pytest.raises(Stopped, match="after 3 of 6 fine-tuning steps"),
         fine_tuned(
             model,
             template.head_alone,
@@ -249,7 +249,7 @@ def test_held_out_loss_equals_the_sum_by_hand(name: str) -> None:
 def test_measuring_stops_between_batches() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
-    with pytest.raises(EvaluationStopped):
+    with pytest.raises(Stopped):
         measure(Scorer(model), without_examples(template.head_alone, encode(template, ROWS)), stop=lambda: True)
 
 

@@ -40,8 +40,9 @@ from delift_core.scoring.forecast import (
 )
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, count_pairs
-from delift_core.scoring.scoring_run import Backend, Report, ScoringProgress, ScoringRun, Stop
+from delift_core.scoring.scoring_run import Backend, Report, ScoringProgress, ScoringRun
 from delift_core.scoring.store import PairStore
+from delift_core.system.callbacks import Stop, never
 
 PLANNING_METRIC: Metric = "euclidean"
 """The metric whose large entries are searched for; the scored pairs serve every metric."""
@@ -111,7 +112,7 @@ class BudgetedRun:
         alone = work_tokens(self._alone_plan, self._encoded, len(self._template.head))
         return RunCost(self._total, self._to_score, disk, planning, alone, self._tokens_per_pair)
 
-    def work(self, report: Report = lambda progress: None, stop: Stop = lambda: False) -> bool:
+    def work(self, report: Report = lambda progress: None, stop: Stop = never) -> bool:
         """As `ScoringRun.work`, in rounds."""
         self._alone_plan, self._alone_done = PairPlan(self._store.missing_zero_shot(self._all), (), 0), 0
         if not self._score(self._alone_plan, report, stop):
