@@ -142,9 +142,11 @@ def make_batch(
     tokens = [(suffix.query + suffix.response)[: None if whole else -1] for suffix in suffixes]
     lengths = [len(ids) for ids in tokens]
     if packed:
-        ids, starts = np.array([[token for part in tokens for token in part]]), np.cumsum(lengths) - lengths
+        starts: np.ndarray = np.cumsum(lengths) - lengths
+        ids = np.array([[token for part in tokens for token in part]], dtype=np.int64)
     else:
-        ids, starts = np.zeros((len(tokens), max(lengths)), dtype=np.int64), np.arange(len(tokens)) * max(lengths)
+        starts = np.arange(len(tokens)) * max(lengths)
+        ids = np.zeros((len(tokens), max(lengths)), dtype=np.int64)
         for row, part in enumerate(tokens):
             ids[row, : len(part)] = part
     counts = [len(suffix.response) for suffix in suffixes]
