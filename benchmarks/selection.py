@@ -34,12 +34,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from benchmarks.machine import machine
+from delift_core.selection.assessment import RandomCurves, random_curves
 from delift_core.selection.coverage import value
-from delift_core.selection.fixed import order_around
-from delift_core.selection.greedy import greedy_order
+from delift_core.selection.greedy import greedy_order, order_around
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.random_draws import RandomCurves, random_curves
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Stage
 

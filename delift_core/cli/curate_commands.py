@@ -44,7 +44,7 @@ from delift_core.samples import Dataset, Sample
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
-from delift_core.selection.fixed import rows_within
+from delift_core.selection.greedy import rows_within
 from delift_core.selection.methods import method_title
 from delift_core.selection.quotas import pick_limits
 from delift_core.selection.request import format_budget, format_quota, has_bounds

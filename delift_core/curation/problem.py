@@ -14,13 +14,12 @@ from delift_core.errors import SelectionError
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
+from delift_core.selection.assessment import RandomCurves, random_curves
 from delift_core.selection.diagnose import diagnose, second_set_warning
-from delift_core.selection.fixed import arrange_order, order_around, order_key, order_within
-from delift_core.selection.greedy import greedy_order
+from delift_core.selection.greedy import arrange_order, greedy_order, order_around, order_key, order_within
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.random_draws import RandomCurves, random_curves
 from delift_core.selection.request import Engine
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import (

@@ -140,7 +140,8 @@ def make_batch(
 ) -> Batch:
     """A batch, padded or packed into one sequence; without the last response tokens, unless `whole`."""
     tokens = [(suffix.query + suffix.response)[: None if whole else -1] for suffix in suffixes]
-    lengths = [len(ids) for ids in tokens]
+    lengths = [len(part) for part in tokens]
+    ids: np.ndarray
     if packed:
         starts: np.ndarray = np.cumsum(lengths) - lengths
         ids = np.array([[token for part in tokens for token in part]], dtype=np.int64)

@@ -9,8 +9,8 @@ import numpy as np
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, residual_gains, value
-from delift_core.selection.greedy import pick_per_weight
 from delift_core.selection.kernels import Kernel
+from delift_core.selection.pickers import pick_per_weight
 from delift_core.selection.request import check_budget
 from delift_core.selection.types import NO_FIXED_ROWS, Budget, FixedRows, GreedyOrder
 

@@ -1,14 +1,14 @@
-"""Checks on measured utilities before a selection is made from them."""
+"""Checks on measured utilities before a selection is made from them: are they complete, and do they say anything?"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.kernels import Kernel, row_best, row_blocks
-from delift_core.selection.types import ObjectiveConfig
+from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
 
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
 
@@ -49,9 +49,8 @@ def diagnose(pool_utility: Kernel) -> Diagnosis:
     Raises:
         SelectionError: not a square matrix with at least one row.
     """
+    _ensure_square(pool_utility)
     shape = pool_utility.shape
-    if pool_utility.ndim != 2 or shape[0] != shape[1] or not shape[0]:
-        raise SelectionError(f"The pool utilities must be a square matrix, not of shape {shape}: score the pool.")
     tally = _dense_tally(pool_utility) if isinstance(pool_utility, np.ndarray) else _sparse_tally(pool_utility)
     pairs = shape[0] * (shape[0] - 1)
     scored = tally.measured / pairs if pairs else 1.0
@@ -152,4 +151,110 @@ def _sentence(verdict: Verdict, scored_share: float, positive_share: float, typi
     return (
         f"In {positive_share:.0%} of the {pairs} the example helps. With its best example, a typical row gains "
         f"{typical_best:.2g}."
+    )
+
+
+def ensure_config(config: ObjectiveConfig) -> None:
+    """Refuses unknown words and weights out of range.
+
+    Raises:
+        SelectionError: see above.
+    """
+    words = (
+        ("stage", config.stage, Stage),
+        ("scaling", config.scaling, Scaling),
+        ("help", config.target_help, TargetHelp),
+    )
+    for name, given, known in words:
+        if given not in get_args(known):
+            raise SelectionError(f"Unknown {name} {given!r}: use one of {', '.join(get_args(known))}.")
+    for name, weight in (("eta", config.eta), ("nu", config.nu)):
+        if not (0 <= weight < np.inf):
+            raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
+    if not (0 <= config.self_coverage <= 1):
+        raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
+
+
+def ensure_inputs(
+    config: ObjectiveConfig,
+    pool: Kernel,
+    diagonal: np.ndarray | None,
+    target: Kernel | None,
+    existing: Kernel | None,
+) -> None:
+    """Refuses utilities that do not match the stage or each other, and missing or infinite ones; see `objectives`.
+
+    Raises:
+        SelectionError: see above.
+    """
+    _ensure_square(pool)
+    n = pool.shape[0]
+    _ensure_presence(config.stage, "task", "target", target is not None)
+    _ensure_presence(config.stage, "continual", "existing", existing is not None)
+    _ensure_finite("pool", pool, skip_diagonal=True)
+    if target is not None:
+        if target.ndim != 2 or target.shape[1] != n or not target.shape[0]:
+            raise SelectionError(
+                f"The target utilities have shape {target.shape}, not (target rows, {n} pool samples): "
+                f"score the target against this pool."
+            )
+        _ensure_finite("target", target)
+    if existing is not None:
+        if existing.ndim != 2 or existing.shape[0] != n or not existing.shape[1]:
+            raise SelectionError(
+                f"The existing utilities have shape {existing.shape}, not ({n} pool samples, existing rows): "
+                f"score this pool against the existing data."
+            )
+        _ensure_finite("existing", existing)
+    if config.self_coverage > 0 or config.scaling == "min-max":
+        if diagonal is None:
+            raise SelectionError(
+                "self_coverage is above 0, or the scaling is min-max, but the diagonal was not given: pass the "
+                "measured U_ii."
+            )
+        if diagonal.shape != (n,):
+            raise SelectionError(f"The diagonal has shape {diagonal.shape}, not ({n},): pass one value per sample.")
+        _ensure_finite("diagonal", diagonal[None, :])
+
+
+def _ensure_square(pool: Kernel) -> None:
+    if pool.ndim != 2 or pool.shape[0] != pool.shape[1] or not pool.shape[0]:
+        raise SelectionError(f"The pool utilities must be a square matrix, not of shape {pool.shape}: score the pool.")
+
+
+def _ensure_presence(stage: Stage, needs_it: Stage, name: str, given: bool) -> None:
+    if stage == needs_it and not given:
+        raise SelectionError(f"Stage {stage!r} needs the {name} utilities: score the {name} data and pass them.")
+    if stage != needs_it and given:
+        raise SelectionError(
+            f"Stage {stage!r} does not use {name} utilities: choose stage {needs_it!r}, or leave the {name} data out."
+        )
+
+
+def _ensure_finite(name: str, matrix: Kernel, *, skip_diagonal: bool = False) -> None:
+    if not isinstance(matrix, np.ndarray):
+        _ensure_stored_finite(name, matrix, skip_diagonal)
+        return
+    for block in row_blocks(*matrix.shape):
+        good = np.isfinite(matrix[block])
+        if skip_diagonal:
+            local = np.arange(block.stop - block.start)
+            good[local, local + block.start] = True
+        if not good.all():
+            row, column = (int(index) for index in np.argwhere(~good)[0])
+            raise _not_finite(name, block.start + row, column, matrix[block.start + row, column])
+
+
+def _ensure_stored_finite(name: str, matrix: csr_array, skip_diagonal: bool) -> None:
+    for at in np.flatnonzero(~np.isfinite(matrix.data)).tolist():
+        row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+        column = int(matrix.indices[at])
+        if not (skip_diagonal and row == column):
+            raise _not_finite(name, row, column, matrix.data[at])
+
+
+def _not_finite(name: str, row: int, column: int, entry: float) -> SelectionError:
+    what = "missing (NaN)" if np.isnan(entry) else f"{entry}"
+    return SelectionError(
+        f"The {name} utility at row {row}, column {column} is {what}: score that pair again, or leave the sample out."
     )

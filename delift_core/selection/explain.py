@@ -4,18 +4,16 @@ An explanation is about the optimiser's decision; later edits by the curator do 
 by a few passes over the kernel, a whole pool by shared passes (`Explainer.reasons`). Samples are known by position.
 """
 
-import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from delift_core.errors import SelectionError
+from delift_core.selection.alternatives import find_replacements, find_runner_up, find_runner_ups, others_helped
 from delift_core.selection.coverage import best_chosen, covered, gains_along, ranks, residual_gains
-from delift_core.selection.kernels import Columns, Kernel, by_columns, column_of, column_sums
+from delift_core.selection.kernels import Kernel, by_columns, column_of, column_sums
 from delift_core.selection.quotas import QuotaEffects, quota_effects
-from delift_core.selection.replacements import find_replacements, others_helped
 from delift_core.selection.types import ChosenBy, Selection
 
 _LISTED = 5
@@ -75,7 +73,7 @@ class DroppedReason:
         residual_gain: of adding it to the whole selection, in units of the metric.
         from_target: part of the residual gain from the target term (stage "task").
         would_help: up to five other pool samples that it helps, most helped first, each with the best chosen helper.
-        replacement: the chosen sample that shares most of its help, see `replacements`; None if none shares any.
+        replacement: the chosen sample that shares most of its help, see `alternatives`; None if none shares any.
         by_hand: dropped by a curator before the optimiser chose the others.
         passed_over: the quota that excluded it before the budget was spent, if any.
         method: what ordered the rows.
@@ -154,7 +152,7 @@ class Explainer:
         chosen = self._selection.chosen
         if position in self._index_of:
             index = self._index_of[position]
-            return self._chosen(index, _runner_up(self._kernel, chosen, index, self._closed_after))
+            return self._chosen(index, find_runner_up(self._kernel, chosen, index, self._closed_after))
         (replacement,) = find_replacements(self._kernel, chosen, np.array([position]))
         return self._dropped(position, column_of(self._kernel, position), replacement)
 
@@ -166,9 +164,9 @@ class Explainer:
         """
         columns = by_columns(self._kernel)
         chosen = self._selection.chosen
-        runner_ups = _runner_ups(columns, column_sums(self._kernel), chosen, self._closed_after)
+        others = find_runner_ups(columns, column_sums(self._kernel), chosen, self._closed_after)
         reasons: dict[int, Reason] = {
-            int(chosen[index]): self._chosen(index, runner_up) for index, runner_up in enumerate(runner_ups)
+            int(chosen[index]): self._chosen(index, runner_up) for index, runner_up in enumerate(others)
         }
         n = self._kernel.shape[1]
         dropped = np.setdiff1d(np.arange(n), chosen)
@@ -272,42 +270,3 @@ def _closed_after(selection: Selection, effects: QuotaEffects | None) -> np.ndar
     )
     closed[np.array(selection.fixed.dropped, dtype=np.int64)] = 0
     return closed
-
-
-def _runner_up(kernel: Kernel, chosen: np.ndarray, index: int, closed: np.ndarray) -> int | None:
-    """The sample with the largest gain in place of the pick at `index` (the smaller position wins a tie)."""
-    others = residual_gains(kernel, chosen[:index])
-    others[chosen[: index + 1]] = 0.0
-    others[closed <= index] = 0.0
-    return int(others.argmax()) if others.max() > 0 else None
-
-
-def _runner_ups(columns: Columns, sums: np.ndarray, chosen: np.ndarray, closed: np.ndarray) -> Iterator[int | None]:
-    """`_runner_up` of every pick in order, by one pass over the picks.
-
-    Gains only shrink, so a gain from an earlier pick is an upper bound, and only the top of the heap is ever recomputed
-    (CELF, Leskovec et al. 2007).
-
-    Args:
-        columns: of the kernel.
-        sums: (n,) of the columns.
-        chosen: (k,) positions in the order picked.
-        closed: (n,) number of picks after which each was no longer allowed.
-    """
-    cover = np.zeros(columns.row_count)
-    # Entries are (-gain, position, picks when computed): the smallest position wins a tie.
-    heap = [(-gain, position, 0) for position, gain in enumerate(sums.tolist())]
-    heapq.heapify(heap)
-    picked: set[int] = set()
-    for index, pick in enumerate(chosen.tolist()):
-        picked.add(pick)
-        while heap:
-            gain, position, computed_at = heap[0]
-            if gain == 0 or position in picked or closed[position] <= index:  # none of these can be a runner-up again
-                heapq.heappop(heap)
-            elif computed_at == index:
-                break
-            else:
-                heapq.heapreplace(heap, (-columns.gain(position, cover), position, index))
-        yield heap[0][1] if heap else None
-        columns.raise_cover(pick, cover)

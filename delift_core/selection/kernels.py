@@ -21,7 +21,6 @@ Kernel: TypeAlias = np.ndarray | csr_array
 
 _BLOCK_ENTRIES = 4_000_000
 _DENSE_COPY_BYTES = 4
-_RESIDUAL_COPY_BYTES = 8  # the residual kernel and the optimiser's copy
 _SPARSE_COPY_BYTES = 16  # an entry, its row index, and scipy's buffers to sort them
 
 
@@ -169,23 +168,6 @@ def by_columns(kernel: Kernel) -> Columns:
     ensure_fits(kernel.shape[0], kernel.shape[1], _SPARSE_COPY_BYTES, entries=kernel.nnz)
     columns = kernel.tocsc()
     return SparseColumns(columns.shape[0], columns.indptr, columns.indices, columns.data)
-
-
-def residual_kernel(kernel: Kernel, columns: np.ndarray, cover: np.ndarray) -> Kernel:
-    """max(s_ij - cover_i, 0) for some columns and a coverage `cover` (r,): a kernel (r, len(columns)).
-
-    Raises:
-        SelectionError: the result does not fit into memory.
-    """
-    if isinstance(kernel, np.ndarray):
-        ensure_fits(kernel.shape[0], len(columns), _RESIDUAL_COPY_BYTES)
-        part: np.ndarray = kernel[:, columns] - cover[:, None].astype(kernel.dtype)
-        return np.maximum(part, 0, out=part)
-    ensure_fits(kernel.shape[0], kernel.shape[1], _SPARSE_COPY_BYTES, entries=kernel.nnz)
-    some = kernel[:, columns]
-    some.data = np.maximum(some.data - np.repeat(cover, np.diff(some.indptr)).astype(some.dtype), 0)
-    some.eliminate_zeros()
-    return some
 
 
 def rounding_constant(kernel: Kernel) -> float:

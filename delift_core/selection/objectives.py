@@ -22,15 +22,15 @@ or optimisers.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, vstack
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import as_positions
+from delift_core.selection.diagnose import ensure_config, ensure_inputs
 from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
-from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
+from delift_core.selection.types import ObjectiveConfig
 from delift_core.system.memory import ensure_fits
 
 
@@ -50,14 +50,6 @@ class Scale:
             return np.zeros_like(utility)
         scaled = (utility.astype(np.float64) - self.low) / self.span
         return np.fmax(scaled, 0).astype(utility.dtype)
-
-    def of(self, matrix: Kernel) -> np.ndarray:
-        """`apply` to a dense matrix.
-
-        Raises:
-            SelectionError: the matrix is sparse.
-        """
-        return self.apply(_dense(matrix))
 
 
 CLAMP = Scale(0.0, 1.0)
@@ -120,8 +112,8 @@ def represented_kernel(
         SelectionError: inputs that do not match the stage or each other, missing or infinite utilities, weights out
             of range, or a kernel that does not fit into memory.
     """
-    _ensure_config(config)
-    _ensure_inputs(config, pool, diagonal, target, existing)
+    ensure_config(config)
+    ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
     scale = _scale(config, pool, diagonal)
     own = _self_coverage(config, diagonal, n, scale)
@@ -233,8 +225,8 @@ def evaluate(
     Raises:
         SelectionError: as for `represented_kernel`, or invalid positions.
     """
-    _ensure_config(config)
-    _ensure_inputs(config, pool, diagonal, target, existing)
+    ensure_config(config)
+    ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
     members = as_positions(subset, n)
     if not len(members):
@@ -278,100 +270,10 @@ def _scale(config: ObjectiveConfig, pool: Kernel, diagonal: np.ndarray | None) -
 
 def _scaled(config: ObjectiveConfig, other: Kernel) -> Kernel:
     """Target or existing utilities in the objective's scaling; `row_best` and `column_best` clamp them."""
-    return other if config.scaling == "clamp" else min_max(other).of(other)
+    return other if config.scaling == "clamp" else min_max(other).apply(_dense(other))
 
 
 def _self_coverage(config: ObjectiveConfig, diagonal: np.ndarray | None, n: int, scale: Scale) -> np.ndarray:
     if diagonal is None or config.self_coverage == 0:
         return np.zeros(n)
     return config.self_coverage * scale.apply(diagonal).astype(np.float64)
-
-
-def _ensure_config(config: ObjectiveConfig) -> None:
-    if config.stage not in get_args(Stage):
-        raise SelectionError(f"Unknown stage {config.stage!r}: use one of {', '.join(get_args(Stage))}.")
-    for name, weight in (("eta", config.eta), ("nu", config.nu)):
-        if not (0 <= weight < np.inf):
-            raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
-    if config.scaling not in get_args(Scaling):
-        raise SelectionError(f"Unknown scaling {config.scaling!r}: use one of {', '.join(get_args(Scaling))}.")
-    if config.target_help not in get_args(TargetHelp):
-        raise SelectionError(f"Unknown help {config.target_help!r}: use one of {', '.join(get_args(TargetHelp))}.")
-    if not (0 <= config.self_coverage <= 1):
-        raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
-
-
-def _ensure_inputs(
-    config: ObjectiveConfig,
-    pool: Kernel,
-    diagonal: np.ndarray | None,
-    target: Kernel | None,
-    existing: Kernel | None,
-) -> None:
-    if pool.ndim != 2 or pool.shape[0] != pool.shape[1] or not pool.shape[0]:
-        raise SelectionError(f"The pool utilities must be a square matrix, not of shape {pool.shape}: score the pool.")
-    n = pool.shape[0]
-    _ensure_presence(config.stage, "task", "target", target is not None)
-    _ensure_presence(config.stage, "continual", "existing", existing is not None)
-    _ensure_finite("pool", pool, skip_diagonal=True)
-    if target is not None:
-        if target.ndim != 2 or target.shape[1] != n or not target.shape[0]:
-            raise SelectionError(
-                f"The target utilities have shape {target.shape}, not (target rows, {n} pool samples): "
-                f"score the target against this pool."
-            )
-        _ensure_finite("target", target)
-    if existing is not None:
-        if existing.ndim != 2 or existing.shape[0] != n or not existing.shape[1]:
-            raise SelectionError(
-                f"The existing utilities have shape {existing.shape}, not ({n} pool samples, existing rows): "
-                f"score this pool against the existing data."
-            )
-        _ensure_finite("existing", existing)
-    if config.self_coverage > 0 or config.scaling == "min-max":
-        if diagonal is None:
-            raise SelectionError(
-                "self_coverage is above 0, or the scaling is min-max, but the diagonal was not given: pass the "
-                "measured U_ii."
-            )
-        if diagonal.shape != (n,):
-            raise SelectionError(f"The diagonal has shape {diagonal.shape}, not ({n},): pass one value per sample.")
-        _ensure_finite("diagonal", diagonal[None, :])
-
-
-def _ensure_presence(stage: Stage, needs_it: Stage, name: str, given: bool) -> None:
-    if stage == needs_it and not given:
-        raise SelectionError(f"Stage {stage!r} needs the {name} utilities: score the {name} data and pass them.")
-    if stage != needs_it and given:
-        raise SelectionError(
-            f"Stage {stage!r} does not use {name} utilities: choose stage {needs_it!r}, or leave the {name} data out."
-        )
-
-
-def _ensure_finite(name: str, matrix: Kernel, *, skip_diagonal: bool = False) -> None:
-    if not isinstance(matrix, np.ndarray):
-        _ensure_stored_finite(name, matrix, skip_diagonal)
-        return
-    for block in row_blocks(*matrix.shape):
-        good = np.isfinite(matrix[block])
-        if skip_diagonal:
-            local = np.arange(block.stop - block.start)
-            good[local, local + block.start] = True
-        if not good.all():
-            row, column = (int(index) for index in np.argwhere(~good)[0])
-            raise _not_finite(name, block.start + row, column, matrix[block.start + row, column])
-
-
-def _ensure_stored_finite(name: str, matrix: csr_array, skip_diagonal: bool) -> None:
-    for at in np.flatnonzero(~np.isfinite(matrix.data)).tolist():
-        row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
-        column = int(matrix.indices[at])
-        if not (skip_diagonal and row == column):
-            raise _not_finite(name, row, column, matrix.data[at])
-
-
-def _not_finite(name: str, row: int, column: int, entry: float) -> SelectionError:
-    what = "missing (NaN)" if np.isnan(entry) else f"{entry}"
-    return SelectionError(
-        f"The {name} utility at row {row}, column {column} is {what}: score that pair again, or leave the sample out."
-    )

@@ -10,11 +10,12 @@ from delift_core.selection.coverage import covered, gains_along
 from delift_core.selection.kernels import (
     Kernel,
     SparseColumns,
+    as_kernel,
     by_columns,
-    residual_kernel,
     rounding_constant,
     row_blocks,
 )
+from delift_core.selection.quotas import no_quota
 from delift_core.selection.request import Engine
 from delift_core.system.memory import ensure_fits
 
@@ -44,6 +45,28 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     if engine == "submodlib":
         return _SubmodlibPicker(kernel)
     raise SelectionError(f"Unknown engine {engine!r}: use one of {', '.join(get_args(Engine))}.")
+
+
+def pick_per_weight(
+    kernel: Kernel, weights: np.ndarray, room: float, *, first: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Picks by gain per weight until no position that fits has a gain.
+
+    Args:
+        kernel: (r, n) as for `greedy.greedy_order`.
+        weights: (n,) above 0.
+        room: maximum total weight of the picks.
+        first: positions that are already chosen; their weight does not count.
+        others: positions to pick from.
+
+    Returns:
+        (k,) int64 positions of `others` in the order picked.
+    """
+    form = as_kernel(kernel)
+    picker = picker_for("auto", form)
+    n = form.shape[1]
+    picker.pick(first, np.ones(n), np.inf, no_quota(n))
+    return picker.pick(others, weights.astype(np.float64), room, no_quota(n))[0]
 
 
 class _Picker(Protocol):
@@ -170,9 +193,10 @@ class _SubmodlibPicker:
     ) -> tuple[np.ndarray, np.ndarray]:
         if not len(candidates):
             return candidates, np.empty(0)
-        part = residual_kernel(self._kernel, candidates, self._cover)
-        assert isinstance(part, np.ndarray)
-        picks = _by_submodlib(np.ascontiguousarray(part))
+        ensure_fits(len(self._kernel), len(candidates), 2 * _DENSE_BYTES)  # the optimiser makes a copy
+        part = self._kernel[:, candidates] - self._cover[:, None].astype(np.float32)
+        part = np.ascontiguousarray(np.maximum(part, 0, out=part))  # the gains that are left
+        picks = _by_submodlib(part)
         self._cover = np.maximum(self._cover, covered(self._kernel, candidates))
         # submodlib's own gains are sums of float32 differences; these are exact.
         return candidates[picks], gains_along(part, picks)

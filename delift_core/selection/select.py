@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 
+from delift_core.selection.assessment import RandomCurves, bound_optimum, random_baseline
 from delift_core.selection.budget import cut_at_budget
-from delift_core.selection.certificate import bound_optimum
 from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import method_title
-from delift_core.selection.random_draws import RandomCurves, random_baseline
 from delift_core.selection.request import is_removed_engine
 from delift_core.selection.types import (
     NO_FIXED_ROWS,
@@ -42,8 +41,8 @@ def select_from_kernel(
         config: of `kernel`; stored in the result.
         budget: rows, percent or tokens.
         kernel: (r, n), from `objectives.represented_kernel`.
-        greedy: from `greedy.greedy_order`; with fixed rows from `fixed.order_around`, with quotas from
-            `fixed.order_within`, for another method from `fixed.arrange_order`.
+        greedy: from `greedy.greedy_order`; with fixed rows from `greedy.order_around`, with quotas from
+            `greedy.order_within`, for another method from `greedy.arrange_order`.
         token_counts: (n,) integers, tokens per sample; needed for a budget in tokens.
         seed: of the random baseline.
         fixed: kept and dropped rows; the budget includes the kept ones.

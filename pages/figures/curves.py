@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from delift_core.errors import DeliftError
-from delift_core.selection.random_draws import RandomCurves
+from delift_core.selection.assessment import RandomCurves
 from delift_core.selection.types import RandomBaseline
 
 if TYPE_CHECKING:

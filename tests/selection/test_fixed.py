@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
+from delift_core.selection.assessment import random_curves
 from delift_core.selection.coverage import value
-from delift_core.selection.fixed import arrange_order, order_within
-from delift_core.selection.greedy import greedy_order
-from delift_core.selection.random_draws import random_curves
+from delift_core.selection.greedy import arrange_order, greedy_order, order_within
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas
 from tests.selection.whole import select_around

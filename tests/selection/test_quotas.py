@@ -14,8 +14,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.explain import ChosenReason, DroppedReason, Explainer
 from delift_core.selection.explain_text import as_sentence
-from delift_core.selection.fixed import order_around, order_within
-from delift_core.selection.greedy import greedy_order
+from delift_core.selection.greedy import greedy_order, order_around, order_within
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import has_minima, pick_limits, quotas_over

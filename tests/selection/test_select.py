@@ -9,11 +9,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
-from delift_core.selection.fixed import order_around
-from delift_core.selection.greedy import greedy_order
+from delift_core.selection.assessment import random_baseline, random_curves
+from delift_core.selection.greedy import greedy_order, order_around
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import evaluate, represented_kernel
-from delift_core.selection.random_draws import random_baseline, random_curves
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig
 from tests.selection.whole import select

@@ -2,13 +2,11 @@
 
 import numpy as np
 
-from delift_core.selection.certificate import bound_optimum
+from delift_core.selection.assessment import RandomCurves, bound_optimum
 from delift_core.selection.coverage import residual_gains, value
-from delift_core.selection.fixed import order_around, order_within
-from delift_core.selection.greedy import greedy_order
+from delift_core.selection.greedy import greedy_order, order_around, order_within
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
-from delift_core.selection.random_draws import RandomCurves
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import (
     NO_FIXED_ROWS,

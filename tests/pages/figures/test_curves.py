@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from delift_core.errors import DeliftError
-from delift_core.selection.random_draws import RandomCurves
+from delift_core.selection.assessment import RandomCurves
 from delift_core.selection.types import RandomBaseline
 from pages.figures.curves import (
     alt_gain_curve,

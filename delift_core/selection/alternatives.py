@@ -1,12 +1,13 @@
-"""The chosen sample that best replaces a sample that was not chosen."""
+"""What else could have been chosen: the replacement of a sample that was not, the runner-up to a pick."""
 
+import heapq
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.selection.coverage import ranks
-from delift_core.selection.kernels import Kernel, column_of
+from delift_core.selection.coverage import ranks, residual_gains
+from delift_core.selection.kernels import Columns, Kernel, column_of
 
 _CACHED_ENTRIES = 200_000  # float32 numbers that fit into a core's cache
 
@@ -89,3 +90,42 @@ def _shared_help(helpers: np.ndarray, kernel: np.ndarray, dropped: np.ndarray) -
                 np.minimum(part, _help_given(kernel, position), out=smaller[: len(part)])
                 np.matmul(smaller[: len(part)], ones, out=shared[index, start : start + step])
     return shared
+
+
+def find_runner_up(kernel: Kernel, chosen: np.ndarray, index: int, closed: np.ndarray) -> int | None:
+    """The sample with the largest gain in place of the pick at `index` (the smaller position wins a tie)."""
+    others = residual_gains(kernel, chosen[:index])
+    others[chosen[: index + 1]] = 0.0
+    others[closed <= index] = 0.0
+    return int(others.argmax()) if others.max() > 0 else None
+
+
+def find_runner_ups(columns: Columns, sums: np.ndarray, chosen: np.ndarray, closed: np.ndarray) -> Iterator[int | None]:
+    """`find_runner_up` of every pick in order, by one pass over the picks.
+
+    Gains only shrink, so a gain from an earlier pick is an upper bound, and only the top of the heap is ever recomputed
+    (CELF, Leskovec et al. 2007).
+
+    Args:
+        columns: of the kernel.
+        sums: (n,) of the columns.
+        chosen: (k,) positions in the order picked.
+        closed: (n,) number of picks after which each was no longer allowed.
+    """
+    cover = np.zeros(columns.row_count)
+    # Entries are (-gain, position, picks when computed): the smallest position wins a tie.
+    heap = [(-gain, position, 0) for position, gain in enumerate(sums.tolist())]
+    heapq.heapify(heap)
+    picked: set[int] = set()
+    for index, pick in enumerate(chosen.tolist()):
+        picked.add(pick)
+        while heap:
+            gain, position, computed_at = heap[0]
+            if gain == 0 or position in picked or closed[position] <= index:  # none of these can be a runner-up again
+                heapq.heappop(heap)
+            elif computed_at == index:
+                break
+            else:
+                heapq.heapreplace(heap, (-columns.gain(position, cover), position, index))
+        yield heap[0][1] if heap else None
+        columns.raise_cover(pick, cover)
