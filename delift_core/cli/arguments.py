@@ -1,6 +1,8 @@
-"""Checks options and paths of a command line before any work is done."""
+"""Reads and checks the values, options and paths of a command line before any work is done."""
 
 import argparse
+import math
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
@@ -47,6 +49,40 @@ def _check_selection(arguments: argparse.Namespace) -> None:
         raise UsageError("--engine computes DELIFT's own order; leave out --engine or --method")
     if needed and not getattr(arguments, needed):
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
+
+
+def number_type(least: float, most: float = math.inf) -> Callable[[str], float]:
+    """A type of argparse: a finite number within these bounds."""
+    words = f"a number of at least {least:g}" if most == math.inf else f"a number from {least:g} to {most:g}"
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (least <= number <= most and number < math.inf):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+        return number
+
+    return parse
+
+
+def whole_type(least: int) -> Callable[[str], int]:
+    """A type of argparse: a whole number of at least `least`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def parse_path(text: str) -> Path:
+    """A type of argparse: a path that is not empty, as that of a variable that was not set would be."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name was given; give a path")
+    return Path(text)
 
 
 _FORM = "write prompt=COL,response=COL and, where there are such, system=COL and context=COL (as often as needed)"

@@ -23,7 +23,6 @@ from delift_core.cli.sources import (
     tidying_of,
 )
 from delift_core.cli.terminal import Output
-from delift_core.cli.trainer_report import kit_documents, kit_lines
 from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.manifest import Manifest
@@ -31,7 +30,7 @@ from delift_core.curation.presets import PRESETS, PresetName, objective_of
 from delift_core.curation.problem import ensure_rows_fit
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import ExportError
-from delift_core.export.card import TrainerKit, trainer_kit, write_kit
+from delift_core.export.card import TrainerKit, kit_documents, kit_lines, trainer_kit, write_kit
 from delift_core.export.containers import container_of, min_export_bytes
 from delift_core.export.preflight import exported_samples, preflight_checks
 from delift_core.export.subset_files import export_selection

@@ -2,7 +2,8 @@
 
 import argparse
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from delift_core.cli.sources import (
     ensure_answer_matters,
@@ -16,16 +17,25 @@ from delift_core.cli.sources import (
 from delift_core.cli.terminal import Output
 from delift_core.data.formats.base import name_list
 from delift_core.data.loading import Fields, fields_of
+from delift_core.data.quality.checks import Finding, HealthReport, find_issues
+from delift_core.data.quality.cleaning import FIX_TITLES, suggested_fix
+from delift_core.data.quality.duplicates import (
+    MIN_SIMILARITY,
+    CopyGroup,
+    CopyKind,
+    Overlap,
+    copied_positions,
+    copy_groups,
+    overlaps,
+)
 from delift_core.export.containers import write_rows
 from delift_core.export.shapes import describe_media
 from delift_core.export.writers import render_lines
-from delift_core.samples import ColumnMapping, Dataset
+from delift_core.samples import ColumnMapping, Dataset, Sample
 
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
-    from delift_core.cli.inspect import inspect_rows  # with numpy and word vectors, which `convert` does without
-
     dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
     ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
@@ -34,7 +44,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     columns = dataset.mapping
     mapped = f" (prompt from {_joined(columns)}, response from {columns.response!r})" if columns else ""
     fields = fields_of(dataset, by_hand=arguments.map is not None)
-    look = inspect_rows(dataset, arguments.near, arguments.against)
+    look = _inspect_rows(dataset, arguments.near, arguments.against)
     media = describe_media(dataset.samples)
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
@@ -100,6 +110,127 @@ def _field_lines(fields: Fields) -> list[str]:
     if fields.unread:
         lines.append(f"not read: {name_list(fields.unread)} (kept in the record, no part of the conversation)")
     return lines
+
+
+QUICK_ROWS = 20_000  # beyond, near copies are looked for on request only
+NAMED_LINES = 8
+_KIND_WORDS: dict[CopyKind, str] = {
+    "exact": "exact",
+    "near": "{share:.0%} similar",
+    "semantic": "paraphrase, similarity {share:.2f}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _InspectReport:
+    """The findings; `others` are the samples of the set compared with, None where none was named."""
+
+    samples: Sequence[Sample]
+    health: HealthReport
+    near: float
+    groups: tuple[CopyGroup, ...]
+    others: Sequence[Sample] | None
+    overlaps: tuple[Overlap, ...]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        mix = ", ".join(f"{one.rows:,} {one.format or 'mapped'}" for one in self.health.formats)
+        copies = copied_positions(self.groups)
+        kind = "exact copies" if self.near >= 1 else f"copies (at least {self.near:.0%} similar, or paraphrases)"
+        lines = [f"formats: {mix}"] if len(self.health.formats) > 1 else []
+        for one in self.health.findings:
+            words = one.issue_class
+            lines.append(
+                f"look at: {len(one.positions):,} × {words.title} ({self._named(one.positions)}). {words.remedy} "
+                f"({_remedies(one, len(self.samples))})"
+            )
+        lines.append(f"copies: {len(copies):,} rows are {kind} of {len(self.groups):,} others")
+        for group in self.groups[:NAMED_LINES]:
+            kept = self.samples[group.kept].line
+            similarity = _KIND_WORDS[group.kind].format(share=group.similarity)
+            lines.append(f"  keep row {kept}, {group.reason}; its copies: {self._named(group.copies)} ({similarity})")
+        if self.others is not None:
+            shared = self._named([one.position for one in self.overlaps])
+            lines.append(f"shared: {len(self.overlaps):,} rows have a prompt that the other set holds too ({shared})")
+            told = [one for one in self.overlaps if one.kind == "semantic"]
+            if told:
+                named = self._named([one.position for one in told])
+                lines.append(f"  of them {len(told):,} are paraphrases ({named}): read them before you decide")
+        return lines
+
+    def document(self) -> dict[str, object]:
+        """For JSON; rows are named by id and line."""
+        return {
+            "formats": {one.format or "mapped": one.rows for one in self.health.formats},
+            "health": [
+                {
+                    "kind": one.kind,
+                    "title": one.issue_class.title,
+                    "remedy": one.issue_class.remedy,
+                    "mend": suggested_fix(one, len(self.samples)),
+                    "count": len(one.positions),
+                    "rows": self._rows(one.positions),
+                }
+                for one in self.health.findings
+            ],
+            "near": self.near,
+            "copies": [
+                {
+                    "kind": one.kind,
+                    "keep": self._rows([one.kept])[0],
+                    "copies": self._rows(one.copies),
+                    "similarity": one.similarity,
+                    "reason": one.reason,
+                }
+                for one in self.groups
+            ],
+            "shared": None
+            if self.others is None
+            else [
+                {
+                    "row": self._rows([one.position])[0],
+                    "other_line": self.others[one.other].line,
+                    "kind": one.kind,
+                    "similarity": one.similarity,
+                }
+                for one in self.overlaps
+            ],
+        }
+
+    def _rows(self, positions: Iterable[int]) -> list[dict[str, object]]:
+        return [{"id": self.samples[at].id, "line": self.samples[at].line} for at in positions]
+
+    def _named(self, positions: Sequence[int]) -> str:
+        lines = ", ".join(str(self.samples[at].line) for at in positions[:NAMED_LINES])
+        more = f" and {len(positions) - NAMED_LINES:,} more" if len(positions) > NAMED_LINES else ""
+        return (f"line {lines}" if lines else "none") + more
+
+
+def _remedies(finding: Finding, rows: int) -> str:
+    kind, mendable = finding.kind, suggested_fix(finding, rows)
+    mending = f"--mend {kind}: {FIX_TITLES[mendable][0].lower()}{FIX_TITLES[mendable][1:]}; " if mendable else ""
+    return f"{mending}--leave-out {kind}"
+
+
+def _inspect_rows(dataset: Dataset, near: float | None, against: str | None) -> _InspectReport:
+    """Looks through a data set.
+
+    Args:
+        near: see `copy_groups`; None takes what is quick enough for its size. Below 1, rows of one meaning are looked
+            for as well.
+        against: file or hub data set to compare with.
+    """
+    from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps  # needs numpy
+
+    share = near if near is not None else MIN_SIMILARITY if len(dataset) <= QUICK_ROWS else 1.0
+    others = load_source(against, None).samples if against else None
+    shared = overlaps(dataset.samples, others, share) if others is not None else ()
+    groups = copy_groups(dataset.samples, share)
+    if share < 1:
+        groups += semantic_groups(dataset.samples, groups)
+        known = {one.position for one in shared}
+        shared += semantic_overlaps(dataset.samples, others or (), known)
+    return _InspectReport(dataset.samples, find_issues(dataset.samples), share, groups, others, shared)
 
 
 def convert(arguments: argparse.Namespace) -> int:

@@ -4,15 +4,13 @@ Nothing here needs numpy, a model or a database: help and a mistake on the comma
 """
 
 import argparse
-import math
-import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.cli.arguments import parse_mapping
+from delift_core.cli.arguments import number_type, parse_mapping, parse_path, whole_type
 from delift_core.cli.terminal import UsageError
 from delift_core.curation.presets import PresetName
 from delift_core.data.formats.preference import Answer
@@ -67,7 +65,7 @@ def _add_data_commands(commands: "_Commands[_Parser]") -> None:
     inspect.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(inspect, "FILE")
     words = "share of common text that makes rows near copies; default: 0.8, and 1 (exact copies) for a large file"
-    inspect.add_argument("--near", type=_near, metavar="SHARE", help=words)
+    inspect.add_argument("--near", type=number_type(0.1, 1), metavar="SHARE", help=words)
     words = "target or held-out file, or hub data set: list the rows whose prompt it holds too"
     inspect.add_argument("--against", metavar="F", help=words)
     convert = _command(commands, "convert", "write a file in another format; needs no model", "data_commands.convert")
@@ -95,13 +93,17 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     words = "settings of the objective: default, or published (min-max scaling with the diagonal) for comparison"
     curate.add_argument("--preset", default="default", choices=get_args(PresetName), help=words)
     curate.add_argument("--metric", choices=get_args(Metric), help="default: euclidean")
-    curate.add_argument("--eta", default=1.0, type=_weight, help="weight of the target (task); default: %(default)s")
-    curate.add_argument("--nu", default=1.0, type=_weight, help="weight of the existing rows (continual); default: 1.0")
     curate.add_argument(
-        "--self-coverage", type=_share, help="share of U_ii that a chosen row counts for itself; default: 0"
+        "--eta", default=1.0, type=number_type(0), help="weight of the target (task); default: %(default)s"
+    )
+    curate.add_argument(
+        "--nu", default=1.0, type=number_type(0), help="weight of the existing rows (continual); default: 1.0"
+    )
+    curate.add_argument(
+        "--self-coverage", type=number_type(0, 1), help="share of U_ii that a chosen row counts for itself; default: 0"
     )
     words = "of the random baseline, and of methods that draw at random; default: 0"
-    curate.add_argument("--seed", default=0, type=_whole, help=words)
+    curate.add_argument("--seed", default=0, type=whole_type(0), help=words)
     curate.add_argument("--name", help="name of the selection on the pages")
     _add_format(curate)
     _add_trainers(curate)
@@ -148,16 +150,16 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     evaluate.add_argument(
         "--seeds",
         default=3,
-        type=_positive,
+        type=whole_type(1),
         help="fine-tuning runs of the subset and of random rows; default: %(default)s",
     )
-    evaluate.add_argument("--epochs", default=3, type=_positive, help="passes over the rows; default: %(default)s")
+    evaluate.add_argument("--epochs", default=3, type=whole_type(1), help="passes over the rows; default: %(default)s")
     words = "train all weights, LoRA layers, or (auto) LoRA layers for models of half a billion weights or more"
     evaluate.add_argument("--tuning", default="auto", choices=get_args(Weights), help=words)
     words = "also measure without training, with the K nearest chosen rows as examples"
-    evaluate.add_argument("--examples", default=0, type=_whole, metavar="K", help=words)
+    evaluate.add_argument("--examples", default=0, type=whole_type(0), metavar="K", help=words)
     words = "also let each arm answer N held-out rows, scored by ROUGE, BLEU, embedding, exact and numeric match"
-    evaluate.add_argument("--answers", default=0, type=_whole, metavar="N", help=words)
+    evaluate.add_argument("--answers", default=0, type=whole_type(0), metavar="N", help=words)
     words = "new folder for the LoRA layers of the first run on the subset"
     evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)
     words = "folder for the results of runs, so that an interrupted evaluation resumes where it was"
@@ -201,7 +203,7 @@ class _Command:
 
 def _command(commands: "_Commands[_Parser]", name: str, words: str, function: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
-    parser.register("type", Path, _path)
+    parser.register("type", Path, parse_path)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_Command(function))
     return parser
@@ -261,7 +263,7 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 def _add_trainers(parser: argparse.ArgumentParser) -> None:
     words = "longest row that your trainer accepts, for the check table; default: %(default)s"
-    parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=_positive, metavar="N", help=words)
+    parser.add_argument("--max-tokens", default=DEFAULT_LIMIT, type=whole_type(1), metavar="N", help=words)
     words = "also write a data set card and what TRL, LLaMA-Factory and Axolotl need to read the file"
     parser.add_argument("--recipes", action="store_true", help=words)
 
@@ -272,7 +274,7 @@ def _add_backend(parser: argparse.ArgumentParser) -> None:
     words = "HOST:PORT of a running cluster, or auto; default: start one here"
     parser.add_argument("--ray-address", metavar="ADDR", help=words)
     words = "cores of each worker; default: as few as the memory allows"
-    parser.add_argument("--ray-threads", type=_positive, metavar="N", help=words)
+    parser.add_argument("--ray-threads", type=whole_type(1), metavar="N", help=words)
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
@@ -288,44 +290,3 @@ def _add_out(parser: argparse.ArgumentParser) -> None:
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
     words = f"default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
     parser.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
-
-
-def _path(text: str) -> Path:
-    if not text:  # of a variable that was not set; it would mean the folder where we are
-        raise argparse.ArgumentTypeError("an empty name was given; give a path")
-    return Path(text)
-
-
-def _weight(text: str) -> float:
-    return _number(text, 0.0, math.inf, "a number of at least 0")
-
-
-def _share(text: str) -> float:
-    return _number(text, 0.0, 1.0, "a number from 0 to 1")
-
-
-def _near(text: str) -> float:
-    return _number(text, 0.1, 1.0, "a number from 0.1 to 1")
-
-
-def _number(text: str, least: float, most: float, words: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (least <= number <= most and number < math.inf):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
-    return number
-
-
-def _whole(text: str) -> int:
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = _whole(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number

@@ -1,9 +1,11 @@
-"""The data set card of an exported subset: Markdown with the metadata header of the Hugging Face hub.
+"""What goes with an exported subset: its data set card, the check table of trainers and their recipes.
 
-Names in a manifest are untrusted, so they are written as inline code.
+The card is Markdown with the metadata header of the Hugging Face hub. Names in a manifest are untrusted, so they are
+written as inline code.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -17,6 +19,7 @@ from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainer_rules import TRAINERS
 from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import write_lines
+from delift_core.samples import Sample
 from delift_core.selection.request import format_budget, format_quota, has_bounds
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -195,3 +198,46 @@ def kit_paths(out: Path) -> tuple[Path, ...]:
 
 def _card_path(out: Path) -> Path:
     return out.with_name(f"{out.stem}.card.md")
+
+
+def kit_lines(kit: TrainerKit, samples: Sequence[Sample], files: Sequence[Path]) -> list[str]:
+    """One line for each trainer with the first row at risk, and one for the files written.
+
+    Args:
+        samples: the rows of the exported file, in its order.
+    """
+    lines = [_check_line(check, samples) for check in kit.table]
+    return [*lines, f"recipes and card: {', '.join(path.name for path in files)}"] if files else lines
+
+
+def kit_documents(kit: TrainerKit, samples: Sequence[Sample]) -> list[dict[str, object]]:
+    """The check table for JSON, with every row at risk; arguments as for `kit_lines`."""
+    return [
+        {
+            "trainer": check.trainer,
+            "rows": check.rows,
+            "kept": check.kept,
+            "note": check.note,
+            "risks": [
+                {
+                    "row": risk.row + 1,
+                    "id": samples[risk.row].id,
+                    "line": samples[risk.row].line,
+                    "effect": risk.effect,
+                    "reason": risk.reason,
+                }
+                for risk in check.risks
+            ],
+        }
+        for check in kit.table
+    ]
+
+
+def _check_line(check: TrainerCheck, samples: Sequence[Sample]) -> str:
+    start = f"{check.trainer} would keep {check.kept:,} of {check.rows:,} rows"
+    if not check.risks:
+        return f"{start} ({check.note})"
+    effects = Counter(risk.effect for risk in check.risks)
+    counts = ", ".join(f"{effect}: {count:,}" for effect, count in effects.most_common())
+    first = check.risks[0]
+    return f"{start}; {counts}; the first is line {samples[first.row].line} of the pool: {first.reason}"

@@ -141,18 +141,14 @@ def make_batch(
     """A batch, padded or packed into one sequence; without the last response tokens, unless `whole`."""
     tokens = [(suffix.query + suffix.response)[: None if whole else -1] for suffix in suffixes]
     lengths = [len(part) for part in tokens]
-    ids: np.ndarray
-    if packed:
-        starts: np.ndarray = np.cumsum(lengths) - lengths
-        ids = np.array([[token for part in tokens for token in part]], dtype=np.int64)
-    else:
-        starts = np.arange(len(tokens)) * max(lengths)
-        ids = np.zeros((len(tokens), max(lengths)), dtype=np.int64)
-        for row, part in enumerate(tokens):
-            ids[row, : len(part)] = part
+    steps = lengths if packed else [max(lengths)] * len(lengths)
+    starts = (np.cumsum(steps) - steps).tolist()
+    ids = np.zeros(sum(steps), dtype=np.int64)
+    for start, part in zip(starts, tokens, strict=True):
+        ids[start : start + len(part)] = part
     counts = [len(suffix.response) for suffix in suffixes]
     # The last query token predicts the first response token, r0.
-    firsts = [start + len(suffix.query) - 1 for start, suffix in zip(starts.tolist(), suffixes, strict=True)]
+    firsts = [start + len(suffix.query) - 1 for start, suffix in zip(starts, suffixes, strict=True)]
     positions = [np.arange(first, first + count) for first, count in zip(firsts, counts, strict=True)]
 
     def tensor(numbers: np.ndarray | Sequence[int]) -> torch.Tensor:
@@ -160,7 +156,7 @@ def make_batch(
 
     return Batch(
         rows=tensor(rows),
-        ids=tensor(ids),
+        ids=tensor(ids.reshape(1 if packed else len(tokens), -1)),
         positions=tensor(np.concatenate(positions)),
         targets=tensor([token for suffix in suffixes for token in suffix.response]),
         owners=tensor(np.repeat(np.arange(len(suffixes)), counts)),

@@ -160,14 +160,10 @@ def ensure_config(config: ObjectiveConfig) -> None:
     Raises:
         SelectionError: see above.
     """
-    words = (
-        ("stage", config.stage, Stage),
-        ("scaling", config.scaling, Scaling),
-        ("help", config.target_help, TargetHelp),
-    )
-    for name, given, known in words:
-        if given not in get_args(known):
-            raise SelectionError(f"Unknown {name} {given!r}: use one of {', '.join(get_args(known))}.")
+    given = {"stage": config.stage, "scaling": config.scaling, "help": config.target_help}
+    for (name, word), known in zip(given.items(), map(get_args, (Stage, Scaling, TargetHelp)), strict=True):
+        if word not in known:
+            raise SelectionError(f"Unknown {name} {word!r}: use one of {', '.join(known)}.")
     for name, weight in (("eta", config.eta), ("nu", config.nu)):
         if not (0 <= weight < np.inf):
             raise SelectionError(f"{name} is {weight}: use a number of at least 0.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.cli.entry import main
+from delift_core.cli import main
 
 ROWS = [
     {
