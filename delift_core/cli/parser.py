@@ -93,15 +93,10 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     words = "settings of the objective: default, or published (min-max scaling with the diagonal) for comparison"
     curate.add_argument("--preset", default="default", choices=get_args(PresetName), help=words)
     curate.add_argument("--metric", choices=get_args(Metric), help="default: euclidean")
-    curate.add_argument(
-        "--eta", default=1.0, type=number_type(0), help="weight of the target (task); default: %(default)s"
-    )
-    curate.add_argument(
-        "--nu", default=1.0, type=number_type(0), help="weight of the existing rows (continual); default: 1.0"
-    )
-    curate.add_argument(
-        "--self-coverage", type=number_type(0, 1), help="share of U_ii that a chosen row counts for itself; default: 0"
-    )
+    for name, of in (("eta", "the target (task)"), ("nu", "the existing rows (continual)")):
+        curate.add_argument(f"--{name}", default=1.0, type=number_type(0), help=f"weight of {of}; default: %(default)s")
+    words = "share of U_ii that a chosen row counts for itself; default: 0"
+    curate.add_argument("--self-coverage", type=number_type(0, 1), help=words)
     words = "of the random baseline, and of methods that draw at random; default: 0"
     curate.add_argument("--seed", default=0, type=whole_type(0), help=words)
     curate.add_argument("--name", help="name of the selection on the pages")
