@@ -29,8 +29,8 @@ from delift_core.baselines.ordering import MethodRunner
 from delift_core.baselines.orders import unit
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.scoring_runs import run_here
-from delift_core.evaluation.finetune import response_loss_sum
 from delift_core.evaluation.measures import LOSS, measure, without_examples
+from delift_core.evaluation.training import response_loss_sum
 from delift_core.models.loading import LoadedModel, load_model
 from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, make_template
 from delift_core.models.vectors import WordVectors

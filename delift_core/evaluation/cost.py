@@ -64,8 +64,8 @@ def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic)
 
 def _seconds_per_token(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[float, float, float]:
     """Seconds for each token that is trained on, read, and generated."""
-    from delift_core.evaluation.finetune import fine_tuned
     from delift_core.evaluation.measures import answer
+    from delift_core.evaluation.training import fine_tuned
 
     tuning, head = tuner.request.tuning, tuner.template.head_alone
     at = tuner.subset[: tuning.rows_per_step]

@@ -13,19 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.errors import DataError, ScoringError, Stopped
-from delift_core.evaluation.arms import Arm, plan_arms
+from delift_core.errors import ScoringError, Stopped
+from delift_core.evaluation.arms import Arm, difference, loss_estimate, mean_loss, plan_arms, verdict
 from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
-from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner
+from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner, rows_with_a_known_prompt, unseen_rows
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.result_cache import ResultCache
-from delift_core.evaluation.statistics import difference, loss_estimate, mean_loss, verdict
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
-from delift_core.samples import Sample
 from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop, never
 from delift_core.system.files import why_folder_unusable
@@ -152,7 +150,7 @@ def load_tuner(
     Raises:
         DeliftError: as `evaluate`.
     """
-    from delift_core.evaluation.finetune import check_trainable
+    from delift_core.evaluation.training import check_trainable
 
     heldout, seen = unseen_rows(request)
     loaded = load_model(request.model, device=request.device, dtype="float32")
@@ -175,40 +173,6 @@ def check_request(request: EvaluationRequest, adapter: Path | None = None) -> No
     outline = read_outline(request.model, resolve_precision(request.device, "float32"))
     make_template(outline.tokenizer, request.template)
     _ensure_savable(request, adapter, outline.identity.parameters)
-
-
-def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:
-    """Splits the held-out rows into those that the selection has not seen and those that it has.
-
-    Raises:
-        DataError: it has seen all of them.
-    """
-    seen = {sample.content_hash: "the target" for sample in request.target}
-    seen |= {sample.content_hash: "the pool" for sample in request.pool}
-    fresh = tuple(sample for sample in request.heldout if sample.content_hash not in seen)
-    known = tuple(
-        LeftOutRow(sample.source, sample.line, f"the same row is in {seen[sample.content_hash]}")
-        for sample in request.heldout
-        if sample.content_hash in seen
-    )
-    if not fresh:
-        first = known[0]
-        raise DataError(
-            f"all {len(known):,} held-out rows are in the pool or the target (the first is {first.source}, row "
-            f"{first.line}); give held-out rows that the selection has not seen"
-        )
-    return fresh, known
-
-
-def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sample]) -> tuple[LeftOutRow, ...]:
-    """Held-out rows with the prompt of a pool row (ignoring case and whitespace), which are a weaker test."""
-    prompts = {" ".join(sample.prompt.casefold().split()): sample.line for sample in reversed(request.pool)}
-    keys = [(sample, " ".join(sample.prompt.casefold().split())) for sample in heldout]
-    return tuple(
-        LeftOutRow(sample.source, sample.line, f"row {prompts[key]} of the pool has the same prompt")
-        for sample, key in keys
-        if key in prompts
-    )
 
 
 def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters: int) -> None:

@@ -84,7 +84,7 @@ class FineTuner:
         Returns:
             `MEASURED` (2, n), see `measure`, and, if answers are requested, `ANSWERS` (6, g), see `AnswerScorer`.
         """
-        from delift_core.evaluation.finetune import fine_tuned
+        from delift_core.evaluation.training import fine_tuned
 
         key = self._key(run)
         cached = self._cache.load(key)
@@ -209,6 +209,40 @@ class FineTuner:
         }
         refused = [sample for sample in samples if sample.content_hash in reasons]
         return usable, tuple(LeftOutRow(s.source, s.line, reasons[s.content_hash]) for s in refused)
+
+
+def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:
+    """Splits the held-out rows into those that the selection has not seen and those that it has.
+
+    Raises:
+        DataError: it has seen all of them.
+    """
+    seen = {sample.content_hash: "the target" for sample in request.target}
+    seen |= {sample.content_hash: "the pool" for sample in request.pool}
+    fresh = tuple(sample for sample in request.heldout if sample.content_hash not in seen)
+    known = tuple(
+        LeftOutRow(sample.source, sample.line, f"the same row is in {seen[sample.content_hash]}")
+        for sample in request.heldout
+        if sample.content_hash in seen
+    )
+    if not fresh:
+        first = known[0]
+        raise DataError(
+            f"all {len(known):,} held-out rows are in the pool or the target (the first is {first.source}, row "
+            f"{first.line}); give held-out rows that the selection has not seen"
+        )
+    return fresh, known
+
+
+def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sample]) -> tuple[LeftOutRow, ...]:
+    """Held-out rows with the prompt of a pool row (ignoring case and whitespace), which are a weaker test."""
+    prompts = {" ".join(sample.prompt.casefold().split()): sample.line for sample in reversed(request.pool)}
+    keys = [(sample, " ".join(sample.prompt.casefold().split())) for sample in heldout]
+    return tuple(
+        LeftOutRow(sample.source, sample.line, f"row {prompts[key]} of the pool has the same prompt")
+        for sample, key in keys
+        if key in prompts
+    )
 
 
 def _method(name: str) -> Method:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from delift_core.evaluation.statistics import Estimate
+    from delift_core.evaluation.arms import Estimate
 
 
 def gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.Figure":

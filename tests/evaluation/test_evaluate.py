@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from delift_core.errors import DataError, ScoringError, Stopped
-from delift_core.evaluation.evaluate import evaluate, unseen_rows
+from delift_core.evaluation.arms import NO_DIFFERENCE, TOO_FEW_ROWS
+from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning
+from delift_core.evaluation.fine_tuner import unseen_rows
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
-from delift_core.evaluation.statistics import NO_DIFFERENCE, TOO_FEW_ROWS
 from delift_core.models.loading import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from tests.tiny_models import save_model
@@ -189,7 +190,7 @@ def test_a_stop_ends_the_evaluation(request_: EvaluationRequest) -> None:
 def test_too_little_memory_is_refused_before_anything_is_trained(
     request_: EvaluationRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("delift_core.evaluation.finetune.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("delift_core.evaluation.training.free_bytes", lambda device: 1000)
     lines: list[str] = []
     with pytest.raises(ScoringError, match="of memory"):
         evaluate(request_, publish=lines.append)

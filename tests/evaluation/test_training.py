@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from delift_core.errors import ScoringError, Stopped
-from delift_core.evaluation import finetune
+from delift_core.evaluation import training
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.finetune import TrainingLog, fine_tuned
 from delift_core.evaluation.measures import measure, without_examples
+from delift_core.evaluation.training import TrainingLog, fine_tuned
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
@@ -102,7 +102,7 @@ def test_one_step_is_clipped_adamw_on_the_masked_loss() -> None:
 
 
 def test_every_step_lowers_the_rate_and_every_epoch_sees_all_rows() -> None:
-    seen = [list(chosen) for chosen in finetune._steps(5, QUICK, np.random.default_rng(0))]
+    seen = [list(chosen) for chosen in training._steps(5, QUICK, np.random.default_rng(0))]
     assert [len(chosen) for chosen in seen] == [2, 2, 1, 2, 2, 1]
     assert sorted(sum(seen[:3], [])) == sorted(sum(seen[3:], [])) == [0, 1, 2, 3, 4]
     assert seen[:3] != seen[3:]
@@ -208,10 +208,10 @@ def test_too_little_memory_is_refused_with_both_sizes(monkeypatch: pytest.Monkey
     model = loaded()
     model.model.requires_grad_(False)
     least = 16 * sum(weight.numel() for weight in model.model.parameters())
-    monkeypatch.setattr(finetune, "free_bytes", lambda device: least)
+    monkeypatch.setattr(training, "free_bytes", lambda device: least)
     with pytest.raises(ScoringError, match=r"needs about [\d.]+ .iB .* and [\d.]+ .iB are available"):
         train(model)
-    monkeypatch.setattr(finetune, "free_bytes", lambda device: 100 * least)
+    monkeypatch.setattr(training, "free_bytes", lambda device: 100 * least)
     assert train(model)[0].losses
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from delift_core.scoring.batches import Batch
 
+
 CLIP_NORM = 1.0
 _BYTES_PER_WEIGHT = 16  # besides the weight: its gradient, AdamW's two moments, and the copy to restore
 _BYTES_PER_LOGIT = 12  # the logit, its float32 softmax and its gradient
