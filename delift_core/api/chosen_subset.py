@@ -31,6 +31,7 @@ from delift_core.selection.methods import METHODS
 from delift_core.selection.request import Engine, QuotaRequest, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Budget, ChosenBy, FixedRows, ObjectiveConfig, Selection, Stage
 from delift_core.system.callbacks import Stop, never
+from delift_core.system.memory import ensure_libraries_fit
 
 if TYPE_CHECKING:
     import datasets
@@ -279,6 +280,7 @@ def evaluate(
         ScoringError: the model cannot be fine-tuned.
         Stopped: `options.stop` answered True.
     """
+    ensure_libraries_fit()
     from delift_core.evaluation.evaluate import evaluate_in_turn
 
     arms, rows = (against,) if isinstance(against, str) else tuple(against), load(heldout).samples

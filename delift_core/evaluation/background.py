@@ -25,6 +25,7 @@ from delift_core.jobs.worker import run_worker
 from delift_core.system.callbacks import Stop
 from delift_core.system.codec import decode
 from delift_core.system.logs import log_event
+from delift_core.system.memory import ensure_libraries_fit
 
 Mode = Literal["forecast", "evaluate"]
 State = Literal[
@@ -122,6 +123,7 @@ def run_evaluation(job: EvaluationFolder, stop: Stop) -> None:
     Raises:
         DeliftError: as `evaluate`; a stop raises nothing.
     """
+    ensure_libraries_fit()
     from delift_core.evaluation.evaluate import check_request
 
     request, mode, save_adapter = job.request()

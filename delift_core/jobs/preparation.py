@@ -25,6 +25,7 @@ from delift_core.samples import Message
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
 from delift_core.scoring.store import ScoringContext
+from delift_core.system.memory import ensure_libraries_fit
 
 JobMode = Literal["forecast", "score"]
 
@@ -85,9 +86,10 @@ def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Messag
 
     Raises:
         ModelError: the model or the device does not exist.
-        ScoringError: no pool sample can be scored, or Ray is not installed.
+        ScoringError: no pool sample can be scored, Ray is not installed, or memory is too small for the libraries.
     """
     ensure_placeable(request.placement)
+    ensure_libraries_fit()
     check_model(request.model)
     precision = _precision(request)
     outline = read_outline(request.model, precision or "float32")

@@ -234,7 +234,7 @@ def _watched_resources(folder: Path) -> Iterator[Stop]:
             f"{folder} could not be written ({error.strerror or error}); everything finished is kept: "
             "make room on its disk or fix its permissions, then continue"
         ) from error
-    except (MemoryError, RuntimeError) as error:  # torch's own errors of this kind are RuntimeErrors
+    except (MemoryError, RuntimeError, ImportError) as error:  # torch raises RuntimeErrors, a library's file the last
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         raise ScoringError(

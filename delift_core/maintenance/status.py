@@ -22,7 +22,7 @@ from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
 from delift_core.system.files import nearest_existing, why_folder_unusable
 from delift_core.system.logs import newest_lines
-from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory
+from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory, total_memory
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
 from delift_core.workspace.workspace import DATABASE_NAME
@@ -119,8 +119,7 @@ def versions() -> Mapping[str, str]:
 
 def processor() -> str:
     """Cores and memory of the machine, without loading torch."""
-    memory = psutil.virtual_memory().total / (1 << 30)
-    return f"{psutil.cpu_count() or 1} cores, {memory:,.0f} GiB of memory"
+    return f"{psutil.cpu_count() or 1} cores, {byte_size(total_memory())} of memory"
 
 
 def _problems(folder: Path, disk: int, memory: int) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
 from delift_core.models.model_files import BUNDLED, adapter_base, bundled_folder, hash_files, tokenizer_source
+from delift_core.system.amounts import byte_size
 from delift_core.system.hub import probe
+from delift_core.system.memory import LEAST_MEMORY, available_memory
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "mixed"]
 DtypeName = Literal["auto", Precision]
+# Of a weight; a mixed model has float32 embeddings and a separate bfloat16 output layer.
+_WEIGHT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2, "mixed": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,8 @@ class ModelIdentity:
 
     @property
     def weight_bytes(self) -> int:
-        """Memory of the weights; a mixed model has float32 embeddings and a separate bfloat16 output layer."""
-        return {"float32": 4, "bfloat16": 2, "mixed": 3}[self.dtype] * self.parameters
+        """Memory of the weights."""
+        return _WEIGHT_BYTES[self.dtype] * self.parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +108,32 @@ def read_outline(name: str, precision: Precision) -> ModelOutline:
     Raises:
         ModelError: not found, or not a causal language model.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = bundled_folder() if name == BUNDLED else name
-    sources = tokenizer_source(folder), adapter_base(folder) or folder
-    local_only = {source: _local_only(source) for source in sources}
+    tokens, base = tokenizer_source(folder), adapter_base(folder) or folder
+    local_only = {source: _local_only(source) for source in (tokens, base)}
     with _as_model_error(name):
-        tokenizer, config = (
-            cast(Any, kind).from_pretrained(source, trust_remote_code=False, local_files_only=local_only[source])
-            for kind, source in zip((AutoTokenizer, AutoConfig), sources, strict=True)
-        )
-        with torch.device("meta"):
-            parameters = cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
+        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=local_only[tokens])
+        config, parameters = _read_config(base, local_only[base])
     return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
 
 
-def _load(name: str, device: str, precision: Precision) -> LoadedModel:
+def _read_config(base: str | Path, local_only: bool) -> tuple[Any, int]:
+    """A model's configuration and the number of its weights."""
     import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=local_only)
+    with torch.device("meta"):
+        return config, cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
+
+
+def _load(name: str, device: str, precision: Precision) -> LoadedModel:
     from delift_core.models.mixed_precision import use_mixed_precision
 
     folder = bundled_folder() if name == BUNDLED else name
-    # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
-    dtype = "auto" if precision == "mixed" else getattr(torch, precision)
-    model, tokenizer = _from_pretrained(folder, name, dtype)
+    model, tokenizer = _from_pretrained(folder, name, precision)
     parameters = model.num_parameters()
     model = model.to(device).eval().requires_grad_(False)
     if precision == "mixed":
@@ -149,7 +154,8 @@ def context_length(config: Any) -> int:
     return limit
 
 
-def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") -> tuple[Any, Any]:
+def _from_pretrained(folder: str | Path, name: str, precision: Precision) -> tuple[Any, Any]:
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -158,7 +164,12 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     tokens, local_only = tokenizer_source(folder), _local_only(folder)
     tokens_local = local_only if tokens == folder else _local_only(tokens)
+    base = adapter_base(folder)
+    # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
+    dtype = "auto" if precision == "mixed" else getattr(torch, precision)
     with _as_model_error(name):
+        _, parameters = _read_config(base or folder, _local_only(base) if base else local_only)
+        _ensure_weights_fit(name, _WEIGHT_BYTES[precision] * parameters)
         tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
@@ -177,6 +188,20 @@ def _from_pretrained(folder: str | Path, name: str, dtype: "torch.dtype | str") 
             "it is not a causal language model, or incomplete; download it again or use another model"
         )
     return model, tokenizer
+
+
+def _ensure_weights_fit(name: str, weights: int) -> None:
+    """Refuses a model that does not fit into memory: the system would end the process while it reads the weights.
+
+    Args:
+        weights: in bytes; those of a GPU pass through this memory too.
+    """
+    needed, available = weights + LEAST_MEMORY, available_memory()
+    if needed > available:
+        raise ModelError(
+            f"loading {name!r} needs {byte_size(needed)} of free memory and there are {byte_size(available)}; "
+            "use a smaller model, close other programs, or give this machine or container more memory"
+        )
 
 
 def _local_only(folder: str | Path) -> bool:

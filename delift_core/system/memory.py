@@ -1,12 +1,14 @@
-"""Free memory of this machine or its container: checked before a matrix is made and while a job runs."""
+"""Free memory of this machine, its container and this process: checked before anything large is made and while a job
+runs."""
 
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import psutil
+from typing import Literal
 
 from delift_core.errors import ScoringError, SelectionError
 from delift_core.system.amounts import byte_size
@@ -14,15 +16,43 @@ from delift_core.system.amounts import byte_size
 LEAST_MEMORY = 200 << 20  # with less, the kernel starts to kill processes
 LEAST_DISK = 64 << 20  # enough for the blocks in memory, the progress file and the database's log
 
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
+# Limit, usage and prefix of the names in memory.stat, by version of control groups; "total_" includes inner groups.
+_GROUP_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: ("memory.max", "memory.current", ""),
+}
 _SECONDS_BETWEEN_CHECKS = 2.0
+_LIBRARIES = 350 << 20  # of torch and transformers, once they are imported
 
 
 def available_memory() -> int:
-    """Bytes of memory that can still be allocated: the machine's or, where that is less, the container's."""
-    available = int(psutil.virtual_memory().available)
-    left = _left_in_container()
-    return available if left is None else min(available, left)
+    """Bytes that can still be allocated: the least of what the machine, its containers and process limits leave."""
+    import psutil
+
+    left = (max(0, limit - used) for limit, used in _limits())
+    return min([int(psutil.virtual_memory().available), *left])
+
+
+def total_memory() -> int:
+    """Bytes of memory of this machine or, where that is less, of its container or the limit of this process."""
+    import psutil
+
+    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _limits())])
+
+
+def ensure_libraries_fit() -> None:
+    """Refuses to import torch and transformers where there is no room for them: the system would end the process.
+
+    Raises:
+        ScoringError: less memory is available than they take.
+    """
+    available = available_memory()
+    if "transformers" not in sys.modules and available < _LIBRARIES:
+        raise ScoringError(
+            f"running a model needs about {byte_size(_LIBRARIES)} of memory for its libraries alone and "
+            f"{byte_size(available)} are free; close other programs, or give this machine or container more memory"
+        )
 
 
 def ensure_fits(rows: int, columns: int, bytes_per_entry: int, *, entries: int | None = None) -> None:
@@ -104,18 +134,41 @@ class ResourceWatch:
             )
 
 
-def _left_in_container() -> int | None:
-    """Bytes below the memory limit of the container (cgroup v2); None without a limit.
+def _limits() -> Iterator[tuple[int, int]]:
+    """Yields (limit, used) in bytes for each limit of this process and of the control groups that it is in."""
+    import psutil
 
-    The kernel drops cached file pages before it kills a process, so they do not count as used.
-    """
+    own = psutil.Process().memory_info()
+    for kind, used in ((resource.RLIMIT_AS, own.vms), (resource.RLIMIT_DATA, getattr(own, "data", 0))):
+        limit = resource.getrlimit(kind)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit, used
     try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux, or no cgroup of our own
-        return None
-    if limit == "max":
-        return None
-    cached = sum(int(value) for name, value in map(str.split, stat) if name in ("active_file", "inactive_file"))
-    return max(0, int(limit) - max(0, used - cached))
+        lines = (_ROOT / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            yield from _group_limits(_ROOT / "sys/fs/cgroup/memory", path, 1)
+        elif not controllers:
+            yield from _group_limits(_ROOT / "sys/fs/cgroup", path, 2)
+
+
+def _group_limits(mount: Path, path: str, version: Literal[1, 2]) -> Iterator[tuple[int, int]]:
+    """Yields (limit, used) in bytes for a control group and every group that it is in.
+
+    The kernel drops cached file pages before it ends a process, so they do not count as used.
+    """
+    limit_file, used_file, prefix = _GROUP_FILES[version]
+    cached = (f"{prefix}active_file", f"{prefix}inactive_file")
+    own = Path(path.lstrip("/"))
+    for group in (mount / one for one in (own, *own.parents)):
+        try:
+            limit = (group / limit_file).read_text(encoding="ascii").strip()
+            used = int((group / used_file).read_text(encoding="ascii"))
+            stat = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        except OSError:  # a group outside the container, or a root group of version 2, which has no limit
+            continue
+        if limit != "max":
+            yield int(limit), max(0, used - sum(int(count) for name, count in map(str.split, stat) if name in cached))

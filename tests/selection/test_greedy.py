@@ -1,7 +1,6 @@
 """The greedy order against a plain greedy, exhaustive search and the theory."""
 
 from itertools import combinations
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.greedy import greedy_order
 from delift_core.system import memory
-from delift_core.system.memory import available_memory, ensure_fits
+from delift_core.system.memory import ensure_fits
 from tests.selection.whole import certify
 
 
@@ -173,21 +172,6 @@ def test_a_kernel_too_large_for_memory_is_refused_with_its_size(monkeypatch: pyt
     with pytest.raises(SelectionError, match="memory"):
         greedy_order(np.ones((2, 2), dtype=np.float32), engine="submodlib")
     assert greedy_order(np.ones((2, 2), dtype=np.float32)).order.tolist() == [1, 0]  # no copy is made
-
-
-def test_a_container_limit_counts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8192))
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    assert available_memory() == 8192
-    (tmp_path / "memory.current").write_text("296\n")
-    (tmp_path / "memory.stat").write_text("anon 96\ninactive_file 150\nactive_file 50\nslab 7\n")
-    limit = tmp_path / "memory.max"
-    limit.write_text("max\n")
-    assert available_memory() == 8192
-    limit.write_text("4096\n")
-    assert available_memory() == 4000  # file pages are given back before anything is refused
-    limit.write_text("90\n")
-    assert available_memory() == 0
 
 
 def test_submodlib_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
