@@ -7,8 +7,8 @@ import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.export.containers import Container, container_of
-from delift_core.export.preflight import preflight_checks
-from delift_core.export.subset_files import export_selection, preview
+from delift_core.export.preflight import ExportDraft
+from delift_core.export.subset_files import export_draft
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat
 from delift_core.system.amounts import byte_size
@@ -44,9 +44,27 @@ TRAINER_HINTS: dict[ExportFormat, str] = {
 }
 
 
-def checks_list(selection: CuratedSelection, format: ExportFormat, container: Container) -> None:
-    """What was looked at, each line green or orange, in words."""
-    for check in preflight_checks(selection, format, container):
+def draft_of(selection: CuratedSelection, format: ExportFormat) -> ExportDraft:
+    """What the export would write; its rows are rendered once for each state of the edits."""
+    record, finished_at = selection.record, str(selection.problem.run.record.finished_at)
+    return _draft(record.id, record.name, finished_at, selection.version, format, selection)
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _draft(
+    selection_id: str,
+    name: str,
+    finished_at: str,
+    version: tuple[int, int],
+    format: ExportFormat,
+    _selection: CuratedSelection,
+) -> ExportDraft:
+    return ExportDraft(_selection, format)
+
+
+def checks_list(draft: ExportDraft, container: Container) -> None:
+    """What was checked, a line each, green or orange."""
+    for check in draft.checks(container):
         icon, colour = (":material/check_circle:", "green") if check.ok else (":material/warning:", "orange")
         st.markdown(f":{colour}[{icon}] **{plain(check.label)}** · {plain(check.detail)}")
 
@@ -96,6 +114,7 @@ with clear_errors():
             bind="query-params",
         )
         st.caption(TRAINER_HINTS[format])
+        draft = draft_of(selection, format)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("File name", value=safe_stem(current.selection.name), key="export_name")
             kind: Container = st.segmented_control(
@@ -122,14 +141,7 @@ with clear_errors():
             disabled=not current.workspace.actor.may("export"),
             help="Export again after later edits.",
         ):
-            export_selection(
-                current.workspace,
-                current.selection.id,
-                out,
-                format=format,
-                formulas="quote" if quote else "keep",
-                problem=selection.problem,
-            )
+            export_draft(current.workspace, draft, out, formulas="quote" if quote else "keep")
             st.toast(plain(f"{out.name} exported"), icon=":material/check_circle:")
             st.rerun()
         if latest:
@@ -138,13 +150,13 @@ with clear_errors():
                 publish_view(Path(latest.path), current.workspace.actor)
         st.header("Checks")
         method_line(selection.record.selection.method)
-        checks_list(selection, format, kind)
+        checks_list(draft, kind)
     with right:
         st.header("First rows")
-        for line in preview(selection, format):
+        for line in draft.preview():
             st.code(line, language=None, wrap_lines=True)
         if written:
             earlier_view(written)
-    trainers_view(selection, format)
+    trainers_view(draft)
     if latest and latest.format == format:
-        recipes_view(selection, Path(latest.path))
+        recipes_view(draft, Path(latest.path))

@@ -23,7 +23,7 @@ from delift_core.cli.sources import (
     tidying_of,
 )
 from delift_core.cli.terminal import Output
-from delift_core.curation.curate import CuratedSelection, open_selection
+from delift_core.curation.curate import open_selection
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.manifest import Manifest
 from delift_core.curation.presets import PRESETS, PresetName, objective_of
@@ -32,8 +32,8 @@ from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, kit_documents, kit_lines, trainer_kit, write_kit
 from delift_core.export.containers import container_of, min_export_bytes
-from delift_core.export.preflight import exported_samples, preflight_checks
-from delift_core.export.subset_files import export_selection
+from delift_core.export.preflight import ExportDraft
+from delift_core.export.subset_files import export_draft
 from delift_core.export.writers import manifest_path, unwritable
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import Prepared
@@ -108,27 +108,18 @@ def curate(arguments: argparse.Namespace) -> int:
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
         name = arguments.name or f"{inputs['pool'].name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
         selection_id = subset.save(name)
+        draft = ExportDraft(open_selection(workspace, selection_id, problem), arguments.format)
         with _selection_named(selection_id):
-            manifest = export_selection(
-                workspace,
-                selection_id,
-                arguments.out,
-                format=arguments.format,
-                formulas=arguments.formulas,
-                problem=problem,
-            )
-        curated = open_selection(workspace, selection_id, problem)
-        warnings = tuple(
-            check for check in preflight_checks(curated, arguments.format, container_of(arguments.out)) if not check.ok
-        )
+            manifest = export_draft(workspace, draft, arguments.out, formulas=arguments.formulas)
+        warnings = tuple(check for check in draft.checks(container_of(arguments.out)) if not check.ok)
         diagnosis = diagnose(problem.utilities.pool)
-        kit = trainer_kit(curated, manifest, arguments.max_tokens)
+        kit = trainer_kit(draft, manifest, arguments.max_tokens)
         files = write_kit(kit, arguments.out) if arguments.recipes else ()
         report = _CurateReport(
             arguments.out,
             workspace.folder,
             inputs,
-            curated,
+            draft,
             manifest,
             diagnosis,
             warnings,
@@ -142,23 +133,16 @@ def curate(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Writes the subset of a kept selection, with the edits made since."""
     with Workspace.open(arguments.workspace) as workspace:
-        curated = open_selection(workspace, arguments.selection_id)
-        note_losses(exported_samples(curated), arguments.format, arguments.out)
-        manifest = export_selection(
-            workspace,
-            arguments.selection_id,
-            arguments.out,
-            format=arguments.format,
-            formulas=arguments.formulas,
-            problem=curated.problem,
-        )
-        kit = trainer_kit(curated, manifest, arguments.max_tokens)
+        draft = ExportDraft(open_selection(workspace, arguments.selection_id), arguments.format)
+        note_losses(draft.samples, arguments.format, arguments.out)
+        manifest = export_draft(workspace, draft, arguments.out, formulas=arguments.formulas)
+        kit = trainer_kit(draft, manifest, arguments.max_tokens)
     files = write_kit(kit, arguments.out) if arguments.recipes else ()
     output = manifest.output
     lines = [
         f"{arguments.out}: {output.rows:,} rows of selection {manifest.selection_id} written as {output.format}",
         f"{manifest_path(arguments.out)}: manifest",
-        *kit_lines(kit, exported_samples(curated), files),
+        *kit_lines(kit, draft.samples, files),
     ]
     document = {
         "selection": manifest.selection_id,
@@ -167,7 +151,7 @@ def export(arguments: argparse.Namespace) -> int:
         "rows": output.rows,
         "format": output.format,
         "sha256": output.sha256,
-        "trainers": kit_documents(kit, exported_samples(curated)),
+        "trainers": kit_documents(kit, draft.samples),
         "files": [str(path) for path in files],
     }
     Output(arguments.json).show(lines, document)
@@ -181,7 +165,7 @@ class _CurateReport:
     out: Path
     workspace: Path
     inputs: _Inputs
-    curated: CuratedSelection
+    draft: ExportDraft
     manifest: Manifest
     diagnosis: Diagnosis
     warnings: tuple[Check, ...]
@@ -190,13 +174,13 @@ class _CurateReport:
 
     def lines(self) -> list[str]:
         pool, result, manifest = self.inputs["pool"], self.manifest.result, self.manifest
-        run = self.curated.problem.run
-        refused, bar = _refused(run), self.curated.error_bar
+        run = self.draft.curated.problem.run
+        refused, bar = _refused(run), self.draft.curated.error_bar
         return [
             f"pool: {len(pool) + pool.records_left_out:,} records in, {len(pool):,} usable, {len(run.pool):,} scored",
             *problem_lines(_problems(self.inputs)),
             *([refused] if refused else []),
-            *(f"note: {caution}" for caution in self.curated.problem.cautions),
+            *(f"note: {caution}" for caution in self.draft.curated.problem.cautions),
             f"chosen: {manifest.output.rows:,} of {len(run.pool):,} rows (budget {format_budget(manifest.budget)})",
             *([f"preset published: {PRESETS['published'].words}"] if self._scaled else []),
             *self._quota_lines(),
@@ -206,7 +190,7 @@ class _CurateReport:
             *([bar.sentence] if bar and bar.enough else []),  # else it is among the warnings
             *(f"note: {warning.label}: {warning.detail}" for warning in self.warnings),
             f"written: {self.out} and {manifest_path(self.out)}",
-            *kit_lines(self.kit, exported_samples(self.curated), self.files),
+            *kit_lines(self.kit, self.draft.samples, self.files),
             f"selection {manifest.selection_id} is kept in {self.workspace}",
         ]
 
@@ -221,7 +205,7 @@ class _CurateReport:
         return [] if engine is None or engine.name == "auto" else [f"engine {engine.name}: {engine.guarantee}"]
 
     def _quota_lines(self) -> list[str]:
-        quotas, chosen = self.curated.record.selection.quotas, self.curated.record.selection.chosen
+        quotas, chosen = self.draft.curated.record.selection.quotas, self.draft.curated.record.selection.chosen
         if quotas is None:
             return []
         counts = np.bincount(quotas.codes[chosen], minlength=len(quotas.groups)).tolist()
@@ -234,7 +218,7 @@ class _CurateReport:
 
     def document(self) -> dict[str, object]:
         pool, manifest = self.inputs["pool"], self.manifest
-        run = self.curated.problem.run
+        run = self.draft.curated.problem.run
         return {
             "selection": manifest.selection_id,
             "run": run.record.id,
@@ -255,11 +239,11 @@ class _CurateReport:
             "method": None if manifest.method is None else asdict(manifest.method),
             "result": asdict(manifest.result),
             "diagnosis": self.diagnosis.sentence,
-            "cautions": list(self.curated.problem.cautions),
+            "cautions": list(self.draft.curated.problem.cautions),
             "error_bar": None if manifest.error_bar is None else asdict(manifest.error_bar),
             "warnings": [asdict(warning) for warning in self.warnings],
             "sha256": manifest.output.sha256,
-            "trainers": kit_documents(self.kit, exported_samples(self.curated)),
+            "trainers": kit_documents(self.kit, self.draft.samples),
             "files": [str(path) for path in self.files],
         }
 

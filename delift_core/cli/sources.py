@@ -24,7 +24,7 @@ from delift_core.data.quality.cleaning import (
 )
 from delift_core.data.quality.duplicates import CopyKind
 from delift_core.export.containers import container_of, describe_json_columns, json_text_columns
-from delift_core.export.conversion import Loss, losses
+from delift_core.export.conversion import Loss, convert_each, losses
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
 from delift_core.samples import ColumnMapping, Dataset, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
 
@@ -182,7 +182,7 @@ def note_losses(samples: Sequence[Sample], format: ExportFormat, out: Path) -> t
     Raises:
         ExportError: a table cannot hold the rows.
     """
-    found = losses(samples, format)
+    found = losses(convert_each(samples, format)) if format != "same" else ()
     for loss in found:
         note(f"{format} cannot hold everything: {loss}")
     if numbers := samples_with_nan(samples):

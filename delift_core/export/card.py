@@ -10,12 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.manifest import Manifest
 from delift_core.export.containers import describe_json_columns
-from delift_core.export.preflight import chosen_answers, exported_records, trainer_checks
+from delift_core.export.preflight import ExportDraft
 from delift_core.export.recipes import Recipe, recipe_file, recipes
-from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainer_rules import TRAINERS
 from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import write_lines
@@ -164,17 +162,17 @@ class TrainerKit:
     card: str
 
 
-def trainer_kit(curated: CuratedSelection, manifest: Manifest, limit: int = DEFAULT_LIMIT) -> TrainerKit:
+def trainer_kit(draft: ExportDraft, manifest: Manifest, limit: int = DEFAULT_LIMIT) -> TrainerKit:
     """Makes the kit of an export.
 
     Args:
+        draft: of the exported selection, in the format of the file.
         limit: the trainers' longest row in tokens.
     """
     output = manifest.output
-    table = trainer_checks(curated, output.format, limit)
-    shape = shape_of_file(exported_records(curated, output.format))
-    chosen = [one.ends for one in chosen_answers(curated)]
-    made = recipes(shape, output.file, limit, json_columns=output.json_columns, chosen=chosen)
+    table = draft.trainer_checks(limit)
+    chosen = [one.ends for one in draft.chosen_answers]
+    made = recipes(draft.shape, output.file, limit, json_columns=output.json_columns, chosen=chosen)
     return TrainerKit(table, made, card(manifest, table))
 
 

@@ -5,7 +5,7 @@ fields as far as the format has a place for them, and is always read back as the
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,7 +26,7 @@ from delift_core.data.formats.turn_spellings import parse_if_turns, standard_tur
 from delift_core.data.formats.turns import has_calls, is_only_calls, response_text
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import parse_int, to_strict_json, value_spans
-from delift_core.samples import FormatName, Message, Sample
+from delift_core.samples import ExportFormat, FormatName, Message, Sample
 
 LossKind = Literal[
     "tools", "calls", "turn-fields", "later-turns", "other-answer", "other-replies", "fields", "parts", "input", "text"
@@ -61,13 +61,15 @@ class ConvertedRecord:
     losses: tuple[LossKind, ...]
 
 
-def convert_sample(sample: Sample, format: FormatName) -> ConvertedRecord:
+def convert_sample(sample: Sample, format: ExportFormat) -> ConvertedRecord:
     """Converts a sample; a record in the format already stays unchanged, with null for NaN and Infinity.
 
     Raises:
         RecordError: the format cannot hold the conversation.
     """
     sample = replace(sample, raw=to_strict_json(sample.raw))
+    if format == "same":
+        return ConvertedRecord(sample.raw, ())
     plain = render_record(format, sample.messages)
     original = DECODER.decode(sample.raw)
     if _is_in_format(original, sample, format, plain):
@@ -286,17 +288,22 @@ class Loss:
         return f"in {self.rows:,} rows {LOSS_DESCRIPTIONS[self.kind]}; the first is {self.first.place}"
 
 
-def losses(samples: Sequence[Sample], format: FormatName | Literal["same"]) -> tuple[Loss, ...]:
-    """What is lost by converting samples, most frequent first; rows that cannot be converted are not counted."""
-    if format == "same":
-        return ()
-    by_kind: dict[LossKind, list[Sample]] = {}
+def convert_each(
+    samples: Iterable[Sample], format: ExportFormat
+) -> Iterator[tuple[Sample, ConvertedRecord | RecordError]]:
+    """Yields each sample with its record in a format, or with the reason why the format cannot hold it."""
     for sample in samples:
         try:
-            kinds = convert_sample(sample, format).losses
-        except RecordError:
-            continue
-        for kind in kinds:
+            yield sample, convert_sample(sample, format)
+        except RecordError as error:
+            yield sample, error
+
+
+def losses(converted: Iterable[tuple[Sample, ConvertedRecord | RecordError]]) -> tuple[Loss, ...]:
+    """What is lost by a conversion, most frequent first; rows that cannot be converted are not counted."""
+    by_kind: dict[LossKind, list[Sample]] = {}
+    for sample, record in converted:
+        for kind in record.losses if isinstance(record, ConvertedRecord) else ():
             by_kind.setdefault(kind, []).append(sample)
     return tuple(
         Loss(kind, len(rows), rows[0]) for kind, rows in sorted(by_kind.items(), key=lambda item: -len(item[1]))

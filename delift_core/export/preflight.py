@@ -1,96 +1,164 @@
-"""Checks of a subset before it is exported."""
+"""What an export would write, and checks of it before it is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
 from delift_core.curation.curate import CuratedSelection
+from delift_core.data.formats import RecordError
 from delift_core.data.loading.json_records import DECODER
 from delift_core.errors import ExportError
 from delift_core.export.containers import Container, describe_json_columns, json_text_columns
-from delift_core.export.conversion import losses
-from delift_core.export.shapes import describe_media
+from delift_core.export.conversion import ConvertedRecord, Loss, convert_each, losses
+from delift_core.export.shapes import Shape, describe_media, shape_of_file
 from delift_core.export.trainer_rules import RowLength
 from delift_core.export.trainers import ChosenAnswers, TrainerCheck, check_table
-from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
+from delift_core.export.writers import Unwritable, describe_nan, refuse, render_lines, samples_with_nan
 from delift_core.samples import ExportFormat, Sample, positions_by_record
 from delift_core.system.amounts import row_count
 from delift_core.system.check import Check
 
-
-def exported_samples(curated: CuratedSelection) -> tuple[Sample, ...]:
-    """The samples that are exported, in pool file order; a record is whole even if its last answer was not scored."""
-    longer = {(one.source, one.line, one.raw): one for one in curated.problem.run.left_out}
-    found = (curated.samples[position] for position in exported_positions(curated))
-    both = ((one, longer.get((one.source, one.line, one.raw), one)) for one in found)
-    return tuple(max(pair, key=lambda one: len(one.messages)) for pair in both)
+_T = TypeVar("_T")
 
 
-def exported_positions(curated: CuratedSelection) -> tuple[int, ...]:
-    """Positions of the exported samples, ascending; for each record with a chosen turn, that of its last row."""
-    subset = set(curated.subset.positions.tolist())
-    return tuple(sorted(turns[-1] for turns in positions_by_record(curated.samples) if subset.intersection(turns)))
+@dataclass(frozen=True)
+class ExportDraft:
+    """What an export of a selection writes in a format. Everything is worked out once, when it is first asked for."""
+
+    curated: CuratedSelection
+    format: ExportFormat
+
+    @cached_property
+    def positions(self) -> tuple[int, ...]:
+        """Pool positions of the exported samples, ascending; for each record with a chosen turn, that of its last."""
+        subset = set(self.curated.subset.positions.tolist())
+        records = positions_by_record(self.curated.samples)
+        return tuple(sorted(turns[-1] for turns in records if subset.intersection(turns)))
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        """The exported samples, in pool file order; a record is whole even if its last answer was not scored."""
+        longer = {(one.source, one.line, one.raw): one for one in self.curated.problem.run.left_out}
+        found = (self.curated.samples[position] for position in self.positions)
+        both = ((one, longer.get((one.source, one.line, one.raw), one)) for one in found)
+        return tuple(max(pair, key=lambda one: len(one.messages)) for pair in both)
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the file as JSON, each with its newline.
+
+        Raises:
+            ExportError: the format cannot hold one of the rows.
+        """
+        refuse(self.refused, len(self.samples), self.format)
+        return tuple(f"{record.line}\n" for _, record in self._converted if isinstance(record, ConvertedRecord))
+
+    @cached_property
+    def records(self) -> tuple[object, ...]:
+        """The decoded records of the file, in order.
+
+        Raises:
+            ExportError: the format cannot hold one of the rows.
+        """
+        return tuple(map(DECODER.decode, self.lines))
+
+    @cached_property
+    def shape(self) -> Shape:
+        """How the records of the file look as a whole.
+
+        Raises:
+            ExportError: the format cannot hold one of the rows.
+        """
+        return shape_of_file(self.records)
+
+    @cached_property
+    def refused(self) -> tuple[Unwritable, ...]:
+        """The samples that the format cannot hold."""
+        return tuple(
+            Unwritable(sample, str(record)) for sample, record in self._converted if isinstance(record, RecordError)
+        )
+
+    @cached_property
+    def losses(self) -> tuple[Loss, ...]:
+        """What the format cannot hold of the samples, most frequent first."""
+        return losses(self._converted)
+
+    @cached_property
+    def chosen_answers(self) -> tuple[ChosenAnswers, ...]:
+        """The chosen answers of each exported record, in order; empty if no record has several rows."""
+        curated = self.curated
+        alone, subset = curated.problem.run.measures(), set(curated.subset.positions.tolist())
+        records, found = positions_by_record(curated.samples), []
+        for turns in records:
+            own = [at for at in turns if at in subset]
+            if own:
+                ends = tuple(len(curated.samples[at].messages) - 1 for at in own)
+                length = RowLength(int(alone.prompt_tokens[own[-1]]), int(alone.tokens[own[-1]]))
+                found.append((turns[-1], ChosenAnswers(ends, len(turns) - len(own), length)))
+        written = tuple(chosen for _, chosen in sorted(found, key=lambda one: one[0]))
+        return written if max(map(len, records), default=1) > 1 else ()
+
+    def preview(self, limit: int = 3) -> tuple[str, ...]:
+        """The first lines of the file, without newlines.
+
+        Raises:
+            ExportError: the format cannot hold one of these rows.
+        """
+        return tuple(line.rstrip("\n") for line in render_lines(self.samples[:limit], self.format))
+
+    def checks(self, container: Container = "jsonl") -> tuple[Check, ...]:
+        """Checks of the subset; only the first two can prevent the export."""
+        return self._remembered(container, lambda: _preflight_checks(self, container))
+
+    def trainer_checks(self, limit: int) -> tuple[TrainerCheck, ...]:
+        """What each trainer would do with the file; `Risk.row` is an index into `samples`.
+
+        Args:
+            limit: the trainers' longest row, in tokens of the model that computed the utilities.
+
+        Raises:
+            ExportError: the format cannot hold one of the rows.
+        """
+        return self._remembered(limit, lambda: self._trainer_checks(limit))
+
+    def _trainer_checks(self, limit: int) -> tuple[TrainerCheck, ...]:
+        alone = self.curated.problem.run.measures()
+        lengths = [RowLength(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in self.positions]
+        return check_table(self.records, limit=limit, lengths=lengths, chosen=self.chosen_answers)
+
+    @cached_property
+    def _converted(self) -> tuple[tuple[Sample, ConvertedRecord | RecordError], ...]:
+        return tuple(convert_each(self.samples, self.format))
+
+    def _remembered(self, key: object, make: Callable[[], _T]) -> _T:
+        if key not in self._made:
+            self._made[key] = make()
+        found: _T = self._made[key]
+        return found
+
+    @cached_property
+    def _made(self) -> dict[object, Any]:
+        """Checks by container, and trainers' checks by limit."""
+        return {}
 
 
-def preflight_checks(
-    curated: CuratedSelection, format: ExportFormat, container: Container = "jsonl"
-) -> tuple[Check, ...]:
-    """Checks a subset for an export; only the first two checks can prevent it."""
-    samples = exported_samples(curated)
+def _preflight_checks(draft: ExportDraft, container: Container) -> tuple[Check, ...]:
+    curated, samples = draft.curated, draft.samples
     return (
         Check("Rows in the subset", bool(samples), _row_counts(curated, len(samples))),
-        _can_be_written(samples, format, container),
-        _no_losses(samples, format),
-        _json_numbers(samples),
-        *_objects_as_text(samples, format, container),
+        *_table_checks(draft, container),
         *_media(samples),
         _budget_used(curated),
         _no_repeats(samples),
         _no_truncation(curated),
         _all_scored(curated),
         _pairs_scored(curated),
-        _texts_as_scored(curated),
+        _texts_as_scored(draft),
     )
-
-
-def exported_records(curated: CuratedSelection, format: ExportFormat) -> tuple[object, ...]:
-    """The decoded records of an export in a format, in order.
-
-    Raises:
-        ExportError: the format cannot hold one of the rows.
-    """
-    return tuple(DECODER.decode(line) for line in render_lines(exported_samples(curated), format))
-
-
-def trainer_checks(curated: CuratedSelection, format: ExportFormat, limit: int) -> tuple[TrainerCheck, ...]:
-    """What each trainer would do with the exported file; `Risk.row` is an index into `exported_samples`.
-
-    Args:
-        limit: the trainers' longest row, in tokens of the model that computed the utilities.
-
-    Raises:
-        ExportError: the format cannot hold one of the rows.
-    """
-    alone = curated.problem.run.alone()
-    lengths = [RowLength(int(alone.prompt_tokens[at]), int(alone.tokens[at])) for at in exported_positions(curated)]
-    records = exported_records(curated, format)
-    return check_table(records, limit=limit, lengths=lengths, chosen=chosen_answers(curated))
-
-
-def chosen_answers(curated: CuratedSelection) -> tuple[ChosenAnswers, ...]:
-    """The chosen answers of each exported record, in order; empty if no record has several rows."""
-    alone, subset = curated.problem.run.alone(), set(curated.subset.positions.tolist())
-    found = []
-    for turns in positions_by_record(curated.samples):
-        own = [at for at in turns if at in subset]
-        if own:
-            ends = tuple(len(curated.samples[at].messages) - 1 for at in own)
-            length = RowLength(int(alone.prompt_tokens[own[-1]]), int(alone.tokens[own[-1]]))
-            found.append((turns[-1], ChosenAnswers(ends, len(turns) - len(own), length)))
-    written = tuple(chosen for _, chosen in sorted(found, key=lambda one: one[0]))
-    every = max(map(len, positions_by_record(curated.samples)), default=1) > 1
-    return written if every else ()
 
 
 def _row_counts(curated: CuratedSelection, written: int) -> str:
@@ -100,27 +168,33 @@ def _row_counts(curated: CuratedSelection, written: int) -> str:
     return f"{chosen:,} answers of {pool:,}, in {written:,} records, each exported once and whole"
 
 
-def _can_be_written(samples: tuple[Sample, ...], format: ExportFormat, container: Container) -> Check:
+def _table_checks(draft: ExportDraft, container: Container) -> Iterator[Check]:
+    """Whether the file can be written, and what is lost in it."""
     label = "Rows can be exported"
-    refused = unwritable(samples, format)
-    if not refused:
+    columns: tuple[str, ...] = ()
+    if draft.refused:
+        first = draft.refused[0]
+        words = f"{len(draft.refused):,} cannot; the first is {first.sample.place}: {first.reason}"
+        yield Check(label, False, words)
+    else:
         try:
-            json_text_columns(container, render_lines(samples, format))
+            columns = json_text_columns(container, draft.lines)
+            yield Check(label, True, f"all {len(draft.samples):,}")
         except ExportError as error:
-            return Check(label, False, str(error))
-        return Check(label, True, f"all {len(samples):,}")
-    first = refused[0]
-    return Check(label, False, f"{len(refused):,} cannot; the first is {first.sample.place}: {first.reason}")
+            yield Check(label, False, str(error))
+    yield _no_losses(draft)
+    yield _json_numbers(draft.samples)
+    if columns:
+        yield Check("Objects fit the table", False, describe_json_columns(columns))
 
 
-def _no_losses(samples: Sequence[Sample], format: ExportFormat) -> Check:
+def _no_losses(draft: ExportDraft) -> Check:
     label = "Nothing lost in conversion"
-    if format == "same":
+    if draft.format == "same":
         return Check(label, True, "records are exported unchanged")
-    found = losses(samples, format)
-    if not found:
+    if not draft.losses:
         return Check(label, True, "every part of every record is exported")
-    return Check(label, False, f"{'; '.join(map(str, found))}")
+    return Check(label, False, "; ".join(map(str, draft.losses)))
 
 
 def _json_numbers(samples: Sequence[Sample]) -> Check:
@@ -128,15 +202,6 @@ def _json_numbers(samples: Sequence[Sample]) -> Check:
     if not found:
         return Check(label, True, "no NaN or Infinity")
     return Check(label, False, describe_nan(found))
-
-
-def _objects_as_text(samples: Sequence[Sample], format: ExportFormat, container: Container) -> Iterator[Check]:
-    try:
-        columns = json_text_columns(container, render_lines(samples, format))
-    except ExportError:  # reported by `_can_be_written`
-        return
-    if columns:
-        yield Check("Objects fit the table", False, describe_json_columns(columns))
 
 
 def _media(samples: Sequence[Sample]) -> Iterator[Check]:
@@ -185,8 +250,8 @@ def _pairs_scored(curated: CuratedSelection) -> Check:
     return Check(label, bar.enough, bar.sentence)
 
 
-def _texts_as_scored(curated: CuratedSelection) -> Check:
-    scored = curated.problem.run.pool
-    changed = sum(scored[at].raw != curated.samples[at].raw for at in exported_positions(curated))
+def _texts_as_scored(draft: ExportDraft) -> Check:
+    scored, now = draft.curated.problem.run.pool, draft.curated.samples
+    changed = sum(scored[at].raw != now[at].raw for at in draft.positions)
     detail = f"{changed:,} rows were edited after scoring; their scores belong to the old texts" if changed else "none"
     return Check("Text edits after scoring", not changed, detail)

@@ -36,8 +36,8 @@ from delift_core.curation.problem import SelectionProblem
 from delift_core.curation.reload_inputs import file_hash, find_input, reload
 from delift_core.errors import ExportError
 from delift_core.export.containers import write_rows
-from delift_core.export.preflight import exported_samples
-from delift_core.export.writers import ensure_writable, manifest_path, render_lines, write_lines
+from delift_core.export.preflight import ExportDraft
+from delift_core.export.writers import ensure_writable, manifest_path, write_lines
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import ExportFormat, Formulas, Sample
 from delift_core.scoring.pair_spec import format_pairs
@@ -77,16 +77,33 @@ def export_selection(
         DeliftError: the selection or its run cannot be opened.
     """
     workspace.require("export")
-    curated = open_selection(workspace, selection_id, problem)
-    samples = exported_samples(curated)
-    if not samples:
+    draft = ExportDraft(open_selection(workspace, selection_id, problem), format)
+    return export_draft(workspace, draft, out, formulas=formulas, clock=clock)
+
+
+def export_draft(
+    workspace: Workspace,
+    draft: ExportDraft,
+    out: Path,
+    *,
+    formulas: Formulas = "keep",
+    clock: Callable[[], datetime] = utc_now,
+) -> Manifest:
+    """As `export_selection`, with the rows that a draft has rendered; rendered again if they were edited since."""
+    workspace.require("export")
+    curated, selection_id, format = draft.curated, draft.curated.record.id, draft.format
+    if curated.version != workspace.edits.version(selection_id):
+        return export_selection(
+            workspace, selection_id, out, format=format, formulas=formulas, problem=curated.problem, clock=clock
+        )
+    if not draft.samples:
         raise ExportError(
             f"the subset of selection {selection_id} is empty, every chosen row was dropped by hand; undo some edits"
         )
     records = _inputs(workspace, curated)
     files = [path for record in records if (path := find_input(record.origin)) is not None]
     ensure_writable(out, files, [manifest_path(out)])
-    lines = render_lines(samples, format)
+    lines = draft.lines
     rows = _rows(workspace, curated)
     inputs = tuple(_input_entry(record) for record in records)
     written = write_rows(out, lines, formulas=formulas)
@@ -119,16 +136,6 @@ def export_selection(
         selection_id, path=str(out.resolve()), sha256=written.sha256, n_records=written.rows, format=format
     )
     return manifest
-
-
-def preview(curated: CuratedSelection, format: ExportFormat, limit: int = 3) -> tuple[str, ...]:
-    """The first lines of an export, without newlines.
-
-    Raises:
-        ExportError: the format cannot hold one of these rows.
-    """
-    samples = exported_samples(curated)[:limit]
-    return tuple(line.rstrip("\n") for line in render_lines(samples, format))
 
 
 def package_versions() -> tuple[PackageVersion, ...]:

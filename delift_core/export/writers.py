@@ -60,14 +60,18 @@ def render_lines(samples: Sequence[Sample], format: ExportFormat) -> Iterator[st
     Raises:
         ExportError: the format cannot hold some of the samples; raised before the first line.
     """
-    refused = unwritable(samples, format)
+    refuse(unwritable(samples, format), len(samples), format)
+    return (f"{convert_sample(sample, format).line}\n" for sample in samples)
+
+
+def refuse(refused: Sequence[Unwritable], rows: int, format: ExportFormat) -> None:
+    """Raises an `ExportError` if a format cannot hold some of the rows."""
     if refused:
         first = refused[0]
         raise ExportError(
-            f"{len(refused):,} of {len(samples):,} rows cannot be written as {format}, the first is "
+            f"{len(refused):,} of {rows:,} rows cannot be written as {format}, the first is "
             f"{first.sample.source}, line {first.sample.line}: {first.reason}"
         )
-    return (_line(sample, format) for sample in samples)
 
 
 def manifest_path(out: Path) -> Path:
@@ -130,10 +134,6 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
             ) from error
         raise
     return digest.hexdigest(), count
-
-
-def _line(sample: Sample, format: ExportFormat) -> str:
-    return f"{to_strict_json(sample.raw) if format == 'same' else convert_sample(sample, format).line}\n"
 
 
 def _umask() -> int:

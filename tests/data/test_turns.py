@@ -12,7 +12,7 @@ from delift_core.curation.manifest import read_manifest
 from delift_core.data.loading import ReadOptions, load_bytes, load_file
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.duplicates import copy_groups
-from delift_core.export.preflight import exported_samples, preflight_checks, trainer_checks
+from delift_core.export.preflight import ExportDraft
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.samples import ExportFormat, positions_by_record
@@ -91,9 +91,10 @@ def test_a_record_is_written_whole_and_once(tmp_path: Path, format: ExportFormat
         workspace.edits.apply(made.selection_id, "drop", [one.id for one in rows[3:]], author="me")
         export_selection(workspace, made.selection_id, out, format=format)
         curated = open_selection(workspace, made.selection_id)
-        assert [one.raw for one in exported_samples(curated)] == LINES[:1]
-        assert "in 1 records, each exported once and whole" in preflight_checks(curated, format)[0].detail
-        assert all(check.rows == 1 for check in trainer_checks(curated, format, 100))
+        draft = ExportDraft(curated, format)
+        assert [one.raw for one in draft.samples] == LINES[:1]
+        assert "in 1 records, each exported once and whole" in draft.checks()[0].detail
+        assert all(check.rows == 1 for check in draft.trainer_checks(100))
     (written,) = load_file(out).samples
     assert written.content_hash == load_file(made.pool_file).samples[0].content_hash
     manifest = read_manifest(tmp_path / "out.manifest.json")

@@ -11,7 +11,7 @@ from delift_core.curation.curate import open_selection
 from delift_core.data.loading import RawRecord, load_file, read_records
 from delift_core.errors import ExportError
 from delift_core.export.containers import WrittenFile, json_text_columns, unquote_formula, write_rows
-from delift_core.export.preflight import preflight_checks
+from delift_core.export.preflight import ExportDraft
 from delift_core.export.publish import save_to_disk
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
@@ -210,7 +210,7 @@ def test_numbers_that_json_lacks_become_null_and_are_named(
 ) -> None:
     made = scored(workspace, tmp_path / "pool.jsonl", NUMBERS, budget="100%")
     curated = open_selection(workspace, made.selection_id)
-    named = next(check for check in preflight_checks(curated, format) if check.label == "Numbers valid in JSON")
+    named = next(check for check in ExportDraft(curated, format).checks() if check.label == "Numbers valid in JSON")
     assert not named.ok and "in 2 rows" in named.detail and "row 2" in named.detail
     export_selection(workspace, made.selection_id, tmp_path / name, format=format)
     assert all(check.ok for check in verify(manifest_path(tmp_path / name)))

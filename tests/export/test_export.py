@@ -11,8 +11,11 @@ from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import RowEntry
 from delift_core.curation.reliability import ErrorBar
 from delift_core.errors import ExportError
-from delift_core.export.preflight import preflight_checks
-from delift_core.export.subset_files import export_selection, preview
+from delift_core.export.card import trainer_kit
+from delift_core.export.conversion import ConvertedRecord, convert_sample
+from delift_core.export.preflight import ExportDraft
+from delift_core.export.subset_files import export_draft, export_selection
+from delift_core.samples import ExportFormat, Sample
 from delift_core.scoring.estimation.partial_matrix import EstimateCheck
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored
@@ -108,8 +111,34 @@ def test_a_preview_is_the_start_of_the_file(eight: Scored, tmp_path: Path) -> No
     curated = open_selection(eight.workspace, eight.selection_id)
     export_selection(eight.workspace, eight.selection_id, tmp_path / "out.jsonl", format="sharegpt")
     written = (tmp_path / "out.jsonl").read_text("utf-8").split("\n")
-    assert preview(curated, "sharegpt", limit=2) == tuple(written[:2])
+    assert ExportDraft(curated, "sharegpt").preview(limit=2) == tuple(written[:2])
     assert "conversations" in json.loads(written[0])
+
+
+def test_a_draft_is_rendered_again_if_the_rows_were_edited_since(eight: Scored, tmp_path: Path) -> None:
+    draft = ExportDraft(open_selection(eight.workspace, eight.selection_id), "same")
+    shown = draft.lines
+    eight.workspace.edits.apply(eight.selection_id, "drop", [draft.samples[0].id], author="somebody else")
+    manifest = export_draft(eight.workspace, draft, tmp_path / "out.jsonl")
+    written = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)
+    assert (len(written), manifest.output.rows) == (2, 2) and written == list(shown[1:])
+
+
+def test_a_draft_renders_each_row_once(eight: Scored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def counted(sample: Sample, format: ExportFormat) -> ConvertedRecord:
+        rendered.append(sample.id)
+        return convert_sample(sample, format)
+
+    monkeypatch.setattr("delift_core.export.conversion.convert_sample", counted)
+    draft = ExportDraft(open_selection(eight.workspace, eight.selection_id), "sharegpt")
+    for container in ("jsonl", "parquet", "csv"):
+        draft.checks(container)
+    manifest = export_draft(eight.workspace, draft, tmp_path / "out.jsonl")
+    draft.trainer_checks(64)
+    trainer_kit(draft, manifest, 4096)
+    assert sorted(rendered) == sorted(sample.id for sample in draft.samples)
 
 
 def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> None:
@@ -121,25 +150,25 @@ def test_checks_name_what_is_not_well(workspace: Workspace, tmp_path: Path) -> N
     lines[4] = json.dumps({"messages": turns, "tools": [{"type": "function"}]})
     made = scored(workspace, tmp_path / "pool.jsonl", lines, budget="5", refuse=[5])
     curated = open_selection(workspace, made.selection_id)
-    found = {check.label: check for check in preflight_checks(curated, "alpaca")}
+    found = {check.label: check for check in ExportDraft(curated, "alpaca").checks()}
     assert found["Rows in the subset"].detail == "5 of 5"
     assert not found["Rows can be exported"].ok and "row 5" in found["Rows can be exported"].detail
-    lost = {check.label: check for check in preflight_checks(curated, "messages")}["Nothing lost in conversion"]
+    lost = {check.label: check for check in ExportDraft(curated, "messages").checks()}["Nothing lost in conversion"]
     assert not lost.ok and "in 1 rows turns after the scored answer are left out" in lost.detail
     assert not found["Duplicates"].ok and "1 rows" in found["Duplicates"].detail
     assert not found["Rows scored"].ok
     assert found["Prompts fit the context"].ok
-    assert [check.ok for check in preflight_checks(curated, "same")[:3]] == [True, True, True]
+    assert [check.ok for check in ExportDraft(curated, "same").checks()[:3]] == [True, True, True]
 
 
 @pytest.mark.parametrize(("ratio", "enough"), [(0.88, False), (0.99, True)])
 def test_a_selection_from_a_part_of_the_pairs_is_said_to_be_one(eight: Scored, ratio: float, enough: bool) -> None:
     curated = open_selection(eight.workspace, eight.selection_id)
-    found = {check.label: check for check in preflight_checks(curated, "same")}
+    found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok and found["Pairs scored"].detail == "all"
     vars(curated.problem)["partial"] = SimpleNamespace(complete=False)
     vars(curated)["error_bar"] = ErrorBar(90, 0.14, EstimateCheck(40, 0.5, 0.6), ratio, ratio - 0.02, 1.0, False)
-    found = {check.label: check for check in preflight_checks(curated, "same")}
+    found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok == enough
     assert "Based on 14% of the pairs" in found["Pairs scored"].detail
 
@@ -152,7 +181,7 @@ def test_a_budget_beyond_what_helps_is_said(eight: Scored) -> None:
     saturated = replace(selection, chosen_gains=gains)
     (check,) = [
         check
-        for check in preflight_checks(replace(curated, record=replace(curated.record, selection=saturated)), "same")
+        for check in ExportDraft(replace(curated, record=replace(curated.record, selection=saturated)), "same").checks()
         if check.label == "Every row adds something"
     ]
     assert not check.ok and check.detail == "2 rows cover everything; the other 1 only fill the budget"

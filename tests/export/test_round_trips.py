@@ -13,7 +13,7 @@ from delift_core.cli import main
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.base import ROLES
 from delift_core.data.loading import ReadOptions, load_bytes
-from delift_core.export.conversion import LOSS_DESCRIPTIONS, convert_sample, losses
+from delift_core.export.conversion import LOSS_DESCRIPTIONS, convert_each, convert_sample, losses
 from delift_core.export.writers import render_lines, unwritable
 from delift_core.samples import ExportFormat, FormatName, Sample
 
@@ -170,7 +170,7 @@ def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -
     if sample is None:
         return
     if unwritable([sample], target):
-        assert losses([sample], target) == ()
+        assert losses(convert_each([sample], target)) == ()
         return
     found = convert_sample(sample, target)
     assert "\n" not in found.line
@@ -183,7 +183,7 @@ def test_nothing_is_lost_that_is_not_named(record: object, target: FormatName) -
             named = "fields" in found.losses or record.get(key) in [message.content for message in sample.messages]
             assert key not in record or written.get(key, named) == record[key] or named
     if found.losses:
-        assert {loss.kind for loss in losses([sample], target)} == set(found.losses)
+        assert {loss.kind for loss in losses(convert_each([sample], target))} == set(found.losses)
         assert all(LOSS_DESCRIPTIONS[kind] for kind in found.losses)
         return
     # Nothing was named: every text of the record is in what was written, whole or as a part of a longer one.

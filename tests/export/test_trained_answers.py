@@ -8,7 +8,7 @@ import pytest
 from delift_core.curation.curate import open_selection
 from delift_core.data.loading import ReadOptions, load_bytes, load_file
 from delift_core.export.card import trainer_kit
-from delift_core.export.preflight import chosen_answers, trainer_checks
+from delift_core.export.preflight import ExportDraft
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
 from delift_core.export.subset_files import export_selection
@@ -126,9 +126,10 @@ def test_trl_trains_the_chosen_answers_of_a_record(
         workspace.edits.apply(made.selection_id, "drop", others, author="me")
         manifest = export_selection(workspace, made.selection_id, out, format=format)
         curated = open_selection(workspace, made.selection_id)
-        assert [one.ends for one in chosen_answers(curated)] == [(1, 3), (2,), (1,)]
-        checks = trainer_checks(curated, format, 100)
-        kit = trainer_kit(curated, manifest, 100)
+        draft = ExportDraft(curated, format)
+        assert [one.ends for one in draft.chosen_answers] == [(1, 3), (2,), (1,)]
+        checks = draft.trainer_checks(100)
+        kit = trainer_kit(draft, manifest, 100)
     script = next(one.text for one in kit.recipes if one.trainer == "TRL")
     found = trained(script, tmp_path, monkeypatch)
     assert found == [(["u0"], "a0"), (["u0", "a0", "u1"], "a1"), (["S", "v0"], "b0"), (["w"], "c")]

@@ -5,14 +5,13 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.manifest import read_manifest
 from delift_core.errors import ExportError
 from delift_core.export.card import trainer_kit
-from delift_core.export.preflight import exported_samples, trainer_checks
+from delift_core.export.preflight import ExportDraft
 from delift_core.export.trainers import DEFAULT_LIMIT, TrainerCheck
 from delift_core.export.writers import manifest_path
-from delift_core.samples import ExportFormat, Sample
+from delift_core.samples import Sample
 from delift_core.workspace import ExportRecord
 from pages.ui.shell.blocks import plain, with_separators
 from pages.ui.shell.display import short_path
@@ -21,7 +20,7 @@ LIMIT_KEY = "export_max_tokens"
 SHOWN_RISKS = 500
 
 
-def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
+def trainers_view(draft: ExportDraft) -> None:
     """How many rows each trainer would keep, and which are at risk."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
         st.header("Trainer compatibility", width="content")
@@ -36,7 +35,7 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
             help="Your trainer's max_length, cutoff_len or sequence_len.",
         )
     try:
-        table = trainer_checks(selection, format, _limit())
+        table = draft.trainer_checks(_limit())
     except ExportError as error:
         st.warning(plain(str(error)), icon=":material/warning:")
         return
@@ -56,15 +55,15 @@ def trainers_view(selection: CuratedSelection, format: ExportFormat) -> None:
         alt="For each trainer, how many rows of the file it would keep and how many are at risk",
     )
     st.caption("Computed from the trainers' own rules, without running them.")
-    _risks(table, exported_samples(selection))
+    _risks(table, draft.samples)
 
 
-def recipes_view(selection: CuratedSelection, out: Path) -> None:
+def recipes_view(draft: ExportDraft, out: Path) -> None:
     """What each trainer needs to read the written file, and its data set card; to copy or to download."""
     path = manifest_path(out)
     if not (out.exists() and path.exists()):
         return
-    kit = trainer_kit(selection, read_manifest(path), _limit())
+    kit = trainer_kit(draft, read_manifest(path), _limit())
     st.header("How to train with it")
     names = [*(recipe.trainer for recipe in kit.recipes), "Data set card"]
     files = [*((recipe.file, recipe.text) for recipe in kit.recipes), (f"{out.stem}.card.md", kit.card)]
