@@ -153,11 +153,11 @@ def estimates(rows: int) -> csr_array:
     return found
 
 
-def select(folder: Path, run_id: str) -> str:
-    """A selection of 10 % of the rows; returns its id."""
+def select(folder: Path, run_id: str, percent: int = 10) -> str:
+    """A selection of a share of the rows; returns its id."""
     with Workspace.open(folder) as workspace:
         problem = open_problem(workspace, run_id, "euclidean", ObjectiveConfig("instruction"))
-        return keep_selection(workspace, problem, problem.select(Budget("percent", 10)), name="a tenth").id
+        return keep_selection(workspace, problem, problem.select(Budget("percent", percent)), name=f"{percent} %").id
 
 
 def keep_layout(folder: Path, run_id: str) -> None:

@@ -1,16 +1,15 @@
 """How long the curator's pages take with 100,000 rows and a sparse matrix, in a real Chromium.
 
     python -m benchmarks.workbench [--rows 100000] [--folder FOLDER]
+    python -m benchmarks.workbench --rows 10000 --views export
 
-A workspace is made without a model (see `large_workspace`), with its utilities put together, its map laid out and a
-selection of 10 %, as a finished run and a visit to Select and to the map leave them.
+A workspace is made without a model (see `large_workspace`), with its utilities put together, its map laid out, a
+selection of 10 % (s2) and one of all rows (s3), as a finished run and visits to Select and to the map leave them.
 
 "First view": a new server has shown the same page for another run, of 200 rows, so that libraries are loaded and no
 page of the large run was drawn; then the time from the address to the end of the page's script and the first table or
-chart on the screen. Meanwhile the server has read ahead the newest run, which is the large one. "Cold": the same where
-a newer run lies before the large one, so that nothing of it is in memory. Every other time is from the visitor's click
-or key to the end of the script in the browser (of an area on the map: until the panel lists the rows), median and
-slowest of some.
+chart on the screen. Every other time is from the visitor's click or key to the end of the script in the browser (of an
+area on the map: until the panel lists the rows), median and slowest of some.
 """
 
 import argparse
@@ -28,7 +27,6 @@ from playwright.sync_api import Page
 from benchmarks.large_workspace import build, keep_layout, select
 from benchmarks.machine import machine
 from benchmarks.served import answer_seconds, served, visitor, watch
-from delift_core.workspace import Workspace
 
 SMALL_ROWS = 200
 ROUNDS = 5
@@ -54,13 +52,13 @@ def first_view(page: Page, address: str, drawn: str) -> float:
 
 
 @contextmanager
-def opened(workspace: Path, log: Path, view: str, drawn: str, how: str = "first view") -> Iterator[Page]:
+def opened(workspace: Path, log: Path, view: str, drawn: str, selection: str = "s2") -> Iterator[Page]:
     """A new server with a page at its first view of the large run; notes the time and the memory."""
     path, _, query = view.partition("?")
     with served(workspace, log) as (address, process), visitor(f"{address}/{path}?run=r1&selection=s1&{query}") as page:
         page.locator(drawn).first.wait_for(timeout=120_000)
-        seconds = first_view(page, f"{address}/{path}?run=r2&selection=s2&{query}", drawn)
-        note(f"{view.replace('?view=', ', ').capitalize()}: {how}", f"{seconds:.2f} s")
+        seconds = first_view(page, f"{address}/{path}?run=r2&selection={selection}&{query}", drawn)
+        note(f"{view.replace('?view=', ', ').capitalize() or 'Home'}: first view", f"{seconds:.2f} s")
         yield page
         memory = psutil.Process(process).memory_info().rss / (1 << 30)
         note("memory of the server after this", f"{memory:.2f} GiB")
@@ -115,7 +113,7 @@ def _search(field: object, words: str) -> None:
 def drawer(page: Page) -> None:
     """Times opening a row, moving to the next, dropping it, and undoing that."""
     page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    page.get_by_text("1 row selected").wait_for()
+    page.get_by_text("1 row ticked").wait_for()
     page.wait_for_timeout(1_000)
     timed(page, "row opened for the first time", [lambda: page.keyboard.press("o")])
     page.get_by_role("dialog").wait_for()
@@ -180,32 +178,59 @@ def explore_matrix(page: Page) -> None:
     timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders])  # type: ignore[misc]
 
 
-def measure(workspace: Path, log: Path, rows: int) -> None:
-    """Prints the measurements of three visits."""
-    with opened(workspace, log, "curate", TABLE) as page:
-        curate(page)
-    with opened(workspace, log, "explore?view=Matrix", ".js-plotly-plot") as page:
-        explore_matrix(page)
-    with opened(workspace, log, "explore?view=Map", MAP) as page:
-        explore_map(page, rows)
+def home(page: Page) -> None:
+    """Times the way from Home to Curate and on, with nothing of the large run drawn before."""
+    for name in ("Curate", "Select", "Export"):
+        link = page.get_by_test_id("stSidebarNavLink").filter(has_text=name)
+        timed(page, f"Home, then {name}", [link.click])
 
 
-def measure_cold(workspace: Path, log: Path) -> None:
-    """Prints the first views of the large run when it is no longer the newest."""
-    with Workspace.open(workspace) as opened_:
-        newest = opened_.runs.records()[0].id
-    if newest == "r2":
-        build(workspace, SMALL_ROWS)
-    for view, drawn in (("curate", TABLE), ("explore?view=Matrix", ".js-plotly-plot"), ("explore?view=Map", MAP)):
-        with opened(workspace, log, view, drawn, "cold"):
-            pass
+def export(page: Page) -> None:
+    """Times the choices of Export for the file of every row, the file itself, and the page after an edit."""
+    kinds = [page.get_by_role("radio", name=name) for name in ("CSV", "JSONL", "CSV", "JSONL")]
+    timed(page, "other file type", [kind.click for kind in kinds])
+    for name, times in (("Messages", 1), ("ShareGPT", 1), ("Messages", 1)):
+        page.get_by_role("combobox", name="Format").click()
+        timed(page, f"format {name}", [page.get_by_role("option", name=name).first.click] * times)
+    field = page.get_by_role("spinbutton", name="Max length")
+    timed(page, "max length", [lambda n=n: _search(field, n) for n in ("512", "1024")])  # type: ignore[misc]
+    timed(page, "file written", [page.get_by_role("button", name="Export", exact=True).click])
+    timed(page, "other file type, beside the written file", [kinds[0].click, kinds[1].click])
+    for name in ("Curate", "Export"):
+        link = page.get_by_test_id("stSidebarNavLink").filter(has_text=name)
+        timed(page, f"to {name}", [link.click])
+        if name == "Curate":
+            page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
+            page.get_by_text("1 row ticked").wait_for()
+            page.wait_for_timeout(1_000)
+            timed(page, "row dropped", [lambda: page.keyboard.press("d")])
+
+
+VIEWS: dict[str, tuple[str, str, Callable[[Page, int], None]]] = {
+    "home": ("", TABLE, lambda page, rows: home(page)),
+    "curate": ("curate", TABLE, lambda page, rows: curate(page)),
+    "matrix": ("explore?view=Matrix", ".js-plotly-plot", lambda page, rows: explore_matrix(page)),
+    "map": ("explore?view=Map", MAP, explore_map),
+    "export": ("export", TABLE, lambda page, rows: export(page)),
+}
+"""What each visit opens, what must be drawn there, and what is then timed."""
+
+
+def measure(workspace: Path, log: Path, rows: int, views: Iterable[str]) -> None:
+    """Prints the measurements of some visits."""
+    for name in views:
+        view, drawn, walk = VIEWS[name]
+        with opened(workspace, log, view, drawn, "s3" if name == "export" else "s2") as page:
+            walk(page, rows)
 
 
 def make(folder: Path, rows: int) -> None:
-    """A workspace with a small run r1 and a large run r2, a selection of each, s1 and s2, and their maps."""
+    """A workspace with a small run r1 and a large run r2, selections s1 and s2, s3 of all rows, and maps."""
     for count in (SMALL_ROWS, rows):
         run = build(folder, count)
         select(folder, run.id)
+        if count == rows:
+            select(folder, run.id, percent=100)
         keep_layout(folder, run.id)
 
 
@@ -214,17 +239,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="keep the workspace there, or take the one that is there")
-    parser.add_argument("--cold-only", action="store_true", help="the first views of a run that was not read ahead")
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=["home", "curate", "matrix", "map"])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name) / "workspace"
         if not (folder / "delift.duckdb").exists():
             make(folder, options.rows)
         print(f"Machine: {machine()}\n\n| {options.rows:,} rows | |\n| --- | --- |")
-        log = Path(name) / "server.log"
-        if not options.cold_only:
-            measure(folder, log, options.rows)
-        measure_cold(folder, log)
+        measure(folder, Path(name) / "server.log", options.rows, options.views)
 
 
 if __name__ == "__main__":
