@@ -37,13 +37,14 @@ from benchmarks.sessions import ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, refresh, run_here, start
+from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.jobs.folder import JobFolder
 from delift_core.maintenance.backup import backup, restore
 from delift_core.maintenance.repair import check_workspace
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, RunSpec, Workspace, schema
 from delift_core.workspace.workspace import DATABASE_NAME, utc_now
@@ -79,7 +80,7 @@ class Site:
 
     def larger(self, workspace: Workspace, number: int) -> RunSpec:
         """A pool to score while processes are killed; a new one for each number."""
-        pool = workspace.datasets.add(_dataset(f"larger{number}", self.more_rows, number), role="pool", origin="faults")
+        pool = workspace.datasets.add(_dataset(f"larger{number}", self.more_rows, number), role="pool")
         return RunSpec(pool.id, None, None, str(self.model), "auto", "cpu", "float32")
 
 
@@ -88,7 +89,7 @@ def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
     site = Site(folder, more_rows)
     save_model(site.model)
     with Workspace.open(site.workspace) as workspace:
-        pool = workspace.datasets.add(_dataset("small", ROWS), role="pool", origin="faults")
+        pool = workspace.datasets.add(_dataset("small", ROWS), role="pool")
         spec = RunSpec(pool.id, None, None, str(site.model), "auto", "cpu", "float32")
         run = run_here(workspace, spec, publish=lambda progress: None)
         problem = open_problem(workspace, run.id, "euclidean", OBJECTIVE)

@@ -20,8 +20,9 @@ from delift_core.curation.curate import keep_selection
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
+from delift_core.data.loading import Dataset
 from delift_core.models.model_files import BUNDLED
-from delift_core.samples import Dataset, Message, ParsedRecord, Sample, with_ids
+from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities
 from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round
 from delift_core.scoring.estimation.partial_matrix import LARGEST_PER_ROW
@@ -178,7 +179,7 @@ def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
     rng = np.random.default_rng(seed)
     with Workspace.open(folder) as workspace, patch("os.fsync"):  # nothing here has to survive a power cut
         dataset = synthetic_pool(rows, rng)
-        pool = workspace.datasets.add(dataset, role="pool", origin="synthetic")
+        pool = workspace.datasets.add(dataset, role="pool")
         pairs = PairBudget("per-row", TOPIC - 1)
         run = workspace.runs.add(RunSpec(pool.id, None, None, BUNDLED, "auto", "cpu", "float32", pairs))
         context = ScoringContext(BUNDLED, "synthetic", "float32", "plain", 1, 8192)

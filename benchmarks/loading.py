@@ -45,7 +45,7 @@ def read_ours(path: Path, folder: Path) -> int:
     with Workspace.open(folder / "workspace") as workspace:
         dataset = load_file(path, watch=show)
         print(f"parsed after {time.perf_counter() - START:.1f} s", file=sys.stderr)
-        return workspace.datasets.add(dataset, role="pool", origin=str(path), watch=show).n_samples
+        return workspace.datasets.add(dataset, role="pool", watch=show).n_samples
 
 
 def read_datasets(path: Path, folder: Path) -> int:

@@ -51,7 +51,7 @@ def prepare(folder: Path, dtype: DtypeName) -> None:
 def begin_job(folder: Path, file: Path, dtype: DtypeName) -> JobFolder:
     """Starts a worker on every pair of a file, as the Score page does."""
     with Workspace.open(folder / "workspace") as workspace:
-        pool = workspace.datasets.add(load_file(file), role="pool", origin=file.name)
+        pool = workspace.datasets.add(load_file(file), role="pool")
         run = start(workspace, RunSpec(pool.id, None, None, BUNDLED, "auto", "cpu", dtype), mode="score")
         return JobFolder(workspace.jobs_folder / run.id)
 

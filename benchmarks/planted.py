@@ -29,12 +29,13 @@ from delift_core.baselines.ordering import MethodRunner
 from delift_core.baselines.orders import unit
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.scoring_runs import run_here
+from delift_core.data.loading import Dataset
 from delift_core.evaluation.measures import LOSS, measure, without_examples
 from delift_core.evaluation.training import response_loss_sum
 from delift_core.models.loading import LoadedModel, load_model
 from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, make_template
 from delift_core.models.vectors import WordVectors
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from delift_core.selection.methods import METHODS
@@ -208,7 +209,7 @@ def main() -> None:
         folder = asked.workspace or Path(temporary)
         began = time.monotonic()
         with Workspace.open(folder) as workspace:
-            pool = workspace.datasets.add(planted.dataset, role="pool", origin="planted")
+            pool = workspace.datasets.add(planted.dataset, role="pool")
             spec = RunSpec(pool.id, None, None, "bundled", asked.template, "cpu", "float32")
             run_here(workspace, spec, publish=lambda progress: None)
         scoring = time.monotonic() - began

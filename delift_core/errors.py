@@ -13,6 +13,10 @@ class DataError(DeliftError):
     """A file, a hub data set or a record cannot be used."""
 
 
+class SourceChanged(DataError):
+    """A source that is read again has other rows than before."""
+
+
 class ModelError(DeliftError):
     """A language model cannot be found, loaded or used for scoring."""
 

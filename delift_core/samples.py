@@ -1,4 +1,4 @@
-"""Samples and data sets: immutable training rows with stable ids.
+"""Samples: immutable training rows with stable ids.
 
 A sample is a conversation that ends with the assistant turn to learn, and the raw record that it was read from. This
 module knows nothing of files, formats of records, tokenizers or databases.
@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -31,8 +30,6 @@ ExportFormat = Literal["same", "alpaca", "sharegpt", "messages", "prompt-complet
 """The formats of an export; "same" keeps the raw records."""
 Formulas = Literal["keep", "quote"]
 """What CSV does with a text that a spreadsheet would run as a formula."""
-IN_MEMORY = "rows in memory"
-"""The origin of a data set that was not read from a source."""
 Turns = Literal["last", "every"]
 """The assistant turns that are scored: the last, or each as a sample of its own, given all turns before it."""
 ProblemKind = Literal[
@@ -164,59 +161,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One step of cleaning a data set: all records of a class fixed, or rows left out.
-
-    Attributes:
-        remedy: the class that was fixed; None if rows were left out.
-        sample_ids: the rows that were left out.
-        reason: why, without a full stop.
-    """
-
-    remedy: FixableKind | None
-    sample_ids: tuple[str, ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Samples in file order, and the records that were left out.
-
-    Attributes:
-        turns: "every" if each assistant turn of a record is a sample; the last of them is the whole conversation.
-        choices: the cleaning steps since the source was read, in order; they can be repeated on the same source.
-        origin: an absolute path, a `hub:` name, or words for rows that are not on disk. Not compared.
-    """
-
-    name: str
-    format: FormatName
-    mapping: ColumnMapping | None
-    samples: tuple[Sample, ...]
-    problems: tuple[Problem, ...] = ()
-    turns: Turns = "last"
-    choices: tuple[Choice, ...] = ()
-    origin: str = field(default="", compare=False)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @property
-    def files_not_read(self) -> tuple[Problem, ...]:
-        """The problems about files of a folder that are not read."""
-        return tuple(problem for problem in self.problems if problem.kind == "file-not-read")
-
-    @property
-    def records_left_out(self) -> int:
-        """The number of records that could not be used."""
-        return len(self.problems) - len(self.files_not_read)
-
-    @cached_property
-    def content_hash(self) -> str:
-        """SHA-256 (hex) over the samples' content hashes in order."""
-        return _sha256("\n".join(sample.content_hash for sample in self.samples))
-
-
-@dataclass(frozen=True, slots=True)
 class ParsedRecord:
     """A record that was parsed, without an id."""
 
@@ -253,8 +197,9 @@ def with_ids(records: Iterable[ParsedRecord]) -> tuple[Sample, ...]:
 
 def hash_messages(messages: Sequence[Message]) -> str:
     """SHA-256 (hex) of a conversation."""
-    return _sha256(json.dumps([[m.role, m.content] for m in messages], ensure_ascii=True, separators=(",", ":")))
+    return sha256_of(json.dumps([[m.role, m.content] for m in messages], ensure_ascii=True, separators=(",", ":")))
 
 
-def _sha256(text: str) -> str:
+def sha256_of(text: str) -> str:
+    """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -4,7 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.curation.curate import add_sample_project, from_sample_project
-from delift_core.samples import Dataset, Turns
+from delift_core.data.loading import Dataset
+from delift_core.samples import Turns
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import copies_view, health_view
 from pages.ui.data.loading_form import load_form
@@ -41,7 +42,7 @@ def origin_words(record: DatasetRecord) -> str:
     """Where a set came from, short enough for a column."""
     if from_sample_project(record):
         return "sample project"
-    return short_path(record.origin) if record.origin.startswith("/") else record.origin
+    return short_path(record.origin.name) if record.origin.kind == "file" else str(record.origin)
 
 
 def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:

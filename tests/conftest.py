@@ -6,6 +6,8 @@ import os
 import warnings
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 # Read when the libraries are imported, so they are set before any test module is.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -92,3 +94,37 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_models import save_model
 
     return save_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A hub with one data set, without a network.
+
+    `calls` are the arguments of each reading. `rows` are its rows, or a function from the revision that is asked for
+    to them; `commit` is what a branch points to. `fail` is raised when the hub is asked for the data set, `load` when
+    its rows are.
+    """
+    import datasets
+    import huggingface_hub
+
+    rows = [{"question": f"q{i}", "answer": "a"} for i in range(5)]
+    state: dict[str, Any] = {"calls": [], "rows": rows, "commit": None, "fail": None, "load": None}
+
+    def dataset_info(
+        self: object, repo_id: str, *, revision: str | None = None, timeout: float | None = None
+    ) -> SimpleNamespace:
+        assert timeout is not None and timeout <= 10
+        if state["fail"]:
+            raise state["fail"]
+        commit = revision if revision and len(revision) == 40 else state["commit"]
+        return SimpleNamespace(sha=commit)
+
+    def load_dataset(repo_id: str, config: str | None, *, split: str, revision: str | None, streaming: bool) -> object:
+        state["calls"].append((repo_id, config, split, revision, streaming))
+        if state["load"]:
+            raise state["load"]
+        return state["rows"](revision) if callable(state["rows"]) else state["rows"]
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return state

@@ -6,7 +6,8 @@ from pathlib import Path
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.data.loading import Dataset
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
@@ -38,9 +39,9 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
     model = save_model(model_folder)
     with Workspace.open(folder) as workspace:
         add = workspace.datasets.add
-        pool = add(_dataset("pool", POOL), role="pool", origin="test")
-        target = add(_dataset("target", TARGET), role="target", origin="test")
-        existing = add(_dataset("existing", EXISTING), role="existing", origin="test")
+        pool = add(_dataset("pool", POOL), role="pool")
+        target = add(_dataset("target", TARGET), role="target")
+        existing = add(_dataset("existing", EXISTING), role="existing")
         spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
         run = run_here(workspace, spec, publish=lambda progress: None)
         problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))

@@ -12,10 +12,11 @@ parts of `delift_core` and holds no arithmetic of its own.
 
 from delift_core.api.chosen_subset import EvaluationOptions, Subset, evaluate, select
 from delift_core.api.scored_pool import ScoredPool, ScoringOptions, load, score
+from delift_core.data.loading import Dataset
 from delift_core.errors import DeliftError
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.report import EvaluationReport as Report
-from delift_core.samples import ColumnMapping, Dataset
+from delift_core.samples import ColumnMapping
 from delift_core.selection.methods import METHODS
 from delift_core.workspace import Workspace
 

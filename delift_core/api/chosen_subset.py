@@ -14,6 +14,7 @@ from delift_core.api.scored_pool import Rows, ScoredPool, load, one_of, opened
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.problem import SelectionProblem
+from delift_core.data.loading import Dataset
 from delift_core.data.loading.memory_rows import kind_of_rows
 from delift_core.errors import DataError, ExportError, SelectionError
 from delift_core.evaluation.evaluation_request import FineTuning
@@ -24,7 +25,7 @@ from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.result_cache import ResultCache
 from delift_core.export.subset_files import export_selection
 from delift_core.models.loading import DeviceName
-from delift_core.samples import Dataset, ExportFormat
+from delift_core.samples import ExportFormat
 from delift_core.selection.explain import Explainer
 from delift_core.selection.explain_text import as_sentence
 from delift_core.selection.methods import METHODS

@@ -19,7 +19,7 @@ from delift_core.curation.presets import objective_of
 from delift_core.curation.problem import SelectionProblem, problem_for
 from delift_core.curation.scoring_runs import ScoredRun, finish_run
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import ReadOptions, Watch, load_rows, load_source
+from delift_core.data.loading import Dataset, ReadOptions, Watch, load_rows, load_source
 from delift_core.errors import DeliftError, ScoringError, SelectionError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.progress import JobProgress
@@ -27,7 +27,7 @@ from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, Sample, Turns
+from delift_core.samples import ColumnMapping, Sample, Turns
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
@@ -237,10 +237,7 @@ def score(
     temporary = _TemporaryFolder() if workspace is None else None
     place = temporary.path if temporary else _place(workspace)
     with opened(place) as store, nullcontext(progress) if progress else _bar() as publish:
-        ids: dict[DatasetRole, str] = {
-            role: store.datasets.add(rows, role=role, origin=rows.origin or IN_MEMORY).id
-            for role, rows in loaded.items()
-        }
+        ids: dict[DatasetRole, str] = {role: store.datasets.add(rows, role=role).id for role, rows in loaded.items()}
         folder = Path(model)
         spec = RunSpec(
             pool_id=ids["pool"],

@@ -29,6 +29,7 @@ from delift_core.curation.manifest import Manifest
 from delift_core.curation.presets import PRESETS, PresetName, objective_of
 from delift_core.curation.problem import ensure_rows_fit
 from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.data.loading import Dataset
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, kit_documents, kit_lines, trainer_kit, write_kit
 from delift_core.export.containers import container_of, min_export_bytes
@@ -39,7 +40,7 @@ from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import Prepared
 from delift_core.jobs.scoring_job import OnPrepared
 from delift_core.models.model_files import check_model
-from delift_core.samples import Dataset, Sample
+from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose

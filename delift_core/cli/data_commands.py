@@ -16,7 +16,7 @@ from delift_core.cli.sources import (
 )
 from delift_core.cli.terminal import Output
 from delift_core.data.formats.base import name_list
-from delift_core.data.loading import Fields, fields_of
+from delift_core.data.loading import Dataset, Fields, fields_of
 from delift_core.data.quality.checks import Finding, HealthReport, find_issues
 from delift_core.data.quality.cleaning import FIX_TITLES, suggested_fix
 from delift_core.data.quality.duplicates import (
@@ -31,7 +31,7 @@ from delift_core.data.quality.duplicates import (
 from delift_core.export.containers import write_rows
 from delift_core.export.shapes import describe_media
 from delift_core.export.writers import render_lines
-from delift_core.samples import ColumnMapping, Dataset, Sample
+from delift_core.samples import ColumnMapping, Sample
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     repeats = len(dataset) - len({sample.content_hash for sample in dataset.samples})
     columns = dataset.mapping
     mapped = f" (prompt from {_joined(columns)}, response from {columns.response!r})" if columns else ""
-    fields = fields_of(dataset, by_hand=arguments.map is not None)
+    fields = fields_of(dataset)
     look = _inspect_rows(dataset, arguments.near, arguments.against)
     media = describe_media(dataset.samples)
     lines = [

@@ -3,13 +3,11 @@
 import argparse
 import os
 from dataclasses import asdict
-from pathlib import Path
 
 from delift_core.cli.job_progress import stops_gently
 from delift_core.cli.terminal import Output, UsageError, note
 from delift_core.curation.manifest import Manifest, RowEntry, read_manifest
-from delift_core.curation.reload_inputs import reload_input
-from delift_core.errors import ExportError
+from delift_core.errors import DataError, ExportError
 from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.verify import verify as verify_files
 from delift_core.samples import Sample
@@ -22,13 +20,16 @@ def explain(arguments: argparse.Namespace) -> int:
     """Prints why a row was chosen or left out, and the texts of the rows that the reason names."""
     manifest = read_manifest(arguments.manifest)
     row = _find_row(manifest, arguments.row)
-    texts = _texts(manifest, arguments.manifest.parent)
+    texts: dict[str, Sample] = {}
+    missing: list[str] = []
+    try:
+        texts = {sample.id: sample for sample in manifest.pool.load(arguments.manifest).samples}
+    except DataError as error:
+        missing.append(f"(no texts are shown: {error})")
     by_id = {entry.id: entry for entry in manifest.rows}
     shown = [row, *(by_id[name] for name in row.named if name in by_id)]
     place = f", pick {row.rank} of {sum(entry.rank is not None for entry in manifest.rows)}" if row.rank else ""
-    lines = [f"line {row.line} of {row.source} (id {row.id}): {row.status}{place}", row.reason]
-    if not texts:
-        lines.append("(the pool file is not at hand or was changed, so no texts are shown)")
+    lines = [f"line {row.line} of {row.source} (id {row.id}): {row.status}{place}", row.reason, *missing]
     for entry in shown:
         lines.extend(_text_lines(entry, texts.get(entry.id)))
     document = asdict(row) | {"texts": [_text_document(entry, texts.get(entry.id)) for entry in shown]}
@@ -87,11 +88,6 @@ def _find_row(manifest: Manifest, name: str) -> RowEntry:
         ids = ", ".join(row.id for row in found[:5])
         raise ExportError(f"{len(found)} pool rows have the line number {name}; give the id of one: {ids}")
     return found[0]
-
-
-def _texts(manifest: Manifest, folder: Path) -> dict[str, Sample]:
-    pool = reload_input(manifest.pool, folder)
-    return {sample.id: sample for sample in pool.samples} if pool else {}
 
 
 def _text_lines(entry: RowEntry, sample: Sample | None) -> list[str]:

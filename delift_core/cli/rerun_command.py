@@ -12,15 +12,12 @@ from typing import cast
 import numpy as np
 
 from delift_core.cli.job_progress import measure_order, watched_scoring
-from delift_core.cli.sources import load_source
 from delift_core.cli.terminal import Output
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
 from delift_core.curation.problem import SelectionProblem, problem_for
-from delift_core.curation.reload_inputs import UPLOAD_PREFIX, reload_input
 from delift_core.curation.scoring_runs import ScoredRun, finish_run
-from delift_core.data.formats.preference import Answer
-from delift_core.data.quality.cleaning import apply_choices
+from delift_core.data.loading import Dataset
 from delift_core.errors import DataError, ExportError
 from delift_core.export.replication import reconcile
 from delift_core.export.subset_files import export_selection
@@ -28,15 +25,11 @@ from delift_core.export.writers import ensure_writable
 from delift_core.models.loading import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import Dataset, FormatName
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import Engine, parse_engine
 from delift_core.selection.types import ChosenBy, FixedRows, GreedyOrder, Quotas, Selection
 from delift_core.system.check import Check
-from delift_core.system.hub import HUB_PREFIX
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
-
-_ANSWERS: dict[FormatName, Answer] = {"preference-chosen": "chosen", "preference-rejected": "rejected"}
 
 
 def rerun(arguments: argparse.Namespace) -> int:
@@ -46,7 +39,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     check_model(manifest.model.name)
     with Workspace.open(arguments.workspace) as workspace:
-        inputs = {entry.role: _load(entry, arguments.manifest.parent, workspace) for entry in manifest.inputs}
+        inputs = {entry.role: _load(entry, arguments.manifest, workspace) for entry in manifest.inputs}
         made, rows = _again(workspace, manifest, inputs, arguments.out)
     same = made.output.sha256 == manifest.output.sha256
     found = (
@@ -64,12 +57,7 @@ def rerun(arguments: argparse.Namespace) -> int:
 def _again(
     workspace: Workspace, manifest: Manifest, inputs: dict[DatasetRole, Dataset], out: Path
 ) -> tuple[Manifest, Check]:
-    ids = {
-        entry.role: workspace.datasets.add(
-            inputs[entry.role], role=entry.role, origin=entry.origin, sha256=_upload_hash(entry)
-        ).id
-        for entry in manifest.inputs
-    }
+    ids = {role: workspace.datasets.add(dataset, role=role).id for role, dataset in inputs.items()}
     model = manifest.model
     spec = RunSpec(
         pool_id=ids["pool"],
@@ -156,49 +144,19 @@ def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:
     return Quotas(manifest.quotas.column, manifest.quotas.groups, codes)
 
 
-def _upload_hash(entry: InputEntry) -> str:
-    return entry.sha256 or "" if entry.origin.startswith(UPLOAD_PREFIX) else ""
-
-
-def _from_hub(entry: InputEntry) -> Dataset | None:
-    """A hub data set with the contents of then; None where it has others now."""
-    known = _ANSWERS.get(entry.format)
-    answers: tuple[Answer | None, ...] = (known,) if known else (None, "all")
-    for answer in answers:
-        try:
-            read = load_source(entry.origin, entry.mapping, answer, entry.turns)
-        except DataError:
-            if answer == answers[-1]:
-                raise
-            continue
-        found = apply_choices(read, entry.choices)
-        if found.content_hash == entry.content_hash:
-            return found
-    return None
-
-
-def _load(entry: InputEntry, folder: Path, workspace: Workspace) -> Dataset:
+def _load(entry: InputEntry, manifest: Path, workspace: Workspace) -> Dataset:
     """An input with the contents of then: from its origin, else from the workspace, by the hash of its contents.
 
     Raises:
         ExportError: it is gone or changed.
     """
-    dataset = _from_hub(entry) if entry.origin.startswith(HUB_PREFIX) else reload_input(entry, folder)
-    if dataset is not None:
-        return dataset
-    kept = [one for one in workspace.datasets.records(entry.role) if one.content_hash == entry.content_hash]
-    if kept:
+    try:
+        return entry.load(manifest)
+    except DataError as error:
+        kept = [one for one in workspace.datasets.records(entry.role) if one.content_hash == entry.content_hash]
+        if not kept:
+            raise ExportError(f"{error}, or give the --workspace that holds the rows") from error
         return workspace.datasets.load(kept[0].id)
-    if entry.origin.startswith(UPLOAD_PREFIX):
-        name = entry.origin.removeprefix(UPLOAD_PREFIX)
-        raise ExportError(
-            f"the {entry.role} {entry.name!r} was uploaded and is not in this workspace; put {name} (SHA-256 "
-            f"{entry.sha256}) beside the manifest, or give the --workspace that it was uploaded to"
-        )
-    raise ExportError(
-        f"the {entry.role} {entry.name!r} ({entry.origin}) is gone or has changed; put the original file "
-        "back, or beside the manifest"
-    )
 
 
 def _statuses(manifest: Manifest) -> list[tuple[str, str, int | None]]:

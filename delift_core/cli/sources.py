@@ -12,7 +12,7 @@ from delift_core.cli.arguments import named_path
 from delift_core.cli.terminal import UsageError, note
 from delift_core.data import loading
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import Progress, ReadOptions, Watch, has_answer_choice, parse_hub_name
+from delift_core.data.loading import Dataset, HubSplit, Progress, ReadOptions, Watch, has_answer_choice
 from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind
 from delift_core.data.quality.cleaning import (
     FIX_TITLES,
@@ -26,7 +26,7 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.export.containers import container_of, describe_json_columns, json_text_columns
 from delift_core.export.conversion import Loss, convert_each, losses
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
-from delift_core.samples import ColumnMapping, Dataset, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
+from delift_core.samples import ColumnMapping, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
 
 _LINE_SECONDS = 10.0
 _PER_THOUSAND = 1000
@@ -133,7 +133,7 @@ def load_source(
         DataError: it cannot be read, or no record can be used.
     """
     path = named_path(name)
-    with shown_loading(path.name if path else parse_hub_name(name).repo_id) as watch:
+    with shown_loading(path.name if path else HubSplit.parse(name).repo_id) as watch:
         read = loading.load_source(name, ReadOptions(mapping, answer, turns), watch=watch)
     note_unread(read)
     return tidying(read) if tidying else read

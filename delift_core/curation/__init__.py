@@ -2,7 +2,6 @@
 
 Reading order: `scoring_runs` (start, watch and open the runs of a workspace), `problem` (a run with a metric and an
 objective), `presets` (named objectives), `grouping` (quotas over a column), `subset` (a selection with its edits),
-`curate` (what a curator does), `manifest` (how a subset was made), `reload_inputs` (reads its input files again),
-`reliability` (how far a selection from some of the pairs can be trusted), `pair_reading` (one pair token by token) and
-`umap_layout` (the map).
+`curate` (what a curator does), `manifest` (how a subset was made, and its inputs read again), `reliability` (how far a
+selection from some of the pairs can be trusted), `pair_reading` (one pair token by token) and `umap_layout` (the map).
 """

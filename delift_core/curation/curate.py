@@ -16,8 +16,9 @@ from delift_core.curation.problem import SelectionProblem, open_problem
 from delift_core.curation.reliability import ErrorBar
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.subset import Subset, subset_after_edits
-from delift_core.data.loading import load_file
-from delift_core.data.loading.text_edits import RecordFormat, edit_texts, reparse
+from delift_core.data.loading import Dataset, load_file
+from delift_core.data.loading.record_reader import RecordReader, reader_of
+from delift_core.data.loading.text_edits import edit_texts, reparse
 from delift_core.data.sample_project import sample_project_files
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
@@ -46,7 +47,7 @@ def add_sample_project(workspace: Workspace) -> SampleProject:
     files = sample_project_files()
 
     def add(path: Path, name: str, role: DatasetRole) -> DatasetRecord:
-        return workspace.datasets.add(load_file(path, name=name), role=role, origin=str(path))
+        return workspace.datasets.add(load_file(path, name=name), role=role)
 
     return SampleProject(
         pool=add(files.pool, "Sample pool", "pool"),
@@ -59,7 +60,7 @@ def add_sample_project(workspace: Workspace) -> SampleProject:
 def from_sample_project(record: DatasetRecord) -> bool:
     """Whether a data set belongs to the sample project, or was made from one of its data sets."""
     files = {path.parts[-2:] for path in sample_project_files().paths}
-    return Path(record.origin).parts[-2:] in files
+    return Path(record.origin.name).parts[-2:] in files
 
 
 def fitting_sets(workspace: Workspace, role: DatasetRole, pool: DatasetRecord) -> list[DatasetRecord]:
@@ -167,9 +168,9 @@ def open_selection(
     subset = subset_after_edits(record.selection, position_of, edits.overrides)
     if not marks.records:
         return CuratedSelection(record, problem, subset, pool, marks, edits.version)
-    reading, samples = _reading(workspace, problem.run), list(pool)
+    reader, samples = _reader(workspace, problem.run), list(pool)
     for sample_id, changed in marks.records.items():
-        samples[position_of[sample_id]] = reparse(pool[position_of[sample_id]], changed, reading)
+        samples[position_of[sample_id]] = reparse(pool[position_of[sample_id]], changed, reader)
     return CuratedSelection(record, problem, subset, tuple(samples), marks, edits.version)
 
 
@@ -185,7 +186,7 @@ def edit_text(
         DataError: the changed record could not be read; nothing is changed.
     """
     now, scored = curated.samples[position], curated.problem.run.pool[position]
-    after = edit_texts(now, texts, _reading(workspace, curated.problem.run))
+    after = edit_texts(now, texts, _reader(workspace, curated.problem.run))
     if after.raw == now.raw:
         return False
     detail = "" if after.raw == scored.raw else after.raw
@@ -193,9 +194,10 @@ def edit_text(
     return True
 
 
-def _reading(workspace: Workspace, run: ScoredRun) -> RecordFormat:
+def _reader(workspace: Workspace, run: ScoredRun) -> RecordReader:
+    """The reader of the pool's records."""
     pool = workspace.datasets.record(run.record.spec.pool_id)
-    return RecordFormat(pool.format, pool.mapping)
+    return reader_of(Dataset(pool.name, pool.format, pool.mapping, run.pool, turns=pool.turns, origin=pool.origin))
 
 
 def keep_selection(

@@ -1,12 +1,15 @@
 """The manifest of an exported subset: everything needed to verify, explain and reproduce it, as values and as JSON."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from delift_core.errors import ExportError
-from delift_core.samples import Choice, ColumnMapping, ExportFormat, FormatName, Formulas, Turns
+from delift_core.data.loading import Choice, Dataset, Origin, ReadOptions
+from delift_core.data.loading.record_reader import possible_options
+from delift_core.data.quality.cleaning import apply_choices
+from delift_core.errors import DataError, ExportError, SourceChanged
+from delift_core.samples import ColumnMapping, ExportFormat, FormatName, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
 from delift_core.system.codec import DecodeError, decode
@@ -23,14 +26,16 @@ class InputEntry:
     """An input data set.
 
     Attributes:
-        origin: path, hub id, "upload:" and a file name, or a description.
+        origin: path, `hub:` name, "upload:" and a file name, or a description.
         mapping: the columns, for the format "columns".
         rows: number of samples; `problems` is the number of records that could not be read.
         content_hash: SHA-256 (hex) of the conversations in order.
-        sha256: of the file's bytes (for a folder see `reload_inputs.file_hash`), hex; None if the file or folder was
+        sha256: of the file's bytes (for a folder see `folders.file_hash`), hex; None if there is no file, or if it was
             not found when exporting, or had changed.
         turns: which assistant turns of a conversation are samples.
         choices: records fixed and rows left out after reading, in order.
+        options: how the records were read; None in manifests of version 0.1.0.
+        commit: that was read of a data set on the hub; "" if it is not known.
     """
 
     role: DatasetRole
@@ -44,6 +49,44 @@ class InputEntry:
     sha256: str | None
     turns: Turns = "last"
     choices: tuple[Choice, ...] = ()
+    options: ReadOptions | None = None
+    commit: str = ""
+
+    @property
+    def source(self) -> Origin:
+        """Where the rows came from."""
+        return Origin.parse(self.origin, self.options, sha256=self.sha256 or "", commit=self.commit)
+
+    def load(self, manifest: Path | None = None) -> Dataset:
+        """Reads the input again, with the choices made then, and checks that it has the same conversations.
+
+        Args:
+            manifest: its path; a file that is not at its own path is looked for beside it.
+
+        Raises:
+            SourceChanged: the source has other rows now.
+            DataError: the source is gone, or cannot be read.
+        """
+        origin, beside = self.source, manifest.parent if manifest else None
+        which = f"the {self.role} {self.origin!r}" + (f" of {manifest.name}" if manifest else "")
+        if origin.kind == "file" and origin.find(beside) is None:
+            raise DataError(f"{which} is gone; put the file back, or a copy of it beside the manifest")
+        possible = (self.options,) if self.options else possible_options(self.format, self.mapping, self.turns)
+        failure: DataError | None = None
+        for options in possible:
+            try:
+                read = apply_choices(replace(origin, options=options).load(beside), self.choices)
+            except DataError as error:
+                failure = error
+                continue
+            if read.content_hash == self.content_hash:
+                return read
+            remedy = "put the original back, or beside the manifest"
+            if origin.kind == "hub":
+                remedy = "load it again, and select from the rows of today"
+            failure = SourceChanged(f"{which} has changed: it has other rows now; {remedy}")
+        assert failure is not None
+        raise failure
 
 
 @dataclass(frozen=True, slots=True)

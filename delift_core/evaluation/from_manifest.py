@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast, get_args
 
 from delift_core.curation.manifest import WRITTEN, EditEntry, Manifest, read_manifest
-from delift_core.curation.reload_inputs import reload_input
-from delift_core.data.loading.text_edits import RecordFormat, reparse
+from delift_core.data.loading.record_reader import reader_of
+from delift_core.data.loading.text_edits import reparse
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm
 from delift_core.evaluation.method_orders import mean_utility_order
@@ -29,7 +29,7 @@ def request_from_manifest(
     """What to evaluate of the subset that a manifest describes, and the revision of the model that chose it.
 
     Args:
-        manifest_path: the .manifest.json of an export; the pool must still be where it names it, or beside it.
+        manifest_path: the .manifest.json of an export; the pool must still be where it was read, or beside it.
         heldout, against: see `EvaluationRequest`.
         workspace: folder of the one that scored the pool; read for "column-mean" only.
         publish: called with a line for what cannot be checked.
@@ -46,7 +46,7 @@ def request_from_manifest(
         pool=pool,
         subset_positions=tuple(at for at, row in enumerate(manifest.rows) if row.status in WRITTEN),
         heldout=heldout,
-        target=_target(manifest, manifest_path.parent, publish),
+        target=_target(manifest, manifest_path, publish),
         model=manifest.model.name,
         template=_template(manifest, manifest_path.name),
         against=against,
@@ -62,20 +62,15 @@ def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None
 
 
 def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:
-    dataset = reload_input(manifest.pool, manifest_path.parent)
-    if dataset is None:
-        raise DataError(
-            f"the pool {manifest.pool.origin!r} of {manifest_path.name} is gone or has changed; "
-            "put the file back, or a copy of it beside the manifest"
-        )
+    dataset = manifest.pool.load(manifest_path)
     if [sample.id for sample in dataset.samples] != [row.id for row in manifest.rows]:
         raise ExportError(
             f"{manifest_path.name} is damaged at rows: they are not the pool's; export the selection again"
         )
     records = {at: edit.detail for edit in manifest.edits if _changes_text(edit) for at in edit.sample_ids}
-    reading = RecordFormat(manifest.pool.format, manifest.pool.mapping)
+    reader = reader_of(dataset)
     return tuple(
-        reparse(sample, records[sample.id], reading) if records.get(sample.id) else sample for sample in dataset.samples
+        reparse(sample, records[sample.id], reader) if records.get(sample.id) else sample for sample in dataset.samples
     )
 
 
@@ -83,14 +78,14 @@ def _changes_text(edit: EditEntry) -> bool:
     return edit.action == "text" and edit.state == "applied"
 
 
-def _target(manifest: Manifest, beside: Path, publish: Callable[[str], None]) -> tuple[Sample, ...]:
+def _target(manifest: Manifest, manifest_path: Path, publish: Callable[[str], None]) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     for entry in manifest.inputs:
         if entry.role == "target":
-            dataset = reload_input(entry, beside)
-            if dataset is None:
-                publish(f"note: the target {entry.origin!r} is gone or has changed: held-out rows in it are not found")
-            samples.extend(dataset.samples if dataset else ())
+            try:
+                samples.extend(entry.load(manifest_path).samples)
+            except DataError as error:
+                publish(f"note: {error}; held-out rows that are in the target too are not found")
     return tuple(samples)
 
 

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,8 +34,8 @@ from delift_core.curation.manifest import (
     to_json,
 )
 from delift_core.curation.problem import SelectionProblem
-from delift_core.curation.reload_inputs import file_hash, find_input, reload
-from delift_core.errors import ExportError
+from delift_core.data.loading.folders import file_hash
+from delift_core.errors import DataError, ExportError
 from delift_core.export.containers import write_rows
 from delift_core.export.preflight import ExportDraft
 from delift_core.export.writers import ensure_writable, manifest_path, write_lines
@@ -101,7 +102,7 @@ def export_draft(
             f"the subset of selection {selection_id} is empty, every chosen row was dropped by hand; undo some edits"
         )
     records = _inputs(workspace, curated)
-    files = [path for record in records if (path := find_input(record.origin)) is not None]
+    files = [path for record in records if (path := record.origin.find()) is not None]
     ensure_writable(out, files, [manifest_path(out)])
     lines = draft.lines
     rows = _rows(workspace, curated)
@@ -157,22 +158,31 @@ def _inputs(workspace: Workspace, curated: CuratedSelection) -> tuple[DatasetRec
 
 
 def _input_entry(record: DatasetRecord) -> InputEntry:
-    path = find_input(record.origin)
-    wanted = (record.content_hash, record.mapping, record.turns, record.choices)
-    unchanged = path is not None and reload(path, *wanted) is not None
-    return InputEntry(
+    """The entry of an input; the hash of a file is that of then only if it still has the same conversations."""
+    origin = record.origin
+    entry = InputEntry(
         role=record.role,
         name=record.name,
-        origin=record.origin,
+        origin=str(origin),
         format=record.format,
         mapping=record.mapping,
         rows=record.n_samples,
         problems=record.n_problems,
         content_hash=record.content_hash,
-        sha256=file_hash(path) if path is not None and unchanged else record.sha256 or None,
+        sha256=origin.sha256 or None,
         turns=record.turns,
         choices=record.choices,
+        options=origin.options,
+        commit=origin.split.commit if origin.split else "",
     )
+    path = origin.find()
+    if path is None:
+        return entry
+    try:
+        read = entry.load()
+    except DataError:
+        return entry
+    return replace(entry, sha256=file_hash(path), options=read.origin.options)
 
 
 def _model(curated: CuratedSelection) -> ModelEntry:

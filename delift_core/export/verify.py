@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from delift_core.curation.manifest import InputEntry, Manifest, RowEntry, read_manifest
-from delift_core.curation.reload_inputs import UPLOAD_PREFIX, file_hash, find_input, reload_input
 from delift_core.data.formats import RecordError, detect_format, parse_record
-from delift_core.data.loading import RawRecord, read_bytes
+from delift_core.data.loading import Dataset, RawRecord, read_bytes
+from delift_core.data.loading.folders import file_hash
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import to_strict_json
-from delift_core.errors import DataError, ExportError
+from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.export.containers import container_of, unquote_formula
 from delift_core.samples import FormatName, Message, hash_messages
 from delift_core.system.check import Check
@@ -30,10 +30,27 @@ def verify(path: Path) -> tuple[Check, ...]:
         ExportError: the manifest cannot be read.
     """
     manifest = read_manifest(path)
-    return (*_check_output(manifest, path.parent), *(_check_input(entry, path.parent) for entry in manifest.inputs))
+    on_hub = {entry.role: _read_again(entry, path) for entry in manifest.inputs if entry.source.kind == "hub"}
+    pool = on_hub.get("pool")
+    if pool is None and _is_verbatim(manifest):
+        pool = _read_again(manifest.pool, path)
+    inputs = (_check_input(entry, path.parent, on_hub.get(entry.role)) for entry in manifest.inputs)
+    return (*_check_output(manifest, path.parent, pool), *inputs)
 
 
-def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
+def _is_verbatim(manifest: Manifest) -> bool:
+    """Whether the records were written as they are in the pool."""
+    return manifest.output.format == "same" and container_of(Path(manifest.output.file)) == "jsonl"
+
+
+def _read_again(entry: InputEntry, manifest_path: Path) -> Dataset | DataError:
+    try:
+        return entry.load(manifest_path)
+    except DataError as error:
+        return error
+
+
+def _check_output(manifest: Manifest, folder: Path, pool: Dataset | DataError | None) -> tuple[Check, ...]:
     expected = manifest.output
     try:
         data = (folder / Path(expected.file).name).read_bytes()
@@ -46,7 +63,7 @@ def _check_output(manifest: Manifest, folder: Path) -> tuple[Check, ...]:
         Check("Output exists", True, expected.file),
         Check("Output hash", same, "SHA-256 as written" if same else f"{expected.file} was changed after the export"),
         Check("Output rows", len(lines) == expected.rows, f"{len(lines):,} lines, {expected.rows:,} were written"),
-        _check_lines(lines, manifest, folder),
+        _check_lines(lines, manifest, pool),
     )
 
 
@@ -62,7 +79,7 @@ def _lines_of(data: bytes, file: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Check:
+def _check_lines(lines: Sequence[str], manifest: Manifest, pool: Dataset | DataError | None) -> Check:
     label = "Rows are the pool's"
     rows = manifest.written
     for number, (line, row) in enumerate(zip(lines, rows, strict=False), start=1):
@@ -70,11 +87,9 @@ def _check_lines(lines: Sequence[str], manifest: Manifest, folder: Path) -> Chec
             return Check(label, False, f"line {number} is not the conversation of pool row {row.id} (line {row.line})")
     if len(lines) != len(rows):
         return Check(label, False, f"{len(lines):,} lines for {len(rows):,} chosen rows")
-    if manifest.output.format != "same" or container_of(Path(manifest.output.file)) != "jsonl":
-        return Check(label, True, f"{len(rows):,} conversations, by their hash")
-    pool = reload_input(manifest.pool, folder)
-    if pool is None:
-        return Check(label, True, f"{len(rows):,} conversations, by their hash (the pool file is not at hand)")
+    if not isinstance(pool, Dataset) or not _is_verbatim(manifest):
+        missing = " (the pool is not at hand)" if isinstance(pool, DataError) else ""
+        return Check(label, True, f"{len(rows):,} conversations, by their hash{missing}")
     raw = {sample.id: to_strict_json(sample.raw) for sample in pool.samples}
     for number, (line, row) in enumerate(zip(lines, rows, strict=True), start=1):
         if row.edited_hash is None and line != raw.get(row.id):
@@ -119,20 +134,26 @@ def _matches_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
     return False
 
 
-def _missing_detail(entry: InputEntry) -> str:
-    if entry.origin.startswith(UPLOAD_PREFIX):
-        name = entry.origin.removeprefix(UPLOAD_PREFIX)
-        return f"{name} was uploaded; put the file (SHA-256 {entry.sha256}) beside the manifest to have it checked"
-    return f"{entry.origin} is gone; put the file back, or beside the manifest"
-
-
-def _check_input(entry: InputEntry, folder: Path) -> Check:
-    label = f"Input {entry.role} {entry.name!r}"
+def _check_input(entry: InputEntry, folder: Path, on_hub: Dataset | DataError | None) -> Check:
+    """Compares the bytes of a file, and the conversations of a data set on the hub; None for what is not on the hub."""
+    label, source = f"Input {entry.role} {entry.name!r}", entry.source
+    if isinstance(on_hub, DataError):  # an unreachable hub says nothing about the export
+        return Check(label, not isinstance(on_hub, SourceChanged), str(on_hub))
+    if on_hub is not None:
+        commit = (
+            f" at commit {on_hub.origin.split.commit}" if on_hub.origin.split and on_hub.origin.split.commit else ""
+        )
+        return Check(label, True, f"{entry.origin}{commit}, the same conversations")
     if entry.sha256 is None:
         return Check(label, True, f"{entry.origin} was no file at hand when the subset was written; nothing to compare")
-    path = find_input(entry.origin, folder)
+    path = source.find(folder)
+    if path is None and source.kind == "upload":
+        what = (
+            f"{source.name} was uploaded; put the file (SHA-256 {entry.sha256}) beside the manifest to have it checked"
+        )
+        return Check(label, False, what)
     if path is None:
-        return Check(label, False, _missing_detail(entry))
+        return Check(label, False, f"{entry.origin} is gone; put the file back, or beside the manifest")
     try:
         same = file_hash(path) == entry.sha256
     except DataError as error:

@@ -23,10 +23,12 @@ class Probe:
         outcome: "no-repo" includes repositories that may not be read; "refused" is any other HTTP error; "unreachable"
             is no answer, offline mode included.
         error: the exception; None when the repository was found.
+        commit: the commit of the revision; "" if it is not known.
     """
 
     outcome: Outcome
     error: Exception | None = None
+    commit: str = ""
 
     @property
     def found(self) -> bool:
@@ -55,7 +57,7 @@ def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
 
     ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
     try:
-        ask(repo_id, revision=revision, timeout=PROBE_SECONDS)
+        found = ask(repo_id, revision=revision, timeout=PROBE_SECONDS)
     except HFValidationError as error:
         return Probe("bad-id", error)
     except RevisionNotFoundError as error:
@@ -66,7 +68,7 @@ def probe(kind: RepoKind, repo_id: str, revision: str | None = None) -> Probe:
         return Probe("refused", error)
     except (httpx.HTTPError, OSError) as error:  # offline mode is an OSError
         return Probe("unreachable", error)
-    return FOUND
+    return Probe("found", commit=getattr(found, "sha", None) or "")
 
 
 def first_line(error: Exception) -> str:

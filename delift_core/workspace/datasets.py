@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
 
+from delift_core.data.loading import Choice, Dataset, Origin, ReadOptions
 from delift_core.data.loading.raw_records import Progress, Watch
 from delift_core.errors import WorkspaceError
-from delift_core.samples import IN_MEMORY, Choice, ColumnMapping, Dataset, Message, Problem, Sample
+from delift_core.samples import ColumnMapping, Message, Problem, Sample
+from delift_core.system.codec import decode
 from delift_core.system.processes import garbage_collection_paused
 from delift_core.workspace.database import (
     Cursor,
@@ -34,7 +37,7 @@ from delift_core.workspace.sample_rows import (
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
-    "n_samples, n_problems, created_at, turns, choices, sha256, mapping_parts"
+    "n_samples, n_problems, created_at, turns, choices, sha256, mapping_parts, options, hub_commit"
 )
 # SQL for Sample.response and Sample.prompt: the last turn, and the last user turn before it.
 _RESPONSE = "messages[-1].content"
@@ -50,9 +53,7 @@ class DatasetStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(
-        self, dataset: Dataset, *, role: DatasetRole, origin: str, sha256: str = "", watch: Watch | None = None
-    ) -> DatasetRecord:
+    def add(self, dataset: Dataset, *, role: DatasetRole, watch: Watch | None = None) -> DatasetRecord:
         """Stores a data set, once for equal contents in the same role.
 
         Adding it again replaces its name, origin and choices, unless the rows come from memory; its id, time and the
@@ -60,8 +61,6 @@ class DatasetStore:
 
         Args:
             dataset: its name and the names of its sources do not count as contents.
-            origin: path, hub id, or description of the source.
-            sha256: of an uploaded file's bytes (hex).
             watch: called with the progress; an exception that it raises rolls back.
 
         Raises:
@@ -71,7 +70,7 @@ class DatasetStore:
         with self._database.write("import") as cursor:
             if fetch_one(cursor, "SELECT 1 FROM datasets WHERE id = ?", [dataset_id]) is None:
                 number, now = next_number(cursor, "dataset_numbers"), self._database.now()
-                values = [number, dataset_id, role, *_values(dataset, origin, sha256, now)]
+                values = [number, dataset_id, role, *_values(dataset, now)]
                 insert_row(cursor, "datasets", f"number, {_COLUMNS}", values)
                 stored = 0
                 for rows in sample_tables(dataset_id, dataset.samples):
@@ -81,10 +80,11 @@ class DatasetStore:
                         watch(Progress("saving", stored, stored / len(dataset)))
                 if dataset.problems:
                     insert_rows(cursor, "problems", problem_table(dataset_id, dataset.problems))
-            elif origin != IN_MEMORY:  # a source that can be read again stays known
+            elif dataset.origin.kind != "memory":  # a source that can be read again stays known
                 cursor.execute(
-                    "UPDATE datasets SET name = ?, origin = ?, choices = ?, sha256 = ? WHERE id = ?",
-                    [dataset.name, origin, _choices_text(dataset.choices), sha256, dataset_id],
+                    "UPDATE datasets SET name = ?, choices = ?, origin = ?, sha256 = ?, options = ?, hub_commit = ? "
+                    "WHERE id = ?",
+                    [dataset.name, _choices_text(dataset.choices), *_origin_values(dataset.origin), dataset_id],
                 )
             return _get(cursor, dataset_id)
 
@@ -219,9 +219,10 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _values(dataset: Dataset, origin: str, sha256: str, now: datetime) -> list[object]:
+def _values(dataset: Dataset, now: datetime) -> list[object]:
     """The columns of a data set from its name on."""
     mapping = dataset.mapping
+    origin, sha256, options, commit = _origin_values(dataset.origin)
     return [
         dataset.name,
         origin,
@@ -235,7 +236,15 @@ def _values(dataset: Dataset, origin: str, sha256: str, now: datetime) -> list[o
         _choices_text(dataset.choices),
         sha256,
         json.dumps(mapping.parts if mapping else []),
+        options,
+        commit,
     ]
+
+
+def _origin_values(origin: Origin) -> tuple[str, str, str | None, str]:
+    """The columns origin, sha256, options and hub_commit."""
+    options = None if origin.options is None else json.dumps(asdict(origin.options))
+    return str(origin), origin.sha256, options, origin.split.commit if origin.split else ""
 
 
 def _get(cursor: Cursor, dataset_id: str) -> DatasetRecord:
@@ -264,12 +273,13 @@ def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[Sam
 
 def _record(row: Row) -> DatasetRecord:
     dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
-    content_hash, n_samples, n_problems, created_at, turns, choices, sha256, parts = rest
+    content_hash, n_samples, n_problems, created_at, turns, choices, sha256, parts, options, commit = rest
+    read_as = None if options is None else decode(ReadOptions, json.loads(options))
     return DatasetRecord(
         id=dataset_id,
         role=role,
         name=name,
-        origin=origin,
+        origin=Origin.parse(origin, read_as, sha256=sha256 or "", commit=commit or ""),
         format=wire_format,
         mapping=None if prompt is None else ColumnMapping(prompt, response, system, tuple(json.loads(parts or "[]"))),
         content_hash=content_hash,
@@ -278,7 +288,6 @@ def _record(row: Row) -> DatasetRecord:
         created_at=with_zone(created_at),
         turns=turns,
         choices=tuple(Choice(remedy, tuple(ids), reason) for remedy, ids, reason in json.loads(choices or "[]")),
-        sha256=sha256 or "",
     )
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from delift_core.data.loading import Choice, Origin
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import Choice, ColumnMapping, FormatName, Sample, Turns
+from delift_core.samples import ColumnMapping, FormatName, Sample, Turns
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
 from delift_core.selection.types import Budget, Certificate, ChosenBy, ObjectiveConfig, Selection
 
@@ -24,18 +25,17 @@ class DatasetRecord:
 
     Attributes:
         id: role and a hash of the contents; equal contents in the same role have the same id.
-        origin: where the rows came from, as the curator gave it: path, hub id, or "upload:" and a file name.
+        origin: where the rows came from; its options are None if an earlier version stored the data set.
         content_hash: `Dataset.content_hash`, SHA-256 (hex) of the conversations in order.
         created_at: when the data set was first added, UTC.
         turns: which assistant turns of a conversation are samples.
         choices: see `Dataset.choices`.
-        sha256: of an uploaded file's bytes (hex), which has no path; "" otherwise.
     """
 
     id: str
     role: DatasetRole
     name: str
-    origin: str
+    origin: Origin
     format: FormatName
     mapping: ColumnMapping | None
     content_hash: str
@@ -44,7 +44,6 @@ class DatasetRecord:
     created_at: datetime
     turns: Turns = "last"
     choices: tuple[Choice, ...] = ()
-    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,14 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(12, "scaling", ("ALTER TABLE selections ADD COLUMN scaling VARCHAR DEFAULT 'clamp'",)),
     Migration(13, "target help", ("ALTER TABLE selections ADD COLUMN target_help VARCHAR DEFAULT 'bonus'",)),
     Migration(14, "columns of the prompt", ("ALTER TABLE datasets ADD COLUMN mapping_parts VARCHAR DEFAULT '[]'",)),
+    Migration(
+        15,
+        "origins",
+        (
+            "ALTER TABLE datasets ADD COLUMN options VARCHAR",
+            "ALTER TABLE datasets ADD COLUMN hub_commit VARCHAR DEFAULT ''",
+        ),
+    ),
 )
 
 _LOG = """

@@ -1,7 +1,7 @@
 """The workspace folder: its database, its sub-folders, and the stores of its tables.
 
 with Workspace.open(folder) as workspace:
-    record = workspace.datasets.add(dataset, role="pool", origin="alpaca.json")
+    record = workspace.datasets.add(dataset, role="pool")
 """
 
 from collections.abc import Callable

@@ -1,12 +1,13 @@
 """Rows as an attacker would write them, and a scored workspace that is full of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection, open_selection
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
-from delift_core.data.loading import load_bytes, load_file
+from delift_core.data.loading import Origin, load_bytes, load_file
 from delift_core.evaluation.background import run_evaluation
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
@@ -58,8 +59,9 @@ def make_hostile_workspace(folder: Path) -> str:
     model = save_model(folder.parent / "model")
     with Workspace.open(folder) as workspace:
         loaded = load_file(write_hostile(folder.parent), name=NAME)
-        pool = workspace.datasets.add(loaded, role="pool", origin=f"http://{EVIL}/<script>")
-        target = workspace.datasets.add(loaded, role="target", origin=NAME)
+        elsewhere = replace(loaded, origin=Origin("file", f"http://{EVIL}/<script>"))
+        pool = workspace.datasets.add(elsewhere, role="pool")
+        target = workspace.datasets.add(replace(loaded, origin=Origin("upload", NAME)), role="target")
         run = run_here(
             workspace,
             RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"),
@@ -84,7 +86,7 @@ def _evaluate(workspace: Workspace) -> None:
     """A finished evaluation of the first selection, with the name of the second among its arms, and answers."""
     rows = [{"instruction": text, "input": "", "output": TEXTS[0]} for text in TEXTS[:3]]
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    heldout = workspace.datasets.add(load_bytes(data, f"{NAME}.jsonl", name=NAME), role="heldout", origin=NAME)
+    heldout = workspace.datasets.add(load_bytes(data, f"{NAME}.jsonl", name=NAME), role="heldout")
     settings = EvaluationSettings(
         heldout.id, against=("random",), selections=("s2",), seeds=1, generate=2, tuning=FineTuning(epochs=1)
     )

@@ -64,7 +64,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Awkward:
     pool_file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     model = save_model(folder / "model")
     with Workspace.open(folder / "workspace") as workspace:
-        pool = workspace.datasets.add(load_file(pool_file), role="pool", origin="test")
+        pool = workspace.datasets.add(load_file(pool_file), role="pool")
         run = run_here(
             workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"), publish=lambda _: None
         )

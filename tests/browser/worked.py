@@ -35,7 +35,7 @@ def make_worked_workspace(folder: Path) -> Worked:
         "".join(json.dumps({"instruction": f"Add {n} and 1.", "output": str(n + 1)}) + "\n" for n in range(4))
     )
     with Workspace.open(folder) as workspace:
-        workspace.datasets.add(load_file(heldout), role="heldout", origin="test")
+        workspace.datasets.add(load_file(heldout), role="heldout")
         problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
         keep_selection(workspace, problem, problem.select(Budget("rows", 6)), name="second")
         first = open_selection(workspace, "s2").samples[0].id

@@ -291,9 +291,9 @@ def test_a_worker_tells_a_wrong_model_without_waiting_for_its_turn(site: Site, h
         samples = with_ids(
             [ParsedRecord((Message("user", f"Say {i}"), Message("assistant", str(i))), "{}", "p", i) for i in (1, 2)]
         )
-        from delift_core.samples import Dataset
+        from delift_core.data.loading import Dataset
 
-        pool = workspace.datasets.add(Dataset("p", "alpaca", None, samples), role="pool", origin="test")
+        pool = workspace.datasets.add(Dataset("p", "alpaca", None, samples), role="pool")
         spec = RunSpec(pool.id, None, None, "nobody/nothing", "auto", "cpu", "float32")
         run = start(workspace, spec, mode="score")
         ends = time.monotonic() + 120

@@ -8,8 +8,9 @@ import pytest
 from delift_core.curation.curate import keep_selection, open_selection, reoptimise
 from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import run_here
+from delift_core.data.loading import Dataset
 from delift_core.errors import SelectionError
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.coverage import value
 from delift_core.selection.types import Budget, ObjectiveConfig, Quota, Quotas
 from delift_core.workspace import RunSpec, Workspace
@@ -23,7 +24,7 @@ def workspace(tmp_path: Path) -> Workspace:
         for i in range(1, 9)
     ]
     opened = Workspace.open(tmp_path / "workspace")
-    pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool", origin="test")
+    pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool")
     spec = RunSpec(pool.id, None, None, str(save_model(tmp_path / "model")), "auto", "cpu", "float32")
     run = run_here(opened, spec, publish=lambda progress: None)
     problem = open_problem(opened, run.id, "euclidean", ObjectiveConfig("instruction"))

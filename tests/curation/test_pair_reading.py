@@ -7,8 +7,9 @@ import pytest
 
 from delift_core.curation.pair_reading import PairReader
 from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.data.loading import Dataset
 from delift_core.errors import ScoringError
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.metrics import LOG_PROBABILITY
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
@@ -24,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
         for line, (prompt, answer) in enumerate(PAIRS, start=1)
     ]
     with Workspace.open(folder / "workspace") as workspace:
-        pool = workspace.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool", origin="test")
+        pool = workspace.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool")
         spec = RunSpec(pool.id, None, None, str(save_model(folder / "model")), "auto", "cpu", "float32")
         yield open_run(workspace, run_here(workspace, spec, publish=lambda progress: None).id)
 

@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from delift_core.curation.scoring_runs import cancel, open_run, refresh, run_here, start
+from delift_core.data.loading import Dataset
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.progress import JobProgress
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.store import PairStore
 from delift_core.workspace import RunSpec, Workspace
@@ -32,7 +33,7 @@ def add(workspace: Workspace, rows: Sequence[tuple[str, str]], role: str = "pool
         ParsedRecord((Message("user", prompt), Message("assistant", response)), "{}", f"{role}.jsonl", line)
         for line, (prompt, response) in enumerate(rows, start=1)
     ]
-    return workspace.datasets.add(Dataset(role, "alpaca", None, with_ids(records)), role=role, origin="test").id
+    return workspace.datasets.add(Dataset(role, "alpaca", None, with_ids(records)), role=role).id
 
 
 def spec_for(workspace: Workspace, model: Path | str, rows: Sequence[tuple[str, str]] = SHORT) -> RunSpec:

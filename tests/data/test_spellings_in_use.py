@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from delift_core.data.loading import ReadOptions, load_bytes
-from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
+from delift_core.data.loading.record_reader import reader_of
+from delift_core.data.loading.text_edits import edit_texts, record_texts
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.export.conversion import convert_sample
@@ -89,7 +90,7 @@ def test_a_trainer_is_said_to_read_a_spelling_only_where_it_does(name: str) -> N
 @pytest.mark.parametrize("name", SPELT)
 def test_the_text_of_an_answer_is_edited_in_its_record(name: str) -> None:
     dataset = one(SPELT[name])
-    sample, reading = dataset.samples[0], RecordFormat(dataset.format)
+    sample, reading = dataset.samples[0], reader_of(dataset)
     texts = {text.path: text.text.replace(A, "Tin.") for text in record_texts(sample)}
     assert any("Tin." in text for text in texts.values())
     after = edit_texts(sample, texts, reading)
@@ -102,9 +103,7 @@ def test_a_conversation_in_one_text_is_edited_as_that_text(name: str) -> None:
     dataset = one(WHOLE_TEXTS[name])
     sample = dataset.samples[0]
     [text] = record_texts(sample)
-    assert (
-        edit_texts(sample, {text.path: text.text.replace(A, "Tin.")}, RecordFormat(dataset.format)).response == "Tin."
-    )
+    assert edit_texts(sample, {text.path: text.text.replace(A, "Tin.")}, reader_of(dataset)).response == "Tin."
 
 
 def test_a_call_stays_a_call_where_the_format_has_them_and_becomes_its_text_where_it_has_not() -> None:

@@ -50,9 +50,9 @@ def test_each_answer_is_a_row_given_all_before_it() -> None:
 def test_the_choice_is_kept_with_the_set(tmp_path: Path) -> None:
     with Workspace.open(tmp_path / "work") as workspace:
         every = load_bytes(DATA, "x.jsonl", ReadOptions(turns="every"))
-        record = workspace.datasets.add(every, role="pool", origin="x")
+        record = workspace.datasets.add(every, role="pool")
         assert record.turns == "every" and workspace.datasets.load(record.id) == every
-        assert workspace.datasets.add(load_bytes(DATA, "x.jsonl"), role="pool", origin="x").turns == "last"
+        assert workspace.datasets.add(load_bytes(DATA, "x.jsonl"), role="pool").turns == "last"
 
 
 def test_turns_of_one_record_do_not_help_each_other() -> None:

@@ -138,8 +138,11 @@ def test_a_pool_that_is_gone_is_found_beside_the_manifest_or_refused(
     path = saved(away, manifest)
     (tmp_path / "pool.jsonl").rename(away / "pool.jsonl")
     assert evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE).pool_rows == 6
+    (away / "pool.jsonl").rename(away / "other.jsonl")
+    with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json is gone"):
+        evaluate_manifest(path, heldout)
     write(away / "pool.jsonl", [("Other?", "Yes.")])
-    with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json is gone or has changed"):
+    with pytest.raises(DataError, match=r"pool\.jsonl' of out\.manifest\.json has changed"):
         evaluate_manifest(path, heldout)
 
 

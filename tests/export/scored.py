@@ -67,7 +67,7 @@ def scored(
     if lines:
         pool_file.write_bytes(b"".join(line.encode() + b"\n" for line in lines))
     dataset = load_file(pool_file, ReadOptions(turns=turns))
-    pool = workspace.datasets.add(dataset, role="pool", origin=str(pool_file))
+    pool = workspace.datasets.add(dataset, role="pool")
     hashes = [sample.content_hash for sample in dataset.samples]
     refusals = tuple(Refusal(hashes[position], REFUSED) for position in refuse)
     run = workspace.runs.add(RunSpec(pool.id, None, None, "tiny", "auto", "cpu", "float32"))

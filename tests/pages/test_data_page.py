@@ -107,11 +107,11 @@ def test_which_answer_of_a_pair_is_learnt_has_to_be_said(empty_workspace: Path) 
 def test_a_hub_data_set_with_its_options(empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[HubSplit] = []
 
-    def rows(split: HubSplit) -> Iterator[RawRecord]:
+    def rows(split: HubSplit) -> tuple[HubSplit, Iterator[RawRecord]]:
         asked.append(split)
-        yield RawRecord(split.repo_id, 1, json.dumps(ROWS[0]), ROWS[0])
+        return split, iter([RawRecord(split.repo_id, 1, json.dumps(ROWS[0]), ROWS[0])])
 
-    monkeypatch.setattr("delift_core.data.loading.load.read_hub", rows)
+    monkeypatch.setattr("delift_core.data.loading.load.open_hub", rows)
     app = open_app("data")
     app.segmented_control[0].set_value("Hub").run()
     app.text_input(key="hub_id").set_value("owner/name").run()

@@ -6,9 +6,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project, open_selection
+from delift_core.data.loading import Dataset
 from delift_core.evaluation.background import EvaluationFolder, run_evaluation
 from delift_core.evaluation.from_selection import select_arm
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
 from tests.app import app_on
 
@@ -24,7 +25,7 @@ def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         for line, (prompt, answer) in enumerate(pairs, start=1)
     ]
     with Workspace.open(scored_workspace) as workspace:
-        workspace.datasets.add(Dataset("held", "alpaca", None, with_ids(records)), role="heldout", origin="test")
+        workspace.datasets.add(Dataset("held", "alpaca", None, with_ids(records)), role="heldout")
     monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
     return scored_workspace
 

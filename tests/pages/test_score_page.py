@@ -7,9 +7,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project
+from delift_core.data.loading import Dataset
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.progress import JobProgress, JobState
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.forecast import Forecast
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
 from tests.app import app_on
@@ -37,7 +38,7 @@ def add(workspace: Workspace, name: str, role: DatasetRole) -> DatasetRecord:
         ParsedRecord((Message("user", f"{name} {n}?"), Message("assistant", "Yes.")), "{}", f"{name}.jsonl", n)
         for n in range(1, 6)
     ]
-    return workspace.datasets.add(Dataset(name, "alpaca", None, with_ids(records)), role=role, origin=f"{name}.jsonl")
+    return workspace.datasets.add(Dataset(name, "alpaca", None, with_ids(records)), role=role)
 
 
 def test_a_pool_loaded_after_the_run_is_proposed_without_the_sets_of_the_run(scored_workspace: Path) -> None:

@@ -8,12 +8,13 @@ import pytest
 
 from delift_core.curation import scoring_runs as runs
 from delift_core.curation.curate import add_sample_project
+from delift_core.data.loading import Dataset
 from delift_core.errors import AccessError, NotAllowed
 from delift_core.evaluation import from_selection as of_selection
 from delift_core.evaluation.background import EvaluationFolder
 from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.subset_files import export_selection
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, Certificate, GreedyOrder, ObjectiveConfig, RandomBaseline, Selection
 from delift_core.system.access import NEEDED, Actor, Operation, Role, reachable_from_other_machines, read_access
 from delift_core.workspace import RunSpec, Workspace
@@ -26,7 +27,7 @@ LACKING = ("runs.start", "runs.run_here", "export_selection", "save_to_disk", "p
 Write = Callable[[Workspace, Path], object]
 # What each way of writing is, and how it is called. Those that go on to do work are stopped by an error of their own.
 WRITES: dict[str, tuple[Operation, Write]] = {
-    "datasets.add": ("import", lambda w, p: w.datasets.add(_dataset("more"), role="target", origin="o")),
+    "datasets.add": ("import", lambda w, p: w.datasets.add(_dataset("more"), role="target")),
     "datasets.rename": ("import", lambda w, p: w.datasets.rename(w.datasets.records("pool")[-1].id, "new")),
     "datasets.delete": ("delete", lambda w, p: w.datasets.delete(w.datasets.records("heldout")[0].id)),
     "add_sample_project": ("import", lambda w, p: add_sample_project(w)),
@@ -61,8 +62,8 @@ WRITES: dict[str, tuple[Operation, Write]] = {
 def opened(tmp_path: Path) -> Iterator[Workspace]:
     """A workspace with something of each kind in it."""
     with Workspace.open(tmp_path / "work") as workspace:
-        pool = workspace.datasets.add(_dataset("pool"), role="pool", origin="o")
-        workspace.datasets.add(_dataset("held"), role="heldout", origin="o")
+        pool = workspace.datasets.add(_dataset("pool"), role="pool")
+        workspace.datasets.add(_dataset("held"), role="heldout")
         spec = RunSpec(pool.id, None, None, "bundled", "auto", "cpu", "float32")
         for _ in range(2):
             workspace.runs.add(spec)

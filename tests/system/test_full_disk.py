@@ -185,7 +185,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 def _spec(workspace: Workspace, whole: Path) -> RunSpec:
     with Workspace.open(whole / "work") as other:
         spec = other.runs.record("r1").spec
-        pool = workspace.datasets.add(other.datasets.load(spec.pool_id), role="pool", origin="test")
+        pool = workspace.datasets.add(other.datasets.load(spec.pool_id), role="pool")
     return RunSpec(pool.id, None, None, str(whole / "model"), "auto", "cpu", "float32")
 
 

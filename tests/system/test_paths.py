@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path, PurePath
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import read_manifest, to_json
 from delift_core.curation.scoring_runs import cancel, open_run
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import Origin, load_bytes
 from delift_core.errors import DeliftError, WorkspaceError
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
@@ -108,7 +109,8 @@ def test_an_uploaded_file_is_never_put_where_its_name_says(six: Scored, name: st
     loaded = load_bytes(data, f"{name}/x.jsonl")
     assert loaded.name == "x" and loaded.samples[0].source == "x.jsonl"
     try:
-        six.workspace.datasets.add(load_bytes(data, f"{name}.jsonl"), role="heldout", origin=name)
+        loaded = replace(load_bytes(data, f"{name}.jsonl"), origin=Origin("upload", name))
+        six.workspace.datasets.add(loaded, role="heldout")
     except DeliftError as error:  # a name of nothing, or one that is not Unicode
         assert "\n" not in str(error)
     assert everything(six.workspace.folder.parent) == before

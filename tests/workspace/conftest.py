@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.data.loading import Dataset
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.types import (
     Budget,
     Certificate,
@@ -80,7 +81,7 @@ def fill(make_dataset: Callable[..., Dataset], make_selection: Callable[..., Sel
 
     def put(workspace: Workspace, n_pool: int = 6) -> str:
         pairs = [(f"question {row}", f"answer {row}") for row in range(n_pool)]
-        pool = workspace.datasets.add(make_dataset(pairs), role="pool", origin="test")
+        pool = workspace.datasets.add(make_dataset(pairs), role="pool")
         run = workspace.runs.add(RunSpec(pool.id, None, None, "bundled", "auto", "cpu", "float32"))
         selection = make_selection(n_pool, n_pool // 2)
         return workspace.selections.add(run.id, selection, name="first", metric="euclidean", seed=1).id

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from delift_core.data.loading import IN_MEMORY, Dataset, HubSplit, Origin, ReadOptions
 from delift_core.errors import WorkspaceError
-from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import ColumnMapping, Message, ParsedRecord, Problem, with_ids
 from delift_core.workspace import RunSpec, Workspace
 
 Make = Callable[..., Dataset]
@@ -27,6 +28,27 @@ RECORDS = st.builds(ParsedRecord, CONVERSATIONS, TEXT, TEXT, st.integers(1, 2**4
 PROBLEMS = st.builds(
     Problem, st.sampled_from(["not-json", "empty-response"]), TEXT, st.integers(1, 2**40), TEXT, TEXT, TEXT, TEXT
 )
+SPLITS = st.builds(
+    HubSplit,
+    st.sampled_from(["owner/name", "squad"]),
+    st.none() | TEXT.filter(bool),
+    st.sampled_from(["train", "test[:10%]"]),
+    st.none() | TEXT.filter(bool),
+    st.none() | st.integers(1, 10**9),
+    st.sampled_from(["", "ab" * 20]),
+)
+OPTIONS = st.none() | st.builds(
+    ReadOptions,
+    st.none() | st.builds(ColumnMapping, TEXT, TEXT, st.none() | TEXT, st.lists(TEXT, max_size=2).map(tuple)),
+    st.sampled_from([None, "chosen", "rejected", "all"]),
+    st.sampled_from(["last", "every"]),
+)
+ORIGINS = (
+    st.builds(Origin, st.just("file"), TEXT.map(lambda name: f"/data/{name}"), OPTIONS)
+    | st.builds(Origin, st.just("upload"), TEXT, OPTIONS, sha256=st.sampled_from(["", "ab"]))
+    | st.builds(lambda split, options: Origin("hub", split.repo_id, options, split), SPLITS, OPTIONS)
+    | st.builds(Origin, st.just("memory"), st.just(IN_MEMORY), OPTIONS)
+)
 DATASETS = st.builds(
     Dataset,
     name=TEXT,
@@ -38,11 +60,12 @@ DATASETS = st.builds(
 
 
 @settings(deadline=None, max_examples=30)
-@given(dataset=DATASETS, role=st.sampled_from(["pool", "target", "existing", "heldout"]), origin=TEXT)
-def test_any_data_set_comes_back_as_it_went_in(lasting: Workspace, dataset: Dataset, role: str, origin: str) -> None:
-    record = lasting.datasets.add(dataset, role=role, origin=origin)
+@given(dataset=DATASETS, role=st.sampled_from(["pool", "target", "existing", "heldout"]), origin=ORIGINS)
+def test_any_data_set_comes_back_as_it_went_in(lasting: Workspace, dataset: Dataset, role: str, origin: Origin) -> None:
+    record = lasting.datasets.add(replace(dataset, origin=origin), role=role)
     try:
         assert lasting.datasets.load(record.id) == dataset
+        assert lasting.datasets.load(record.id).origin == origin
         assert lasting.datasets.record(record.id) == record
         assert (record.role, record.name, record.origin) == (role, dataset.name, origin)
         assert (record.format, record.mapping, record.content_hash) == (
@@ -57,7 +80,7 @@ def test_any_data_set_comes_back_as_it_went_in(lasting: Workspace, dataset: Data
 
 
 def test_a_data_set_survives_closing(workspace: Workspace, make_dataset: Make) -> None:
-    record = workspace.datasets.add(make_dataset(), role="pool", origin="here")
+    record = workspace.datasets.add(make_dataset(), role="pool")
     workspace.close()
     with Workspace.open(workspace.folder) as again:
         assert again.datasets.records() == (record,)
@@ -65,9 +88,9 @@ def test_a_data_set_survives_closing(workspace: Workspace, make_dataset: Make) -
 
 
 def test_same_contents_and_role_are_one_record(workspace: Workspace, make_dataset: Make) -> None:
-    first = workspace.datasets.add(make_dataset(), role="pool", origin="one")
-    assert workspace.datasets.add(make_dataset(), role="pool", origin="one") == first
-    target = workspace.datasets.add(make_dataset(), role="target", origin="three")
+    first = workspace.datasets.add(make_dataset(), role="pool")
+    assert workspace.datasets.add(make_dataset(), role="pool") == first
+    target = workspace.datasets.add(make_dataset(), role="target")
     assert target.id != first.id
     assert len(workspace.datasets.records()) == 2
     assert len(workspace.datasets.load(target.id)) == 2
@@ -76,12 +99,13 @@ def test_same_contents_and_role_are_one_record(workspace: Workspace, make_datase
 def test_added_again_from_elsewhere_a_data_set_is_found_where_it_is_now(
     workspace: Workspace, make_dataset: Make
 ) -> None:
-    first = workspace.datasets.add(make_dataset(), role="pool", origin="old/pool.jsonl")
-    target = workspace.datasets.add(make_dataset(), role="target", origin="old/pool.jsonl")
-    newer = workspace.datasets.add(make_dataset([("p", "r")]), role="pool", origin="newer")
-    renamed = replace(make_dataset(), name="another name")
-    moved = workspace.datasets.add(renamed, role="pool", origin="new/pool.jsonl")
-    assert moved == replace(first, name="another name", origin="new/pool.jsonl")
+    old, new = (Origin("file", f"{folder}/pool.jsonl", ReadOptions()) for folder in ("old", "new"))
+    first = workspace.datasets.add(replace(make_dataset(), origin=old), role="pool")
+    target = workspace.datasets.add(replace(make_dataset(), origin=old), role="target")
+    newer = workspace.datasets.add(make_dataset([("p", "r")]), role="pool")
+    renamed = replace(make_dataset(), name="another name", origin=new)
+    moved = workspace.datasets.add(renamed, role="pool")
+    assert moved == replace(first, name="another name", origin=new)
     assert workspace.datasets.records() == (newer, target, moved)
     assert workspace.datasets.load(first.id) == renamed
 
@@ -89,15 +113,16 @@ def test_added_again_from_elsewhere_a_data_set_is_found_where_it_is_now(
 def test_rows_in_memory_leave_the_file_known_that_holds_the_same(
     workspace: Workspace, make_dataset: Callable[..., Dataset]
 ) -> None:
-    record = workspace.datasets.add(make_dataset(), role="pool", origin="/data/pool.jsonl", sha256="ab")
-    assert workspace.datasets.add(replace(make_dataset(), name="rows"), role="pool", origin=IN_MEMORY) == record
+    record = workspace.datasets.add(replace(make_dataset(), origin=Origin("file", "/data/pool.jsonl")), role="pool")
+    assert workspace.datasets.add(replace(make_dataset(), name="rows"), role="pool") == record
 
 
 def test_a_data_set_in_use_can_be_added_again(workspace: Workspace, fill: Callable[..., str]) -> None:
     fill(workspace)
     (record,) = workspace.datasets.records("pool")
-    again = workspace.datasets.add(workspace.datasets.load(record.id), role="pool", origin="elsewhere")
-    assert again == replace(record, origin="elsewhere")
+    elsewhere = Origin("upload", "elsewhere.jsonl", sha256="ab")
+    again = workspace.datasets.add(replace(workspace.datasets.load(record.id), origin=elsewhere), role="pool")
+    assert again == replace(record, origin=elsewhere)
     assert len(workspace.datasets.load(record.id)) == record.n_samples
 
 
@@ -115,7 +140,7 @@ def test_what_differs_in_the_raw_record_the_order_or_the_problems_is_another_dat
         replace(dataset, format="alpaca"),
         replace(dataset, mapping=ColumnMapping("a", "b")),
     ]
-    ids = [workspace.datasets.add(variant, role="pool", origin="").id for variant in variants]
+    ids = [workspace.datasets.add(variant, role="pool").id for variant in variants]
     assert len(set(ids)) == len(variants)
     assert [workspace.datasets.load(dataset_id) for dataset_id in ids] == variants
 
@@ -123,7 +148,7 @@ def test_what_differs_in_the_raw_record_the_order_or_the_problems_is_another_dat
 def test_records_are_newest_first_and_by_role(workspace: Workspace, make_dataset: Make) -> None:
     ids = []
     for number, role in enumerate(("pool", "target", "pool")):
-        ids.append(workspace.datasets.add(make_dataset([(f"p{number}", "r")]), role=role, origin="").id)
+        ids.append(workspace.datasets.add(make_dataset([(f"p{number}", "r")]), role=role).id)
     records = workspace.datasets.records()
     assert [record.id for record in records] == ids[::-1]
     assert [record.created_at for record in records] == sorted((r.created_at for r in records), reverse=True)
@@ -132,7 +157,7 @@ def test_records_are_newest_first_and_by_role(workspace: Workspace, make_dataset
 
 
 def test_rename(workspace: Workspace, make_dataset: Make) -> None:
-    record = workspace.datasets.add(make_dataset(), role="pool", origin="")
+    record = workspace.datasets.add(make_dataset(), role="pool")
     assert workspace.datasets.rename(record.id, "  new name ") == replace(record, name="new name")
     assert workspace.datasets.load(record.id).name == "new name"
     with pytest.raises(WorkspaceError, match="needs a name"):
@@ -154,21 +179,19 @@ def test_unknown_ids_are_clear_errors(workspace: Workspace) -> None:
 
 def test_delete_takes_the_children_and_no_others(workspace: Workspace, make_dataset: Make) -> None:
     dataset = replace(make_dataset(), problems=(Problem("not-json", "s", 1, "f", "m", "r", "e"),))
-    kept = workspace.datasets.add(dataset, role="target", origin="")
-    gone = workspace.datasets.add(dataset, role="pool", origin="")
+    kept = workspace.datasets.add(dataset, role="target")
+    gone = workspace.datasets.add(dataset, role="pool")
     workspace.datasets.delete(gone.id)
     with workspace._database.read() as cursor:
         for table in ("samples", "problems"):
             assert cursor.execute(f"SELECT DISTINCT dataset_id FROM {table}").fetchall() == [(kept.id,)]
-    assert workspace.datasets.add(dataset, role="pool", origin="").id == gone.id
+    assert workspace.datasets.add(dataset, role="pool").id == gone.id
     assert workspace.datasets.load(gone.id) == dataset
 
 
 @pytest.mark.parametrize("used_as", ["pool", "target", "existing"])
 def test_delete_is_refused_while_a_run_refers_to_it(workspace: Workspace, make_dataset: Make, used_as: str) -> None:
-    ids = {
-        role: workspace.datasets.add(make_dataset(), role=role, origin="").id for role in ("pool", "target", "existing")
-    }
+    ids = {role: workspace.datasets.add(make_dataset(), role=role).id for role in ("pool", "target", "existing")}
     run = workspace.runs.add(RunSpec(ids["pool"], ids["target"], ids["existing"], "m", "auto", "cpu", "float32"))
     with pytest.raises(WorkspaceError, match=f"used by run {run.id}: delete that first"):
         workspace.datasets.delete(ids[used_as])
@@ -181,9 +204,9 @@ def test_a_lone_surrogate_is_a_clear_error_and_leaves_nothing(workspace: Workspa
     dataset = make_dataset()
     broken = replace(dataset, samples=(dataset.samples[0], replace(dataset.samples[1], raw="\ud800")))
     with pytest.raises(WorkspaceError, match="not valid Unicode"):
-        workspace.datasets.add(broken, role="pool", origin="")
+        workspace.datasets.add(broken, role="pool")
     with pytest.raises(WorkspaceError, match="not valid Unicode"):
-        workspace.datasets.add(dataset, role="pool", origin="caf\udce9.json")
+        workspace.datasets.add(replace(dataset, origin=Origin("file", "caf\udce9.json")), role="pool")
     assert workspace.datasets.records() == ()
 
 
@@ -218,7 +241,7 @@ PAIRS = [
 def test_search_is_literal_and_blind_to_case(
     workspace: Workspace, make_dataset: Make, search: str, expected: list[int]
 ) -> None:
-    record = workspace.datasets.add(make_dataset(PAIRS), role="pool", origin="")
+    record = workspace.datasets.add(make_dataset(PAIRS), role="pool")
     assert workspace.datasets.find(record.id, search).tolist() == expected
     page = workspace.datasets.page(record.id, search=search, limit=100)
     assert page.total == len(expected)
@@ -232,7 +255,7 @@ def test_search_looks_at_prompt_and_response_as_sample_shows_them(
 ) -> None:
     texts = [text for sample in dataset.samples for turn in sample.messages for text in turn.content]
     search = data.draw(st.sampled_from(texts) if texts else st.just("x"))
-    record = lasting.datasets.add(dataset, role="pool", origin="")
+    record = lasting.datasets.add(dataset, role="pool")
     try:
         found = set(lasting.datasets.find(record.id, search).tolist())
     finally:
@@ -248,7 +271,7 @@ def test_search_looks_at_prompt_and_response_as_sample_shows_them(
 
 def test_paging_walks_through_everything_once(workspace: Workspace, make_dataset: Make) -> None:
     dataset = make_dataset([(f"p{row}", f"r{row}") for row in range(23)])
-    record = workspace.datasets.add(dataset, role="pool", origin="")
+    record = workspace.datasets.add(dataset, role="pool")
     pages = [workspace.datasets.page(record.id, limit=5, offset=offset) for offset in range(0, 30, 5)]
     assert {page.total for page in pages} == {23}
     rows = [row for page in pages for row in page.rows]
@@ -257,7 +280,7 @@ def test_paging_walks_through_everything_once(workspace: Workspace, make_dataset
 
 
 def test_positions_give_the_order_and_the_limit_of_a_search(workspace: Workspace, make_dataset: Make) -> None:
-    record = workspace.datasets.add(make_dataset([(f"p{row}", "r") for row in range(20)]), role="pool", origin="")
+    record = workspace.datasets.add(make_dataset([(f"p{row}", "r") for row in range(20)]), role="pool")
     positions = np.array([19, 3, 1, 12, 0])
     page = workspace.datasets.page(record.id, positions=positions, limit=3, offset=1)
     assert (page.total, [row.position for row in page.rows]) == (5, [3, 1, 12])
@@ -269,8 +292,8 @@ def test_positions_give_the_order_and_the_limit_of_a_search(workspace: Workspace
 
 
 def test_pages_of_two_data_sets_do_not_mix(workspace: Workspace, make_dataset: Make) -> None:
-    one = workspace.datasets.add(make_dataset([("same", "one")]), role="pool", origin="")
-    two = workspace.datasets.add(make_dataset([("same", "two")]), role="pool", origin="")
+    one = workspace.datasets.add(make_dataset([("same", "one")]), role="pool")
+    two = workspace.datasets.add(make_dataset([("same", "two")]), role="pool")
     for record, response in ((one, "one"), (two, "two")):
         page = workspace.datasets.page(record.id, search="same", limit=9)
         assert [row.sample.response for row in page.rows] == [response]
@@ -282,7 +305,7 @@ def test_ten_thousand_rows_take_seconds(tmp_path: Path, make_dataset: Make) -> N
     dataset = make_dataset([(f"question {row} " + "x" * 200, f"answer {row} " + "y" * 400) for row in range(25_000)])
     with Workspace.open(tmp_path) as workspace:
         started = time.perf_counter()
-        record = workspace.datasets.add(dataset, role="pool", origin="")
+        record = workspace.datasets.add(dataset, role="pool")
         assert time.perf_counter() - started < 20
         assert workspace.datasets.load(record.id).samples == dataset.samples
         started = time.perf_counter()

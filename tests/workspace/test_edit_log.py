@@ -15,8 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.types import (
     Budget,
     Certificate,
@@ -207,7 +208,7 @@ class EditLogMachine(RuleBasedStateMachine):
     def start(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.workspace = Workspace.open(Path(self.folder.name))
-        pool = self.workspace.datasets.add(Dataset("d", "messages", None, SAMPLES), role="pool", origin="")
+        pool = self.workspace.datasets.add(Dataset("d", "messages", None, SAMPLES), role="pool")
         run = self.workspace.runs.add(RunSpec(pool.id, None, None, "m", "auto", "cpu", "float32"))
         self.selection = self.workspace.selections.add(run.id, SELECTION, name="n", metric="m", seed=0).id
         self.done: list[tuple[int, str, tuple[str, ...]]] = []

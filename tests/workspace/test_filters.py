@@ -2,14 +2,14 @@
 
 import pytest
 
+from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
-from delift_core.samples import Dataset
 from delift_core.workspace import NamedFilter, Workspace
 
 
 @pytest.fixture
 def pool_id(workspace: Workspace) -> str:
-    return workspace.datasets.add(Dataset("pool", "alpaca", None, ()), role="pool", origin="test").id
+    return workspace.datasets.add(Dataset("pool", "alpaca", None, ()), role="pool").id
 
 
 def test_a_filter_is_saved_replaced_listed_and_deleted(workspace: Workspace, pool_id: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
-from delift_core.samples import Dataset
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.types import Selection
 from delift_core.workspace import RunSpec, Workspace
@@ -17,8 +17,8 @@ Make = Callable[..., Dataset]
 
 @pytest.fixture
 def spec(workspace: Workspace, make_dataset: Make) -> RunSpec:
-    pool = workspace.datasets.add(make_dataset(), role="pool", origin="")
-    target = workspace.datasets.add(make_dataset(), role="target", origin="")
+    pool = workspace.datasets.add(make_dataset(), role="pool")
+    target = workspace.datasets.add(make_dataset(), role="target")
     return RunSpec(pool.id, target.id, None, "bundled", "auto", "cpu", "float32")
 
 

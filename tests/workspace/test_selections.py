@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
-from delift_core.samples import Dataset
 from delift_core.selection.types import (
     Budget,
     Certificate,
@@ -95,7 +95,7 @@ def bits(selection: Selection) -> tuple[Any, ...]:
 
 @pytest.fixture(scope="module")
 def run_id(lasting: Workspace, make_dataset: Callable[..., Dataset]) -> str:
-    pool = lasting.datasets.add(make_dataset(), role="pool", origin="")
+    pool = lasting.datasets.add(make_dataset(), role="pool")
     return lasting.runs.add(RunSpec(pool.id, None, None, "m", "auto", "cpu", "float32")).id
 
 
@@ -196,7 +196,8 @@ def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp_
     with duckdb.connect(str(workspace.folder / "delift.duckdb")) as connection:
         for column in ("method", "scaling", "target_help"):
             connection.execute(f"ALTER TABLE selections DROP COLUMN {column}")
-        connection.execute("ALTER TABLE datasets DROP COLUMN mapping_parts")
+        for column in ("mapping_parts", "options", "hub_commit"):
+            connection.execute(f"ALTER TABLE datasets DROP COLUMN {column}")
         connection.execute("DELETE FROM migrations WHERE version > 10")
     with Workspace.open(workspace.folder) as again:
         record, summary = again.selections.load(selection_id), again.selections.records()[0]

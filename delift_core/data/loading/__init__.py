@@ -1,10 +1,11 @@
 """Reads data sets: a file, a folder of files, uploaded bytes, rows in memory, or a data set on the Hugging Face hub.
 
-Reading order: `source_files` and `folders` (what is read), `json_records`, `tables`, `memory_rows` and `hub_rows` (raw
-records), `record_reader` (records to conversations), `load` (a whole data set, and previews for mapping columns).
+Reading order: `dataset` (a data set, where it came from and how it was read), `source_files` and `folders` (what is
+read), `json_records`, `tables`, `memory_rows` and `hub_rows` (raw records), `record_reader` (records to conversations),
+`load` (a whole data set, and previews for mapping columns).
 """
 
-from delift_core.data.loading.hub_rows import HubSplit, parse_hub_name
+from delift_core.data.loading.dataset import IN_MEMORY, Choice, Dataset, HubSplit, Origin, ReadOptions
 from delift_core.data.loading.load import (
     TablePreview,
     load_bytes,
@@ -20,12 +21,15 @@ from delift_core.data.loading.load import (
     read_records,
 )
 from delift_core.data.loading.raw_records import Progress, RawRecord, Watch
-from delift_core.data.loading.record_reader import ReadOptions
 from delift_core.data.loading.unread_columns import Fields, fields_of, has_answer_choice, unread_columns
 
 __all__ = [
+    "Choice",
+    "Dataset",
     "Fields",
     "HubSplit",
+    "IN_MEMORY",
+    "Origin",
     "Progress",
     "RawRecord",
     "ReadOptions",
@@ -39,7 +43,6 @@ __all__ = [
     "load_rows",
     "load_source",
     "map_preview",
-    "parse_hub_name",
     "read_bytes",
     "read_columns",
     "read_columns_of_bytes",

@@ -3,6 +3,8 @@
 Splits are never mixed: if a folder holds several, train is read. Looks at names and first bytes only.
 """
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -84,6 +86,22 @@ def list_files(path: Path) -> FileListing:
         raise DataError(f"the folder {path} has no data file in it{beside}; accepted are {', '.join(SUFFIXES)}.")
     files = tuple(SourceFile(name.as_posix(), path / name) for name in read)
     return FileListing(files, tuple(_problems(sorted(unread, key=lambda one: one.name))))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes or, for a folder, of the names and hashes of its data files in order.
+
+    Raises:
+        OSError: the file cannot be read.
+        DataError: the folder has no data files.
+    """
+    if path.is_dir():
+        digest = hashlib.sha256()
+        for source in list_files(path).read:
+            digest.update(json.dumps([source.name, file_hash(path / source.name)]).encode())
+        return digest.hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _walk(path: Path) -> tuple[list[Path], list[_Unread]]:

@@ -1,5 +1,6 @@
 """Loads data sets from files, uploads and the hub, and previews a table so that its columns can be mapped by hand."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -9,8 +10,9 @@ from typing import BinaryIO
 from delift_core.data.formats import MAP_REMEDY, detect_columns
 from delift_core.data.formats.base import name_list
 from delift_core.data.loading.answer_labels import AnswerLabels, Label, collect_labels, label_error
+from delift_core.data.loading.dataset import DEFAULT_OPTIONS, IN_MEMORY, Dataset, HubSplit, Origin, ReadOptions
 from delift_core.data.loading.folders import list_files
-from delift_core.data.loading.hub_rows import HubSplit, parse_hub_name, read_hub
+from delift_core.data.loading.hub_rows import open_hub
 from delift_core.data.loading.joined_records import join_answers, join_messages
 from delift_core.data.loading.json_records import read_json
 from delift_core.data.loading.memory_rows import read_rows
@@ -27,7 +29,6 @@ from delift_core.data.loading.raw_records import (
 from delift_core.data.loading.record_reader import (
     DETECT_RECORDS,
     PREFERENCE_FORMATS,
-    ReadOptions,
     RecordReader,
     choose_reader,
     field_names,
@@ -38,11 +39,9 @@ from delift_core.data.loading.source_files import HEAD_BYTES, KINDS, Kind, Sourc
 from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
 from delift_core.data.loading.unread_columns import refuse_ambiguous_prompt, unread_columns
 from delift_core.errors import DataError
-from delift_core.samples import IN_MEMORY, ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord, Problem, with_ids
 from delift_core.system.hub import HUB_PREFIX
 from delift_core.system.processes import garbage_collection_paused
-
-DEFAULT_OPTIONS = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ def load_file(
     files = list_files(path)
     stem = path.name if path.is_dir() else files.read[0].stem
     dataset = _build(_read(files.read, watch), path.name, name or stem, options)
-    return replace(dataset, problems=(*dataset.problems, *files.not_read), origin=str(path.resolve()))
+    origin = Origin("file", str(path.resolve()), options)
+    return replace(dataset, problems=(*dataset.problems, *files.not_read), origin=origin)
 
 
 def load_bytes(
@@ -125,7 +125,8 @@ def load_bytes(
 ) -> Dataset:
     """As `load_file`, for the bytes of an uploaded file; `filename` gives the suffix and the source."""
     source = SourceFile(Path(filename).name, data)
-    return _build(_read((source,), watch), source.name, name or source.stem, options)
+    dataset = _build(_read((source,), watch), source.name, name or source.stem, options)
+    return replace(dataset, origin=Origin("upload", source.name, options, sha256=hashlib.sha256(data).hexdigest()))
 
 
 def load_hub(split: HubSplit, options: ReadOptions = DEFAULT_OPTIONS, *, watch: Watch | None = None) -> Dataset:
@@ -134,9 +135,10 @@ def load_hub(split: HubSplit, options: ReadOptions = DEFAULT_OPTIONS, *, watch: 
     Raises:
         DataError: the data set cannot be found, read or reached, or no record is usable.
     """
-    records = read_hub(split)
+    split, records = open_hub(split)
     records = report_rows(records, watch, split.limit) if watch else records
-    return _build(join_messages(records), split.repo_id, split.repo_id, options)
+    dataset = _build(join_messages(records), split.repo_id, split.repo_id, options)
+    return replace(dataset, origin=Origin("hub", split.repo_id, options, split))
 
 
 def load_source(source: str | Path, options: ReadOptions = DEFAULT_OPTIONS, *, watch: Watch | None = None) -> Dataset:
@@ -147,7 +149,7 @@ def load_source(source: str | Path, options: ReadOptions = DEFAULT_OPTIONS, *, w
     """
     if isinstance(source, Path) or not source.startswith(HUB_PREFIX):
         return load_file(Path(source), options, watch=watch)
-    return replace(load_hub(parse_hub_name(source), options, watch=watch), origin=source)
+    return load_hub(HubSplit.parse(source), options, watch=watch)
 
 
 def load_rows(rows: object, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
@@ -159,7 +161,8 @@ def load_rows(rows: object, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
     Raises:
         DataError: `rows` is something else, or no row is usable.
     """
-    return replace(_build(join_messages(read_rows(rows, "rows")), "rows", "rows", options), origin=IN_MEMORY)
+    dataset = _build(join_messages(read_rows(rows, "rows")), "rows", "rows", options)
+    return replace(dataset, origin=Origin("memory", IN_MEMORY, options))
 
 
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
@@ -175,7 +178,8 @@ def read_columns_of_bytes(data: bytes, filename: str, limit: int = 20) -> TableP
 
 def read_columns_of_hub(split: HubSplit, limit: int = 20) -> TablePreview:
     """As `read_columns`, for a data set on the hub."""
-    return _preview(join_messages(read_hub(replace(split, limit=limit))), split.repo_id, limit)
+    _, records = open_hub(replace(split, limit=limit))
+    return _preview(join_messages(records), split.repo_id, limit)
 
 
 def map_preview(

@@ -6,34 +6,20 @@ Knows formats; knows nothing of files.
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar, get_args
+from itertools import product
+from typing import TypeVar
 
 from delift_core.data.formats import RecordError, detect_columns, detect_format, parse_record, unknown_format_error
 from delift_core.data.formats.preference import Answer, without_label
+from delift_core.data.loading.dataset import Dataset, ReadOptions
 from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import RawRecord, problem
-from delift_core.samples import ColumnMapping, Dataset, FormatName, Message, ParsedRecord, Problem, Turns
+from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord, Problem, Turns
 
 PREFERENCE_FORMATS: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
 DETECT_RECORDS = 200
 
 Item = TypeVar("Item", bound=Hashable)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """How to read a source.
-
-    Attributes:
-        mapping: the columns of the prompt and the response; None detects the format of each record.
-        answer: the answers of preference records to learn; None makes such a record a problem.
-        turns: "every" makes a sample of each assistant turn, given all turns before it; prompts of prompt/completion
-            and preference records are not trained, so these stay one sample.
-    """
-
-    mapping: ColumnMapping | None = None
-    answer: Answer | None = None
-    turns: Turns = "last"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +116,7 @@ class RecordReparser:
 
     def __init__(self, dataset: Dataset) -> None:
         self._turns = dataset.turns
-        answer = next((answer for answer, name in PREFERENCE_FORMATS.items() if name == dataset.format), None)
-        tries = [RecordReader(dataset.format, dataset.mapping, each, answer) for each in (True, False)]
-        if dataset.mapping is not None and detect_format(DECODER.decode(dataset.samples[0].raw)) != "columns":
-            tries.reverse()  # the columns were mapped by hand
-        elif dataset.mapping is None and answer is None:
-            tries[1:1] = [RecordReader(dataset.format, None, True, one) for one in get_args(Answer)]
-        self._reader = next((reader for reader in tries if _reproduces(dataset, reader)), tries[-1])
+        self._reader = reader_of(dataset)
 
     def parse(self, value: object) -> tuple[Message, ...]:
         """The conversation of a decoded record; raises a `RecordError` if the record cannot be used."""
@@ -151,6 +131,30 @@ class RecordReparser:
             return error
         every = self._turns == "every" and self._reader.trains_every_turn(value)
         return split_answers(whole) if every else [whole]
+
+
+def possible_options(format: FormatName, mapping: ColumnMapping | None, turns: Turns) -> tuple[ReadOptions, ...]:
+    """How a data set may have been read whose origin does not record it, most likely first."""
+    answers: tuple[Answer | None, ...] = tuple(one for one, name in PREFERENCE_FORMATS.items() if name == format)
+    tried = product((None, mapping) if mapping else (None,), answers or (None, "all"))
+    return tuple(ReadOptions(columns, answer, turns) for columns, answer in tried)
+
+
+def reader_of(dataset: Dataset) -> RecordReader:
+    """The reader of a data set's records; by trial on the first rows if its origin does not record it."""
+    options, mapping = dataset.origin.options, dataset.mapping
+    if options is not None:
+        return _reader(dataset, options)
+    readers = [_reader(dataset, one) for one in possible_options(dataset.format, mapping, dataset.turns)]
+    if mapping is not None and detect_format(DECODER.decode(dataset.samples[0].raw)) != "columns":
+        readers.reverse()  # the columns were mapped by hand
+    return next((reader for reader in readers if _reproduces(dataset, reader)), readers[-1])
+
+
+def _reader(dataset: Dataset, options: ReadOptions) -> RecordReader:
+    if options.mapping is not None:
+        return RecordReader("columns", options.mapping, detects_each=False)
+    return RecordReader(dataset.format, dataset.mapping, True, options.answer)
 
 
 def _reproduces(dataset: Dataset, reader: RecordReader) -> bool:

@@ -6,12 +6,12 @@ An edited record is parsed again, so an edit never makes a row that could not ha
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from delift_core.data.formats import detect_format, parse_record
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.json_scanner import replace_texts, value_spans
+from delift_core.data.loading.record_reader import RecordReader
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, FormatName, Message, Sample, hash_messages
+from delift_core.samples import Sample, hash_messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +20,6 @@ class RecordText:
 
     path: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class RecordFormat:
-    """The format of a data set's records, and its columns."""
-
-    format: FormatName
-    mapping: ColumnMapping | None = None
 
 
 def record_texts(sample: Sample) -> tuple[RecordText, ...]:
@@ -46,7 +38,7 @@ def record_texts(sample: Sample) -> tuple[RecordText, ...]:
     return whole or parts
 
 
-def edit_texts(sample: Sample, texts: Mapping[str, str], reading: RecordFormat) -> Sample:
+def edit_texts(sample: Sample, texts: Mapping[str, str], reader: RecordReader) -> Sample:
     """Replaces strings in a sample's record, by path; id, source and line stay.
 
     Raises:
@@ -57,30 +49,23 @@ def edit_texts(sample: Sample, texts: Mapping[str, str], reading: RecordFormat) 
         if path not in known:
             raise DataError(f"line {sample.line} of {sample.source} has no text at {path!r}; open the row again")
     raw = replace_texts(sample.raw, {known[path]: text for path, text in texts.items()})
-    return reparse(sample, raw, reading)
+    return reparse(sample, raw, reader)
 
 
-def reparse(sample: Sample, raw: str, reading: RecordFormat) -> Sample:
-    """A sample with another record, read in the format of its present record.
+def reparse(sample: Sample, raw: str, reader: RecordReader) -> Sample:
+    """A sample with another record.
+
+    Args:
+        reader: of the sample's data set.
 
     Raises:
         DataError: the record cannot be used.
     """
-    messages = _parse(raw, _format_of(sample, reading))
+    try:
+        same = reader.messages(DECODER.decode(sample.raw)) == sample.messages
+    except DataError:
+        same = False
+    if not same:
+        raise DataError(f"line {sample.line} of {sample.source} cannot be edited: its record does not read as its row")
+    messages = reader.messages(DECODER.decode(raw))
     return replace(sample, raw=raw, messages=messages, content_hash=hash_messages(messages))
-
-
-def _format_of(sample: Sample, reading: RecordFormat) -> RecordFormat:
-    """The format that gives this sample's conversation; a file may mix formats."""
-    found = detect_format(DECODER.decode(sample.raw))
-    for candidate in (reading, *([RecordFormat(found)] if found else [])):
-        try:
-            if _parse(sample.raw, candidate) == sample.messages:
-                return candidate
-        except DataError:
-            continue
-    raise DataError(f"line {sample.line} of {sample.source} cannot be edited: its record does not read as its row")
-
-
-def _parse(raw: str, reading: RecordFormat) -> tuple[Message, ...]:
-    return parse_record(reading.format, DECODER.decode(raw), reading.mapping)

@@ -10,11 +10,12 @@ from delift_core.data.formats.base import is_missing, name_list
 from delift_core.data.formats.preference import without_label
 from delift_core.data.formats.training_labels import normalized_name
 from delift_core.data.loading.answer_labels import collect_labels
+from delift_core.data.loading.dataset import Dataset
 from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import RawRecord
 from delift_core.data.loading.record_reader import DETECT_RECORDS
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, Dataset, ParsedRecord
+from delift_core.samples import ColumnMapping, ParsedRecord
 
 _FLAT = ("columns", "alpaca", "prompt-completion")
 # Two words, or one without digits: not a number, date, address or key.
@@ -44,13 +45,9 @@ class Fields:
     unread: tuple[str, ...]
 
 
-def fields_of(dataset: Dataset, *, by_hand: bool) -> Fields:
-    """How the fields of a data set were read, by its first records; labels by all records.
-
-    Args:
-        by_hand: whether the columns were mapped by hand.
-    """
-    mapping = dataset.mapping if by_hand else None
+def fields_of(dataset: Dataset) -> Fields:
+    """How the fields of a data set were read, by its first records; labels by all records."""
+    mapping = dataset.origin.options.mapping if dataset.origin.options else None
     labels = collect_labels(_records(dataset)).names
     head = [record for record in islice(_records(dataset), DETECT_RECORDS) if isinstance(record, Mapping)]
     prompt: dict[str, None] = {}

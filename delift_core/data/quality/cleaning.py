@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from delift_core.data.formats import RecordError
+from delift_core.data.loading import Choice, Dataset
 from delift_core.data.loading.json_records import DECODER
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS
 from delift_core.data.loading.record_reader import RecordReparser
@@ -23,16 +24,7 @@ from delift_core.data.quality.fixes import (
     replace_id,
     replace_surrogates,
 )
-from delift_core.samples import (
-    Choice,
-    Dataset,
-    FixableKind,
-    ParsedRecord,
-    Problem,
-    ProblemKind,
-    Sample,
-    positions_by_record,
-)
+from delift_core.samples import FixableKind, ParsedRecord, Problem, ProblemKind, Sample, positions_by_record
 
 FIX_TITLES: dict[FixableKind, str] = {
     "not-text": "Convert numbers, lists and objects to text",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from delift_core.data.loading import Dataset
 from delift_core.data.quality.checks import HealthReport, find_issues
 from delift_core.data.quality.cleaning import suggested_fix
 from delift_core.data.quality.duplicates import (
@@ -17,7 +18,7 @@ from delift_core.data.quality.duplicates import (
     overlaps,
 )
 from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
-from delift_core.samples import Dataset, Sample
+from delift_core.samples import Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.remedy_buttons import RowsToLeaveOut, leave_out_button, mend_button, out_label
 from pages.ui.data.sample_view import samples_table, ticked_samples

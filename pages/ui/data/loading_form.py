@@ -1,6 +1,5 @@
 """The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,18 +7,17 @@ from typing import get_args
 
 import streamlit as st
 
-from delift_core.curation.reload_inputs import UPLOAD_PREFIX
 from delift_core.data.formats.base import name_list
 from delift_core.data.formats.preference import Answer, has_pair
 from delift_core.data.loading import (
+    Dataset,
     HubSplit,
+    Origin,
     ReadOptions,
     TablePreview,
     Watch,
     fields_of,
     load_bytes,
-    load_file,
-    load_hub,
     map_preview,
     read_columns,
     read_columns_of_bytes,
@@ -27,7 +25,7 @@ from delift_core.data.loading import (
     unread_columns,
 )
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, Dataset, Problem, Turns
+from delift_core.samples import ColumnMapping, Problem, Turns
 from delift_core.system.amounts import row_count
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.data.signals import watched
@@ -39,51 +37,24 @@ PREVIEWED = 3
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rows come from; `preview` reads the first, `load` all of them."""
+    """Where rows come from, and the bytes of an uploaded file."""
 
-    kind: str
-    name: str
+    origin: Origin
     data: bytes = b""
-    split: str = "train"
-    config: str | None = None
-    revision: str | None = None
-    limit: int | None = None
-
-    @property
-    def origin(self) -> str:
-        """Where the rows are to be found again, as a manifest names it."""
-        if self.kind == "Upload":
-            return f"{UPLOAD_PREFIX}{self.name}"
-        if self.kind == "Path":
-            return str(Path(self.name).expanduser().resolve())
-        more = {"config": self.config, "revision": self.revision, "limit": self.limit}
-        options = "".join(f",{key}={value}" for key, value in more.items() if value)
-        return f"hub:{self.name}:{self.split}{options}"
-
-    @property
-    def sha256(self) -> str:
-        """Of an uploaded file's bytes (hex); "" for what can be read again."""
-        return hashlib.sha256(self.data).hexdigest() if self.kind == "Upload" else ""
 
     def preview(self) -> TablePreview:
         """The first records and what was recognised in them."""
-        if self.kind == "Upload":
-            return read_columns_of_bytes(self.data, self.name)
-        if self.kind == "Path":
-            return read_columns(Path(self.name).expanduser())
-        return read_columns_of_hub(self._hub_split)
+        if self.origin.kind == "upload":
+            return read_columns_of_bytes(self.data, self.origin.name)
+        if self.origin.split is not None:
+            return read_columns_of_hub(self.origin.split)
+        return read_columns(Path(self.origin.name))
 
     def load(self, options: ReadOptions, watch: Watch) -> Dataset:
         """Every record."""
-        if self.kind == "Upload":
-            return load_bytes(self.data, self.name, options, watch=watch)
-        if self.kind == "Path":
-            return load_file(Path(self.name).expanduser(), options, watch=watch)
-        return load_hub(self._hub_split, options, watch=watch)
-
-    @property
-    def _hub_split(self) -> HubSplit:
-        return HubSplit(self.name, self.config, self.split, self.revision, self.limit)
+        if self.origin.kind == "upload":
+            return load_bytes(self.data, self.origin.name, options, watch=watch)
+        return replace(self.origin, options=options).load(watch=watch)
 
 
 def load_form(workspace: Workspace, kind: str) -> None:
@@ -122,10 +93,10 @@ def ask_source(kind: str) -> Source | None:
         upload = st.file_uploader(
             "JSONL, JSON, CSV, TSV, Parquet, Arrow; also gz, zst, bz2 or xz", type=SUFFIXES, key="upload", help=words
         )
-        return Source(kind, upload.name, upload.getvalue()) if upload else None
+        return Source(Origin("upload", upload.name), upload.getvalue()) if upload else None
     if kind == "Path":
         path = st.text_input("Path of a file or folder on this machine", placeholder="~/data/alpaca.jsonl", key="path")
-        return Source(kind, path.strip()) if path.strip() else None
+        return Source(Origin("file", str(Path(path.strip()).expanduser()))) if path.strip() else None
     return ask_hub()
 
 
@@ -142,14 +113,14 @@ def ask_hub() -> Source | None:
             )
     if not repo.strip():
         return None
-    return Source(
-        "Hub",
+    chosen = HubSplit(
         repo.strip(),
-        split=split.strip() or "train",
-        config=config.strip() or None,
-        revision=revision.strip() or None,
-        limit=int(limit) if limit else None,
+        config.strip() or None,
+        split.strip() or "train",
+        revision.strip() or None,
+        int(limit) if limit else None,
     )
+    return Source(Origin("hub", chosen.repo_id, split=chosen))
 
 
 def ask_answer(preview: TablePreview) -> Answer | None:
@@ -240,11 +211,11 @@ def load(workspace: Workspace, source: Source, role: DatasetRole, options: ReadO
     """Reads everything and keeps it."""
     bar = watched("Reading…", "cancel_loading")
     dataset = source.load(options, bar)
-    record = workspace.datasets.add(dataset, role=role, origin=source.origin, sha256=source.sha256, watch=bar)
+    record = workspace.datasets.add(dataset, role=role, watch=bar)
     unread, left = len(dataset.files_not_read), dataset.records_left_out
     told = [f"{left:,} skipped"] * (left > 0) + [f"{unread:,} files of the folder not read"] * (unread > 0)
     left_out = f", {', '.join(told)} (listed below)" if told else ""
-    columns = fields_of(dataset, by_hand=options.mapping is not None).unread
+    columns = fields_of(dataset).unread
     more = f" Columns not used: {name_list(columns)}." if columns else ""
     words = f"{record.name}: {row_count(record.n_samples)} loaded{left_out}.{more}"
     st.session_state["loaded_notice"] = plain(words)

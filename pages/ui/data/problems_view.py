@@ -6,8 +6,9 @@ from typing import get_args
 import pandas as pd
 import streamlit as st
 
+from delift_core.data.loading import Dataset
 from delift_core.data.quality.cleaning import fixable_kind
-from delift_core.samples import Dataset, Problem, ProblemKind, line_unit
+from delift_core.samples import Problem, ProblemKind, line_unit
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import SHOWN
 from pages.ui.data.remedy_buttons import mend_button

@@ -6,8 +6,9 @@ from typing import NoReturn
 
 import streamlit as st
 
+from delift_core.data.loading import Dataset
 from delift_core.data.quality.cleaning import FIX_TITLES, fix_records, leave_out
-from delift_core.samples import Dataset, FixableKind
+from delift_core.samples import FixableKind
 from delift_core.system.amounts import row_count
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.shell.blocks import plain, shorten
@@ -71,7 +72,7 @@ def mend_button(
 def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: str) -> NoReturn:
     """Adds what a choice made of a data set, under a name that says what was done, and shows it."""
     named = replace(dataset, name=shorten(f"{record.name} · {words}", _LONGEST_NAME))
-    made = workspace.datasets.add(named, role=record.role, origin=record.origin, sha256=record.sha256)
+    made = workspace.datasets.add(named, role=record.role)
     st.session_state["loaded_notice"] = plain(
         f"New data set: {made.name}, {made.n_samples:,} rows. The earlier one is still there."
     )

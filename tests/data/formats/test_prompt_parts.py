@@ -111,7 +111,7 @@ def test_columns_that_are_not_read_are_named() -> None:
     rows = [{"id": 1, "question": "q", "context": "c", "answer": "a", "topic": "t", "note": None}]
     data = json.dumps(rows[0]).encode()
     assert read_columns_of_bytes(data, "x.jsonl").unread == ("id", "topic")
-    fields = fields_of(load(*rows), by_hand=False)
+    fields = fields_of(load(*rows))
     assert (fields.prompt, fields.labels, fields.unread) == (("question", "context"), (), ("id", "topic"))
 
 

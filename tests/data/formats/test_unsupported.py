@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 
-from delift_core.data.loading import load_bytes
+from delift_core.data.loading import Dataset, load_bytes
 from delift_core.data.quality.checks import find_issues
 from delift_core.errors import DataError
 from delift_core.export.writers import render_lines
-from delift_core.samples import Dataset
 
 
 def load(rows: list[Any], name: str = "x.jsonl") -> Dataset:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
-from delift_core.curation.reload_inputs import file_hash
 from delift_core.data.loading import load_file, read_columns
-from delift_core.data.loading.folders import split_of
+from delift_core.data.loading.folders import file_hash, split_of
 from delift_core.errors import DataError
 
 

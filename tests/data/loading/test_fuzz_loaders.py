@@ -21,16 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from delift_core.data.formats import RecordError
-from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
+from delift_core.data.loading import Dataset, ReadOptions, load_bytes, map_preview, read_columns_of_bytes
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.text_edits import RecordFormat, edit_texts, record_texts
+from delift_core.data.loading.record_reader import reader_of
+from delift_core.data.loading.text_edits import edit_texts, record_texts
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.errors import DataError, DeliftError
 from delift_core.export.conversion import convert_sample
 from delift_core.export.trainers import check_table
 from delift_core.export.writers import render_lines
-from delift_core.samples import Dataset, FixableKind
+from delift_core.samples import FixableKind
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 often = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -229,7 +230,7 @@ def look(name: str, data: bytes) -> tuple[int, int] | None:
 
 def _every_remedy(dataset: Dataset) -> None:
     """A remedy loses no record, and each can be written in a format or is refused by name."""
-    reading = RecordFormat(dataset.format, dataset.mapping)
+    reading = reader_of(dataset)
     records = {(one.source, one.line) for one in (*dataset.samples, *dataset.problems)}
     for finding in find_issues(dataset.samples).findings:
         assert finding.positions

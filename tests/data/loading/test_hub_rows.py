@@ -7,30 +7,6 @@ from delift_core.data.loading import HubSplit, load_hub, read_columns_of_hub
 from delift_core.errors import DataError
 
 
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub with one data set; calls are recorded, and `hub["fail"]` is raised by the probe if set."""
-    import datasets
-    import huggingface_hub
-
-    state = {"calls": [], "fail": None, "load": None}
-
-    def dataset_info(self, repo_id, *, revision=None, timeout=None):
-        assert timeout <= 10
-        if state["fail"]:
-            raise state["fail"]
-
-    def load_dataset(repo_id, config, *, split, revision, streaming):
-        state["calls"].append((repo_id, config, split, revision, streaming))
-        if state["load"]:
-            raise state["load"]
-        return [{"question": f"q{i}", "answer": "a"} for i in range(5)]
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return state
-
-
 def test_hub_rows_become_samples(hub):
     data = load_hub(HubSplit("o/n", config="c", split="test", revision="r", limit=3))
     assert hub["calls"] == [("o/n", "c", "test", "r", True)]

@@ -61,8 +61,8 @@ def test_whoever_watches_can_end_it_and_nothing_is_kept(tmp_path: Path) -> None:
     dataset = load_bytes(LINES, "x.jsonl")
     with Workspace.open(tmp_path) as workspace:
         with pytest.raises(Stopped):
-            workspace.datasets.add(dataset, role="pool", origin="x", watch=stop_late)
+            workspace.datasets.add(dataset, role="pool", watch=stop_late)
         assert (told[0].stage, told[0].rows, told[0].share) == ("saving", 5000, 1.0)
         assert workspace.datasets.records() == ()
-        record = workspace.datasets.add(dataset, role="pool", origin="x")
+        record = workspace.datasets.add(dataset, role="pool")
         assert workspace.datasets.load(record.id) == dataset

@@ -6,19 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delift_core.data.formats import parse_record
 from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.text_edits import RecordFormat, RecordText, edit_texts, record_texts, reparse
+from delift_core.data.loading.record_reader import RecordReader
+from delift_core.data.loading.text_edits import RecordText, edit_texts, record_texts, reparse
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FormatName, ParsedRecord, Sample, with_ids
 
-ALPACA = RecordFormat("alpaca")
+ALPACA = RecordReader("alpaca", None, detects_each=True)
 RAW = '{"n": 12345678901234567890, "instruction":"Add 2 and 3.", "input": "", "x":1.50, "output" : "f\\u00fcnf", "n":2}'
 
 
-def sample_of(raw: str, reading: RecordFormat) -> Sample:
-    messages = parse_record(reading.format, DECODER.decode(raw), reading.mapping)
-    return with_ids([ParsedRecord(messages, raw, "pool.jsonl", 7)])[0]
+def sample_of(raw: str, reading: RecordReader) -> Sample:
+    return with_ids([ParsedRecord(reading.messages(DECODER.decode(raw)), raw, "pool.jsonl", 7)])[0]
 
 
 def test_only_the_string_at_its_path_changes() -> None:
@@ -54,7 +53,7 @@ CHATS: tuple[tuple[FormatName, ColumnMapping | None, str, str], ...] = (
 def test_every_format_is_edited_where_it_keeps_its_response(
     name: FormatName, mapping: ColumnMapping | None, raw: str, path: str
 ) -> None:
-    reading = RecordFormat(name, mapping)
+    reading = RecordReader(name, mapping, detects_each=mapping is None)
     sample = sample_of(raw, reading)
     assert RecordText(path, "Yo") in record_texts(sample)
     after = edit_texts(sample, {path: "Hey\u2028you"}, reading)
@@ -63,7 +62,7 @@ def test_every_format_is_edited_where_it_keeps_its_response(
 
 
 def test_a_record_of_another_format_in_the_same_file_is_read_in_its_own() -> None:
-    sample = sample_of('{"prompt":"Hi","completion":"Yo"}', RecordFormat("prompt-completion"))
+    sample = sample_of('{"prompt":"Hi","completion":"Yo"}', RecordReader("prompt-completion", None, detects_each=True))
     assert edit_texts(sample, {"completion": "Ho"}, ALPACA).response == "Ho"
 
 

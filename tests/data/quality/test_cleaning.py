@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.data.loading import ReadOptions, load_bytes
+from delift_core.data.loading import Dataset, ReadOptions, load_bytes
 from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind, find_issues
 from delift_core.data.quality.cleaning import (
     FIX_TITLES,
@@ -15,7 +15,7 @@ from delift_core.data.quality.cleaning import (
     leave_out,
     leave_out_class,
 )
-from delift_core.samples import ColumnMapping, Dataset, FixableKind, ProblemKind
+from delift_core.samples import ColumnMapping, FixableKind, ProblemKind
 from delift_core.workspace import Workspace
 
 FINE = '{"instruction": "Name a colour.",  "output": "Blue", "n": 1.50}'
@@ -136,8 +136,8 @@ def test_choices_are_kept_in_the_workspace_and_lost_nowhere(tmp_path: Path) -> N
     data = load(*source)
     tidy = leave_out(fix_records(data, "personal-data").dataset, [3], "mine")
     with Workspace.open(tmp_path) as workspace:
-        record = workspace.datasets.add(tidy, role="pool", origin="upload:x.jsonl", sha256="ab")
-        assert (record.choices, record.sha256) == (tidy.choices, "ab")
+        record = workspace.datasets.add(tidy, role="pool")
+        assert (record.choices, record.origin) == (tidy.choices, data.origin) and len(record.origin.sha256) == 64
         assert workspace.datasets.load(record.id) == tidy
     assert apply_choices(load(*source), tidy.choices) == tidy
     assert len(tidy) + len(tidy.problems) == 4

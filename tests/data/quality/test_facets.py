@@ -142,7 +142,7 @@ def test_signals_are_kept_with_their_data_set_and_tell_how_far_they_are(tmp_path
     shares = [one.share or 0.0 for one in told]
     assert shares == sorted(shares) and shares[-1] > 0.9 and {one.stage for one in told} == {"checking"}
     with Workspace.open(tmp_path) as workspace:
-        record = workspace.datasets.add(data, role="pool", origin="x")
+        record = workspace.datasets.add(data, role="pool")
         assert workspace.signals.of(record.id) is None and not workspace.signals.known(record.id)
         workspace.signals.keep(record.id, found)
         kept = workspace.signals.of(record.id)

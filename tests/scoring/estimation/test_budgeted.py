@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 from delift_core.curation.problem import open_problem
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
+from delift_core.data.loading import Dataset
 from delift_core.errors import ScoringError
 from delift_core.jobs.progress import JobProgress
-from delift_core.samples import Dataset, Message, ParsedRecord, with_ids
+from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.packs import read_packs
@@ -58,7 +59,7 @@ def add(workspace: Workspace, rows: tuple[tuple[str, str], ...], role: DatasetRo
         ParsedRecord((Message("user", prompt), Message("assistant", response)), "{}", f"{role}.jsonl", line)
         for line, (prompt, response) in enumerate(rows, start=1)
     ]
-    return workspace.datasets.add(Dataset(role, "alpaca", None, with_ids(records)), role=role, origin="test").id
+    return workspace.datasets.add(Dataset(role, "alpaca", None, with_ids(records)), role=role).id
 
 
 def make_spec(workspace: Workspace, model: Path, pairs: str, *, sets: bool = False) -> RunSpec:
