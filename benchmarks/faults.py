@@ -35,8 +35,8 @@ import numpy as np
 from benchmarks.machine import machine
 from benchmarks.sessions import ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, refresh, run_here, start
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
 from delift_core.export.subset_files import export_selection
@@ -45,6 +45,7 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.maintenance.backup import backup, restore
 from delift_core.maintenance.repair import check_workspace
 from delift_core.samples import Message, ParsedRecord, with_ids
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, RunSpec, Workspace, schema
 from delift_core.workspace.workspace import DATABASE_NAME, utc_now
@@ -92,9 +93,9 @@ def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
         pool = workspace.datasets.add(_dataset("small", ROWS), role="pool")
         spec = RunSpec(pool.id, None, None, str(site.model), "auto", "cpu", "float32")
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = open_problem(workspace, run.id, "euclidean", OBJECTIVE)
-        keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
-        ids = [sample.id for sample in problem.run.pool]
+        selector = Selector(open_run(workspace, run.id))
+        keep_selection(workspace, selector, SelectionRequest(OBJECTIVE, Budget("rows", 4)), name="first")
+        ids = [sample.id for sample in selector.run.pool]
         for number in range(6):
             workspace.edits.apply(SELECTION, "keep", [ids[number]], author="before")
     return site
@@ -127,23 +128,23 @@ def act_edit(folder: Path) -> None:
 def act_select(folder: Path) -> None:
     """Selects and stores selections until it is killed."""
     with Workspace.open(folder) as workspace:
-        problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
+        selector = Selector(open_run(workspace, "r1"))
         print("ready", flush=True)
         for count in range(1_000_000):
-            selection = problem.select(Budget("rows", 1 + count % ROWS))
-            print(keep_selection(workspace, problem, selection, name=f"number {count}").id, flush=True)
+            request = SelectionRequest(OBJECTIVE, Budget("rows", 1 + count % ROWS))
+            print(keep_selection(workspace, selector, request, name=f"number {count}").id, flush=True)
 
 
 def act_export(folder: Path) -> None:
     """Edits, and exports to the same file, until it is killed."""
     with Workspace.open(folder) as workspace:
-        problem = open_problem(workspace, "r1", "euclidean", OBJECTIVE)
-        ids = [sample.id for sample in problem.run.pool]
+        selector = Selector(open_run(workspace, "r1"))
+        ids = [sample.id for sample in selector.run.pool]
         print("ready", flush=True)
         for count in range(1_000_000):
             workspace.edits.apply(SELECTION, "drop" if count % 2 else "keep", [ids[-1]], author="act")
             out = workspace.exports_folder / "out.jsonl"
-            print(export_selection(workspace, SELECTION, out, problem=problem).output.sha256, flush=True)
+            print(export_selection(workspace, SELECTION, out, selector=selector).output.sha256, flush=True)
 
 
 def act_migrate(folder: Path) -> None:

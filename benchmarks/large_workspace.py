@@ -17,8 +17,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.curation.umap_layout import layout_path
 from delift_core.data.loading import Dataset
 from delift_core.models.model_files import BUNDLED
@@ -31,6 +31,7 @@ from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 
@@ -157,8 +158,8 @@ def estimates(rows: int) -> csr_array:
 def select(folder: Path, run_id: str, percent: int = 10) -> str:
     """A selection of a share of the rows; returns its id."""
     with Workspace.open(folder) as workspace:
-        problem = open_problem(workspace, run_id, "euclidean", ObjectiveConfig("instruction"))
-        return keep_selection(workspace, problem, problem.select(Budget("percent", percent)), name=f"{percent} %").id
+        request = SelectionRequest(ObjectiveConfig("instruction"), Budget("percent", percent))
+        return keep_selection(workspace, Selector(open_run(workspace, run_id)), request, name=f"{percent} %").id
 
 
 def keep_layout(folder: Path, run_id: str) -> None:

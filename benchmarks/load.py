@@ -28,13 +28,14 @@ import psutil
 from benchmarks.machine import machine
 from benchmarks.sessions import PageError, ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import run_here, start
+from delift_core.curation.scoring_runs import open_run, run_here, start
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset, load_file
 from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
 from delift_core.models.model_files import BUNDLED
 from delift_core.samples import ParsedRecord, with_ids
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
@@ -61,9 +62,14 @@ def prepare(folder: Path, sessions: int, job_model: str) -> tuple[Path, Path, st
         first = workspace.datasets.add(pool(ROWS, "pool"), role="pool")
         spec = RunSpec(first.id, None, None, str(model), "auto", "cpu", "float32")
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        selector = Selector(open_run(workspace, run.id))
         for number in range(sessions):
-            keep_selection(workspace, problem, problem.select(Budget("rows", 20 + number)), name=f"visitor {number}")
+            keep_selection(
+                workspace,
+                selector,
+                SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 20 + number)),
+                name=f"visitor {number}",
+            )
         row = open_selection(workspace, "s1").samples[7].id
         second = workspace.datasets.add(pool(JOB_ROWS, "job"), role="pool")
         job = start(workspace, RunSpec(second.id, None, None, job_model, "auto", "cpu", "float32"), mode="score")

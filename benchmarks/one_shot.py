@@ -23,13 +23,13 @@ from scipy.stats import spearmanr
 
 from benchmarks.machine import machine
 from benchmarks.proof import open_scored
-from delift_core.baselines.ordering import MODEL_METHODS, PoolFacts, order_from_facts
+from delift_core.baselines.ordering import PoolFacts, order_from_facts
 from delift_core.baselines.orders import by_score, unit
 from delift_core.baselines.settings import MethodConfig
 from delift_core.data.loading import load_file
 from delift_core.scoring.metrics import LOG_PROBABILITY
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.methods import METHODS
+from delift_core.selection.methods import METHODS, MODEL_METHODS
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.types import ObjectiveConfig
 

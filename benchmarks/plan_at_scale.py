@@ -40,6 +40,7 @@ from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig
 
@@ -191,7 +192,7 @@ def select(world: World, pairs: BudgetedPairs, clock: Clock) -> str:
     config = ObjectiveConfig("instruction")
     with clock.part("selection of 30 %"):
         kernel = represented_kernel(config, made.pool)
-        selection = select_from_kernel(config, Budget("percent", 30), kernel, greedy_order(kernel))
+        selection = select_from_kernel(SelectionRequest(config, Budget("percent", 30)), kernel, greedy_order(kernel))
     with clock.part("error bar"):
         matrix = pairs.matrices(world.texts, "euclidean")["pool"]
         bar = error_bar(matrix, kernel, np.arange(len(world.names)), selection.chosen)

@@ -39,6 +39,7 @@ from delift_core.selection.coverage import value
 from delift_core.selection.greedy import greedy_order, order_around
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Stage
 
@@ -190,7 +191,8 @@ def _select_around(
     config: ObjectiveConfig, budget: Budget, kernel: Kernel, fixed: FixedRows, random: RandomCurves | None = None
 ) -> None:
     """A whole selection around rows that are decided by hand."""
-    select_from_kernel(config, budget, kernel, order_around(kernel, fixed), fixed=fixed, random=random)
+    request = SelectionRequest(config, budget, fixed=fixed)
+    select_from_kernel(request, kernel, order_around(kernel, fixed), random=random)
 
 
 def measure_sparse(objective: str, n: int) -> Measured:
@@ -207,9 +209,9 @@ def measure_sparse(objective: str, n: int) -> Measured:
     with measured.step("order"):
         greedy = greedy_order(kernel)
     with measured.step("select"):
-        selection = select_from_kernel(config, Budget("percent", 100 * SHARE), kernel, greedy)
+        selection = select_from_kernel(SelectionRequest(config, Budget("percent", 100 * SHARE)), kernel, greedy)
     with measured.step("budget"):
-        select_from_kernel(config, Budget("percent", 20), kernel, greedy)
+        select_from_kernel(SelectionRequest(config, Budget("percent", 20)), kernel, greedy)
     pinned, dropped = int(greedy.order[-1]), int(greedy.order[0])
     with measured.step("pin"):
         _select_around(config, selection.budget, kernel, FixedRows((pinned,), (dropped,)))
@@ -240,7 +242,7 @@ def measure_changes(objective: str, n: int) -> dict[str, list[float]]:
 
     def budget() -> None:
         rows = int(generator.integers(1, n))
-        select_from_kernel(config, Budget("rows", rows), kernel, greedy, random=random)
+        select_from_kernel(SelectionRequest(config, Budget("rows", rows)), kernel, greedy, random=random)
 
     changes: dict[str, Callable[[], None]] = {
         "budget": budget,

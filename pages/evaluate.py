@@ -5,7 +5,7 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection, keep_selection
 from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, Mode
 from delift_core.evaluation.evaluation_request import SUBSET
-from delift_core.evaluation.from_selection import EvaluationSettings, evaluations, folder_of, select_arm, start
+from delift_core.evaluation.from_selection import EvaluationSettings, arm_request, evaluations, folder_of, start
 from delift_core.evaluation.report import EvaluationReport
 from pages.ui.evaluate.evaluation_form import arm_title, ask_settings
 from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view
@@ -71,8 +71,8 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
             found = report.arm(name)
             assert found is not None
             with clear_errors():
-                chosen = select_arm(current.workspace, curated.problem, name, found.positions)
-                kept = keep_selection(current.workspace, curated.problem, chosen, name=arm_title(name))
+                request = arm_request(curated.problem, name, found.positions)
+                kept = keep_selection(current.workspace, curated.selector, request, name=arm_title(name))
                 state.want_selection(kept.id)
                 go_to("curate")
 

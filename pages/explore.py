@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import SelectionProblem
 from delift_core.scoring.metrics import METRIC_UNITS, Metric
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.types import ObjectiveConfig

@@ -1,17 +1,19 @@
 """Select: a stage and a budget, and what they gain over chance."""
 
+from dataclasses import replace
+
 import pandas as pd
 import streamlit as st
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import NotMeasured, SelectionProblem
 from delift_core.selection.methods import method_title
 from delift_core.selection.types import Selection
 from pages.ui.select.composition_view import composition_view
 from pages.ui.select.engine_form import engine_line
 from pages.ui.select.method_form import not_measured
 from pages.ui.select.quota_form import asked_quotas, quota_line, quota_table, quotas_of
-from pages.ui.select.selection_form import ask_budget, ask_objective
+from pages.ui.select.selection_form import ask_request
 from pages.ui.select.selection_list import selection_list
 from pages.ui.select.selection_numbers import curve, numbers, warnings
 from pages.ui.shell import state
@@ -52,18 +54,18 @@ if current.run is None or current.run.status != "done":
 run = current.run
 assert run is not None
 with clear_errors():
-    options = ask_objective(current.workspace, run)
-    problem, method = state.problem(run, options.metric, options.config), options.method
-    budget = ask_budget(len(problem.run.pool), int(problem.run.token_counts().sum()))
+    selector = state.selector(run)
+    request = ask_request(current.workspace, selector.run)
+    problem = state.problem(run, request.metric, request.config)
     quota_place = st.expander("Quotas", icon=":material/balance:", key="quotas_shown", bind="query-params")
     asked, selection = asked_quotas(problem.run), None
     with clear_errors():
         try:
-            selection = state.select(
-                problem, budget, quotas_of(problem.run, asked), method, options.seed, options.engine
-            )
-        except state.NotMeasured:
-            not_measured(method)
+            request = replace(request, quotas=quotas_of(problem.run, asked))
+            with st.spinner("Putting the rows in order…"):
+                selection = selector.select(request)
+        except NotMeasured:
+            not_measured(request.method)
     with quota_place:
         quota_table(problem.run, asked, selection)
     if selection is None:
@@ -79,9 +81,9 @@ with clear_errors():
     chosen_table(problem, selection)
     selection_list(current.workspace, run.id)
     with st.bottom, st.container(horizontal=True, vertical_alignment="bottom"):
-        suggestion = f"{options.config.stage} {budget.amount:g} {budget.unit}"
-        if method != "delift":
-            suggestion += f" by {method_title(method)}"
+        suggestion = f"{request.config.stage} {request.budget.amount:g} {request.budget.unit}"
+        if request.method != "delift":
+            suggestion += f" by {method_title(request.method)}"
         elif selection.engine != "auto":
             suggestion += f", {selection.engine}"
         if asked:
@@ -89,6 +91,6 @@ with clear_errors():
         name = st.text_input("Name", value=suggestion, key=f"name_{suggestion}", label_visibility="collapsed")
         may_keep = current.workspace.actor.may("select")
         if st.button("Save selection", type="primary", icon=":material/bookmark_add:", disabled=not may_keep):
-            kept = keep_selection(current.workspace, problem, selection, name=name, seed=options.seed)
+            kept = keep_selection(current.workspace, selector, request, name=name)
             state.want_selection(kept.id)
             go_to("curate")

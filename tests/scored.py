@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import run_here
+from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.pair_spec import parse_pairs
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
@@ -44,8 +45,10 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
         existing = add(_dataset("existing", EXISTING), role="existing")
         spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
         run = run_here(workspace, spec, publish=lambda progress: None)
-        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
-        keep_selection(workspace, problem, problem.select(Budget("rows", 4)), name="first")
+        selector = Selector(open_run(workspace, run.id))
+        keep_selection(
+            workspace, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 4)), name="first"
+        )
 
 
 def _record(prompt: str, response: str) -> str:

@@ -165,7 +165,7 @@ def test_another_budget_is_cut_from_the_order_that_is_kept(scored: delift.Scored
     before = [delift.select(scored, budget=5, progress=lambda line: None, **request) for request in requests]
     computed = ("greedy_order", "order_around", "order_within", "arrange_order", "random_curves", "represented_kernel")
     for name in computed:
-        monkeypatch.setattr(f"delift_core.curation.problem.{name}", None)
+        monkeypatch.setattr(f"delift_core.curation.selector.{name}", None)
     monkeypatch.setattr("delift_core.evaluation.method_orders.measured_order", None)
     for request, subset in zip(requests, before, strict=True):
         if request.get("method") is None:
@@ -179,7 +179,7 @@ def test_another_budget_is_cut_from_the_order_that_is_kept(scored: delift.Scored
 def test_what_is_asked_for_is_what_is_chosen(scored: delift.ScoredPool) -> None:
     task = delift.select(scored, budget=4, stage="task", quotas=["topic:b=3.."], seed=3)
     assert [rows()[row]["topic"] for row in task.indices].count("b") >= 3
-    assert task.problem.config.stage == "task" and task.seed == 3 and task.gains.shape == (4,)
+    assert task.problem.config.stage == "task" and task.request.seed == 3 and task.gains.shape == (4,)
     longest = delift.select(scored, budget=2, method="longest")
     assert "no share of the best" in guarantee(longest.selection)
     weights = ObjectiveConfig("task", eta=0.0)
@@ -305,9 +305,9 @@ def bad(scored: delift.ScoredPool, model: Path) -> dict[str, tuple[Callable[[], 
         "a share": (select(budget=0.3), SelectionError, "not a whole number"),
         "no budget": (select(budget=None), SelectionError, "Budget 'None' is not understood"),
         "too large a budget": (select(budget=99), SelectionError, "asks for 99 rows but the pool has 10"),
-        "a bad stage": (select(stage="garden"), SelectionError, "no stage 'garden'; use one of instruction"),
+        "a bad stage": (select(stage="garden"), SelectionError, "no stage 'garden': use one of instruction"),
         "a stage without its set": (select(stage="continual"), SelectionError, "existing"),
-        "a bad method": (select(method="magic"), SelectionError, "no method 'magic'; use one of delift, random"),
+        "a bad method": (select(method="magic"), SelectionError, "no method 'magic': use one of delift, random"),
         "a bad engine": (select(engine="steam"), SelectionError, "Engine 'steam' is not known"),
         "a bad quota": (select(quotas="x"), SelectionError, "Quota 'x' is not understood"),
         "no such column": (select(quotas=["colour:red=1.."]), SelectionError, "no column 'colour'"),

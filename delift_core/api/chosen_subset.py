@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from delift_core.api.scored_pool import Rows, ScoredPool, load, one_of, opened
-from delift_core.curation.curate import keep_selection
-from delift_core.curation.grouping import columns, quotas_from
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.presets import objective_of
+from delift_core.curation.selector import SelectionProblem
 from delift_core.data.loading import Dataset
 from delift_core.data.loading.memory_rows import kind_of_rows
 from delift_core.errors import DataError, ExportError, SelectionError
@@ -28,8 +27,14 @@ from delift_core.models.loading import DeviceName
 from delift_core.samples import ExportFormat
 from delift_core.selection.explain import Explainer
 from delift_core.selection.explain_text import as_sentence
-from delift_core.selection.methods import METHODS
-from delift_core.selection.request import Engine, QuotaRequest, parse_budget, parse_engine, parse_quota
+from delift_core.selection.request import (
+    Engine,
+    QuotaRequest,
+    SelectionRequest,
+    parse_budget,
+    parse_engine,
+    parse_quota,
+)
 from delift_core.selection.types import Budget, ChosenBy, FixedRows, ObjectiveConfig, Selection, Stage
 from delift_core.system.callbacks import Stop, never
 from delift_core.system.memory import ensure_libraries_fit
@@ -46,21 +51,24 @@ class Subset:
 
     Attributes:
         scored: the pool that the rows were chosen from.
-        problem: the objective over that pool.
+        request: what was asked for.
         selection: the choice, with the whole order that it was cut from.
-        seed: of random draws.
     """
 
     scored: ScoredPool
-    problem: SelectionProblem
+    request: SelectionRequest
     selection: Selection
-    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.selection.chosen)
 
     def __repr__(self) -> str:
         return f"Subset({self._summary()})"
+
+    @property
+    def problem(self) -> SelectionProblem:
+        """The objective over the scored pool."""
+        return self.scored.selector.problem(self.request.metric, self.request.config)
 
     @property
     def indices(self) -> np.ndarray:
@@ -95,17 +103,8 @@ class Subset:
         Raises:
             SelectionError: the budget cannot be met.
         """
-        made = self.selection
-        again = self.problem.select(
-            _budget(budget),
-            seed=self.seed,
-            fixed=made.fixed,
-            quotas=made.quotas,
-            random=self.problem.random if self.seed == 0 else None,
-            engine=cast(Engine, made.engine),
-            method=made.method,
-        )
-        return replace(self, selection=again)
+        request = replace(self.request, budget=_budget(budget))
+        return replace(self, request=request, selection=self.scored.selector.select(request))
 
     def to_dataset(self) -> "datasets.Dataset":
         """The chosen rows as a `datasets.Dataset` with the columns that were given, in the order of choice.
@@ -148,13 +147,14 @@ class Subset:
         one_of("format", format, get_args(ExportFormat), ExportError)
         selection_id = self.save(name or out.stem)
         with opened(self.scored.workspace) as store:
-            export_selection(store, selection_id, out, format=format, problem=self.problem)
+            export_selection(store, selection_id, out, format=format, selector=self.scored.selector)
         return out
 
     def save(self, name: str) -> str:
         """Saves the selection in the workspace, where the app shows it, and returns its id, such as "s1"."""
         with opened(self.scored.workspace) as store:
-            return keep_selection(store, self.problem, self.selection, name=name, seed=self.seed).id
+            run_id, metric, seed = self.scored.run.record.id, self.request.metric, self.request.seed
+            return store.selections.add(run_id, self.selection, name=name, metric=metric, seed=seed).id
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -205,28 +205,29 @@ def select(
         stop: asked before every such question; True ends the selection with `Stopped`.
 
     Raises:
-        SelectionError: the budget or the quotas cannot be met, or the stage lacks its set.
+        SelectionError: parts of the request contradict each other, the budget or the quotas cannot be met, or the stage
+            lacks its set.
 
     Example:
         >>> subset = select(scored, budget="30%", keep=[0])  # doctest: +SKIP
         >>> subset.indices  # doctest: +SKIP
         array([0, 8, 3])
     """
-    amount, engine = _budget(budget), parse_engine(str(engine))
-    one_of("method", method, ("delift", *METHODS), SelectionError)
     asked = [quotas] if isinstance(quotas, str) else quotas
-    parsed = [one if isinstance(one, QuotaRequest) else parse_quota(str(one)) for one in asked]
-    problem = scored.problem(stage)
-    groups = quotas_from(parsed, columns(scored.run.pool)) if parsed else None
-    fixed = FixedRows(*(tuple(sorted(_positions(scored, rows))) for rows in (keep, drop)))
-    if method != "delift":
-        with opened(scored.workspace) as store:
-            ask_the_model(store, problem, method, seed=seed, publish=progress, stop=stop)
-    random = problem.random if seed == 0 else None
-    selection = problem.select(
-        amount, seed=seed, fixed=fixed, quotas=groups, random=random, engine=engine, method=method
+    request = SelectionRequest(
+        stage if isinstance(stage, ObjectiveConfig) else objective_of("default", stage),
+        _budget(budget),
+        scored.metric,
+        tuple(one if isinstance(one, QuotaRequest) else parse_quota(str(one)) for one in asked),
+        FixedRows(*(tuple(sorted(_positions(scored, rows))) for rows in (keep, drop))),
+        method,
+        parse_engine(str(engine)),
+        seed,
     )
-    return Subset(scored, problem, selection, seed)
+    if "model" in request.needs:
+        with opened(scored.workspace) as store:
+            ask_the_model(store, scored.selector, request, publish=progress, stop=stop)
+    return Subset(scored, request, scored.selector.select(request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +287,7 @@ def evaluate(
 
     arms, rows = (against,) if isinstance(against, str) else tuple(against), load(heldout).samples
     if isinstance(subset, Subset):
-        name, revision = "evaluate", subset.problem.run.record.model_revision
+        name, revision = "evaluate", subset.scored.run.record.model_revision
         request = request_from_positions(subset.problem, subset.selection.chosen, rows, arms)
     else:
         path = Path(subset)

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 
 import numpy as np
 
-from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import SelectionProblem, problem_for
 from delift_core.curation.scoring_runs import ScoredRun, finish_run
+from delift_core.curation.selector import Selector
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading import Dataset, ReadOptions, Watch, load_rows, load_source
-from delift_core.errors import DeliftError, ScoringError, SelectionError, WorkspaceError
+from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import OnPrepared
@@ -28,11 +27,9 @@ from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ColumnMapping, Sample, Turns
-from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.types import ObjectiveConfig, Stage
 from delift_core.system.callbacks import Stop, never
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -138,7 +135,7 @@ class ScoredPool:
 
         Row i is helped, column j helps. Where a part of the pairs was scored, the matrix is sparse and holds that part.
         """
-        return self._utilities.pool
+        return self.selector.utilities(self.metric).pool
 
     @cached_property
     def embeddings(self) -> np.ndarray:
@@ -167,26 +164,10 @@ class ScoredPool:
         row_of = {one.id: first[one.source] + one.line - 1 for one in self.dataset.samples}
         return np.array([row_of[sample.id] for sample in self.run.pool], dtype=np.int64)
 
-    def problem(self, stage: Stage | ObjectiveConfig = "instruction") -> SelectionProblem:
-        """The objective over these rows; the same one each time, since it keeps its orders.
-
-        Raises:
-            SelectionError: the stage needs a target or existing rows, and the pool was scored without.
-        """
-        if not isinstance(stage, ObjectiveConfig):
-            one_of("stage", stage, get_args(Stage), SelectionError)
-            stage = objective_of("default", stage)
-        if stage not in self._problems:
-            self._problems[stage] = problem_for(self.run, self.metric, stage, self._utilities)
-        return self._problems[stage]
-
     @cached_property
-    def _utilities(self) -> Utilities:
-        return self.run.utilities(self.metric)
-
-    @cached_property
-    def _problems(self) -> dict[ObjectiveConfig, SelectionProblem]:
-        return {}
+    def selector(self) -> Selector:
+        """What selects from these rows; one, since it remembers its orders."""
+        return Selector(self.run)
 
 
 def score(

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from delift_core.baselines import orders, scores
 from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
+from delift_core.selection.methods import MODEL_METHODS
 from delift_core.system.callbacks import Stop, never
 
 
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from delift_core.models.prompts import EncodedSample, Template
     from delift_core.samples import Sample
     from delift_core.scoring.scorer import Scorer
-
-MODEL_METHODS = frozenset({"ifd", "selectit", "less"})  # which `order_from_facts` cannot order
 
 
 def order_from_facts(config: MethodConfig, facts: PoolFacts) -> np.ndarray:

@@ -4,25 +4,26 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from delift_core.cli.terminal import UsageError
+from delift_core.curation.presets import PRESETS, objective_of
 from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
+from delift_core.selection.request import SelectionRequest
 from delift_core.system.files import abbreviated, why_folder_unusable, why_invalid_path, why_unreadable, why_unwritable
 from delift_core.system.hub import HUB_PREFIX
-
-STAGE_NEEDS = {"task": "target", "continual": "existing"}
 
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Refuses options that contradict each other, and a stage without the file that it needs.
 
     Raises:
-        UsageError: the message says what to leave out or to add.
+        UsageError, SelectionError: the message says what to leave out or to add.
     """
     if arguments.name_of_command in ("score", "curate"):
         _check_backend(arguments)
@@ -38,15 +39,11 @@ def _check_backend(arguments: argparse.Namespace) -> None:
 
 
 def _check_selection(arguments: argparse.Namespace) -> None:
-    needed = STAGE_NEEDS.get(arguments.stage)
-    if arguments.engine != "auto" and arguments.quota:
-        raise UsageError("only --engine auto supports quotas; leave out --engine or --quota")
     if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
         raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
     if arguments.preset == "published" and arguments.pairs not in (None, ALL_PAIRS):
         raise UsageError("--preset published scales between the extremes of all pairs; leave out --pairs")
-    if arguments.engine != "auto" and arguments.method != "delift":
-        raise UsageError("--engine computes DELIFT's own order; leave out --engine or --method")
+    needed = selection_request(arguments).config.needed_set
     if needed and not getattr(arguments, needed):
         raise UsageError(f"--stage {arguments.stage} needs a file of {needed} rows; add --{needed} FILE")
 
@@ -83,6 +80,27 @@ def parse_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("an empty name was given; give a path")
     return Path(text)
+
+
+def selection_request(arguments: argparse.Namespace) -> SelectionRequest:
+    """The request of `curate`: the preset, except for what was given by an option of its own.
+
+    Raises:
+        SelectionError: the options contradict each other.
+    """
+    preset = PRESETS[arguments.preset]
+    config = objective_of(arguments.preset, arguments.stage, eta=arguments.eta, nu=arguments.nu)
+    if arguments.self_coverage is not None:
+        config = replace(config, self_coverage=arguments.self_coverage)
+    return SelectionRequest(
+        config,
+        arguments.budget,
+        arguments.metric or preset.metric,
+        tuple(arguments.quota),
+        method=arguments.method,
+        engine=arguments.engine,
+        seed=arguments.seed,
+    )
 
 
 _FORM = "write prompt=COL,response=COL and, where there are such, system=COL and context=COL (as often as needed)"

@@ -4,13 +4,14 @@ import argparse
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from delift_core import api
+from delift_core.cli.arguments import selection_request
 from delift_core.cli.job_progress import LongRunCheck, measure_order, watched_scoring
 from delift_core.cli.sources import (
     ProblemClass,
@@ -24,11 +25,10 @@ from delift_core.cli.sources import (
 )
 from delift_core.cli.terminal import Output
 from delift_core.curation.curate import open_selection
-from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.manifest import Manifest
-from delift_core.curation.presets import PRESETS, PresetName, objective_of
-from delift_core.curation.problem import ensure_rows_fit
+from delift_core.curation.presets import PRESETS, PresetName
 from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.selector import ensure_possible
 from delift_core.data.loading import Dataset
 from delift_core.errors import ExportError
 from delift_core.export.card import TrainerKit, kit_documents, kit_lines, trainer_kit, write_kit
@@ -44,11 +44,8 @@ from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
-from delift_core.selection.greedy import rows_within
 from delift_core.selection.methods import method_title
-from delift_core.selection.quotas import pick_limits
-from delift_core.selection.request import format_budget, format_quota, has_bounds
-from delift_core.selection.types import NO_FIXED_ROWS, ObjectiveConfig
+from delift_core.selection.request import SelectionRequest, format_budget, format_quota, has_bounds
 from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, Workspace
@@ -91,29 +88,21 @@ def score(arguments: argparse.Namespace) -> int:
 def curate(arguments: argparse.Namespace) -> int:
     """Loads, scores, selects, keeps the selection, and writes the subset with its manifest."""
     check_model(arguments.model)
-    inputs = _load_inputs(arguments)
-    _check_loaded(arguments, inputs)
+    request, inputs = selection_request(arguments), _load_inputs(arguments)
+    _check_loaded(arguments, request, inputs["pool"].samples)
     with Workspace.open(arguments.workspace) as workspace:
-        scored = _score(workspace, inputs, arguments, partial(_check_prepared, arguments, inputs["pool"].samples))
-        problem = scored.problem(_objective(arguments))
-        measure_order(workspace, problem, arguments.method, arguments.seed)
-        subset = api.select(
-            scored,
-            budget=arguments.budget,
-            stage=problem.config,
-            quotas=arguments.quota,
-            method=arguments.method,
-            engine=arguments.engine,
-            seed=arguments.seed,
-        )
+        check = partial(_check_prepared, arguments, request, inputs["pool"].samples)
+        scored = _score(workspace, inputs, arguments, check)
+        measure_order(workspace, scored.selector, request)
+        subset = api.Subset(scored, request, scored.selector.select(request))
         by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
         name = arguments.name or f"{inputs['pool'].name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
         selection_id = subset.save(name)
-        draft = ExportDraft(open_selection(workspace, selection_id, problem), arguments.format)
+        draft = ExportDraft(open_selection(workspace, selection_id, scored.selector), arguments.format)
         with _selection_named(selection_id):
             manifest = export_draft(workspace, draft, arguments.out, formulas=arguments.formulas)
         warnings = tuple(check for check in draft.checks(container_of(arguments.out)) if not check.ok)
-        diagnosis = diagnose(problem.utilities.pool)
+        diagnosis = diagnose(draft.curated.problem.utilities.pool)
         kit = trainer_kit(draft, manifest, arguments.max_tokens)
         files = write_kit(kit, arguments.out) if arguments.recipes else ()
         report = _CurateReport(
@@ -249,18 +238,9 @@ class _CurateReport:
         }
 
 
-def _objective(arguments: argparse.Namespace) -> ObjectiveConfig:
-    """The preset, but for what was given by an option of its own."""
-    config = objective_of(arguments.preset, arguments.stage, eta=arguments.eta, nu=arguments.nu)
-    if arguments.self_coverage is not None:
-        config = replace(config, self_coverage=arguments.self_coverage)
-    return config
-
-
-def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
+def _check_loaded(arguments: argparse.Namespace, request: SelectionRequest, samples: Sequence[Sample]) -> None:
     """What can be refused before anything is scored."""
-    samples = inputs["pool"].samples
-    _check_amounts(arguments, samples)
+    _check_amounts(arguments, request, samples)
     refused = unwritable(samples, arguments.format)
     if refused:
         first = refused[0]
@@ -271,14 +251,10 @@ def _check_loaded(arguments: argparse.Namespace, inputs: _Inputs) -> None:
     note_losses(samples, arguments.format, arguments.out)
 
 
-def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> None:
+def _check_amounts(arguments: argparse.Namespace, request: SelectionRequest, samples: Sequence[Sample]) -> None:
     """Whether so many rows can be chosen from these, by this method, and written."""
-    rows = 1 if arguments.budget.unit == "tokens" else rows_of_budget(arguments.budget, len(samples))
-    quotas = quotas_from(arguments.quota, columns(samples)) if arguments.quota else None
-    if quotas is not None:
-        pick_limits(quotas, rows_within(arguments.budget, len(samples), NO_FIXED_ROWS))
-    if arguments.method != "delift":
-        ensure_rows_fit(arguments.method, len(samples), with_target=arguments.stage == "task")
+    ensure_possible(request, samples)
+    rows = 1 if "token counts" in request.needs else rows_of_budget(request.budget, len(samples))
     needed = min_export_bytes(arguments.out, samples, rows, arguments.format)
     free = shutil.disk_usage(arguments.out.absolute().parent).free
     if needed > free:
@@ -288,11 +264,13 @@ def _check_amounts(arguments: argparse.Namespace, samples: Sequence[Sample]) -> 
         )
 
 
-def _check_prepared(arguments: argparse.Namespace, samples: Sequence[Sample], prepared: Prepared) -> None:
+def _check_prepared(
+    arguments: argparse.Namespace, request: SelectionRequest, samples: Sequence[Sample], prepared: Prepared
+) -> None:
     """What can be refused once it is known which rows fit the model, and how many tokens they have."""
-    _check_amounts(arguments, [sample for sample in samples if sample.content_hash in prepared.encoded])
-    if arguments.budget.unit == "tokens":
-        ensure_tokens_fit(arguments.budget, prepared.pool_tokens())
+    _check_amounts(arguments, request, [sample for sample in samples if sample.content_hash in prepared.encoded])
+    if "token counts" in request.needs:
+        ensure_tokens_fit(request.budget, prepared.pool_tokens())
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli.terminal import Interrupted, UsageError, note
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import Selector
 from delift_core.errors import Stopped
 from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.jobs.progress import JobProgress
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
-from delift_core.selection.types import ChosenBy
+from delift_core.selection.request import SelectionRequest
 from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop
 from delift_core.workspace import Workspace
@@ -137,16 +136,16 @@ def stops_gently(kept: str = "") -> Iterator[Stop]:
         raise Interrupted(f"{error}{kept}") from error
 
 
-def measure_order(workspace: Workspace, problem: SelectionProblem, method: ChosenBy, seed: int) -> None:
+def measure_order(workspace: Workspace, selector: Selector, request: SelectionRequest) -> None:
     """`ask_the_model` in a command: a signal stops it, and progress is on standard error.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM.
         DeliftError: as `ask_the_model`.
     """
-    if method in MODEL_METHODS:
+    if "model" in request.needs:
         with stops_gently(f"; what was scored is kept in {workspace.folder}") as stop:
-            ask_the_model(workspace, problem, method, seed=seed, publish=note, stop=stop)
+            ask_the_model(workspace, selector, request, publish=note, stop=stop)
 
 
 class StopRequest:

@@ -9,25 +9,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
 from delift_core.cli.job_progress import measure_order, watched_scoring
 from delift_core.cli.terminal import Output
-from delift_core.curation.curate import keep_selection
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
-from delift_core.curation.problem import SelectionProblem, problem_for
-from delift_core.curation.scoring_runs import ScoredRun, finish_run
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.scoring_runs import finish_run
 from delift_core.data.loading import Dataset
+from delift_core.curation.selector import Selector
+from delift_core.data.formats.preference import Answer
+from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError
-from delift_core.export.replication import reconcile
+from delift_core.export.replication import reconcile, request_of_manifest
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
 from delift_core.models.loading import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import parse_pairs
-from delift_core.selection.request import Engine, parse_engine
-from delift_core.selection.types import ChosenBy, FixedRows, GreedyOrder, Quotas, Selection
+from delift_core.selection.request import parse_engine
 from delift_core.system.check import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -35,7 +34,7 @@ from delift_core.workspace import DatasetRole, RunSpec, Workspace
 def rerun(arguments: argparse.Namespace) -> int:
     """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
     manifest = read_manifest(arguments.manifest)
-    _engine(manifest)  # a removed one is refused before anything is scored
+    parse_engine(manifest.engine.name if manifest.engine else "auto")  # a removed one is refused at once
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     check_model(manifest.model.name)
     with Workspace.open(arguments.workspace) as workspace:
@@ -71,77 +70,30 @@ def _again(
     )
     with watched_scoring(workspace) as watched:
         run = finish_run(workspace, spec, publish=watched.publish, stop=watched.stop)
-    problem = problem_for(run, manifest.metric, manifest.objective, run.utilities(manifest.metric))
-    measure_order(workspace, problem, _method(manifest), manifest.seed)
-    selection, rows = reconcile(manifest, problem, _select(problem, manifest))
-    record = keep_selection(workspace, problem, selection, name=manifest.selection_name, seed=manifest.seed)
+    selector, request = Selector(run), request_of_manifest(manifest, run)
+    measure_order(workspace, selector, request)
+    selection, rows = reconcile(manifest, selector, request)
+    name, metric = manifest.selection_name, request.metric
+    record = workspace.selections.add(run.record.id, selection, name=name, metric=metric, seed=request.seed)
     for edit in manifest.edits:
         if edit.state == "applied":
             workspace.edits.apply(
                 record.id, edit.action, edit.sample_ids, author=edit.author, why=edit.why, detail=edit.detail
             )
     output = manifest.output
-    made = export_selection(workspace, record.id, out, format=output.format, formulas=output.formulas, problem=problem)
+    made = export_selection(
+        workspace, record.id, out, format=output.format, formulas=output.formulas, selector=selector
+    )
     if rows.ok and _statuses(made) != _statuses(manifest):
         return made, Check(rows.label, False, "other rows than in the manifest, after the edits")
     return made, rows
 
 
-def _select(problem: SelectionProblem, manifest: Manifest) -> Selection:
-    """What is chosen here in the way of then."""
-    run = problem.run
-    kept, dropped = (
-        tuple(sorted(run.position_of[name] for name in names))
-        for names in (manifest.fixed.kept, manifest.fixed.dropped)
-    )
-    fixed, quotas = FixedRows(kept, dropped), _quotas(manifest, run)
-    return problem.select(
-        manifest.budget,
-        seed=manifest.seed,
-        fixed=fixed,
-        quotas=quotas,
-        engine=_engine(manifest),
-        greedy=_order_of_given_rows(problem, manifest, fixed, quotas),
-        method=_method(manifest),
-    )
-
-
-def _engine(manifest: Manifest) -> Engine:
-    return "auto" if manifest.engine is None else parse_engine(manifest.engine.name)
-
-
-def _method(manifest: Manifest) -> ChosenBy:
-    return "delift" if manifest.method is None else manifest.method.name
-
-
-def _order_of_given_rows(
-    problem: SelectionProblem, manifest: Manifest, fixed: FixedRows, quotas: Quotas | None
-) -> GreedyOrder | None:
-    """The order in the manifest of rows that were given and not chosen; None for a method."""
-    if _method(manifest) != "given":
-        return None
-    places = {row.id: row.greedy_rank for row in manifest.rows if row.greedy_rank is not None}
-    order = sorted(range(len(problem.run.pool)), key=lambda at: places.get(problem.run.pool[at].id, len(places)))
-    return problem.arrange_order(np.array(order, dtype=np.int64), manifest.budget, quotas=quotas, fixed=fixed)
-
-
 def _method_check(manifest: Manifest) -> tuple[Check, ...]:
     """What cannot be repeated of the way in which the rows were chosen."""
-    if _method(manifest) != "given":
+    if manifest.method is None or manifest.method.name != "given":
         return ()
     return (Check("Method", True, "the rows were given, so they are taken from the manifest and not chosen again"),)
-
-
-def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:
-    """The quotas of then, over the groups of then: each row's stands with it in the manifest."""
-    if manifest.quotas is None:
-        return None
-    code_of = {group.label: code for code, group in enumerate(manifest.quotas.groups)}
-    codes = np.zeros(len(run.pool), dtype=np.int64)
-    for row in manifest.rows:
-        if row.group is not None and row.id in run.position_of:
-            codes[run.position_of[row.id]] = code_of[row.group]
-    return Quotas(manifest.quotas.column, manifest.quotas.groups, codes)
 
 
 def _load(entry: InputEntry, manifest: Path, workspace: Workspace) -> Dataset:

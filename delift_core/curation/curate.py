@@ -4,17 +4,16 @@ Pages and commands call these functions; `selection` computes, `workspace` store
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from delift_core.baselines.ordering import MODEL_METHODS
-from delift_core.curation.problem import SelectionProblem, open_problem
 from delift_core.curation.reliability import ErrorBar
-from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.selector import SelectionProblem, Selector
 from delift_core.curation.subset import Subset, subset_after_edits
 from delift_core.data.loading import Dataset, load_file
 from delift_core.data.loading.record_reader import RecordReader, reader_of
@@ -23,10 +22,11 @@ from delift_core.data.sample_project import sample_project_files
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import Metric
-from delift_core.selection.coverage import value
 from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.explain_text import as_sentence
-from delift_core.selection.types import FixedRows, GreedyOrder, Selection
+from delift_core.selection.methods import MODEL_METHODS
+from delift_core.selection.request import SelectionRequest
+from delift_core.selection.types import FixedRows
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]
@@ -80,6 +80,7 @@ class CuratedSelection:
     """
 
     record: SelectionRecord
+    selector: Selector
     problem: SelectionProblem
     subset: Subset
     samples: tuple[Sample, ...]
@@ -113,7 +114,7 @@ class CuratedSelection:
         """The objective f(A) of the subset; without edits, the stored value of the selection."""
         if np.array_equal(self.subset.positions, self.record.selection.chosen):
             return self.record.selection.certificate.value
-        return value(self.problem.kernel, self.subset.positions)
+        return self.problem.coverage(self.subset.positions)
 
     @cached_property
     def error_bar(self) -> ErrorBar | None:
@@ -152,26 +153,25 @@ class CuratedSelection:
         return as_sentence(reason, name_of), tuple(named)
 
 
-def open_selection(
-    workspace: Workspace, selection_id: str, problem: SelectionProblem | None = None
-) -> CuratedSelection:
-    """Opens a stored selection with its problem and its current edits.
+def open_selection(workspace: Workspace, selection_id: str, selector: Selector | None = None) -> CuratedSelection:
+    """Opens a stored selection with its current edits.
 
     Args:
-        problem: the selection's problem, if the caller has it already.
+        selector: of the selection's run, if the caller has it already.
     """
     record = workspace.selections.load(selection_id)
-    if problem is None:
-        problem = open_problem(workspace, record.run_id, _metric(record), record.selection.config)
+    selector = selector or Selector(open_run(workspace, record.run_id))
+    request = request_of(record)
+    problem = selector.problem(request.metric, request.config)
     edits = workspace.edits.current(selection_id)
     position_of, pool, marks = problem.run.position_of, problem.run.pool, edits.marks
     subset = subset_after_edits(record.selection, position_of, edits.overrides)
     if not marks.records:
-        return CuratedSelection(record, problem, subset, pool, marks, edits.version)
+        return CuratedSelection(record, selector, problem, subset, pool, marks, edits.version)
     reader, samples = _reader(workspace, problem.run), list(pool)
     for sample_id, changed in marks.records.items():
         samples[position_of[sample_id]] = reparse(pool[position_of[sample_id]], changed, reader)
-    return CuratedSelection(record, problem, subset, tuple(samples), marks, edits.version)
+    return CuratedSelection(record, selector, problem, subset, tuple(samples), marks, edits.version)
 
 
 def edit_text(
@@ -201,10 +201,37 @@ def _reader(workspace: Workspace, run: ScoredRun) -> RecordReader:
 
 
 def keep_selection(
-    workspace: Workspace, problem: SelectionProblem, selection: Selection, *, name: str, seed: int = 0
+    workspace: Workspace, selector: Selector, request: SelectionRequest, *, name: str
 ) -> SelectionRecord:
-    """Stores a selection under a name."""
-    return workspace.selections.add(problem.run.record.id, selection, name=name, metric=problem.metric, seed=seed)
+    """Stores the answer to a request under a name.
+
+    Raises:
+        SelectionError: as `Selector.select`.
+    """
+    run, made = selector.run.record.id, selector.select(request)
+    return workspace.selections.add(run, made, name=name, metric=request.metric, seed=request.seed)
+
+
+def request_of(record: SelectionRecord) -> SelectionRequest:
+    """The request that a stored selection answers, for exact greedy whatever its engine was.
+
+    Its order stands in the request if the rows were given, or if the method would ask the model again.
+
+    Raises:
+        SelectionError: the metric is unknown.
+    """
+    made = record.selection
+    again = made.method == "given" or made.method in MODEL_METHODS
+    return SelectionRequest(
+        made.config,
+        made.budget,
+        cast(Metric, record.metric),
+        made.quotas,
+        made.fixed,
+        made.method,
+        seed=record.seed,
+        given=made.greedy.order if again else None,
+    )
 
 
 def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) -> SelectionRecord:
@@ -224,17 +251,8 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     for sample_id, decision in overrides.items():
         by_decision[decision].append(sample_id)
     fixed = FixedRows(*(tuple(sorted(run.position_of[sample_id] for sample_id in ids)) for ids in by_decision.values()))
-    old = before.selection
-    selection = curated.problem.select(
-        old.budget,
-        seed=before.seed,
-        fixed=fixed,
-        quotas=old.quotas,
-        greedy=_stored_order(curated, fixed),
-        random=curated.problem.random if before.seed == 0 else None,
-        method=old.method,
-    )
-    after = keep_selection(workspace, curated.problem, selection, name=_next_round(before.name), seed=before.seed)
+    request = replace(request_of(before), fixed=fixed)
+    after = keep_selection(workspace, curated.selector, request, name=_next_round(before.name))
     why = f"carried over from {before.name} ({before.id})"
     for decision, ids in by_decision.items():
         if ids:
@@ -245,21 +263,6 @@ def reoptimise(workspace: Workspace, curated: CuratedSelection, *, author: str) 
     return after
 
 
-def _stored_order(curated: CuratedSelection, fixed: FixedRows) -> GreedyOrder | None:
-    """The selection's stored order around fixed rows, if its method needs a model; None if the run's data suffice."""
-    old = curated.record.selection
-    if old.method != "given" and old.method not in MODEL_METHODS:
-        return None
-    return curated.problem.arrange_order(old.greedy.order, old.budget, quotas=old.quotas, fixed=fixed)
-
-
 def _next_round(name: str) -> str:
     stem, _, number = name.rpartition(" · round ")
     return f"{stem} · round {int(number) + 1}" if stem and number.isdecimal() else f"{name} · round 2"
-
-
-def _metric(record: SelectionRecord) -> Metric:
-    known: dict[str, Metric] = {"euclidean": "euclidean", "pmi": "pmi", "pmi-per-token": "pmi-per-token"}
-    if record.metric not in known:
-        raise SelectionError(f"selection {record.id} uses the unknown metric {record.metric!r}; select again")
-    return known[record.metric]

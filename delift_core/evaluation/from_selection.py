@@ -6,20 +6,20 @@ An evaluation is stored in WORKSPACE/evaluations/SELECTION.HASH, where HASH is o
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.curation.curate import CuratedSelection, open_selection
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import NotMeasured, SelectionProblem
 from delift_core.errors import SelectionError
 from delift_core.evaluation.background import EvaluationFolder, Mode
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
-from delift_core.evaluation.method_orders import kept_order
 from delift_core.samples import Sample
-from delift_core.selection.methods import METHODS, Method
-from delift_core.selection.types import Budget, Selection
+from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.selection.request import SelectionRequest
+from delift_core.selection.types import Budget
 from delift_core.system.logs import log_event
 from delift_core.workspace import Workspace
 
@@ -98,7 +98,7 @@ def request_from_positions(
         pool=run.pool,
         subset_positions=tuple(positions.tolist()),
         heldout=heldout,
-        target=run.target if problem.config.stage == "task" else (),
+        target=run.target if problem.config.needed_set == "target" else (),
         model=run.record.spec.model,
         device=run.record.spec.device,
         template=run.record.spec.template,
@@ -136,11 +136,11 @@ def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
     log_event("cancel asked", job=job.folder.name, actor=workspace.actor.name)
 
 
-def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positions: Sequence[int]) -> Selection:
-    """A selection of the rows of an evaluation's arm, under the problem's objective.
+def arm_request(problem: SelectionProblem, arm: str, positions: Sequence[int]) -> SelectionRequest:
+    """The request for the rows of an evaluation's arm, under the problem's objective.
 
-    If the rows are the first ones of a method's order, the selection is by that method and has its whole order.
-    Otherwise the rows are given, followed by the greedy order of the other rows.
+    If the rows are the first ones of a method's order, the request is by that method. Otherwise the rows are given,
+    followed by the greedy order of the other rows.
 
     Args:
         arm: name of the arm.
@@ -153,12 +153,10 @@ def select_arm(workspace: Workspace, problem: SelectionProblem, arm: str, positi
         raise SelectionError("this arm has no rows to save as a selection")
     budget, taken = Budget("rows", len(positions)), np.asarray(positions, dtype=np.int64)
     for method in METHODS:
-        order = _order_of_arm(workspace, problem, method) if method == arm else None
-        if order is not None and np.array_equal(order[: len(taken)], taken):
-            return problem.select(budget, greedy=problem.arrange_order(order, budget), method=method)
+        if method == arm:
+            with suppress(NotMeasured):
+                if np.array_equal(problem.order_of(method)[: len(taken)], taken):
+                    return SelectionRequest(problem.config, budget, problem.metric, method=method)
     rest = problem.greedy.order[~np.isin(problem.greedy.order, taken)]
-    return problem.select(budget, greedy=problem.arrange_order(np.concatenate([taken, rest]), budget), method="given")
-
-
-def _order_of_arm(workspace: Workspace, problem: SelectionProblem, method: Method) -> np.ndarray | None:
-    return kept_order(workspace, problem, method) if method in MODEL_METHODS else problem.order_of(method)
+    order = np.concatenate([taken, rest])
+    return SelectionRequest(problem.config, budget, problem.metric, method="given", given=order)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.manifest import Manifest
-from delift_core.curation.problem import SelectionProblem, order_of_run
 from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.selector import NotMeasured, SelectionProblem, Selector, order_of_run
 from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.result_cache import ResultCache
@@ -22,7 +21,7 @@ from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.scoring.store import read_context
 from delift_core.selection.methods import METHODS, Method
-from delift_core.selection.types import ChosenBy
+from delift_core.selection.request import SelectionRequest
 from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop, never
 from delift_core.workspace import RunRecord, Workspace
@@ -66,23 +65,26 @@ def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, 
 
 def ask_the_model(
     workspace: Workspace,
-    problem: SelectionProblem,
-    method: ChosenBy,
+    selector: Selector,
+    request: SelectionRequest,
     *,
-    seed: int = 0,
     publish: Callable[[str], None] = lambda line: None,
     stop: Stop = never,
 ) -> None:
-    """Gives a problem the order of a method that asks the model, so that it can select by it; does nothing for the
-    other methods.
+    """Gives a selector the order that a request needs of a method that asks the model; does nothing for the others.
 
     Raises:
         DeliftError: as `measured_order`.
     """
-    asked = next((name for name in METHODS if name == method and name in MODEL_METHODS), None)
-    if asked and not problem.has_order(asked, seed):
-        order = measured_order(workspace, problem, asked, seed=seed, publish=publish, stop=stop)
-        problem.keep_order(asked, order, seed)
+    method = next((name for name in METHODS if name == request.method and "model" in request.needs), None)
+    if method is None:
+        return
+    problem = selector.problem(request.metric, request.config)
+    try:
+        problem.order_of(method, seed=request.seed)
+    except NotMeasured:
+        order = measured_order(workspace, problem, method, seed=request.seed, publish=publish, stop=stop)
+        problem.keep_order(method, order, request.seed)
 
 
 def measured_order(
@@ -165,7 +167,7 @@ def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Stop
 
 
 def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
-    return problem.run.target if problem.config.stage == "task" else ()
+    return problem.run.target if problem.config.needed_set == "target" else ()
 
 
 def mean_utility_order(manifest: Manifest, folder: Path) -> tuple[int, ...]:

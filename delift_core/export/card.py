@@ -69,7 +69,7 @@ def _introduction(manifest: Manifest) -> list[str]:
 
 
 def _target_phrase(manifest: Manifest) -> str:
-    if manifest.objective.stage != "task":
+    if manifest.objective.needed_set != "target":
         return ""
     return ", target rows covered" if manifest.objective.target_help == "coverage" else ", target help as a bonus"
 

@@ -1,4 +1,4 @@
-"""Decides whether `rerun` writes the rows of the manifest when this machine selects others.
+"""What `rerun` selects: the request of a manifest, and its rows where this machine selects others.
 
 With the same kind of processor, packages and number of threads, a rerun selects the same rows. Elsewhere floating-point
 sums have another order: utilities differ in their last digits, and greedy may break a tie differently. The manifest has
@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from delift_core.curation.manifest import Manifest
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.selector import SelectionProblem, Selector
 from delift_core.export.subset_files import package_versions
 from delift_core.selection.coverage import gains_along, residual_gains, value
-from delift_core.selection.types import GreedyOrder, Selection
+from delift_core.selection.request import SelectionRequest, parse_engine
+from delift_core.selection.types import FixedRows, GreedyOrder, Quotas, Selection
 from delift_core.system.check import Check
 
 ROUNDING = {"float32": 1e-5, "mixed": 2e-2, "bfloat16": 2e-2}
@@ -40,13 +42,55 @@ class _Recorded:
     residual: np.ndarray
 
 
-def reconcile(manifest: Manifest, problem: SelectionProblem, made: Selection) -> tuple[Selection, Check]:
+def request_of_manifest(manifest: Manifest, run: ScoredRun) -> SelectionRequest:
+    """The request that the manifest's selection answers, for a run with its inputs and its model.
+
+    Raises:
+        SelectionError: the engine was removed.
+    """
+    kept, dropped = (
+        tuple(sorted(run.position_of[name] for name in names))
+        for names in (manifest.fixed.kept, manifest.fixed.dropped)
+    )
+    method = "delift" if manifest.method is None else manifest.method.name
+    given = None
+    if method == "given":
+        rank_of = {row.id: row.greedy_rank for row in manifest.rows if row.greedy_rank is not None}
+        ranks = [rank_of.get(sample.id, len(rank_of)) for sample in run.pool]
+        given = np.argsort(ranks, kind="stable").astype(np.int64)
+    return SelectionRequest(
+        manifest.objective,
+        manifest.budget,
+        manifest.metric,
+        _quotas(manifest, run),
+        FixedRows(kept, dropped),
+        method,
+        "auto" if manifest.engine is None else parse_engine(manifest.engine.name),
+        manifest.seed,
+        given,
+    )
+
+
+def _quotas(manifest: Manifest, run: ScoredRun) -> Quotas | None:
+    """The manifest's quotas over its groups; each row's group stands with it in the manifest."""
+    if manifest.quotas is None:
+        return None
+    code_of = {group.label: code for code, group in enumerate(manifest.quotas.groups)}
+    codes = np.zeros(len(run.pool), dtype=np.int64)
+    for row in manifest.rows:
+        if row.group is not None and row.id in run.position_of:
+            codes[run.position_of[row.id]] = code_of[row.group]
+    return Quotas(manifest.quotas.column, manifest.quotas.groups, codes)
+
+
+def reconcile(manifest: Manifest, selector: Selector, request: SelectionRequest) -> tuple[Selection, Check]:
     """The selection to write, which is the manifest's if rounding explains the difference, and a check that says so.
 
     Args:
-        problem: for the inputs and the model of the manifest.
-        made: the selection of this machine, with the settings of the manifest.
+        selector: of a run with the inputs and the model of the manifest.
+        request: of the manifest.
     """
+    problem, made = selector.problem(request.metric, request.config), selector.select(request)
     recorded = _recorded(manifest, problem)
     if recorded is None:
         return made, Check(_LABEL, False, "other rows can be scored here than for the manifest")
@@ -62,7 +106,7 @@ def reconcile(manifest: Manifest, problem: SelectionProblem, made: Selection) ->
     if ok:
         what = f"{len(others):,} of {len(made.chosen):,} rows otherwise" if len(others) else "them in another order"
         detail = f"those of the manifest; this machine would have picked {what}, {why}"
-        return _as_recorded(manifest, problem, made, recorded), Check(_LABEL, True, detail)
+        return _as_recorded(selector, request, made, recorded), Check(_LABEL, True, detail)
     what = "them in another order"
     if len(others):
         what = f"{_line_list(problem, others)} instead of {_line_list(problem, lost)}"
@@ -111,14 +155,12 @@ def _explained(
     return False, f"pick {at + 1:,} is no tie, since {here} adds {behind:.2g} more than {there} ({agree})"
 
 
-def _as_recorded(manifest: Manifest, problem: SelectionProblem, made: Selection, recorded: _Recorded) -> Selection:
+def _as_recorded(selector: Selector, request: SelectionRequest, made: Selection, recorded: _Recorded) -> Selection:
     """The manifest's rows, with gains, certificate and random baseline by this machine's utilities."""
     first = np.concatenate([recorded.chosen, recorded.order[~np.isin(recorded.order, recorded.chosen)]])
-    given = GreedyOrder(first, gains_along(problem.kernel, first))
-    selection = problem.select(
-        manifest.budget, seed=manifest.seed, fixed=made.fixed, quotas=made.quotas, greedy=given, method="given"
-    )
-    whole = GreedyOrder(recorded.order, gains_along(problem.kernel, recorded.order))
+    selection = selector.select(replace(request, engine="auto", method="given", given=first))
+    kernel = selector.problem(request.metric, request.config).kernel
+    whole = GreedyOrder(recorded.order, gains_along(kernel, recorded.order))
     return replace(selection, greedy=whole, engine=made.engine, method=made.method)
 
 

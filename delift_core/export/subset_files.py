@@ -33,7 +33,7 @@ from delift_core.curation.manifest import (
     RowEntry,
     to_json,
 )
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import Selector
 from delift_core.data.loading.folders import file_hash
 from delift_core.errors import DataError, ExportError
 from delift_core.export.containers import write_rows
@@ -59,7 +59,7 @@ def export_selection(
     *,
     format: ExportFormat = "same",
     formulas: Formulas = "keep",
-    problem: SelectionProblem | None = None,
+    selector: Selector | None = None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Manifest:
     """Writes the subset of a selection and its manifest, and records the export in the workspace.
@@ -68,7 +68,7 @@ def export_selection(
         out: the output file: JSON lines, or a table if it ends in .parquet or .csv; an earlier file is replaced.
         format: see `writers.render_lines`.
         formulas: for CSV, see `containers.write_rows`.
-        problem: the selection's problem, if the caller has opened it.
+        selector: of the selection's run, if the caller has it already.
         clock: returns the current time with its zone.
 
     Raises:
@@ -78,7 +78,7 @@ def export_selection(
         DeliftError: the selection or its run cannot be opened.
     """
     workspace.require("export")
-    draft = ExportDraft(open_selection(workspace, selection_id, problem), format)
+    draft = ExportDraft(open_selection(workspace, selection_id, selector), format)
     return export_draft(workspace, draft, out, formulas=formulas, clock=clock)
 
 
@@ -95,7 +95,7 @@ def export_draft(
     curated, selection_id, format = draft.curated, draft.curated.record.id, draft.format
     if curated.version != workspace.edits.version(selection_id):
         return export_selection(
-            workspace, selection_id, out, format=format, formulas=formulas, problem=curated.problem, clock=clock
+            workspace, selection_id, out, format=format, formulas=formulas, selector=curated.selector, clock=clock
         )
     if not draft.samples:
         raise ExportError(

@@ -8,12 +8,12 @@ with p_it the model's probability of the t-th response token under teacher forci
 one scoring run serves all (DELIFT, arXiv 2411.04425, section 3).
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from delift_core.selection.types import Metric as Metric
 
 if TYPE_CHECKING:
     import numpy as np
-
-Metric = Literal["euclidean", "pmi", "pmi-per-token"]
 
 SQUARED, LOG_PROBABILITY = 0, 1  # last axis of an array of statistics
 

@@ -1,14 +1,14 @@
 """Checks on measured utilities before a selection is made from them: are they complete, and do they say anything?"""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.kernels import Kernel, row_best, row_blocks
-from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
+from delift_core.selection.types import STAGES, ObjectiveConfig, SecondSet, Stage
 
 Verdict = Literal["useful", "near-zero", "all-zero", "none-positive"]
 
@@ -68,12 +68,12 @@ def second_set_warning(config: ObjectiveConfig, kernel: Kernel) -> str | None:
         config: of the kernel.
         kernel: (r, n), from `objectives.represented_kernel`.
     """
-    if config.stage == "task" and config.eta > 0 and not row_best(kernel[kernel.shape[1] :]).any():
+    if config.needed_set == "target" and config.eta > 0 and not row_best(kernel[kernel.shape[1] :]).any():
         return (
             "No pool row helps the model with any target row, so the target changes nothing here: use a target closer "
             "to the pool, or a larger model."
         )
-    if config.stage == "continual" and config.nu > 0 and kernel.max() == 0:
+    if config.needed_set == "existing" and config.nu > 0 and kernel.max() == 0:
         return (
             "The existing rows help every pool row as much as any other pool row does, so nothing is left to gain: use "
             "a smaller nu, or a pool of other data."
@@ -154,23 +154,6 @@ def _sentence(verdict: Verdict, scored_share: float, positive_share: float, typi
     )
 
 
-def ensure_config(config: ObjectiveConfig) -> None:
-    """Refuses unknown words and weights out of range.
-
-    Raises:
-        SelectionError: see above.
-    """
-    given = {"stage": config.stage, "scaling": config.scaling, "help": config.target_help}
-    for (name, word), known in zip(given.items(), map(get_args, (Stage, Scaling, TargetHelp)), strict=True):
-        if word not in known:
-            raise SelectionError(f"Unknown {name} {word!r}: use one of {', '.join(known)}.")
-    for name, weight in (("eta", config.eta), ("nu", config.nu)):
-        if not (0 <= weight < np.inf):
-            raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
-    if not (0 <= config.self_coverage <= 1):
-        raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
-
-
 def ensure_inputs(
     config: ObjectiveConfig,
     pool: Kernel,
@@ -185,8 +168,8 @@ def ensure_inputs(
     """
     _ensure_square(pool)
     n = pool.shape[0]
-    _ensure_presence(config.stage, "task", "target", target is not None)
-    _ensure_presence(config.stage, "continual", "existing", existing is not None)
+    _ensure_presence(config.stage, "target", target is not None)
+    _ensure_presence(config.stage, "existing", existing is not None)
     _ensure_finite("pool", pool, skip_diagonal=True)
     if target is not None:
         if target.ndim != 2 or target.shape[1] != n or not target.shape[0]:
@@ -218,10 +201,12 @@ def _ensure_square(pool: Kernel) -> None:
         raise SelectionError(f"The pool utilities must be a square matrix, not of shape {pool.shape}: score the pool.")
 
 
-def _ensure_presence(stage: Stage, needs_it: Stage, name: str, given: bool) -> None:
-    if stage == needs_it and not given:
+def _ensure_presence(stage: Stage, name: SecondSet, given: bool) -> None:
+    needed = STAGES[stage].needs == name
+    if needed and not given:
         raise SelectionError(f"Stage {stage!r} needs the {name} utilities: score the {name} data and pass them.")
-    if stage != needs_it and given:
+    if given and not needed:
+        needs_it = next(other for other, entry in STAGES.items() if entry.needs == name)
         raise SelectionError(
             f"Stage {stage!r} does not use {name} utilities: choose stage {needs_it!r}, or leave the {name} data out."
         )

@@ -121,7 +121,7 @@ class Explainer:
 
     def __init__(self, selection: Selection, kernel: Kernel) -> None:
         n = len(selection.greedy.order)
-        rows = kernel.shape[0] if selection.config.stage == "task" else n
+        rows = kernel.shape[0] if selection.config.needed_set == "target" else n
         if kernel.shape != (rows, n) or rows < n:
             raise SelectionError(
                 f"The kernel has shape {kernel.shape} and the selection needs ({n}, {n}), and more rows for a target: "

@@ -87,7 +87,7 @@ def order_within(
     With maxima alone, every budget can be cut from the order; with a minimum, only the given budget.
 
     Raises:
-        SelectionError: as `order_around`; a budget in tokens; or one within which the quotas cannot be met.
+        SelectionError: as `order_around`, or the quotas cannot be met within the budget.
     """
     n = kernel.shape[1]
     if len(quotas.codes) != n:
@@ -109,13 +109,11 @@ def order_key(budget: Budget, n: int, quotas: Quotas, fixed: FixedRows) -> tuple
 
 
 def rows_within(budget: Budget, n: int, fixed: FixedRows) -> int:
-    """The number of rows of a budget under quotas.
+    """The number of rows of a budget, in rows or percent, under quotas.
 
     Raises:
-        SelectionError: the budget is in tokens, or cannot be met.
+        SelectionError: it cannot be met.
     """
-    if budget.unit == "tokens":
-        raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
     return min(rows_of_budget(budget, n), n - len(fixed.dropped))
 
 
@@ -153,7 +151,7 @@ def order_around(kernel: Kernel, fixed: FixedRows) -> GreedyOrder:
     """The greedy order with the kept rows first and the dropped rows last; any budget can be cut from it.
 
     Raises:
-        SelectionError: a row is both kept and dropped, or all rows are dropped.
+        SelectionError: all rows are dropped.
     """
     return greedy_order(kernel, phases=_phases(fixed, kernel.shape[1]))
 
@@ -161,8 +159,6 @@ def order_around(kernel: Kernel, fixed: FixedRows) -> GreedyOrder:
 def _phases(fixed: FixedRows, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The kept, the free and the dropped positions in a pool of n samples, (k,), (f,) and (d,) int64."""
     kept, dropped = as_positions(fixed.kept, n), as_positions(fixed.dropped, n)
-    if both := np.intersect1d(kept, dropped).tolist():
-        raise SelectionError(f"Position {both[0]} is both kept and dropped: keep or drop it.")
     if len(dropped) == n:
         raise SelectionError("Every row is dropped: keep some, or leave some to the optimiser.")
     free = np.ones(n, dtype=bool)

@@ -107,6 +107,8 @@ METHODS: dict[Method, MethodEntry] = {
 
 USES_SEED: frozenset[Method] = frozenset({"random", "deft-ucs", "less"})
 """Methods whose order depends on the seed."""
+MODEL_METHODS: frozenset[Method] = frozenset({"ifd", "selectit", "less"})
+"""Methods that ask the model about every row; the others order a pool from what scoring has measured."""
 _NOT_A_METHOD = {
     "delift": ("DELIFT", "Agarwal et al., arXiv 2411.04425"),
     "given": ("Given rows", "drawn in an evaluation, or chosen elsewhere"),

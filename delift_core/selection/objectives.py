@@ -28,8 +28,9 @@ from scipy.sparse import csr_array, diags_array, vstack
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import as_positions
-from delift_core.selection.diagnose import ensure_config, ensure_inputs
+from delift_core.selection.diagnose import ensure_inputs
 from delift_core.selection.kernels import Kernel, as_canonical, column_best, row_best, row_blocks
+from delift_core.selection.request import check_objective
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.system.memory import ensure_fits
 
@@ -112,7 +113,7 @@ def represented_kernel(
         SelectionError: inputs that do not match the stage or each other, missing or infinite utilities, weights out
             of range, or a kernel that does not fit into memory.
     """
-    ensure_config(config)
+    check_objective(config)
     ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
     scale = _scale(config, pool, diagonal)
@@ -225,7 +226,7 @@ def evaluate(
     Raises:
         SelectionError: as for `represented_kernel`, or invalid positions.
     """
-    ensure_config(config)
+    check_objective(config)
     ensure_inputs(config, pool, diagonal, target, existing)
     n = pool.shape[0]
     members = as_positions(subset, n)

@@ -1,17 +1,36 @@
-"""Budgets, quotas and engines as text: parsing, formatting and validation.
+"""What to select: one value that is valid or not made at all, and its parts as text.
 
 This module knows nothing of pools, kernels or arrays, so that importing it is cheap.
 """
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from delift_core import __version__
 from delift_core.errors import SelectionError
-from delift_core.selection.types import Budget, BudgetUnit, Quota
+from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.selection.types import (
+    NO_FIXED_ROWS,
+    Budget,
+    BudgetUnit,
+    ChosenBy,
+    FixedRows,
+    Metric,
+    ObjectiveConfig,
+    Quota,
+    Quotas,
+    Scaling,
+    SecondSet,
+    Stage,
+    TargetHelp,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Engine = Literal["auto", "dense", "sparse", "torch", "submodlib"]
 """Every engine maximises greedily over the whole pool and converts a kernel, dense or sparse, to its own form.
@@ -23,6 +42,7 @@ Engine = Literal["auto", "dense", "sparse", "torch", "submodlib"]
     submodlib   the reference implementation, lazy greedy; copies the kernel
 """
 _REMOVED_ENGINES = ("stochastic", "partitioned")
+Need = Literal[SecondSet, "model", "token counts"]
 
 _BUDGET_FORMS = 'write "30%" (share of the pool), "500" (rows) or "200000tok" (tokens)'
 _BUDGET = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(%|tok)?\s*", re.ASCII)
@@ -124,3 +144,90 @@ def parse_engine(text: str) -> Engine:
 def is_removed_engine(name: str) -> bool:
     """Whether an engine, with its setting if any ("stochastic:0.1"), was removed after version 0.1.0."""
     return name.partition(":")[0] in _REMOVED_ENGINES
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRequest:
+    """What to select from a scored pool. Only valid requests can be made; whether a pool can meet one depends on it.
+
+    Attributes:
+        config: the objective.
+        budget: its size; in rows or percent if there are quotas.
+        metric: of the utilities.
+        quotas: as a curator wrote them, or matched to the rows of the pool.
+        fixed: rows kept or dropped by hand, around which the others are chosen.
+        method: what orders the rows.
+        engine: computes DELIFT's order; "auto" with another method, quotas or fixed rows.
+        seed: of the random baseline, and of a method that draws at random.
+        given: (n,) int64, all positions, best first: the order itself, for rows that were "given", or so that a method
+            need not ask the model again.
+
+    Raises:
+        SelectionError: a part is invalid, or the parts contradict each other.
+    """
+
+    config: ObjectiveConfig
+    budget: Budget
+    metric: Metric = "euclidean"
+    quotas: Quotas | tuple[QuotaRequest, ...] | None = None
+    fixed: FixedRows = NO_FIXED_ROWS
+    method: ChosenBy = "delift"
+    engine: Engine = "auto"
+    seed: int = 0
+    given: "np.ndarray | None" = None
+
+    def __post_init__(self) -> None:
+        check_objective(self.config)
+        check_budget(self.budget)
+        _check_name("metric", self.metric, get_args(Metric))
+        _check_name("method", self.method, ("delift", "given", *METHODS), shown=("delift", *METHODS))
+        parse_engine(self.engine)
+        if self.quotas and self.budget.unit == "tokens":
+            raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
+        if both := sorted(set(self.fixed.kept) & set(self.fixed.dropped)):
+            raise SelectionError(f"Position {both[0]} is both kept and dropped: keep or drop it.")
+        if self.engine != "auto":
+            self._check_engine()
+        if self.method == "given" and self.given is None:
+            raise SelectionError("The rows of this selection were given: they cannot be chosen again.")
+        if self.method == "delift" and self.given is not None:
+            raise SelectionError("DELIFT computes its own order: leave out the order, or name its method.")
+
+    def _check_engine(self) -> None:
+        if self.method != "delift":
+            raise SelectionError("An engine computes DELIFT's own order: leave out the engine, or the method.")
+        if self.quotas or self.fixed != NO_FIXED_ROWS:
+            what = "quotas" if self.quotas else "rows kept or dropped by hand"
+            raise SelectionError(f"The engine {self.engine!r} does not support {what}: use the engine auto.")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it takes to answer the request besides the scored pool."""
+        model = self.method in MODEL_METHODS and self.given is None
+        found = (self.config.needed_set, "model" if model else None, self.budget.unit == "tokens" and "token counts")
+        return frozenset(cast(Need, one) for one in found if one)
+
+    @property
+    def matched_quotas(self) -> Quotas | None:
+        """The quotas, once they are matched to the rows of the pool."""
+        if isinstance(self.quotas, Quotas):
+            return self.quotas
+        assert not self.quotas, "match the quotas to the pool first"
+        return None
+
+
+def check_objective(config: ObjectiveConfig) -> None:
+    """Raises a SelectionError for an objective with an unknown name or a weight out of range."""
+    _check_name("stage", config.stage, get_args(Stage))
+    _check_name("scaling", config.scaling, get_args(Scaling))
+    _check_name("target help", config.target_help, get_args(TargetHelp))
+    for name, weight in (("eta", config.eta), ("nu", config.nu)):
+        if not (0 <= weight < math.inf):
+            raise SelectionError(f"{name} is {weight}: use a number of at least 0.")
+    if not (0 <= config.self_coverage <= 1):
+        raise SelectionError(f"self_coverage is {config.self_coverage}: use a number from 0 to 1.")
+
+
+def _check_name(what: str, given: str, known: Sequence[str], shown: Sequence[str] = ()) -> None:
+    if given not in known:
+        raise SelectionError(f"There is no {what} {given!r}: use one of {', '.join(shown or known)}.")

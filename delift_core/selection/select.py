@@ -9,51 +9,35 @@ from delift_core.selection.budget import cut_at_budget
 from delift_core.selection.coverage import covered, gains_above
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import method_title
-from delift_core.selection.request import is_removed_engine
-from delift_core.selection.types import (
-    NO_FIXED_ROWS,
-    Budget,
-    ChosenBy,
-    FixedRows,
-    GreedyOrder,
-    ObjectiveConfig,
-    Quotas,
-    Selection,
-)
+from delift_core.selection.request import SelectionRequest, is_removed_engine
+from delift_core.selection.types import GreedyOrder, Selection
 
 
 def select_from_kernel(
-    config: ObjectiveConfig,
-    budget: Budget,
+    request: SelectionRequest,
     kernel: Kernel,
     greedy: GreedyOrder,
     *,
     token_counts: np.ndarray | None = None,
-    seed: int = 0,
-    fixed: FixedRows = NO_FIXED_ROWS,
-    quotas: Quotas | None = None,
     random: RandomCurves | None = None,
-    method: ChosenBy = "delift",
 ) -> Selection:
-    """Selects within a budget from a kernel and its order; nothing is optimised again.
+    """Answers a request from a kernel and its order; nothing is optimised again.
 
     Args:
-        config: of `kernel`; stored in the result.
-        budget: rows, percent or tokens.
-        kernel: (r, n), from `objectives.represented_kernel`.
+        request: its quotas are matched to the rows of the pool.
+        kernel: (r, n), from `objectives.represented_kernel` for the request's objective.
         greedy: from `greedy.greedy_order`; with fixed rows from `greedy.order_around`, with quotas from
             `greedy.order_within`, for another method from `greedy.arrange_order`.
         token_counts: (n,) integers, tokens per sample; needed for a budget in tokens.
-        seed: of the random baseline.
-        fixed: kept and dropped rows; the budget includes the kept ones.
-        quotas: of `greedy`; the budget is then in rows or percent.
-        random: curves of the same kernel, to read the baseline from if there are no tokens and no quotas.
-        method: what ordered the rows.
+        random: curves of the same kernel, to read the baseline from if there are no tokens and no quotas; the seed is
+            not used then.
 
     Raises:
         SelectionError: the budget cannot be met.
     """
-    chosen, gains = cut_at_budget(kernel, greedy, budget, token_counts, fixed=fixed, in_order=method != "delift")
+    budget, fixed, quotas = request.budget, request.fixed, request.matched_quotas
+    in_order = request.method != "delift"
+    chosen, gains = cut_at_budget(kernel, greedy, budget, token_counts, fixed=fixed, in_order=in_order)
     by_tokens = budget.unit == "tokens"
     counts, limit = (token_counts, budget.amount) if by_tokens else (None, None)
     cover = covered(kernel, chosen)
@@ -62,10 +46,10 @@ def select_from_kernel(
         baseline = random.around(kernel, len(chosen), fixed)
     else:
         baseline = random_baseline(
-            kernel, len(chosen), seed=seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas
+            kernel, len(chosen), seed=request.seed, token_counts=counts, token_budget=limit, fixed=fixed, quotas=quotas
         )
     return Selection(
-        config=config,
+        config=request.config,
         budget=budget,
         chosen=chosen,
         chosen_gains=gains,
@@ -75,7 +59,8 @@ def select_from_kernel(
         random=baseline,
         fixed=fixed,
         quotas=quotas,
-        method=method,
+        engine=request.engine,
+        method=request.method,
     )
 
 

@@ -8,12 +8,38 @@ from delift_core.selection.methods import Method
 if TYPE_CHECKING:
     import numpy as np
 
+Metric = Literal["euclidean", "pmi", "pmi-per-token"]
 Stage = Literal["instruction", "task", "continual"]
+SecondSet = Literal["target", "existing"]
 Scaling = Literal["clamp", "min-max"]
 TargetHelp = Literal["bonus", "coverage"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
 ChosenBy = Literal["delift", "given", Method]
 """What ordered the rows: the greedy optimiser, another method, or someone else ("given")."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageEntry:
+    """A stage as shown to a curator.
+
+    Attributes:
+        title: its name.
+        summary: one sentence on what it optimises.
+        needs: the set that it needs besides the pool, if any.
+    """
+
+    title: str
+    summary: str
+    needs: SecondSet | None = None
+
+
+STAGES: dict[Stage, StageEntry] = {
+    "instruction": StageEntry("Instruction tuning", "Rows that together help with as much of the pool as possible."),
+    "task": StageEntry("Target task", "The same, and also covers your target task.", "target"),
+    "continual": StageEntry(
+        "Continual fine-tuning", "Adds what your existing training data does not already teach.", "existing"
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +65,11 @@ class ObjectiveConfig:
     self_coverage: float = 0.0
     scaling: Scaling = "clamp"
     target_help: TargetHelp = "bonus"
+
+    @property
+    def needed_set(self) -> SecondSet | None:
+        """The set that the stage needs besides the pool."""
+        return STAGES[self.stage].needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from delift_core.baselines import orders, scores
-from delift_core.baselines.ordering import MODEL_METHODS, PoolFacts, order_from_facts
+from delift_core.baselines.ordering import PoolFacts, order_from_facts
 from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
-from delift_core.selection.methods import METHODS
+from delift_core.selection.methods import METHODS, MODEL_METHODS
 
 RNG = np.random.default_rng(3)
 

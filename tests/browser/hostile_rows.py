@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import run_here
+from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Origin, load_bytes, load_file
 from delift_core.evaluation.background import run_evaluation
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
 from delift_core.export.subset_files import export_selection
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.system.files import safe_stem
 from delift_core.workspace import RunSpec, Workspace
@@ -67,17 +68,22 @@ def make_hostile_workspace(folder: Path) -> str:
             RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"),
             publish=lambda progress: None,
         )
-        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        selector = Selector(open_run(workspace, run.id))
         for rows in (6, 10):
-            keep_selection(workspace, problem, problem.select(Budget("rows", rows)), name=f"{NAME} {rows}")
+            keep_selection(
+                workspace,
+                selector,
+                SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", rows)),
+                name=f"{NAME} {rows}",
+            )
         ids = [sample.id for sample in open_selection(workspace, "s1").samples]
         for place, text in enumerate(TEXTS[:8]):
             workspace.edits.apply("s1", "keep", [ids[place]], author=NAME, why=text)
             workspace.edits.apply("s1", "tag", [ids[place]], author=NAME, detail=text[:60])
             workspace.edits.apply("s1", "note", [ids[place]], author=NAME, detail=text)
-        export_selection(workspace, "s1", workspace.exports_folder / "out.csv", problem=problem)
+        export_selection(workspace, "s1", workspace.exports_folder / "out.csv", selector=selector)
         as_the_page_names_it = workspace.exports_folder / f"{safe_stem(f'{NAME} 6')}.jsonl"
-        export_selection(workspace, "s1", as_the_page_names_it, problem=problem)
+        export_selection(workspace, "s1", as_the_page_names_it, selector=selector)
         _evaluate(workspace)
         return ids[3]
 

@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import run_here
+from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import load_file
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.browser.worked import lay_out_as_a_grid
@@ -68,9 +69,14 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Awkward:
         run = run_here(
             workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"), publish=lambda _: None
         )
-        problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
+        selector = Selector(open_run(workspace, run.id))
         for count in (2, 5):
-            keep_selection(workspace, problem, problem.select(Budget("rows", count)), name=f"{count} rows")
+            keep_selection(
+                workspace,
+                selector,
+                SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", count)),
+                name=f"{count} rows",
+            )
         ids = dict(zip(TEXTS, (sample.id for sample in load_file(pool_file).samples), strict=True))
     lay_out_as_a_grid(folder / "workspace")
     return Awkward(folder / "workspace", ids)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.curation.umap_layout import layout_path
 from delift_core.data.loading import load_file
 from delift_core.export.subset_files import export_selection
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.scored import make_scored_workspace
@@ -36,12 +37,13 @@ def make_worked_workspace(folder: Path) -> Worked:
     )
     with Workspace.open(folder) as workspace:
         workspace.datasets.add(load_file(heldout), role="heldout")
-        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
-        keep_selection(workspace, problem, problem.select(Budget("rows", 6)), name="second")
+        selector = Selector(open_run(workspace, "r1"))
+        request = SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 6))
+        keep_selection(workspace, selector, request, name="second")
         first = open_selection(workspace, "s2").samples[0].id
         workspace.edits.apply("s2", "keep", [first], author="somebody", why="as an example")
         workspace.edits.apply("s2", "tag", [first], author="somebody", detail="arithmetic")
-        export_selection(workspace, "s2", workspace.exports_folder / "second.jsonl", problem=problem)
+        export_selection(workspace, "s2", workspace.exports_folder / "second.jsonl", selector=selector)
     lay_out_as_a_grid(folder)
     return Worked(folder, first)
 

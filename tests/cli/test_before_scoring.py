@@ -220,8 +220,8 @@ def test_a_cluster_without_its_package_is_told_at_once(
         (("--target", "none.jsonl", "--stage", "task"), "2", "none.jsonl does not exist"),
         (("--map", "prompt=question,response=answer"), "2", "Map a column that the record has"),
         (("--preset", "published", "--metric", "pmi"), "2", "--preset published"),
-        (("--engine", "sparse", "--method", "rds"), "2", "--engine"),
-        (("--engine", "submodlib", "--quota", "source:pool.jsonl=1.."), "2", "supports quotas"),
+        (("--engine", "sparse", "--method", "rds"), "2", "leave out the engine"),
+        (("--engine", "submodlib", "--quota", "source:pool.jsonl=1.."), "2", "does not support quotas"),
         (("--device", "cuda"), "2", "device 'cuda' is not available"),
     ],
 )

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
-from delift_core.curation.curate import keep_selection, open_selection, reoptimise
+from delift_core.curation.curate import open_selection, reoptimise
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.export.subset_files import export_selection
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, FixedRows
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
@@ -62,7 +64,7 @@ def test_without_the_option_nothing_is_said_and_the_guarantee_is_written(
         (["--budget", "4", "--engine", "magic"], "is not known: use one of auto"),
         (["--budget", "4", "--engine", "stochastic:0.2"], "no engine 'stochastic:0.2' any more: run this with version"),
         (["--budget", "4", "--engine", "partitioned"], "no engine 'partitioned' any more: run this with version 0.1.0"),
-        (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "supports quotas"),
+        (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "does not support quotas"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_in_one_line(
@@ -90,10 +92,11 @@ def old(request: pytest.FixtureRequest, folder: Path) -> OldSelection:
     assert curate(folder, "exact.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.load(read_manifest(folder / "exact.manifest.json").selection_id).run_id
-        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "instruction"))
-        order = problem.arrange_order(problem.greedy.order[::-1], Budget("rows", 4))
-        made = replace(problem.select(Budget("rows", 4), greedy=order, method="given"), engine=engine, method="delift")
-        kept = keep_selection(workspace, problem, made, name="old", seed=3)
+        selector, config = Selector(open_run(workspace, run_id)), objective_of("default", "instruction")
+        order = selector.problem("euclidean", config).greedy.order[::-1]
+        answer = selector.select(SelectionRequest(config, Budget("rows", 4), method="given", given=order))
+        made = replace(answer, engine=engine, method="delift")
+        kept = workspace.selections.add(run_id, made, name="old", metric="euclidean", seed=3)
         export_selection(workspace, kept.id, out)
     return OldSelection(engine, kept.id, made.chosen.tolist(), out.with_suffix(".manifest.json"))
 
@@ -112,11 +115,12 @@ def test_a_kept_selection_of_a_removed_engine_opens_with_its_rows_and_reasons(fo
 def test_it_is_reoptimised_by_exact_greedy_around_the_edits(folder: Path, old: OldSelection) -> None:
     with Workspace.open(folder / "w") as workspace:
         curated = open_selection(workspace, old.selection_id)
-        pool, problem = curated.problem.run.pool, curated.problem
+        pool, config = curated.problem.run.pool, curated.problem.config
         workspace.edits.apply(old.selection_id, "keep", [pool[old.chosen[3]].id], author="ada")
         workspace.edits.apply(old.selection_id, "drop", [pool[old.chosen[0]].id], author="ada")
         again = reoptimise(workspace, open_selection(workspace, old.selection_id), author="ada").selection
-        expected = problem.select(Budget("rows", 4), seed=3, fixed=FixedRows((old.chosen[3],), (old.chosen[0],)))
+        fixed = FixedRows((old.chosen[3],), (old.chosen[0],))
+        expected = curated.selector.select(SelectionRequest(config, Budget("rows", 4), fixed=fixed, seed=3))
     assert again.engine == "auto" and again.chosen.tolist() == expected.chosen.tolist()
 
 

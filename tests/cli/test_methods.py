@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.baselines.ordering import MODEL_METHODS
 from delift_core.cli import main
-from delift_core.curation import problem as of_run
+from delift_core.curation import selector as of_run
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.errors import SelectionError
-from delift_core.evaluation.from_selection import select_arm
+from delift_core.evaluation.from_selection import arm_request
 from delift_core.export.subset_files import export_selection
 from delift_core.selection.coverage import value
-from delift_core.selection.methods import METHODS, method_title
+from delift_core.selection.methods import METHODS, MODEL_METHODS, method_title
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -64,7 +64,7 @@ def test_a_method_chooses_is_written_down_and_made_again(
     with Workspace.open(folder / "w") as workspace:
         record = workspace.selections.load(manifest.selection_id)
         assert (record.selection.method, workspace.selections.records()[0].method) == (method, method)
-        problem = open_problem(workspace, record.run_id, "euclidean", objective_of("default", "task"))
+        problem = Selector(open_run(workspace, record.run_id)).problem("euclidean", objective_of("default", "task"))
         assert record.selection.certificate.value == pytest.approx(value(problem.kernel, record.selection.chosen))
         if method not in MODEL_METHODS:
             assert record.selection.greedy.order.tolist() == problem.order_of(method, seed=5).tolist()
@@ -86,8 +86,9 @@ def test_rows_that_were_given_are_taken_from_the_manifest(folder: Path, capsys: 
     assert curate(folder, "first.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[0].run_id
-        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "task"))
-        given = select_arm(workspace, problem, "random", [7, 2, 9])
+        selector = Selector(open_run(workspace, run_id))
+        problem = selector.problem("euclidean", objective_of("default", "task"))
+        given = selector.select(arm_request(problem, "random", [7, 2, 9]))
         kept = workspace.selections.add(run_id, given, name="drawn", metric="euclidean", seed=0)
         export_selection(workspace, kept.id, folder / "given.jsonl")
     assert [row.rank for row in read_manifest(folder / "given.manifest.json").rows if row.rank] == [2, 1, 3]
@@ -110,7 +111,7 @@ def test_budgets_in_tokens_and_quotas_are_filled_along_the_order(folder: Path) -
     ("words", "message"),
     [
         (("--method", "magic"), "invalid choice: 'magic'"),
-        (("--method", "rds", "--engine", "sparse"), "leave out --engine or --method"),
+        (("--method", "rds", "--engine", "sparse"), "leave out the engine, or the method"),
         (("--preset", "published", "--metric", "pmi"), "leave them out, or --preset"),
         (("--preset", "published", "--pairs", "50%"), "leave out --pairs"),
     ],
@@ -127,14 +128,14 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path, monkeypatch: p
     assert curate(folder, "numbers.jsonl", "--budget", "4") == 0
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[0].run_id
-        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "task"))
+        problem = Selector(open_run(workspace, run_id)).problem("euclidean", objective_of("default", "task"))
         tokens, embeddings = problem.run.response_tokens(), problem.run.embeddings()
         assert problem.order_of("longest").tolist() == np.argsort(-tokens, kind="stable").tolist()
         unit = embeddings / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
         assert problem.order_of("rds")[0] == int(np.argmax(unit[:12] @ unit[12]))  # the one target row's nearest
         utilities = problem.utilities.pool.copy()
         assert problem.order_of("column-mean")[0] == int(np.nanmean(utilities, axis=0).argmax())
-        with pytest.raises(SelectionError, match="needs the model itself"):
+        with pytest.raises(SelectionError, match="IFD asks the model about every row"):
             problem.order_of("ifd")
         monkeypatch.setattr(of_run, "PAIRWISE_ROWS", 11)
         with pytest.raises(SelectionError, match="k-center compares each of 12 rows"):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from delift_core.curation.curate import keep_selection, open_selection, reoptimise
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import run_here
+from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.errors import SelectionError
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.coverage import value
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig, Quota, Quotas
 from delift_core.workspace import RunSpec, Workspace
 from tests.tiny_models import save_model
@@ -27,8 +28,8 @@ def workspace(tmp_path: Path) -> Workspace:
     pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool")
     spec = RunSpec(pool.id, None, None, str(save_model(tmp_path / "model")), "auto", "cpu", "float32")
     run = run_here(opened, spec, publish=lambda progress: None)
-    problem = open_problem(opened, run.id, "euclidean", ObjectiveConfig("instruction"))
-    keep_selection(opened, problem, problem.select(Budget("rows", 3)), name="first")
+    selector = Selector(open_run(opened, run.id))
+    keep_selection(opened, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 3)), name="first")
     return opened
 
 
@@ -58,9 +59,11 @@ def test_what_is_kept_stays_in_what_is_dropped_stays_out(workspace: Workspace) -
 
 
 def test_choosing_again_keeps_to_the_quotas(workspace: Workspace) -> None:
-    problem = open_selection(workspace, "s1").problem
+    curated = open_selection(workspace, "s1")
+    problem = curated.problem
     quotas = Quotas("half", (Quota("first", 2, 2), Quota("second", 1)), np.array([0, 0, 0, 0, 1, 1, 1, 1]))
-    record = keep_selection(workspace, problem, problem.select(Budget("rows", 4), quotas=quotas), name="halves")
+    request = SelectionRequest(problem.config, Budget("rows", 4), quotas=quotas)
+    record = keep_selection(workspace, curated.selector, request, name="halves")
     first, second = (record.selection.chosen[quotas.codes[record.selection.chosen] == code] for code in (0, 1))
     assert (len(first), len(second)) == (2, 2)
     pool, other = problem.run.pool, int(np.setdiff1d(np.arange(4), first)[0])
@@ -95,18 +98,17 @@ def test_without_an_edit_there_is_nothing_to_choose_around(workspace: Workspace)
 def test_another_method_fills_up_around_the_edits_and_rows_that_were_given_stay_in_their_order(
     workspace: Workspace,
 ) -> None:
-    problem = open_selection(workspace, "s1").problem
+    curated = open_selection(workspace, "s1")
+    problem, rows = curated.problem, Budget("rows", 3)
     order = problem.order_of("longest").tolist()
     first, last = order[0], order[-1]
-    by_length = problem.select(Budget("rows", 3), method="longest")
-    given = problem.select(
-        Budget("rows", 3), greedy=problem.arrange_order(np.array(order[::-1]), Budget("rows", 3)), method="given"
-    )
-    for selection, expected in ((by_length, [last, *order[1:3]]), (given, [last, *order[::-1][1:3]])):
-        kept = keep_selection(workspace, problem, selection, name=selection.method)
+    by_length = SelectionRequest(problem.config, rows, method="longest")
+    given = SelectionRequest(problem.config, rows, method="given", given=np.array(order[::-1]))
+    for request, expected in ((by_length, [last, *order[1:3]]), (given, [last, *order[::-1][1:3]])):
+        kept = keep_selection(workspace, curated.selector, request, name=request.method)
         workspace.edits.apply(kept.id, "keep", [problem.run.pool[last].id], author="ada")
         workspace.edits.apply(kept.id, "drop", [problem.run.pool[first].id], author="ada")
         again = reoptimise(workspace, open_selection(workspace, kept.id), author="ada").selection
-        assert (again.method, again.chosen.tolist()) == (selection.method, expected)
+        assert (again.method, again.chosen.tolist()) == (request.method, expected)
     with pytest.raises(SelectionError, match="cannot be chosen again"):
-        problem.select(Budget("rows", 3), method="given")
+        SelectionRequest(problem.config, rows, method="given")

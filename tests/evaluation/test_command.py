@@ -10,7 +10,8 @@ import pytest
 
 from delift_core.cli import job_progress, main
 from delift_core.cli.job_progress import StopRequest
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
@@ -56,7 +57,9 @@ def test_mean_utility_comes_from_the_workspace_that_scored_the_pool(
     assert evaluate(folder, heldout, "--against", "column-mean", "--workspace", str(folder / "w"), "--json") == 0
     arm = json.loads(capsys.readouterr().out)["arms"][-1]
     with Workspace.open(folder / "w") as workspace:
-        utilities = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction")).utilities.pool
+        utilities = (
+            Selector(open_run(workspace, "r1")).problem("euclidean", ObjectiveConfig("instruction")).utilities.pool
+        )
     best = np.argsort(-np.nanmean(utilities, axis=0), kind="stable")[:3]
     assert (arm["name"], arm["positions"]) == ("column-mean", best.tolist())
 

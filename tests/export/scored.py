@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from delift_core.curation.curate import keep_selection
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import ReadOptions, load_file
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
 from delift_core.jobs.progress import JobProgress
 from delift_core.samples import Turns
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
-from delift_core.selection.request import parse_budget
+from delift_core.selection.request import SelectionRequest, parse_budget
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 
@@ -76,9 +77,8 @@ def scored(
     job = JobFolder(workspace.jobs_folder / run.id)
     job.folder.mkdir()
     job.write_progress(JobProgress("done", context_key=CONTEXT.key, revision=CONTEXT.revision, refused=refusals))
-    problem = open_problem(workspace, run.id, "euclidean", ObjectiveConfig("instruction"))
-    selection = problem.select(parse_budget(budget), seed=5)
-    record = keep_selection(workspace, problem, selection, name="first", seed=5)
+    request = SelectionRequest(ObjectiveConfig("instruction"), parse_budget(budget), seed=5)
+    record = keep_selection(workspace, Selector(open_run(workspace, run.id)), request, name="first")
     return Scored(workspace, record.id, run.id, pool_file, tuple(lines))
 
 

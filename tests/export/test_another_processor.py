@@ -16,9 +16,9 @@ import pytest
 from delift_core.cli import main
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import open_problem
-from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.evaluation.from_selection import select_arm
+from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.selector import Selector
+from delift_core.evaluation.from_selection import arm_request
 from delift_core.export.subset_files import export_selection
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
@@ -193,8 +193,9 @@ def test_rows_that_were_not_chosen_so_are_no_tie(
     curate(folder, "honest", "--budget", "8")
     with Workspace.open(folder / "w") as workspace:
         run_id = workspace.selections.records()[-1].run_id
-        problem = open_problem(workspace, run_id, "euclidean", objective_of("default", "instruction"))
-        worst = select_arm(workspace, problem, "random", problem.greedy.order[::-1][:8].tolist())
+        selector = Selector(open_run(workspace, run_id))
+        problem = selector.problem("euclidean", objective_of("default", "instruction"))
+        worst = selector.select(arm_request(problem, "random", problem.greedy.order[::-1][:8].tolist()))
         kept = workspace.selections.add(run_id, worst, name="worst", metric="euclidean", seed=0)
         export_selection(workspace, kept.id, folder / "forged.jsonl")
     manifest = folder / "forged.manifest.json"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from delift_core.curation.curate import open_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import WorkspaceError
 from delift_core.export.subset_files import export_selection
@@ -19,7 +19,6 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance.cleanup import Garbage, collect_garbage
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.scoring.store import PairStore, ScoringContext
-from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, Scored, alpaca_lines, draw_pairs, scored
 from tests.scored import make_scored_workspace
@@ -143,8 +142,8 @@ def test_everything_that_something_refers_to_survives(budgeted: Path, tmp_path: 
             made[run_id] = {path for path in run.derived_files() if path.exists()}
             assert {path.parent.name for path in made[run_id]} == {"plans", "assembled"} and len(made[run_id]) == 3
         evaluate(workspace, "s1.abc")
-        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
-        export_selection(workspace, "s1", workspace.exports_folder / "out.jsonl", problem=problem)
+        selector = Selector(open_run(workspace, "r1"))
+        export_selection(workspace, "s1", workspace.exports_folder / "out.jsonl", selector=selector)
         before = files(workspace.folder)
         assert collect_garbage(workspace, dry_run=False) == () and files(workspace.folder) == before
         workspace.runs.delete(other.id)

@@ -8,7 +8,9 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.app import app_on
@@ -33,8 +35,10 @@ def test_one_selection_is_not_enough_and_the_page_says_where_to_get_another(scor
 
 def test_two_selections_are_compared_row_by_row(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
-        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("continual"))
-        keep_selection(workspace, problem, problem.select(Budget("rows", 6)), name="second")
+        selector = Selector(open_run(workspace, "r1"))
+        keep_selection(
+            workspace, selector, SelectionRequest(ObjectiveConfig("continual"), Budget("rows", 6)), name="second"
+        )
         first, second = (set(open_selection(workspace, id).subset.positions.tolist()) for id in ("s1", "s2"))
     at = opened("compare")
     assert [at.selectbox(key=key).value for key in ("compare_a", "compare_b")] == ["s1", "s2"]

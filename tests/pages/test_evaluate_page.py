@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from delift_core.curation.curate import add_sample_project, open_selection
 from delift_core.data.loading import Dataset
 from delift_core.evaluation.background import EvaluationFolder, run_evaluation
-from delift_core.evaluation.from_selection import select_arm
+from delift_core.evaluation.from_selection import arm_request
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
 from tests.app import app_on
@@ -100,10 +100,10 @@ def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch
 
 def test_rows_chosen_elsewhere_make_a_selection_with_the_greedy_rest(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
-        problem = open_selection(workspace, "s1").problem
-        chosen = select_arm(workspace, problem, "random", [3, 0])
+        curated = open_selection(workspace, "s1")
+        chosen = curated.selector.select(arm_request(curated.problem, "random", [3, 0]))
     assert chosen.chosen.tolist() == [3, 0] and chosen.method == "given"
-    assert sorted(chosen.greedy.order.tolist()) == list(range(len(problem.run.pool)))
+    assert sorted(chosen.greedy.order.tolist()) == list(range(len(curated.problem.run.pool)))
     assert chosen.chosen_gains.sum() == pytest.approx(chosen.certificate.value)
 
 

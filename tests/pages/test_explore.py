@@ -14,11 +14,12 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import keep_selection
 from delift_core.curation.pair_reading import ResponsePiece
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import ScoredRun, open_run
+from delift_core.curation.selector import Selector
 from delift_core.data.quality.facets import cluster_codes
 from delift_core.errors import DeliftError
 from delift_core.samples import Message, Sample
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Edit, Workspace
 from pages.figures.matrix_parts import blocks
@@ -197,8 +198,10 @@ def test_the_map_takes_its_colours_from_labels_and_numbers(scored_workspace: Pat
 
 def test_another_selection_is_shown_beside_the_current_one(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
-        problem = open_problem(workspace, "r1", "euclidean", ObjectiveConfig("instruction"))
-        keep_selection(workspace, problem, problem.select(Budget("rows", 7)), name="larger")
+        selector = Selector(open_run(workspace, "r1"))
+        keep_selection(
+            workspace, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 7)), name="larger"
+        )
     at = explore("Map")
     at.selectbox(key="map_colours").set_value("Compared with: first (s1)").run()
     assert not at.exception and not at.error

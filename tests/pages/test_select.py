@@ -9,10 +9,12 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import problem as posed
+from delift_core.curation import selector as selecting
 from delift_core.curation.presets import objective_of
-from delift_core.curation.problem import open_problem
+from delift_core.curation.scoring_runs import open_run
+from delift_core.curation.selector import Selector
 from delift_core.evaluation.method_orders import kept_order, measured_order
+from delift_core.selection.request import SelectionRequest
 from delift_core.workspace import Workspace
 from tests.app import app_on
 
@@ -72,7 +74,7 @@ def test_another_budget_optimises_nothing_again(scored_workspace: Path, monkeypa
     app = open_select(budget_unit="rows", budget_rows="5")
     calls: list[str] = []
     for name in ("greedy_order", "random_curves", "order_around", "order_within", "represented_kernel"):
-        monkeypatch.setattr(posed, name, lambda *_, name=name, **__: calls.append(name))
+        monkeypatch.setattr(selecting, name, lambda *_, name=name, **__: calls.append(name))
     for rows in (4, 9, 12):
         app.slider(key="budget_rows").set_value(rows).run()
         assert not app.exception and metrics(app)["Chosen"] == str(rows)
@@ -103,7 +105,7 @@ def test_with_maxima_alone_another_budget_optimises_nothing_again(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_select(budget_unit="rows", budget_rows="5", quota=["Repeats:repeated=..1"])
-    monkeypatch.setattr(posed, "order_within", lambda *_: pytest.fail("ordered again"))
+    monkeypatch.setattr(selecting, "order_within", lambda *_: pytest.fail("ordered again"))
     for rows in (4, 9):
         app.slider(key="budget_rows").set_value(rows).run()
         assert not app.exception and not app.error and metrics(app)["Chosen"] == str(rows)
@@ -177,7 +179,7 @@ def test_another_method_chooses_and_is_kept_by_its_name(scored_workspace: Path) 
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
+        problem = Selector(open_run(workspace, "r1")).problem("euclidean", kept.selection.config)
         assert kept.selection.method == "rds" and kept.name == "instruction 6 rows by RDS+"
         assert kept.selection.chosen.tolist() == problem.order_of("rds")[:6].tolist()
 
@@ -198,7 +200,7 @@ def test_a_draw_has_a_seed_and_what_asks_the_model_says_where_to_ask(scored_work
         assert kept.seed == 3
         order = np.random.default_rng(3).permutation(kept.selection.greedy.order.size)
         assert kept.selection.greedy.order.tolist() == order.tolist()
-        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
+        problem = Selector(open_run(workspace, "r1")).problem("euclidean", kept.selection.config)
         measured = measured_order(workspace, problem, "ifd")
     app = open_select(method="IFD", budget_unit="rows", budget_rows="4")
     assert metrics(app)["Chosen"] == "4" and not app.info
@@ -216,7 +218,7 @@ def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = open_problem(workspace, "r1", "euclidean", objective_of("published", "instruction"))
+        problem = Selector(open_run(workspace, "r1")).problem("euclidean", objective_of("published", "instruction"))
         assert kept.selection.config == problem.config
         assert kept.selection.chosen.tolist() == problem.greedy.order[:4].tolist()
 
@@ -230,8 +232,8 @@ def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) ->
     st.cache_resource.clear()
     with Workspace.open(scored_workspace) as workspace:
         kept = workspace.selections.load("s2")
-        problem = open_problem(workspace, "r1", "euclidean", kept.selection.config)
-        expected = problem.select(kept.selection.budget, engine="submodlib")
+        request = SelectionRequest(kept.selection.config, kept.selection.budget, engine="submodlib")
+        expected = Selector(open_run(workspace, "r1")).select(request)
     assert (kept.selection.engine, kept.seed) == ("submodlib", 0)
     assert kept.selection.chosen.tolist() == expected.chosen.tolist()
 

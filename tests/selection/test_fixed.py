@@ -12,6 +12,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.assessment import random_curves
 from delift_core.selection.coverage import value
 from delift_core.selection.greedy import arrange_order, greedy_order, order_within
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig, Quota, Quotas
 from tests.selection.whole import select_around
@@ -76,7 +77,7 @@ def test_the_certificate_bounds_every_subset_with_the_same_fixed_rows(problem: P
 
 def test_nothing_fixed_is_the_plain_selection() -> None:
     kernel = kernel_of(1, 9)
-    plain = select_from_kernel(CONFIG, Budget("rows", 4), kernel, greedy_order(kernel))
+    plain = select_from_kernel(SelectionRequest(CONFIG, Budget("rows", 4)), kernel, greedy_order(kernel))
     around = select_around(CONFIG, Budget("rows", 4), kernel, FixedRows())
     assert around.chosen.tolist() == plain.chosen.tolist()
     assert around.certificate == plain.certificate
@@ -144,13 +145,13 @@ def test_an_order_from_elsewhere_is_kept_to_around_fixed_rows(problem: Problem, 
     assert np.cumsum(given_order.gains) == pytest.approx(
         [value(kernel, given_order.order[: k + 1]) for k in range(len(kernel))]
     )
-    made = select_from_kernel(CONFIG, Budget("rows", rows), kernel, given_order, fixed=fixed, method="rds")
+    request = SelectionRequest(CONFIG, Budget("rows", rows), fixed=fixed, method="rds")
+    made = select_from_kernel(request, kernel, given_order)
     assert (made.chosen.tolist(), made.method) == (expected[:rows], "rds")
     tokens = np.arange(1, len(kernel) + 1)
     room = int(tokens[list(fixed.kept)].sum()) + 4
-    filled = select_from_kernel(
-        CONFIG, Budget("tokens", room), kernel, given_order, fixed=fixed, method="rds", token_counts=tokens
-    ).chosen
+    request = SelectionRequest(CONFIG, Budget("tokens", room), fixed=fixed, method="rds")
+    filled = select_from_kernel(request, kernel, given_order, token_counts=tokens).chosen
     left, along = room, []
     for j in expected[: len(kernel) - len(fixed.dropped)]:
         if tokens[j] <= left:

@@ -171,9 +171,9 @@ def test_min_max_by_hand_and_where_it_cannot_be() -> None:
         represented_kernel(ObjectiveConfig("instruction", scaling="min-max"), POOL)
     with pytest.raises(SelectionError, match="not all were scored"):
         represented_kernel(config, csr_array(np.eye(3)), diagonal=DIAGONAL)
-    with pytest.raises(SelectionError, match="Unknown help"):
+    with pytest.raises(SelectionError, match="no target help 'z'"):
         represented_kernel(ObjectiveConfig("instruction", target_help="z"), POOL)  # type: ignore[arg-type]
-    with pytest.raises(SelectionError, match="Unknown scaling"):
+    with pytest.raises(SelectionError, match="no scaling 'z'"):
         represented_kernel(ObjectiveConfig("instruction", scaling="z"), POOL)  # type: ignore[arg-type]
 
 
@@ -249,7 +249,7 @@ FL, FLMI, FLCG = ObjectiveConfig("instruction"), ObjectiveConfig("task"), Object
         (ObjectiveConfig("instruction", self_coverage=1), {"pool": POOL}, "diagonal was not given"),
         (ObjectiveConfig("instruction", self_coverage=1), {"pool": POOL, "diagonal": DIAGONAL[:2]}, "has shape"),
         (ObjectiveConfig("instruction", self_coverage=1), {"pool": POOL, "diagonal": DIAGONAL * NAN}, "NaN"),
-        (ObjectiveConfig("warm-up"), {"pool": POOL}, "Unknown stage"),  # type: ignore[arg-type]
+        (ObjectiveConfig("warm-up"), {"pool": POOL}, "no stage 'warm-up'"),  # type: ignore[arg-type]
     ],
 )
 def test_what_does_not_fit_is_refused(config: ObjectiveConfig, inputs: dict[str, np.ndarray], message: str) -> None:

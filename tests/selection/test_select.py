@@ -13,6 +13,7 @@ from delift_core.selection.assessment import random_baseline, random_curves
 from delift_core.selection.greedy import greedy_order, order_around
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import evaluate, represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig
 from tests.selection.whole import select
@@ -79,7 +80,7 @@ def test_another_budget_needs_no_second_optimisation() -> None:
     greedy = greedy_order(kernel)
     for rows in (1, 5, 20):
         direct = select(config, Budget("rows", rows), pool=pool, seed=4)
-        again = select_from_kernel(config, Budget("rows", rows), kernel, greedy, seed=4)
+        again = select_from_kernel(SelectionRequest(config, Budget("rows", rows), seed=4), kernel, greedy)
         np.testing.assert_array_equal(again.chosen, direct.chosen)
         assert (again.certificate, again.random) == (direct.certificate, direct.random)
 
@@ -114,9 +115,9 @@ def test_random_curves_hold_the_baseline_of_every_size(form: Callable[[np.ndarra
         assert (mean[0], std[0]) == (pytest.approx(plain.mean), pytest.approx(plain.std))
         budget = Budget("rows", k)
         config, greedy = ObjectiveConfig("instruction"), order_around(kernel, fixed)
-        selection = select_from_kernel(config, budget, kernel, greedy, seed=6, fixed=fixed)
+        selection = select_from_kernel(SelectionRequest(config, budget, fixed=fixed, seed=6), kernel, greedy)
         assert selection.random == baseline
-        given = select_from_kernel(config, budget, kernel, greedy, fixed=fixed, random=curves)
+        given = select_from_kernel(SelectionRequest(config, budget, fixed=fixed), kernel, greedy, random=curves)
         assert given.random.values == pytest.approx(baseline.values, rel=1e-9)
 
 

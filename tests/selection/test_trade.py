@@ -6,6 +6,7 @@ import pytest
 from delift_core.selection.explain_text import count_helpable_rows, coverage_shares
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import evaluate, represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import Budget, ObjectiveConfig, Selection
 
@@ -15,7 +16,7 @@ def utilities(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def three_of(kernel: np.ndarray, config: ObjectiveConfig) -> Selection:
-    return select_from_kernel(config, Budget("rows", 3), kernel, greedy_order(kernel))
+    return select_from_kernel(SelectionRequest(config, Budget("rows", 3)), kernel, greedy_order(kernel))
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0, 4.0])

@@ -7,6 +7,7 @@ from delift_core.selection.coverage import residual_gains, value
 from delift_core.selection.greedy import greedy_order, order_around, order_within
 from delift_core.selection.kernels import Kernel
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import (
     NO_FIXED_ROWS,
@@ -32,7 +33,8 @@ def select(
 ) -> Selection:
     """The selection from measured utilities, as for `represented_kernel`."""
     kernel = represented_kernel(config, pool, diagonal=diagonal, target=target, existing=existing)
-    return select_from_kernel(config, budget, kernel, greedy_order(kernel), token_counts=token_counts, seed=seed)
+    request = SelectionRequest(config, budget, seed=seed)
+    return select_from_kernel(request, kernel, greedy_order(kernel), token_counts=token_counts)
 
 
 def select_around(
@@ -46,10 +48,9 @@ def select_around(
     random: RandomCurves | None = None,
 ) -> Selection:
     """The selection around rows that are decided, within quotas if there are any."""
+    request = SelectionRequest(config, budget, quotas=quotas, fixed=fixed)
     order = order_around(kernel, fixed) if quotas is None else order_within(kernel, budget, quotas, fixed)
-    return select_from_kernel(
-        config, budget, kernel, order, token_counts=token_counts, fixed=fixed, quotas=quotas, random=random
-    )
+    return select_from_kernel(request, kernel, order, token_counts=token_counts, random=random)
 
 
 def certify(

@@ -15,14 +15,15 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.errors import DeliftError, ExportError, ScoringError, WorkspaceError
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.export.writers import manifest_path
 from delift_core.jobs.progress import JobProgress
 from delift_core.maintenance.backup import backup, restore
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.system import memory as watch
 from delift_core.workspace import RunSpec, Workspace
@@ -119,11 +120,11 @@ def test_edits_and_selections_of_a_full_disk(disk: Disk) -> None:
         ids = [sample.id for sample in open_selection(workspace, six.selection_id).samples]
         for name in ids[:3]:
             workspace.edits.apply(six.selection_id, "keep", [name], author="me")
-        problem = open_problem(workspace, six.run_id, "euclidean", FL)
+        selector = Selector(open_run(workspace, six.run_id))
         with disk.full():
             for act in (
                 lambda: workspace.edits.apply(six.selection_id, "note", [ids[4]], author="me", detail="x" * 20_000),
-                lambda: keep_selection(workspace, problem, problem.select(Budget("rows", 2)), name="x" * 20_000),
+                lambda: keep_selection(workspace, selector, SelectionRequest(FL, Budget("rows", 2)), name="x" * 20_000),
             ):
                 told(act, WorkspaceError, "could not be read or written .*: check the free disk space")
             assert len(workspace.edits.history(six.selection_id)) == 3  # reading goes on

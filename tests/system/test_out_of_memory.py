@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation import problem as posed
 from delift_core.curation import scoring_runs as runs
+from delift_core.curation import selector as selecting
 from delift_core.curation import umap_layout as map_layout
 from delift_core.curation.curate import open_selection
-from delift_core.curation.problem import open_problem
 from delift_core.curation.scoring_runs import open_run, refresh, start
+from delift_core.curation.selector import Selector
 from delift_core.curation.umap_layout import why_no_layout
 from delift_core.errors import SelectionError
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from pages.ui.explore import map_view
@@ -33,16 +34,17 @@ SELECT_IN_LITTLE = """
 import resource
 import numpy as np
 from types import SimpleNamespace
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import Selector
 from delift_core.errors import SelectionError
 from delift_core.scoring.estimation.matrix_files import Utilities
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 
 def choose(pool):
     utilities = Utilities(pool, np.zeros(len(pool), np.float32), None, None)
-    run = SimpleNamespace(pool=range(len(pool)))
-    problem = SelectionProblem(run, "euclidean", ObjectiveConfig("instruction"), utilities)
-    return len(problem.select(Budget("rows", 3)).chosen)
+    run = SimpleNamespace(pool=range(len(pool)), utilities=lambda metric: utilities)
+    request = SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 3))
+    return len(Selector(run).select(request).chosen)
 
 choose(np.eye(50, dtype=np.float32))  # compiled before memory is short
 taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -79,12 +81,12 @@ def test_wherever_selecting_runs_out_of_memory(template: Path, monkeypatch: pyte
         raise MemoryError
 
     with Workspace.open(template) as workspace:
-        problem = open_problem(workspace, "r1", "euclidean", FL)
+        selector, request = Selector(open_run(workspace, "r1")), SelectionRequest(FL, Budget("rows", 3))
         with monkeypatch.context() as patch:
-            patch.setattr(posed, place, full)
+            patch.setattr(selecting, place, full)
             with pytest.raises(SelectionError, match="ran out of memory; nothing is lost"):
-                problem.select(Budget("rows", 3), random=problem.random if place == "random_curves" else None)
-        assert len(problem.select(Budget("rows", 3)).chosen) == 3  # nothing half made was kept
+                selector.select(request)
+        assert len(selector.select(request).chosen) == 3  # nothing half made was kept
 
 
 def test_reading_utilities_that_do_not_fit(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,7 @@ from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.selection.coverage import Comparison
 from delift_core.selection.methods import method_title
 from delift_core.selection.request import format_budget
-from pages.ui.select.selection_form import STAGE_WORDS
-from pages.ui.shell import state
+from delift_core.selection.types import STAGES
 
 
 def numbers(found: Comparison) -> None:
@@ -32,13 +31,12 @@ def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
     """One column of the table: what a selection is, and what it is worth by its own objective and by the other's."""
     record, config = curated.record, curated.problem.config
     tokens = curated.problem.run.token_counts()
-    extra = {"task": f", η = {config.eta:g}, target as {config.target_help}", "continual": f", ν = {config.nu:g}"}.get(
-        config.stage, ""
-    )
-    own, theirs = (state.coverage(part.problem, curated.subset.positions) for part in (curated, other))
+    weights = {"target": f", η = {config.eta:g}, target as {config.target_help}", "existing": f", ν = {config.nu:g}"}
+    weight = weights.get(config.needed_set or "", "")
+    own, theirs = (part.problem.coverage(curated.subset.positions) for part in (curated, other))
     return {
         "Method": method_title(record.selection.method),
-        "Goal": f"{STAGE_WORDS[config.stage]}{extra}, self-coverage {config.self_coverage:g}, {config.scaling}",
+        "Goal": f"{STAGES[config.stage].title}{weight}, self-coverage {config.self_coverage:g}, {config.scaling}",
         "Metric": f"{record.metric} ({METRIC_UNITS[curated.problem.metric]})",
         "Budget": format_budget(record.selection.budget),
         "Rows": f"{len(curated.subset.positions):,}",

@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 from scipy.sparse import csr_array
 
-from delift_core.curation.problem import SelectionProblem
 from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.curation.selector import SelectionProblem
 from delift_core.data.quality.facets import Facet
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import METRIC_UNITS

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import streamlit as st
 
-from delift_core.curation.problem import SelectionProblem
+from delift_core.curation.selector import SelectionProblem
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.figures.matrix_parts import best_pair, pair_value

@@ -1,38 +1,27 @@
-"""The widgets that open_problem a selection problem: stage, metric, weights, budget."""
+"""The widgets that pose a selection request: stage, metric, weights, budget."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import get_args
 
 import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
 from delift_core.curation.presets import PRESETS, PresetName
-from delift_core.curation.problem import STAGES
+from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.scoring.metrics import METRIC_UNITS, Metric
-from delift_core.selection.request import Engine
-from delift_core.selection.types import Budget, BudgetUnit, ChosenBy, ObjectiveConfig, Scaling, Stage
-from delift_core.workspace import DatasetRole, RunRecord, Workspace
+from delift_core.selection.request import Engine, SelectionRequest
+from delift_core.selection.types import STAGES, Budget, BudgetUnit, ObjectiveConfig, Scaling, SecondSet, Stage
+from delift_core.workspace import RunRecord, Workspace
 from pages.ui.score.scoring_form import ADD
 from pages.ui.select.engine_form import ask_engine
 from pages.ui.select.method_form import ask_method, method_words
 from pages.ui.shell.address import put
 from pages.ui.shell.navigation import page_path
 
-STAGE_WORDS: dict[Stage, str] = {
-    "instruction": "Instruction tuning",
-    "task": "Target task",
-    "continual": "Continual fine-tuning",
-}
 METRIC_WORDS: dict[Metric, str] = {
     "euclidean": "Euclidean distance",
     "pmi": "PMI, summed",
     "pmi-per-token": "PMI per token",
-}
-_NEEDS: dict[Stage, str] = {
-    "instruction": "Needs only the pool.",
-    "task": "Needs target rows, scored with the pool.",
-    "continual": "Needs existing rows, scored with the pool.",
 }
 _TRADES = {
     "eta": "0 ignores the target. The higher, the more coverage of the pool is given up to help with the target.",
@@ -43,27 +32,18 @@ DEFAULT_PERCENT = 30
 _UNIT = "budget_unit_before"
 
 
-@dataclass(frozen=True, slots=True)
-class SelectionOptions:
-    """What is to be maximised, in which metric, by which method (`seed`: of one that draws) or engine."""
-
-    config: ObjectiveConfig
-    metric: Metric
-    method: ChosenBy
-    engine: Engine
-    seed: int
-
-
-def ask_objective(workspace: Workspace, run: RunRecord) -> SelectionOptions:
-    """The stage, its weight, under popovers the metric and the engine, and between them the method."""
-    lacking = {stage: role for stage in get_args(Stage) if (role := _lacking(run, stage))}
+def ask_request(workspace: Workspace, scored: ScoredRun) -> SelectionRequest:
+    """The stage, its weight, under popovers the metric and the engine, and between them the method; then the budget."""
+    run = scored.record
+    sets: dict[SecondSet, str | None] = {"target": run.spec.target_id, "existing": run.spec.existing_id}
+    lacking = {stage: entry.needs for stage, entry in STAGES.items() if entry.needs and not sets[entry.needs]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         stage = st.segmented_control(
             "Goal",
-            [stage for stage in get_args(Stage) if stage not in lacking],
+            [stage for stage in STAGES if stage not in lacking],
             default="instruction",
             required=True,
-            format_func=lambda stage: STAGE_WORDS[stage],
+            format_func=lambda stage: STAGES[stage].title,
             key="stage",
             bind="query-params",
         )
@@ -72,33 +52,28 @@ def ask_objective(workspace: Workspace, run: RunRecord) -> SelectionOptions:
         engine: Engine = ask_engine() if method == "delift" else "auto"
     _stages(workspace, run, config.stage, lacking)
     method_words(method)
-    return SelectionOptions(config, metric, method, engine, seed)
+    budget = _ask_budget(len(scored.pool), int(scored.token_counts().sum()))
+    return SelectionRequest(config, budget, metric, method=method, engine=engine, seed=seed)
 
 
-def _lacking(run: RunRecord, stage: Stage) -> DatasetRole | None:
-    """The set that a stage needs and the run does not have."""
-    if stage == "task" and not run.spec.target_id:
-        return "target"
-    return "existing" if stage == "continual" and not run.spec.existing_id else None
-
-
-def _stages(workspace: Workspace, run: RunRecord, chosen: Stage, lacking: Mapping[Stage, DatasetRole]) -> None:
+def _stages(workspace: Workspace, run: RunRecord, chosen: Stage, lacking: Mapping[Stage, SecondSet]) -> None:
     """What each stage optimises and which sets it needs; of one that cannot be chosen, why, and where to mend it."""
     with st.grid(3, min_column_width=230):
-        for stage in get_args(Stage):
+        for stage, entry in STAGES.items():
             with st.container():  # without a border: it is nothing to click
                 with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-                    st.markdown(f"**{STAGE_WORDS[stage]}**", width="content")
+                    st.markdown(f"**{entry.title}**", width="content")
                     if stage == chosen:
                         st.badge("chosen", icon=":material/check:", color="green")
                     elif stage in lacking:
                         st.badge("not available", icon=":material/block:", color="gray")
-                st.caption(f"{STAGES[stage]} {_NEEDS[stage]}")
+                needs = f"Needs {entry.needs} rows, scored with the pool." if entry.needs else "Needs only the pool."
+                st.caption(f"{entry.summary} {needs}")
                 if stage in lacking:
                     _way_to(workspace, run, lacking[stage])
 
 
-def _way_to(workspace: Workspace, run: RunRecord, role: DatasetRole) -> None:
+def _way_to(workspace: Workspace, run: RunRecord, role: SecondSet) -> None:
     """Where to get the set that a stage lacks: on Score, where the workspace has one that fits, else on Data."""
     st.caption(f"This run has no {role} rows.")
     if fitting_sets(workspace, role, workspace.datasets.record(run.spec.pool_id)):
@@ -123,8 +98,9 @@ def _ask_weights(stage: Stage) -> tuple[ObjectiveConfig, Metric]:
             own, metric, scaling = _published()
         else:
             own, metric, scaling = *_ask_metric(), PRESETS["default"].scaling
-    eta = _ask_weight("Weight of the target (η)", 5.0, "eta") if stage == "task" else 1.0
-    nu = _ask_weight("Weight of the existing rows (ν)", 2.0, "nu") if stage == "continual" else 1.0
+    needs = STAGES[stage].needs
+    eta = _ask_weight("Weight of the target (η)", 5.0, "eta") if needs == "target" else 1.0
+    nu = _ask_weight("Weight of the existing rows (ν)", 2.0, "nu") if needs == "existing" else 1.0
     return ObjectiveConfig(stage, eta, nu, own, scaling, PRESETS[preset or "default"].target_help), metric
 
 
@@ -176,7 +152,7 @@ def _convert_budget(rows: int, tokens: int) -> None:
     st.session_state[f"budget_{unit}"] = converted
 
 
-def ask_budget(rows: int, tokens: int) -> Budget:
+def _ask_budget(rows: int, tokens: int) -> Budget:
     """Unit and amount; a change answers at once, since every budget is a cut of one stored order."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit: BudgetUnit | None = st.segmented_control(

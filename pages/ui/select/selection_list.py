@@ -3,9 +3,8 @@
 import streamlit as st
 
 from delift_core.selection.methods import method_title
-from delift_core.selection.types import ChosenBy
+from delift_core.selection.types import STAGES, ChosenBy
 from delift_core.workspace import Workspace
-from pages.ui.select.selection_form import STAGE_WORDS
 from pages.ui.shell.blocks import clear_errors, plain
 from pages.ui.shell.navigation import page_path
 
@@ -20,7 +19,7 @@ def selection_list(workspace: Workspace, run_id: str) -> None:
             key = f"selection_name_{selection.id}"
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 st.text_input(
-                    f"{selection.id} · {STAGE_WORDS[selection.config.stage]}, {selection.n_chosen:,} rows"
+                    f"{selection.id} · {STAGES[selection.config.stage].title}, {selection.n_chosen:,} rows"
                     f"{_by(selection.method)}",
                     selection.name,
                     key=key,

@@ -3,8 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from delift_core.curation.problem import SelectionProblem
-from delift_core.curation.reliability import ErrorBar
+from delift_core.curation.selector import SelectionProblem
 from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.selection.coverage import knee
 from delift_core.selection.explain_text import count_helpable_rows, coverage_shares
@@ -13,11 +12,6 @@ from delift_core.selection.types import Selection
 from pages.figures.curves import alt_gain_curve, gain_curve
 from pages.ui.shell.address import put
 from pages.ui.shell.blocks import chart, plain
-
-BY_CONTENT = {
-    SelectionProblem: lambda problem: (problem.run.record, problem.metric, problem.config),
-    Selection: lambda selection: selection.chosen.tobytes(),
-}
 
 
 def numbers(problem: SelectionProblem, selection: Selection) -> None:
@@ -58,18 +52,18 @@ def _certificate(problem: SelectionProblem, selection: Selection) -> str:
     return f"Guaranteed{scored}: no other selection {which} covers {more}."
 
 
-@st.cache_data(show_spinner=False, hash_funcs=BY_CONTENT)
 def _trade(problem: SelectionProblem, selection: Selection) -> str:
     """What the weight of the stage trades here."""
     config, n = problem.config, len(problem.run.pool)
-    if config.stage == "task":
-        pool, target = coverage_shares(problem.kernel, selection)
+    if config.needed_set == "target":
+        key = ("coverage shares", selection.chosen.tobytes())
+        pool, target = problem.remember(key, lambda: coverage_shares(problem.kernel, selection))
         return (
             f"With η = {config.eta:g}, the chosen rows give the pool {pool:.0%} and the target {target:.0%} of the "
             "help that all rows give. A higher η shifts help from the pool to the target."
         )
-    if config.stage == "continual":
-        left = count_helpable_rows(problem.kernel)
+    if config.needed_set == "existing":
+        left = problem.remember("helpable rows", lambda: count_helpable_rows(problem.kernel))
         return (
             f"With ν = {config.nu:g}, {left:,} of {n:,} pool rows can be helped beyond what the existing rows do for "
             "them. A higher ν leaves fewer; a lower one lets in rows that repeat what the model knows."
@@ -108,17 +102,12 @@ def _to_rows(rows: int) -> None:
     st.session_state["budget_unit"], st.session_state["budget_rows"] = "rows", rows
 
 
-@st.cache_data(show_spinner="Checking what the unscored pairs could change…", hash_funcs=BY_CONTENT)
-def error_bar(problem: SelectionProblem, selection: Selection) -> ErrorBar | None:
-    """How far a selection from some of the pairs can be trusted; it takes a second, and is kept."""
-    return problem.error_bar(selection.chosen)
-
-
 def warnings(problem: SelectionProblem, selection: Selection) -> None:
     """What a curator must know before trusting the numbers."""
     for caution in problem.cautions:
         st.warning(plain(caution), icon=":material/warning:")
-    bar = error_bar(problem, selection)
+    with st.spinner("Checking what the unscored pairs could change…"):
+        bar = problem.error_bar(selection.chosen)
     if bar is not None:
         if bar.enough:
             st.caption(plain(bar.sentence))

@@ -7,8 +7,8 @@ import streamlit as st
 
 from delift_core.curation.scoring_runs import forget
 from delift_core.selection.methods import method_title
+from delift_core.selection.types import STAGES
 from delift_core.workspace import RunStatus, Workspace
-from pages.ui.select.selection_form import STAGE_WORDS
 from pages.ui.shell.blocks import clear_errors, plain, with_separators
 
 _DATE = st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=100)
@@ -29,7 +29,7 @@ def selections_table(workspace: Workspace) -> None:
         {
             "Name": summary.name,
             "Run": summary.run_id,
-            "Goal": STAGE_WORDS[summary.config.stage],
+            "Goal": STAGES[summary.config.stage].title,
             "Method": method_title(summary.method),
             "Chosen": summary.n_chosen,
             "By hand": len(workspace.edits.overrides(summary.id)),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.curation.problem import open_problem
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
+from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.errors import ScoringError
 from delift_core.jobs.progress import JobProgress
@@ -20,6 +20,7 @@ from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.packs import read_packs
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -207,8 +208,8 @@ def test_a_done_run_has_nothing_to_score_and_a_lost_plan_is_made_again(
 @pytest.mark.parametrize("stage", ["instruction", "task", "continual"])
 def test_every_stage_selects_from_a_part_of_the_pairs(workspace: Workspace, model_folder: Path, stage: str) -> None:
     run = score(workspace, make_spec(workspace, model_folder, "40%", sets=True))
-    problem = open_problem(workspace, run.record.id, "euclidean", ObjectiveConfig(stage, self_coverage=0.5))
-    selection = problem.select(Budget("percent", 30))
+    config, selector = ObjectiveConfig(stage, self_coverage=0.5), Selector(open_run(workspace, run.record.id))
+    selection = selector.select(SelectionRequest(config, Budget("percent", 30)))
     assert len(selection.chosen) == 5
 
 
