@@ -12,12 +12,9 @@ from typing import cast
 from delift_core.cli.job_progress import measure_order, watched_scoring
 from delift_core.cli.terminal import Output
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
-from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.scoring_runs import finish_run
-from delift_core.data.loading import Dataset
 from delift_core.curation.selector import Selector
-from delift_core.data.formats.preference import Answer
-from delift_core.data.quality.cleaning import apply_choices
+from delift_core.data.loading import Dataset
 from delift_core.errors import DataError, ExportError
 from delift_core.export.replication import reconcile, request_of_manifest
 from delift_core.export.subset_files import export_selection
