@@ -92,7 +92,7 @@ def prepare(folder: Path, more_rows: int = MORE_ROWS) -> Site:
     with Workspace.open(site.workspace) as workspace:
         pool = workspace.datasets.add(_dataset("small", ROWS), role="pool")
         spec = RunSpec(pool.id, None, None, str(site.model), "auto", "cpu", "float32")
-        run = run_here(workspace, spec, publish=lambda progress: None)
+        run = run_here(workspace, spec)
         selector = Selector(open_run(workspace, run.id))
         keep_selection(workspace, selector, SelectionRequest(OBJECTIVE, Budget("rows", 4)), name="first")
         ids = [sample.id for sample in selector.run.pool]
@@ -346,7 +346,7 @@ def _blocks(site: Site) -> int:
 def _reached(site: Site, job: JobFolder, stage: str, blocks: int) -> bool:
     """Whether a worker has reached a stage: the model loads, a number of blocks exist, or one more is being written."""
     if stage == "loading":
-        return job.status().progress.state == "loading"
+        return job.status().progress.phase == "loading"
     if _blocks(site) < blocks:
         return False
     return stage == "pairs" or any((site.workspace / "utility").glob("*/pairs/.*"))
@@ -380,7 +380,7 @@ def finish(site: Site, number: int) -> int:
     matrices = []
     for folder in (site.workspace, site.folder / "whole"):
         with Workspace.open(folder) as workspace:
-            run = run_here(workspace, site.larger(workspace, number), publish=lambda progress: None)
+            run = run_here(workspace, site.larger(workspace, number))
             matrices.append(open_run(workspace, run.id).utilities("euclidean").pool)
     killed, whole = matrices
     if not np.array_equal(killed, whole, equal_nan=True):
@@ -408,7 +408,7 @@ def _check_blocks(site: Site, run_id: str) -> str:
         broken = [f"{check.label}: {check.detail}" for check in check_workspace(workspace) if not check.ok]
         _same([words for words in broken if not words.startswith("Leftovers")], [], "checks")
         found = _blocks(site)
-    return f"{found} blocks whole, run {record.status} at {status.progress.pairs_done} pairs"
+    return f"{found} blocks whole, run {record.status} at {status.progress.done} pairs"
 
 
 def _history(site: Site) -> tuple[Edit, ...]:

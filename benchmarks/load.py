@@ -61,7 +61,7 @@ def prepare(folder: Path, sessions: int, job_model: str) -> tuple[Path, Path, st
     with Workspace.open(work) as workspace:
         first = workspace.datasets.add(pool(ROWS, "pool"), role="pool")
         spec = RunSpec(first.id, None, None, str(model), "auto", "cpu", "float32")
-        run = run_here(workspace, spec, publish=lambda progress: None)
+        run = run_here(workspace, spec)
         selector = Selector(open_run(workspace, run.id))
         for number in range(sessions):
             keep_selection(
@@ -168,7 +168,7 @@ def main() -> None:
                 visitor.join()
             alive = process.poll() is None
         job = JobFolder(job_folder)
-        at_work, pairs = job.status().active, job.status().progress.pairs_done
+        at_work, pairs = job.status().active, job.status().progress.done
         job.cancel()
         while job.status().alive:
             time.sleep(0.1)

@@ -118,7 +118,7 @@ def main() -> None:
         busy = measure(folder, options.rounds)
         if not job.status().active:
             raise SystemExit("The job ended before the last click: take a larger file.")
-        pairs = job.status().progress.pairs_done
+        pairs = job.status().progress.done
         job.cancel()
         while job.status().active:
             pass

@@ -211,7 +211,7 @@ def main() -> None:
         with Workspace.open(folder) as workspace:
             pool = workspace.datasets.add(planted.dataset, role="pool")
             spec = RunSpec(pool.id, None, None, "bundled", asked.template, "cpu", "float32")
-            run_here(workspace, spec, publish=lambda progress: None)
+            run_here(workspace, spec)
         scoring = time.monotonic() - began
         scored = open_scored(folder, planted.dataset.samples)
         report(planted, scored, scoring, asked)

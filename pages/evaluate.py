@@ -3,10 +3,11 @@
 import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection, keep_selection
-from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus, Mode
+from delift_core.evaluation.background import Mode, report_of
 from delift_core.evaluation.evaluation_request import SUBSET
 from delift_core.evaluation.from_selection import EvaluationSettings, arm_request, evaluations, folder_of, start
 from delift_core.evaluation.report import EvaluationReport
+from delift_core.jobs.folder import JobFolder, JobStatus
 from pages.ui.evaluate.evaluation_form import arm_title, ask_settings
 from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view
 from pages.ui.score.job_view import DIED
@@ -19,9 +20,9 @@ from pages.ui.shell.setup import page_setup
 BADGES = {
     "starting": ("Starting", "blue"),
     "waiting": ("Waiting its turn", "orange"),
-    "measuring": ("Estimating time", "blue"),
+    "calibrating": ("Estimating time", "blue"),
     "evaluating": ("Running", "blue"),
-    "estimated": ("Time estimated", "blue"),
+    "forecast": ("Time estimated", "blue"),
     "done": ("Done", "green"),
     "cancelled": ("Cancelled", "orange"),
     "interrupted": ("Interrupted", "orange"),
@@ -36,7 +37,7 @@ def begin(curated: CuratedSelection, settings: EvaluationSettings, mode: Mode) -
         st.rerun()
 
 
-def actions(curated: CuratedSelection, settings: EvaluationSettings, status: EvaluationStatus | None) -> None:
+def actions(curated: CuratedSelection, settings: EvaluationSettings, status: JobStatus | None) -> None:
     """The one button that makes sense now, for those who may start jobs."""
     if not current.workspace.actor.may("job"):
         return
@@ -48,7 +49,7 @@ def actions(curated: CuratedSelection, settings: EvaluationSettings, status: Eva
             help="Loads the model and runs one training step, which is then discarded.",
         ):
             begin(curated, settings, "forecast")
-    elif status.state == "estimated":
+    elif status.state == "forecast":
         if st.button("Start", type="primary", icon=":material/play_arrow:"):
             begin(curated, settings, "evaluate")
     elif status.state in ("cancelled", "interrupted", "failed"):
@@ -77,19 +78,19 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
                 go_to("curate")
 
 
-def result(curated: CuratedSelection, job: EvaluationFolder, status: EvaluationStatus) -> None:
+def result(curated: CuratedSelection, job: JobFolder, status: JobStatus) -> None:
     """The right-hand side of a started evaluation."""
     if status.state == "failed":
-        st.error(plain(status.message), icon=":material/error:")
+        st.error(plain(status.progress.message), icon=":material/error:")
     elif status.active:
         progress_view(current.workspace, job)
-    elif status.state == "estimated":
-        cost_view(status)
+    elif status.state == "forecast":
+        cost_view(job)
     elif status.state in ("cancelled", "interrupted"):
         died = DIED if status.state == "interrupted" else ""
         words = f"{died}Stopped. Continue to run only what is missing."
         st.warning(words, icon=":material/pause_circle:")
-    report = job.report()
+    report = report_of(job)
     if report is not None:
         report_view(report)
         if (job.folder / "adapter").exists():
@@ -134,7 +135,7 @@ with clear_errors():
                 "Does this subset train better than others of its size? Estimate the time first.",
                 icon=":material/science:",
             )
-            before = [one for one in evaluations(current.workspace, current.selection.id) if one.report() is not None]
-            if before and (last := before[0].report()) is not None:
+            reports = map(report_of, evaluations(current.workspace, current.selection.id))
+            if last := next(filter(None, reports), None):
                 st.caption("The last evaluation of this selection, with other settings:")
                 report_view(last)

@@ -39,7 +39,7 @@ def pairs_scored(current: Current) -> str:
     if current.run.status != "running":
         return f"{current.run.n_pairs:,}"
     progress = refresh(current.workspace, current.run.id)[1].progress
-    return f"{progress.pairs_done:,} of {progress.pairs_total:,}" if progress.pairs_total else "0"
+    return f"{progress.done:,} of {progress.total:,}" if progress.total else "0"
 
 
 def model_card(workspace: Workspace) -> None:

@@ -120,7 +120,7 @@ with clear_errors():
         with st.sidebar:
             job_line(workspace)
     with heading:
-        waits = status is not None and status.progress.state == "waiting" and status.active
+        waits = status is not None and status.progress.phase == "waiting" and status.active
         title("Score", ":material/speed:", WAITING if waits else BADGES[run.status] if run else None)
     with right:
         if not spec.model:
@@ -141,7 +141,7 @@ with clear_errors():
             elif run.status != "failed":
                 died = DIED if run.status == "interrupted" else ""
                 st.warning(
-                    f"{died}Stopped at {status.progress.pairs_done:,} of {status.progress.pairs_total:,} pairs. "
+                    f"{died}Stopped at {status.progress.done:,} of {status.progress.total:,} pairs. "
                     "Continue to score only the missing pairs.",
                     icon=":material/pause_circle:",
                 )

@@ -44,7 +44,7 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
         target = add(_dataset("target", TARGET), role="target")
         existing = add(_dataset("existing", EXISTING), role="existing")
         spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
-        run = run_here(workspace, spec, publish=lambda progress: None)
+        run = run_here(workspace, spec)
         selector = Selector(open_run(workspace, run.id))
         keep_selection(
             workspace, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 4)), name="first"

@@ -126,7 +126,7 @@ def test_nothing_is_scored_twice(model: Path, work: Path, scored: delift.ScoredP
     monkeypatch.setattr(scoring_job, "ready_backend", None)  # nothing may call it
     states: list[str] = []
     again = delift.score(
-        rows(), model=str(model), device="cpu", workspace=str(work), progress=lambda now: states.append(now.state)
+        rows(), model=str(model), device="cpu", workspace=str(work), progress=lambda now: states.append(now.phase)
     )
     assert len(again) == len(scored) and states[-1] == "done"
     with delift.Workspace.open(work) as opened:

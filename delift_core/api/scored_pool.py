@@ -22,7 +22,7 @@ from delift_core.data.loading import Dataset, ReadOptions, Watch, load_rows, loa
 from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.progress import JobProgress
-from delift_core.jobs.scoring_job import OnPrepared
+from delift_core.jobs.scoring_job import Callbacks, OnPrepared
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice
@@ -230,14 +230,7 @@ def score(
             dtype=options.dtype,
             pairs=budget,
         )
-        run = finish_run(
-            store,
-            spec,
-            publish=publish,
-            stop=options.stop,
-            placement=options.placement,
-            on_prepared=options.on_prepared,
-        )
+        run = finish_run(store, spec, Callbacks(publish, options.stop, options.on_prepared), options.placement)
     return ScoredPool(pool, loaded["pool"], run, metric, place, temporary)
 
 
@@ -277,11 +270,11 @@ def _bar() -> Iterator[Callable[[JobProgress], None]]:
     with tqdm(unit="pair", unit_scale=True, dynamic_ncols=True, leave=False, disable=hidden) as bar:
 
         def show(now: JobProgress) -> None:
-            bar.set_description_str(now.phase, refresh=False)
-            if now.pairs_total and bar.total != now.pairs_total:
-                bar.reset(total=now.pairs_total)
-                bar.initial = now.pairs_done  # found on disk: no part of the rate
-            bar.n = now.pairs_done
+            bar.set_description_str(now.words, refresh=False)
+            if now.total and bar.total != now.total:
+                bar.reset(total=now.total)
+                bar.initial = now.done  # found on disk: no part of the rate
+            bar.n = now.done
             bar.refresh()
 
         yield show

@@ -4,9 +4,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -15,6 +14,7 @@ from delift_core.curation.selector import Selector
 from delift_core.errors import Stopped
 from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import Callbacks
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.selection.request import SelectionRequest
@@ -71,16 +71,8 @@ _LINE_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """Callbacks for a scoring run in a command: progress, and whether to stop."""
-
-    publish: Callable[[JobProgress], None]
-    stop: Stop
-
-
 @contextmanager
-def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) -> Iterator[Watched]:
+def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) -> Iterator[Callbacks]:
     """Shows the progress of the scoring in the block; a signal stops it, and what is scored is kept.
 
     Args:
@@ -94,19 +86,20 @@ def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) 
         with _display() as display, stop_on_signal() as stop:
 
             def publish(progress: JobProgress) -> None:
-                if progress.state == "scoring":
-                    if not stop.gently and progress.forecast and progress.forecast.caution:
-                        note(progress.forecast.caution)
-                    if not stop.gently and progress.damaged:
-                        note(f"{progress.damaged:,} blocks were damaged on disk; their pairs are scored again")
+                if progress.phase == "scoring":
+                    forecast, damaged = progress.facts.forecast, progress.facts.damaged
+                    if not stop.gently and forecast and forecast.caution:
+                        note(forecast.caution)
+                    if not stop.gently and damaged:
+                        note(f"{damaged:,} blocks were damaged on disk; their pairs are scored again")
                     stop.gently = True  # from now on there are results to keep
-                    if long_run and progress.forecast and long_run.is_due(progress.forecast):
+                    if long_run and forecast and long_run.is_due(forecast):
                         display.clear()
                         with stop.at_once():
-                            long_run.ask(progress.forecast)
+                            long_run.ask(forecast)
                 display.show(progress)
 
-            yield Watched(publish, lambda: stop() or bool(long_run and long_run.refusal))
+            yield Callbacks(publish, lambda: stop() or bool(long_run and long_run.refusal))
     except Stopped as error:
         if long_run and long_run.refusal:
             raise UsageError(long_run.refusal) from error
@@ -221,11 +214,11 @@ class _Bar:
 
     def show(self, progress: JobProgress) -> None:
         """Redraws the bar."""
-        if progress.state not in ("starting", "loading"):
+        if progress.phase not in ("starting", "loading"):
             self._loaded.set()
         bar = self._bar
         bar.set_description_str(_in_words(progress), refresh=False)
-        bar.total, bar.n = max(1, progress.pairs_total), progress.pairs_done
+        bar.total, bar.n = max(1, progress.total), progress.done
         bar.refresh()
 
     def clear(self) -> None:
@@ -250,9 +243,9 @@ class _Lines:
     def show(self, progress: JobProgress) -> None:
         """Prints a line if one is due."""
         now = time.monotonic()
-        if progress.state == "waiting":
+        if progress.phase == "waiting":
             note(_in_words(progress))
-        if progress.state == "scoring" and now - self._last >= _LINE_SECONDS:
+        if progress.phase == "scoring" and now - self._last >= _LINE_SECONDS:
             self._last = now
             note(_in_words(progress))
 
@@ -262,7 +255,7 @@ class _Lines:
 
 def _in_words(progress: JobProgress) -> str:
     """The phase; while scoring, the pairs and the time left as well."""
-    if progress.state != "scoring":
-        return progress.phase
+    if progress.phase != "scoring":
+        return progress.words
     left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
-    return f"{progress.phase}: {progress.pairs_done:,} of {progress.pairs_total:,} pairs{left}"
+    return f"{progress.words}: {progress.done:,} of {progress.total:,} pairs{left}"

@@ -66,7 +66,7 @@ def _again(
         pairs=parse_pairs(model.pairs),
     )
     with watched_scoring(workspace) as watched:
-        run = finish_run(workspace, spec, publish=watched.publish, stop=watched.stop)
+        run = finish_run(workspace, spec, watched)
     selector, request = Selector(run), request_of_manifest(manifest, run)
     measure_order(workspace, selector, request)
     selection, rows = reconcile(manifest, selector, request)

@@ -4,20 +4,21 @@ A run has a record in the database, a job folder with its progress, and blocks i
 three consistent.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from delift_core.errors import DeliftError, ScoringError, Stopped, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
-from delift_core.jobs.folder import JobFolder, JobStatus, ObservedState, run_queued_job
+from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.preparation import JobMode, ScoringRequest
 from delift_core.jobs.progress import JobProgress
-from delift_core.jobs.scoring_job import OnPrepared
+from delift_core.jobs.scoring_job import NO_CALLBACKS, Callbacks, prepare_job, run_scoring_job
 from delift_core.models.model_files import check_model
 from delift_core.samples import Message, Sample
 from delift_core.scoring.estimation.matrix_files import (
@@ -33,23 +34,9 @@ from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.scoring.store import PairStore, ZeroShot
-from delift_core.system.callbacks import Stop, never
 from delift_core.system.logs import log_event
 from delift_core.system.memory import explains_out_of_memory
 from delift_core.workspace import RunRecord, RunSpec, RunStatus, Workspace
-
-_STATUS: dict[ObservedState, RunStatus] = {
-    "starting": "running",
-    "waiting": "running",
-    "loading": "running",
-    "calibrating": "running",
-    "scoring": "running",
-    "forecast": "queued",
-    "done": "done",
-    "cancelled": "cancelled",
-    "failed": "failed",
-    "interrupted": "interrupted",
-}
 
 
 @dataclass(frozen=True)
@@ -187,26 +174,17 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     ensure_placeable(placement)
     check_model(spec.model, ask_hub=False)
     record = _run_for(workspace, spec)
-    job = JobFolder(workspace.jobs_folder / record.id)
-    job.prepare(*_request(workspace, spec, mode, placement))
+    job = _job(workspace, record.id)
+    prepare_job(job, *_request(workspace, spec, mode, placement))
     job.start()
-    log_event("run started", job=record.id, mode=mode, actor=workspace.actor.name)
+    log_event("run started", job=record.id, mode=mode, model=spec.model, actor=workspace.actor.name)
     return workspace.runs.set_status(record.id, "running", message="")
 
 
 def run_here(
-    workspace: Workspace,
-    spec: RunSpec,
-    *,
-    publish: Callable[[JobProgress], None],
-    stop: Stop = never,
-    placement: Placement = HERE,
-    on_prepared: OnPrepared = lambda prepared: None,
+    workspace: Workspace, spec: RunSpec, callbacks: Callbacks = NO_CALLBACKS, placement: Placement = HERE
 ) -> RunRecord:
     """Scores in this process, for commands, once the device is free; returns the run's record, done or cancelled.
-
-    Args:
-        on_prepared: see `run_scoring_job`.
 
     Raises:
         DeliftError: as `run_scoring_job`.
@@ -215,18 +193,18 @@ def run_here(
     record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
     request, conversations = _request(workspace, spec, "score", placement)
     log_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
-    job = JobFolder(workspace.jobs_folder / record.id)
-    job.prepare(request, conversations)
+    job = _job(workspace, record.id)
+    prepare_job(job, request, conversations)
 
     def write_and_publish(progress: JobProgress) -> None:
         job.write_progress(progress)
-        publish(progress)
+        callbacks.publish(progress)
 
     try:
-        run_queued_job(job, request, conversations, publish=write_and_publish, stop=stop, on_prepared=on_prepared)
+        run_scoring_job(request, conversations, replace(callbacks, publish=write_and_publish), job.ticket())
     except DeliftError as error:
         with suppress(OSError, WorkspaceError):  # on a full disk this fails too, and the first error is what matters
-            write_and_publish(JobProgress("failed", str(error)))
+            write_and_publish(JobProgress("failed", message=str(error)))
             refresh(workspace, record.id)
         raise
     ended = refresh(workspace, record.id)[0]
@@ -235,21 +213,15 @@ def run_here(
 
 
 def finish_run(
-    workspace: Workspace,
-    spec: RunSpec,
-    *,
-    publish: Callable[[JobProgress], None],
-    stop: Stop = never,
-    placement: Placement = HERE,
-    on_prepared: OnPrepared = lambda prepared: None,
+    workspace: Workspace, spec: RunSpec, callbacks: Callbacks = NO_CALLBACKS, placement: Placement = HERE
 ) -> ScoredRun:
-    """Scores in this process and opens the run; the arguments are those of `run_here`.
+    """`run_here`, and opens the run.
 
     Raises:
-        Stopped: `stop` answered True; what is scored is kept.
+        Stopped: `callbacks.stop` answered True; what is scored is kept.
         DeliftError: as `run_here`.
     """
-    record = run_here(workspace, spec, publish=publish, stop=stop, placement=placement, on_prepared=on_prepared)
+    record = run_here(workspace, spec, callbacks, placement)
     if record.status == "cancelled":
         raise Stopped(f"stopped; what was scored is kept in {workspace.folder}, score again to go on from there")
     return open_run(workspace, record.id)
@@ -258,19 +230,19 @@ def finish_run(
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
     """Updates a run's record from its job, and returns both."""
     record = workspace.runs.record(run_id)
-    job = JobFolder(workspace.jobs_folder / run_id)
+    job = _job(workspace, run_id)
     status = job.status()
-    current = _STATUS[status.state]
+    current = _run_status(status)
     if record.status != current and job.folder.exists():  # without a job folder, the record is right
-        progress = status.progress
+        progress, facts = status.progress, status.progress.facts
         record = workspace.runs.set_status(
             run_id,
             current,
             message=progress.message if current == "failed" else "",
-            context_key=progress.context_key or None,
-            model_revision=progress.revision or None,
-            truncated=progress.truncated,
-            n_pairs=progress.pairs_done,
+            context_key=facts.context_key or None,
+            model_revision=facts.revision or None,
+            truncated=facts.truncated,
+            n_pairs=progress.done,
         )
     return record, status
 
@@ -283,7 +255,7 @@ def cancel(workspace: Workspace, run_id: str) -> None:
         WorkspaceError: there is no such run.
     """
     workspace.require("job")
-    JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id).cancel()
+    _job(workspace, workspace.runs.record(run_id).id).cancel()
     log_event("cancel asked", job=run_id, actor=workspace.actor.name)
 
 
@@ -296,7 +268,7 @@ def forget(workspace: Workspace, run_id: str) -> None:
         WorkspaceError: there is no such run, or a selection was made from it.
     """
     workspace.require("delete")
-    job = JobFolder(workspace.jobs_folder / workspace.runs.record(run_id).id)
+    job = _job(workspace, workspace.runs.record(run_id).id)
     if job.status().active:
         raise ScoringError(f"run {run_id} is being scored: wait for it, or cancel it first")
     workspace.runs.delete(run_id)
@@ -335,6 +307,17 @@ def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
     if not parts[0]:
         raise ScoringError(f"the scored pairs of run {run_id} are gone from {store.folder}; score the pool again")
     return ScoredRun(record, parts[0], parts[1], parts[2], tuple(left_out), store)
+
+
+def _job(workspace: Workspace, run_id: str) -> JobFolder:
+    return JobFolder(workspace.jobs_folder / run_id)
+
+
+def _run_status(status: JobStatus) -> RunStatus:
+    """The status of a run in the database; one whose time was estimated is queued."""
+    if status.active:
+        return "running"
+    return "queued" if status.state == "forecast" else cast(RunStatus, status.state)
 
 
 def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:

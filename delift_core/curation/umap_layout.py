@@ -7,20 +7,17 @@ import errno
 import hashlib
 import io
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.errors import DeliftError
-from delift_core.jobs.queue import Ticket, wait_for_device
+from delift_core.errors import DeliftError, ScoringError
+from delift_core.jobs.folder import JobFolder, JobStatus
+from delift_core.jobs.progress import JobProgress
 from delift_core.models.vectors import unit_rows
+from delift_core.system.callbacks import Stop
 from delift_core.system.files import write_whole
 
 MAX_UMAP_POINTS = 10_000
@@ -159,7 +156,7 @@ def _nearest(points: np.ndarray, neighbours: int) -> tuple[np.ndarray | None, ..
 
 
 _VERSION = 1
-_NICENESS = 10
+_EMBEDDINGS = "embeddings.npy"
 
 
 def kept_layout(run: ScoredRun) -> np.ndarray | None:
@@ -172,34 +169,28 @@ def kept_layout(run: ScoredRun) -> np.ndarray | None:
         return None
 
 
-def start_layout(run: ScoredRun) -> subprocess.Popen[bytes]:
-    """Starts to compute a run's map in a process; if it succeeds, `kept_layout` returns the map.
+def start_layout(run: ScoredRun) -> JobFolder:
+    """Starts a job that lays out a run's map, unless it is at work; once it is done, `kept_layout` returns the map.
 
     Raises:
-        OSError: the process cannot be started, or its input cannot be written.
+        ScoringError: the process cannot be started, or its input cannot be written.
     """
     out = layout_path(run)
-    out.parent.mkdir(exist_ok=True)
-    handle, embeddings = tempfile.mkstemp(prefix=".", suffix=".npy", dir=out.parent)
-    with os.fdopen(handle, "wb") as stream:
-        np.save(stream, run.embeddings())
-    return subprocess.Popen(  # noqa: S603  # this Python, this package, files that we made
-        [sys.executable, "-m", "delift_core.curation.umap_layout", embeddings, str(out)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    job = JobFolder(out.absolute().parents[3] / "maps" / f"{run.record.id}.{out.stem}", "map")  # utility/KEY/maps/FILE
+    if not job.status().active:
+        job.prepare({"out": str(out.absolute())})
+        with job.writing():
+            out.parent.mkdir(exist_ok=True)
+            np.save(job.folder / _EMBEDDINGS, run.embeddings())
+        job.start()
+    return job
 
 
-def why_no_layout(code: int) -> str:
-    """Why a process of `start_layout` failed, from its exit code, as a clause."""
-    if code in (errno.ENOMEM, -signal.SIGABRT):  # compiled code aborts if it gets no memory
-        return "it ran out of memory"
-    if code == -signal.SIGKILL:
-        return "the system ended it, as it does when memory runs out"
-    if code == errno.ENOSPC:
-        return "the disk is full"
-    return f"its process ended with code {code}"
+def why_no_layout(status: JobStatus) -> str:
+    """Why a job of `start_layout` ended without a layout, as a clause; "" if it did not."""
+    if status.state == "interrupted":  # compiled code aborts if it gets no memory
+        return "its process ended unexpectedly, as it does when memory runs out"
+    return status.progress.message if status.state == "failed" else ""
 
 
 def layout_path(run: ScoredRun) -> Path:
@@ -211,29 +202,30 @@ def layout_path(run: ScoredRun) -> Path:
     return run.store.folder / "maps" / f"{digest.hexdigest()[:16]}.npy"
 
 
-def main(embeddings: Path, out: Path) -> int:
-    """Reads embeddings, removes their file, and writes the coordinates once the CPU is free; returns the exit code."""
-    workspace = out.absolute().parents[3]  # utility/KEY/maps/FILE
+def work(job: JobFolder, stop: Stop) -> None:
+    """Reads embeddings, removes their file, and writes the coordinates once the CPU is free.
+
+    Raises:
+        ScoringError: memory or disk space ran out.
+        Stopped: `stop` answered True while the job was waiting.
+    """
     try:
-        points = np.load(embeddings)
-        embeddings.unlink()
-        with wait_for_device(Ticket("a map", str(workspace), time.time_ns()), "cpu"):
+        points = np.load(job.folder / _EMBEDDINGS)
+        (job.folder / _EMBEDDINGS).unlink()
+        with job.wait_for_device("cpu", stop):
+            job.write_progress(JobProgress("laying out"))
             buffer = io.BytesIO()
             np.save(buffer, map_coordinates(points))
-            write_whole(out, buffer.getvalue())
-    except MemoryError:
-        return errno.ENOMEM
+            write_whole(Path(job.read("request.json")["out"]), buffer.getvalue())
+    except MemoryError as error:
+        raise ScoringError("it ran out of memory") from error
     except ImportError as error:  # also raised for a library that does not fit into memory
         if not any(words in str(error) for words in ("failed to map segment", os.strerror(errno.ENOMEM))):
             raise
-        return errno.ENOMEM
+        raise ScoringError("it ran out of memory") from error
     except OSError as error:
         if error.errno not in (errno.ENOMEM, errno.ENOSPC):
             raise
-        return error.errno
-    return 0
-
-
-if __name__ == "__main__":
-    os.nice(_NICENESS)
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+        why = "it ran out of memory" if error.errno == errno.ENOMEM else "the disk is full"
+        raise ScoringError(why) from error
+    job.write_progress(JobProgress("done"))

@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from delift_core.errors import ScoringError, Stopped
+from delift_core.errors import ScoringError
 from delift_core.evaluation.arms import Arm, difference, loss_estimate, mean_loss, plan_arms, verdict
 from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
 from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner, rows_with_a_known_prompt, unseen_rows
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.result_cache import ResultCache
+from delift_core.jobs.progress import JobProgress, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
@@ -28,8 +30,6 @@ from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop, never
 from delift_core.system.files import why_folder_unusable
 
-Publish = Callable[[str], None]
-Advance = Callable[[float, float | None], None]
 Clock = Callable[[], float]
 
 _REPORT_SECONDS = 5.0
@@ -55,8 +55,7 @@ class _Measured:
 def evaluate(
     request: EvaluationRequest,
     *,
-    publish: Publish = lambda line: None,
-    advance: Advance = lambda share, seconds_left: None,
+    publish: Publish = lambda progress: None,
     stop: Stop = never,
     clock: Clock = time.monotonic,
     cache: ResultCache | None = None,
@@ -65,8 +64,7 @@ def evaluate(
     """Fine-tunes on the subset and on the other arms, and measures each on the held-out rows.
 
     Args:
-        publish: called with a line of text every few seconds.
-        advance: called with the share of the fine-tuning steps that are done and the seconds that are left.
+        publish: called with the progress in steps of fine-tuning, whose message changes every few seconds.
         stop: asked before every step and batch.
         clock: returns seconds.
         cache: for the results of runs; None keeps nothing.
@@ -80,22 +78,22 @@ def evaluate(
             this model, or there are no LoRA layers to save.
     """
     start = clock()
-    publish(f"loading {request.model}")
+    publish(JobProgress("evaluating", message=f"loading {request.model}"))
     tuner, seen = load_tuner(request, stop=stop, cache=cache, adapter=adapter)
     loaded = tuner.loaded
     costs: dict[str, float] = {}
 
     def order_of(method: str) -> np.ndarray:
-        publish(f"{method}: ordering {len(tuner.pool):,} rows")
+        publish(JobProgress("evaluating", message=f"{method}: ordering {len(tuner.pool):,} rows"))
         began = clock()
         order = tuner.order_of(method)
         costs[method] = clock() - began
         return order
 
     arms = plan_arms(request, tuner.subset, {at: len(row.response) for at, row in tuner.pool.items()}, order_of)
-    reporter = _ProgressReporter(request, arms, publish, advance, clock)
-    measured = [_measure(tuner, arm, reporter, adapter, clock) for arm in arms]
-    in_context = [_measure_in_context(tuner, arm, reporter, clock) for arm in arms] if request.examples else []
+    counter = _StepCounter(request, arms, publish, clock)
+    measured = [_measure(tuner, arm, counter, adapter, clock) for arm in arms]
+    in_context = [_measure_in_context(tuner, arm, counter, clock) for arm in arms] if request.examples else []
     return EvaluationReport(
         model=loaded.identity.name,
         revision=loaded.identity.revision,
@@ -121,7 +119,7 @@ def evaluate_in_turn(
     request: EvaluationRequest,
     name: str,
     *,
-    publish: Publish,
+    publish: Callable[[str], None],
     stop: Stop = never,
     cache: ResultCache | None = None,
     adapter: Path | None = None,
@@ -130,16 +128,28 @@ def evaluate_in_turn(
 
     Args:
         name: what others who wait read.
-        publish, stop, cache, adapter: see `evaluate`.
+        publish: called with a line of text every few seconds.
+        stop, cache, adapter: see `evaluate`.
 
     Raises:
         DeliftError: as `evaluate`.
     """
     check_request(request, adapter)
-    with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=publish, stop=stop) as free:
-        if not free:
-            raise Stopped("stopped while waiting for the device; nothing was started")
-        return evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
+    with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=publish, stop=stop):
+        return evaluate(request, publish=new_messages(publish), stop=stop, cache=cache, adapter=adapter)
+
+
+def new_messages(show: Callable[[str], None]) -> Publish:
+    """Shows each message of the progress once."""
+    last = ""
+
+    def publish(progress: JobProgress) -> None:
+        nonlocal last
+        if progress.message != last:
+            last = progress.message
+            show(last)
+
+    return publish
 
 
 def load_tuner(
@@ -184,42 +194,47 @@ def _ensure_savable(request: EvaluationRequest, adapter: Path | None, parameters
         raise ScoringError(problem)
 
 
-class _ProgressReporter:
-    """Publishes the progress of an evaluation every few seconds."""
+class _StepCounter:
+    """Publishes the progress of an evaluation, with a new message every few seconds."""
 
-    def __init__(
-        self, request: EvaluationRequest, arms: Sequence[Arm], publish: Publish, advance: Advance, clock: Clock
-    ) -> None:
-        self.publish = publish
-        self._advance, self._clock, self._tuning = advance, clock, request.tuning
-        self._planned = sum(self._tuning.steps(len(run.rows)) for arm in arms for run in arm.runs)
-        self._done, self._trained = 0, 0
+    def __init__(self, request: EvaluationRequest, arms: Sequence[Arm], publish: Publish, clock: Clock) -> None:
+        self._publish, self._clock, tuning = publish, clock, request.tuning
+        planned = sum(tuning.steps(len(run.rows)) for arm in arms for run in arm.runs)
+        self._progress = JobProgress("evaluating", 0, planned)
+        self._trained = 0
         self._seconds, self._last_line, self._last_step = 0.0, 0.0, clock()
 
     def start_run(self) -> None:
         """Starts the clock of a run."""
         self._last_step = self._clock()
 
+    def say(self, message: str) -> None:
+        """Publishes a message."""
+        self._update(message=message)
+
     def step(self, title: str, step: int, steps: int) -> None:
         """Counts a step of the optimiser."""
         now = self._clock()
-        self._done += 1
         self._trained += 1
         self._seconds += now - self._last_step
         self._last_step = now
-        left = self._seconds / self._trained * (self._planned - self._done)
-        self._advance(self._done / self._planned, left)
+        done, message = self._progress.done + 1, self._progress.message
+        left = self._seconds / self._trained * (self._progress.total - done)
         if now - self._last_line >= _REPORT_SECONDS:
             self._last_line = now
-            self.publish(f"{title}: step {step:,} of {steps:,}, about {duration(left)} of training left in all")
+            message = f"{title}: step {step:,} of {steps:,}, about {duration(left)} of training left in all"
+        self._update(done=done, seconds_left=left, message=message)
 
     def skip_run(self, steps: int) -> None:
         """Counts the steps of a run whose results were cached."""
-        self._done += steps
-        self._advance(self._done / self._planned, None)
+        self._update(done=self._progress.done + steps, seconds_left=None)
+
+    def _update(self, **changes: Any) -> None:
+        self._progress = replace(self._progress, **changes)
+        self._publish(self._progress)
 
 
-def _measure(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, adapter: Path | None, clock: Clock) -> _Measured:
+def _measure(tuner: FineTuner, arm: Arm, counter: _StepCounter, adapter: Path | None, clock: Clock) -> _Measured:
     start = clock()
     found = []
     for number, run in enumerate(arm.runs, start=1):
@@ -229,26 +244,26 @@ def _measure(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, adapter: P
 
         def on_step(step: int, title: str = title, steps: int = steps, made: list[int] = made) -> None:
             made.append(step)
-            reporter.step(title, step, steps)
+            counter.step(title, step, steps)
 
-        reporter.start_run()
+        counter.start_run()
         saved = adapter if arm.name == SUBSET and number == 1 else None
         found.append(tuner.fine_tune(run, on_step, adapter=saved))
         if not made:
-            reporter.skip_run(steps)
+            counter.skip_run(steps)
         loss = found[-1][MEASURED][LOSS].sum() / tuner.tokens.sum()
-        reporter.publish(f"{title}: loss {loss:.4f} nats per token on {len(tuner.tokens):,} held-out rows")
+        counter.say(f"{title}: loss {loss:.4f} nats per token on {len(tuner.tokens):,} held-out rows")
     both = np.stack([one[MEASURED] for one in found])
     answers = np.stack([one[ANSWERS] for one in found]) if tuner.answered else None
     return _Measured(arm, both[:, LOSS], both[:, CORRECT], answers, clock() - start)
 
 
-def _measure_in_context(tuner: FineTuner, arm: Arm, reporter: _ProgressReporter, clock: Clock) -> _Measured:
+def _measure_in_context(tuner: FineTuner, arm: Arm, counter: _StepCounter, clock: Clock) -> _Measured:
     start = clock()
     runs = tuple({run.rows: run for run in arm.runs}.values())  # without training, the order of rows has no effect
     both = np.stack([tuner.in_context(run)[MEASURED] for run in runs])
     loss = both[:, LOSS].sum() / (len(runs) * tuner.tokens.sum())
-    reporter.publish(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
+    counter.say(f"{arm.name}, as examples: loss {loss:.4f} nats per token")
     return _Measured(Arm(arm.name, runs), both[:, LOSS], both[:, CORRECT], None, clock() - start)
 
 

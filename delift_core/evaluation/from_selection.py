@@ -14,8 +14,9 @@ import numpy as np
 from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.curation.selector import NotMeasured, SelectionProblem
 from delift_core.errors import SelectionError
-from delift_core.evaluation.background import EvaluationFolder, Mode
+from delift_core.evaluation.background import EvaluationJob, Mode, prepare_job
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
+from delift_core.jobs.folder import JobFolder, job_folders
 from delift_core.samples import Sample
 from delift_core.selection.methods import METHODS, MODEL_METHODS
 from delift_core.selection.request import SelectionRequest
@@ -38,16 +39,16 @@ class EvaluationSettings:
     save_adapter: bool = False
 
 
-def folder_of(workspace: Workspace, selection_id: str, settings: EvaluationSettings) -> EvaluationFolder:
+def folder_of(workspace: Workspace, selection_id: str, settings: EvaluationSettings) -> JobFolder:
     """The folder of an evaluation, whether it exists or not."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()[:10]
-    return EvaluationFolder(workspace.evaluations_folder / f"{selection_id}.{digest}")
+    return JobFolder(workspace.evaluations_folder / f"{selection_id}.{digest}", "evaluation")
 
 
-def evaluations(workspace: Workspace, selection_id: str) -> tuple[EvaluationFolder, ...]:
+def evaluations(workspace: Workspace, selection_id: str) -> tuple[JobFolder, ...]:
     """The evaluations of a selection, newest first."""
-    found = [path.parent for path in workspace.evaluations_folder.glob(f"{selection_id}.*/request.json")]
-    return tuple(EvaluationFolder(path) for path in sorted(found, key=lambda path: -path.stat().st_mtime))
+    found = (job for job in job_folders(workspace.folder, "evaluation") if job.owner == selection_id)
+    return tuple(sorted(found, key=lambda job: -job.folder.stat().st_mtime))
 
 
 def request_for(workspace: Workspace, curated: CuratedSelection, settings: EvaluationSettings) -> EvaluationRequest:
@@ -107,9 +108,7 @@ def request_from_positions(
     )
 
 
-def start(
-    workspace: Workspace, curated: CuratedSelection, settings: EvaluationSettings, mode: Mode
-) -> EvaluationFolder:
+def start(workspace: Workspace, curated: CuratedSelection, settings: EvaluationSettings, mode: Mode) -> JobFolder:
     """Starts or continues an evaluation in a worker process, which waits for other jobs (see `jobs.queue`).
 
     Raises:
@@ -119,13 +118,13 @@ def start(
     """
     workspace.require("job")
     job = folder_of(workspace, curated.record.id, settings)
-    job.prepare(request_for(workspace, curated, settings), mode, save_adapter=settings.save_adapter)
+    prepare_job(job, EvaluationJob(mode, settings.save_adapter, request_for(workspace, curated, settings)))
     job.start()
     log_event("evaluation started", job=job.folder.name, mode=mode, actor=workspace.actor.name)
     return job
 
 
-def cancel(workspace: Workspace, job: EvaluationFolder) -> None:
+def cancel(workspace: Workspace, job: JobFolder) -> None:
     """Asks an evaluation's worker to stop; results of finished runs are kept.
 
     Raises:

@@ -13,7 +13,7 @@ from delift_core.baselines.settings import LessSettings, MethodConfig
 from delift_core.curation.manifest import Manifest
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.selector import NotMeasured, SelectionProblem, Selector, order_of_run
-from delift_core.errors import DataError, ScoringError, Stopped
+from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.result_cache import ResultCache
 from delift_core.jobs.queue import Ticket, wait_for_device
@@ -112,9 +112,7 @@ def measured_order(
         return cached
     spec = problem.run.record.spec
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
-    with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop) as free:
-        if not free:
-            raise Stopped("stopped while waiting for the device; nothing was started")
+    with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop):
         return _measure(workspace, problem, MethodConfig(method, seed=seed), publish, stop)
 
 

@@ -243,7 +243,7 @@ def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ..
     """An entry for every row of the pool file, scored or not."""
     run = curated.problem.run
     position_of = {sample.id: position for position, sample in enumerate(run.pool)}
-    refusals = JobFolder(workspace.jobs_folder / run.record.id).status().progress.refused
+    refusals = JobFolder(workspace.jobs_folder / run.record.id).status().progress.facts.refused
     refused = {refusal.content_hash: refusal.reason for refusal in refusals}
     last_edit = {
         sample_id: edit

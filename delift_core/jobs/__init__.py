@@ -1,6 +1,6 @@
 """Background jobs: worker processes, their queue and their progress.
 
-Reading order: `backends` (where a job can run), `preparation` (everything before the device is needed), `progress`,
-`scoring_job` (the job), `queue` (one job at a time on a device), `folder` (how the app and a worker communicate),
-`worker` (the process) and `ray` (scoring on a cluster).
+Reading order: `folder` (how the app and a worker communicate, and the kinds of jobs), `worker` (the process), `queue`
+(one job at a time on a device), `progress`; then the kind that scores: `backends` (where a job can run), `preparation`
+(everything before the device is needed), `scoring_job` and `ray` (scoring on a cluster).
 """

@@ -1,45 +1,32 @@
-"""The progress of a scoring job, how fast it is published, and the rate that is measured for the forecast."""
+"""The progress of a job, how fast it is published, and the rate that is measured for the forecast of a scoring job."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from delift_core.jobs.preparation import Prepared, Refusal
 from delift_core.scoring.forecast import Forecast
+from delift_core.system.callbacks import Phase, Progress
 
 if TYPE_CHECKING:
     from delift_core.scoring.scoring_run import ScoringProgress
-
-JobState = Literal[
-    "starting", "waiting", "loading", "calibrating", "scoring", "forecast", "done", "cancelled", "failed"
-]
-FINAL_STATES: frozenset[JobState] = frozenset({"forecast", "done", "cancelled", "failed"})
 
 CALIBRATION_SECONDS = 5.0
 _REPORT_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class JobProgress:
-    """The progress of a job.
+class ScoringFacts:
+    """What a scoring job knows of its rows and its model, once the rows are encoded.
 
     Attributes:
-        pairs_per_second: since this job started; pairs found on disk do not count.
-        context_key: folder of the blocks under the utility folder, once the model is known.
+        context_key: folder of the blocks under the utility folder.
         refused: samples that cannot be scored, with the reason.
         truncated: number of samples whose prompt was cut to fit the context.
-        alone_done, alone_total: rows scored without an example, which comes before all pairs.
         damaged: number of blocks that were damaged on disk and are scored again.
-        updated_at: seconds since the epoch.
     """
 
-    state: JobState
-    message: str = ""
-    pairs_done: int = 0
-    pairs_total: int = 0
-    pairs_per_second: float = 0.0
-    seconds_left: float | None = None
     context_key: str = ""
     revision: str = ""
     device: str = ""
@@ -49,18 +36,31 @@ class JobProgress:
     truncated: int = 0
     damaged: int = 0
     forecast: Forecast | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress(Progress):
+    """The progress of a job of any kind: pairs of a scoring job, steps of fine-tuning of an evaluation.
+
+    The phase "forecast" is the end of a job that only estimates its time.
+
+    Attributes:
+        per_second: the rate since this job started; pairs found on disk do not count.
+        updated_at: seconds since the epoch.
+        facts: of a scoring job.
+    """
+
+    per_second: float = 0.0
+    seconds_left: float | None = None
     updated_at: float = 0.0
-    alone_done: int = 0
-    alone_total: int = 0
+    facts: ScoringFacts = ScoringFacts()
 
     @property
-    def phase(self) -> str:
+    def words(self) -> str:
         """What the job is doing, in a few words."""
-        if self.state in ("waiting", "scoring") and self.message:
+        if self.phase in ("waiting", "scoring") and self.message:
             return self.message
-        if self.state == "scoring" and self.alone_done < self.alone_total:
-            return f"scoring each row without an example, {self.alone_done:,} of {self.alone_total:,}"
-        return {"loading": "loading the model", "calibrating": "measuring speed"}.get(self.state, self.state)
+        return {"loading": "loading the model", "calibrating": "measuring speed"}.get(self.phase, self.phase)
 
 
 Publish = Callable[[JobProgress], None]
@@ -89,13 +89,13 @@ class Calibration:
 
 
 class ProgressReporter:
-    """Publishes progress at a limited rate, together with the facts that no longer change."""
+    """Publishes the progress of a scoring job at a limited rate, together with the facts that no longer change."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._last = 0.0
         self.cached_pairs = 0
-        self.facts = JobProgress("starting")
+        self.facts = ScoringFacts()
 
     def publish(self, progress: JobProgress) -> JobProgress:
         stamped = replace(progress, updated_at=time.time())
@@ -103,12 +103,11 @@ class ProgressReporter:
         return stamped
 
     def wait(self, message: str) -> None:
-        self.publish(JobProgress("waiting", message))
+        self.publish(JobProgress("waiting", message=message))
 
     def set_facts(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
-        """Sets the fields that all further progress has in common."""
-        self.facts = JobProgress(
-            "calibrating",
+        """Sets the facts that all further progress has in common."""
+        self.facts = ScoringFacts(
             context_key=prepared.context.key,
             revision=prepared.identity.revision,
             device=device,
@@ -120,24 +119,24 @@ class ProgressReporter:
             forecast=forecast,
         )
 
-    def tick(self, state: JobState, progress: "ScoringProgress") -> None:
+    def tick(self, phase: Phase, progress: "ScoringProgress") -> None:
         now = time.monotonic()
         if now - self._last >= _REPORT_SECONDS:
             self._last = now
-            self.publish(self._filled(state, progress))
+            self.publish_now(phase, progress)
 
-    def publish_now(self, state: JobState, progress: "ScoringProgress", message: str = "") -> JobProgress:
-        return self.publish(replace(self._filled(state, progress), message=message))
-
-    def _filled(self, state: JobState, progress: "ScoringProgress") -> JobProgress:
-        done = progress.pairs_done - self.cached_pairs
-        return replace(
-            self.facts,
-            state=state,
-            pairs_done=progress.pairs_done,
-            pairs_total=progress.pairs_total,
-            pairs_per_second=done / progress.seconds if progress.seconds > 0 else 0.0,
-            seconds_left=progress.seconds_left if progress.work_done else None,
-            alone_done=progress.alone_done,
-            alone_total=progress.alone_total,
+    def publish_now(self, phase: Phase, progress: "ScoringProgress", message: str = "") -> JobProgress:
+        if phase == "scoring" and progress.alone_done < progress.alone_total:  # comes before all pairs
+            message = f"scoring each row without an example, {progress.alone_done:,} of {progress.alone_total:,}"
+        scored = progress.pairs_done - self.cached_pairs
+        return self.publish(
+            JobProgress(
+                phase,
+                progress.pairs_done,
+                progress.pairs_total,
+                message,
+                per_second=scored / progress.seconds if progress.seconds > 0 else 0.0,
+                seconds_left=progress.seconds_left if progress.work_done else None,
+                facts=self.facts,
+            )
         )

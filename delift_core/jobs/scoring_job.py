@@ -5,15 +5,17 @@ It reads samples and writes blocks. It never opens the database, which allows on
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.jobs.backends import ReadyBackend, ready_backend
+from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Prepared, ScoringRequest, prepare
-from delift_core.jobs.progress import Calibration, JobProgress, JobState, ProgressReporter, Publish
+from delift_core.jobs.progress import Calibration, JobProgress, ProgressReporter, Publish
+from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.samples import Message
 from delift_core.scoring.forecast import (
     Forecast,
@@ -25,7 +27,8 @@ from delift_core.scoring.forecast import (
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
-from delift_core.system.callbacks import Stop, never
+from delift_core.system.callbacks import Phase, Stop, never
+from delift_core.system.codec import decode
 from delift_core.system.memory import ResourceWatch, available_memory
 
 if TYPE_CHECKING:
@@ -35,59 +38,99 @@ if TYPE_CHECKING:
 _DEFAULT_METRIC: Metric = "euclidean"
 _MEMORY_RESERVE = 512 << 20
 
+Conversations = Mapping[str, Sequence[Message]]
 
-Queue = Callable[[Callable[[str], None]], AbstractContextManager[bool]]
-"""A block that begins once the device is free (True) or the job was stopped while waiting (False)."""
+
 OnPrepared = Callable[[Prepared], None]
 
 
-def no_queue(on_wait: Callable[[str], None]) -> AbstractContextManager[bool]:
-    """A queue that does not wait."""
-    return nullcontext(True)
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Callbacks of a scoring job.
+
+    Attributes:
+        publish: called with the progress, a few times a second at most.
+        stop: asked between batches; True ends the job, and everything finished is kept.
+        on_prepared: called before the job waits; an error that it raises ends the job.
+    """
+
+    publish: Publish = lambda progress: None
+    stop: Stop = never
+    on_prepared: OnPrepared = lambda prepared: None
+
+
+NO_CALLBACKS = Callbacks()
+
+
+def work(job: JobFolder, stop: Stop) -> None:
+    """Does a scoring job in a worker."""
+    run_scoring_job(*read_request(job), Callbacks(job.write_progress, stop), job.ticket())
+
+
+def prepare_job(job: JobFolder, request: ScoringRequest, conversations: Conversations) -> None:
+    """Writes what a worker needs; an earlier request in this folder is replaced.
+
+    Raises:
+        ScoringError: a worker is at the earlier request, or the folder cannot be written to.
+    """
+    samples = {name: [[m.role, m.content] for m in messages] for name, messages in conversations.items()}
+    job.prepare({"request": asdict(request), "samples": samples})
+
+
+def read_request(job: JobFolder) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+    """The request, and the conversations by content hash."""
+    content = job.read("request.json")
+    samples = content["samples"].items()
+    conversations = {name: tuple(Message(role, text) for role, text in messages) for name, messages in samples}
+    return decode(ScoringRequest, content["request"]), conversations
 
 
 def run_scoring_job(
     request: ScoringRequest,
-    conversations: Mapping[str, Sequence[Message]],
-    *,
-    publish: Publish,
-    stop: Stop = never,
-    queue: Queue = no_queue,
-    on_prepared: OnPrepared = lambda prepared: None,
+    conversations: Conversations,
+    callbacks: Callbacks = NO_CALLBACKS,
+    ticket: Ticket | None = None,
 ) -> JobProgress:
     """Runs a job to its end and returns its final progress.
 
     Args:
         conversations: messages of every sample of the request, by content hash.
-        publish: called with the progress, a few times a second at most.
-        stop: asked between batches; True ends the job, and everything finished is kept.
-        queue: where the job waits for the device: not while it can still be refused, nor when every pair is on disk.
-        on_prepared: called before the job waits; an error that it raises ends the job.
+        ticket: the place in the queue for the device, where the job waits unless every pair is on disk, and once it
+            can no longer be refused; None does not wait. A job on a cluster needs no device of this machine.
 
     Raises:
         ModelError: the model cannot be loaded.
         ScoringError: nothing can be scored, the run does not fit this machine, memory or disk ran out, or the workers
             failed. Everything finished is kept.
     """
-    reporter = ProgressReporter(publish)
-    reporter.publish(JobProgress("starting", f"loading the tokenizer of {request.model}"))
+    reporter = ProgressReporter(callbacks.publish)
+    reporter.publish(JobProgress("starting", message=f"loading the tokenizer of {request.model}"))
     with _watched_resources(Path(request.utility_folder)) as check:
         prepared = prepare(request, conversations)
-        on_prepared(prepared)
+        callbacks.on_prepared(prepared)
         finished = _finished_from_disk(request, conversations, prepared, reporter)
         if finished is not None:
             return finished
-        with queue(reporter.wait) as free:
-            if not free:
-                return reporter.publish(JobProgress("cancelled"))
-            reporter.publish(JobProgress("loading", f"loading {request.model}"))
-            with ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype) as ready:
-                return _score(request, conversations, prepared, ready, reporter, lambda: check() or stop())
+        device = "cluster" if request.placement.backend == "ray" else request.device
+        turn = wait_for_device(ticket, device, on_wait=reporter.wait, stop=callbacks.stop) if ticket else nullcontext()
+
+        def stop() -> bool:
+            check()
+            return callbacks.stop()
+
+        try:
+            with turn:
+                reporter.publish(JobProgress("loading", message=f"loading {request.model}"))
+                backend = ready_backend(request.placement, request.model, device=request.device, dtype=request.dtype)
+                with backend as ready:
+                    return _score(request, conversations, prepared, ready, reporter, stop)
+        except Stopped:
+            return reporter.publish(JobProgress("cancelled"))
 
 
 def _finished_from_disk(
     request: ScoringRequest,
-    conversations: Mapping[str, Sequence[Message]],
+    conversations: Conversations,
     prepared: Prepared,
     reporter: ProgressReporter,
 ) -> JobProgress | None:
@@ -116,7 +159,7 @@ def _finished_from_disk(
 
 def _score(
     request: ScoringRequest,
-    conversations: Mapping[str, Sequence[Message]],
+    conversations: Conversations,
     prepared: Prepared,
     ready: ReadyBackend,
     reporter: ProgressReporter,
@@ -130,7 +173,7 @@ def _score(
     forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
     reporter.set_facts(prepared, ready.device, forecast, damaged)
     reporter.cached_pairs = run.progress.pairs_done
-    state: JobState = "scoring" if request.mode == "score" else "calibrating"
+    phase: Phase = "scoring" if request.mode == "score" else "calibrating"
     calibration = Calibration()
 
     def update_forecast() -> None:
@@ -141,8 +184,8 @@ def _score(
     def on_progress(progress: "ScoringProgress") -> None:
         if calibration.completed_by(progress):  # calibrates on the run itself, whose finished blocks are kept
             update_forecast()
-            reporter.publish_now(state, progress)
-        reporter.tick(state, progress)
+            reporter.publish_now(phase, progress)
+        reporter.tick(phase, progress)
 
     if forecast.refusal:
         raise ScoringError(forecast.refusal)
@@ -159,7 +202,7 @@ def _score(
 
 def _run(
     request: ScoringRequest,
-    conversations: Mapping[str, Sequence[Message]],
+    conversations: Conversations,
     backend: "Backend",
     prepared: Prepared,
     store: PairStore,
@@ -176,9 +219,7 @@ def _run(
     return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
 
 
-def _cache_utilities(
-    store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Mapping[str, Sequence[Message]]
-) -> None:
+def _cache_utilities(store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Conversations) -> None:
     """Assembles the utilities in the default metric, so that the first page to show them need not wait.
 
     If memory or disk space runs out, that page assembles them.
@@ -219,16 +260,10 @@ def _forecast(
 
 
 @contextmanager
-def _watched_resources(folder: Path) -> Iterator[Stop]:
+def _watched_resources(folder: Path) -> Iterator[Callable[[], None]]:
     """Yields a check that raises before memory or disk space runs out; if either does, the error says what to do."""
-    watch = ResourceWatch(folder)
-
-    def check() -> bool:
-        watch.check()
-        return False
-
     try:
-        yield check
+        yield ResourceWatch(folder).check
     except OSError as error:
         raise ScoringError(
             f"{folder} could not be written ({error.strerror or error}); everything finished is kept: "

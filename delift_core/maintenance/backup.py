@@ -21,6 +21,7 @@ from typing import IO
 
 from delift_core import __version__
 from delift_core.errors import WorkspaceError
+from delift_core.jobs.folder import PROCESS_FILES
 from delift_core.system.amounts import byte_size
 from delift_core.system.files import (
     sync_folder,
@@ -35,7 +36,6 @@ from delift_core.workspace.workspace import DATABASE_NAME, FOLDERS, utc_now
 
 INDEX = "backup.json"
 _VERSION = 1
-_LEFT_OUT = {"worker.json", "cancel"}  # about a process of this machine
 _CHUNK = 1 << 20
 
 
@@ -183,7 +183,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for name in FOLDERS:
         for path in sorted((folder / name).rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-            if path.is_file() and not path.is_symlink() and not hidden and path.name not in _LEFT_OUT:
+            if path.is_file() and not path.is_symlink() and not hidden and path.name not in PROCESS_FILES:
                 yield path
 
 

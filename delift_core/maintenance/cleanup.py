@@ -1,7 +1,7 @@
 """Finds and removes files of a workspace that nothing refers to or that were not finished.
 
 Knows the layout of the workspace folder (see `workspace`, `scoring.store`, `scoring.estimation.plan_file`, `jobs`,
-`evaluation.background` and `export.writers`). A file that may still be needed is kept.
+and `export.writers`). A file that may still be needed is kept.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import DeliftError, WorkspaceError
-from delift_core.jobs.folder import JobFolder, has_live_worker
+from delift_core.jobs.folder import job_folders
 from delift_core.scoring.packs import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
@@ -71,19 +71,15 @@ def ensure_idle(workspace: Workspace) -> None:
     Raises:
         WorkspaceError: one is running.
     """
-    for folder in _subfolders(workspace.jobs_folder):
-        if JobFolder(folder).status().active:
-            raise WorkspaceError(f"run {folder.name} is being scored; wait for it or cancel it, then clean up again")
-    for folder in _subfolders(workspace.evaluations_folder):
-        if has_live_worker(folder):
-            raise WorkspaceError(f"evaluation {folder.name} is running; wait for it or cancel it, then clean up again")
+    for job in job_folders(workspace.folder):
+        if job.status().active:
+            raise WorkspaceError(f"{job.doing}; wait for it or cancel it, then clean up again")
 
 
 def _all_garbage(workspace: Workspace) -> Iterator[Garbage]:
     yield from _unused_blocks(workspace)
     yield from _unused_derived(workspace)
     yield from _orphan_jobs(workspace)
-    yield from _orphan_evaluations(workspace)
     yield from _leftovers(workspace)
 
 
@@ -140,10 +136,15 @@ def _names_in(path: Path) -> list[str]:
 
 
 def _orphan_jobs(workspace: Workspace) -> Iterator[Garbage]:
-    runs = {record.id for record in workspace.runs.records()}
-    for folder in _subfolders(workspace.jobs_folder):
-        if folder.name not in runs:
-            yield Garbage(folder, _size(folder), "files of a run that was deleted")
+    """Jobs of deleted runs and selections and, if no evaluation is left, the results of fine-tuning."""
+    owners = {run.id for run in workspace.runs.records()} | {one.id for one in workspace.selections.records()}
+    jobs = tuple(job_folders(workspace.folder))
+    for job in jobs:
+        if job.owner not in owners:
+            yield Garbage(job.folder, _size(job.folder), "files of a run or a selection that was deleted")
+    arms = workspace.evaluations_folder / "runs"
+    if arms.is_dir() and not any(job.kind == "evaluation" and job.owner in owners for job in jobs):
+        yield Garbage(arms, _size(arms), "fine-tuned arms of no evaluation")
 
 
 def _unused_derived(workspace: Workspace) -> Iterator[Garbage]:
@@ -180,24 +181,12 @@ def _derived_of(workspace: Workspace, record: RunRecord) -> set[Path]:
     return {layout_path(run), *run.derived_files()}
 
 
-def _orphan_evaluations(workspace: Workspace) -> Iterator[Garbage]:
-    """Evaluations of deleted selections and, if no other evaluation is left, the results of fine-tuning."""
-    selections = {summary.id for summary in workspace.selections.records()}
-    folders = [one for one in _subfolders(workspace.evaluations_folder) if (one / "request.json").exists()]
-    orphans = [one for one in folders if one.name.partition(".")[0] not in selections]
-    for folder in orphans:
-        yield Garbage(folder, _size(folder), "an evaluation of a selection that was deleted")
-    arms = workspace.evaluations_folder / "runs"
-    if len(orphans) == len(folders) and arms.is_dir():
-        yield Garbage(arms, _size(arms), "fine-tuned arms of no evaluation")
-
-
 def _leftovers(workspace: Workspace) -> Iterator[Garbage]:
     """Files of writes that were cut short: every writer gives a file a leading dot until it is complete."""
-    contexts, evaluations = _subfolders(workspace.utility_folder), workspace.evaluations_folder
-    folders = [workspace.exports_folder, *_subfolders(workspace.jobs_folder), *contexts]
+    contexts = _subfolders(workspace.utility_folder)
+    folders = [workspace.exports_folder, *contexts, *(job.folder for job in job_folders(workspace.folder))]
     folders += [context / part for context in contexts for part in ("rows", "alone", "pairs", "packs", *_DERIVED)]
-    folders += [evaluations, *_subfolders(evaluations)]
+    folders += [workspace.evaluations_folder, workspace.evaluations_folder / "runs"]
     for folder in folders:
         for path in [*_files(folder), *_subfolders(folder)]:
             if path.name.startswith("."):

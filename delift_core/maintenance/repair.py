@@ -126,7 +126,7 @@ def _to_be_continued(workspace: Workspace, record: RunRecord) -> Repair:
     """Marks a run as incomplete; continuing it scores only the missing pairs."""
     job = JobFolder(workspace.jobs_folder / record.id)
     if job.folder.is_dir():
-        job.write_progress(replace(job.status().progress, state="cancelled"))
+        job.write_progress(replace(job.status().progress, phase="cancelled"))
     workspace.runs.set_status(record.id, "cancelled", message="")
     return Repair(f"run {record.id} has to be continued: only its damaged or missing pairs are scored again")
 

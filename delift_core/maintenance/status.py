@@ -15,8 +15,7 @@ import psutil
 
 from delift_core import __version__
 from delift_core.errors import DeliftError
-from delift_core.evaluation.background import EvaluationFolder
-from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.folder import job_folders
 from delift_core.models.model_files import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
 from delift_core.system.amounts import byte_size
 from delift_core.system.check import Check
@@ -98,17 +97,13 @@ def brief(folder: Path) -> dict[str, object]:
 
 
 def jobs_under_way(folder: Path) -> tuple[JobLine, ...]:
-    """The running scoring jobs and evaluations of a workspace."""
-    found = []
-    for path in sorted(folder.glob("jobs/*")):
-        status = JobFolder(path).status()
-        if status.active:
-            found.append(JobLine(path.name, "scoring", status.state, status.progress.message))
-    for path in sorted(folder.glob("evaluations/*/request.json")):
-        evaluation = EvaluationFolder(path.parent).status()
-        if evaluation.active:
-            found.append(JobLine(path.parent.name, "evaluation", evaluation.state, evaluation.message))
-    return tuple(found)
+    """The jobs of a workspace that are being worked on."""
+    found = ((job, job.status()) for job in job_folders(folder))
+    return tuple(
+        JobLine(job.folder.name, job.kind, status.state, status.progress.message)
+        for job, status in found
+        if status.active
+    )
 
 
 def versions() -> Mapping[str, str]:

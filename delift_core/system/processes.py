@@ -1,4 +1,4 @@
-"""A description of other processes of this machine, and a pause of Python's garbage collector in this one."""
+"""Other processes of this machine: what they are and whether they run; and a pause of Python's garbage collector."""
 
 import gc
 from collections.abc import Iterator
@@ -6,6 +6,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LONGEST_DESCRIPTION = 60
+_CLOCK_SLACK = 2.0  # seconds by which a process's age may seem to change when the system clock is set
+
+
+def started_at(pid: int) -> float:
+    """When a process started, in seconds since the epoch."""
+    import psutil
+
+    return float(psutil.Process(pid).create_time())
+
+
+def is_running(pid: int, started: float) -> bool:
+    """Whether a process still runs; a later one with its id has started at another time."""
+    import psutil
+
+    try:
+        same = abs(started_at(pid) - started) < _CLOCK_SLACK
+        return same and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def describe_process(pid: int) -> str:

@@ -8,7 +8,7 @@ from delift_core.curation.curate import keep_selection, open_selection
 from delift_core.curation.scoring_runs import open_run, run_here
 from delift_core.curation.selector import Selector
 from delift_core.data.loading import Origin, load_bytes, load_file
-from delift_core.evaluation.background import run_evaluation
+from delift_core.evaluation.background import EvaluationJob, prepare_job
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
 from delift_core.export.subset_files import export_selection
@@ -63,11 +63,7 @@ def make_hostile_workspace(folder: Path) -> str:
         elsewhere = replace(loaded, origin=Origin("file", f"http://{EVIL}/<script>"))
         pool = workspace.datasets.add(elsewhere, role="pool")
         target = workspace.datasets.add(replace(loaded, origin=Origin("upload", NAME)), role="target")
-        run = run_here(
-            workspace,
-            RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"),
-            publish=lambda progress: None,
-        )
+        run = run_here(workspace, RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"))
         selector = Selector(open_run(workspace, run.id))
         for rows in (6, 10):
             keep_selection(
@@ -98,5 +94,5 @@ def _evaluate(workspace: Workspace) -> None:
     )
     job = folder_of(workspace, "s1", settings)
     request = request_for(workspace, open_selection(workspace, "s1"), settings)
-    job.prepare(request, "evaluate", save_adapter=False)
-    run_evaluation(job, lambda: False)
+    prepare_job(job, EvaluationJob("evaluate", False, request))
+    job.run(lambda: False)

@@ -66,9 +66,7 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Awkward:
     model = save_model(folder / "model")
     with Workspace.open(folder / "workspace") as workspace:
         pool = workspace.datasets.add(load_file(pool_file), role="pool")
-        run = run_here(
-            workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"), publish=lambda _: None
-        )
+        run = run_here(workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"))
         selector = Selector(open_run(workspace, run.id))
         for count in (2, 5):
             keep_selection(

@@ -17,9 +17,10 @@ import pytest
 from delift_core.cli import curate_commands, main
 from delift_core.curation.scoring_runs import refresh, start
 from delift_core.errors import DeliftError, ModelError
-from delift_core.evaluation.background import EvaluationFolder, run_evaluation
+from delift_core.evaluation.background import EvaluationJob, prepare_job
 from delift_core.evaluation.evaluate import check_request
 from delift_core.evaluation.evaluation_request import EvaluationRequest
+from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline
 from delift_core.models.model_files import check_model
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.slow
 
 HOLDER = """
 import sys, time
+from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.queue import Ticket, wait_for_device
 with wait_for_device(Ticket("r7", "/somewhere/else", 1), "cpu"):
     print("held", flush=True)
@@ -315,10 +317,10 @@ def test_an_evaluation_in_the_background_tells_a_wrong_model_without_waiting(
         return with_ids([ParsedRecord((Message("user", n), Message("assistant", "b")), "{}", "p", 1) for n in names])
 
     request = EvaluationRequest(rows("a", "c"), (0,), rows("d"), model="nobody/nothing", device="cpu")
-    job = EvaluationFolder(tmp_path / "evaluations" / "s1.x")
-    job.prepare(request, "evaluate", save_adapter=False)
+    job = JobFolder(tmp_path / "evaluations" / "s1.x", "evaluation")
+    prepare_job(job, EvaluationJob("evaluate", False, request))
     with pytest.raises(DeliftError, match="the hub cannot be reached"):
-        run_evaluation(job, lambda: False)
+        job.run(lambda: False)
     check_request(EvaluationRequest(rows("a", "c"), (0,), rows("d"), model=str(site.model), device="cpu"))
 
 
@@ -344,5 +346,7 @@ def test_lora_layers_are_a_model_with_the_tokenizer_of_theirs(site: Site, tmp_pa
 def test_the_turn_is_free_again(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DELIFT_QUEUE", str(tmp_path / "queue"))
     assert main(site.words("--workspace", tmp_path / "new", command="score")) == 0
-    with wait_for_device(Ticket("r1", str(tmp_path / "new"), time.time_ns()), "cpu") as mine:
-        assert mine
+    with wait_for_device(
+        Ticket("r1", str(tmp_path / "new"), time.time_ns()), "cpu", stop=lambda: pytest.fail("it waits")
+    ):
+        pass

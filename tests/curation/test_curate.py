@@ -27,7 +27,7 @@ def workspace(tmp_path: Path) -> Workspace:
     opened = Workspace.open(tmp_path / "workspace")
     pool = opened.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool")
     spec = RunSpec(pool.id, None, None, str(save_model(tmp_path / "model")), "auto", "cpu", "float32")
-    run = run_here(opened, spec, publish=lambda progress: None)
+    run = run_here(opened, spec)
     selector = Selector(open_run(opened, run.id))
     keep_selection(opened, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 3)), name="first")
     return opened

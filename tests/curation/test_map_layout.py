@@ -1,7 +1,6 @@
 """The map's layout, made by a process of its own and kept beside the numbers it was made from."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.umap_layout import kept_layout, map_coordinates, start_layout
 from delift_core.workspace import Workspace
+from tests.curation.test_scoring_runs import wait_until
 from tests.scored import make_scored_workspace
 
 
@@ -23,7 +23,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ScoredRun:
 
 def test_a_layout_is_made_once_kept_and_made_again_when_damaged(run: ScoredRun) -> None:
     assert kept_layout(run) is None
-    assert start_layout(run).wait(240) == 0
+    job = start_layout(run)
+    assert start_layout(run).folder == job.folder  # at work already
+    wait_until(lambda: not job.status().active)
+    assert job.status().state == "done" and not (job.folder / "embeddings.npy").exists()
     found = kept_layout(run)
     assert found is not None
     np.testing.assert_allclose(found, map_coordinates(run.embeddings()), atol=1e-5)  # another process made it
@@ -31,12 +34,3 @@ def test_a_layout_is_made_once_kept_and_made_again_when_damaged(run: ScoredRun) 
     (kept,) = (run.store.folder / "maps").iterdir()  # and nothing else is left there
     kept.write_bytes(kept.read_bytes()[:40])
     assert kept_layout(run) is None
-
-
-def test_the_embeddings_that_a_process_read_are_removed(run: ScoredRun, tmp_path: Path) -> None:
-    from delift_core.curation.umap_layout import main
-
-    given, out = tmp_path / "in.npy", tmp_path / "out.npy"
-    np.save(given, np.eye(3, 8, dtype=np.float32))
-    main(given, out)
-    assert not given.exists() and np.load(out).shape == (3, 2)

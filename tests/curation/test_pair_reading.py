@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     with Workspace.open(folder / "workspace") as workspace:
         pool = workspace.datasets.add(Dataset("pool", "alpaca", None, with_ids(records)), role="pool")
         spec = RunSpec(pool.id, None, None, str(save_model(folder / "model")), "auto", "cpu", "float32")
-        yield open_run(workspace, run_here(workspace, spec, publish=lambda progress: None).id)
+        yield open_run(workspace, run_here(workspace, spec).id)
 
 
 @pytest.mark.parametrize(("helped", "helper"), [(0, 1), (1, 0), (0, 0)])

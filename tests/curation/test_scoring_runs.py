@@ -16,7 +16,8 @@ from delift_core.curation.scoring_runs import cancel, open_run, refresh, run_her
 from delift_core.data.loading import Dataset
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.progress import JobProgress, ScoringFacts
+from delift_core.jobs.scoring_job import Callbacks
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.store import PairStore
@@ -42,7 +43,7 @@ def spec_for(workspace: Workspace, model: Path | str, rows: Sequence[tuple[str, 
 
 def score(workspace: Workspace, spec: RunSpec) -> str:
     """Scores in this process, to the end; the run's id."""
-    record = run_here(workspace, spec, publish=lambda progress: None)
+    record = run_here(workspace, spec)
     assert record.status == "done"
     return record.id
 
@@ -117,11 +118,11 @@ def test_a_killed_worker_loses_nothing_that_was_finished(
         record, status = refresh(reopened, run.id)
         assert (record.status, status.active) == ("running", True)
         first = status.progress
-        assert first.forecast is not None and first.forecast.pairs_missing == (30 - len(kept)) * 30
+        assert first.facts.forecast is not None and first.facts.forecast.pairs_missing == (30 - len(kept)) * 30
         wait_until(lambda: not refresh(reopened, run.id)[1].active)
         record, status = refresh(reopened, run.id)
         assert (record.status, record.n_pairs, record.message) == ("done", 30 * 30, "")
-        assert record.context_key == status.progress.context_key and record.model_revision
+        assert record.context_key == status.progress.facts.context_key and record.model_revision
         assert record.finished_at is not None
         after = blocks(reopened)
         assert len(after) == len(MANY)
@@ -138,7 +139,7 @@ def test_cancelling_ends_a_run_in_seconds_and_the_same_run_cannot_be_started_twi
     spec = spec_for(workspace, model_folder, MANY)
     run = start(workspace, spec, mode="score")
     assert run.status == "running"
-    with pytest.raises(ScoringError, match="this run is being scored already; wait for it, or cancel it first"):
+    with pytest.raises(ScoringError, match="run r1 is being scored already; wait for it, or cancel it first"):
         start(workspace, spec, mode="forecast")
     assert [record.id for record in workspace.runs.records()] == [run.id]
     wait_until(lambda: len(blocks(workspace)) >= 3)
@@ -151,8 +152,8 @@ def test_cancelling_ends_a_run_in_seconds_and_the_same_run_cannot_be_started_twi
     wait_until(lambda: not refresh(workspace, run.id)[1].active, seconds=10)
     assert time.monotonic() - asked < 10
     record, status = refresh(workspace, run.id)
-    assert (record.status, status.progress.state) == ("cancelled", "cancelled")
-    assert record.n_pairs == status.progress.pairs_done == len(blocks(workspace)) * len(MANY)
+    assert (record.status, status.progress.phase) == ("cancelled", "cancelled")
+    assert record.n_pairs == status.progress.done == len(blocks(workspace)) * len(MANY)
     assert 3 <= len(blocks(workspace)) < len(MANY)
     wait_until(lambda: not refresh(workspace, run.id)[1].alive)
 
@@ -175,7 +176,7 @@ def test_a_run_that_was_measured_only_is_queued(workspace: Workspace, model_fold
     workspace.runs.set_status(run.id, "running")
     job = JobFolder(workspace.jobs_folder / run.id)
     job.folder.mkdir()
-    job.write_progress(JobProgress("forecast", pairs_done=3, pairs_total=16, context_key="key", truncated=2))
+    job.write_progress(JobProgress("forecast", 3, 16, facts=ScoringFacts("key", truncated=2)))
     record, status = refresh(workspace, run.id)
     assert (record.status, status.state) == ("queued", "forecast")
     assert (record.n_pairs, record.context_key, record.truncated, record.finished_at) == (3, "key", 2, None)
@@ -186,22 +187,22 @@ def test_the_command_line_scores_in_its_own_process_and_scores_nothing_twice(
 ) -> None:
     spec = spec_for(workspace, model_folder)
     said: list[JobProgress] = []
-    run = run_here(workspace, spec, publish=said.append)
-    assert (run.status, run.n_pairs, said[0].state, said[-1].state) == ("done", 16, "starting", "done")
+    run = run_here(workspace, spec, Callbacks(said.append))
+    assert (run.status, run.n_pairs, said[0].phase, said[-1].phase) == ("done", 16, "starting", "done")
     before = blocks(workspace)
-    assert run_here(workspace, spec, publish=said.append).id == run.id
+    assert run_here(workspace, spec, Callbacks(said.append)).id == run.id
     assert blocks(workspace) == before
 
 
 def test_a_run_stopped_on_the_command_line_is_cancelled(workspace: Workspace, model_folder: Path) -> None:
     spec = spec_for(workspace, model_folder)
-    assert run_here(workspace, spec, publish=lambda progress: None, stop=lambda: True).status == "cancelled"
+    assert run_here(workspace, spec, Callbacks(stop=lambda: True)).status == "cancelled"
     assert workspace.runs.record("r1").status == "cancelled"
 
 
 def test_a_failure_on_the_command_line_is_kept_with_the_run(workspace: Workspace) -> None:
     with pytest.raises(ModelError) as caught:
-        run_here(workspace, spec_for(workspace, "nobody/nothing"), publish=lambda progress: None)
+        run_here(workspace, spec_for(workspace, "nobody/nothing"))
     record = workspace.runs.record("r1")
     assert (record.status, record.message) == ("failed", str(caught.value))
 

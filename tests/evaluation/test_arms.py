@@ -92,7 +92,7 @@ def test_what_is_known_is_not_measured_again(quick: EvaluationRequest, tmp_path:
     first = evaluate(request, cache=cache)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     shares: list[float] = []
-    again = evaluate(request, cache=cache, advance=lambda share, left: shares.append(share))
+    again = evaluate(request, cache=cache, publish=lambda progress: shares.append(progress.share))
     plain = evaluate(request)
     for report in (again, plain):
         assert [(arm.runs, arm.gap) for arm in report.arms] == [(arm.runs, arm.gap) for arm in first.arms]

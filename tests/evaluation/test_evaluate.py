@@ -9,7 +9,7 @@ import pytest
 
 from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.evaluation.arms import NO_DIFFERENCE, TOO_FEW_ROWS
-from delift_core.evaluation.evaluate import evaluate
+from delift_core.evaluation.evaluate import evaluate, new_messages
 from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning
 from delift_core.evaluation.fine_tuner import unseen_rows
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
@@ -60,7 +60,7 @@ def of(report: EvaluationReport, name: str) -> object:
 @pytest.mark.slow
 def test_a_subset_like_the_held_out_rows_beats_random_rows_of_its_size(request_: EvaluationRequest) -> None:
     lines: list[str] = []
-    report = evaluate(changed(request_, against=("random", "full", "longest")), publish=lines.append)
+    report = evaluate(changed(request_, against=("random", "full", "longest")), publish=new_messages(lines.append))
     assert [arm.name for arm in report.arms] == ["untouched", "subset", "random", "full", "longest"]
     assert [arm.rows for arm in report.arms] == [0, 6, 6, 24, 6]
     assert [arm.steps for arm in report.arms] == [0, 6, 6, 18, 6]
@@ -193,14 +193,16 @@ def test_too_little_memory_is_refused_before_anything_is_trained(
     monkeypatch.setattr("delift_core.evaluation.training.free_bytes", lambda device: 1000)
     lines: list[str] = []
     with pytest.raises(ScoringError, match="of memory"):
-        evaluate(request_, publish=lines.append)
+        evaluate(request_, publish=new_messages(lines.append))
     assert not any("untouched" in line for line in lines)
 
 
 def test_progress_is_said_now_and_then_with_the_time_left(request_: EvaluationRequest) -> None:
     ticks = iter(range(10_000))
     lines: list[str] = []
-    evaluate(changed(request_, against=(), seeds=1), publish=lines.append, clock=lambda: float(next(ticks)))
+    evaluate(
+        changed(request_, against=(), seeds=1), publish=new_messages(lines.append), clock=lambda: float(next(ticks))
+    )
     steps = [line for line in lines if "left in all" in line]
     assert steps
     assert steps[0].startswith("subset: step ")

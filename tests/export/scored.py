@@ -14,7 +14,7 @@ from delift_core.curation.selector import Selector
 from delift_core.data.loading import ReadOptions, load_file
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Refusal
-from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.progress import JobProgress, ScoringFacts
 from delift_core.samples import Turns
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot
 from delift_core.selection.request import SelectionRequest, parse_budget
@@ -76,7 +76,7 @@ def scored(
     draw_pairs(workspace.utility_folder, list(dict.fromkeys(usable)))
     job = JobFolder(workspace.jobs_folder / run.id)
     job.folder.mkdir()
-    job.write_progress(JobProgress("done", context_key=CONTEXT.key, revision=CONTEXT.revision, refused=refusals))
+    job.write_progress(JobProgress("done", facts=ScoringFacts(CONTEXT.key, CONTEXT.revision, refused=refusals)))
     request = SelectionRequest(ObjectiveConfig("instruction"), parse_budget(budget), seed=5)
     record = keep_selection(workspace, Selector(open_run(workspace, run.id)), request, name="first")
     return Scored(workspace, record.id, run.id, pool_file, tuple(lines))

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,11 +15,13 @@ import pytest
 
 from delift_core.errors import ScoringError
 from delift_core.jobs import folder as folder_module
-from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.folder import JobFolder, job_folders
 from delift_core.jobs.preparation import Refusal, ScoringRequest
-from delift_core.jobs.progress import JobProgress, JobState
+from delift_core.jobs.progress import JobProgress, ScoringFacts
+from delift_core.jobs.scoring_job import prepare_job, read_request
 from delift_core.samples import Message
 from delift_core.scoring.forecast import Forecast, RunSamples
+from delift_core.system.callbacks import Phase
 
 REQUEST = ScoringRequest(
     "forecast", "some/model", "auto", "bfloat16", "plain", "/somewhere/utility", RunSamples(("a", "b", "a"), (), ("e",))
@@ -39,7 +40,7 @@ CONVERSATIONS = {
 @pytest.fixture
 def job(tmp_path: Path) -> JobFolder:
     made = JobFolder(tmp_path / "r1")
-    made.prepare(REQUEST, CONVERSATIONS)
+    prepare_job(made, REQUEST, CONVERSATIONS)
     return made
 
 
@@ -52,13 +53,13 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_request_arrives_as_it_was_sent(job: JobFolder) -> None:
-    assert job.read_request() == (REQUEST, CONVERSATIONS)
+    assert read_request(job) == (REQUEST, CONVERSATIONS)
 
 
 def test_progress_arrives_as_it_was_written(job: JobFolder) -> None:
     forecast = Forecast(10, 4, None, 0.0, 1, 2, 3, 4)
-    facts = JobProgress("scoring", "text — 雪", 3, 10, 1.5, 4.25, "key", "rev", "cpu", "float32", "chat")
-    progress = replace(facts, refused=(Refusal("a", "too long"),), truncated=2, forecast=forecast, updated_at=17.125)
+    facts = ScoringFacts("key", "rev", "cpu", "float32", "chat", (Refusal("a", "too long"),), 2, forecast=forecast)
+    progress = JobProgress("scoring", 3, 10, "text — 雪", 1.5, 4.25, 17.125, facts)
     job.write_progress(progress)
     assert job.status().progress == progress
 
@@ -70,12 +71,12 @@ def test_before_its_worker_starts_a_job_is_not_active(job: JobFolder) -> None:
 
 def test_a_folder_without_files_has_not_begun(tmp_path: Path) -> None:
     status = JobFolder(tmp_path / "nothing").status()
-    assert (status.progress.state, status.alive, status.active) == ("starting", False, False)
+    assert (status.progress.phase, status.alive, status.active) == ("starting", False, False)
 
 
 @pytest.mark.parametrize("state", ["starting", "loading", "calibrating", "scoring"])
 def test_a_living_worker_is_active_and_a_dead_one_interrupted(
-    job: JobFolder, process: subprocess.Popen[bytes], state: JobState
+    job: JobFolder, process: subprocess.Popen[bytes], state: Phase
 ) -> None:
     job.claim(process.pid)
     job.write_progress(JobProgress(state))
@@ -87,7 +88,7 @@ def test_a_living_worker_is_active_and_a_dead_one_interrupted(
 
 @pytest.mark.parametrize("state", ["forecast", "done", "cancelled", "failed"])
 def test_a_last_word_stands_whether_the_worker_lives_or_not(
-    job: JobFolder, process: subprocess.Popen[bytes], state: JobState
+    job: JobFolder, process: subprocess.Popen[bytes], state: Phase
 ) -> None:
     job.claim(process.pid)
     job.write_progress(JobProgress(state))
@@ -133,7 +134,7 @@ def test_cancelling_leaves_a_note_that_the_next_request_removes(job: JobFolder) 
     job.cancel()
     job.cancel()
     assert job.cancel_requested()
-    job.prepare(REQUEST, CONVERSATIONS)
+    prepare_job(job, REQUEST, CONVERSATIONS)
     assert not job.cancel_requested()
 
 
@@ -141,12 +142,12 @@ def test_a_job_with_a_worker_is_neither_replaced_nor_started_again(
     job: JobFolder, process: subprocess.Popen[bytes]
 ) -> None:
     job.claim(process.pid)
-    job.write_progress(JobProgress("scoring", pairs_done=7))
-    for again in (lambda: job.prepare(REQUEST, {}), job.start):
+    job.write_progress(JobProgress("scoring", done=7))
+    for again in (lambda: prepare_job(job, REQUEST, {}), job.start):
         with pytest.raises(ScoringError, match="is being scored already; wait for it, or cancel it first"):
             again()
-    assert job.status().progress.pairs_done == 7
-    assert job.read_request() == (REQUEST, CONVERSATIONS)
+    assert job.status().progress.done == 7
+    assert read_request(job) == (REQUEST, CONVERSATIONS)
 
 
 def test_a_worker_that_is_closing_down_does_not_hold_up_the_next(
@@ -155,7 +156,7 @@ def test_a_worker_that_is_closing_down_does_not_hold_up_the_next(
     """After its last word a worker needs a moment to end; a forecast is often followed by the run at once."""
     job.claim(process.pid)
     job.write_progress(JobProgress("forecast"))
-    job.prepare(REQUEST, CONVERSATIONS)
+    prepare_job(job, REQUEST, CONVERSATIONS)
     started: list[list[str]] = []
 
     def popen(command: list[str], **settings: object) -> subprocess.Popen[bytes]:
@@ -164,14 +165,14 @@ def test_a_worker_that_is_closing_down_does_not_hold_up_the_next(
 
     monkeypatch.setattr(folder_module.subprocess, "Popen", popen)
     job.start()
-    assert started == [[sys.executable, "-m", "delift_core.jobs.worker", str(job.folder)]]
+    assert started == [[sys.executable, "-m", "delift_core.jobs.worker", "scoring", str(job.folder)]]
     assert job.status().active
 
 
 def test_progress_can_be_read_while_it_is_rewritten(job: JobFolder) -> None:
-    states: list[JobState] = ["loading", "scoring"]
-    refused = tuple(Refusal(f"{i:064}", "too long " * 9) for i in range(40))
-    written = [JobProgress(states[i % 2], "x" * (i % 7) * 500, i, refused=refused) for i in range(200)]
+    states: list[Phase] = ["loading", "scoring"]
+    facts = ScoringFacts(refused=tuple(Refusal(f"{i:064}", "too long " * 9) for i in range(40)))
+    written = [JobProgress(states[i % 2], i, message="x" * (i % 7) * 500, facts=facts) for i in range(200)]
 
     def write() -> None:
         for progress in written:
@@ -186,7 +187,7 @@ def test_progress_can_be_read_while_it_is_rewritten(job: JobFolder) -> None:
     seen.append(job.status().progress)
     assert len(seen) > 10
     assert all(progress in written or progress == JobProgress("starting") for progress in seen)
-    counts = [progress.pairs_done for progress in seen]
+    counts = [progress.done for progress in seen]
     assert counts == sorted(counts) and counts[-1] == 199
     assert not [name for name in os.listdir(job.folder) if name.startswith(".")]
 
@@ -196,6 +197,19 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+
+
+def test_the_progress_of_an_earlier_version_is_understood(tmp_path: Path) -> None:
+    job = JobFolder(tmp_path / "jobs" / "r1")
+    job.folder.mkdir(parents=True)
+    old = {"state": "cancelled", "message": "", "pairs_done": 7, "pairs_total": 10, "pairs_per_second": 2.5}
+    old |= {"seconds_left": 1.5, "context_key": "key", "revision": "rev", "truncated": 1, "updated_at": 17.0}
+    job.write("progress.json", old | {"refused": [{"content_hash": "a", "reason": "too long"}], "forecast": None})
+    facts = ScoringFacts("key", "rev", refused=(Refusal("a", "too long"),), truncated=1)
+    found = job.status()
+    assert found.state == "cancelled" and not found.active
+    assert found.progress == JobProgress("cancelled", 7, 10, seconds_left=1.5, updated_at=17.0, facts=facts)
+    assert [(one.folder, one.kind, one.owner) for one in job_folders(tmp_path)] == [(job.folder, "scoring", "r1")]
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"{}", b"null", b"[1]", b"\xff"])

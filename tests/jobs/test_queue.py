@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from delift_core.curation.scoring_runs import cancel, refresh, start
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.jobs import queue
-from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.folder import job_folders
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.maintenance.status import jobs_under_way
 from delift_core.workspace import Workspace
@@ -28,7 +28,7 @@ job, workspace, asked, device, folder = sys.argv[1:]
 def say(words):
     with open(Path(folder) / "said", "a") as said:
         said.write(f"{job}: {words}\\n")
-with wait_for_device(Ticket(job, workspace, int(asked)), device, on_wait=say) as mine:
+with wait_for_device(Ticket(job, workspace, int(asked)), device, on_wait=say):
     say("begins")
     while not (Path(folder) / f"end-{job}").exists():
         time.sleep(0.02)
@@ -106,13 +106,15 @@ def test_who_is_stopped_while_waiting_leaves_the_line(line: Line) -> None:
     line.join("r1", 1)
     line.await_words("r1: begins")
     said: list[str] = []
-    with wait_for_device(Ticket("r2", "/w", 2), "cpu", on_wait=said.append, stop=lambda: bool(said)) as mine:
-        assert not mine and said == ["waiting for r1"]
-    left = [path.name for path in queue.queue_folder().glob("*/*") if path.name != "turn"]
-    assert len(left) == 2 and not any(name.startswith("0" * 19 + "2") for name in left)  # r1's, in both lines
+    waiting = wait_for_device(Ticket("r2", "/w", 2), "cpu", on_wait=said.append, stop=lambda: bool(said))
+    with pytest.raises(Stopped, match="nothing was started"), waiting:
+        pytest.fail("r1 has the device")
+    assert said == ["waiting for r1"]
+    left = [path.name for path in queue.queue_folder().iterdir() if path.name != "lock"]
+    assert len(left) == 1 and left[0].startswith("0" * 19 + "1.")  # r1's
     line.end("r1")
-    with wait_for_device(Ticket("r3", "/w", 3), "cpu", stop=lambda: False) as mine:
-        assert mine
+    with wait_for_device(Ticket("r3", "/w", 3), "cpu", stop=lambda: pytest.fail("it waits")):
+        assert len(list(queue.queue_folder().iterdir())) == 2
 
 
 def test_a_line_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,4 +163,4 @@ def test_runs_wait_for_each_other_are_cancelled_while_waiting_and_outlive_the_se
         wait_until(lambda: state(restarted, waiting[1].id) == "done")
         assert state(restarted, first.id) == "interrupted"
         assert refresh(restarted, waiting[1].id)[0].status == "done"
-        wait_until(lambda: not any(JobFolder(path).status().alive for path in restarted.jobs_folder.iterdir()))
+        wait_until(lambda: not any(job.status().alive for job in job_folders(folder)))

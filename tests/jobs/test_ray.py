@@ -26,7 +26,7 @@ from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _as_scoring_error
 from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
-from delift_core.jobs.scoring_job import run_scoring_job
+from delift_core.jobs.scoring_job import Callbacks, run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
@@ -83,7 +83,7 @@ class Job:
             self.said.append(progress)
             after()
 
-        return run_scoring_job(replace(self.request, placement=placement), ROWS, publish=publish, stop=stop)
+        return run_scoring_job(replace(self.request, placement=placement), ROWS, Callbacks(publish, stop))
 
     def files(self) -> dict[str, bytes]:
         """Everything that the job wrote."""
@@ -105,7 +105,7 @@ def local(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 8)
         job = Job(model_folder, tmp_path_factory.mktemp("local"))
-        assert job.run(HERE).state == "done"
+        assert job.run(HERE).phase == "done"
     return job.files()
 
 
@@ -131,12 +131,12 @@ def test_two_workers_write_the_same_files_as_this_process(job: Job, local: dict[
     last = job.run(after=lambda: counted.append(len(scoring_workers())))
     assert_same_numbers(job.files(), local)
     assert max(counted) == 2
-    assert (last.state, last.pairs_done, last.pairs_total, last.seconds_left) == ("done", PAIRS, PAIRS, 0)
-    assert (last.device, last.dtype, last.template) == ("cpu, 2 Ray workers", "float32", "chat")
-    counts = [progress.pairs_done for progress in job.said]
+    assert (last.phase, last.done, last.total, last.seconds_left) == ("done", PAIRS, PAIRS, 0)
+    assert (last.facts.device, last.facts.dtype, last.facts.template) == ("cpu, 2 Ray workers", "float32", "chat")
+    counts = [progress.done for progress in job.said]
     assert counts == sorted(counts) and len(set(counts)) > 20
     wait_until(lambda: not scoring_workers())
-    assert job.run(after=lambda: counted.append(-len(scoring_workers()))).pairs_done == PAIRS
+    assert job.run(after=lambda: counted.append(-len(scoring_workers()))).done == PAIRS
     assert min(counted) == 0  # nothing was left to score, and nobody was started for it
 
 
@@ -146,7 +146,7 @@ def test_in_every_precision_the_files_are_those_of_this_process(job: Job, dtype:
     here = Job(Path(job.request.model), tmp_path / "here")
     job.request = replace(job.request, dtype=dtype, samples=RunSamples(HASHES[:10]))
     here.request = replace(job.request, utility_folder=str(here.folder))
-    assert here.run(HERE).dtype == job.run().dtype == dtype
+    assert here.run(HERE).facts.dtype == job.run().facts.dtype == dtype
     assert_same_numbers(job.files(), here.files(), rtol=0.05)  # roundings to bfloat16, 2**-8 each, may fall elsewhere
 
 
@@ -155,27 +155,27 @@ def test_a_killed_worker_changes_nothing_but_the_time(job: Job, local: dict[str,
     killed: list[int] = []
 
     def kill() -> None:
-        if not killed and job.said[-1].pairs_done > 30:
+        if not killed and job.said[-1].done > 30:
             victim = scoring_workers()[0]
             killed.append(victim.pid)
             victim.send_signal(signal.SIGKILL)
 
     last = job.run(after=kill)
-    assert killed and (last.state, last.pairs_done) == ("done", PAIRS)
+    assert killed and (last.phase, last.done) == ("done", PAIRS)
     assert last.seconds_left == 0  # what was scored twice was counted once
     assert_same_numbers(job.files(), local)
 
 
 @pytest.mark.usefixtures("cluster")
 def test_cancelled_it_keeps_finished_blocks_and_goes_on_anywhere(job: Job, local: dict[str, bytes]) -> None:
-    last = job.run(stop=lambda: job.said[-1].pairs_done > 100)
+    last = job.run(stop=lambda: job.said[-1].done > 100)
     wait_until(lambda: not scoring_workers())
     kept = job.files()
-    assert last.state == "cancelled"
-    assert 100 - 16 * 2 <= last.pairs_done == job.pairs() < PAIRS
+    assert last.phase == "cancelled"
+    assert 100 - 16 * 2 <= last.done == job.pairs() < PAIRS
     assert kept.keys() < local.keys()
     assert_same_numbers(kept, {name: local[name] for name in kept})
-    assert job.run(HERE).state == "done"
+    assert job.run(HERE).phase == "done"
     assert_same_numbers(job.files(), local)
 
 

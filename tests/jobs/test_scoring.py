@@ -12,7 +12,7 @@ from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.preparation import JobMode, ScoringRequest
 from delift_core.jobs.progress import JobProgress
-from delift_core.jobs.scoring_job import run_scoring_job
+from delift_core.jobs.scoring_job import Callbacks, run_scoring_job
 from delift_core.samples import Message, hash_messages
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring import scorer as scorer_module
@@ -53,7 +53,7 @@ class Job:
     ) -> JobProgress:
         self.said.clear()
         request = replace(self.request, mode=mode, **changes)
-        last = run_scoring_job(request, rows, publish=self.said.append, stop=stop)
+        last = run_scoring_job(request, rows, Callbacks(self.said.append, stop))
         assert self.said[-1] == last
         return last
 
@@ -76,15 +76,15 @@ def job(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_job_from_loading_to_done(job: Job) -> None:
     last = job.run()
-    states = [progress.state for progress in job.said]
+    states = [progress.phase for progress in job.said]
     assert states[:2] == ["starting", "loading"] and states[-1] == "done"
     assert set(states[2:-1]) == {"scoring"} and len(states) > 10
-    counts = [progress.pairs_done for progress in job.said]
+    counts = [progress.done for progress in job.said]
     assert counts == sorted(counts)
-    assert (last.pairs_done, last.pairs_total, last.seconds_left) == (PAIRS, PAIRS, 0)
-    assert (last.device, last.dtype, last.template) == ("cpu", "float32", "chat")
-    assert last.pairs_per_second > 0 and last.refused == () and last.truncated == 0
-    assert [folder.name for folder in job.folder.iterdir()] == [last.context_key]
+    assert (last.done, last.total, last.seconds_left) == (PAIRS, PAIRS, 0)
+    assert (last.facts.device, last.facts.dtype, last.facts.template) == ("cpu", "float32", "chat")
+    assert last.per_second > 0 and last.facts.refused == () and last.facts.truncated == 0
+    assert [folder.name for folder in job.folder.iterdir()] == [last.facts.context_key]
     stamps = [progress.updated_at for progress in job.said]
     assert stamps == sorted(stamps) and stamps[0] > 0
 
@@ -94,9 +94,9 @@ def test_a_second_call_has_nothing_to_score(job: Job, monkeypatch: pytest.Monkey
     before = job.blocks()
     monkeypatch.setattr(scorer_module.Scorer, "_score", None)  # nothing may call it
     last = job.run()
-    assert [progress.state for progress in job.said] == ["starting", "done"]
-    assert last.forecast is not None and last.forecast.pairs_missing == 0
-    assert (last.pairs_done, last.pairs_total, last.pairs_per_second) == (PAIRS, PAIRS, 0)
+    assert [progress.phase for progress in job.said] == ["starting", "done"]
+    assert last.facts.forecast is not None and last.facts.forecast.pairs_missing == 0
+    assert (last.done, last.total, last.per_second) == (PAIRS, PAIRS, 0)
     assert job.blocks() == before
 
 
@@ -112,21 +112,21 @@ def test_a_forecast_measures_keeps_its_blocks_and_the_run_goes_on_from_them(
     with monkeypatch.context() as patch:
         patch.setattr("delift_core.jobs.progress.time", stepping_clock())  # five seconds: the first fifty looks
         measured = job.run("forecast")
-    assert measured.state == "forecast"
-    assert {progress.state for progress in job.said[2:-1]} == {"calibrating"}
-    forecast = measured.forecast
+    assert measured.phase == "forecast"
+    assert {progress.phase for progress in job.said[2:-1]} == {"calibrating"}
+    forecast = measured.facts.forecast
     assert forecast is not None and forecast.seconds is not None
     assert forecast.seconds > 0 and forecast.tokens_per_second > 0 and forecast.refusal is None
     assert (forecast.pairs_total, forecast.pairs_missing) == (PAIRS, PAIRS)
-    assert 0 < measured.pairs_done < PAIRS
+    assert 0 < measured.done < PAIRS
     kept = job.blocks()
-    assert measured.pairs_done == int((~np.isnan(job.matrices())).sum())
+    assert measured.done == int((~np.isnan(job.matrices())).sum())
 
     job.run()
     assert {path: job.blocks()[path] for path in kept} == kept
-    first = next(progress for progress in job.said if progress.state == "scoring")
-    assert first.pairs_done >= measured.pairs_done
-    assert first.forecast is not None and first.forecast.pairs_missing == PAIRS - measured.pairs_done
+    first = next(progress for progress in job.said if progress.phase == "scoring")
+    assert first.done >= measured.done
+    assert first.facts.forecast is not None and first.facts.forecast.pairs_missing == PAIRS - measured.done
 
 
 def test_a_forecast_says_a_time_even_where_the_first_batch_takes_longer_than_it_is_given(
@@ -134,12 +134,13 @@ def test_a_forecast_says_a_time_even_where_the_first_batch_takes_longer_than_it_
 ) -> None:
     monkeypatch.setattr("delift_core.jobs.progress.CALIBRATION_SECONDS", -1.0)
     measured = job.run("forecast")
-    assert measured.state == "forecast"
-    assert measured.forecast is not None and measured.forecast.seconds is not None and measured.forecast.seconds > 0
+    assert measured.phase == "forecast"
+    forecast = measured.facts.forecast
+    assert forecast is not None and forecast.seconds is not None and forecast.seconds > 0
 
 
 def test_a_forecast_of_a_small_run_completes_it(job: Job) -> None:
-    assert job.run("forecast").state == "done"
+    assert job.run("forecast").phase == "done"
     assert not np.isnan(job.matrices()[:7, :5]).any()
 
 
@@ -151,16 +152,16 @@ def test_stopped_in_the_middle_and_called_again_the_matrix_is_the_same_to_the_bi
     whole.run()
     left = iter(range(looks))
     stopped = job.run(stop=lambda: next(left, None) is None)
-    assert stopped.state == "cancelled"
+    assert stopped.phase == "cancelled"
     kept = job.blocks()
-    assert 2 * len(kept) >= stopped.pairs_done == int((~np.isnan(job.matrices())).sum())
-    assert job.run().state == "done"
+    assert 2 * len(kept) >= stopped.done == int((~np.isnan(job.matrices())).sum())
+    assert job.run().phase == "done"
     assert {path: job.blocks()[path] for path in kept} == kept
     assert job.matrices().tobytes() == whole.matrices().tobytes()
 
 
 def test_a_forecast_can_be_cancelled(job: Job) -> None:
-    assert job.run("forecast", stop=lambda: True).state == "cancelled"
+    assert job.run("forecast", stop=lambda: True).phase == "cancelled"
 
 
 def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> None:
@@ -169,9 +170,9 @@ def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> N
     rows = {**ROWS, **{hash_messages(extra): extra for extra in (long, empty, wordy)}}
     pool = (hash_messages(long), *SAMPLES.pool, hash_messages(empty), hash_messages(wordy))
     last = job.run(rows=rows, samples=RunSamples(pool))
-    assert last.state == "done"
-    assert (last.pairs_done, last.truncated) == (6 * 6, 1)
-    assert {refusal.content_hash: refusal.reason for refusal in last.refused} == {
+    assert last.phase == "done"
+    assert (last.done, last.facts.truncated) == (6 * 6, 1)
+    assert {refusal.content_hash: refusal.reason for refusal in last.facts.refused} == {
         hash_messages(long): (
             "the response has 600 tokens and at most 255 fit beside an example in this model's context of 512; "
             "shorten or drop the row, or take a model with a longer context"
@@ -193,11 +194,11 @@ def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(
 def test_a_model_that_is_not_there(job: Job) -> None:
     with pytest.raises(ModelError, match="the hub cannot be reached for model 'nobody/nothing'"):
         job.run(model="nobody/nothing")
-    assert [progress.state for progress in job.said] == ["starting"]
+    assert [progress.phase for progress in job.said] == ["starting"]
 
 
 def test_another_template_is_another_context(job: Job) -> None:
-    chat, plain = job.run().context_key, job.run(template="plain").context_key
+    chat, plain = job.run().facts.context_key, job.run(template="plain").facts.context_key
     assert {folder.name for folder in job.folder.iterdir()} == {chat, plain} and chat != plain
 
 

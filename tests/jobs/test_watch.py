@@ -46,6 +46,7 @@ def limit_file_size() -> None:
 def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_path: Path, model_folder: Path) -> None:
     from delift_core.jobs.folder import JobFolder
     from delift_core.jobs.preparation import ScoringRequest
+    from delift_core.jobs.scoring_job import prepare_job
     from delift_core.samples import Message
     from delift_core.scoring.forecast import RunSamples
 
@@ -59,8 +60,8 @@ def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_p
     request = ScoringRequest(
         "score", str(model_folder), "cpu", "float32", "auto", str(tmp_path / "utility"), RunSamples(tuple(names))
     )
-    job.prepare(request, conversations)
-    command = [sys.executable, "-m", "delift_core.jobs.worker", str(job.folder)]
+    prepare_job(job, request, conversations)
+    command = [sys.executable, "-m", "delift_core.jobs.worker", "scoring", str(job.folder)]
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size, timeout=120)
     status = job.status()
     assert (done.returncode, status.state) == (2, "failed")

@@ -128,11 +128,7 @@ def test_everything_that_something_refers_to_survives(budgeted: Path, tmp_path: 
     """Two runs on budgets in one context: plans, matrices in two metrics, maps, selections, evaluations, exports."""
     shutil.copytree(budgeted, tmp_path / "work")
     with Workspace.open(tmp_path / "work") as workspace:
-        other = run_here(
-            workspace,
-            replace(workspace.runs.record("r1").spec, pairs=parse_pairs("k=3")),
-            publish=lambda progress: None,
-        )
+        other = run_here(workspace, replace(workspace.runs.record("r1").spec, pairs=parse_pairs("k=3")))
         made, matrices = {}, {}
         for run_id in ("r1", other.id):
             run = open_run(workspace, run_id)
@@ -180,7 +176,7 @@ def test_evaluations_go_with_their_selection_and_arms_with_the_last_evaluation(s
 def test_nothing_is_removed_while_an_evaluation_goes_on(six: Scored) -> None:
     evaluate(six.workspace, "s1.abc")
     JobFolder(six.workspace.evaluations_folder / "s1.abc").claim(os.getpid())
-    with pytest.raises(WorkspaceError, match="evaluation s1.abc is running"):
+    with pytest.raises(WorkspaceError, match="the evaluation of s1 is running"):
         collect_garbage(six.workspace, dry_run=True)
 
 

@@ -20,7 +20,7 @@ def test_it_is_told_while_another_has_the_workspace_open(tmp_path: Path, capsys:
         job = JobFolder(folder / "jobs" / "r1")
         job.folder.mkdir()
         job.claim(os.getpid())
-        job.write_progress(JobProgress("scoring", "half way"))
+        job.write_progress(JobProgress("scoring", message="half way"))
         assert main(["health", "--json", "--workspace", str(folder)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["ok"] and said["bytes"]["database"] > 0

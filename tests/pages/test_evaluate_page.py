@@ -7,8 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project, open_selection
 from delift_core.data.loading import Dataset
-from delift_core.evaluation.background import EvaluationFolder, run_evaluation
 from delift_core.evaluation.from_selection import arm_request
+from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
 from tests.app import app_on
@@ -26,7 +26,7 @@ def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     ]
     with Workspace.open(scored_workspace) as workspace:
         workspace.datasets.add(Dataset("held", "alpaca", None, with_ids(records)), role="heldout")
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
+    monkeypatch.setattr(JobFolder, "start", lambda self: self.run(lambda: False))
     return scored_workspace
 
 
@@ -90,10 +90,10 @@ def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch
     at = opened()
     at.slider(key="evaluate_seeds").set_value(1).run()
     at = press(at, "Estimate time")
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: True))
+    monkeypatch.setattr(JobFolder, "start", lambda self: self.run(lambda: True))
     at = press(at, "Start")
     assert any("Continue to run only what is missing" in box.value for box in at.warning)
-    monkeypatch.setattr(EvaluationFolder, "start", lambda self: run_evaluation(self, lambda: False))
+    monkeypatch.setattr(JobFolder, "start", lambda self: self.run(lambda: False))
     at = press(at, "Continue")
     assert any(button.label == "Run again" for button in at.button)
 

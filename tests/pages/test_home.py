@@ -26,7 +26,7 @@ def with_estimate(scored_workspace: Path) -> Path:
     with Workspace.open(scored_workspace) as workspace:
         workspace.runs.add(replace(workspace.runs.record("r1").spec, pairs=parse_pairs("50%")))
         JobFolder(scored_workspace / "jobs" / "r2").folder.mkdir()
-        JobFolder(scored_workspace / "jobs" / "r2").write_progress(JobProgress("forecast", pairs_total=90))
+        JobFolder(scored_workspace / "jobs" / "r2").write_progress(JobProgress("forecast", total=90))
     return scored_workspace
 
 
@@ -73,17 +73,17 @@ def test_an_estimate_can_be_deleted_and_a_run_with_selections_cannot(with_estima
 
 
 def test_a_run_at_work_is_not_deleted(with_estimate: Path) -> None:
-    at_work(with_estimate, "r2", JobProgress("scoring", pairs_done=1, pairs_total=9))
+    at_work(with_estimate, "r2", JobProgress("scoring", done=1, total=9))
     with Workspace.open(with_estimate) as workspace, pytest.raises(ScoringError, match="cancel it first"):
         forget(workspace, "r2")
 
 
 def test_home_follows_a_run_at_work(with_estimate: Path) -> None:
-    at_work(with_estimate, "r2", JobProgress("scoring", pairs_done=1_050, pairs_total=2_540))
+    at_work(with_estimate, "r2", JobProgress("scoring", done=1_050, total=2_540))
     app = opened(run="r2")
     assert numbers(app)["Pairs scored"] == "1,050 of 2,540"
     assert "Scoring is running" in words(app) and "Go to Score" in links(app)
-    at_work(with_estimate, "r2", JobProgress("cancelled", pairs_done=1_050, pairs_total=2_540))
+    at_work(with_estimate, "r2", JobProgress("cancelled", done=1_050, total=2_540))
     app.run()
     assert numbers(app)["Pairs scored"] == "1,050" and "Scoring stopped before the end" in words(app)
 
@@ -100,7 +100,7 @@ def test_a_link_to_what_is_gone_says_so_once(scored_workspace: Path, kind: str, 
 def test_a_selection_in_the_address_brings_its_run(with_estimate: Path) -> None:
     with Workspace.open(with_estimate) as workspace:
         workspace.runs.set_status("r2", "done")
-    JobFolder(with_estimate / "jobs" / "r2").write_progress(JobProgress("done", pairs_done=90, pairs_total=90))
+    JobFolder(with_estimate / "jobs" / "r2").write_progress(JobProgress("done", done=90, total=90))
     assert opened(page="data").selectbox(key="run_picker").value == "r2"
     st.cache_resource.clear()
     app = opened(page="data", selection="s1")

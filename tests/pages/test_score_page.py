@@ -9,9 +9,10 @@ from streamlit.testing.v1 import AppTest
 from delift_core.curation.curate import add_sample_project
 from delift_core.data.loading import Dataset
 from delift_core.jobs.folder import JobFolder
-from delift_core.jobs.progress import JobProgress, JobState
+from delift_core.jobs.progress import JobProgress, ScoringFacts
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.forecast import Forecast
+from delift_core.system.callbacks import Phase
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
 from tests.app import app_on
 from tests.pages.test_visitors import buttons, words
@@ -114,11 +115,11 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
     job = JobFolder(scored_workspace / "jobs" / "r2")
     job.folder.mkdir()
     cost = Forecast(1_000, 900, 60.0, 5.0, 1 << 20, 1 << 20, 1 << 30, 1 << 30)
-    job.write_progress(JobProgress("forecast", forecast=cost, updated_at=86_400.0))
+    job.write_progress(JobProgress("forecast", updated_at=86_400.0, facts=ScoringFacts(forecast=cost)))
     app = opened(run="r2")
     assert "Measured at 2 Jan, " in words(app) or "Measured at 1 Jan, " in words(app)
     modes = []
-    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
+    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read("request.json")["request"]["mode"]))
     next(button for button in app.button if button.label == "Estimate again").click().run()
     assert modes == ["forecast"] and not app.exception
 
@@ -128,7 +129,7 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
     [("forecast", 200_000.0, True), ("forecast", 3_000.0, False), ("cancelled", 200_000.0, True)],
 )
 def test_a_run_of_more_than_an_hour_is_started_knowingly(
-    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch, state: JobState, seconds: float, asked: bool
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch, state: Phase, seconds: float, asked: bool
 ) -> None:
     with Workspace.open(scored_workspace) as workspace:
         workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None, existing_id=None))
@@ -140,9 +141,9 @@ def test_a_run_of_more_than_an_hour_is_started_knowingly(
         144, 144, seconds, 0.01, 1 << 20, 1 << 20, 1 << 30, 1 << 30, alone_tokens=120, budgeted_pair_tokens=12.0
     )
     left = seconds if state == "cancelled" else None
-    job.write_progress(JobProgress(state, forecast=cost, seconds_left=left, updated_at=86_400.0))
+    job.write_progress(JobProgress(state, seconds_left=left, updated_at=86_400.0, facts=ScoringFacts(forecast=cost)))
     modes: list[str] = []
-    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read_request()[0].mode))
+    monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read("request.json")["request"]["mode"]))
     app = opened(run="r2")
     label = "Continue" if state == "cancelled" else "Start scoring"
     next(button for button in app.button if button.label == label).click().run()
@@ -159,14 +160,14 @@ def test_the_question_before_a_long_run_starts_it() -> None:
         import streamlit as st
 
         from delift_core.jobs.folder import JobStatus
-        from delift_core.jobs.progress import JobProgress
+        from delift_core.jobs.progress import JobProgress, ScoringFacts
         from delift_core.scoring.forecast import Forecast
         from pages.ui.score.job_view import start_knowingly
 
         cost = Forecast(
             144, 144, 200_000.0, 0.01, 1 << 20, 1 << 20, 1 << 30, 1 << 30, alone_tokens=120, budgeted_pair_tokens=12.0
         )
-        status = JobStatus(JobProgress("forecast", forecast=cost), alive=False)
+        status = JobStatus(JobProgress("forecast", facts=ScoringFacts(forecast=cost)), alive=False)
         start_knowingly(status, (12, 0, 0), lambda: st.text("started"))
 
     app = AppTest.from_function(page, default_timeout=120).run()

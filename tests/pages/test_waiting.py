@@ -2,10 +2,9 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.progress import JobProgress
 from delift_core.workspace import Workspace
@@ -16,7 +15,7 @@ from tests.pages.test_visitors import words
 def test_it_says_for_whom_it_waits_and_can_be_cancelled(scored_workspace: Path) -> None:
     job = JobFolder(scored_workspace / "jobs" / "r1")
     job.claim(os.getpid())  # a worker that lives
-    job.write_progress(JobProgress("waiting", "waiting for r3"))
+    job.write_progress(JobProgress("waiting", message="waiting for r3"))
     app = app_on().run()
     bars = [bar.proto.text for bar in app.get("progress")]
     assert bars == ["r1 · Waiting for r3"]
@@ -30,11 +29,13 @@ def test_it_says_for_whom_it_waits_and_can_be_cancelled(scored_workspace: Path) 
 def test_an_evaluation_that_waits_shows_on_every_page(scored_workspace: Path) -> None:
     folder = scored_workspace / "evaluations" / "s1.0123456789"
     folder.mkdir(parents=True)
-    (folder / "status.json").write_text(json.dumps(asdict(EvaluationStatus("waiting", "waiting for r3"))))
-    JobFolder(folder).claim(os.getpid())
+    (folder / "request.json").write_text("{}")
+    old = {"state": "waiting", "message": "waiting for r3", "share": 0.0, "seconds_left": None, "cost": None}
+    (folder / "status.json").write_text(json.dumps(old))  # as an earlier version, whose worker goes on
+    JobFolder(folder, "evaluation").claim(os.getpid())
     app = app_on().run()
     assert [bar.proto.text for bar in app.get("progress")] == ["Evaluation · Waiting for r3"]
-    EvaluationFolder(folder).write_status(EvaluationStatus("done", share=1.0))
+    JobFolder(folder, "evaluation").write_progress(JobProgress("done", 1, 1))
     app.run()
     assert not app.exception and not app.get("progress")
 
@@ -45,7 +46,7 @@ def test_score_shows_the_line_of_a_run_that_is_not_in_its_form(scored_workspace:
     job = JobFolder(scored_workspace / "jobs" / "r2")
     job.folder.mkdir()
     job.claim(os.getpid())
-    job.write_progress(JobProgress("scoring", pairs_done=1, pairs_total=10))
+    job.write_progress(JobProgress("scoring", done=1, total=10))
     app = app_on().run()
     app.switch_page("pages/score.py").run()
     assert [bar.proto.text for bar in app.get("progress")] == ["r2 · Scoring"]

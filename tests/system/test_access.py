@@ -11,9 +11,9 @@ from delift_core.curation.curate import add_sample_project
 from delift_core.data.loading import Dataset
 from delift_core.errors import AccessError, NotAllowed
 from delift_core.evaluation import from_selection as of_selection
-from delift_core.evaluation.background import EvaluationFolder
 from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.subset_files import export_selection
+from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.selection.types import Budget, Certificate, GreedyOrder, ObjectiveConfig, RandomBaseline, Selection
 from delift_core.system.access import NEEDED, Actor, Operation, Role, reachable_from_other_machines, read_access
@@ -35,7 +35,7 @@ WRITES: dict[str, tuple[Operation, Write]] = {
     "runs.set_status": ("observe", lambda w, p: w.runs.set_status("r1", "cancelled")),
     "runs.delete": ("delete", lambda w, p: w.runs.delete("r2")),
     "runs.start": ("job", lambda w, p: runs.start(w, SPEC, mode="score")),
-    "runs.run_here": ("job", lambda w, p: runs.run_here(w, SPEC, publish=print)),
+    "runs.run_here": ("job", lambda w, p: runs.run_here(w, SPEC)),
     "runs.cancel": ("job", lambda w, p: runs.cancel(w, "r1")),
     "selections.add": (
         "select",
@@ -54,7 +54,7 @@ WRITES: dict[str, tuple[Operation, Write]] = {
     "export_selection": ("export", lambda w, p: export_selection(w, "s1", p / "out.jsonl")),
     "save_to_disk": ("export", lambda w, p: save_to_disk(p / "none.jsonl", p / "folder", actor=w.actor)),
     "push_to_hub": ("export", lambda w, p: push_to_hub(p / "none.jsonl", "o/n", "", actor=w.actor)),
-    "evaluation cancel": ("job", lambda w, p: of_selection.cancel(w, EvaluationFolder(w.folder / "jobs"))),
+    "evaluation cancel": ("job", lambda w, p: of_selection.cancel(w, JobFolder(w.folder / "jobs"))),
 }
 
 

@@ -22,6 +22,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.export.writers import manifest_path
 from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import Callbacks
 from delift_core.maintenance.backup import backup, restore
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
@@ -198,14 +199,14 @@ def test_a_run_on_a_full_disk_is_continued_to_the_same_numbers(
         spec = _spec(workspace, whole[0])
 
         def publish(progress: JobProgress) -> None:
-            if when == "while" and progress.state == "scoring":
+            if when == "while" and progress.phase == "scoring":
                 disk.fill()
 
         if when == "before":
             disk.fill()
-        told(lambda: run_here(workspace, spec, publish=publish), DeliftError, "could not be (read or )?written")
+        told(lambda: run_here(workspace, spec, Callbacks(publish)), DeliftError, "could not be (read or )?written")
         disk.free()
-        run = run_here(workspace, spec, publish=lambda progress: None)
+        run = run_here(workspace, spec)
         assert run.status == "done"
         found = open_run(workspace, run.id).utilities("euclidean").pool
         np.testing.assert_allclose(found, whole[1], rtol=0, atol=UTILITY)  # there, target rows were in the batches
@@ -216,17 +217,17 @@ def test_a_run_whose_numbers_may_not_be_written(disk: Disk, whole: tuple[Path, n
         spec = _spec(workspace, whole[0])
         with read_only(workspace.utility_folder):
             told(
-                lambda: run_here(workspace, spec, publish=lambda progress: None),
+                lambda: run_here(workspace, spec),
                 ScoringError,
                 "could not be written .*make room on its disk or fix its permissions",
             )
         with read_only(workspace.jobs_folder):
             told(
-                lambda: run_here(workspace, spec, publish=lambda progress: None),
+                lambda: run_here(workspace, spec),
                 ScoringError,
                 "could not be written .*make room on its disk or fix its permissions",
             )
-        assert run_here(workspace, spec, publish=lambda progress: None).status == "done"
+        assert run_here(workspace, spec).status == "done"
 
 
 def test_a_backup_to_and_a_restore_onto_a_full_disk(disk: Disk, whole: tuple[Path, np.ndarray]) -> None:

@@ -1,7 +1,6 @@
 """Where memory runs out: said in a line, with what is left to do; the map falls back, and a dead worker dies alone."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +17,9 @@ from delift_core.curation.curate import open_selection
 from delift_core.curation.scoring_runs import open_run, refresh, start
 from delift_core.curation.selector import Selector
 from delift_core.curation.umap_layout import why_no_layout
-from delift_core.errors import SelectionError
+from delift_core.errors import ScoringError, SelectionError
+from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.progress import JobProgress
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
@@ -99,30 +100,47 @@ def test_reading_utilities_that_do_not_fit(template: Path, monkeypatch: pytest.M
             open_run(workspace, "r1").utilities("euclidean")
 
 
-def test_a_layout_in_too_little_memory_ends_with_a_code_that_says_so(tmp_path: Path) -> None:
-    given, out = tmp_path / "in.npy", tmp_path / "out.npy"
-    np.save(given, np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
-    words = "import resource, runpy, sys; import delift_core.curation.umap_layout as m; "
+@pytest.fixture
+def layout(tmp_path: Path) -> JobFolder:
+    """A map job that is ready to start."""
+    job = JobFolder(tmp_path / "maps" / "r1.abc", "map")
+    job.prepare({"out": str(tmp_path / "out.npy")})
+    np.save(job.folder / "embeddings.npy", np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
+    return job
+
+
+def test_a_layout_in_too_little_memory_says_so(layout: JobFolder, tmp_path: Path) -> None:
+    words = "import resource, sys; import delift_core.curation.umap_layout; "
+    words += "from delift_core.jobs import worker; "
     words += "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize(); "
     words += "resource.setrlimit(resource.RLIMIT_AS, (taken + (32 << 20),) * 2); "
-    words += f"from pathlib import Path; sys.exit(m.main(Path({str(given)!r}), Path({str(out)!r})))"
+    words += f"from pathlib import Path; sys.exit(worker.main(worker.JobFolder(Path({str(layout.folder)!r}), 'map')))"
     code = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, timeout=120, check=False)
-    assert code.returncode != 0 and not out.exists()
-    assert "memory" in why_no_layout(code.returncode), (code.returncode, code.stderr.decode()[-500:])
+    assert code.returncode != 0 and not (tmp_path / "out.npy").exists()
+    assert "memory" in why_no_layout(layout.status()), (layout.status(), code.stderr.decode()[-500:])
 
 
-def test_each_way_to_end_without_a_layout_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, out = tmp_path / "in.npy", tmp_path / "out.npy"
+def test_each_way_to_end_without_a_layout_is_said(
+    layout: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings = (layout.folder / "embeddings.npy").read_bytes()
     failures = (MemoryError(), ImportError("failed to map: Cannot allocate memory"), OSError(28, "No space left"))
     for error, words in zip(failures, ("ran out of memory", "ran out of memory", "disk is full"), strict=True):
 
         def fail(*_: object, error: BaseException = error) -> object:
             raise error
 
-        np.save(given, np.eye(3, 8, dtype=np.float32))
+        (layout.folder / "embeddings.npy").write_bytes(embeddings)
         monkeypatch.setattr(map_layout, "map_coordinates", fail)
-        assert words in why_no_layout(map_layout.main(given, out)) and not out.exists()
-    assert "system ended it" in why_no_layout(-signal.SIGKILL) and "code 3" in why_no_layout(3)
+        with pytest.raises(ScoringError, match=words):
+            layout.run(lambda: False)
+        assert not (tmp_path / "out.npy").exists()
+    layout.fail("the disk is full")
+    assert why_no_layout(layout.status()) == "the disk is full"
+    layout.write_progress(JobProgress("laying out"))
+    assert "memory runs out" in why_no_layout(layout.status())  # its process is gone
+    layout.claim(os.getpid())
+    assert why_no_layout(layout.status()) == ""
 
 
 @pytest.fixture
@@ -142,9 +160,9 @@ def app(template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], AppT
 
 
 def test_a_map_whose_layout_was_ended_shows_components_the_reason_and_a_way_on(
-    app: Callable[[str], AppTest], monkeypatch: pytest.MonkeyPatch
+    app: Callable[[str], AppTest], layout: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(map_view, "start_layout", lambda run: subprocess.Popen(["/bin/sh", "-c", "kill -9 $$"]))
+    monkeypatch.setattr(map_view, "start_layout", lambda run: layout)  # as one whose process was killed
     at = app("explore")
     at.segmented_control(key="view").set_value("Map").run()
     assert not at.exception

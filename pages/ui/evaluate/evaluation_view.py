@@ -3,9 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from delift_core.evaluation.background import EvaluationFolder, EvaluationStatus
+from delift_core.evaluation.background import cost_of
 from delift_core.evaluation.from_selection import cancel
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
+from delift_core.jobs.folder import JobFolder
 from delift_core.system.amounts import duration
 from delift_core.workspace import Workspace
 from pages.figures.evaluation import alt_gap_chart, gap_chart
@@ -15,24 +16,26 @@ from pages.ui.shell.blocks import chart, clear_errors, plain, with_separators
 SHOWN = 20
 
 
-def cost_view(status: EvaluationStatus) -> None:
+def cost_view(job: JobFolder) -> None:
     """What it will take, as measured."""
-    if status.cost is None:
+    cost = cost_of(job)
+    if cost is None:
         return
     with st.grid(3, min_column_width=130):
-        st.metric("Time, at most", duration(status.cost.seconds), border=True)
-        st.metric("Training runs", f"{status.cost.runs:,}", border=True)
-        st.metric("Training tokens", f"{status.cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
+        st.metric("Time, at most", duration(cost.seconds), border=True)
+        st.metric("Training runs", f"{cost.runs:,}", border=True)
+        st.metric("Training tokens", f"{cost.trained_tokens:,}", border=True, help="Over all epochs and runs.")
 
 
 @st.fragment(run_every=2.0)
-def progress_view(workspace: Workspace, job: EvaluationFolder) -> None:
+def progress_view(workspace: Workspace, job: JobFolder) -> None:
     """The bar, the last word, the time left, and Cancel; the whole page follows once it has ended."""
     status = job.status()
     if not status.active:
         st.rerun()
-    left = f" · about {duration(status.seconds_left)} of training left" if status.seconds_left is not None else ""
-    st.progress(min(status.share, 1.0), text=f"{plain(status.message) or 'Starting'}{left}")
+    progress = status.progress
+    left = f" · about {duration(progress.seconds_left)} of training left" if progress.seconds_left is not None else ""
+    st.progress(progress.share, text=f"{plain(progress.message) or 'Starting'}{left}")
     st.caption("Keeps running if you leave this page or close the browser.")
     if st.button("Cancel", icon=":material/stop_circle:", help="Finished runs are kept."):
         with clear_errors():

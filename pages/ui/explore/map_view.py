@@ -4,7 +4,6 @@ Points are numbered pool first, then target, then existing, as the run's embeddi
 of the page: picking does not run the rest of it.
 """
 
-import subprocess
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from delift_core.curation.umap_layout import (
     start_layout,
     why_no_layout,
 )
+from delift_core.jobs.folder import JobFolder
 from delift_core.selection.coverage import Comparison
 from delift_core.workspace import SelectionSummary, Workspace
 from pages.figures.coverage_map import (
@@ -114,7 +114,7 @@ def _known_layouts() -> dict[tuple[str, str], np.ndarray]:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> "subprocess.Popen[bytes]":
+def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> JobFolder:
     return start_layout(_run)
 
 
@@ -125,8 +125,7 @@ def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
 
 def _failure(run: ScoredRun) -> str:
     """Why there will be no layout; empty while it is being made."""
-    code = _layout_job(run.record.id, str(run.record.finished_at), run).poll()
-    return why_no_layout(code) if code else ""
+    return why_no_layout(_layout_job(run.record.id, str(run.record.finished_at), run).status())
 
 
 @st.fragment(run_every=_POLL_SECONDS)

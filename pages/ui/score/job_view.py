@@ -16,7 +16,7 @@ DIED = "The worker process ended unexpectedly; the system may have stopped it be
 
 def cost_view(status: JobStatus) -> None:
     """What a run will cost, as measured."""
-    forecast = status.progress.forecast
+    forecast = status.progress.facts.forecast
     if forecast is None or forecast.seconds is None:
         return
     with st.grid(2, min_column_width=130):
@@ -44,7 +44,7 @@ def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Ca
         rows: of the pool, the target and the existing set.
         go: starts the run.
     """
-    forecast = status.progress.forecast if status else None
+    forecast = status.progress.facts.forecast if status else None
     seconds = status.progress.seconds_left if status else None
     if forecast and status and status.state == "forecast":
         seconds = forecast.seconds
@@ -79,15 +79,15 @@ def _part(run: SmallerRun) -> str:
 
 def notes_view(status: JobStatus) -> None:
     """What the curator should know of the rows: cut prompts, rows that cannot be scored."""
-    progress = status.progress
-    if progress.truncated:
-        st.warning(f"{progress.truncated:,} prompts were cut at the start to fit the context.", icon=":material/cut:")
-    if progress.damaged:
-        words = "1 block of scores was" if progress.damaged == 1 else f"{progress.damaged:,} blocks of scores were"
+    facts = status.progress.facts
+    if facts.truncated:
+        st.warning(f"{facts.truncated:,} prompts were cut at the start to fit the context.", icon=":material/cut:")
+    if facts.damaged:
+        words = "1 block of scores was" if facts.damaged == 1 else f"{facts.damaged:,} blocks of scores were"
         st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")
-    if progress.refused:
-        with st.expander(f"{row_count(len(progress.refused))} cannot be scored", icon=":material/report:"):
-            for refusal in progress.refused[:20]:
+    if facts.refused:
+        with st.expander(f"{row_count(len(facts.refused))} cannot be scored", icon=":material/report:"):
+            for refusal in facts.refused[:20]:
                 st.text(refusal.reason)
 
 
@@ -98,13 +98,12 @@ def progress_view(workspace: Workspace, run_id: str) -> None:
     if not status.active:
         st.rerun()
     progress = status.progress
-    share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
     left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-    what = f" · {progress.pairs_done:,} of {progress.pairs_total:,} pairs" if progress.pairs_total else ""
-    st.progress(share, text=f"{state_words(progress)}{what}{left}")
+    what = f" · {progress.done:,} of {progress.total:,} pairs" if progress.total else ""
+    st.progress(progress.share, text=f"{state_words(progress)}{what}{left}")
     with st.grid(3, min_column_width=110):
-        st.metric("Pairs done", f"{progress.pairs_done:,}", border=True)
-        st.metric("Pairs per second", f"{progress.pairs_per_second:,.1f}", border=True)
+        st.metric("Pairs done", f"{progress.done:,}", border=True)
+        st.metric("Pairs per second", f"{progress.per_second:,.1f}", border=True)
         st.metric(
             "Time left", duration(progress.seconds_left) if progress.seconds_left is not None else "–", border=True
         )

@@ -55,7 +55,7 @@ def clock_time(seconds: float) -> str:
 
 def state_words(progress: JobProgress) -> str:
     """What a job is doing, for people."""
-    return plain(progress.phase[:1].upper() + progress.phase[1:])
+    return plain(progress.words[:1].upper() + progress.words[1:])
 
 
 def page_line(first: int, shown: int, total: int) -> None:

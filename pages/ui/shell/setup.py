@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from delift_core.curation.scoring_runs import refresh
 from delift_core.errors import DeliftError
-from delift_core.jobs.folder import JobFolder, JobStatus
+from delift_core.jobs.folder import JobStatus, job_folders
+from delift_core.jobs.progress import JobProgress
 from delift_core.system.amounts import duration
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui.shell import state
@@ -18,9 +18,6 @@ from pages.ui.shell.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered,
 from pages.ui.shell.reading_ahead import read_ahead
 from pages.ui.shell.state import Current
 from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
-
-if TYPE_CHECKING:
-    from delift_core.evaluation.background import EvaluationStatus
 
 _POLL_SECONDS = 2.0
 _NAME_FITS = 20
@@ -179,9 +176,8 @@ def job_line(workspace: Workspace) -> None:
             st.rerun()
         record, status = found
         progress = status.progress
-        share = progress.pairs_done / progress.pairs_total if progress.pairs_total else 0.0
         left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-        st.progress(share, text=f"{record.id} · {state_words(progress)}{left}")
+        st.progress(progress.share, text=f"{record.id} · {state_words(progress)}{left}")
         st.page_link(
             page_path("score"),
             label="Watch or cancel",
@@ -199,23 +195,16 @@ def _evaluation_line(workspace: Workspace) -> None:
 
     @st.fragment(run_every=_POLL_SECONDS)
     def line() -> None:
-        status = _evaluation_at_work(workspace)
-        if status is None:
+        progress = _evaluation_at_work(workspace)
+        if progress is None:
             st.rerun()
-        left = f" · {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-        said = status.message if status.state == "waiting" else status.state
-        st.progress(min(status.share, 1.0), text=f"Evaluation · {plain(said.capitalize())}{left}")
+        left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        st.progress(progress.share, text=f"Evaluation · {state_words(progress)}{left}")
         st.page_link(page_path("evaluate"), label="Go to Evaluate", icon=":material/science:")
 
     line()
 
 
-def _evaluation_at_work(workspace: Workspace) -> "EvaluationStatus | None":
-    for path in workspace.evaluations_folder.glob("*/worker.json"):
-        if JobFolder(path.parent).status().alive:
-            from delift_core.evaluation.background import EvaluationFolder  # seldom needed, and slow to load
-
-            status = EvaluationFolder(path.parent).status()
-            if status.active:
-                return status
-    return None
+def _evaluation_at_work(workspace: Workspace) -> JobProgress | None:
+    found = (job.status() for job in job_folders(workspace.folder, "evaluation"))
+    return next((status.progress for status in found if status.active), None)

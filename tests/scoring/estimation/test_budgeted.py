@@ -14,6 +14,7 @@ from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.errors import ScoringError
 from delift_core.jobs.progress import JobProgress
+from delift_core.jobs.scoring_job import Callbacks
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring.estimation.matrix_files import Utilities
@@ -72,7 +73,7 @@ def make_spec(workspace: Workspace, model: Path, pairs: str, *, sets: bool = Fal
 
 
 def score(workspace: Workspace, spec: RunSpec) -> ScoredRun:
-    record = run_here(workspace, spec, publish=lambda progress: None)
+    record = run_here(workspace, spec)
     assert record.status == "done"
     return open_run(workspace, record.id)
 
@@ -107,14 +108,14 @@ def test_only_the_planned_pairs_are_scored_and_they_are_those_of_a_run_of_all(
 ) -> None:
     spec = make_spec(workspace, model_folder, "40%", sets=True)
     said: list[JobProgress] = []
-    record = run_here(workspace, spec, publish=said.append)
+    record = run_here(workspace, spec, Callbacks(said.append))
     run = open_run(workspace, record.id)
     some = run.utilities("euclidean")
     n = len(POOL)
     pool_pairs, target_pairs, existing_pairs = round(n * 0.4 * (n - 1)), n, round(n * 1.2)
     planned = n + pool_pairs + target_pairs + existing_pairs
-    assert record.n_pairs == planned == said[-1].pairs_total
-    counts = [progress.pairs_done for progress in said]
+    assert record.n_pairs == planned == said[-1].total
+    counts = [progress.done for progress in said]
     assert counts == sorted(counts) and counts[-1] == planned
     assert pairs_on_disk(workspace) == planned
     assert len(packs(workspace)) < 10
@@ -177,15 +178,15 @@ def test_stopped_anywhere_and_continued_the_run_is_the_same(
     monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 2)
     spec = make_spec(workspace, model_folder, "40%")
     left = iter(range(looks))
-    record = run_here(workspace, spec, publish=lambda progress: None, stop=lambda: next(left, None) is None)
+    record = run_here(workspace, spec, Callbacks(stop=lambda: next(left, None) is None))
     assert record.status == "cancelled"
     with pytest.raises(ScoringError, match="is cancelled, not done"):
         open_run(workspace, record.id)
     kept = pairs_on_disk(workspace)
     said: list[JobProgress] = []
-    assert run_here(workspace, spec, publish=said.append).id == record.id
+    assert run_here(workspace, spec, Callbacks(said.append)).id == record.id
     stopped = open_run(workspace, record.id)
-    assert said[-1].pairs_done == pairs_on_disk(workspace) > kept
+    assert said[-1].done == pairs_on_disk(workspace) > kept
     with Workspace.open(tmp_path / "other") as other:
         whole = score(other, make_spec(other, model_folder, "40%"))
         assert_same(stopped.utilities("euclidean"), whole.utilities("euclidean"))
