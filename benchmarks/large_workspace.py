@@ -10,6 +10,7 @@ so what the app then reads is what it would find.
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -187,7 +188,7 @@ def build(folder: Path, rows: int, *, seed: int = 0) -> RunRecord:
         store = PairStore.open(workspace.utility_folder, context)
         n_pairs = write_utilities(store, dataset.samples, rng)
         write_plan(store, tuple(sample.content_hash for sample in dataset.samples), pairs, rng)
-        done = workspace.runs.set_status(run.id, "done", context_key=context.key, n_pairs=n_pairs)
+        done = workspace.runs.update(replace(run, status="done", context_key=context.key, n_pairs=n_pairs))
         assemble(workspace, run.id)
         return done
 

@@ -40,11 +40,6 @@ BADGES = {
 }
 
 
-def run_of(workspace: Workspace, spec: RunSpec) -> RunRecord | None:
-    """The run that these settings belong to, if it was ever started."""
-    return next((run for run in workspace.runs.records() if run.spec == spec), None)
-
-
 def begin(workspace: Workspace, spec: RunSpec, placement: Placement, *, measure: bool) -> None:
     """Starts a worker and points the sidebar at its run."""
     with clear_errors():
@@ -109,7 +104,7 @@ with clear_errors():
     with left:
         spec = ask_spec(workspace, current.run)
         placement = ask_placement()
-        run = run_of(workspace, spec)
+        run = workspace.runs.find(spec)
         run, status = refresh(workspace, run.id) if run else (None, None)
         if run is None or run.status == "queued":  # of a run at work, its progress says more
             pairs_line(workspace, spec)

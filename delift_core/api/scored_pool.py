@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 
 import numpy as np
 
-from delift_core.curation.scoring_runs import ScoredRun, finish_run
+from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
 from delift_core.curation.selector import Selector
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading import Dataset, ReadOptions, Watch, load_rows, load_source
@@ -230,7 +230,8 @@ def score(
             dtype=options.dtype,
             pairs=budget,
         )
-        run = finish_run(store, spec, Callbacks(publish, options.stop, options.on_prepared), options.placement)
+        callbacks = Callbacks(publish, options.stop, options.on_prepared)
+        run = open_run(store, run_here(store, spec, callbacks, options.placement).id)
     return ScoredPool(pool, loaded["pool"], run, metric, place, temporary)
 
 

@@ -12,7 +12,7 @@ from typing import cast
 from delift_core.cli.job_progress import measure_order, watched_scoring
 from delift_core.cli.terminal import Output
 from delift_core.curation.manifest import InputEntry, Manifest, read_manifest
-from delift_core.curation.scoring_runs import finish_run
+from delift_core.curation.scoring_runs import open_run, run_here
 from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
 from delift_core.errors import DataError, ExportError
@@ -66,7 +66,7 @@ def _again(
         pairs=parse_pairs(model.pairs),
     )
     with watched_scoring(workspace) as watched:
-        run = finish_run(workspace, spec, watched)
+        run = open_run(workspace, run_here(workspace, spec, watched).id)
     selector, request = Selector(run), request_of_manifest(manifest, run)
     measure_order(workspace, selector, request)
     selection, rows = reconcile(manifest, selector, request)

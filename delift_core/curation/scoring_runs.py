@@ -32,7 +32,6 @@ from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.estimation.plan_file import MatrixName, SampleText
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
-from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.scoring.store import PairStore, ZeroShot
 from delift_core.system.logs import log_event
 from delift_core.system.memory import explains_out_of_memory
@@ -81,7 +80,7 @@ class ScoredRun:
                 found = pairs.read(metric) or pairs.assemble(self._texts(), metric)
             if found is not None:
                 return found
-        pool, target, existing = (_hashes(part) for part in (self.pool, self.target, self.existing))
+        pool, target, existing = self._names
         matrix = self.store.utility_matrix(pool, pool, metric)
         of_target = self.store.utility_matrix(target, pool, metric) if target else None
         of_existing = self.store.utility_matrix(pool, existing, metric) if existing else None
@@ -117,8 +116,12 @@ class ScoredRun:
         """The pairs of a run with a pair budget; None for a run of all pairs."""
         if self.record.spec.pairs.unit == "all":
             return None
-        names = RunSamples(*(_hashes(part) for part in (self.pool, self.target, self.existing)))
-        return BudgetedPairs(self.store, names, self.record.spec.pairs)
+        return BudgetedPairs(self.store, RunSamples(*self._names), self.record.spec.pairs)
+
+    @property
+    def _names(self) -> tuple[tuple[str, ...], ...]:
+        """Content hashes of the pool, target and existing samples."""
+        return _hashes(self.pool), _hashes(self.target), _hashes(self.existing)
 
     def _texts(self) -> dict[str, SampleText]:
         return {s.content_hash: SampleText(s.prompt, s.response) for s in (*self.pool, *self.target, *self.existing)}
@@ -173,7 +176,7 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     workspace.require("job")
     ensure_placeable(placement)
     check_model(spec.model, ask_hub=False)
-    record = _run_for(workspace, spec)
+    record = workspace.runs.find(spec) or workspace.runs.add(spec)
     job = _job(workspace, record.id)
     prepare_job(job, *_request(workspace, spec, mode, placement))
     job.start()
@@ -184,47 +187,36 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
 def run_here(
     workspace: Workspace, spec: RunSpec, callbacks: Callbacks = NO_CALLBACKS, placement: Placement = HERE
 ) -> RunRecord:
-    """Scores in this process, for commands, once the device is free; returns the run's record, done or cancelled.
+    """Scores in this process, for commands, once the device is free; returns the run's record.
 
     Raises:
+        Stopped: `callbacks.stop` answered True; what is scored is kept.
         DeliftError: as `run_scoring_job`.
     """
     workspace.require("job")
-    record = workspace.runs.set_status(_run_for(workspace, spec).id, "running", message="")
+    record = workspace.runs.find(spec) or workspace.runs.add(spec)
+    workspace.runs.set_status(record.id, "running", message="")
     request, conversations = _request(workspace, spec, "score", placement)
     log_event("scoring began", job=record.id, mode="score", model=spec.model, samples=len(conversations))
     job = _job(workspace, record.id)
     prepare_job(job, request, conversations)
 
-    def write_and_publish(progress: JobProgress) -> None:
+    def publish(progress: JobProgress) -> None:
         job.write_progress(progress)
         callbacks.publish(progress)
 
     try:
-        run_scoring_job(request, conversations, replace(callbacks, publish=write_and_publish), job.ticket())
+        run_scoring_job(request, conversations, replace(callbacks, publish=publish), job.ticket())
     except DeliftError as error:
         with suppress(OSError, WorkspaceError):  # on a full disk this fails too, and the first error is what matters
-            write_and_publish(JobProgress("failed", message=str(error)))
+            publish(JobProgress("failed", message=str(error)))
             refresh(workspace, record.id)
         raise
     ended = refresh(workspace, record.id)[0]
     log_event("scoring ended", job=record.id, state=ended.status, pairs=ended.n_pairs)
-    return ended
-
-
-def finish_run(
-    workspace: Workspace, spec: RunSpec, callbacks: Callbacks = NO_CALLBACKS, placement: Placement = HERE
-) -> ScoredRun:
-    """`run_here`, and opens the run.
-
-    Raises:
-        Stopped: `callbacks.stop` answered True; what is scored is kept.
-        DeliftError: as `run_here`.
-    """
-    record = run_here(workspace, spec, callbacks, placement)
-    if record.status == "cancelled":
+    if ended.status == "cancelled":
         raise Stopped(f"stopped; what was scored is kept in {workspace.folder}, score again to go on from there")
-    return open_run(workspace, record.id)
+    return ended
 
 
 def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
@@ -235,15 +227,16 @@ def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
     current = _run_status(status)
     if record.status != current and job.folder.exists():  # without a job folder, the record is right
         progress, facts = status.progress, status.progress.facts
-        record = workspace.runs.set_status(
-            run_id,
-            current,
+        changed = replace(
+            record,
+            status=current,
             message=progress.message if current == "failed" else "",
-            context_key=facts.context_key or None,
-            model_revision=facts.revision or None,
+            context_key=facts.context_key or record.context_key,
+            model_revision=facts.revision or record.model_revision,
             truncated=facts.truncated,
             n_pairs=progress.done,
         )
+        record = workspace.runs.update(changed)
     return record, status
 
 
@@ -273,18 +266,6 @@ def forget(workspace: Workspace, run_id: str) -> None:
         raise ScoringError(f"run {run_id} is being scored: wait for it, or cancel it first")
     workspace.runs.delete(run_id)
     log_event("run deleted", job=run_id, actor=workspace.actor.name)
-
-
-def pairs_known(workspace: Workspace, spec: RunSpec) -> int:
-    """How many pairs of a run of all pairs an earlier run with the same settings has scored; 0 with a pair budget."""
-    known = [
-        run.n_pairs
-        for run in workspace.runs.records()
-        if replace(run.spec, target_id=spec.target_id, existing_id=spec.existing_id, pairs=spec.pairs) == spec
-        and run.spec.target_id in (None, spec.target_id)
-        and run.spec.existing_id in (None, spec.existing_id)
-    ]
-    return max(known, default=0) if spec.pairs == ALL_PAIRS else 0
 
 
 def open_run(workspace: Workspace, run_id: str) -> ScoredRun:
@@ -318,12 +299,6 @@ def _run_status(status: JobStatus) -> RunStatus:
     if status.active:
         return "running"
     return "queued" if status.state == "forecast" else cast(RunStatus, status.state)
-
-
-def _run_for(workspace: Workspace, spec: RunSpec) -> RunRecord:
-    """The newest run with this spec, which is continued, or a new one."""
-    same = (record for record in workspace.runs.records() if record.spec == spec)
-    return next(same, None) or workspace.runs.add(spec)
 
 
 def _request(

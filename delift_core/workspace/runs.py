@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from delift_core.errors import WorkspaceError
-from delift_core.scoring.pair_spec import format_pairs, parse_pairs
+from delift_core.scoring.pair_spec import ALL_PAIRS, format_pairs, parse_pairs
 from delift_core.workspace.database import Cursor, Database, Row, get_row, insert_row, next_number, with_zone
 from delift_core.workspace.records import RunRecord, RunSpec, RunStatus
 
@@ -48,41 +48,42 @@ class RunStore:
         with self._database.read() as cursor:
             return _get(cursor, run_id)
 
-    def set_status(
-        self,
-        run_id: str,
-        status: RunStatus,
-        *,
-        message: str | None = None,
-        context_key: str | None = None,
-        model_revision: str | None = None,
-        truncated: int | None = None,
-        n_pairs: int | None = None,
-    ) -> RunRecord:
-        """Updates the status of a run; arguments that are None leave their column unchanged.
+    def find(self, spec: RunSpec) -> RunRecord | None:
+        """The newest run with a spec, if there is one."""
+        return next((record for record in self.records() if record.spec == spec), None)
+
+    def pairs_known(self, spec: RunSpec) -> int:
+        """How many pairs of a run of all pairs an earlier one with the same settings has scored; 0 with a budget."""
+        known = [
+            run.n_pairs
+            for run in self.records()
+            if replace(run.spec, target_id=spec.target_id, existing_id=spec.existing_id, pairs=spec.pairs) == spec
+            and run.spec.target_id in (None, spec.target_id)
+            and run.spec.existing_id in (None, spec.existing_id)
+        ]
+        return max(known, default=0) if spec.pairs == ALL_PAIRS else 0
+
+    def set_status(self, run_id: str, status: RunStatus, *, message: str | None = None) -> RunRecord:
+        """`update` with another status, and another message unless it is None."""
+        record = self.record(run_id)
+        return self.update(replace(record, status=status, message=record.message if message is None else message))
+
+    def update(self, record: RunRecord) -> RunRecord:
+        """Writes what changes in a run: the status, the message, and what is known of its results.
 
         `finished_at` is set by the first final status, and cleared by "queued" and "running"."""
-        unfinished = status in ("queued", "running")
+        unfinished = record.status in ("queued", "running")
         with self._database.write("observe") as cursor:
             cursor.execute(
-                """UPDATE runs SET status = ?, finished_at = CASE WHEN ? THEN NULL ELSE coalesce(finished_at, ?) END,
-                    message = coalesce(?, message), context_key = coalesce(?, context_key),
-                    model_revision = coalesce(?, model_revision), truncated = coalesce(?, truncated),
-                    n_pairs = coalesce(?, n_pairs)
-                   WHERE id = ?""",
+                """UPDATE runs SET finished_at = CASE WHEN ? THEN NULL ELSE coalesce(finished_at, ?) END, status = ?,
+                    message = ?, context_key = ?, model_revision = ?, truncated = ?, n_pairs = ? WHERE id = ?""",
                 [
-                    status,
-                    unfinished,
-                    self._database.now(),
-                    message,
-                    context_key,
-                    model_revision,
-                    None if truncated is None else int(truncated),  # DuckDB takes no numpy integers
-                    None if n_pairs is None else int(n_pairs),
-                    run_id,
+                    *(unfinished, self._database.now(), record.status),
+                    *(record.message, record.context_key, record.model_revision),
+                    *(int(record.truncated), int(record.n_pairs), record.id),  # DuckDB takes no numpy integers
                 ],
             )
-            return _get(cursor, run_id)
+            return _get(cursor, record.id)
 
     def delete(self, run_id: str) -> None:
         """Removes a run; its files under utility/ stay, as other runs may share them.

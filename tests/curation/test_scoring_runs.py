@@ -14,7 +14,7 @@ import pytest
 
 from delift_core.curation.scoring_runs import cancel, open_run, refresh, run_here, start
 from delift_core.data.loading import Dataset
-from delift_core.errors import ModelError, ScoringError
+from delift_core.errors import ModelError, ScoringError, Stopped
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.progress import JobProgress, ScoringFacts
 from delift_core.jobs.scoring_job import Callbacks
@@ -196,7 +196,8 @@ def test_the_command_line_scores_in_its_own_process_and_scores_nothing_twice(
 
 def test_a_run_stopped_on_the_command_line_is_cancelled(workspace: Workspace, model_folder: Path) -> None:
     spec = spec_for(workspace, model_folder)
-    assert run_here(workspace, spec, Callbacks(stop=lambda: True)).status == "cancelled"
+    with pytest.raises(Stopped, match="score again to go on from there"):
+        run_here(workspace, spec, Callbacks(stop=lambda: True))
     assert workspace.runs.record("r1").status == "cancelled"
 
 

@@ -68,7 +68,7 @@ def test_the_way_from_a_lacking_stage_arrives_with_the_set_chosen(scored_workspa
     with Workspace.open(scored_workspace) as workspace:
         spec = workspace.runs.record("r1").spec
         workspace.runs.add(replace(spec, target_id=None, existing_id=None))
-        workspace.runs.set_status("r2", "cancelled", n_pairs=144)
+        workspace.runs.update(replace(workspace.runs.record("r2"), status="cancelled", n_pairs=144))
     app = opened(run="r2", add="target")
     assert sets(app) == (spec.pool_id, spec.target_id, "")
     assert "195 pairs**, 144 of them already scored" in words(app)

@@ -26,9 +26,9 @@ def test_a_run_from_queued_to_done(workspace: Workspace, spec: RunSpec) -> None:
     run = workspace.runs.add(spec)
     assert (run.spec, run.status, run.finished_at, run.context_key) == (spec, "queued", None, "")
     assert (run.message, run.truncated, run.n_pairs, run.model_revision) == ("", 0, 0, "")
-    running = workspace.runs.set_status(run.id, "running", context_key="abc", model_revision="r1")
+    running = workspace.runs.update(replace(run, status="running", context_key="abc", model_revision="r1"))
     assert running == replace(run, status="running", context_key="abc", model_revision="r1")
-    done = workspace.runs.set_status(run.id, "done", message="all", truncated=np.int64(3), n_pairs=4)
+    done = workspace.runs.update(replace(running, status="done", message="all", truncated=np.int64(3), n_pairs=4))
     assert done.finished_at is not None and done.finished_at > run.created_at
     assert done == replace(running, status="done", message="all", truncated=3, n_pairs=4, finished_at=done.finished_at)
     assert workspace.runs.set_status(run.id, "done").finished_at == done.finished_at

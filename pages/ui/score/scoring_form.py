@@ -6,7 +6,6 @@ from typing import TypeVar, get_args
 import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
-from delift_core.curation.scoring_runs import pairs_known
 from delift_core.jobs.backends import HERE, Placement, ray_installed
 from delift_core.models.loading import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, bundled_available, install_bundled
@@ -177,7 +176,7 @@ def rows_of(workspace: Workspace, spec: RunSpec) -> tuple[int, int, int]:
 def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
     """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
     pool, target, existing = rows_of(workspace, spec)
-    pairs, known = count_pairs(spec.pairs, pool, target, existing), pairs_known(workspace, spec)
+    pairs, known = count_pairs(spec.pairs, pool, target, existing), workspace.runs.pairs_known(spec)
     words = f"**{pairs:,} pairs** to score"
     if known:
         words = f"**{pairs:,} pairs**, {min(known, pairs):,} of them already scored"

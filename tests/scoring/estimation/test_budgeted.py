@@ -12,7 +12,7 @@ from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
 from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
-from delift_core.errors import ScoringError
+from delift_core.errors import ScoringError, Stopped
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import Callbacks
 from delift_core.samples import Message, ParsedRecord, with_ids
@@ -178,8 +178,9 @@ def test_stopped_anywhere_and_continued_the_run_is_the_same(
     monkeypatch.setitem(blocks_module.ROWS_PER_BLOCK, "cpu", 2)
     spec = make_spec(workspace, model_folder, "40%")
     left = iter(range(looks))
-    record = run_here(workspace, spec, Callbacks(stop=lambda: next(left, None) is None))
-    assert record.status == "cancelled"
+    with pytest.raises(Stopped):
+        run_here(workspace, spec, Callbacks(stop=lambda: next(left, None) is None))
+    (record,) = workspace.runs.records()
     with pytest.raises(ScoringError, match="is cancelled, not done"):
         open_run(workspace, record.id)
     kept = pairs_on_disk(workspace)
