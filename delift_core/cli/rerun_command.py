@@ -104,7 +104,7 @@ def _load(entry: InputEntry, manifest: Path, workspace: Workspace) -> Dataset:
     except DataError as error:
         kept = [one for one in workspace.datasets.records(entry.role) if one.content_hash == entry.content_hash]
         if not kept:
-            raise ExportError(f"{error}, or give the --workspace that holds the rows") from error
+            raise ExportError(f"{str(error).rstrip('.')}, or give the --workspace that holds the rows") from error
         return workspace.datasets.load(kept[0].id)
 
 
