@@ -14,7 +14,7 @@ from delift_core.api.scored_pool import Rows, ScoredPool, load, one_of, opened
 from delift_core.curation.presets import objective_of
 from delift_core.curation.selector import SelectionProblem
 from delift_core.data.loading import Dataset
-from delift_core.data.loading.memory_rows import kind_of_rows
+from delift_core.data.loading.library_rows import kind_of_rows
 from delift_core.errors import DataError, ExportError, SelectionError
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_manifest import request_from_manifest

@@ -16,8 +16,7 @@ from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.selector import SelectionProblem, Selector
 from delift_core.curation.subset import Subset, subset_after_edits
 from delift_core.data.loading import Dataset, load_file
-from delift_core.data.loading.record_reader import RecordReader, reader_of
-from delift_core.data.loading.text_edits import edit_texts, reparse
+from delift_core.data.loading.record_reader import RecordReader, edit_texts, reader_of, reparse
 from delift_core.data.sample_project import sample_project_files
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
@@ -180,7 +179,7 @@ def edit_text(
     """Changes texts of a row for this selection; returns whether anything changed.
 
     Args:
-        texts: new text by path, see `data.loading.text_edits.record_texts`.
+        texts: new text by path, see `data.loading.record_reader.record_texts`.
 
     Raises:
         DataError: the changed record could not be read; nothing is changed.

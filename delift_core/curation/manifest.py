@@ -30,8 +30,8 @@ class InputEntry:
         mapping: the columns, for the format "columns".
         rows: number of samples; `problems` is the number of records that could not be read.
         content_hash: SHA-256 (hex) of the conversations in order.
-        sha256: of the file's bytes (for a folder see `folders.file_hash`), hex; None if there is no file, or if it was
-            not found when exporting, or had changed.
+        sha256: of the file's bytes (for a folder see `file_records.file_hash`), hex; None if there is no file, or if
+            it was not found when exporting, or had changed.
         turns: which assistant turns of a conversation are samples.
         choices: records fixed and rows left out after reading, in order.
         options: how the records were read; None in manifests of version 0.1.0.

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 from delift_core.curation.manifest import WRITTEN, EditEntry, Manifest, read_manifest
-from delift_core.data.loading.record_reader import reader_of
-from delift_core.data.loading.text_edits import reparse
+from delift_core.data.loading.record_reader import reader_of, reparse
 from delift_core.errors import DataError, ExportError
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm
 from delift_core.evaluation.method_orders import mean_utility_order

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.data.formats.base import ROLE_KEYS, describe
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.source_files import COMPRESSED
-from delift_core.data.loading.table_cells import remove_fill
+from delift_core.data.loading.tables import remove_fill
 from delift_core.errors import ExportError
 from delift_core.export.writers import write_chunks, write_lines
 from delift_core.samples import ExportFormat, Formulas, Sample

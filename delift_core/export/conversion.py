@@ -24,8 +24,7 @@ from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.training_labels import is_definite_label, is_trained
 from delift_core.data.formats.turn_spellings import parse_if_turns, standard_turns
 from delift_core.data.formats.turns import has_calls, is_only_calls, response_text
-from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import parse_int, to_strict_json, value_spans
+from delift_core.data.loading.json_scanner import DECODER, parse_int, to_strict_json, value_spans
 from delift_core.samples import ExportFormat, FormatName, Message, Sample
 
 LossKind = Literal[

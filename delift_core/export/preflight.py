@@ -10,7 +10,7 @@ import numpy as np
 
 from delift_core.curation.curate import CuratedSelection
 from delift_core.data.formats import RecordError
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.errors import ExportError
 from delift_core.export.containers import Container, describe_json_columns, json_text_columns
 from delift_core.export.conversion import ConvertedRecord, Loss, convert_each, losses

@@ -14,7 +14,7 @@ from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.flat_records import sort_parts
 from delift_core.data.formats.training_labels import flag_means_trained, is_trained, turn_flags
 from delift_core.data.formats.turns import is_turn_list
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.samples import Sample
 
 # Columns of images, videos and audio, with LLaMA-Factory's name for them.

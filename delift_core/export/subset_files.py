@@ -34,7 +34,7 @@ from delift_core.curation.manifest import (
     to_json,
 )
 from delift_core.curation.selector import Selector
-from delift_core.data.loading.folders import file_hash
+from delift_core.data.loading.file_records import file_hash
 from delift_core.errors import DataError, ExportError
 from delift_core.export.containers import write_rows
 from delift_core.export.preflight import ExportDraft

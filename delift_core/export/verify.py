@@ -11,9 +11,8 @@ from pathlib import Path
 from delift_core.curation.manifest import InputEntry, Manifest, RowEntry, read_manifest
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.loading import Dataset, RawRecord, read_bytes
-from delift_core.data.loading.folders import file_hash
-from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import to_strict_json
+from delift_core.data.loading.file_records import file_hash
+from delift_core.data.loading.json_scanner import DECODER, to_strict_json
 from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.export.containers import container_of, unquote_formula
 from delift_core.samples import FormatName, Message, hash_messages

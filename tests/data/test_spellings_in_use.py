@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from delift_core.data.loading import ReadOptions, load_bytes
-from delift_core.data.loading.record_reader import reader_of
-from delift_core.data.loading.text_edits import edit_texts, record_texts
+from delift_core.data.loading.record_reader import edit_texts, reader_of, record_texts
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.export.conversion import convert_sample

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.data.loading import load_bytes
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.export.containers import write_rows
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from delift_core.data.loading import load_bytes
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.export.recipes import recipes
 from delift_core.export.shapes import shape_of_file
 from delift_core.export.trainer_rules import RowLength

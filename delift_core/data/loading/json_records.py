@@ -1,6 +1,6 @@
 """Raw records from JSON lines and JSON documents, told apart by content.
 
-A document is an array of records, an object with one such array, a table as one object (see `columnar_json`), a single
+A document is an array of records, an object with one such array, a table as one object (see `json_scanner`), a single
 record, or a sequence of records that span lines. Records keep their JSON text: numbers, escapes, key order and
 duplicate keys stay byte for byte; the whitespace between tokens is removed if a record is not one line.
 """
@@ -15,13 +15,18 @@ from delift_core.data.formats.base import name_list
 from delift_core.data.formats.platform_records import is_single_message
 from delift_core.data.formats.turn_spellings import is_known_turn
 from delift_core.data.formats.turns import is_turn
-from delift_core.data.loading.columnar_json import table_rows
-from delift_core.data.loading.json_scanner import DECODER, STRING, WHITESPACE, compact, members, next_token
+from delift_core.data.loading.json_scanner import (
+    DECODER,
+    STRING,
+    WHITESPACE,
+    compact,
+    members,
+    next_token,
+    table_rows,
+)
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord, check_encoding, problem
 from delift_core.errors import DataError
 from delift_core.samples import Problem
-
-__all__ = ["DECODER", "WHITESPACE", "compact", "read_json"]
 
 STRING_OR_MARK = re.compile(rf"{STRING}|[\[\]{{}},]", re.DOTALL)
 NEXT_RECORD = re.compile(r"\n[ \t]*\{")

@@ -5,26 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
 
 from delift_core.data.formats import MAP_REMEDY, detect_columns
 from delift_core.data.formats.base import name_list
-from delift_core.data.loading.answer_labels import AnswerLabels, Label, collect_labels, label_error
 from delift_core.data.loading.dataset import DEFAULT_OPTIONS, IN_MEMORY, Dataset, HubSplit, Origin, ReadOptions
-from delift_core.data.loading.folders import list_files
-from delift_core.data.loading.hub_rows import open_hub
-from delift_core.data.loading.joined_records import join_answers, join_messages
-from delift_core.data.loading.json_records import read_json
-from delift_core.data.loading.memory_rows import read_rows
+from delift_core.data.loading.file_records import list_files, read_bytes, read_files
+from delift_core.data.loading.library_rows import open_hub, read_rows
 from delift_core.data.loading.raw_records import (
-    Meter,
     RawRecord,
     Records,
     Watch,
-    check_head,
     dump,
+    join_messages,
     problem,
     report_rows,
+)
+from delift_core.data.loading.record_fields import (
+    AnswerLabels,
+    Label,
+    collect_labels,
+    label_error,
+    refuse_ambiguous_prompt,
+    unread_columns,
 )
 from delift_core.data.loading.record_reader import (
     DETECT_RECORDS,
@@ -35,9 +37,7 @@ from delift_core.data.loading.record_reader import (
     most_frequent,
     split_answers,
 )
-from delift_core.data.loading.source_files import HEAD_BYTES, KINDS, Kind, SourceFile, detect_kind
-from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
-from delift_core.data.loading.unread_columns import refuse_ambiguous_prompt, unread_columns
+from delift_core.data.loading.source_files import SourceFile
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord, Problem, with_ids
 from delift_core.system.hub import HUB_PREFIX
@@ -71,25 +71,6 @@ class TablePreview:
     unread: tuple[str, ...] = ()
 
 
-def read_records(path: Path) -> Records:
-    """Yields the records of a file in order, and a problem in place of each record that cannot be decoded.
-
-    Args:
-        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, possibly compressed (.gz, .zst,
-            .bz2, .xz), or a folder of such files, read in the order of their names. JSON and JSON lines are told apart
-            by content, as are files without a known suffix.
-
-    Raises:
-        DataError: the file is missing, empty or of another kind, or holds no record that can be decoded.
-    """
-    return _read(list_files(path).read)
-
-
-def read_bytes(data: bytes, filename: str) -> Records:
-    """As `read_records`, for the bytes of an uploaded file."""
-    return _read((SourceFile(Path(filename).name, data),))
-
-
 def load_file(
     path: Path, options: ReadOptions = DEFAULT_OPTIONS, *, name: str | None = None, watch: Watch | None = None
 ) -> Dataset:
@@ -110,7 +91,7 @@ def load_file(
     """
     files = list_files(path)
     stem = path.name if path.is_dir() else files.read[0].stem
-    dataset = _build(_read(files.read, watch), path.name, name or stem, options)
+    dataset = _build(read_files(files.read, watch), path.name, name or stem, options)
     origin = Origin("file", str(path.resolve()), options)
     return replace(dataset, problems=(*dataset.problems, *files.not_read), origin=origin)
 
@@ -125,7 +106,7 @@ def load_bytes(
 ) -> Dataset:
     """As `load_file`, for the bytes of an uploaded file; `filename` gives the suffix and the source."""
     source = SourceFile(Path(filename).name, data)
-    dataset = _build(_read((source,), watch), source.name, name or source.stem, options)
+    dataset = _build(read_files((source,), watch), source.name, name or source.stem, options)
     return replace(dataset, origin=Origin("upload", source.name, options, sha256=hashlib.sha256(data).hexdigest()))
 
 
@@ -168,7 +149,7 @@ def load_rows(rows: object, options: ReadOptions = DEFAULT_OPTIONS) -> Dataset:
 def read_columns(path: Path, limit: int = 20) -> TablePreview:
     """Reads the first records of a file for mapping columns by hand; raises a `DataError` as `read_records`."""
     files = list_files(path)
-    return replace(_preview(_read(files.read), path.name, limit), not_read=files.not_read)
+    return replace(_preview(read_files(files.read), path.name, limit), not_read=files.not_read)
 
 
 def read_columns_of_bytes(data: bytes, filename: str, limit: int = 20) -> TablePreview:
@@ -194,60 +175,6 @@ def map_preview(
     outcomes |= {(one.source, one.line): one.messages for one in parsed}
     outcomes |= {(one.source, one.line): one for one in problems}
     return tuple(outcomes[record.source, record.line] for record in preview.records)
-
-
-def _read(files: Sequence[SourceFile], watch: Watch | None = None) -> Records:
-    # The first file is opened at once, so that a wrong path is an error before any record is asked for.
-    opened = _open(files[0])
-    meter = Meter(watch, sum(source.size for source in files)) if watch else None
-    later = (item for source in files[1:] for item in _records(source, _open(source), meter))
-    found = chain(_records(files[0], opened, meter), later)
-    return _refuse_nothing(join_messages(join_answers(found) if len(files) > 1 else found), files)
-
-
-def _open(source: SourceFile) -> tuple[BinaryIO, Kind]:
-    stream = source.open()
-    try:
-        head = stream.read(HEAD_BYTES)
-        stream.seek(0)
-        check_head(head, source.name)
-        return stream, detect_kind(source.name, source.suffix, head)
-    except DataError:
-        stream.close()
-        raise
-
-
-def _records(source: SourceFile, opened: tuple[BinaryIO, Kind], meter: Meter | None) -> Records:
-    stream, kind = opened
-    with stream:
-        records = _decoded(source, stream, kind)
-        yield from meter.over(records, stream, source.size) if meter else records
-
-
-def _decoded(source: SourceFile, stream: BinaryIO, kind: Kind) -> Records:
-    if kind == "json":
-        return read_json(stream, source.name)
-    if kind == "csv":
-        return read_csv(stream, source.name, source.suffix)
-    return read_arrow(stream, source.name) if kind == "arrow" else read_parquet(stream, source.name)
-
-
-def _refuse_nothing(records: Records, files: Sequence[SourceFile]) -> Records:
-    """Passes records through; raises a `DataError` at the end if none could be decoded."""
-    source = files[0].name if len(files) == 1 else f"the {len(files)} files of the folder"
-    first: Problem | None = None
-    decoded = 0
-    for item in records:
-        if isinstance(item, RawRecord):
-            decoded += 1
-        elif first is None:
-            first = item
-        yield item
-    if decoded == 0 and first is not None:
-        kind = "JSON" if all(KINDS.get(one.suffix, "json") == "json" for one in files) else "records"
-        raise DataError(f"nothing in {source} can be read as {kind}; {first}")
-    if decoded == 0:
-        raise DataError(f"{source} holds no records; check that the download or the export was complete.")
 
 
 def _build(records: Iterable[RawRecord | Problem], source: str, name: str, options: ReadOptions) -> Dataset:

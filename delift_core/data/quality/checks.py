@@ -14,7 +14,7 @@ from delift_core.data.formats import detect_format
 from delift_core.data.formats.base import turn_role
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.turns import has_calls
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
 from delift_core.samples import FormatName, Sample, positions_by_record
 

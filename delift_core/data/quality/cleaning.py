@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from delift_core.data.formats import RecordError
 from delift_core.data.loading import Choice, Dataset
-from delift_core.data.loading.json_records import DECODER
+from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS
 from delift_core.data.loading.record_reader import RecordReparser
 from delift_core.data.quality.checks import ISSUE_CLASSES, Finding, IssueKind, find_issues, record_id

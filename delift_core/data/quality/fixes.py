@@ -12,8 +12,7 @@ from delift_core.data.formats.base import PART_SEPARATOR, TEXT_KEYS, turn_role
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.training_labels import is_trained
 from delift_core.data.formats.turn_spellings import parse_list, standard_turns
-from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.json_scanner import ValueSpan, replace_spans, replace_texts, value_spans
+from delift_core.data.loading.json_scanner import DECODER, ValueSpan, replace_spans, replace_texts, value_spans
 from delift_core.data.loading.raw_records import dump
 from delift_core.data.quality.checks import CONTROLS, ID_KEYS, MARKERS, PERSONAL_KINDS, is_card_number
 

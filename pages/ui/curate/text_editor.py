@@ -5,7 +5,7 @@ import html
 import streamlit as st
 
 from delift_core.curation.curate import CuratedSelection, edit_text
-from delift_core.data.loading.text_edits import record_texts
+from delift_core.data.loading.record_reader import record_texts
 from delift_core.errors import DeliftError
 from delift_core.samples import Sample
 from delift_core.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.data.loading import load_file, read_columns
-from delift_core.data.loading.folders import file_hash, split_of
+from delift_core.data.loading.file_records import file_hash, split_of
 from delift_core.errors import DataError
 
 

@@ -22,9 +22,8 @@ from hypothesis import strategies as st
 
 from delift_core.data.formats import RecordError
 from delift_core.data.loading import Dataset, ReadOptions, load_bytes, map_preview, read_columns_of_bytes
-from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.record_reader import reader_of
-from delift_core.data.loading.text_edits import edit_texts, record_texts
+from delift_core.data.loading.json_scanner import DECODER
+from delift_core.data.loading.record_reader import edit_texts, reader_of, record_texts
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.errors import DataError, DeliftError

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delift_core.data.loading.json_records import DECODER
-from delift_core.data.loading.record_reader import RecordReader
-from delift_core.data.loading.text_edits import RecordText, edit_texts, record_texts, reparse
+from delift_core.data.loading.json_scanner import DECODER
+from delift_core.data.loading.record_reader import RecordReader, RecordText, edit_texts, record_texts, reparse
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FormatName, ParsedRecord, Sample, with_ids
 

@@ -1,6 +1,6 @@
-"""Lists the data files of a folder, and every other file with the reason why it is not read.
+"""Lists the data files of a folder, and every other file with the reason why it is not read; reads their records.
 
-Splits are never mixed: if a folder holds several, train is read. Looks at names and first bytes only.
+Splits are never mixed: if a folder holds several, train is read. A listing looks at names and first bytes only.
 """
 
 import hashlib
@@ -9,18 +9,34 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from delift_core.data.formats.base import name_list
-from delift_core.data.loading.raw_records import problem
+from delift_core.data.loading.json_records import read_json
+from delift_core.data.loading.raw_records import (
+    Meter,
+    RawRecord,
+    Records,
+    Watch,
+    check_head,
+    join_answers,
+    join_messages,
+    problem,
+)
 from delift_core.data.loading.source_files import (
     HEAD_BYTES,
+    KINDS,
     SUFFIXES,
+    Kind,
     SourceFile,
+    detect_kind,
     looks_like_json,
     unsupported_kind,
     why_not_readable,
 )
+from delift_core.data.loading.tables import read_arrow, read_csv, read_parquet
 from delift_core.errors import DataError
 from delift_core.samples import Problem
 
@@ -102,6 +118,80 @@ def file_hash(path: Path) -> str:
         return digest.hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_records(path: Path) -> Records:
+    """Yields the records of a file in order, and a problem in place of each record that cannot be decoded.
+
+    Args:
+        path: a .json, .jsonl, .ndjson, .csv, .tsv, .parquet, .arrow or .feather file, possibly compressed (.gz, .zst,
+            .bz2, .xz), or a folder of such files, read in the order of their names. JSON and JSON lines are told apart
+            by content, as are files without a known suffix.
+
+    Raises:
+        DataError: the file is missing, empty or of another kind, or holds no record that can be decoded.
+    """
+    return read_files(list_files(path).read)
+
+
+def read_bytes(data: bytes, filename: str) -> Records:
+    """As `read_records`, for the bytes of an uploaded file."""
+    return read_files((SourceFile(Path(filename).name, data),))
+
+
+def read_files(files: Sequence[SourceFile], watch: Watch | None = None) -> Records:
+    """Yields the records of some files in order, joined where they are spread over records or files."""
+    # The first file is opened at once, so that a wrong path is an error before any record is asked for.
+    opened = _open(files[0])
+    meter = Meter(watch, sum(source.size for source in files)) if watch else None
+    later = (item for source in files[1:] for item in _records(source, _open(source), meter))
+    found = chain(_records(files[0], opened, meter), later)
+    return _refuse_nothing(join_messages(join_answers(found) if len(files) > 1 else found), files)
+
+
+def _open(source: SourceFile) -> tuple[BinaryIO, Kind]:
+    stream = source.open()
+    try:
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
+        check_head(head, source.name)
+        return stream, detect_kind(source.name, source.suffix, head)
+    except DataError:
+        stream.close()
+        raise
+
+
+def _records(source: SourceFile, opened: tuple[BinaryIO, Kind], meter: Meter | None) -> Records:
+    stream, kind = opened
+    with stream:
+        records = _decoded(source, stream, kind)
+        yield from meter.over(records, stream, source.size) if meter else records
+
+
+def _decoded(source: SourceFile, stream: BinaryIO, kind: Kind) -> Records:
+    if kind == "json":
+        return read_json(stream, source.name)
+    if kind == "csv":
+        return read_csv(stream, source.name, source.suffix)
+    return read_arrow(stream, source.name) if kind == "arrow" else read_parquet(stream, source.name)
+
+
+def _refuse_nothing(records: Records, files: Sequence[SourceFile]) -> Records:
+    """Passes records through; raises a `DataError` at the end if none could be decoded."""
+    source = files[0].name if len(files) == 1 else f"the {len(files)} files of the folder"
+    first: Problem | None = None
+    decoded = 0
+    for item in records:
+        if isinstance(item, RawRecord):
+            decoded += 1
+        elif first is None:
+            first = item
+        yield item
+    if decoded == 0 and first is not None:
+        kind = "JSON" if all(KINDS.get(one.suffix, "json") == "json" for one in files) else "records"
+        raise DataError(f"nothing in {source} can be read as {kind}; {first}")
+    if decoded == 0:
+        raise DataError(f"{source} holds no records; check that the download or the export was complete.")
 
 
 def _walk(path: Path) -> tuple[list[Path], list[_Unread]]:
