@@ -35,7 +35,6 @@ from delift_core.data.loading.record_reader import (
     choose_reader,
     field_names,
     most_frequent,
-    split_answers,
 )
 from delift_core.data.loading.source_files import SourceFile
 from delift_core.errors import DataError
@@ -224,10 +223,8 @@ class _Loading:
         outcome = self._reader.read(item)
         if isinstance(outcome, Problem):
             self.columns.update(dict.fromkeys(field_names(item.value)))
-            self._outcomes.append(outcome)
-        else:
-            every = self._options.turns == "every" and self._reader.trains_every_turn(item.value)
-            self._outcomes.append(split_answers(outcome) if every else outcome)
+        # A list for each of a million rows would take memory.
+        self._outcomes.append(outcome if isinstance(outcome, Problem) or len(outcome) > 1 else outcome[0])
 
     def finish(self) -> tuple[list[ParsedRecord], list[Problem]]:
         """The rows and the problems; a labelled conversation gives its last answer alone, which the label is about."""

@@ -21,6 +21,7 @@ from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord
 
 PREFERENCE_FORMATS: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
 DETECT_RECORDS = 200
+_TRAINED_AT_EVERY_TURN = ("messages", "sharegpt", "chat-text", "alpaca", "mt-bench")
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -34,12 +35,14 @@ class RecordReader:
         mapping: the columns, for "columns".
         detects_each: whether each record is read in its own format, and `format` is the fallback.
         answer: the answers to learn.
+        turns: which assistant turns are rows.
     """
 
     format: FormatName | None
     mapping: ColumnMapping | None
     detects_each: bool
     answer: Answer | None = None
+    turns: Turns = "last"
 
     def messages(self, value: object) -> tuple[Message, ...]:
         """The conversation of a decoded record.
@@ -52,17 +55,15 @@ class RecordReader:
             raise unknown_format_error(value)
         return parse_record(format, value, self._mapping_of(value))
 
-    def read(self, record: RawRecord) -> ParsedRecord | Problem:
-        """The conversation of a raw record, or why it cannot be used."""
+    def read(self, record: RawRecord) -> list[ParsedRecord] | Problem:
+        """The rows of a raw record, several if every turn is a row; or why it cannot be used."""
         try:
             messages = self.messages(record.value)
         except RecordError as error:
             return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
-        return ParsedRecord(messages, record.raw, record.source, record.line)
-
-    def trains_every_turn(self, value: object) -> bool:
-        """Whether all assistant turns of a decoded record can be samples."""
-        return self._format_of(value) in ("messages", "sharegpt", "chat-text", "alpaca", "mt-bench")
+        whole = ParsedRecord(messages, record.raw, record.source, record.line)
+        every = self.turns == "every" and self._format_of(record.value) in _TRAINED_AT_EVERY_TURN
+        return _split_answers(whole) if every else [whole]
 
     def _format_of(self, value: object) -> FormatName | None:
         own = detect_format(_unlabelled(value, self.answer)) if self.detects_each else None
@@ -99,7 +100,7 @@ def choose_reader(records: Iterable[RawRecord | Problem], options: ReadOptions) 
     """The reader for a source, by its first records."""
     mapping, answer = options.mapping, options.answer
     if mapping is not None:
-        return RecordReader("columns", mapping, detects_each=False)
+        return RecordReader("columns", mapping, detects_each=False, turns=options.turns)
     values = [_unlabelled(record.value, answer) for record in records if isinstance(record, RawRecord)]
     formats: list[FormatName | None] = [detect_format(value) for value in values]
     majority: FormatName | None = most_frequent(formats)
@@ -108,7 +109,7 @@ def choose_reader(records: Iterable[RawRecord | Problem], options: ReadOptions) 
     if majority == "columns":
         in_columns = (value for value, format in zip(values, formats, strict=True) if format == "columns")
         mapping = most_frequent(map(detect_columns, in_columns))
-    return RecordReader(majority, mapping, True, answer)
+    return RecordReader(majority, mapping, True, answer, options.turns)
 
 
 def most_frequent(items: Iterable[Item | None]) -> Item | None:
@@ -122,28 +123,6 @@ def _unlabelled(value: object, answer: Answer | None) -> object:
     return without_label(value) if answer == "all" and isinstance(value, Mapping) else value
 
 
-class RecordReparser:
-    """Reads a changed record in the way in which a data set's records were read."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._turns = dataset.turns
-        self._reader = reader_of(dataset)
-
-    def parse(self, value: object) -> tuple[Message, ...]:
-        """The conversation of a decoded record; raises a `RecordError` if the record cannot be used."""
-        return self._reader.messages(value)
-
-    def __call__(self, raw: str, source: str, line: int) -> list[ParsedRecord] | RecordError:
-        """The rows of a record, several if every turn is a row; or why it cannot be used."""
-        value = DECODER.decode(raw)
-        try:
-            whole = ParsedRecord(self.parse(value), raw, source, line)
-        except RecordError as error:
-            return error
-        every = self._turns == "every" and self._reader.trains_every_turn(value)
-        return split_answers(whole) if every else [whole]
-
-
 def possible_options(format: FormatName, mapping: ColumnMapping | None, turns: Turns) -> tuple[ReadOptions, ...]:
     """How a data set may have been read whose origin does not record it, most likely first."""
     answers: tuple[Answer | None, ...] = tuple(one for one, name in PREFERENCE_FORMATS.items() if name == format)
@@ -152,7 +131,7 @@ def possible_options(format: FormatName, mapping: ColumnMapping | None, turns: T
 
 
 def reader_of(dataset: Dataset) -> RecordReader:
-    """The reader of a data set's records; by trial on the first rows if its origin does not record it."""
+    """The reader of a data set's records; found by its first rows if its origin does not record the options."""
     options, mapping = dataset.origin.options, dataset.mapping
     if options is not None:
         return _reader(dataset, options)
@@ -164,8 +143,8 @@ def reader_of(dataset: Dataset) -> RecordReader:
 
 def _reader(dataset: Dataset, options: ReadOptions) -> RecordReader:
     if options.mapping is not None:
-        return RecordReader("columns", options.mapping, detects_each=False)
-    return RecordReader(dataset.format, dataset.mapping, True, options.answer)
+        return RecordReader("columns", options.mapping, detects_each=False, turns=options.turns)
+    return RecordReader(dataset.format, dataset.mapping, True, options.answer, options.turns)
 
 
 def _reproduces(dataset: Dataset, reader: RecordReader) -> bool:
@@ -179,7 +158,7 @@ def _reproduces(dataset: Dataset, reader: RecordReader) -> bool:
         return False
 
 
-def split_answers(record: ParsedRecord) -> list[ParsedRecord]:
+def _split_answers(record: ParsedRecord) -> list[ParsedRecord]:
     """A record for each trained assistant turn that is not blank, given all turns before it; the last is `record`."""
     turns = record.messages
     ends = [

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from delift_core.data.formats import RecordError
 from delift_core.data.loading import Choice, Dataset
 from delift_core.data.loading.json_scanner import DECODER
-from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS
-from delift_core.data.loading.record_reader import RecordReparser
+from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord
+from delift_core.data.loading.record_reader import RecordReader, reader_of
 from delift_core.data.quality.checks import ISSUE_CLASSES, Finding, IssueKind, find_issues, record_id
 from delift_core.data.quality.duplicates import CopyKind, copied_positions, copy_groups, overlaps
 from delift_core.data.quality.fixes import (
@@ -79,18 +78,18 @@ def fix_records(dataset: Dataset, kind: FixableKind) -> CleaningResult:
     """
     if kind == "repeated-prompt":
         return _keep_longest(dataset)
-    reparse = RecordReparser(dataset)
+    reader = reader_of(dataset)
     if kind in _PROBLEM_KINDS:
-        return _fix_problems(dataset, kind, reparse)
+        return _fix_problems(dataset, kind, reader)
     change = _id_renamer(dataset) if kind == "repeated-id" else _TEXT_FIXES[kind]
     found: list[Sample | ParsedRecord] = []
     changed = 0
     for rows in positions_by_record(dataset.samples):
         whole = dataset.samples[rows[-1]]
         raw = change(whole.raw)
-        read = reparse(raw, whole.source, whole.line) if raw != whole.raw else None
-        changed += not isinstance(read, RecordError | None)
-        found += [dataset.samples[at] for at in rows] if isinstance(read, RecordError | None) else read
+        read = _read(reader, raw, whole) if raw != whole.raw else None
+        changed += not isinstance(read, Problem | None)
+        found += [dataset.samples[at] for at in rows] if isinstance(read, Problem | None) else read
     return CleaningResult(
         _with_samples(dataset, found, dataset.problems, Choice(kind)) if changed else dataset, changed
     )
@@ -184,14 +183,14 @@ def _keep_longest(dataset: Dataset) -> CleaningResult:
     return CleaningResult(leave_out(dataset, gone, reason, "repeated-prompt"), len(gone))
 
 
-def _fix_problems(dataset: Dataset, kind: FixableKind, reparse: RecordReparser) -> CleaningResult:
+def _fix_problems(dataset: Dataset, kind: FixableKind, reader: RecordReader) -> CleaningResult:
     """Returns records that can be read once they are fixed to their position in the file."""
     back: list[ParsedRecord] = []
     left: list[Problem] = []
     changed = 0
     for problem in dataset.problems:
-        read = _fix_problem(problem, kind, reparse) if problem.kind == kind else None
-        if read is None or isinstance(read, RecordError):
+        read = _fix_problem(problem, kind, reader) if problem.kind == kind else None
+        if read is None or isinstance(read, Problem):
             left.append(problem)
         else:
             back += read
@@ -204,15 +203,18 @@ def _fix_problems(dataset: Dataset, kind: FixableKind, reparse: RecordReparser) 
     return CleaningResult(_with_samples(dataset, merged, left, Choice(kind)), changed)
 
 
-def _fix_problem(
-    problem: Problem, kind: FixableKind, reparse: RecordReparser
-) -> list[ParsedRecord] | RecordError | None:
+def _fix_problem(problem: Problem, kind: FixableKind, reader: RecordReader) -> list[ParsedRecord] | Problem | None:
     try:
         DECODER.decode(problem.raw)
     except (ValueError, RecursionError):
         return None
-    raw = convert_to_text(problem.raw, reparse.parse) if kind == "not-text" else replace_surrogates(problem.raw)
-    return reparse(raw, problem.source, problem.line)
+    raw = convert_to_text(problem.raw, reader.messages) if kind == "not-text" else replace_surrogates(problem.raw)
+    return _read(reader, raw, problem)
+
+
+def _read(reader: RecordReader, raw: str, place: Sample | Problem) -> list[ParsedRecord] | Problem:
+    """The rows of a changed record, or why it cannot be used."""
+    return reader.read(RawRecord(place.source, place.line, raw, DECODER.decode(raw)))
 
 
 def _id_renamer(dataset: Dataset) -> Callable[[str], str]:

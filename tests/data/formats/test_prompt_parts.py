@@ -5,7 +5,7 @@ import json
 import pytest
 
 from delift_core.data.loading import ReadOptions, fields_of, load_bytes, read_columns_of_bytes
-from delift_core.data.loading.record_reader import RecordReparser
+from delift_core.data.loading.record_reader import reader_of
 from delift_core.data.quality.checks import find_issues
 from delift_core.data.quality.cleaning import fix_records
 from delift_core.data.quality.fixes import convert_to_text
@@ -154,7 +154,7 @@ def test_a_tool_call_beside_a_missing_or_an_empty_text(content: dict[str, object
 
 @pytest.mark.parametrize("value", ["NaN", "null", "Infinity", "-Infinity"])
 def test_no_remedy_makes_text_of_what_is_no_value(value: str) -> None:
-    read = RecordReparser(load({"instruction": "i", "output": "o"})).parse
+    read = reader_of(load({"instruction": "i", "output": "o"})).messages
     raw = f'{{"instruction": "i", "output": {value}}}'
     assert convert_to_text(raw, read) == raw
     assert "NaN" not in convert_to_text('{"instruction": "i", "output": [1, NaN]}', read)

@@ -9,7 +9,7 @@ import pytest
 
 from delift_core.data.formats.training_labels import as_bool
 from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
-from delift_core.data.loading.record_reader import RecordReparser
+from delift_core.data.loading.record_reader import reader_of
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping
 
@@ -139,7 +139,8 @@ def test_a_mark_can_be_overruled() -> None:
     for name in ("label", "kto_tag"):
         dataset = load_bytes(jsonl(marked("alpaca", name, True, False)), "x.jsonl", ReadOptions(answer="all"))
         assert (len(dataset.samples), dataset.format) == (4, "alpaca")
-        assert RecordReparser(dataset)(dataset.samples[1].raw, "x.jsonl", 2) != []
+        second = dataset.samples[1]
+        assert reader_of(dataset).messages(json.loads(second.raw)) == second.messages
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
     with pytest.raises(DataError, match="--answer chosen or --answer rejected"):
         load_bytes(jsonl([pair]), "x.jsonl", ReadOptions(answer="all"))
