@@ -14,7 +14,7 @@ from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.umap_layout import layout_path
 from delift_core.errors import DeliftError, WorkspaceError
 from delift_core.jobs.folder import job_folders
-from delift_core.scoring.packs import names_in, pack_files
+from delift_core.scoring.block_files import names_in, pack_files
 from delift_core.workspace import RunRecord, Workspace
 
 _DERIVED = ("plans", "assembled", "maps")  # folders of files that are computed from a context's blocks

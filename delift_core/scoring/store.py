@@ -8,13 +8,12 @@ carry a checksum (those of earlier versions have none and are checked by their s
     <context key>/rows/<row set>.json            the helped samples of a block, in order
     <context key>/alone/<row set>.npy            (m, 4 + d) float32: statistics, prompt and response tokens, embedding
     <context key>/pairs/<helper>.<row set>.npy   (m, 2) float32: statistics with the helper as example
-    <context key>/packs/<name>.npz               many small blocks of pairs in one file, see `packs`
+    <context key>/packs/<name>.npz               many small blocks of pairs in one file, see `block_files`
 
 This module knows nothing of models, runs or the database.
 """
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -24,12 +23,23 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.errors import ScoringError
+from delift_core.scoring.block_files import (
+    NPY_HEADER,
+    PackedPairs,
+    RowSets,
+    damaged_error,
+    damaged_packs,
+    read_block,
+    read_blocks,
+    read_packs,
+    require_block,
+    save_block,
+    small_packs,
+    write_pack,
+)
 from delift_core.scoring.metrics import Metric, utility
-from delift_core.scoring.packs import PackedPairs, damaged_packs, read_blocks, read_packs, small_packs, write_pack
-from delift_core.system.files import CHECKSUM_BYTES, content_if_intact, with_checksum, write_whole
+from delift_core.system.files import CHECKSUM_BYTES, write_whole
 
-_NPY_HEADER = 128  # bytes of numpy's header for these arrays
 _STATISTICS, _COUNTS = 2, 2
 _DESCRIPTION = "context.json"
 PACKED_ROWS = 64  # blocks of up to so many rows are packed
@@ -83,7 +93,7 @@ class PairStore:
         self.folder = folder
         for name in ("rows", "alone", "pairs", "packs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self._positions: dict[str, dict[str, int]] = {}
+        self._row_sets = RowSets(folder / "rows")
         self._pair_blocks: dict[str, list[str]] | None = None
         self._packed_pairs: PackedPairs | None = None
         self._pending: list[tuple[str, Sequence[str], np.ndarray]] = []
@@ -116,19 +126,19 @@ class PairStore:
         """The blocks whose content changed on disk, or whose list of rows is missing."""
         for part, width in (("alone", None), ("pairs", _STATISTICS)):
             for path in sorted((self.folder / part).glob("[!.]*.npy")):
-                rows = self._known_rows(path.stem.rpartition(".")[2])
-                if rows is None or _read_block(path, len(rows), width) is None:
+                rows = self._row_sets.known(path.stem.rpartition(".")[2])
+                if rows is None or read_block(path, len(rows), width) is None:
                     yield path
         yield from damaged_packs(self.folder / "packs")
 
     def missing_zero_shot(self, rows: Sequence[str]) -> tuple[str, ...]:
         """The `rows` not yet scored without an example, once each, in order."""
-        known = {row for name in self._zero_shot_blocks for row in self._row_set(name)}
+        known = {row for name in self._zero_shot_blocks for row in self._row_sets.positions(name)}
         return tuple(row for row in dict.fromkeys(rows) if row not in known)
 
     def missing(self, rows: Sequence[str], helper: str) -> tuple[str, ...]:
         """The `rows` not yet scored with `helper` as example, once each, in order."""
-        row_sets = [self._row_set(name) for name in self._blocks.get(helper, ())]
+        row_sets = [self._row_sets.positions(name) for name in self._blocks.get(helper, ())]
         left = [row for row in dict.fromkeys(rows) if not any(row in known for known in row_sets)]
         packed = self._pairs.has(left, helper)
         return tuple(row for row, known in zip(left, packed.tolist(), strict=True) if not known)
@@ -139,16 +149,16 @@ class PairStore:
 
     def write_zero_shot(self, rows: Sequence[str], results: ZeroShot) -> None:
         """Writes the results of `rows` without an example, in that order."""
-        name = self._write_row_set(rows)
+        name = self._row_sets.write(rows)
         counts = np.stack([results.prompt_tokens, results.tokens], axis=1)
         block = np.concatenate([results.statistics, counts, results.embeddings], axis=1).astype(np.float32)
-        _save(self.folder / "alone" / f"{name}.npy", block)
+        save_block(self.folder / "alone" / f"{name}.npy", block)
         self._zero_shot_blocks.append(name)
 
     def write_pairs(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
         """Writes one block: (m, 2) statistics of `rows` with `helper` as example."""
-        name = self._write_row_set(rows)
-        _save(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
+        name = self._row_sets.write(rows)
+        save_block(self.folder / "pairs" / f"{helper}.{name}.npy", statistics.astype(np.float32))
         self._blocks.setdefault(helper, []).append(name)
 
     def buffer_pairs(self, helper: str, rows: Sequence[str], statistics: np.ndarray) -> None:
@@ -172,30 +182,31 @@ class PairStore:
         The merged files are removed last, so that every pair stays readable for other processes and after a kill.
         """
         self.flush()
-        small = [
-            (helper, name, block)
-            for helper, names in self._blocks.items()
-            for name in names
-            if len(self._row_set(name)) <= PACKED_ROWS
-            and (block := _read_block(self._path(helper, name), len(self._row_set(name)), _STATISTICS)) is not None
-        ]
+        small = []
+        for helper, names in self._blocks.items():
+            for name in names:
+                rows = self._row_sets.positions(name)
+                block = None
+                if len(rows) <= PACKED_ROWS:
+                    block = read_block(self._path(helper, name), len(rows), _STATISTICS)
+                if block is not None:
+                    small.append((helper, name, list(rows), block))
         packs = small_packs(self.folder / "packs")
         if small or len(packs) > 1:
-            blocks = ((helper, list(self._row_set(name)), block) for helper, name, block in small)
+            blocks = ((helper, rows, block) for helper, _, rows, block in small)
             merged = write_pack(self.folder / "packs", (*blocks, *read_blocks(packs)))
-            for path in (*packs, *(self._path(helper, name) for helper, name, _ in small)):
+            for path in (*packs, *(self._path(helper, name) for helper, name, _, _ in small)):
                 if path != merged:
                     path.unlink(missing_ok=True)
             self._pair_blocks, self._packed_pairs = None, None
-            self._drop_row_sets({name for _, name, _ in small})
+            self._drop_row_sets({name for _, name, _, _ in small})
         return len(small)
 
     def _drop_row_sets(self, names: set[str]) -> None:
         """Removes the row sets that no block uses any more."""
         used = set(self._zero_shot_blocks).union(*self._blocks.values())
         for name in names - used:
-            (self.folder / "rows" / f"{name}.json").unlink(missing_ok=True)
-            self._positions.pop(name, None)
+            self._row_sets.remove(name)
 
     def _path(self, helper: str, name: str) -> Path:
         return self.folder / "pairs" / f"{helper}.{name}.npy"
@@ -204,7 +215,7 @@ class PairStore:
         """The results without an example, in the order of `rows`."""
         found = []
         for name, here, there in self._find_zero_shot(rows):
-            block = _required_block(self.folder / "alone" / f"{name}.npy", len(self._row_set(name)))
+            block = require_block(self.folder / "alone" / f"{name}.npy", len(self._row_sets.positions(name)))
             found.append((here, block[there]))
         width = max((block.shape[1] for _, block in found), default=_STATISTICS + _COUNTS)
         table = np.full((len(rows), width), np.nan, dtype=np.float32)
@@ -217,30 +228,30 @@ class PairStore:
         checksums not verified."""
         table = np.full((len(rows), _STATISTICS + _COUNTS), np.nan, dtype=np.float32)
         for name, here, there in self._find_zero_shot(rows):
-            path, count = self.folder / "alone" / f"{name}.npy", len(self._row_set(name))
+            path, count = self.folder / "alone" / f"{name}.npy", len(self._row_sets.positions(name))
             try:
                 table[here] = np.load(path, mmap_mode="r")[there, : _STATISTICS + _COUNTS]
             except (OSError, ValueError, IndexError):  # cut short or missing: raise as `zero_shot` does
-                table[here] = _required_block(path, count)[there, : _STATISTICS + _COUNTS]
+                table[here] = require_block(path, count)[there, : _STATISTICS + _COUNTS]
         return _as_zero_shot(table)
 
     def pair_statistics(self, rows: Sequence[str], helper: str) -> np.ndarray:
         """The statistics of `rows` with `helper` as example: (n, 2) float32; NaN where not scored."""
         names = self._blocks.get(helper, ())
-        return self._gather(rows, helper, names, {name: self._match(rows, name) for name in names})
+        return self._gather(rows, helper, names, {name: self._row_sets.match(rows, name) for name in names})
 
     def pair(self, row: str, helper: str) -> np.ndarray:
         """`pair_statistics` of a single row, (1, 2) float32, without listing the blocks of every helper."""
         found = self._blocks if self._pair_blocks is not None else self._scan_pairs(helper)
         names = found.get(helper, ())
-        return self._gather([row], helper, names, {name: self._match([row], name) for name in names})
+        return self._gather([row], helper, names, {name: self._row_sets.match([row], name) for name in names})
 
     def utility_matrix(self, rows: Sequence[str], helpers: Sequence[str], metric: Metric) -> np.ndarray:
         """The utility matrix (n, m) float32: row i is helped, column j helps; NaN where not scored."""
         zero_shot = self.zero_shot(rows)
         tokens = np.maximum(zero_shot.tokens, 1)  # an unscored row is NaN already
         names = {name for helper in helpers for name in self._blocks.get(helper, ())}
-        matches = {name: self._match(rows, name) for name in names}  # once per row set instead of once per helper
+        matches = {name: self._row_sets.match(rows, name) for name in names}  # once per set of rows
         matrix = np.empty((len(rows), len(helpers)), dtype=np.float32)
         for column, helper in enumerate(helpers):
             statistics = self._gather(rows, helper, self._blocks.get(helper, ()), matches)
@@ -264,9 +275,9 @@ class PairStore:
                 self._pairs.fill(table, rows, helper)
                 if not np.isnan(table[here]).any():
                     continue
-            table[here] = _required_block(path, len(self._row_set(name)), _STATISTICS)[there]
+            table[here] = require_block(path, len(self._row_sets.positions(name)), _STATISTICS)[there]
         if self._pairs.damaged and np.isnan(table).any():
-            raise _damaged(self._pairs.damaged[0])
+            raise damaged_error(self._pairs.damaged[0])
         return table
 
     @property
@@ -288,7 +299,7 @@ class PairStore:
         return [
             path.stem
             for path in sorted((self.folder / "alone").glob("[!.]*.npy"))
-            if self._known_rows(path.stem) is not None
+            if self._row_sets.known(path.stem) is not None
         ]
 
     def _scan_pairs(self, only: str = "") -> dict[str, list[str]]:
@@ -298,55 +309,25 @@ class PairStore:
         with os.scandir(self.folder / "pairs") as entries:
             for entry in sorted((item for item in entries if item.name.startswith(only)), key=lambda item: item.name):
                 helper, name, suffix = (entry.name.split(".") + ["", ""])[:3]
-                rows = self._known_rows(name) if suffix == "npy" else None
+                rows = self._row_sets.known(name) if suffix == "npy" else None
                 if rows is None:
                     continue
-                expected = _NPY_HEADER + len(rows) * _STATISTICS * 4
+                expected = NPY_HEADER + len(rows) * _STATISTICS * 4
                 if entry.stat().st_size in (expected, expected + CHECKSUM_BYTES):
                     found.setdefault(helper, []).append(name)
         return found
-
-    def _known_rows(self, name: str) -> dict[str, int] | None:
-        """A row set; None if its file is missing or damaged (its name is a hash of its content)."""
-        try:
-            return self._row_set(name)
-        except (OSError, ValueError):
-            return None
-
-    def _row_set(self, name: str) -> dict[str, int]:
-        if name not in self._positions:
-            rows = json.loads((self.folder / "rows" / f"{name}.json").read_text())
-            if _name_of(rows) != name:
-                raise ValueError(f"row set {name} is damaged")
-            self._positions[name] = {row: position for position, row in enumerate(rows)}
-        return self._positions[name]
-
-    def _write_row_set(self, rows: Sequence[str]) -> str:
-        name = _name_of(rows)
-        path = self.folder / "rows" / f"{name}.json"
-        if name not in self._positions or not path.exists():  # another process may have removed it
-            write_whole(path, json.dumps(list(rows)).encode())
-            self._positions[name] = {row: position for position, row in enumerate(rows)}
-        return name
 
     def _find_zero_shot(self, rows: Sequence[str]) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
         """The zero-shot blocks that contain `rows`: name, positions in `rows`, positions in the block."""
         location = {
             row: (number, position)
             for number, name in enumerate(self._zero_shot_blocks)
-            for row, position in self._row_set(name).items()
+            for row, position in self._row_sets.positions(name).items()
         }
         block, there = np.array([location.get(row, (-1, -1)) for row in rows], dtype=np.int64).reshape(-1, 2).T
         for number in np.unique(block[block >= 0]).tolist():
             here = np.flatnonzero(block == number)
             yield self._zero_shot_blocks[number], here, there[here]
-
-    def _match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The positions in `rows`, and in the named row set, of the samples in both."""
-        known = self._row_set(name)
-        there = np.array([known.get(row, -1) for row in rows], dtype=np.int64)
-        here = np.flatnonzero(there >= 0)
-        return here, there[here]
 
 
 def _as_zero_shot(table: np.ndarray) -> ZeroShot:
@@ -360,45 +341,3 @@ def read_context(folder: Path) -> ScoringContext | None:
         return ScoringContext(**json.loads((folder / _DESCRIPTION).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _name_of(rows: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array))
-    write_whole(path, with_checksum(buffer.getvalue()))
-
-
-def _required_block(path: Path, rows: int, width: int | None = None) -> np.ndarray:
-    """As `_read_block`, for a block that must be valid.
-
-    Raises:
-        ScoringError: the block is missing or damaged.
-    """
-    block = _read_block(path, rows, width)
-    if block is None:
-        raise _damaged(path)
-    return block
-
-
-def _damaged(path: Path) -> ScoringError:
-    return ScoringError(
-        f"scored pairs are damaged on disk ({path.parent.name}/{path.name}); continue the run on the Score page "
-        "(or call score again), only what is damaged is scored again"
-    )
-
-
-def _read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:
-    """A block of so many rows (and columns); None if it is missing or damaged."""
-    try:
-        content = content_if_intact(path.read_bytes())
-        block: np.ndarray | None = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    if block is None or block.ndim != 2 or len(block) != rows or block.shape[1] != (width or block.shape[1]):
-        return None
-    # More bytes after the array are a checksum that cannot be read; then the block cannot be trusted.
-    return block if content is not None and len(content) == _NPY_HEADER + block.nbytes else None

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from delift_core.errors import ScoringError
 from delift_core.scoring import store as store_module
+from delift_core.scoring.block_files import read_packs
 from delift_core.scoring.forecast import RunSamples, plan_pairs
-from delift_core.scoring.packs import read_packs
 from delift_core.scoring.store import PACKED_ROWS, PairStore, ScoringContext, ZeroShot, read_context
 from delift_core.system.files import CHECKSUM_BYTES
 

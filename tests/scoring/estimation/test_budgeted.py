@@ -17,8 +17,8 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import Callbacks
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring import blocks as blocks_module
+from delift_core.scoring.block_files import read_packs
 from delift_core.scoring.estimation.matrix_files import Utilities
-from delift_core.scoring.packs import read_packs
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.request import SelectionRequest

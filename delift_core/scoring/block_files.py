@@ -1,4 +1,6 @@
-"""Packs: many small blocks of scored pairs in one file. Budgeted runs score a few pairs per example and round.
+"""The files of scored pairs: blocks in files of their own, the sets of rows that they are about, and packs.
+
+Budgeted runs score a few pairs per example and round; a pack holds many such small blocks in one file.
 
     <context key>/packs/<name>.npz    names of samples; helper and row (int32) and statistics (float32) of each pair
 
@@ -8,6 +10,7 @@ has the same numbers in each. This module knows nothing of models or plans.
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +18,108 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.system.files import write_whole
+from delift_core.errors import ScoringError
+from delift_core.system.files import content_if_intact, with_checksum, write_whole
 
+NPY_HEADER = 128  # bytes of numpy's header for the arrays of blocks
 _STATISTICS = 2
 _SMALL_BYTES = 1 << 20  # packs below this size are merged
 _DAMAGED = (OSError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+class RowSets:
+    """The sets of rows that blocks are about, each a list of content hashes in a file named by a hash of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._positions: dict[str, dict[str, int]] = {}
+
+    def positions(self, name: str) -> dict[str, int]:
+        """The position of each row in a set.
+
+        Raises:
+            OSError, ValueError: its file is missing or damaged.
+        """
+        if name not in self._positions:
+            rows = json.loads(self._path(name).read_text())
+            if _name_of(rows) != name:
+                raise ValueError(f"row set {name} is damaged")
+            self._positions[name] = {row: position for position, row in enumerate(rows)}
+        return self._positions[name]
+
+    def known(self, name: str) -> dict[str, int] | None:
+        """As `positions`; None if the file is missing or damaged."""
+        try:
+            return self.positions(name)
+        except (OSError, ValueError):
+            return None
+
+    def match(self, rows: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The positions in `rows`, and in a set, of the rows in both: (m,) int64 each."""
+        known = self.positions(name)
+        there = np.array([known.get(row, -1) for row in rows], dtype=np.int64)
+        here = np.flatnonzero(there >= 0)
+        return here, there[here]
+
+    def write(self, rows: Sequence[str]) -> str:
+        """Writes a set if necessary, and returns its name."""
+        name = _name_of(rows)
+        if name not in self._positions or not self._path(name).exists():  # another process may have removed it
+            write_whole(self._path(name), json.dumps(list(rows)).encode())
+            self._positions[name] = {row: position for position, row in enumerate(rows)}
+        return name
+
+    def remove(self, name: str) -> None:
+        """Removes a set's file."""
+        self._path(name).unlink(missing_ok=True)
+        self._positions.pop(name, None)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
+
+
+def _name_of(rows: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def save_block(path: Path, array: np.ndarray) -> None:
+    """Writes an array with a checksum, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array))
+    write_whole(path, with_checksum(buffer.getvalue()))
+
+
+def require_block(path: Path, rows: int, width: int | None = None) -> np.ndarray:
+    """As `read_block`, for a block that must be valid.
+
+    Raises:
+        ScoringError: the block is missing or damaged.
+    """
+    block = read_block(path, rows, width)
+    if block is None:
+        raise damaged_error(path)
+    return block
+
+
+def damaged_error(path: Path) -> ScoringError:
+    """Builds the error for a block or pack that is damaged."""
+    return ScoringError(
+        f"scored pairs are damaged on disk ({path.parent.name}/{path.name}); continue the run on the Score page "
+        "(or call score again), only what is damaged is scored again"
+    )
+
+
+def read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | None:
+    """A block of so many rows (and columns); None if it is missing or damaged."""
+    try:
+        content = content_if_intact(path.read_bytes())
+        block: np.ndarray | None = None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    if block is None or block.ndim != 2 or len(block) != rows or block.shape[1] != (width or block.shape[1]):
+        return None
+    # More bytes after the array are a checksum that cannot be read; then the block cannot be trusted.
+    return block if content is not None and len(content) == NPY_HEADER + block.nbytes else None
 
 
 @dataclass(frozen=True, slots=True)
