@@ -76,16 +76,12 @@ class ProblemClass:
 
 @dataclass(frozen=True, slots=True)
 class Tidying:
-    """What is done to a data set once it is read: classes to mend in order, then classes and copies to leave out.
-
-    Attributes:
-        not_in: sets whose rows are to be left out, as a command names them.
-    """
+    """What is done to a data set once it is read: classes to mend in order, then classes and copies to leave out."""
 
     mend: tuple[FixableKind, ...] = ()
     leave_out: tuple[IssueKind, ...] = ()
     copies: tuple[CopyKind, ...] = ()
-    not_in: tuple[str, ...] = ()
+    not_in: tuple[str, ...] = ()  # sets whose rows are to be left out, as a command names them
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """The data set after it; each step is one of its choices, and is said on standard error."""

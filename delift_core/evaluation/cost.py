@@ -18,17 +18,11 @@ _RATINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An estimate, in which no result is cached yet.
+    """An estimate, in which no result is cached yet."""
 
-    Attributes:
-        seconds: of the whole evaluation.
-        runs: number of fine-tuning runs.
-        trained_tokens: over all epochs and runs.
-    """
-
-    seconds: float
-    runs: int
-    trained_tokens: int
+    seconds: float  # of the whole evaluation
+    runs: int  # number of fine-tuning runs
+    trained_tokens: int  # over all epochs and runs
 
 
 def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic) -> Cost:

@@ -37,18 +37,12 @@ _REPORT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The results of an arm's s runs on n held-out rows.
-
-    Attributes:
-        losses: (s, n) summed losses in nats.
-        correct: (s, n) numbers of correctly predicted tokens.
-        answers: (s, 6, g) scores of g answers, if requested.
-    """
+    """The results of an arm's s runs on n held-out rows."""
 
     arm: Arm
-    losses: np.ndarray
-    correct: np.ndarray
-    answers: np.ndarray | None
+    losses: np.ndarray  # (s, n) summed losses in nats
+    correct: np.ndarray  # (s, n) numbers of correctly predicted tokens
+    answers: np.ndarray | None  # (s, 6, g) scores of g answers, if requested
     seconds: float
 
 

@@ -61,57 +61,39 @@ class FineTuning:
 
 @dataclass(frozen=True, slots=True)
 class ExtraArm:
-    """A further arm, given by its rows: another selection, or the order of a method.
-
-    Attributes:
-        positions: in the pool, best first; as many as the subset has rows are used.
-    """
+    """A further arm, given by its rows: another selection, or the order of a method."""
 
     name: str
-    positions: tuple[int, ...]
+    positions: tuple[int, ...]  # in the pool, best first; as many as the subset has rows are used
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRequest:
     """What to evaluate. The model is always loaded in float32, which fine-tuning needs.
 
-    Attributes:
-        pool: all rows that the subset was selected from.
-        subset_positions: the subset, as positions in the pool.
-        heldout: rows to measure the loss on; rows that the selection has seen are left out.
-        target: target rows of the selection, if any, which it has seen.
-        against: arms to compare with, besides the untouched model: "random" (as many rows), "random-tokens" (rows with
-            as many response tokens), "full", or names of methods.
-        others: further arms, given by positions.
-        seeds: number of runs of the subset and of random rows, each with its own random rows and order.
-        first_seed: seed of the first run and of the intervals.
-        method_runs: number of runs of each method and further arm, which differ in the order of rows.
-        examples: number of nearest rows as examples for a measurement without training; 0 for none.
-        generate: number of held-out rows that each arm answers; the answers are scored.
-        answer_tokens: longest answer.
-        less: settings of the method "less".
-
     Raises:
         DataError: an empty set, a position outside the pool, an unknown arm or no seed.
     """
 
-    pool: tuple[Sample, ...]
-    subset_positions: tuple[int, ...]
-    heldout: tuple[Sample, ...]
-    target: tuple[Sample, ...] = ()
+    pool: tuple[Sample, ...]  # all rows that the subset was selected from
+    subset_positions: tuple[int, ...]  # the subset, as positions in the pool
+    heldout: tuple[Sample, ...]  # rows to measure the loss on; rows that the selection has seen are left out
+    target: tuple[Sample, ...] = ()  # target rows of the selection, if any, which it has seen
     model: str = BUNDLED
     device: DeviceName = "auto"
     template: TemplateChoice = "auto"
+    # Arms to compare with, besides the untouched model: "random" (as many rows), "random-tokens" (rows with as many
+    # response tokens), "full", or names of methods.
     against: tuple[str, ...] = ("random", "full")
-    others: tuple[ExtraArm, ...] = ()
-    seeds: int = 3
-    first_seed: int = 0
-    method_runs: int = 1
-    examples: int = 0
-    generate: int = 0
-    answer_tokens: int = 128
+    others: tuple[ExtraArm, ...] = ()  # further arms, given by positions
+    seeds: int = 3  # number of runs of the subset and of random rows, each with its own random rows and order
+    first_seed: int = 0  # seed of the first run and of the intervals
+    method_runs: int = 1  # number of runs of each method and further arm, which differ in the order of rows
+    examples: int = 0  # number of nearest rows as examples for a measurement without training; 0 for none
+    generate: int = 0  # number of held-out rows that each arm answers; the answers are scored
+    answer_tokens: int = 128  # longest answer
     tuning: FineTuning = FineTuning()
-    less: LessSettings = LessSettings()
+    less: LessSettings = LessSettings()  # settings of the method "less"
 
     def __post_init__(self) -> None:
         if not self.heldout:

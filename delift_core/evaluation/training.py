@@ -37,14 +37,10 @@ _BYTES_PER_HIDDEN = 80  # about 20 float32 numbers per layer and hidden unit are
 
 @dataclass(frozen=True, slots=True)
 class TrainingLog:
-    """The course of a fine-tuning.
+    """The course of a fine-tuning."""
 
-    Attributes:
-        losses: mean loss (nats per response token) of each step, before its update.
-        adapted: the model with its LoRA layers, valid inside the block; None if all weights were trained.
-    """
-
-    losses: tuple[float, ...]
+    losses: tuple[float, ...]  # mean loss (nats per response token) of each step, before its update
+    # The model with its LoRA layers, valid inside the block; None if all weights were trained.
     adapted: "PeftModel | None" = None
 
 

@@ -45,16 +45,11 @@ FORMULA_STARTS = (
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file that was written.
+    """A file that was written."""
 
-    Attributes:
-        sha256: of the file (hex).
-        json_columns: the columns of a table that hold JSON text.
-    """
-
-    sha256: str
+    sha256: str  # of the file (hex)
     rows: int
-    json_columns: tuple[str, ...] = ()
+    json_columns: tuple[str, ...] = ()  # the columns of a table that hold JSON text
 
 
 def container_of(path: Path) -> Container:

@@ -122,36 +122,22 @@ SHAPE_NAMES: dict[ShapeName, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The layout of a file's records.
+    """The layout of a file's records."""
 
-    Attributes:
-        name: "alpaca" is any flat record with a prompt and a response column.
-        prompt, response: the columns of flat records.
-        parts: columns that are joined to the prompt, in order.
-        history: the column of earlier turns, if there is one.
-        turns: the key of the list of turns.
-        role_key, text_key: the keys of a turn ("role" and "content", or "from" and "value").
-        columns: every key that occurs, in order of first appearance.
-        tools_are_text: whether all tool definitions are JSON written as text.
-        roles: every role word that occurs, the most frequent first.
-        media: the columns with images, videos or audio.
-        inconsistent: whether objects of the rows differ in keys or types, see `inconsistent_rows`.
-        masks: each field that flags turns as untrained, with the values that say so, as text in lower case.
-    """
-
-    name: ShapeName
-    prompt: str = "instruction"
-    parts: tuple[str, ...] = ()
-    history: str | None = None
-    response: str = "output"
-    turns: str = "messages"
-    role_key: str = "role"
-    text_key: str = "content"
-    columns: tuple[str, ...] = ()
-    tools_are_text: bool = True
-    roles: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
-    inconsistent: bool = False
+    name: ShapeName  # "alpaca" is any flat record with a prompt and a response column
+    prompt: str = "instruction"  # the columns of flat records
+    parts: tuple[str, ...] = ()  # columns that are joined to the prompt, in order
+    history: str | None = None  # the column of earlier turns, if there is one
+    response: str = "output"  # the columns of flat records
+    turns: str = "messages"  # the key of the list of turns
+    role_key: str = "role"  # the keys of a turn ("role" and "content", or "from" and "value")
+    text_key: str = "content"  # the keys of a turn ("role" and "content", or "from" and "value")
+    columns: tuple[str, ...] = ()  # every key that occurs, in order of first appearance
+    tools_are_text: bool = True  # whether all tool definitions are JSON written as text
+    roles: tuple[str, ...] = ()  # every role word that occurs, the most frequent first
+    media: tuple[str, ...] = ()  # the columns with images, videos or audio
+    inconsistent: bool = False  # whether objects of the rows differ in keys or types, see `inconsistent_rows`
+    # Each field that flags turns as untrained, with the values that say so, as text in lower case.
     masks: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property

@@ -22,17 +22,11 @@ _BY_SEVERITY: tuple[Effect, ...] = get_args(Effect)
 
 @dataclass(frozen=True, slots=True)
 class ChosenAnswers:
-    """The chosen answers of one record, if every answer is a row.
+    """The chosen answers of one record, if every answer is a row."""
 
-    Attributes:
-        ends: their positions among the turns.
-        others: how many answers of the record were not chosen.
-        last: length of the row that ends with the last of them.
-    """
-
-    ends: tuple[int, ...]
-    others: int
-    last: RowLength
+    ends: tuple[int, ...]  # their positions among the turns
+    others: int  # how many answers of the record were not chosen
+    last: RowLength  # length of the row that ends with the last of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +41,13 @@ class Risk:
 
 @dataclass(frozen=True, slots=True)
 class TrainerCheck:
-    """What a trainer does with a file.
-
-    Attributes:
-        rows: the number of rows in the file.
-        kept: the number of rows that would be trained on; 0 if the load stops.
-        note: how the file is read, or why it is not.
-        risks: in file order, the most severe one of each row.
-    """
+    """What a trainer does with a file."""
 
     trainer: Trainer
-    rows: int
-    kept: int
-    note: str
-    risks: tuple[Risk, ...]
+    rows: int  # the number of rows in the file
+    kept: int  # the number of rows that would be trained on; 0 if the load stops
+    note: str  # how the file is read, or why it is not
+    risks: tuple[Risk, ...]  # in file order, the most severe one of each row
 
 
 def check_table(

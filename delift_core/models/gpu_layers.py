@@ -28,17 +28,11 @@ from transformers.cache_utils import DynamicLayer
 
 @dataclass(frozen=True, slots=True)
 class SequenceBounds:
-    """Where each of b packed suffixes begins and ends; N tokens in all.
+    """Where each of b packed suffixes begins and ends; N tokens in all."""
 
-    Attributes:
-        starts: (b + 1,) int32, the first token of each suffix, and N.
-        suffix_of: (N,) int64, the suffix of each token.
-        longest: tokens of the longest suffix.
-    """
-
-    starts: torch.Tensor
-    suffix_of: torch.Tensor
-    longest: int
+    starts: torch.Tensor  # (b + 1,) int32, the first token of each suffix, and N
+    suffix_of: torch.Tensor  # (N,) int64, the suffix of each token
+    longest: int  # tokens of the longest suffix
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device) -> "SequenceBounds":
@@ -67,17 +61,11 @@ class SequenceBounds:
 
 @dataclass(frozen=True, slots=True)
 class KeyBounds:
-    """The keys that b packed suffixes attend to, M in all: the example's keys again for each suffix, then its own.
+    """The keys that b packed suffixes attend to, M in all: the example's keys again for each suffix, then its own."""
 
-    Attributes:
-        source: (M,) int64, the index of each key in the example's keys followed by all suffixes' own.
-        starts: (b + 1,) int32, the first key of each suffix, and M.
-        longest: keys of the suffix with the most.
-    """
-
-    source: torch.Tensor
-    starts: torch.Tensor
-    longest: int
+    source: torch.Tensor  # (M,) int64, the index of each key in the example's keys followed by all suffixes' own
+    starts: torch.Tensor  # (b + 1,) int32, the first key of each suffix, and M
+    longest: int  # keys of the suffix with the most
 
 
 class PackedLayer(DynamicLayer):

@@ -30,21 +30,13 @@ _WEIGHT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2, "mixed": 3}
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Everything about a model that its numbers depend on.
+    """Everything about a model that its numbers depend on."""
 
-    Attributes:
-        name: as given by the user.
-        revision: hub commit, or a hash of the contents of a local folder or the bundled file.
-        dtype: precision of the forward pass; "mixed" is bfloat16 in matrix products and float32 elsewhere.
-        context_length: longest sequence, in tokens, that can be scored.
-        parameters: number of weights.
-    """
-
-    name: str
-    revision: str
-    dtype: Precision
-    context_length: int
-    parameters: int
+    name: str  # as given by the user
+    revision: str  # hub commit, or a hash of the contents of a local folder or the bundled file
+    dtype: Precision  # precision of the forward pass; "mixed" is bfloat16 in matrix products and float32 elsewhere
+    context_length: int  # longest sequence, in tokens, that can be scored
+    parameters: int  # number of weights
 
     @property
     def weight_bytes(self) -> int:

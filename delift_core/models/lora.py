@@ -23,17 +23,13 @@ _LISTED_LAYERS = 8  # in an error
 class LoraSettings:
     """Which layers get a LoRA update, and its size.
 
-    Attributes:
-        rank: of each update.
-        alpha: each update is scaled by alpha / rank.
-        layers: last name components of the modules to adapt; () adapts every linear layer but the output layer.
-
     Raises:
         ScoringError: rank or alpha is not above 0.
     """
 
-    rank: int = 8
-    alpha: float = 32.0
+    rank: int = 8  # of each update
+    alpha: float = 32.0  # each update is scaled by alpha / rank
+    # Last name components of the modules to adapt; () adapts every linear layer but the output layer.
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

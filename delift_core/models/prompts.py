@@ -35,38 +35,24 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class EncodedSample:
-    """A sample as token ids.
+    """A sample as token ids."""
 
-    Attributes:
-        example: the whole sample, to precede a query.
-        query: everything between an example and the response.
-        query_alone: the query without an example (differs from `query` in the "paper" template only).
-        response: the scored tokens, without the end-of-turn token.
-        truncated: number of prompt tokens cut from the left.
-    """
-
-    example: Tokens
-    query: Tokens
-    query_alone: Tokens
-    response: Tokens
-    truncated: int = 0
+    example: Tokens  # the whole sample, to precede a query
+    query: Tokens  # everything between an example and the response
+    query_alone: Tokens  # the query without an example (differs from `query` in the "paper" template only)
+    response: Tokens  # the scored tokens, without the end-of-turn token
+    truncated: int = 0  # number of prompt tokens cut from the left
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How conversations become token ids for one tokenizer.
-
-    Attributes:
-        head_text: the chat template's text before the first user turn ("" in the other templates).
-        head: ids before an example (begin-of-text, default system text).
-        head_alone: ids before a query without an example (differs from `head` in "paper" only).
-    """
+    """How conversations become token ids for one tokenizer."""
 
     name: TemplateName
     tokenizer: "PreTrainedTokenizerBase"
-    head_text: str
-    head: Tokens
-    head_alone: Tokens
+    head_text: str  # the chat template's text before the first user turn ("" in the other templates)
+    head: Tokens  # ids before an example (begin-of-text, default system text)
+    head_alone: Tokens  # ids before a query without an example (differs from `head` in "paper" only)
 
     def encode(self, messages: Sequence[Message]) -> EncodedSample:
         """Token ids of a conversation that ends with the assistant turn to score.
@@ -258,14 +244,10 @@ def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Tokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenCounts:
-    """Tokens of each row as it will be scored, before truncation.
+    """Tokens of each row as it will be scored, before truncation."""
 
-    Attributes:
-        prompt, response: (n,) int64; both 0 for a row that the template refuses.
-    """
-
-    prompt: "np.ndarray"
-    response: "np.ndarray"
+    prompt: "np.ndarray"  # (n,) int64; both 0 for a row that the template refuses
+    response: "np.ndarray"  # (n,) int64; both 0 for a row that the template refuses
 
     @property
     def total(self) -> "np.ndarray":

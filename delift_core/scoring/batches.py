@@ -41,27 +41,16 @@ class Suffix:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """b suffixes of similar length: padded, (b, t); or packed into one sequence, (1, t), with `bounds`.
+    """b suffixes of similar length: padded, (b, t); or packed into one sequence, (1, t), with `bounds`."""
 
-    Attributes:
-        rows: (b,) int64, the index of each suffix in the caller's list.
-        ids: (b, t) or (1, t) int64, padded on the right.
-        positions: (m,) int64, indices into the flattened ids whose hidden state predicts a response token.
-        targets: (m,) int64, the response tokens to predict.
-        owners: (m,) int64, the row within the batch of each of them.
-        lengths: (b,) int64, tokens per row without padding.
-        real_tokens: sum of the lengths.
-        bounds: of packed suffixes.
-    """
-
-    rows: torch.Tensor
-    ids: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    owners: torch.Tensor
-    lengths: torch.Tensor
-    real_tokens: int
-    bounds: SequenceBounds | None = None
+    rows: torch.Tensor  # (b,) int64, the index of each suffix in the caller's list
+    ids: torch.Tensor  # (b, t) or (1, t) int64, padded on the right
+    positions: torch.Tensor  # (m,) int64, indices into the flattened ids whose hidden state predicts a response token
+    targets: torch.Tensor  # (m,) int64, the response tokens to predict
+    owners: torch.Tensor  # (m,) int64, the row within the batch of each of them
+    lengths: torch.Tensor  # (b,) int64, tokens per row without padding
+    real_tokens: int  # sum of the lengths
+    bounds: SequenceBounds | None = None  # of packed suffixes
 
     def token_count(self, before: int) -> int:
         """Tokens in memory at once, padding included, after a prefix of `before` tokens for every suffix."""

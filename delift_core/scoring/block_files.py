@@ -124,21 +124,13 @@ def read_block(path: Path, rows: int, width: int | None = None) -> np.ndarray | 
 
 @dataclass(frozen=True, slots=True)
 class PackedPairs:
-    """Scored pairs, sorted by helper.
+    """Scored pairs, sorted by helper."""
 
-    Attributes:
-        index: of every sample, by its content hash.
-        starts: (len(index) + 1,) int64, the first pair of each sample as helper.
-        rows: (m,) int32 indices of the helped samples.
-        statistics: (m, 2) float32.
-        damaged: packs whose content changed on disk; their pairs are missing here.
-    """
-
-    index: dict[str, int]
-    starts: np.ndarray
-    rows: np.ndarray
-    statistics: np.ndarray
-    damaged: tuple[Path, ...] = ()
+    index: dict[str, int]  # of every sample, by its content hash
+    starts: np.ndarray  # (len(index) + 1,) int64, the first pair of each sample as helper
+    rows: np.ndarray  # (m,) int32 indices of the helped samples
+    statistics: np.ndarray  # (m, 2) float32
+    damaged: tuple[Path, ...] = ()  # packs whose content changed on disk; their pairs are missing here
 
     def slice_of(self, helper: str) -> slice:
         """The pairs of a helper; empty if there are none."""

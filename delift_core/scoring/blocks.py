@@ -22,22 +22,15 @@ ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # seconds of work, whi
 
 @dataclass(frozen=True, slots=True)
 class ScoringInput:
-    """The input of scoring besides the model, to be sent to workers.
+    """The input of scoring besides the model, to be sent to workers."""
 
-    Attributes:
-        head: ids before an example.
-        head_alone: ids before a query without an example.
-        encoded: samples by content hash.
-        chunks: for each group of helpers, the rows that they help, in chunks of one block each; group 0 has the rows to
-            score without an example.
-        work: total tokens to run, if known; long runs are worth compiling for.
-    """
-
-    head: Tokens
-    head_alone: Tokens
-    encoded: Mapping[str, EncodedSample]
+    head: Tokens  # ids before an example
+    head_alone: Tokens  # ids before a query without an example
+    encoded: Mapping[str, EncodedSample]  # samples by content hash
+    # For each group of helpers, the rows that they help, in chunks of one block each; group 0 has the rows to score
+    # without an example.
     chunks: tuple[tuple[tuple[str, ...], ...], ...]
-    work: int = 0
+    work: int = 0  # total tokens to run, if known; long runs are worth compiling for
 
     def rows(self, block: "Block") -> tuple[str, ...]:
         """The content hashes of a block's rows, in order."""

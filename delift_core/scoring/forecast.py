@@ -93,22 +93,14 @@ def group_missing(store: PairStore, wanted: Mapping[str, tuple[str, ...]]) -> tu
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """The work of a run, and figures to estimate that of a smaller one.
+    """The work of a run, and figures to estimate that of a smaller one."""
 
-    Attributes:
-        pairs_total, pairs_missing: in all, and not on disk yet.
-        disk_bytes: of the missing pairs.
-        planning_bytes: memory for choosing pairs, besides the model.
-        alone_tokens: of the rows still to score without an example.
-        budgeted_pair_tokens: see `budgeted_pair_tokens`.
-    """
-
-    pairs_total: int
-    pairs_missing: int
-    disk_bytes: int
-    planning_bytes: int = 0
-    alone_tokens: int = 0
-    budgeted_pair_tokens: float = 0.0
+    pairs_total: int  # in all, and not on disk yet
+    pairs_missing: int  # in all, and not on disk yet
+    disk_bytes: int  # of the missing pairs
+    planning_bytes: int = 0  # memory for choosing pairs, besides the model
+    alone_tokens: int = 0  # of the rows still to score without an example
+    budgeted_pair_tokens: float = 0.0  # see `budgeted_pair_tokens`
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,20 +27,15 @@ from delift_core.system.callbacks import Stop, never
 
 @dataclass(frozen=True, slots=True)
 class ScoringProgress:
-    """The progress of a run.
-
-    Attributes:
-        work_done, work_total: in tokens of examples and suffixes, to which time is proportional.
-        alone_done, alone_total: rows to score without an example, before all pairs.
-    """
+    """The progress of a run."""
 
     pairs_done: int
     pairs_total: int
-    work_done: int
-    work_total: int
+    work_done: int  # in tokens of examples and suffixes, to which time is proportional
+    work_total: int  # in tokens of examples and suffixes, to which time is proportional
     seconds: float
-    alone_done: int = 0
-    alone_total: int = 0
+    alone_done: int = 0  # rows to score without an example, before all pairs
+    alone_total: int = 0  # rows to score without an example, before all pairs
 
     @property
     def tokens_per_second(self) -> float:

@@ -66,19 +66,12 @@ class ScoringContext:
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """Results of samples without an example.
+    """Results of samples without an example."""
 
-    Attributes:
-        statistics: (n, 2) float32; NaN where not scored.
-        prompt_tokens: (n,) int64.
-        tokens: (n,) int64 response tokens; 0 where not scored.
-        embeddings: (n, d) float32.
-    """
-
-    statistics: np.ndarray
-    prompt_tokens: np.ndarray
-    tokens: np.ndarray
-    embeddings: np.ndarray
+    statistics: np.ndarray  # (n, 2) float32; NaN where not scored
+    prompt_tokens: np.ndarray  # (n,) int64
+    tokens: np.ndarray  # (n,) int64 response tokens; 0 where not scored
+    embeddings: np.ndarray  # (n, d) float32
 
     @property
     def scored(self) -> np.ndarray:

@@ -90,15 +90,10 @@ DRAWS = 20
 
 @dataclass(frozen=True, slots=True)
 class RandomCurves:
-    """Random subsets of every size: each draw is an order, and its first k rows are a random subset of size k.
+    """Random subsets of every size: each draw is an order, and its first k rows are a random subset of size k."""
 
-    Attributes:
-        objective: (draws, n + 1) float64, of the first 0 to n rows of each draw.
-        ranks: (draws, n) int32, the index of each row in each draw.
-    """
-
-    objective: np.ndarray
-    ranks: np.ndarray
+    objective: np.ndarray  # (draws, n + 1) float64, of the first 0 to n rows of each draw
+    ranks: np.ndarray  # (draws, n) int32, the index of each row in each draw
 
     def at(self, k: int) -> RandomBaseline:
         """The objectives of subsets of k rows, 0 to n."""

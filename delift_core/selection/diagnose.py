@@ -24,23 +24,14 @@ _RELATED = "related rows"
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Statistics of a pool's utilities, over the measured entries off the diagonal.
+    """Statistics of a pool's utilities, over the measured entries off the diagonal."""
 
-    Attributes:
-        scored_share: share in [0, 1] of the pairs that were measured.
-        positive_share: share in [0, 1] of those that are above 0.
-        median_size: median of |U|, in units of the metric; for very large matrices, of evenly spaced rows.
-        typical_best: median over the samples of the largest help from any other sample, at least 0.
-        verdict: "useful", or the reason why selection has little to go by.
-        sentence: the verdict as text.
-    """
-
-    scored_share: float
-    positive_share: float
-    median_size: float
-    typical_best: float
-    verdict: Verdict
-    sentence: str
+    scored_share: float  # share in [0, 1] of the pairs that were measured
+    positive_share: float  # share in [0, 1] of those that are above 0
+    median_size: float  # median of |U|, in units of the metric; for very large matrices, of evenly spaced rows
+    typical_best: float  # median over the samples of the largest help from any other sample, at least 0
+    verdict: Verdict  # "useful", or the reason why selection has little to go by
+    sentence: str  # the verdict as text
 
 
 def diagnose(pool_utility: Kernel) -> Diagnosis:

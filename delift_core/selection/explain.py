@@ -37,71 +37,44 @@ class MissedHelp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChosenReason:
-    """Why a sample is in the selection.
+    """Why a sample is in the selection."""
 
-    Attributes:
-        rank: 1 for the first pick.
-        gain: when it was picked, in units of the metric.
-        from_target: part of the gain from the target term (stage "task").
-        from_itself: part of the gain from covering itself (self_coverage > 0).
-        covers: number of other pool samples that it helps more than any other chosen one (the earlier wins a tie).
-        helps: up to five of those, most helped first.
-        runner_up: the sample with the largest gain at that rank without this one; None if no other sample had a gain.
-            Respects quotas, but not the length of samples under a token budget.
-        by_hand: kept by a curator before the optimiser chose the others.
-        for_minimum: its group, if the pick was reserved for groups below their minimum.
-        method: what ordered the rows.
-    """
-
-    rank: int
-    gain: float
-    from_target: float
-    from_itself: float
-    covers: int
-    helps: tuple[Help, ...]
+    rank: int  # 1 for the first pick
+    gain: float  # when it was picked, in units of the metric
+    from_target: float  # part of the gain from the target term (stage "task")
+    from_itself: float  # part of the gain from covering itself (self_coverage > 0)
+    covers: int  # number of other pool samples that it helps more than any other chosen one (the earlier wins a tie)
+    helps: tuple[Help, ...]  # up to five of those, most helped first
+    # The sample with the largest gain at that rank without this one; None if no other sample had a gain. Respects
+    # quotas, but not the length of samples under a token budget.
     runner_up: int | None
-    by_hand: bool = False
-    for_minimum: str | None = None
-    method: ChosenBy = "delift"
+    by_hand: bool = False  # kept by a curator before the optimiser chose the others
+    for_minimum: str | None = None  # its group, if the pick was reserved for groups below their minimum
+    method: ChosenBy = "delift"  # what ordered the rows
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedReason:
-    """Why a sample is not in the selection.
+    """Why a sample is not in the selection."""
 
-    Attributes:
-        residual_gain: of adding it to the whole selection, in units of the metric.
-        from_target: part of the residual gain from the target term (stage "task").
-        would_help: up to five other pool samples that it helps, most helped first, each with the best chosen helper.
-        replacement: the chosen sample that shares most of its help, see `alternatives`; None if none shares any.
-        by_hand: dropped by a curator before the optimiser chose the others.
-        passed_over: the quota that excluded it before the budget was spent, if any.
-        method: what ordered the rows.
-        place: its rank in another method's order, from 1; None for DELIFT.
-    """
-
-    residual_gain: float
-    from_target: float
+    residual_gain: float  # of adding it to the whole selection, in units of the metric
+    from_target: float  # part of the residual gain from the target term (stage "task")
+    # Up to five other pool samples that it helps, most helped first, each with the best chosen helper.
     would_help: tuple[MissedHelp, ...]
+    # The chosen sample that shares most of its help, see `alternatives`; None if none shares any.
     replacement: int | None
-    by_hand: bool = False
-    passed_over: "PassedOver | None" = None
-    method: ChosenBy = "delift"
-    place: int | None = None
+    by_hand: bool = False  # dropped by a curator before the optimiser chose the others
+    passed_over: "PassedOver | None" = None  # the quota that excluded it before the budget was spent, if any
+    method: ChosenBy = "delift"  # what ordered the rows
+    place: int | None = None  # its rank in another method's order, from 1; None for DELIFT
 
 
 class PassedOver(NamedTuple):
-    """A group of which no more rows were allowed.
+    """A group of which no more rows were allowed."""
 
-    Attributes:
-        group: its label.
-        after: number of picks until then.
-        most: its maximum, if reached; None if the other picks were reserved for other groups.
-    """
-
-    group: str
-    after: int
-    most: int | None
+    group: str  # its label
+    after: int  # number of picks until then
+    most: int | None  # its maximum, if reached; None if the other picks were reserved for other groups
 
 
 Reason = ChosenReason | DroppedReason

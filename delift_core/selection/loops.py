@@ -30,20 +30,13 @@ def compiled(loop: _Loop, *, fastmath: Any = False) -> _Loop:
 
 
 class PickLimits(NamedTuple):
-    """How many columns of each of m groups may still be picked. Picks are recorded in place in `taken` and `spare`.
+    """How many columns of each of m groups may still be picked. Picks are recorded in place in `taken` and `spare`."""
 
-    Attributes:
-        codes: (n,) int64, the group of each column.
-        least, most: (m,) int64, minimum and maximum number of picks of each group.
-        taken: (m,) int64, picks of each group so far.
-        spare: (1,) int64, picks that no group needs for its minimum.
-    """
-
-    codes: np.ndarray
-    least: np.ndarray
-    most: np.ndarray
-    taken: np.ndarray
-    spare: np.ndarray
+    codes: np.ndarray  # (n,) int64, the group of each column
+    least: np.ndarray  # (m,) int64, minimum and maximum number of picks of each group
+    most: np.ndarray  # (m,) int64, minimum and maximum number of picks of each group
+    taken: np.ndarray  # (m,) int64, picks of each group so far
+    spare: np.ndarray  # (1,) int64, picks that no group needs for its minimum
 
 
 @compiled

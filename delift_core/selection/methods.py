@@ -23,19 +23,12 @@ Need = Literal["nothing", "passes over the pool", "utilities", "ratings", "gradi
 
 @dataclass(frozen=True, slots=True)
 class MethodEntry:
-    """A method as shown to a curator.
+    """A method as shown to a curator."""
 
-    Attributes:
-        title: its name.
-        summary: one sentence on which rows it prefers.
-        source: where it was published.
-        needs: the most expensive input that it needs.
-    """
-
-    title: str
-    summary: str
-    source: str
-    needs: Need
+    title: str  # its name
+    summary: str  # one sentence on which rows it prefers
+    source: str  # where it was published
+    needs: Need  # the most expensive input that it needs
 
 
 METHODS: dict[Method, MethodEntry] = {

@@ -117,17 +117,13 @@ def allowed_in_order(order: np.ndarray, limits: "PickLimits") -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class QuotaEffects:
-    """How quotas affected a selection of k rows.
+    """How quotas affected a selection of k rows."""
 
-    Attributes:
-        closed_after: (m,) int64, number of picks after which no more rows of each group were allowed; k if never.
-        at_maximum: (m,) bool, whether the group had its maximum then; else the rest was reserved for other groups.
-        for_minimum: (k,) bool, whether each pick was reserved for groups below their minimum.
-    """
-
+    # (m,) int64, number of picks after which no more rows of each group were allowed; k if never.
     closed_after: np.ndarray
+    # (m,) bool, whether the group had its maximum then; else the rest was reserved for other groups.
     at_maximum: np.ndarray
-    for_minimum: np.ndarray
+    for_minimum: np.ndarray  # (k,) bool, whether each pick was reserved for groups below their minimum
 
 
 def quota_effects(selection: Selection) -> QuotaEffects:

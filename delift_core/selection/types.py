@@ -44,26 +44,20 @@ STAGES: dict[Stage, StageEntry] = {
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveConfig:
-    """The objective to maximise.
+    """The objective to maximise."""
 
-    Attributes:
-        stage: "instruction" is Facility Location (FL), "task" its mutual information as published (FLMI), "continual"
-            its conditional gain (FLCG).
-        eta: weight of the target term (task only), >= 0.
-        nu: weight of the coverage by existing rows (continual only), >= 0.
-        self_coverage: share in [0, 1] of the measured diagonal U_ii by which a chosen sample covers itself; 0 excludes
-            the diagonal.
-        scaling: from utilities U to the kernel s: "clamp" is max(U, 0); "min-max", as in the published code, is
-            (U - min) / (max - min) over each whole matrix, with the diagonal for the pool's.
-        target_help: the target term (task only): "bonus", as published, adds for each chosen row its largest help to
-            any target row; "coverage" adds for each target row the largest help from any chosen row.
-    """
-
+    # "instruction" is Facility Location (FL), "task" its mutual information as published (FLMI), "continual" its
+    # conditional gain (FLCG).
     stage: Stage
-    eta: float = 1.0
-    nu: float = 1.0
+    eta: float = 1.0  # weight of the target term (task only), >= 0
+    nu: float = 1.0  # weight of the coverage by existing rows (continual only), >= 0
+    # Share in [0, 1] of the measured diagonal U_ii by which a chosen sample covers itself; 0 excludes the diagonal.
     self_coverage: float = 0.0
+    # From utilities U to the kernel s: "clamp" is max(U, 0); "min-max", as in the published code, is (U - min) / (max -
+    # min) over each whole matrix, with the diagonal for the pool's.
     scaling: Scaling = "clamp"
+    # The target term (task only): "bonus", as published, adds for each chosen row its largest help to any target row;
+    # "coverage" adds for each target row the largest help from any chosen row.
     target_help: TargetHelp = "bonus"
 
     @property
@@ -82,15 +76,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class GreedyOrder:
-    """The order of a whole pool of n samples, greedy or by another method; every prefix is a selection.
+    """The order of a whole pool of n samples, greedy or by another method; every prefix is a selection."""
 
-    Attributes:
-        order: (n,) int64 positions in the pool in the order picked.
-        gains: (n,) float64, marginal gain of each pick when it was picked, in units of the metric.
-    """
-
-    order: "np.ndarray"
-    gains: "np.ndarray"
+    order: "np.ndarray"  # (n,) int64 positions in the pool in the order picked
+    gains: "np.ndarray"  # (n,) float64, marginal gain of each pick when it was picked, in units of the metric
 
     @property
     def useful(self) -> int:
@@ -154,44 +143,29 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """Quotas for all groups of a pool of n samples, see `quotas`.
+    """Quotas for all groups of a pool of n samples, see `quotas`."""
 
-    Attributes:
-        column: what the rows are grouped by ("Source").
-        groups: m quotas, one per group.
-        codes: (n,) int64, the index in `groups` of each row's group.
-    """
-
-    column: str
-    groups: tuple[Quota, ...]
-    codes: "np.ndarray"
+    column: str  # what the rows are grouped by ("Source")
+    groups: tuple[Quota, ...]  # m quotas, one per group
+    codes: "np.ndarray"  # (n,) int64, the index in `groups` of each row's group
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A selection from a pool of n samples.
-
-    Attributes:
-        chosen: (k,) int64 positions in the order picked.
-        chosen_gains: (k,) float64, gain of each row when it was picked.
-        greedy: the order of the whole pool, from which any other budget can be cut.
-        residual_gains: (n,) float64, gain of adding each sample to the chosen set; 0 for chosen samples.
-        fixed: rows that a curator decided; kept rows come first in `chosen`, and certificate and random baseline are
-            about the other rows.
-        quotas: of the groups, if any; certificate and random baseline respect them.
-        engine: of the greedy order: a `request.Engine`, or one of version 0.1.0 ("stochastic:0.1").
-        method: what ordered the rows; objective, gains and certificate are of the configured objective in any case.
-    """
+    """A selection from a pool of n samples."""
 
     config: ObjectiveConfig
     budget: Budget
-    chosen: "np.ndarray"
-    chosen_gains: "np.ndarray"
-    greedy: GreedyOrder
-    residual_gains: "np.ndarray"
+    chosen: "np.ndarray"  # (k,) int64 positions in the order picked
+    chosen_gains: "np.ndarray"  # (k,) float64, gain of each row when it was picked
+    greedy: GreedyOrder  # the order of the whole pool, from which any other budget can be cut
+    residual_gains: "np.ndarray"  # (n,) float64, gain of adding each sample to the chosen set; 0 for chosen samples
     certificate: Certificate
     random: RandomBaseline
+    # Rows that a curator decided; kept rows come first in `chosen`, and certificate and random baseline are about the
+    # other rows.
     fixed: FixedRows = NO_FIXED_ROWS
-    quotas: Quotas | None = None
-    engine: str = "auto"
+    quotas: Quotas | None = None  # of the groups, if any; certificate and random baseline respect them
+    engine: str = "auto"  # of the greedy order: a `request.Engine`, or one of version 0.1.0 ("stochastic:0.1")
+    # What ordered the rows; objective, gains and certificate are of the configured objective in any case.
     method: ChosenBy = "delift"

@@ -44,19 +44,12 @@ _ROLE_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A chat template.
+    """A chat template."""
 
-    Attributes:
-        marker: matches the start of a turn; the group `role`, or else the whole match, names the role.
-        preamble: whether text may precede the first marker; it is read as a system text.
-        sign: a string that is in every text of a template with a preamble.
-        words: whether the markers are words with a colon, which occur in other texts too.
-    """
-
-    marker: re.Pattern[str]
-    preamble: bool = False
-    sign: str = ""
-    words: bool = False
+    marker: re.Pattern[str]  # matches the start of a turn; the group `role`, or else the whole match, names the role
+    preamble: bool = False  # whether text may precede the first marker; it is read as a system text
+    sign: str = ""  # a string that is in every text of a template with a preamble
+    words: bool = False  # whether the markers are words with a colon, which occur in other texts too
 
 
 # Tried in this order: unambiguous markers first.

@@ -38,27 +38,16 @@ from delift_core.samples import Role
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation in a record.
+    """A conversation in a record."""
 
-    Attributes:
-        field: path of the list, tree or text that holds it; "" for a record that is a list of turns.
-        turns: the turns with their paths, for `parse_located_turns`.
-        key: the top-level key of `field`.
-        system: the system text beside the turns, as decoded.
-        system_key: its key.
-        tools: tool definitions beside the turns, if they are in a nested object.
-        is_list: whether the turns are exactly the elements of a list in the record.
-        other_messages: how many messages of the thread are not on the path that is read.
-    """
-
-    field: str
-    turns: tuple[LocatedTurn, ...]
-    key: str = ""
-    system: object = None
-    system_key: str = ""
-    tools: object = None
-    is_list: bool = True
-    other_messages: int = 0
+    field: str  # path of the list, tree or text that holds it; "" for a record that is a list of turns
+    turns: tuple[LocatedTurn, ...]  # the turns with their paths, for `parse_located_turns`
+    key: str = ""  # the top-level key of `field`
+    system: object = None  # the system text beside the turns, as decoded
+    system_key: str = ""  # its key
+    tools: object = None  # tool definitions beside the turns, if they are in a nested object
+    is_list: bool = True  # whether the turns are exactly the elements of a list in the record
+    other_messages: int = 0  # how many messages of the thread are not on the path that is read
 
     @property
     def top_level_keys(self) -> tuple[str, ...]:

@@ -27,21 +27,13 @@ NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True, slots=True)
 class CopyGroup:
-    """Rows that are copies of one row.
+    """Rows that are copies of one row."""
 
-    Attributes:
-        kind: "exact" if all copies are, ignoring case and whitespace.
-        kept: position of the row to keep.
-        copies: positions of the other rows, in order.
-        similarity: the smallest similarity of a copy to the kept row.
-        reason: why this row is kept.
-    """
-
-    kind: CopyKind
-    kept: int
-    copies: tuple[int, ...]
-    similarity: float
-    reason: str
+    kind: CopyKind  # "exact" if all copies are, ignoring case and whitespace
+    kept: int  # position of the row to keep
+    copies: tuple[int, ...]  # positions of the other rows, in order
+    similarity: float  # the smallest similarity of a copy to the kept row
+    reason: str  # why this row is kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,11 @@ _MIN_DIFFERENCE = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """One label per row.
+    """One label per row."""
 
-    Attributes:
-        name: what the labels are about.
-        labels: m distinct labels, in the order to show.
-        codes: (n,) int64, the index into `labels` of each pool row.
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    codes: np.ndarray
+    name: str  # what the labels are about
+    labels: tuple[str, ...]  # m distinct labels, in the order to show
+    codes: np.ndarray  # (n,) int64, the index into `labels` of each pool row
 
     def shares(self, positions: np.ndarray | None = None) -> np.ndarray:
         """(m,) float64, the share of each label among the rows at some positions, or in the pool if None."""

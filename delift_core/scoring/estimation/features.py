@@ -23,16 +23,11 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class SampleFeatures:
-    """What the features of n samples are computed from.
+    """What the features of n samples are computed from."""
 
-    Attributes:
-        prompts, responses: (n,) texts.
-        zero_shot: (n,) results without an example, all scored.
-    """
-
-    prompts: tuple[str, ...]
-    responses: tuple[str, ...]
-    zero_shot: ZeroShot
+    prompts: tuple[str, ...]  # (n,) texts
+    responses: tuple[str, ...]  # (n,) texts
+    zero_shot: ZeroShot  # (n,) results without an example, all scored
 
 
 def feature_vectors(samples: SampleFeatures, seed: int = 0) -> np.ndarray:

@@ -53,20 +53,14 @@ class Utilities:
 
     Matrices are dense if every pair was scored, else csr_arrays of the scored pairs, sorted, with explicit zeros.
     Measured and estimated values are never in one matrix.
-
-    Attributes:
-        pool: (n, n) float32; the diagonal is NaN if dense, absent if sparse.
-        diagonal: (n,) float32, each sample with itself as example.
-        target: (t, n) float32, target rows helped by pool columns; None without a target.
-        existing: (n, e) float32, pool rows helped by existing columns; None without existing samples.
-        estimated: (n, n) float32, estimates of the pool pairs that were not scored: all, or for a large pool the
-            largest of each row; None if every pair was scored.
     """
 
-    pool: Kernel
-    diagonal: np.ndarray
-    target: Kernel | None
-    existing: Kernel | None
+    pool: Kernel  # (n, n) float32; the diagonal is NaN if dense, absent if sparse
+    diagonal: np.ndarray  # (n,) float32, each sample with itself as example
+    target: Kernel | None  # (t, n) float32, target rows helped by pool columns; None without a target
+    existing: Kernel | None  # (n, e) float32, pool rows helped by existing columns; None without existing samples
+    # (n, n) float32, estimates of the pool pairs that were not scored: all, or for a large pool the largest of each
+    # row; None if every pair was scored.
     estimated: csr_array | None = None
 
 
@@ -152,14 +146,10 @@ def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:
 
 @dataclass(frozen=True, slots=True)
 class BudgetedPairs:
-    """The results of a budgeted run on disk.
-
-    Attributes:
-        names: content hashes of the scored samples, with repeats.
-    """
+    """The results of a budgeted run on disk."""
 
     store: PairStore
-    names: RunSamples
+    names: RunSamples  # content hashes of the scored samples, with repeats
     budget: PairBudget
 
     def read(self, metric: Metric) -> Utilities | None:

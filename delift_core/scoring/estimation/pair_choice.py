@@ -41,19 +41,13 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class MatrixPlan:
-    """A matrix (r, c) to score in part; row i is helped, column j helps.
+    """A matrix (r, c) to score in part; row i is helped, column j helps."""
 
-    Attributes:
-        row_features: (r, d); column_features: (c, d), see `features`.
-        budget: number of pairs to score.
-        priority: (r,) positive; rows get pairs in proportion to it.
-        same: whether rows and columns are the same samples; pairs of a sample with itself are then not chosen.
-    """
-
-    row_features: np.ndarray
+    row_features: np.ndarray  # (r, d); column_features: (c, d), see `features`
     column_features: np.ndarray
-    budget: int
-    priority: np.ndarray
+    budget: int  # number of pairs to score
+    priority: np.ndarray  # (r,) positive; rows get pairs in proportion to it
+    # Whether rows and columns are the same samples; pairs of a sample with itself are then not chosen.
     same: bool = False
 
     @property

@@ -55,63 +55,40 @@ ENOUGH_TESTED = 50_000  # pairs in a fold, from which one fold is as good as all
 
 @dataclass(frozen=True, slots=True)
 class EstimateCheck:
-    """The accuracy of estimates on the held-out random pairs.
+    """The accuracy of estimates on the held-out random pairs."""
 
-    Attributes:
-        pairs: their number.
-        r2: 1 - (mean squared error) / (variance of the pairs); 1 is perfect, 0 no better than the mean.
-        spearman: mean over the rows of the rank correlation of estimates and measurements in a row; NaN without any.
-    """
-
-    pairs: int
-    r2: float
+    pairs: int  # their number
+    r2: float  # 1 - (mean squared error) / (variance of the pairs); 1 is perfect, 0 no better than the mean
+    # Mean over the rows of the rank correlation of estimates and measurements in a row; NaN without any.
     spearman: float
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutErrors:
-    """The errors of estimates of measured pairs, each estimated by a fit without it.
+    """The errors of estimates of measured pairs, each estimated by a fit without it."""
 
-    Attributes:
-        rows: (m,) of the pairs.
-        errors: (m,) measured minus estimated, in units of `Completion.row_scale`.
-        similarity: (m,) inner products of the samples' features.
-    """
-
-    rows: np.ndarray
-    errors: np.ndarray
-    similarity: np.ndarray
+    rows: np.ndarray  # (m,) of the pairs
+    errors: np.ndarray  # (m,) measured minus estimated, in units of `Completion.row_scale`
+    similarity: np.ndarray  # (m,) inner products of the samples' features
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The results of a fit that take long to compute, to store.
+    """The results of a fit that take long to compute, to store."""
 
-    Attributes:
-        weights: (m,) float64 of the fitted pairs, see `Completion`.
-        held_out_errors: of the estimates.
-    """
-
-    weights: np.ndarray
-    held_out_errors: HeldOutErrors
+    weights: np.ndarray  # (m,) float64 of the fitted pairs, see `Completion`
+    held_out_errors: HeldOutErrors  # of the estimates
 
 
 @dataclass(frozen=True)
 class PartialMatrix:
-    """One matrix of a budgeted run: (r, c), row i is helped, column j helps.
+    """One matrix of a budgeted run: (r, c), row i is helped, column j helps."""
 
-    Attributes:
-        plan: with the samples' features.
-        rounds: the chosen pairs.
-        held_out, fitted: the measured pairs that are held out of the fit, and the others.
-        stored_fit: results of an earlier fit; None to compute them on first use.
-    """
-
-    plan: MatrixPlan
-    rounds: tuple[Round, ...]
-    held_out: Measured
-    fitted: Measured
-    stored_fit: Fit | None = None
+    plan: MatrixPlan  # with the samples' features
+    rounds: tuple[Round, ...]  # the chosen pairs
+    held_out: Measured  # the measured pairs that are held out of the fit, and the others
+    fitted: Measured  # the measured pairs that are held out of the fit, and the others
+    stored_fit: Fit | None = None  # results of an earlier fit; None to compute them on first use
 
     @property
     def complete(self) -> bool:
