@@ -27,7 +27,7 @@ from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs, Utilities
 from delift_core.scoring.estimation.pair_choice import HELD_OUT_SHARE, Round
 from delift_core.scoring.estimation.partial_matrix import LARGEST_PER_ROW
-from delift_core.scoring.estimation.plan_file import PlanFile, UniqueSamples
+from delift_core.scoring.estimation.run_plan import PlanFile, UniqueSamples
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.pair_spec import PairBudget

@@ -34,7 +34,7 @@ from delift_core.scoring.estimation import partial_matrix as partial
 from delift_core.scoring.estimation.budgeted import BudgetedRun
 from delift_core.scoring.estimation.matrix_files import BudgetedPairs
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
-from delift_core.scoring.estimation.plan_file import SampleText
+from delift_core.scoring.estimation.run_plan import SampleText
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.scoring.store import PairStore, ScoringContext, ZeroShot

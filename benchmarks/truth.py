@@ -11,7 +11,7 @@ number of rows and columns is a whole matrix.
 import argparse
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from delift_core.models.loading import load_model
 from delift_core.models.prompts import count_tokens, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.blocks import Block, BlockScorer, ScoringInput
-from delift_core.scoring.estimation.features import SampleFeatures, feature_vectors
+from delift_core.scoring.estimation.run_plan import SampleText, feature_vectors
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.store import ZeroShot
 
@@ -34,7 +34,8 @@ _KEPT_EVERY = 10.0  # seconds
 class Scored:
     """The results so far: `pairs` (n, n, 2) float32, [helped, helper], of which the first `columns` are scored."""
 
-    known: SampleFeatures
+    texts: tuple[SampleText, ...]
+    alone: ZeroShot
     pairs: np.ndarray
     columns: int
 
@@ -63,12 +64,16 @@ def main() -> None:
 
 def score(scorer: BlockScorer, chosen: list[Sample], path: Path) -> None:
     """Scores column after column, from the end of the file."""
-    done = read(path, chosen) or Scored(_known(scorer, chosen), np.full((len(chosen), len(chosen), 2), np.nan), 0)
+    done = read(path, chosen)
+    if done is None:
+        alone = _last(scorer, Block(None, 0, 0))
+        assert isinstance(alone, ZeroShot)
+        done = Scored(_texts(chosen), alone, np.full((len(chosen), len(chosen), 2), np.nan), 0)
     started, first = time.monotonic(), done.columns
     kept = started
     for column in range(first, len(chosen)):
         done.pairs[:, column] = _last(scorer, Block(str(column), 1, 0))
-        done = Scored(done.known, done.pairs, column + 1)
+        done = replace(done, columns=column + 1)
         if (now := time.monotonic()) > kept + _KEPT_EVERY or column + 1 == len(chosen):
             write(path, done)
             kept = now
@@ -82,17 +87,11 @@ def read(path: Path, chosen: list[Sample]) -> Scored | None:
         return None
     with np.load(path) as stored:
         alone = ZeroShot(*(stored[name] for name in ("alone", "prompt_tokens", "tokens", "embeddings")))
-        return Scored(_as_known(chosen, alone), stored["pairs"], int(stored["columns"]))
+        return Scored(_texts(chosen), alone, stored["pairs"], int(stored["columns"]))
 
 
-def _known(scorer: BlockScorer, chosen: list[Sample]) -> SampleFeatures:
-    alone = _last(scorer, Block(None, 0, 0))
-    assert isinstance(alone, ZeroShot)
-    return _as_known(chosen, alone)
-
-
-def _as_known(chosen: list[Sample], alone: ZeroShot) -> SampleFeatures:
-    return SampleFeatures(tuple(sample.prompt for sample in chosen), tuple(sample.response for sample in chosen), alone)
+def _texts(chosen: list[Sample]) -> tuple[SampleText, ...]:
+    return tuple(SampleText(sample.prompt, sample.response) for sample in chosen)
 
 
 def _last(scorer: BlockScorer, block: Block) -> np.ndarray | ZeroShot:
@@ -105,19 +104,18 @@ def write(path: Path, done: Scored) -> None:
     """Replaces the file atomically; vectors are stored in half precision."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    known = done.known
-    texts = [f"{prompt} {response}" for prompt, response in zip(known.prompts, known.responses, strict=True)]
+    alone, texts = done.alone, [f"{one.prompt} {one.response}" for one in done.texts]
     matrix = TfidfVectorizer(sublinear_tf=True).fit_transform(texts)
     beside = path.with_suffix(".part.npz")
     np.savez_compressed(
         beside,
         pairs=done.pairs.astype(np.float32),
         columns=done.columns,
-        alone=known.zero_shot.statistics,
-        tokens=known.zero_shot.tokens,
-        prompt_tokens=known.zero_shot.prompt_tokens,
-        cues=feature_vectors(known).astype(np.float16),
-        embeddings=known.zero_shot.embeddings.astype(np.float16),
+        alone=alone.statistics,
+        tokens=alone.tokens,
+        prompt_tokens=alone.prompt_tokens,
+        cues=feature_vectors(done.texts, alone).astype(np.float16),
+        embeddings=alone.embeddings.astype(np.float16),
         tf_idf=(matrix @ matrix.T).toarray().astype(np.float16),
     )
     os.replace(beside, path)

@@ -29,7 +29,7 @@ from delift_core.scoring.estimation.matrix_files import (
     without_same_record,
 )
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
-from delift_core.scoring.estimation.plan_file import MatrixName, SampleText
+from delift_core.scoring.estimation.run_plan import MatrixName, SampleText
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.store import PairStore, ZeroShot

@@ -209,7 +209,7 @@ def _run(
 ) -> "ScoringRun | BudgetedRun":
     """A run of all pairs, or of a budget of them."""
     from delift_core.scoring.estimation.budgeted import BudgetedRun
-    from delift_core.scoring.estimation.plan_file import SampleText
+    from delift_core.scoring.estimation.run_plan import SampleText
     from delift_core.scoring.scoring_run import ScoringRun
 
     template, encoded, samples = prepared.template, prepared.encoded, prepared.samples
@@ -225,7 +225,7 @@ def _cache_utilities(store: PairStore, samples: RunSamples, pairs: PairBudget, c
     If memory or disk space runs out, that page assembles them.
     """
     from delift_core.scoring.estimation.matrix_files import BudgetedPairs
-    from delift_core.scoring.estimation.plan_file import SampleText
+    from delift_core.scoring.estimation.run_plan import SampleText
 
     made = BudgetedPairs(store, samples, pairs)
     if made.read(_DEFAULT_METRIC) is None:

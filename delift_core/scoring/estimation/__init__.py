@@ -1,6 +1,6 @@
 """Runs with a budget of pairs: the choice of pairs to score, and estimates of the others.
 
-Reading order: `features` (of samples, before any pair is scored), `pair_choice` (the next pairs), `completion` (the
-estimates: a Gaussian process), `budgeted` (a run in rounds), `plan_file` (chosen pairs on disk), `partial_matrix`
-(measured and estimated values) and `matrix_files` (the resulting utilities on disk).
+Reading order: `run_plan` (what a run plans with, and the chosen pairs on disk), `pair_choice` (the next pairs),
+`completion` (the estimates: a Gaussian process), `budgeted` (a run in rounds), `partial_matrix` (measured and estimated
+values) and `matrix_files` (the resulting utilities on disk).
 """

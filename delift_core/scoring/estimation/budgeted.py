@@ -20,7 +20,7 @@ from delift_core.scoring.estimation.pair_choice import (
     pair_keys,
 )
 from delift_core.scoring.estimation.partial_matrix import pair_utilities
-from delift_core.scoring.estimation.plan_file import (
+from delift_core.scoring.estimation.run_plan import (
     PLANNING_SEED,
     MatrixName,
     PlanFile,

@@ -4,7 +4,7 @@ The utility of row i helped by column j, in units of the row's standard deviatio
 
     U_ij / scale_i = mean + row_i + column_j + a r_i' c_j + r_i' W c_j + p_i' c_j + noise_ij
 
-with the features r_i and c_j of the samples (see `features`), a weight a of their similarity r_i' c_j, a matrix W
+with the features r_i and c_j of the samples (see `run_plan`), a weight a of their similarity r_i' c_j, a matrix W
 common to all rows and a slope p_i of each row, all Gaussian. Similar pairs are noisier, since the few pairs that help
 far more than a smooth model predicts are among them. This is the product-kernel process for pairs of Bonilla et al.
 (2007, "Kernel multi-task learning using task-specific features") in its weight-space form: the posterior mean is a sum

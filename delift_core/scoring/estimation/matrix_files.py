@@ -27,7 +27,7 @@ from delift_core.scoring.estimation.partial_matrix import (
     pair_utilities,
     read_matrix,
 )
-from delift_core.scoring.estimation.plan_file import (
+from delift_core.scoring.estimation.run_plan import (
     MatrixName,
     PlanFile,
     SampleText,

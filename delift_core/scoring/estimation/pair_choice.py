@@ -43,7 +43,7 @@ class Round:
 class MatrixPlan:
     """A matrix (r, c) to score in part; row i is helped, column j helps."""
 
-    row_features: np.ndarray  # (r, d); column_features: (c, d), see `features`
+    row_features: np.ndarray  # (r, d); column_features: (c, d), see `run_plan`
     column_features: np.ndarray
     budget: int  # number of pairs to score
     priority: np.ndarray  # (r,) positive; rows get pairs in proportion to it

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from delift_core.errors import ScoringError
 from delift_core.models.vectors import InnerProductSearch
 from delift_core.scoring.estimation.pair_choice import MatrixPlan, Measured, Round, is_in_sorted, pair_keys
-from delift_core.scoring.estimation.plan_file import MatrixName, UniqueSamples
+from delift_core.scoring.estimation.run_plan import MatrixName, UniqueSamples
 from delift_core.scoring.metrics import Metric, utility
 from delift_core.scoring.store import PairStore
 
