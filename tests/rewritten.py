@@ -29,7 +29,7 @@ def rewrite(workspace: Path, change: Change, *, only: frozenset[str] = frozenset
         store = PairStore(context)
         for path in sorted((context / "pairs").glob("*.npy")):
             helper, name = path.stem.split(".")
-            rows = np.array(list(store._row_set(name)))
+            rows = np.array(list(store._row_sets.positions(name)))
             alone, before = store.zero_shot(rows.tolist()).statistics, store.pair_statistics(rows.tolist(), helper)
             touched = np.isin(rows, list(only)) if only else np.ones(len(rows), dtype=bool)
             store.write_pairs(helper, rows.tolist(), np.where(touched[:, None], change(alone, rows), before))

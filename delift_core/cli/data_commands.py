@@ -27,6 +27,8 @@ from delift_core.data.quality.duplicates import (
     copied_positions,
     copy_groups,
     overlaps,
+    semantic_groups,
+    semantic_overlaps,
 )
 from delift_core.export.containers import write_rows
 from delift_core.export.shapes import describe_media
@@ -220,8 +222,6 @@ def _inspect_rows(dataset: Dataset, near: float | None, against: str | None) -> 
             for as well.
         against: file or hub data set to compare with.
     """
-    from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps  # needs numpy
-
     share = near if near is not None else MIN_SIMILARITY if len(dataset) <= QUICK_ROWS else 1.0
     others = load_source(against, None).samples if against else None
     shared = overlaps(dataset.samples, others, share) if others is not None else ()

@@ -12,7 +12,14 @@ from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import EXCERPT_CHARACTERS, RawRecord
 from delift_core.data.loading.record_reader import RecordReader, reader_of
 from delift_core.data.quality.checks import ISSUE_CLASSES, Finding, IssueKind, find_issues, record_id
-from delift_core.data.quality.duplicates import CopyKind, copied_positions, copy_groups, overlaps
+from delift_core.data.quality.duplicates import (
+    CopyKind,
+    copied_positions,
+    copy_groups,
+    overlaps,
+    semantic_groups,
+    semantic_overlaps,
+)
 from delift_core.data.quality.fixes import (
     convert_to_text,
     drop_trailing_turns,
@@ -136,8 +143,6 @@ def leave_out_copies(dataset: Dataset, kind: CopyKind) -> CleaningResult:
     """Leaves out copies of rows that are kept: exact copies, near copies as well, or paraphrases."""
     groups = copy_groups(dataset.samples, near=1) if kind == "exact" else copy_groups(dataset.samples)
     if kind == "semantic":
-        from delift_core.data.quality.paraphrases import semantic_groups
-
         groups = semantic_groups(dataset.samples, groups)
     copies = copied_positions(groups)
     return CleaningResult(leave_out(dataset, copies, _COPY_REASONS[kind]) if copies else dataset, len(copies))
@@ -145,8 +150,6 @@ def leave_out_copies(dataset: Dataset, kind: CopyKind) -> CleaningResult:
 
 def leave_out_shared(dataset: Dataset, others: Dataset) -> CleaningResult:
     """Leaves out the rows whose prompt is also in another set, or that paraphrase a row of it."""
-    from delift_core.data.quality.paraphrases import semantic_overlaps
-
     found = overlaps(dataset.samples, others.samples)
     known = {one.position for one in found}
     shared = known | {one.position for one in semantic_overlaps(dataset.samples, others.samples, known)}

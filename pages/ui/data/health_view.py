@@ -16,8 +16,9 @@ from delift_core.data.quality.duplicates import (
     copied_positions,
     copy_groups,
     overlaps,
+    semantic_groups,
+    semantic_overlaps,
 )
-from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
 from delift_core.samples import Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.remedy_buttons import RowsToLeaveOut, leave_out_button, mend_button, out_label

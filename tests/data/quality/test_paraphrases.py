@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from delift_core.cli import main
-from delift_core.data.quality.duplicates import copy_groups
-from delift_core.data.quality.paraphrases import semantic_groups, semantic_overlaps
+from delift_core.data.quality.duplicates import copy_groups, semantic_groups, semantic_overlaps
 from delift_core.errors import DataError
 from delift_core.models.vectors import WordVectors
 from tests.data.quality.test_duplicates import samples
