@@ -21,6 +21,7 @@ from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner, rows
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.result_cache import ResultCache
+from delift_core.evaluation.training import check_trainable
 from delift_core.jobs.progress import JobProgress, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline, resolve_precision
@@ -154,8 +155,6 @@ def load_tuner(
     Raises:
         DeliftError: as `evaluate`.
     """
-    from delift_core.evaluation.training import check_trainable
-
     heldout, seen = unseen_rows(request)
     loaded = load_model(request.model, device=request.device, dtype="float32")
     _ensure_savable(request, adapter, loaded.identity.parameters)

@@ -14,14 +14,25 @@ from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
 from delift_core.evaluation.evaluation_request import EvaluationRequest
+from delift_core.evaluation.measures import (
+    AnswerScorer,
+    answer,
+    measure,
+    nearest,
+    query_embeddings,
+    with_examples,
+    without_examples,
+)
 from delift_core.evaluation.method_orders import order_key
 from delift_core.evaluation.report import SCORES, LeftOutRow
 from delift_core.evaluation.result_cache import Arrays, ResultCache
+from delift_core.evaluation.training import fine_tuned
 from delift_core.jobs.preparation import encode_samples
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.batches import Suffix
+from delift_core.scoring.scorer import Scorer
 from delift_core.selection.methods import METHODS, Method
 from delift_core.system.callbacks import Stop
 from delift_core.system.files import temporary_prefix
@@ -30,7 +41,6 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
     from delift_core.baselines.ordering import MethodRunner
-    from delift_core.evaluation.measures import AnswerScorer
 
 OnStep = Callable[[int], None]
 MEASURED, ANSWERS = "measured", "answers"  # names of a run's arrays: (2, n) of `measure`, (6, g) of `AnswerScorer`
@@ -50,11 +60,9 @@ class FineTuner:
             DataError: no held-out row fits the model's context.
             ScoringError: no row of the subset does.
         """
-        from delift_core.scoring.scorer import Scorer
-
         self.request, self.loaded, self.stop = request, loaded, stop
         self._cache = cache
-        self.scorer: Scorer = Scorer(loaded, tokens_per_batch=request.tuning.batch_tokens)
+        self.scorer = Scorer(loaded, tokens_per_batch=request.tuning.batch_tokens)
         self.template: Template = make_template(loaded.tokenizer, request.template)
         self.pool, refused_pool = self._encode(request.pool)
         measured, refused_heldout = self._encode(heldout)
@@ -84,8 +92,6 @@ class FineTuner:
         Returns:
             `MEASURED` (2, n), see `measure`, and, if answers are requested, `ANSWERS` (6, g), see `AnswerScorer`.
         """
-        from delift_core.evaluation.training import fine_tuned
-
         key = self._key(run)
         cached = self._cache.load(key)
         if cached is not None and adapter is None:
@@ -106,8 +112,6 @@ class FineTuner:
 
     def in_context(self, run: Run) -> Arrays:
         """Measures the held-out rows without training, each after its nearest examples among the run's rows."""
-        from delift_core.evaluation.measures import nearest, with_examples
-
         k, length = self.request.examples, self.loaded.identity.context_length
         chosen = sorted(run.rows)
         rows = self.plain_rows
@@ -141,42 +145,30 @@ class FineTuner:
 
     def measure(self, rows: Sequence[Suffix]) -> np.ndarray:
         """(2, n), see `measures.measure`, with the current weights."""
-        from delift_core.evaluation.measures import measure
-
         return measure(self.scorer, rows, stop=self.stop)
 
     @cached_property
     def plain_rows(self) -> list[Suffix]:
         """The held-out rows without examples."""
-        from delift_core.evaluation.measures import without_examples
-
         return without_examples(self.template.head_alone, self.heldout)
 
     @cached_property
     def _pool_queries(self) -> np.ndarray:
-        from delift_core.evaluation.measures import query_embeddings
-
         return query_embeddings(self.scorer, self.template.head_alone, tuple(self.pool.values()), stop=self.stop)
 
     @cached_property
     def _heldout_queries(self) -> np.ndarray:
-        from delift_core.evaluation.measures import query_embeddings
-
         return query_embeddings(self.scorer, self.template.head_alone, self.heldout, stop=self.stop)
 
     def _answers(self) -> tuple[str, ...]:
         """The current model's answers to the first held-out rows; () if none are requested."""
-        from delift_core.evaluation.measures import answer
-
         if not self.answered:
             return ()
         rows = self.plain_rows[: self.answered]
         return answer(self.loaded, rows, self.request.answer_tokens, stop=self.stop)
 
     @cached_property
-    def _answer_scorer(self) -> "AnswerScorer":
-        from delift_core.evaluation.measures import AnswerScorer
-
+    def _answer_scorer(self) -> AnswerScorer:
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
         return AnswerScorer(self.scorer, self.template.head_alone, references, stop=self.stop)
 
