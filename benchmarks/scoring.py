@@ -48,10 +48,9 @@ from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.blocks import Block, ScoringInput
-from delift_core.scoring.devices import DevicesBackend, backend_on
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
-from delift_core.scoring.scoring_run import Backend, LocalBackend
+from delift_core.scoring.scoring_run import Backend, DevicesBackend, LocalBackend, backend_on
 
 BATCH = 32
 _WARM_UP = 2  # examples

@@ -82,8 +82,8 @@ def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype
 
 
 def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
-    from delift_core.scoring.devices import backend_on
     from delift_core.scoring.scorer import Scorer
+    from delift_core.scoring.scoring_run import backend_on
 
     loaded = load_on_every_device(model, device=device, dtype=dtype)
     first = loaded[0]
