@@ -73,7 +73,8 @@ def find_conversation(record: object) -> Conversation | None:
     key = turn_list_key(record)
     if key is not None:
         return _with_system(_from_list(record[key], key, key), record)
-    return None if _is_flat(record) else search_conversation(record)
+    flat = ("chosen" in record and "rejected" in record) or detect_prompt_completion(record) or detect_alpaca(record)
+    return None if flat or detect_columns(record) is not None else search_conversation(record)
 
 
 def search_conversation(record: Mapping[str, object]) -> Conversation | None:
@@ -88,11 +89,6 @@ def is_chat_text(conversation: Conversation) -> bool:
     """Whether a conversation was read from a text in a chat template."""
     paths = {path for path, _ in conversation.turns}
     return paths == {conversation.field} == {conversation.key}
-
-
-def _is_flat(record: Mapping[str, object]) -> bool:
-    both = "chosen" in record and "rejected" in record
-    return both or detect_prompt_completion(record) or detect_alpaca(record) or detect_columns(record) is not None
 
 
 def _candidates(record: Mapping[str, object]) -> Iterator[Conversation | None]:
@@ -138,13 +134,10 @@ def _under_key(record: Mapping[str, object], key: str) -> Conversation | None:
     if key in (*STRING_LIST_KEYS, "history") and all(_is_string_pair(turn) for turn in value):
         return Conversation(key, tuple(_from_pairs(value, key)), key, is_list=False)
     if key in STRING_LIST_KEYS and len(value) > 1 and all(isinstance(turn, str) for turn in value):
-        return Conversation(key, tuple(_alternating(value, key)), key)
+        roles = ("user", "assistant")
+        turns = ((f"{key}[{at}]", {"role": roles[at % 2], "content": text}) for at, text in enumerate(value))
+        return Conversation(key, tuple(turns), key)
     return None
-
-
-def _alternating(value: Sequence[object], field: str) -> Iterator[LocatedTurn]:
-    for at, text in enumerate(value):
-        yield f"{field}[{at}]", {"role": ("user", "assistant")[at % 2], "content": text}
 
 
 def _is_string_pair(turn: object) -> bool:

@@ -158,7 +158,8 @@ def _is_flag_name(name: str) -> bool:
 
 def _says_untrained(name: str, value: object) -> bool:
     if normalized_name(name) == _SPAN_FLAG:
-        return isinstance(value, list | tuple) and bool(value) and not any(_span_trained(span) for span in value)
+        spans = value if isinstance(value, list | tuple) else ()
+        return bool(spans) and all(isinstance(span, Mapping) and span.get("train") is False for span in spans)
     if isinstance(value, str):
         number = _number(value)
         says = as_bool(value) if number is None else number > 0
@@ -167,10 +168,6 @@ def _says_untrained(name: str, value: object) -> bool:
     else:
         return False
     return says is not None and says is not flag_means_trained(name)
-
-
-def _span_trained(span: object) -> bool:
-    return not isinstance(span, Mapping) or span.get("train") is not False
 
 
 def _number(value: object) -> float | None:

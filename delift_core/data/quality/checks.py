@@ -6,7 +6,7 @@ be read are the loader's `Problem`s.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -175,7 +175,9 @@ def find_issues(
     samples = [samples[rows[-1]] for rows in rows_of]  # the last row of a record holds all its turns
     records = [DECODER.decode(sample.raw) for sample in samples]
     by_text: dict[IssueKind, Callable[[Sample], bool]] = {
-        "template-residue": lambda one: any(_has_residue(message.content) for message in one.messages),
+        "template-residue": lambda one: any(
+            MARKERS.search(message.content) or PLACEHOLDERS.search(message.content) for message in one.messages
+        ),
         "refusal": lambda one: REFUSAL.match(one.response) is not None,
         "personal-data": lambda one: any(has_personal_data(message.content) for message in one.messages),
         "encoding-damage": lambda one: any(DAMAGE.search(message.content) for message in one.messages),
@@ -193,16 +195,15 @@ def find_issues(
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _repeated([_record_id(record) for record in records])
     found |= _turn_issues(samples, records)
-    findings = (Finding(kind, _rows_of_records(positions, rows_of)) for kind, positions in found.items())
+    findings = (
+        Finding(kind, tuple(sorted(row for record in positions for row in rows_of[record])))
+        for kind, positions in found.items()
+    )
     formats = Counter(detect_format(record) for record in records)
     return HealthReport(
         tuple(sorted((one for one in findings if one.positions), key=lambda one: -len(one.positions))),
         tuple(FormatCount(name, rows) for name, rows in formats.most_common()),
     )
-
-
-def _rows_of_records(records: Iterable[int], rows_of: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    return tuple(sorted(row for record in records for row in rows_of[record]))
 
 
 def record_id(record: object) -> str | int | None:
@@ -211,10 +212,6 @@ def record_id(record: object) -> str | int | None:
         return None
     value = next((record[key] for key in ID_KEYS if key in record), None)
     return value if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
-
-
-def _has_residue(text: str) -> bool:
-    return bool(MARKERS.search(text) or PLACEHOLDERS.search(text))
 
 
 def _repeats_prompt(sample: Sample) -> bool:
@@ -258,7 +255,7 @@ def _turn_issues(samples: Sequence[Sample], records: Sequence[object]) -> dict[I
         beside = (conversation and conversation.tools) or (isinstance(record, Mapping) and record.get("tools"))
         if turns and _has_trailing_turns(turns, sample):
             found["trailing-turns"].append(at)
-        if _has_tools(turns, sample) or beside:
+        if beside or any(message.role == "tool" for message in sample.messages) or any(map(has_calls, turns)):
             found["tools"].append(at)
         if any(map(_has_reasoning, turns)) or (isinstance(record, Mapping) and _has_reasoning(record)):
             found["thoughts"].append(at)
@@ -271,10 +268,6 @@ def _has_trailing_turns(turns: Sequence[Mapping[str, object]], sample: Sample) -
     """Whether turns follow the answer that is scored."""
     has_system_field = sample.messages[0].role == "system" and turn_role(turns[0]) != "system"
     return len(turns) > len(sample.messages) - has_system_field
-
-
-def _has_tools(turns: Sequence[Mapping[str, object]], sample: Sample) -> bool:
-    return any(message.role == "tool" for message in sample.messages) or any(map(has_calls, turns))
 
 
 def _has_reasoning(fields: Mapping[str, object]) -> bool:
