@@ -1,19 +1,22 @@
 """How long the pages take to answer a click, with and without a running scoring job.
 
-    python -m benchmarks.page_latency FILE [--rounds 5] [--dtype float32]
+    python -m benchmarks.page_latency [FILE] [--rounds 5] [--dtype float32] [--runs 1]
 
 A workspace gets the sample project, scored, and a selection. Then a visitor in Chromium walks through the pages, first
-in quiet, then while a worker scores FILE with the bundled model on every core. A click is answered when the page's
-script has run to its end. Polls of the progress line count too, so the figures with a job are no better than true.
+in quiet, then, where a FILE is given, while a worker scores it with the bundled model on every core. A click is
+answered when the page's script has run to its end. Polls of the progress line count too, so the figures with a job are
+no better than true. `--runs` adds finished runs, as a workspace in long use has.
 """
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,14 +30,15 @@ from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
 from delift_core.models.loading import DtypeName
 from delift_core.models.model_files import BUNDLED
+from delift_core.scoring.pair_spec import PairBudget
 from delift_core.workspace import RunSpec, Workspace
 
 _RUN = "r1"  # the sample project's; the job's own run has nothing to show yet
 _PAGES = ("Data", "Score", "Select", "Explore", "Curate", "Compare", "Export", "Home")
 
 
-def prepare(folder: Path, dtype: DtypeName) -> None:
-    """The sample pool, scored, with a selection of 30 %."""
+def prepare(folder: Path, dtype: DtypeName, runs: int) -> None:
+    """The sample pool, scored, with a selection of 30 %; further runs are copies of the first with other settings."""
     command = [
         sys.executable,
         "-m",
@@ -46,6 +50,13 @@ def prepare(folder: Path, dtype: DtypeName) -> None:
     ]
     command += ["--budget", "30%", "--out", str(folder / "out.jsonl"), "--workspace", str(folder / "workspace")]
     subprocess.run([*command, "--dtype", dtype], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Workspace.open(folder / "workspace") as workspace:
+        first = workspace.runs.record(_RUN)
+        for number in range(1, runs):
+            run = workspace.runs.add(replace(first.spec, pairs=PairBudget("per-row", number)))
+            shutil.copytree(workspace.jobs_folder / first.id, workspace.jobs_folder / run.id)
+            done = replace(run, status="done", context_key=first.context_key, n_pairs=first.n_pairs)
+            workspace.runs.update(done)
 
 
 def begin_job(folder: Path, file: Path, dtype: DtypeName) -> JobFolder:
@@ -78,7 +89,7 @@ class Walk:
             self._timed("Select: budget", partial(slider.press, key))
 
     def _look_for_rows(self) -> None:
-        for kind in ("Dropped", "All"):
+        for kind in ("Not in subset", "All"):
             self._timed("Curate: state", self._page.get_by_role("radio", name=kind).click)
         for text in ("the", ""):
             self._timed("Curate: search", partial(self._search, text))
@@ -105,31 +116,39 @@ def measure(folder: Path, rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     """Prints the table: a row for each click, without and with a job."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
-    print(f"Machine: {machine()}\njob: {options.file.name}, bundled, {options.dtype}\n")
+    print(f"Machine: {machine()}; bundled, {options.dtype}, {options.runs:,} runs\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, options.dtype)
-        quiet = measure(folder, options.rounds)
-        job = begin_job(folder, options.file, options.dtype)
-        busy = measure(folder, options.rounds)
-        if not job.status().active:
-            raise SystemExit("The job ended before the last click: take a larger file.")
-        pairs = job.status().progress.done
-        job.cancel()
-        while job.status().active:
-            pass
-    print("| click | n | quiet, median s | with a job, median s | slowest |\n| --- | --- | --- | --- | --- |")
-    every = {"every click": [one for kind in quiet.values() for one in kind]}
-    every_busy = {"every click": [one for kind in busy.values() for one in kind]}
-    for kind, times in {**quiet, **every}.items():
-        beside = {**busy, **every_busy}[kind]
-        middle = f"{statistics.median(times):.2f} | {statistics.median(beside):.2f} | {max(beside):.2f}"
-        print(f"| {kind} | {len(times)} | {middle} |")
-    print(f"\nThe job scored {pairs:,} pairs meanwhile.")
+        prepare(folder, options.dtype, options.runs)
+        columns = {"quiet": measure(folder, options.rounds)}
+        if options.file is not None:
+            columns["with a job"], pairs = beside_a_job(folder, options.file, options.dtype, options.rounds)
+            print(f"The job scored {pairs:,} pairs of {options.file.name} meanwhile.\n")
+    heads = "".join(f" {state}, median s | slowest |" for state in columns)
+    print(f"| click | n |{heads}\n| --- | --- |{' --- | --- |' * len(columns)}")
+    for times in columns.values():
+        times["every click"] = [one for kind in times.values() for one in kind]
+    for kind, quiet in columns["quiet"].items():
+        cells = (f"{statistics.median(times[kind]):.2f} | {max(times[kind]):.2f}" for times in columns.values())
+        print(f"| {kind} | {len(quiet)} | {' | '.join(cells)} |")
+
+
+def beside_a_job(folder: Path, file: Path, dtype: DtypeName, rounds: int) -> tuple[dict[str, list[float]], int]:
+    """As `measure`, while a file is scored; with the number of pairs that were."""
+    job = begin_job(folder, file, dtype)
+    busy = measure(folder, rounds)
+    if not job.status().active:
+        raise SystemExit("The job ended before the last click: take a larger file.")
+    pairs = job.status().progress.done
+    job.cancel()
+    while job.status().active:
+        pass
+    return busy, pairs
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ _CALM = """([began, calm]) => {
 
 
 @contextmanager
-def served(workspace: Path, log: Path) -> Iterator[tuple[str, int]]:
-    """`streamlit run app.py` on a workspace: its address, and its process id.
+def served(workspace: Path, log: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`streamlit run app.py` on a workspace, on a free port: its address and its process, ended at the end.
 
     Raises:
         RuntimeError: the server did not come up.
@@ -43,15 +43,15 @@ def served(workspace: Path, log: Path) -> Iterator[tuple[str, int]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    command += ["--server.address", "127.0.0.1", "--server.port", str(port)]
+    command += ["--server.address", "127.0.0.1", "--server.port", str(port), *options]
     environment = {**os.environ, "DELIFT_WORKSPACE": str(workspace)}
-    with log.open("wb") as sink:
+    with log.open("ab") as sink:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
         )
     try:
         _wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", process)
-        yield f"http://127.0.0.1:{port}", process.pid
+        yield f"http://127.0.0.1:{port}", process
     finally:
         process.terminate()
         process.wait(timeout=30)

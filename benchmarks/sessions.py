@@ -5,19 +5,16 @@ switched on for the servers of tests and benchmarks only, on the command line.
 """
 
 import json
-import os
-import socket
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 90.0
+from benchmarks.served import served
+
 ANSWER_SECONDS = 120.0
 
 Node = dict[str, Any]
@@ -108,38 +105,6 @@ class Session:
             raise ServerGone(str(error)) from error
 
 
-@contextmanager
-def session_server(workspace: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The app on a free port with the agent API: its address and its process, killed at the end if it still runs.
-
-    Raises:
-        RuntimeError: it did not come up.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
-    command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.enableAgentApi", "true"]
-    environment = {**os.environ, "DELIFT_WORKSPACE": str(workspace)}
-    with log.open("ab") as sink:
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
-        )
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}", process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait_until_healthy(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError("the app did not start; see its log")
+def session_server(workspace: Path, log: Path) -> AbstractContextManager[tuple[str, subprocess.Popen[bytes]]]:
+    """As `served`, with the agent API."""
+    return served(workspace, log, "--server.enableAgentApi", "true")

@@ -60,7 +60,7 @@ def opened(workspace: Path, log: Path, view: str, drawn: str, selection: str = "
         seconds = first_view(page, f"{address}/{path}?run=r2&selection={selection}&{query}", drawn)
         note(f"{view.replace('?view=', ', ').capitalize() or 'Home'}: first view", f"{seconds:.2f} s")
         yield page
-        memory = psutil.Process(process).memory_info().rss / (1 << 30)
+        memory = psutil.Process(process.pid).memory_info().rss / (1 << 30)
         note("memory of the server after this", f"{memory:.2f} GiB")
 
 
@@ -73,8 +73,8 @@ def timed(page: Page, what: str, acts: Iterable[Callable[[], object]]) -> None:
 def curate(page: Page) -> None:
     """Times status, filter, paging, search and sorting on Curate, and a row's drawer."""
     pills = page.locator(".st-key-curate_show")
-    states = ["Dropped", "Chosen", "All", "Dropped", "All"]
-    timed(page, "state", [lambda s=s: pills.get_by_text(s).first.click() for s in states])  # type: ignore[misc]
+    states = ["Not in subset", "In subset", "All", "Not in subset", "All"]
+    timed(page, "state", [lambda s=s: pills.get_by_text(re.compile(f"^{s} ")).first.click() for s in states])  # type: ignore[misc]
     pages = page.get_by_test_id("stPagination")
     turns = [lambda n=n: pages.get_by_text(str(n), exact=True).first.click() for n in (2, 3, 2, 3, 2)]  # type: ignore[misc]
     timed(page, "page turn", turns)
@@ -174,7 +174,7 @@ def explore_map(page: Page, rows: int) -> None:
 def explore_matrix(page: Page) -> None:
     """Times another order of the rows."""
     page.get_by_role("button", name="Order").first.click()
-    orders = ("Most helped first", "File order", "Alike rows together")
+    orders = ("Most helped first", "File order", "Sorted by similarity")
     timed(page, "other order", [lambda name=name: page.get_by_text(name).first.click() for name in orders])  # type: ignore[misc]
 
 

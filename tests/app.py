@@ -16,6 +16,16 @@ def app_on(page: str = "home") -> AppTest:
     return app if page == "home" else app.switch_page(f"pages/{page}.py")
 
 
+def opened(page: str = "home", **query: str) -> AppTest:
+    """The app on a page after its first run, from an address with these parts, without an error on it."""
+    app = app_on(page)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception and not app.error
+    return app
+
+
 @cache
 def _components() -> BidiComponentManager:
     """What every app would look for anew among the installed packages, which takes longer than to draw a page."""

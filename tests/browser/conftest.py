@@ -14,10 +14,21 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, WebSocket, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Request,
+    ViewportSize,
+    WebSocket,
+    expect,
+    sync_playwright,
+)
 from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser.pictures import PICTURES, Picture
+from tests.browser.worked import Worked, make_worked_workspace
 from tests.setup_browser import find_browser
 
 expect.set_options(timeout=20_000)  # a busy machine is slow to answer, not wrong
@@ -128,6 +139,12 @@ def server_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
+    """A workspace with something on every page, for modules whose `server_workspace` it is."""
+    return make_worked_workspace(tmp_path_factory.mktemp("worked") / "workspace")
+
+
+@pytest.fixture(scope="module")
 def app_server(server_workspace: Path) -> Iterator[AppServer]:
     """The app on a free port with a workspace, shared by the tests of one module."""
     server = AppServer(server_workspace, free_port())
@@ -189,11 +206,32 @@ def page(
     app_server.fail_if_dead()
 
 
+@pytest.fixture(scope="module")
+def lasting_page(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
+    """One page that goes on from test to test, with all that was set on the way."""
+    with fresh_page(visitors[0]) as page:
+        yield page
+
+
 @pytest.fixture
 def somebody_else(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
     """A fresh page of another visitor."""
     with fresh_page(visitors[1]) as page:
         yield page
+
+
+def tick_first_row(page: Page, settled: Callable[[Page], None]) -> None:
+    """Ticks the first row of Curate's table, which is drawn on a canvas, and waits until the buttons know."""
+    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
+    expect(page.get_by_text("1 row ticked")).to_be_visible()
+    settled(page)
+
+
+def open_first_row(page: Page, settled: Callable[[Page], None]) -> Locator:
+    """Ticks the first row of Curate's table, and opens it by its key; returns the drawer."""
+    tick_first_row(page, settled)
+    page.keyboard.press("o")
+    return page.get_by_role("dialog")
 
 
 @contextmanager

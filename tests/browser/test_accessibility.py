@@ -1,15 +1,14 @@
 """Every page for people who do not see well or use no mouse: names, contrast and order by axe-core, and the Tab key."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import fresh_page
-from tests.browser.worked import Worked, make_worked_workspace
+from tests.browser.worked import Worked
 
 Settled = Callable[[Page], None]
 Visit = Callable[[Page, str], None]
@@ -71,32 +70,19 @@ PASSED_OVER = """() => {
 
 
 @pytest.fixture(scope="module")
-def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
-    """A workspace with something on every page."""
-    return make_worked_workspace(tmp_path_factory.mktemp("accessible") / "workspace")
-
-
-@pytest.fixture(scope="module")
 def server_workspace(worked: Worked) -> Path:
     """Made before the server opens it."""
     return worked.folder
 
 
-@pytest.fixture(scope="module")
-def page(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
-    """One page that goes from view to view."""
-    with fresh_page(visitors[0]) as page:
-        yield page
-
-
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view or "home")
 def test_names_order_contrast_and_keyboard(
-    page: Page, settled: Settled, visit: Visit, worked: Worked, view: str
+    lasting_page: Page, settled: Settled, visit: Visit, worked: Worked, view: str
 ) -> None:
-    page.emulate_media(color_scheme="light")
-    visit(page, f"/{view.format(row=worked.row)}")
-    expect(page.get_by_role("dialog")).to_have_count(int("row=" in view))
-    found = faults(page, settled)
+    lasting_page.emulate_media(color_scheme="light")
+    visit(lasting_page, f"/{view.format(row=worked.row)}")
+    expect(lasting_page.get_by_role("dialog")).to_have_count(int("row=" in view))
+    found = faults(lasting_page, settled)
     assert not found, "\n".join(found)
 
 

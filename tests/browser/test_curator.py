@@ -19,7 +19,7 @@ from playwright.sync_api import Locator, Page, expect
 from delift_core.curation.curate import CuratedSelection, open_selection
 from delift_core.data.sample_project import sample_project_files
 from delift_core.workspace import Workspace
-from tests.browser.conftest import AppServer
+from tests.browser.conftest import AppServer, open_first_row
 from tests.browser.lasso import draw, kept_coordinates, lasso_around
 
 ALL_PAIRS = os.environ.get("UPDATE_SCREENSHOTS") == "1"
@@ -116,11 +116,7 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
     """Reads why the first row left out that a chosen one covers was left out, and pins it; returns its number."""
     page.get_by_text(f"Not in subset ({LEFT_OUT})", exact=True).click()
     settled(page)
-    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row ticked")).to_be_visible()
-    settled(page)
-    page.keyboard.press("o")
-    drawer = page.get_by_role("dialog")
+    drawer = open_first_row(page, settled)
     expect(drawer.get_by_text(re.compile("^Left out:"))).to_be_visible()
     expect(drawer.get_by_text("This row")).to_be_visible()
     settled(page)

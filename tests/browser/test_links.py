@@ -1,14 +1,13 @@
 """A view is a link: what was set on a page is there again where its address is opened by somebody else."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import fresh_page
-from tests.browser.worked import Worked, make_worked_workspace
+from tests.browser.worked import Worked
 
 Settled = Callable[[Page], None]
 Visit = Callable[[Page, str], None]
@@ -26,22 +25,9 @@ STATE = """() => {
 
 
 @pytest.fixture(scope="module")
-def worked(tmp_path_factory: pytest.TempPathFactory) -> Worked:
-    """A workspace with something on every page."""
-    return make_worked_workspace(tmp_path_factory.mktemp("links") / "workspace")
-
-
-@pytest.fixture(scope="module")
 def server_workspace(worked: Worked) -> Path:
     """Made before the server opens it."""
     return worked.folder
-
-
-@pytest.fixture(scope="module")
-def page(visitors: tuple[BrowserContext, BrowserContext]) -> Iterator[Page]:
-    """One page that goes on from test to test, with all that was set on the way."""
-    with fresh_page(visitors[0]) as page:
-        yield page
 
 
 def data(page: Page) -> None:
@@ -103,25 +89,25 @@ def export(page: Page) -> None:
 
 @pytest.mark.parametrize("change", [data, select, explore, explore_map, curate, compare, evaluate, export])
 def test_what_was_set_is_there_where_the_address_is_opened(
-    page: Page, somebody_else: Page, settled: Settled, visit: Visit, change: Callable[[Page], None]
+    lasting_page: Page, somebody_else: Page, settled: Settled, visit: Visit, change: Callable[[Page], None]
 ) -> None:
-    visit(page, f"/{change.__name__.split('_')[0]}")
-    usual = page.evaluate(STATE)
-    change(page)
-    settled(page)
-    page.mouse.move(0, 0)
-    wanted = page.evaluate(STATE)
+    visit(lasting_page, f"/{change.__name__.split('_')[0]}")
+    usual = lasting_page.evaluate(STATE)
+    change(lasting_page)
+    settled(lasting_page)
+    lasting_page.mouse.move(0, 0)
+    wanted = lasting_page.evaluate(STATE)
     assert wanted != usual
-    somebody_else.goto(page.url)
+    somebody_else.goto(lasting_page.url)
     settled(somebody_else)
     assert somebody_else.evaluate(STATE) == wanted
-    assert somebody_else.url == page.url
+    assert somebody_else.url == lasting_page.url
 
 
-def test_what_a_link_points_at_is_kept_on_the_way_through_the_pages(page: Page, settled: Settled) -> None:
-    page.goto("/?selection=s1")  # which is not the newest
-    settled(page)
+def test_what_a_link_points_at_is_kept_on_the_way_through_the_pages(lasting_page: Page, settled: Settled) -> None:
+    lasting_page.goto("/?selection=s1")  # which is not the newest
+    settled(lasting_page)
     for name in ("Data", "Curate", "Export"):
-        page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
-        settled(page)
-        expect(page).to_have_url(re.compile("selection=s1"))
+        lasting_page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+        settled(lasting_page)
+        expect(lasting_page).to_have_url(re.compile("selection=s1"))

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from delift_core.curation.curate import open_selection
 from delift_core.workspace import Workspace
-from tests.browser.conftest import AppServer
+from tests.browser.conftest import AppServer, open_first_row
 from tests.scored import make_scored_workspace
 
 Settled = Callable[[Page], None]
@@ -115,11 +115,7 @@ def open_first(page: Page, settled: Settled) -> Locator:
     """Opens the first row of the table by its key."""
     page.goto("/curate?selection=s1")
     settled(page)
-    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row ticked")).to_be_visible()
-    settled(page)
-    page.keyboard.press("o")
-    drawer = page.get_by_role("dialog")
+    drawer = open_first_row(page, settled)
     expect(drawer.get_by_text("This row", exact=True)).to_be_visible()
     settled(page)
     return drawer

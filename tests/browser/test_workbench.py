@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from delift_core.curation.curate import open_selection
 from delift_core.workspace import Workspace
-from tests.browser.conftest import AppServer
+from tests.browser.conftest import AppServer, tick_first_row
 from tests.browser.worked import lay_out_as_a_grid
 from tests.scored import make_scored_workspace
 
@@ -27,7 +27,7 @@ def row(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(page: Page, settled: Settled) -> None:
     page.goto("/curate?show=dropped")
     settled(page)
-    pick_first_row(page, settled)
+    tick_first_row(page, settled)
     page.keyboard.press("o")
     drawer = page.get_by_role("dialog")
     expect(drawer.get_by_text(re.compile("^Left out"))).to_be_visible()
@@ -67,13 +67,13 @@ def test_two_visitors_see_each_others_edits_and_lose_none(page: Page, somebody_e
         visitor.goto("/curate?selection=s1&show=chosen")
         settled(visitor)
     before = edits_shown(page)
-    pick_first_row(page, settled)
+    tick_first_row(page, settled)
     expect(somebody_else.get_by_text("0 rows ticked")).to_be_visible()  # a choice of rows is the visitor's own
     page.keyboard.press("d")
     settled(page)
     somebody_else.reload()  # the list of chosen rows is another one now
     settled(somebody_else)
-    pick_first_row(somebody_else, settled)
+    tick_first_row(somebody_else, settled)
     somebody_else.keyboard.press("k")
     settled(somebody_else)
     for visitor in (page, somebody_else):
@@ -166,13 +166,6 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     settled(page)
     expect(drawer.get_by_text(re.compile("^Original · "))).to_be_visible()
     expect(drawer.get_by_text("german", exact=True)).to_have_count(0)
-
-
-def pick_first_row(page: Page, settled: Settled) -> None:
-    """Ticks the first row of the table, which is drawn on a canvas, and waits until the buttons know."""
-    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    expect(page.get_by_text("1 row ticked")).to_be_visible()
-    settled(page)
 
 
 def edits_shown(page: Page) -> int:

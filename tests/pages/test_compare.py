@@ -13,15 +13,9 @@ from delift_core.curation.selector import Selector
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import Workspace
-from tests.app import app_on
+from tests.app import opened
 
 pytestmark = pytest.mark.usefixtures("quick_map")
-
-
-def opened(page: str) -> AppTest:
-    at = app_on(page).run()
-    assert not at.exception
-    return at
 
 
 def metrics(at: AppTest) -> dict[str, str]:

@@ -11,7 +11,7 @@ from delift_core.evaluation.from_selection import arm_request
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace
-from tests.app import app_on
+from tests.app import opened
 
 HELDOUT = [(f"Add {n} and {n}.", str(2 * n)) for n in range(21, 31)]
 
@@ -30,12 +30,6 @@ def with_heldout(scored_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return scored_workspace
 
 
-def opened() -> AppTest:
-    at = app_on("evaluate").run()
-    assert not at.exception
-    return at
-
-
 def press(at: AppTest, label: str) -> AppTest:
     next(button for button in at.button if button.label == label).click().run()
     assert not at.exception
@@ -43,7 +37,7 @@ def press(at: AppTest, label: str) -> AppTest:
 
 
 def test_without_held_out_rows_the_page_says_where_to_load_them(scored_workspace: Path) -> None:
-    at = opened()
+    at = opened("evaluate")
     assert any("You need held-out rows" in block.value for block in at.markdown)
     assert not any(button.label == "Estimate time" for button in at.button)
 
@@ -52,7 +46,7 @@ def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_
     with Workspace.open(scored_workspace) as workspace:
         sample = add_sample_project(workspace)
         pool = workspace.runs.record("r1").spec.pool_id
-    at = opened()
+    at = opened("evaluate")
     assert "Choose the held-out rows" in at.info[0].value
     assert not any(button.label == "Estimate time" for button in at.button)
     at.selectbox(key=f"evaluate_heldout_{pool}").set_value(sample.heldout.id).run()
@@ -61,7 +55,7 @@ def test_the_sample_projects_rows_are_not_taken_unasked_for_another_pool(scored_
 
 @pytest.mark.slow
 def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: Path) -> None:
-    at = opened()
+    at = opened("evaluate")
     at.multiselect(key="evaluate_against").set_value(["random", "k-center", "column-mean"])
     at.slider(key="evaluate_seeds").set_value(1)
     at.slider(key="evaluate_epochs").set_value(1).run()
@@ -87,7 +81,7 @@ def test_from_the_cost_to_a_report_and_an_arm_kept_as_a_selection(with_heldout: 
 
 @pytest.mark.slow
 def test_a_cancelled_evaluation_can_be_continued(with_heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    at = opened()
+    at = opened("evaluate")
     at.slider(key="evaluate_seeds").set_value(1).run()
     at = press(at, "Estimate time")
     monkeypatch.setattr(JobFolder, "start", lambda self: self.run(lambda: True))

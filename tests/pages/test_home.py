@@ -8,14 +8,15 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from delift_core.curation.scoring_runs import forget, open_run
+from delift_core.curation.scoring_runs import forget, open_run, refresh
 from delift_core.errors import ScoringError
-from delift_core.jobs.folder import JobFolder
+from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.jobs.progress import JobProgress
 from delift_core.scoring.pair_spec import parse_pairs
-from delift_core.workspace import Workspace
+from delift_core.workspace import RunRecord, Workspace
+from pages.ui.shell import setup
 from pages.ui.shell.navigation import PAGES
-from tests.app import app_on
+from tests.app import opened
 from tests.pages.test_visitors import words
 from tests.pages.test_way import links, press
 
@@ -28,15 +29,6 @@ def with_estimate(scored_workspace: Path) -> Path:
         JobFolder(scored_workspace / "jobs" / "r2").folder.mkdir()
         JobFolder(scored_workspace / "jobs" / "r2").write_progress(JobProgress("forecast", total=90))
     return scored_workspace
-
-
-def opened(page: str = "home", **query: str) -> AppTest:
-    app = app_on(page)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception and not app.error
-    return app
 
 
 def numbers(app: AppTest) -> dict[str, str]:
@@ -79,6 +71,8 @@ def test_a_run_at_work_is_not_deleted(with_estimate: Path) -> None:
 
 
 def test_home_follows_a_run_at_work(with_estimate: Path) -> None:
+    with Workspace.open(with_estimate) as workspace:
+        workspace.runs.set_status("r2", "running")  # as `start` does
     at_work(with_estimate, "r2", JobProgress("scoring", done=1_050, total=2_540))
     app = opened(run="r2")
     assert numbers(app)["Pairs scored"] == "1,050 of 2,540"
@@ -86,6 +80,22 @@ def test_home_follows_a_run_at_work(with_estimate: Path) -> None:
     at_work(with_estimate, "r2", JobProgress("cancelled", done=1_050, total=2_540))
     app.run()
     assert numbers(app)["Pairs scored"] == "1,050" and "Scoring stopped before the end" in words(app)
+
+
+def test_no_page_asks_for_jobs_that_have_ended(with_estimate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Workspace.open(with_estimate) as workspace:
+        workspace.runs.set_status("r2", "running")  # as `start` does
+    asked: list[str] = []
+
+    def counted(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
+        asked.append(run_id)
+        return refresh(workspace, run_id)
+
+    monkeypatch.setattr(setup, "refresh", counted)
+    app = opened("data")
+    assert asked == ["r2"]
+    app.run()
+    assert asked == ["r2"]  # its job has ended: nobody works on it
 
 
 @pytest.mark.parametrize(("kind", "instead"), [("run", "r1"), ("selection", "s1")])

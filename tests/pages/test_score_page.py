@@ -14,20 +14,11 @@ from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.forecast import Forecast
 from delift_core.system.callbacks import Phase
 from delift_core.workspace import DatasetRecord, DatasetRole, Workspace
-from tests.app import app_on
+from tests.app import opened
 from tests.pages.test_visitors import buttons, words
 from tests.pages.test_way import links
 
 pytestmark = pytest.mark.slow
-
-
-def opened(page: str = "score", **query: str) -> AppTest:
-    app = app_on(page)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception and not app.error
-    return app
 
 
 def sets(app: AppTest) -> tuple[str, str, str]:
@@ -46,7 +37,7 @@ def test_a_pool_loaded_after_the_run_is_proposed_without_the_sets_of_the_run(sco
     with Workspace.open(scored_workspace) as workspace:
         spec = workspace.runs.record("r1").spec
         mine = add(workspace, "mine", "pool")
-    app = opened()
+    app = opened("score")
     assert sets(app) == (mine.id, "", "") and "**25 pairs** to score" in words(app)
     app.selectbox(key="score_pool").set_value(spec.pool_id).run()
     assert sets(app) == (spec.pool_id, spec.target_id, spec.existing_id)
@@ -58,7 +49,7 @@ def test_the_form_follows_the_run_that_the_sidebar_points_at(scored_workspace: P
     with Workspace.open(scored_workspace) as workspace:
         spec = workspace.runs.record("r1").spec
         workspace.runs.add(replace(spec, target_id=None))
-    app = opened()
+    app = opened("score")
     assert sets(app)[1] == spec.target_id
     app.selectbox(key="run_picker").set_value("r2").run()
     assert sets(app)[1] == "" and not app.exception
@@ -69,7 +60,7 @@ def test_the_way_from_a_lacking_stage_arrives_with_the_set_chosen(scored_workspa
         spec = workspace.runs.record("r1").spec
         workspace.runs.add(replace(spec, target_id=None, existing_id=None))
         workspace.runs.update(replace(workspace.runs.record("r2"), status="cancelled", n_pairs=144))
-    app = opened(run="r2", add="target")
+    app = opened("score", run="r2", add="target")
     assert sets(app) == (spec.pool_id, spec.target_id, "")
     assert "195 pairs**, 144 of them already scored" in words(app)
     assert "add" not in app.query_params
@@ -80,7 +71,7 @@ def test_the_sample_projects_sets_are_proposed_for_its_pool_alone(scored_workspa
         spec = workspace.runs.record("r1").spec
         sample = add_sample_project(workspace)
         workspace.runs.add(replace(spec, pool_id=sample.pool.id, target_id=None, existing_id=None))
-    assert sets(opened(run="r2", add="existing")) == (sample.pool.id, "", sample.existing.id)
+    assert sets(opened("score", run="r2", add="existing")) == (sample.pool.id, "", sample.existing.id)
 
 
 def test_where_no_set_fits_the_way_leads_to_data(scored_workspace: Path) -> None:
@@ -93,7 +84,7 @@ def test_where_no_set_fits_the_way_leads_to_data(scored_workspace: Path) -> None
 
 
 def test_own_without_a_name_is_no_model(scored_workspace: Path) -> None:
-    app = opened()
+    app = opened("score")
     app.text_input(key="model_name").set_value(" ").run()
     assert not app.exception and not app.success
     assert "Enter the model to score with" in app.info[0].value
@@ -101,7 +92,7 @@ def test_own_without_a_name_is_no_model(scored_workspace: Path) -> None:
 
 
 def test_pairs_of_a_row_with_itself_are_told_apart(scored_workspace: Path) -> None:
-    app = opened()
+    app = opened("score")
     app.segmented_control(key="pairs_unit").set_value("per-row").run()
     app.number_input(key="pairs_count").set_value(2).run()
     assert "**91 pairs** to score; 13 of them pair a row with itself" in words(app)
@@ -116,7 +107,7 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
     job.folder.mkdir()
     cost = Forecast(1_000, 900, 60.0, 5.0, 1 << 20, 1 << 20, 1 << 30, 1 << 30)
     job.write_progress(JobProgress("forecast", updated_at=86_400.0, facts=ScoringFacts(forecast=cost)))
-    app = opened(run="r2")
+    app = opened("score", run="r2")
     assert "Measured at 2 Jan, " in words(app) or "Measured at 1 Jan, " in words(app)
     modes = []
     monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read("request.json")["request"]["mode"]))
@@ -144,7 +135,7 @@ def test_a_run_of_more_than_an_hour_is_started_knowingly(
     job.write_progress(JobProgress(state, seconds_left=left, updated_at=86_400.0, facts=ScoringFacts(forecast=cost)))
     modes: list[str] = []
     monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read("request.json")["request"]["mode"]))
-    app = opened(run="r2")
+    app = opened("score", run="r2")
     label = "Continue" if state == "cancelled" else "Start scoring"
     next(button for button in app.button if button.label == label).click().run()
     assert not app.exception and modes == ([] if asked else ["score"])

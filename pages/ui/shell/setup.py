@@ -15,7 +15,6 @@ from pages.ui.shell import state
 from pages.ui.shell.address import put
 from pages.ui.shell.blocks import plain, state_words
 from pages.ui.shell.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered, page_path
-from pages.ui.shell.reading_ahead import read_ahead
 from pages.ui.shell.state import Current
 from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
 
@@ -41,7 +40,6 @@ def page_setup(name: str) -> Current:
         st.button("Try again", type="primary", icon=":material/refresh:")  # to press it draws the page anew
         who_line(actor)
         st.stop()
-    read_ahead(workspace)
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
@@ -55,7 +53,7 @@ def page_setup(name: str) -> Current:
 
 
 def _pickers(workspace: Workspace) -> Current:
-    runs = [refresh(workspace, run.id)[0] for run in workspace.runs.records()]
+    runs = [refresh(workspace, run.id)[0] if run.status == "running" else run for run in workspace.runs.records()]
     pools = {record.id: record for record in workspace.datasets.records()}
     run = _pick_run(workspace, runs, pools)
     selections = workspace.selections.records(run.id) if run else ()
