@@ -22,7 +22,7 @@ _READ = "compare_read"
 
 
 def ask_two(selections: tuple[SelectionSummary, ...], current: SelectionSummary) -> list[SelectionSummary]:
-    """Two pickers; A starts on the selection before the current one, which is B."""
+    """Two pickers: B starts with the current selection, A with the newest of the others."""
     by_id = {selection.id: selection for selection in selections}
     others = [selection.id for selection in selections if selection.id != current.id]
     chosen = []
@@ -43,7 +43,7 @@ def ask_two(selections: tuple[SelectionSummary, ...], current: SelectionSummary)
 
 
 def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> None:
-    """The rows that only one of the two holds, in its pick order."""
+    """The rows that are in only one of the two, in its order of choice."""
     if not len(positions):
         st.caption(f"No rows are only in {letter}.")
         return
@@ -69,7 +69,7 @@ def row_list(curated: CuratedSelection, positions: np.ndarray, letter: str) -> N
     )
     picked = event["selection"]["rows"]
     if st.session_state.get(_READ) == letter and picked and picked[0] < len(shown):
-        del st.session_state[_READ]  # opened once, and not again by every later change on the page
+        del st.session_state[_READ]  # so that later reruns do not open it again
         sample_drawer(curated.samples[shown[picked[0]]])
 
 
@@ -87,7 +87,7 @@ if len(selections) < 2:
         "Save another selection",
     )
 with clear_errors():
-    with st.container():  # a place of its own for the spinner, so that nothing below moves when it goes
+    with st.container():  # holds the spinner, so that nothing below moves when it disappears
         pair = ask_two(selections, current.selection)
         first, second = (state.curated(selection) for selection in pair)
     found = compare(len(first.problem.run.pool), first.subset.positions, second.subset.positions)

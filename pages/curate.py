@@ -18,7 +18,7 @@ from pages.ui.shell.setup import page_setup
 
 
 def numbers(curated: CuratedSelection) -> None:
-    """What the edits made of the selection."""
+    """The effect of the edits, in numbers."""
     subset, selection = curated.subset, curated.record.selection
     covered, whole = curated.coverage, selection.certificate.value
     share = f"{covered / whole:.1%} of the original" if whole > 0 else "nothing to cover"
@@ -40,12 +40,12 @@ def numbers(curated: CuratedSelection) -> None:
 
 
 def card(label: str, number: str, chip: str, help: str | None = None) -> None:
-    """A number with a grey remark."""
+    """A number with a grey comment."""
     st.metric(label, number, chip, delta_color="off", delta_arrow="off", border=True, help=help)
 
 
 def choose_again(workspace: Workspace, curated: CuratedSelection) -> None:
-    """Makes a new selection around the edits and goes on with it."""
+    """Makes a new selection around the edits, and switches to it."""
     with st.bottom, st.spinner("Choosing the other rows again around your edits…", show_time=True):
         again = reoptimise(workspace, curated, author=workspace.actor.name)
     before, after = curated.subset.positions, again.selection.chosen
@@ -66,7 +66,7 @@ if current.selection is None:
 selection = current.selection
 assert selection is not None
 with clear_errors():
-    with st.container():  # a place of its own for the spinner, so that nothing below moves when it goes
+    with st.container():  # holds the spinner, so that nothing below moves when it disappears
         curated = state.curated(selection)
     run, facts = curated.problem.run, row_facts(curated)
     numbers(curated)

@@ -1,4 +1,4 @@
-"""Data: load files, hub data sets or the sample project; see what came in and what did not."""
+"""Data: load files, Hub data sets or the sample project; see which rows were loaded and which were skipped."""
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +12,7 @@ from pages.ui.data.loading_form import load_form
 from pages.ui.data.problems_view import problems_view
 from pages.ui.data.rows_view import rows_view
 from pages.ui.shell.address import put
-from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain, title, with_separators
+from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain, selected_row, title, with_separators
 from pages.ui.shell.display import short_path
 from pages.ui.shell.setup import page_setup
 
@@ -20,7 +20,7 @@ TURN_WORDS: dict[Turns, str] = {"last": "last answer", "every": "every answer"}
 
 
 def loader(workspace: Workspace) -> None:
-    """The ways in: a file, a path, a hub id, the sample project; for admins, since paths of this machine are read."""
+    """Loads a file, a path, a Hub data set or the sample project; for admins only, since any path can be read."""
     if not workspace.actor.may("import"):
         st.caption("Only an admin can load data sets.")
         return
@@ -39,14 +39,14 @@ def loader(workspace: Workspace) -> None:
 
 
 def origin_words(record: DatasetRecord) -> str:
-    """Where a set came from, short enough for a column."""
+    """The origin of a set, short enough for a column."""
     if from_sample_project(record):
         return "sample project"
     return short_path(record.origin.name) if record.origin.kind == "file" else str(record.origin)
 
 
 def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
-    """All data sets; the selected one, else the one in the address, else the newest, is shown below."""
+    """All data sets; returns the selected one, else the one in the address, else the newest."""
     table = pd.DataFrame(
         {
             "Role": [ROLE_WORDS[record.role] for record in records],
@@ -58,26 +58,22 @@ def sets_table(records: tuple[DatasetRecord, ...]) -> DatasetRecord:
             "From": [origin_words(record) for record in records],
         }
     )
-    event = st.dataframe(
+    picked = selected_row(
         with_separators(table, "Rows", "Skipped"),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"dataset_table_{len(records)}",  # one that was added is shown, whichever was selected before
+        key=f"dataset_table_{len(records)}",  # a new set is shown, whichever was selected before
         alt="Data sets in this workspace; select one to see its rows",
     )
-    picked = event["selection"]["rows"]
     asked = {record.id: record for record in records}.get(st.query_params.get("set", ""))
-    if not picked or picked[0] >= len(records):
+    if picked is None:
         return asked or records[0]
-    put("set", records[picked[0]].id)
-    return records[picked[0]]
+    put("set", records[picked].id)
+    return records[picked]
 
 
-# Opening a million rows takes a while, and these tabs are run anew at every press.
+# A million rows take seconds to read, and every click reruns the page.
 @st.cache_resource(max_entries=1, ttl=600, show_spinner="Opening the rows…")
 def opened(dataset_id: str, name: str, _workspace: Workspace) -> Dataset:
-    """A data set with its samples; its contents never change under an id."""
+    """A data set with its samples; the contents of an id never change."""
     return _workspace.datasets.load(dataset_id)
 
 
@@ -97,7 +93,7 @@ with clear_errors():
         shown = sets_table(records)
         st.header(f"{ROLE_WORDS[shown.role]}: {plain(shown.name)}")
         labels = [f"Rows ({shown.n_samples:,})", f"Skipped ({shown.n_problems:,})", "Health", "Duplicates"]
-        # Only the open tab is worked out: the others read every row of the set.
+        # Only the open tab is computed: some read every row of the set.
         rows_tab, problems_tab, health_tab, copies_tab = st.tabs(
             labels, key="data_tab", on_change="rerun", bind="query-params"
         )

@@ -1,4 +1,4 @@
-"""Evaluate: fine-tune on the subset and on what it is compared with, and measure rows that none of them has seen."""
+"""Evaluate: fine-tune on the subset and on the rows to compare it with, and test on held-out rows."""
 
 import streamlit as st
 
@@ -10,24 +10,12 @@ from delift_core.evaluation.report import EvaluationReport
 from delift_core.jobs.folder import JobFolder, JobStatus
 from pages.ui.evaluate.evaluation_form import arm_title, ask_settings
 from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view
-from pages.ui.score.job_view import DIED
+from pages.ui.score.job_view import BADGES, DIED
 from pages.ui.shell import state
 from pages.ui.shell.blocks import clear_errors, empty_state, plain, title
 from pages.ui.shell.display import short_path
 from pages.ui.shell.navigation import go_to, page_path
 from pages.ui.shell.setup import page_setup
-
-BADGES = {
-    "starting": ("Starting", "blue"),
-    "waiting": ("Waiting its turn", "orange"),
-    "calibrating": ("Estimating time", "blue"),
-    "evaluating": ("Running", "blue"),
-    "forecast": ("Time estimated", "blue"),
-    "done": ("Done", "green"),
-    "cancelled": ("Cancelled", "orange"),
-    "interrupted": ("Interrupted", "orange"),
-    "failed": ("Failed", "red"),
-}
 
 
 def begin(curated: CuratedSelection, settings: EvaluationSettings, mode: Mode) -> None:
@@ -38,7 +26,7 @@ def begin(curated: CuratedSelection, settings: EvaluationSettings, mode: Mode) -
 
 
 def actions(curated: CuratedSelection, settings: EvaluationSettings, status: JobStatus | None) -> None:
-    """The one button that makes sense now, for those who may start jobs."""
+    """The button for the current state, for visitors who may start jobs."""
     if not current.workspace.actor.may("job"):
         return
     if status is None:
@@ -62,7 +50,7 @@ def actions(curated: CuratedSelection, settings: EvaluationSettings, status: Job
 
 
 def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
-    """An arm's rows as a selection of their own, to read, compare and export."""
+    """Saves the rows of an arm as a selection."""
     names = [arm.name for arm in report.arms if arm.positions and arm.name != SUBSET]
     if not names:
         return
@@ -79,7 +67,7 @@ def keep_arm(curated: CuratedSelection, report: EvaluationReport) -> None:
 
 
 def result(curated: CuratedSelection, job: JobFolder, status: JobStatus) -> None:
-    """The right-hand side of a started evaluation."""
+    """The state and the report of a started evaluation."""
     if status.state == "failed":
         st.error(plain(status.progress.message), icon=":material/error:")
     elif status.active:

@@ -14,7 +14,7 @@ from pages.figures.matrix_parts import Matrix, harming_share, mean_by_column, me
 from pages.ui.explore.map_view import map_view
 from pages.ui.explore.matrix_view import matrix_view
 from pages.ui.shell import state
-from pages.ui.shell.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.shell.blocks import chart, choice, clear_errors, empty_state, plain, title
 from pages.ui.shell.setup import page_setup
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the utilities of a run are spread, in numbers, pictures and words."""
+    """The distribution of a run's utilities, in numbers and figures."""
 
     found: Diagnosis
     harming: float
@@ -35,7 +35,7 @@ class Spread:
 
 @st.cache_resource(max_entries=8, show_spinner="Counting the pairs…")
 def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -> Spread:
-    """Kept, since it walks the whole matrix."""
+    """Cached, because it reads the whole matrix."""
     unit = "" if metric == "euclidean" else METRIC_UNITS[metric]
     values, helped, helps = scored_values(_utility), mean_by_row(_utility), mean_by_column(_utility)
     return Spread(
@@ -49,7 +49,7 @@ def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -
 
 
 def distribution(problem: SelectionProblem) -> None:
-    """How the utilities are spread, and what that says."""
+    """The distribution of the utilities, and what it means."""
     record = problem.run.record
     st.header("Distribution")
     spread = spread_of(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
@@ -72,17 +72,9 @@ run, selection = current.run, current.selection
 if run is None or run.status != "done":
     empty_state(":material/grid_off:", "No utilities to look at yet.", "score", "Score the pool")
 assert run is not None
-view = st.segmented_control(
-    "View",
-    ["Matrix", "Map"],
-    default="Matrix",
-    required=True,
-    key="view",
-    bind="query-params",
-    label_visibility="collapsed",
-)
+view = choice("View", {"Matrix": "Matrix", "Map": "Map"}, key="view")
 with clear_errors():
-    with st.container():  # a place of its own for the spinners, so that nothing below moves when they go
+    with st.container():  # holds the spinners, so that nothing below moves when they disappear
         scored = state.scored_run(run)
         curated = state.curated(selection) if selection else None
         problem = curated.problem if curated else state.problem(run, "euclidean", ObjectiveConfig("instruction"))

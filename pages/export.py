@@ -1,4 +1,4 @@
-"""Export: write the subset for a trainer, with a manifest that says how it came about."""
+"""Export: write the subset for a trainer, with a manifest that records how it was made."""
 
 from pathlib import Path
 from typing import get_args
@@ -17,7 +17,7 @@ from delift_core.workspace import ExportRecord
 from pages.ui.export.publish_view import publish_view
 from pages.ui.export.trainer_view import earlier_view, recipes_view, trainers_view
 from pages.ui.select.method_form import method_line
-from pages.ui.shell.blocks import clear_errors, empty_state, plain, title
+from pages.ui.shell.blocks import choice, clear_errors, empty_state, plain, title
 from pages.ui.shell.display import short_path
 from pages.ui.shell.setup import page_setup
 from pages.ui.shell.state import curated
@@ -117,15 +117,7 @@ with clear_errors():
         draft = draft_of(selection, format)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.text_input("File name", value=safe_stem(current.selection.name), key="export_name")
-            kind: Container = st.segmented_control(
-                "File type",
-                list(FILE_TYPES),
-                default="jsonl",
-                required=True,
-                format_func=FILE_TYPES.get,
-                key="file_type",
-                bind="query-params",
-            )
+            kind = choice("File type", FILE_TYPES, key="file_type", hidden=False)
         quote = kind == "csv" and st.toggle(
             "Make spreadsheet formulas harmless",
             help="Puts an apostrophe before cells that start like a formula; trainers will see it too.",

@@ -1,4 +1,6 @@
-"""Health: how the workspace, its jobs and this machine are; what happened last."""
+"""Health: the state of the workspace, its jobs and this machine, and the recent log."""
+
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
@@ -16,14 +18,12 @@ _CHECKED = "health_checked"
 
 @st.cache_data(ttl=60, max_entries=1, show_spinner="Checking this machine…")
 def machine(folder: str) -> list[tuple[str, bool, str]]:
-    """Python, packages, device, model, disk and memory."""
-    from pathlib import Path
-
+    """Checks of Python, packages, device, model, disk and memory."""
     return [(check.label, check.ok, check.detail) for check in machine_checks(Path(folder))]
 
 
 def numbers(report: HealthReport) -> None:
-    """What is there, and what is left."""
+    """Sizes, free space and running jobs."""
     with st.grid(4, min_column_width=150):
         st.metric("Workspace", byte_size(sum(report.sizes.values())), border=True)
         st.metric("Free disk", byte_size(report.disk_free), border=True)
@@ -32,14 +32,14 @@ def numbers(report: HealthReport) -> None:
 
 
 def checks_list(checks: list[tuple[str, bool, str]]) -> None:
-    """A line each, green or orange, in words."""
+    """A line for each check, green or orange."""
     for label, ok, detail in checks:
         icon, colour = (":material/check_circle:", "green") if ok else (":material/warning:", "orange")
         st.markdown(f":{colour}[{icon}] **{plain(label)}** · {plain(detail)}")
 
 
 def look_through(workspace: Workspace) -> None:
-    """Reads every row and block on demand: it takes as long as the workspace is large."""
+    """Checks every row and block on demand, which takes long for a large workspace."""
     if st.button("Check the workspace", icon=":material/stethoscope:", help="Reads every row and every score."):
         with st.spinner("Reading everything…"):
             found = check_workspace(workspace)

@@ -1,4 +1,4 @@
-"""Home: where the work stands, and what comes next."""
+"""Home: the state of the work, and the next step."""
 
 import streamlit as st
 
@@ -22,7 +22,7 @@ STEPS = {
 
 
 def next_step(current: Current) -> tuple[str, str]:
-    """The page that comes next on the curator's way, and why."""
+    """The page to go to next, and why."""
     status = current.run.status if current.run else "queued"
     if status == "running":
         return "score", STEPS["running"]
@@ -33,7 +33,7 @@ def next_step(current: Current) -> tuple[str, str]:
 
 
 def pairs_scored(current: Current) -> str:
-    """Scored pairs of the run, while it goes on those scored so far."""
+    """The scored pairs of the run; while it is running, those scored so far."""
     if current.run is None:
         return "–"
     if current.run.status != "running":
@@ -43,7 +43,7 @@ def pairs_scored(current: Current) -> str:
 
 
 def model_card(workspace: Workspace) -> None:
-    """Whether the bundled model is there, and one click to get it."""
+    """Whether the bundled model is installed, with a button to install it."""
     if bundled_available():
         st.badge(f"{BUNDLED_TITLE} is installed", icon=":material/check:", color="green")
         return
@@ -58,14 +58,14 @@ def model_card(workspace: Workspace) -> None:
 
 
 def load_sample(workspace: Workspace) -> None:
-    """Loads the sample project and goes on to scoring."""
+    """Loads the sample project and goes to Score."""
     with clear_errors():
         add_sample_project(workspace)
         go_to("score")
 
 
 def welcome(current: Current) -> None:
-    """The first visit: one sentence, two ways in."""
+    """The first visit: what the app does, and two ways to start."""
     with st.container(border=True, horizontal_alignment="center"):
         st.space("medium")
         st.title("Keep the rows worth training on", width="content", text_alignment="center")
@@ -92,7 +92,7 @@ def welcome(current: Current) -> None:
 
 
 def overview(current: Current) -> None:
-    """Four numbers, what was made so far, and the next step."""
+    """Four numbers, the selections and runs so far, and the next step."""
     title("Home", ":material/home:")
     selection = current.selection
     with st.grid(4, min_column_width=160):

@@ -13,7 +13,7 @@ from delift_core.selection.diagnose import diagnose
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.workspace import RunRecord, RunSpec, Workspace
 from pages.figures.curves import alt_histogram, utility_histogram
-from pages.ui.score.job_view import DIED, cost_view, notes_view, progress_view, start_knowingly
+from pages.ui.score.job_view import BADGES, DIED, cost_view, notes_view, progress_view, start_knowingly
 from pages.ui.score.scoring_form import ask_placement, ask_spec, pairs_line, rows_of
 from pages.ui.shell import state
 from pages.ui.shell.blocks import chart, clear_errors, empty_state, plain, title
@@ -25,30 +25,21 @@ UTILITY_WORDS = (
     "error is 0 when the model predicts every token with certainty, and 1 when it expects none of them. Above 0 the "
     "example helps, at 0 it changes nothing, below 0 it misleads the model."
 )
-WAITING = ("Waiting its turn", "orange")
 MEASURE_HELP = (
     "Loads the model and scores for about five seconds. Pairs finished by then are kept; on a busy machine there may "
     "be none."
 )
-BADGES = {
-    "queued": ("Only estimated", "blue"),
-    "running": ("Running", "blue"),
-    "done": ("Scored", "green"),
-    "cancelled": ("Cancelled", "orange"),
-    "interrupted": ("Interrupted", "orange"),
-    "failed": ("Failed", "red"),
-}
 
 
 def begin(workspace: Workspace, spec: RunSpec, placement: Placement, *, measure: bool) -> None:
-    """Starts a worker and points the sidebar at its run."""
+    """Starts a worker and selects its run in the sidebar."""
     with clear_errors():
         state.want_run(start(workspace, spec, mode="forecast" if measure else "score", placement=placement).id)
         st.rerun()
 
 
 def result_view(run: RunRecord) -> None:
-    """What the utilities look like, and the way on."""
+    """The distribution of the utilities, with a link to Select."""
     utilities = state.problem(run, "euclidean", ObjectiveConfig("instruction")).utilities.pool
     st.markdown(plain(diagnose(utilities).sentence))
     scored = utilities if isinstance(utilities, np.ndarray) else utilities.data
@@ -60,7 +51,7 @@ def result_view(run: RunRecord) -> None:
 def actions(
     workspace: Workspace, spec: RunSpec, placement: Placement, run: RunRecord | None, job: JobStatus | None
 ) -> None:
-    """The button that makes sense now; beside an estimate, another one that takes it anew."""
+    """The buttons for the current state of the run."""
     status = run.status if run else None
     blocked = not workspace.actor.may("job")
 
@@ -89,7 +80,7 @@ def actions(
         begin(workspace, spec, placement, measure=True)
 
 
-if watched := st.query_params.get("watch"):  # the link of the sidebar's line of progress
+if watched := st.query_params.get("watch"):  # from the link beside the sidebar's progress
     state.want_run(watched)
     del st.query_params["watch"]
 current = page_setup("score")
@@ -106,7 +97,7 @@ with clear_errors():
         placement = ask_placement()
         run = workspace.runs.find(spec)
         run, status = refresh(workspace, run.id) if run else (None, None)
-        if run is None or run.status == "queued":  # of a run at work, its progress says more
+        if run is None or run.status == "queued":  # else the progress says more
             pairs_line(workspace, spec)
         if spec.model:
             actions(workspace, spec, placement, run, status)
@@ -116,7 +107,7 @@ with clear_errors():
             job_line(workspace)
     with heading:
         waits = status is not None and status.progress.phase == "waiting" and status.active
-        title("Score", ":material/speed:", WAITING if waits else BADGES[run.status] if run else None)
+        title("Score", ":material/speed:", BADGES["waiting" if waits else run.status] if run else None)
     with right:
         if not spec.model:
             st.info("Enter the model to score with: a Hugging Face ID or a folder.", icon=":material/smart_toy:")

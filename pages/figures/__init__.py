@@ -1,5 +1,5 @@
-"""Figures from arrays: pure functions that know nothing of pages, files or themes' colour lists.
+"""Figures from arrays: pure functions, independent of pages, files and themes.
 
-A plotly figure made here carries no template; the page gives it the one of the app. Every figure has a companion
-`alt_…` that says its finding in one sentence, for readers who do not see the picture.
+A plotly figure made here has no template; the page applies that of the app. For every figure there is a function
+`alt_…` that describes it in one sentence, for readers who cannot see it.
 """

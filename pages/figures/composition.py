@@ -1,4 +1,4 @@
-"""What subsets are made of, beside their pool: one group of bars a label. Knows shares only."""
+"""The composition of subsets and their pool: a group of bars for each label."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,14 +15,14 @@ _LABEL_LENGTH = 28
 
 
 def composition_bars(labels: Sequence[str], shares: Mapping[str, np.ndarray]) -> "go.Figure":
-    """Draws the share of every label, a bar for each set of rows.
+    """Draws the share of every label, with a bar for each set of rows.
 
     Args:
         labels: m labels, the first at the top.
         shares: name of a set of rows to its (m,) shares in [0, 1]; the first name is drawn topmost in each group.
 
     Raises:
-        DeliftError: a set does not have one share a label.
+        DeliftError: a set does not have one share per label.
     """
     import plotly.graph_objects as go
 
@@ -54,10 +54,10 @@ def composition_bars(labels: Sequence[str], shares: Mapping[str, np.ndarray]) ->
 
 
 def alt_composition(name: str, labels: Sequence[str], shares: Mapping[str, np.ndarray]) -> str:
-    """Says in one sentence which label each set has most of.
+    """Says in one sentence which label is most frequent in each set.
 
     Args:
-        name: of what the labels are about.
+        name: of the facet.
         labels, shares: as for `composition_bars`.
     """
     parts = [f"{rows} {part.max():.0%} {labels[int(part.argmax())]}" for rows, part in shares.items() if part.size]
@@ -69,5 +69,5 @@ def _short(label: str) -> str:
 
 
 def _literal(label: str) -> str:
-    """Plotly reads a little HTML in its texts; labels come from data."""
+    """A label from data, escaped, since plotly interprets some HTML."""
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,9 +1,8 @@
-"""The map of samples as an ECharts option, and the reading of what the mouse chose on it.
+"""The map of samples as an ECharts option, and the points that the mouse selected on it.
 
-Each status is a series of its own over one shared table, so that it has a symbol, a place in the legend and a depth
-of its own. The table keeps one row per point in the order given and leaves a point's height empty in the columns of
-the other statuses. An index that the chart reports is therefore a position into the coordinates, whatever the status
-of a point was when it was drawn: a choice made before an edit still names the same samples after it.
+Each status is a series over one shared table, so that it has its own symbol, legend entry and depth. The table has a
+row per point in the given order; in the columns of other statuses, a point's y value is empty. So an index that the
+chart reports is always a position in the coordinates, and a selection made before an edit still means the same samples.
 """
 
 from collections import Counter
@@ -23,7 +22,7 @@ Theme = Literal["light", "dark"]
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """How one status is drawn; colours come from the app's two themes, and no two symbols are alike."""
+    """How a status is drawn; every status has its own symbol, and a colour for each theme."""
 
     word: str
     symbol: str
@@ -35,7 +34,7 @@ class _Look:
 
 
 _CROSS = "path://M0,2L2,0L6,4L10,0L12,2L8,6L12,10L10,12L6,8L2,12L0,10L4,6Z"
-# In drawing order: what comes later lies on top.
+# In drawing order: later ones lie on top.
 _LOOKS: dict[MapStatus, _Look] = {
     "dropped": _Look("not chosen", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
     "undecided": _Look("no selection yet", "circle", 5, 0.7, "#8A6D1F", "#8FBF5A"),
@@ -45,7 +44,7 @@ _LOOKS: dict[MapStatus, _Look] = {
     "dropped-by-hand": _Look("dropped by hand", _CROSS, 9, 1.0, "#DE7A22", "#F2A33A"),
     "kept-by-hand": _Look("kept by hand", "triangle", 9, 1.0, "#2E9E8F", "#92F0E0"),
 }
-# Two subsets on one map.
+# For two subsets on one map.
 _SIDE_LOOKS: dict[Side, _Look] = {
     "neither": _Look("in neither", "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True),
     "both": _Look("in both", "circle", 6, 0.85, "#0B6BA8", "#5DB1F0"),
@@ -68,7 +67,7 @@ _LABEL_COLOURS = (
 )
 
 
-# From low to high; light and dark as the theme's sequential colours, and larger, so that more also looks like more.
+# From low to high: the sequential colours of both themes, and growing sizes.
 _GRADE_COLOURS = (
     ("#86C0D2", "#1F6788"),
     ("#5CA8C2", "#2B7FA6"),
@@ -80,28 +79,27 @@ _GRADE_SIZES = (4, 5, 6, 7, 9)
 _RING: Mapping[str, str] = {"light": "#1B2429", "dark": "#E6EBEE"}
 
 Labels = Sequence[str] | np.ndarray
-"""What to call the points: texts, or (m,) numbers of lines."""
+"""Names of the points: texts, or (m,) row numbers."""
 View = tuple[float, float, float, float]
-"""What part of the plane is shown: left, right, bottom, top."""
+"""The part of the plane that is shown: left, right, bottom, top."""
 
 
 def map_spec(
     coords: np.ndarray,
-    status: Sequence[MapStatus],
+    status: Sequence[MapStatus] | Sequence[Side],
     *,
     theme: Theme,
     labels: Labels | None = None,
     view: View | None = None,
 ) -> dict[str, Any]:
-    """Builds the ECharts option of the map: a box and a lasso to choose with, and a legend with counts.
+    """Builds the ECharts option of the map, with a box and a lasso to select points, and a legend with counts.
 
     Args:
         coords: (m, 2) float, the points in the plane.
-        status: m statuses, one per point.
-        theme: which of the app's two themes the colours must suit.
-        labels: m short texts for the hover text, shown literally, or m line numbers, which reach the browser much
-            sooner; positions when left out.
-        view: the part of the plane to show; all points when left out.
+        status: of each point, or, for two subsets of a pool, its side.
+        theme: the app's theme, for the colours.
+        labels: m short hover texts, shown literally, or m row numbers, which are much less to send; positions if None.
+        view: the part of the plane to show; all points if None.
 
     Returns:
         An option for a chart of the page; `dataset.source` is a pandas DataFrame with one row per point.
@@ -109,22 +107,11 @@ def map_spec(
     Raises:
         DeliftError: the lengths do not agree, or a status is unknown.
     """
-    unknown = sorted(set(status) - set(_LOOKS))
+    looks = {str(name): look for part in (_LOOKS, _SIDE_LOOKS) for name, look in part.items()}
+    unknown = sorted(set(status) - set(looks))
     if unknown:
-        raise DeliftError(f"unknown map status {unknown[0]!r}; use one of {', '.join(_LOOKS)}")
-    return _option(coords, status, {str(name): look for name, look in _LOOKS.items()}, theme, labels, view)
-
-
-def sides_map_spec(
-    coords: np.ndarray,
-    sides: Sequence[Side],
-    *,
-    theme: Theme,
-    labels: Labels | None = None,
-    view: View | None = None,
-) -> dict[str, Any]:
-    """As `map_spec`, for two subsets of a pool: one side a point."""
-    return _option(coords, sides, {str(side): look for side, look in _SIDE_LOOKS.items()}, theme, labels, view)
+        raise DeliftError(f"unknown map status {unknown[0]!r}; use one of {', '.join(looks)}")
+    return _option(coords, status, looks, theme, labels, view)
 
 
 def labelled_map_spec(
@@ -137,12 +124,12 @@ def labelled_map_spec(
     view: View | None = None,
     graded: int = 0,
 ) -> dict[str, Any]:
-    """As `map_spec`, coloured by labels of the rows' own instead of by status.
+    """As `map_spec`, coloured by other labels than the status.
 
     Args:
-        groups: one label a point.
-        order: the different labels in the order of the legend; those beyond nine look alike.
-        graded: so many labels, the first ones, are grades from low to high (5 at most): darker or lighter, and larger.
+        groups: the label of each point.
+        order: the distinct labels in the order of the legend; all beyond the ninth look the same.
+        graded: the number of labels at the start that are grades from low to high, 5 at most.
 
     Raises:
         DeliftError: the lengths do not agree, or a label is not in `order`.
@@ -165,7 +152,7 @@ def _option(
     labels: Labels | None,
     view: View | None,
 ) -> dict[str, Any]:
-    """The option of a map whose points look as their group does."""
+    """The option of a map in which each group of points has its look."""
     import pandas as pd
 
     coords = np.asarray(coords, dtype=np.float32)
@@ -201,7 +188,7 @@ def _option(
             "yAxisIndex": "all",
             "throttleType": "debounce",
             "throttleDelay": 300,
-            "outOfBrush": {},  # nothing is dimmed: rings say what is picked
+            "outOfBrush": {},  # nothing is dimmed: rings mark the picked points
         },
         "dataZoom": [
             {"type": "inside", "xAxisIndex": 0, "filterMode": "none"},
@@ -216,12 +203,10 @@ def _option(
 
 
 def mark_picked(spec: dict[str, Any], coords: np.ndarray, picked: Sequence[int], theme: Theme) -> dict[str, Any]:
-    """The option of a map with a ring around each picked point.
-
-    The rings alone say what is picked, and not the area that was drawn: rows are picked in other ways as well.
+    """The option of a map with a ring around each picked point, since points can be picked without drawing an area.
 
     Args:
-        spec: of one of the maps above, with all points of `coords`.
+        spec: of a map of all points of `coords`.
         picked: positions in `coords`.
     """
     if not len(picked):
@@ -238,7 +223,7 @@ def mark_picked(spec: dict[str, Any], coords: np.ndarray, picked: Sequence[int],
         "progressive": 0,
         "encode": {"x": "x", "y": "y_picked"},
         "itemStyle": {"color": "rgba(0,0,0,0)", "borderColor": colour, "borderWidth": 1.8},
-        "silent": True,  # the point inside is the one to hover
+        "silent": True,  # so that the point inside can be hovered
         "z": 4,
     }
     return {
@@ -250,10 +235,10 @@ def mark_picked(spec: dict[str, Any], coords: np.ndarray, picked: Sequence[int],
 
 
 def alt_map(status: Sequence[MapStatus] | Sequence[Side]) -> str:
-    """Says in one sentence how many samples the map shows of each status, or on each side.
+    """Says in one sentence how many samples of each status, or on each side, the map shows.
 
     Args:
-        status: one per point.
+        status: of each point.
     """
     counts = Counter(str(name) for name in status)
     words = {str(name): look.word for looks in (_LOOKS, _SIDE_LOOKS) for name, look in looks.items()}
@@ -264,14 +249,14 @@ def alt_map(status: Sequence[MapStatus] | Sequence[Side]) -> str:
 
 
 def picked_points(event: Mapping[str, Any], count: int) -> tuple[int, ...]:
-    """Reads the points inside the drawn areas from the page's chart event.
+    """The points inside the drawn areas, from the chart's event.
 
     Args:
-        event: what the chart returned; only item access is used.
-        count: number of points on the map; an index beyond it belongs to an earlier, larger map and is left out.
+        event: as returned by the chart.
+        count: number of points on the map; larger indices belong to an earlier, larger map and are ignored.
 
     Returns:
-        Positions into the coordinates, ascending, each once; empty when nothing is chosen.
+        Positions in the coordinates, ascending, each once.
     """
     groups = (event.get("selection") or {}).get("selected") or []
     found = {int(index) for group in groups for index in group.get("data_indices") or []}
@@ -289,7 +274,7 @@ def _check(coords: np.ndarray, status: Sequence[str], labels: Labels | None) -> 
 
 
 def _look_of(label: str, place: int) -> _Look:
-    """Ten colours and five symbols, so that neighbours in the legend differ in both; what comes after is grey."""
+    """The look of a label: neighbours in the legend differ in colour and symbol; later ones are grey."""
     if place >= len(_LABEL_COLOURS):
         return _Look(label, "circle", 5, 0.6, "#6B7280", "#A3AAB5", hollow=True)
     light, dark = _LABEL_COLOURS[place]
@@ -302,7 +287,7 @@ def _grade_look(label: str, place: int, grades: int) -> _Look:
 
 
 def view_around(coords: np.ndarray) -> View | None:
-    """The part of the plane that shows some points with room around them; None for no points.
+    """The part of the plane around some points, with a margin; None for no points.
 
     Args:
         coords: (k, 2) float.
@@ -316,12 +301,12 @@ def view_around(coords: np.ndarray) -> View | None:
 
 
 def _inert(text: str) -> str:
-    """A text from data for a formatter, which reads HTML and fills in what stands in braces."""
+    """A text from data, escaped for a formatter, which interprets HTML and braces."""
     return escape(text).replace("{", "&#123;").replace("}", "&#125;")
 
 
 def _axis(values: np.ndarray) -> dict[str, Any]:
-    """An axis without marks (the coordinates mean nothing), a little wider than its values."""
+    """An axis without marks, since the coordinates have no meaning, a little wider than its values."""
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     margin = 0.04 * (high - low) or 1.0
     return _axis_of(low - margin, high + margin)
@@ -332,14 +317,14 @@ def _axis_of(low: float, high: float) -> dict[str, Any]:
 
 
 def _scale(points: int) -> float:
-    """Smaller symbols on a fuller map, so that clusters stay clouds instead of becoming slabs."""
+    """The scale of symbols: smaller for more points, so that clusters stay distinguishable."""
     bounds = ((300, 1.5), (3_000, 1.0), (15_000, 0.8))
     return next((scale for most, scale in bounds if points <= most), 0.6)
 
 
 def _series(name: str, title: str, column: str, look: _Look, theme: Theme, scale: float, said: str) -> dict[str, Any]:
     colour = look.dark if theme == "dark" else look.light
-    # The library's own hollow symbols are filled with white, which shines out of a dark page.
+    # The library fills its own hollow symbols with white, which is too bright on a dark page.
     fill = {"color": "rgba(0,0,0,0)", "borderColor": colour, "borderWidth": 1} if look.hollow else {"color": colour}
     return {
         "id": name,
@@ -347,7 +332,7 @@ def _series(name: str, title: str, column: str, look: _Look, theme: Theme, scale
         "type": "scatter",
         "symbol": look.symbol,
         "symbolSize": round(look.size * scale, 1),
-        # Drawn at once: with progressive drawing the brush sees only what is drawn so far. Large mode reports nothing.
+        # Not progressive: the brush would only see the points drawn so far. Large mode reports no points at all.
         "progressive": 0,
         "encode": {"x": "x", "y": column},
         "itemStyle": {"opacity": look.opacity} | fill,

@@ -1,7 +1,6 @@
-"""Curves of a selection: objective against rows kept, and the spread of the utilities.
+"""Curves of a selection: objective against the number of rows, and the distribution of the utilities.
 
-No colour is named: traces take the theme's colours in the order they stand, the first for what helps, the second
-for what does not. The module knows arrays only, not runs or pages.
+Colours are those of the theme, in the order of the traces: the first for pairs that help, the second for the others.
 """
 
 from typing import TYPE_CHECKING
@@ -32,17 +31,17 @@ def gain_curve(
     by: str = _DELIFT,
     beside: np.ndarray | None = None,
 ) -> "go.Figure":
-    """Draws the objective against the number of rows kept, with the budget, the knee and random rows.
+    """Draws the objective against the number of rows, with the budget, the knee and random rows.
 
     Args:
         gains: (n,) float, marginal gains of the whole order, first pick first.
         k: rows in the budget, 0 to n.
-        random: random subsets within the budget, drawn as a point where there are no `curves`.
+        random: random subsets within the budget, drawn as a point if there are no `curves`.
         curves: random subsets of every size, drawn as a band.
-        bend: rows at the knee (see `selection.knee`); 0, or all n, is not marked.
+        bend: rows at the knee (see `selection.knee`); not marked if it is 0 or n.
         unit: unit of the metric for the axis ("nats"); empty for the Euclidean metric.
-        by: what made the order.
-        beside: (n,) float, of another method's order: gains of DELIFT's order, drawn for comparison.
+        by: the method that made the order.
+        beside: (n,) float, the gains of DELIFT's order, to compare another method's with.
 
     Raises:
         DeliftError: k is outside 0 to n.
@@ -100,7 +99,7 @@ def _add_band(figure: "go.Figure", shown: np.ndarray, curves: RandomCurves) -> N
 
 
 def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int = 0, by: str = _DELIFT) -> str:
-    """Says in one sentence what the budget reaches, against random subsets and against keeping everything.
+    """Says in one sentence what the budget reaches, compared with random subsets and with all rows.
 
     Args:
         gains, k, random, bend, by: as for `gain_curve`.
@@ -116,7 +115,7 @@ def alt_gain_curve(gains: np.ndarray, k: int, random: RandomBaseline, bend: int 
 
 
 def utility_histogram(utility: np.ndarray, *, unit: str = "") -> "go.Figure":
-    """Draws how the scored utilities are spread, helping and harming pairs apart.
+    """Draws the distribution of the scored utilities, with pairs that help and others apart.
 
     Args:
         utility: any shape, float; NaN = not scored (the diagonal included) and left out.
@@ -143,7 +142,7 @@ def utility_histogram(utility: np.ndarray, *, unit: str = "") -> "go.Figure":
 
 
 def alt_histogram(utility: np.ndarray) -> str:
-    """Says in one sentence how many pairs help and where the middle of the utilities lies.
+    """Says in one sentence how many pairs help, and the median of the utilities.
 
     Args:
         utility: as for `utility_histogram`.
@@ -159,7 +158,7 @@ def alt_histogram(utility: np.ndarray) -> str:
 
 
 def means_histogram(helped: np.ndarray, helps: np.ndarray, *, unit: str = "") -> "go.Figure":
-    """Draws how the means of the rows and of the columns of a utility matrix are spread, as outlines in one picture.
+    """Draws the distributions of the row means and of the column means of a utility matrix, as outlines.
 
     Args:
         helped: (n,) float, row means: how much each sample is helped on average; NaN is left out.
@@ -188,7 +187,7 @@ def means_histogram(helped: np.ndarray, helps: np.ndarray, *, unit: str = "") ->
 
 
 def alt_means(helped: np.ndarray, helps: np.ndarray) -> str:
-    """Says in one sentence how the row means and the column means are spread.
+    """Describes the distributions of the row means and of the column means in one sentence.
 
     Args:
         helped, helps: as for `means_histogram`.
@@ -211,8 +210,8 @@ def _objective(gains: np.ndarray, k: int) -> np.ndarray:
 
 
 def _edges_around_zero(values: np.ndarray) -> np.ndarray:
-    """Equal bins over the values with 0 on an edge, so that no bar mixes helping and harming pairs; few for few values
-    (twice the cube root of their number, Rice's rule)."""
+    """Edges of equal bins with 0 on an edge, so that no bar mixes pairs that help and others. There are about twice the
+    cube root of the number of values (Rice's rule)."""
     count = min(_BINS, max(8, round(2 * float(np.cbrt(values.size)))))
     low, high = (min(float(values.min()), 0.0), max(float(values.max()), 0.0)) if values.size else (-1.0, 1.0)
     width = (high - low) / count or 1.0 / count

@@ -1,5 +1,4 @@
-"""What the arms of an evaluation lose against the subset, with intervals; figures from values, without colours of
-their own."""
+"""The loss of an evaluation's arms against the subset, with intervals."""
 
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.Figure":
-    """One line an arm, the best on top: its loss minus the subset's, paired by row, with the 95 % interval.
+    """A line for each arm, the best on top: its loss minus the subset's, paired by row, with the 95 % interval.
 
-    Right of 0 the subset is better; an interval across 0 is no difference found.
+    Right of 0 the subset is better; an interval across 0 means that no difference was found.
 
     Args:
-        titles: what to call each arm; escaping is the page's.
+        titles: name of each arm, escaped by the page.
     """
     import plotly.graph_objects as go
 
@@ -40,7 +39,7 @@ def gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.F
             hovertemplate="%{y}: %{x:+.4f} nats per token<br>%{customdata}<extra></extra>",
         )
     )
-    figure.add_vline(x=0, line_dash="dash", line_width=1, line_color="#808A92")  # told from both pages
+    figure.add_vline(x=0, line_dash="dash", line_width=1, line_color="#808A92")  # visible on light and dark pages
     figure.update_layout(
         xaxis_title="loss minus the subset's",
         height=110 + 34 * len(ordered),
@@ -52,7 +51,7 @@ def gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> "go.F
 
 
 def alt_gap_chart(arms: "Sequence[ArmResult]", titles: "Mapping[str, str]") -> str:
-    """The figure in words."""
+    """Describes the figure in one sentence."""
     parts = [f"{titles[arm.name]} {-gap.value:+.4f}" for arm, gap in _compared(arms)]
     return f"Loss of each arm minus the subset's, in nats per token, least first: {', '.join(parts)}"
 

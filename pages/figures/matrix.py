@@ -1,7 +1,7 @@
-"""The utility matrix as a picture: a clipped heat map, marks on estimated cells, mouse events.
+"""The utility matrix as a heat map with clipped colours, marks on estimated cells, and mouse events.
 
-Row i is helped, column j helps. Indices that come back from the mouse are either positions in the pool (a picked
-cell) or indices into the matrix as drawn (a picked box). The module knows nothing of runs, samples or pages.
+Row i is helped, column j helps. Mouse events report positions in the pool (a picked cell) or indices into the matrix as
+drawn (a picked box).
 """
 
 import html
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Mouse = Literal["pick", "box"]
 
 CELLS_PER_SIDE: dict[Mouse, int] = {"pick": 256, "box": 512}
-"""How many rows and columns are drawn at most: picking needs a marker a cell, which is too much for a browser above."""
+"""The most rows and columns that are drawn: picking needs a marker per cell, and browsers cannot draw more."""
 BLOCKS_PER_SIDE: dict[Mouse, int] = {"pick": 128, "box": 512}
-"""How many blocks a larger matrix is drawn in: they are there to be zoomed into, so picking need not be as fine."""
+"""The most blocks per side of a larger matrix; fewer for picking, which zooms in."""
 CLIP_QUANTILE = 0.98
 _LABEL_LENGTH = 14
 _CLEAR = "rgba(0,0,0,0)"
@@ -29,7 +29,7 @@ _HOVER = "%{{y}} with %{{x}} as example<br>utility {}<extra></extra>"
 
 
 def clip_value(utility: np.ndarray) -> float:
-    """Where the colours of a heat map saturate: the 98th percentile of |U| over the scored cells.
+    """The value at which the colours of a heat map saturate: the 98th percentile of |U| over the scored cells.
 
     Args:
         utility: any shape, float; NaN = not scored (the diagonal included).
@@ -58,10 +58,10 @@ def utility_heatmap(
     estimated: np.ndarray | None = None,
     clip: float | None = None,
 ) -> "go.Figure":
-    """Draws a utility matrix around 0, with an invisible overlay that reports what the mouse does.
+    """Draws a utility matrix with colours centred on 0, and an invisible overlay that reports mouse events.
 
-    A heat map itself never reports anything, so transparent markers lie on it. A click reports only while the drag
-    tool is not a selection tool; hence `mouse`.
+    A heat map reports no events, so transparent markers lie on it. Clicks are only reported while the drag tool is not
+    a selection tool; hence `mouse`.
 
     Args:
         utility: (r, c) float, r and c at most `CELLS_PER_SIDE`; NaN = not scored, shown as background.
@@ -71,8 +71,8 @@ def utility_heatmap(
         col_positions: (c,) positions, likewise.
         mouse: "pick" lets a click report a cell, "box" lets a drag report a block.
         unit: unit of the metric for the colour bar ("nats"); empty for the Euclidean metric.
-        estimated: (r, c) bool, cells whose value is an estimate; they get a cross and say so when hovered.
-        clip: where the colours saturate; `clip_value` of the matrix if None.
+        estimated: (r, c) bool, cells whose value is an estimate, marked by a cross and in the hover text.
+        clip: the value at which the colours saturate; `clip_value` of the matrix if None.
 
     Returns:
         A figure without template and without any colour of its own.
@@ -114,7 +114,7 @@ def utility_heatmap(
 
 
 def alt_heatmap(utility: np.ndarray, clip: float | None = None) -> str:
-    """Says in one sentence how much of the matrix helps, how strongly, and what is not scored.
+    """Says in one sentence how many pairs help, how strongly, and how many are scored.
 
     Args:
         utility: (r, c) float with NaN = not scored.
@@ -181,7 +181,7 @@ def _check_drawable(utility: np.ndarray, mouse: Mouse, *sizes: tuple[int, int]) 
 
 
 def _crosses(estimated: np.ndarray) -> "go.Scattergl":
-    """A small cross on each estimated cell, which tells it from a measured one without colour."""
+    """A small cross on each estimated cell, so that it differs from a measured one not only by colour."""
     import plotly.graph_objects as go
 
     at_row, at_column = np.nonzero(estimated)
@@ -226,7 +226,7 @@ def _cell_markers(
 
 
 def _box_anchor() -> "go.Scattergl":
-    """A single marker, which makes the figure selectable: a box then comes back as its bounds alone.
+    """A single marker, which makes the figure selectable; a box is then reported by its bounds alone.
 
     With a marker per cell the browser would send every cell in the box: 7 MB and 10 s for 200 by 200 cells.
     """
@@ -244,7 +244,7 @@ def _box_anchor() -> "go.Scattergl":
 
 
 def _colour_bar(clip: float, unit: str) -> dict[str, Any]:
-    """Lies below the matrix, at the figure's foot, so that it costs no width on a narrow screen."""
+    """A horizontal bar below the matrix, so that it takes no width on a narrow screen."""
     half, full = f"{clip / 2:.2g}", f"{clip:.2g}"
     return {
         "orientation": "h",
@@ -262,12 +262,12 @@ def _colour_bar(clip: float, unit: str) -> dict[str, Any]:
 
 
 def _ticks(labels: Sequence[str]) -> dict[str, Any]:
-    """Aliases of the cell indices: plotly thins the ticks itself and uses the same words in the hover text."""
+    """Labels as aliases of the cell indices: plotly thins the ticks itself and uses the labels in the hover text."""
     return {"labelalias": {str(index): _literal(label) for index, label in enumerate(labels)}, "nticks": 6}
 
 
 def _literal(label: str) -> str:
-    """A label cut short, on one line, with the characters escaped that plotly would read as tags."""
+    """A shortened label on one line, escaped, since plotly interprets tags."""
     line = " ".join(label.split())
     cut = line if len(line) <= _LABEL_LENGTH else line[: _LABEL_LENGTH - 1] + "…"
     return html.escape(cut, quote=False)

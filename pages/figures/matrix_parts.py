@@ -1,7 +1,7 @@
-"""What of a utility matrix is drawn: an order of its rows, a window of it in full, or blocks of a large one.
+"""Parts of a utility matrix to draw: an order of its rows, a window in full, or blocks of a large matrix.
 
-Row i is helped, column j helps. A matrix is dense, with NaN for what is not scored, or a csr_array, whose stored
-entries are the scored ones (a stored 0 too). The module knows nothing of colours, runs or pages.
+Row i is helped, column j helps. A matrix is dense, with NaN for unscored pairs, or a csr_array whose stored entries,
+including stored zeros, are the scored ones.
 """
 
 from dataclasses import dataclass
@@ -128,12 +128,12 @@ def mean_by_column(utility: Matrix) -> np.ndarray:
 
 
 def order_rows(utility: Matrix, by: RowOrder, gains: np.ndarray | None = None) -> np.ndarray:
-    """Orders the rows of a matrix for display; for a square matrix the same order suits its columns.
+    """Orders the rows of a matrix for display; in a square matrix, the columns can follow the same order.
 
     Args:
         utility: (n, c).
         by: "file" keeps the order, "gain" puts the largest gain first, "mean" the most-helped row first. "similarity"
-            puts alike rows side by side: up to 2,000 rows the leaf order of average-linkage clustering over rows (and
+            puts similar rows side by side: up to 2,000 rows the leaf order of average-linkage clustering over rows (and
             columns, when the matrix is square); beyond, the order along the first principal component of a dense
             matrix, and of a sparse one the reverse Cuthill-McKee order of its scored pairs, which brings rows that
             share pairs together.
@@ -213,7 +213,7 @@ def _sparse_blocks(
 
 
 def _blocks_of(places: np.ndarray, edges: np.ndarray, count: int) -> np.ndarray:
-    """(count,) int32: which block each row (or column) of the matrix lies in; -1 where it is not shown."""
+    """(count,) int32, the block of each row (or column) of the matrix; -1 if it is not shown."""
     block = np.full(count, -1, dtype=np.int32)
     block[places] = np.repeat(np.arange(edges.size - 1, dtype=np.int32), np.diff(edges))
     return block
@@ -242,7 +242,8 @@ def _descending(values: np.ndarray) -> np.ndarray:
 
 
 def _profiles(utility: np.ndarray, most: int | None = None) -> np.ndarray:
-    """What makes rows alike: how they are helped and, for a square matrix, how they help; unscored counts as 0."""
+    """Features of rows for their similarity: how they are helped and, in a square matrix, how they help; unscored pairs
+    count as 0."""
     rows, columns = utility.shape
     take = np.arange(columns) if most is None or columns <= most else np.linspace(0, columns - 1, most).astype(int)
     parts = [utility[:, take], utility[take].T] if rows == columns else [utility[:, take]]

@@ -13,6 +13,8 @@ from tests.pages.test_visitors import words
 
 
 def test_it_says_for_whom_it_waits_and_can_be_cancelled(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        workspace.runs.set_status("r1", "running")  # as `start` does
     job = JobFolder(scored_workspace / "jobs" / "r1")
     job.claim(os.getpid())  # a worker that lives
     job.write_progress(JobProgress("waiting", message="waiting for r3"))
@@ -42,7 +44,8 @@ def test_an_evaluation_that_waits_shows_on_every_page(scored_workspace: Path) ->
 
 def test_score_shows_the_line_of_a_run_that_is_not_in_its_form(scored_workspace: Path) -> None:
     with Workspace.open(scored_workspace) as workspace:
-        workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None))
+        run = workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None))
+        workspace.runs.set_status(run.id, "running")
     job = JobFolder(scored_workspace / "jobs" / "r2")
     job.folder.mkdir()
     job.claim(os.getpid())

@@ -1,4 +1,4 @@
-"""How much two selections agree, and what each is, in numbers."""
+"""The overlap of two selections, and the facts of each."""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ from delift_core.selection.types import STAGES
 
 
 def numbers(found: Comparison) -> None:
-    """How much the two agree."""
+    """The overlap of the two."""
     chip = {"delta_color": "off", "delta_arrow": "off"}
     with st.grid(4, min_column_width=150):
         st.metric(
@@ -28,7 +28,7 @@ def numbers(found: Comparison) -> None:
 
 
 def facts(curated: CuratedSelection, other: CuratedSelection) -> dict[str, str]:
-    """One column of the table: what a selection is, and what it is worth by its own objective and by the other's."""
+    """One column of the table: the settings of a selection, and its value under its own objective and the other's."""
     record, config = curated.record, curated.problem.config
     tokens = curated.problem.run.token_counts()
     weights = {"target": f", η = {config.eta:g}, target as {config.target_help}", "existing": f", ν = {config.nu:g}"}

@@ -1,4 +1,4 @@
-"""What was changed in a text, word by word."""
+"""The differences between two texts, word by word."""
 
 import re
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ _MOST_WORDS = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A run of words that both texts have, or only one of them."""
+    """A sequence of words that is in both texts, or in one of them."""
 
     kind: Literal["same", "removed", "added"]
     text: str
 
 
 def differences(before: str, after: str) -> tuple[Piece, ...]:
-    """The pieces of two texts in order: those "same" or "removed" make up `before`, "same" or "added" make up `after`.
+    """The pieces of two texts in order: "same" and "removed" make up `before`, "same" and "added" make up `after`.
 
-    Texts of more than 4,000 words are compared line by line, which takes no time.
+    Texts of more than 4,000 words are compared line by line, which is much faster.
     """
     first, second = _WORDS.findall(before), _WORDS.findall(after)
     if max(len(first), len(second)) > _MOST_WORDS:

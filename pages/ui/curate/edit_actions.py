@@ -1,7 +1,7 @@
 """The curator's edits: the buttons that make them, and their history.
 
-The buttons write to the log of a selection in callbacks, which run before the page does, so the page that follows
-shows the result, and says at its end what was done.
+The buttons write to the edit log of a selection in callbacks, which run before the page. So the page shows the result,
+with a message at its end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _EDITS: tuple[tuple[str, EditAction, str | None, str], ...] = (
 )
 HISTORY_SHOWN = 200
 Rows = Callable[[], Sequence[str]]
-"""Ids of the rows to edit, asked for when the button is pressed: a tick may be newer than the page that drew it."""
+"""Returns the ids of the rows to edit. Called when a button is pressed, since ticks may be newer than the page."""
 _DONE_NOW = "done_now"
 _NOUNS: dict[EditAction, str] = {
     "keep": "keep",
@@ -47,16 +47,16 @@ _NOUNS: dict[EditAction, str] = {
 
 
 def announce(words: str, icon: str) -> None:
-    """Leaves word of what was done for the end of the page that follows, which may say several things.
+    """Adds a message to those that are shown at the end of the next run.
 
-    A callback does not say it itself: in a drawer its message would take the drawer's own place in the browser.
+    A callback cannot show it: in a drawer, the message would take the place of the drawer itself.
     """
     st.session_state[_DONE_NOW] = [*st.session_state.get(_DONE_NOW, ()), (words, icon)]
 
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Announces an error of ours; what a callback of a drawer draws itself is gone at once."""
+    """Announces a `DeliftError`; see `announce`."""
     try:
         yield
     except DeliftError as error:
@@ -64,7 +64,7 @@ def _refusals() -> Iterator[None]:
 
 
 def say_what_was_done() -> None:
-    """Shows what was announced, once; for the end of a page, after its drawer."""
+    """Shows the announced messages once; called at the end of a page, after its drawer."""
     for words, icon in st.session_state.pop(_DONE_NOW, ()):
         st.toast(words, icon=icon)
 
@@ -77,12 +77,12 @@ def edit_rows(
     place: str = "",
     field: str = "",
 ) -> None:
-    """Edits rows, and announces what that changed.
+    """Edits rows, and announces what changed.
 
     Args:
-        rows: none of them changes nothing.
-        place: of the buttons; the reason stands in its field, see `ask_marks`, which is emptied.
-        field: the tag or note stands there; emptied as well.
+        place: prefix of the buttons' keys; the reason is read from the field of this place (see `ask_marks`), which is
+            then cleared.
+        field: the field of the tag or note, also cleared.
     """
     asked = [f"{place}_why"] * bool(place) + [f"{place}_{field}"] * bool(field)
     keys = [key for key in asked if key in st.session_state]
@@ -107,7 +107,7 @@ def edit_rows(
 
 
 def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_ids: list[str]) -> str:
-    """What an edit is about to do: how many rows it puts into the subset or takes out, and how many are there."""
+    """What an edit does, in words: how many rows it adds to the subset or removes, and how many do not change."""
     summary = next((one for one in workspace.selections.records() if one.id == selection_id), None)
     count, done = len(sample_ids), _DONE[action][0]
     if summary is None or action not in ("keep", "drop"):
@@ -127,7 +127,7 @@ def _effect(workspace: Workspace, selection_id: str, action: EditAction, sample_
 
 
 def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], place: str) -> None:
-    """Fields for a reason, a tag and a note of rows, with the buttons that put them there."""
+    """Fields for the reason, a tag and a note of rows, with their buttons."""
     none = not rows() or not workspace.actor.may("edit")
     st.text_input("Why", key=f"{place}_why", placeholder="Saved with the next edit", help="The reason (optional)")
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -160,13 +160,13 @@ def ask_marks(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequenc
 
 
 def undo_edit(workspace: Workspace, selection_id: str) -> None:
-    """Takes back the last edit."""
+    """Undoes the last edit."""
     with _refusals():
         _say("Undone", workspace.edits.undo(selection_id, author=workspace.actor.name), ":material/undo:")
 
 
 def redo_edit(workspace: Workspace, selection_id: str) -> None:
-    """Applies again what was undone last."""
+    """Redoes the last undone edit."""
     with _refusals():
         _say("Redone", workspace.edits.redo(selection_id, author=workspace.actor.name), ":material/redo:")
 
@@ -177,11 +177,11 @@ def _say(done: str, edit: Edit | None, icon: str) -> None:
 
 
 def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], *, quiet: bool) -> bool:
-    """The bar at the window's foot, for the selected rows; says whether to choose again around the edits.
+    """The bar at the bottom of the window, for the ticked rows; returns whether Re-optimise was pressed.
 
     Args:
         tags: to offer.
-        quiet: a row is open above the page, and the keys are its own.
+        quiet: without shortcuts, which belong to the open row.
     """
     may_edit, count = workspace.actor.may("edit"), len(rows())
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -211,11 +211,10 @@ def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence
 def edit_buttons(
     workspace: Workspace, selection_id: str, rows: Rows, place: str, *, quiet: bool = False, of: str = ""
 ) -> None:
-    """Keep, drop and reset, for some rows; the reason is what stands in the field of this place.
+    """Keep, drop and reset for some rows; the reason is read from the field of this place.
 
     Args:
-        of: what the buttons are about. Buttons of another row are others, so that a click always means the row
-            that was on the screen.
+        of: added to the keys. With other keys for each row, a click always means the row that was on the screen.
     """
     none = not rows() or not workspace.actor.may("edit")
     for label, action, shortcut, help in _EDITS:
@@ -232,36 +231,32 @@ def edit_buttons(
 
 def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: bool = False) -> None:
     """Undo and redo."""
-    may_edit = workspace.actor.may("edit")
-    st.button(
-        "Undo",
-        key=f"{place}_undo",
-        shortcut=None if quiet else "U",
-        disabled=not may_edit or not workspace.edits.can_undo(selection_id),
-        help="Undo the last edit",
-        on_click=undo_edit,
-        args=(workspace, selection_id),
+    may_edit, edits = workspace.actor.may("edit"), workspace.edits
+    steps = (
+        ("Undo", "U", "Undo the last edit", edits.can_undo, undo_edit),
+        ("Redo", "Y", "Redo the last undone edit", edits.can_redo, redo_edit),
     )
-    st.button(
-        "Redo",
-        key=f"{place}_redo",
-        shortcut=None if quiet else "Y",
-        disabled=not may_edit or not workspace.edits.can_redo(selection_id),
-        help="Redo the last undone edit",
-        on_click=redo_edit,
-        args=(workspace, selection_id),
-    )
+    for label, shortcut, help, possible, step in steps:
+        st.button(
+            label,
+            key=f"{place}_{label.lower()}",
+            shortcut=None if quiet else shortcut,
+            disabled=not may_edit or not possible(selection_id),
+            help=help,
+            on_click=step,
+            args=(workspace, selection_id),
+        )
 
 
 def _open_the_one(rows: Rows) -> None:
-    """Opens the row that is selected, where it is one."""
+    """Opens the ticked row, if it is a single one."""
     ids = rows()
     if len(ids) == 1:
         open_row(ids[0])
 
 
 def history_view(workspace: Workspace, selection_id: str) -> None:
-    """Every edit, newest first, with those undone and overtaken: who, when, what, why."""
+    """Every edit, newest first, also undone and discarded ones: who, when, what and why."""
     edits = workspace.edits.history(selection_id)
     with st.expander(f"Edit history ({len(edits):,})", icon=":material/history:"):
         if not edits:
@@ -287,5 +282,5 @@ def history_view(workspace: Workspace, selection_id: str) -> None:
 
 
 def state_of(edit: Edit) -> str:
-    """Whether an edit counts, and who last moved it."""
+    """The state of an edit, and who undid or redid it last."""
     return f"{edit.state} by {edit.moved_by}" if edit.moved_by and edit.state != "discarded" else edit.state

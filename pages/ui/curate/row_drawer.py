@@ -1,4 +1,4 @@
-"""One row of a curated selection in full: its fate and why, its marks and edits, its text, and the row beside it."""
+"""One row of a curated selection in full: its state and why, its marks and edits, its text, and a row beside it."""
 
 import numpy as np
 import streamlit as st
@@ -48,17 +48,17 @@ _DRAWN, _PLACE = "drawer_drawn", "drawer_place"
 def row_drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray) -> None:
     """A drawer at the right with the open row; Escape closes it.
 
-    It stays open over edits and goes from row to row, and the page behind it follows.
+    It stays open while rows are edited and while the visitor goes from row to row; the page behind it follows.
 
     Args:
-        positions: of the rows to go through, in their order.
+        positions: of the rows to go through, in order.
     """
     _drawer(workspace, selection, positions, object())
 
 
 @st.dialog("Row", position="right", width="large", on_dismiss=close_row)
 def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.ndarray, run: object) -> None:
-    if st.session_state.get(_DRAWN) is run:  # something in the drawer was used: the whole page is drawn anew with it
+    if st.session_state.get(_DRAWN) is run:  # a rerun of the drawer alone: rerun the page with it
         st.rerun()
     st.session_state[_DRAWN] = run
     with clear_errors():
@@ -93,7 +93,7 @@ def _drawer(workspace: Workspace, selection: SelectionSummary, positions: np.nda
 
 
 def named_by_prompt(sample: Sample) -> str:
-    """What a reason calls a row: its number, and the start of its prompt."""
+    """The name of a row in a reason: its number, and the start of its prompt."""
     return f"{sample.place} “{shorten(sample.prompt, 48)}”"
 
 
@@ -102,7 +102,7 @@ def _only(sample_id: str) -> Rows:
 
 
 def _keys(workspace: Workspace, curated: CuratedSelection, sample_id: str, positions: np.ndarray) -> None:
-    """What the keys do: go on from the row that is open by then, and edit the row that was on the screen."""
+    """The shortcuts. They go on from the row that is open by then, and edit the row that was on the screen."""
     selection_id, pool = curated.record.id, curated.problem.run.pool
 
     def act(action: str, shown: str) -> None:
@@ -122,7 +122,7 @@ def _keys(workspace: Workspace, curated: CuratedSelection, sample_id: str, posit
 
 
 def _neighbours(positions: np.ndarray, position: int) -> dict[str, int | None]:
-    """The rows before and after one in the table. One that an edit took out of the table stands where it last stood."""
+    """The rows before and after one in the table. A row that an edit removed from the table keeps its last place."""
     (found,) = np.nonzero(positions == position)
     if len(found):
         at = int(found[0])
@@ -138,7 +138,7 @@ def _neighbours(positions: np.ndarray, position: int) -> dict[str, int | None]:
 
 
 def _steps(curated: CuratedSelection, position: int, positions: np.ndarray) -> None:
-    """To the row before and the one after, in the order of the table."""
+    """Buttons to the previous and the next row, in the order of the table."""
     (found,) = np.nonzero(positions == position)
     neighbours = _neighbours(positions, position)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
@@ -157,7 +157,7 @@ def _steps(curated: CuratedSelection, position: int, positions: np.ndarray) -> N
 
 
 def _actions(workspace: Workspace, curated: CuratedSelection, position: int) -> None:
-    """Keep, drop, give back, undo, edit the text, look for similar rows."""
+    """Keep, drop, reset, undo, redo, edit the text, find similar rows."""
     sample_id, may_edit = curated.problem.run.pool[position].id, workspace.actor.may("edit")
     with st.container(horizontal=True, gap="xsmall"):
         edit_buttons(workspace, curated.record.id, _only(sample_id), "drawer", of=sample_id)
@@ -187,7 +187,7 @@ def _list_similar(sample_id: str) -> None:
 
 
 def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) -> None:
-    """The row, and next to it one of the rows that the reason names: of a row left out, first those that cover it."""
+    """The row, and beside it one of the rows that the reason names; for a row left out, first those that cover it."""
     pool, chosen = curated.samples, set(curated.record.selection.chosen.tolist())
     others = [other for other in dict.fromkeys(named) if other != position]
     if position not in chosen:
@@ -214,7 +214,7 @@ def _beside(curated: CuratedSelection, position: int, named: tuple[int, ...]) ->
 
 
 def _numbers(curated: CuratedSelection, position: int) -> str:
-    """Rank and gain, in words."""
+    """Rank and gain as a phrase."""
     selection, unit = curated.record.selection, METRIC_UNITS[curated.problem.metric]
     (picked,) = np.nonzero(selection.chosen == position)
     if not len(picked):

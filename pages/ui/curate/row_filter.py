@@ -1,7 +1,7 @@
-"""Which rows of a curated selection to show, and in what order: what the toolbar of Curate asks for.
+"""The toolbar of Curate: which rows of a curated selection to show, and in what order.
 
-All of it is in the address, so that a view is a link; the same words, kept in the workspace under a name, are a named
-filter.
+Everything is in the address, so that a view can be linked to. A named filter is such an address, stored in the
+workspace.
 """
 
 import zlib
@@ -31,9 +31,9 @@ class View:
     """The rows to show.
 
     Attributes:
-        positions: (m,) int64, in their order.
-        key: names what is asked for, so that another view starts on its first page with nothing selected.
-        nothing: what to say where there are none.
+        positions: (m,) int64, in the order of the table.
+        key: identifies the view, so that another view starts on its first page with nothing ticked.
+        nothing: what to say if there are no rows.
     """
 
     positions: np.ndarray
@@ -42,7 +42,7 @@ class View:
 
 
 def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, facets: Sequence[Facet]) -> View:
-    """The toolbar, and the rows that it asks for."""
+    """Draws the toolbar; returns the rows to show."""
     run, pool_id = curated.problem.run, curated.problem.run.record.spec.pool_id
     similar = _settle(run)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -55,7 +55,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
             label_visibility="collapsed",
             width=190,
         )
-        tabs = st.container(width="content")  # drawn last: they count what passes the search and the filters
+        tabs = st.container(width="content")  # filled last: they count the rows that pass the search and the filters
         sort: Sort = st.selectbox(
             "Order",
             list(SORTS),
@@ -80,7 +80,7 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
         wrap=True,
         format_func=lambda name: f"{SHOWS[name]} ({counts[name]:,})",
     )
-    put("show", None if show == "all" else show)  # what is usual stays out of the address
+    put("show", None if show == "all" else show)  # defaults stay out of the address
     like = _similar_line(run, similar)
     positions = arranged(facts, show, sort, matching)
     if like is not None:
@@ -94,13 +94,13 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
 
 
 def show_similar(sample_id: str) -> None:
-    """Shows the rows in the order of their similarity to one, from the next rerun on."""
+    """Orders the rows by their similarity to one, from the next rerun on."""
     st.session_state[_SIMILAR] = sample_id
 
 
 def _settle(run: ScoredRun) -> int | None:
-    """Takes from the address what no widget is bound to; returns the position that rows are to be similar to."""
-    # By hand, since a bound widget writes its label into the address, and these labels hold counts that change.
+    """Reads the parts of the address that no widget is bound to; returns the position of the row to compare with."""
+    # A bound widget writes its label into the address, and the labels of the tabs hold counts that change.
     if _SHOW not in st.session_state and st.query_params.get("show") in SHOWS:
         st.session_state[_SHOW] = st.query_params["show"]
     if _SIMILAR not in st.session_state:
@@ -113,7 +113,7 @@ def _settle(run: ScoredRun) -> int | None:
 
 
 def _similar_line(run: ScoredRun, position: int | None) -> np.ndarray | None:
-    """Says what the rows are similar to, with the way back; (n,) similarities, None when nothing was asked."""
+    """Says which row the others are compared with, with a button to stop; returns (n,) similarities, or None."""
     if position is None:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -142,7 +142,7 @@ def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | N
 
 
 def _matching(workspace: Workspace, curated: CuratedSelection, search: str) -> np.ndarray | None:
-    """(n,) bool, the rows whose prompt or response, as it now reads, contains a text; None for an empty text."""
+    """(n,) bool, the rows whose current prompt or response contains a text; None for an empty text."""
     if not search:
         return None
     run = curated.problem.run
@@ -171,9 +171,9 @@ def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _ru
 
 
 def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarray | None:
-    """(n,) bool, the rows with a wanted label of every facet, and a wanted tag; None without any filter."""
+    """(n,) bool, the rows that pass every filter; None without a filter."""
     tags = state.known_tags(curated)
-    # A tag that nobody bears any more is no choice; a wanted one must not stop the page.
+    # A tag that is on no row any more is not an option; if it was chosen, it is dropped.
     st.session_state[_TAGS] = [
         tag for tag in st.session_state.get(_TAGS, st.query_params.get_all(_TAGS)) if tag in tags
     ]
@@ -195,7 +195,7 @@ def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarr
 
 
 def _named_filters(workspace: Workspace, pool_id: str, facets: Sequence[Facet]) -> None:
-    """Filters kept under a name: chosen, saved, deleted."""
+    """Buttons that apply, save and delete named filters."""
     known = workspace.filters.records(pool_id)
     query = _query(facets)
     with st.popover(f"Saved ({len(known):,})" if known else "Saved", icon=":material/bookmark:", help="Saved filters"):
@@ -238,7 +238,7 @@ def _delete(workspace: Workspace, pool_id: str, name: str) -> None:
 
 
 def _query(facets: Sequence[Facet]) -> str:
-    """What is asked for now, as it would stand in an address; "" for the usual view."""
+    """The current view as part of an address; "" for the default view."""
     usual = {_SHOW: "all", _SORT: next(iter(SORTS))}
     keys = (_SEARCH, _SHOW, _SORT, _SIMILAR, _TAGS, *map(_filter_key, facets))
     values = ((key, st.session_state.get(key)) for key in keys)
@@ -246,7 +246,7 @@ def _query(facets: Sequence[Facet]) -> str:
 
 
 def _use(saved: NamedFilter, facets: Sequence[Facet]) -> None:
-    """Sets the toolbar to a named filter; labels that are no more are left out."""
+    """Sets the toolbar to a named filter; labels that no longer exist are left out."""
     asked = parse_qs(saved.query)
     single = {_SEARCH: "", _SHOW: "all", _SORT: next(iter(SORTS)), _SIMILAR: None}
     for key, usual in single.items():

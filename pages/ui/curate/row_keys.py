@@ -1,8 +1,8 @@
-"""The quick keys of the open row. Each press reaches the server with the row that was on the screen.
+"""The shortcuts of the open row. Each key press reaches the server with the row that was on the screen.
 
-A button knows the last run of the page alone: pressed while the next row is on its way, it would act on a row that
-nobody has seen, and of several presses within one run the last would count. So the browser keeps the presses in their
-order, each with the row that it showed, and sends all that the server has not taken yet.
+A Streamlit button belongs to the last run of the page. Pressed while the next row is being drawn, it would act on a row
+that the visitor has not seen, and of several presses during one run only the last would count. So the browser queues
+the presses in order, each with the row that it showed, and sends all that the server has not processed yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from streamlit.components.v2 import component
 
 _KEY, _DONE = "row_keys", "row_keys_done"
 _SCRIPT = """
-const OLD = 10_000;  // milliseconds after which a press that could not be sent is forgotten
+const OLD = 10_000;  // milliseconds after which an unsent press is dropped
 const here = () => document.querySelector("[role=dialog] .st-key-row_keys_here");
 const running = () => document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "running";
-// One for the window: a run may take the whole drawer away and draw it anew, and no press in between may be lost.
+// One listener for the window: a run may remove and redraw the whole drawer, and no press in between may be lost.
 function listening() {
     const memory = { visit: `${Date.now()} ${Math.random()}`, count: 0, waiting: [], open: false };
     document.addEventListener("keydown", (event) => {
@@ -26,7 +26,7 @@ function listening() {
         const other = event.ctrlKey || event.metaKey || event.altKey || event.shiftKey;
         if (!action || typing || other || !(here() || (memory.open && running()))) return;
         event.preventDefault();
-        event.stopImmediatePropagation();  // the button with this key hears nothing
+        event.stopImmediatePropagation();  // so that the button with this shortcut does not react
         if (event.repeat) return;
         memory.count += 1;
         memory.waiting.push({ at: Date.now(), press: [memory.visit, memory.count, action, memory.data.row] });
@@ -52,12 +52,12 @@ _listener = component("delift_row_keys", js=_SCRIPT)
 
 
 def row_keys(row: str, actions: Mapping[str, str], act: Callable[[str, str], None]) -> None:
-    """Listens while a row is open; to be drawn after its texts, so that it names the row once these are there.
+    """Listens while a row is open; must be drawn after its texts, so that presses name the row once these are shown.
 
     Args:
         row: id of the row that this run draws.
-        actions: what each key, a small letter, asks for.
-        act: is called in order with what was asked for and the row that was on the screen.
+        actions: the action of each key, a lower-case letter.
+        act: called for each press in order, with the action and the row that was on the screen.
     """
     with st.container(key=f"{_KEY}_here"):
         _listener(
@@ -69,7 +69,7 @@ def row_keys(row: str, actions: Mapping[str, str], act: Callable[[str, str], Non
 
 
 def take_presses(presses: list[Any], act: Callable[[str, str], None]) -> None:
-    """Does what the presses ask for that were not taken yet; the browser sends each until it knows that it was."""
+    """Carries out the presses that were not processed yet; the browser repeats each until it is confirmed."""
     for visit, count, action, row in presses:
         known, last = st.session_state.get(_DONE, ("", 0))
         if visit == known and count <= last:

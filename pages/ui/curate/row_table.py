@@ -1,6 +1,6 @@
-"""The rows of a curated selection as a table: which of them, in what order, one page at a time.
+"""The rows of a curated selection as a table, one page at a time.
 
-Only the rows of the page in view are sent to the browser, whatever the size of the pool.
+Only the rows of the current page are sent to the browser, whatever the size of the pool.
 """
 
 import zlib
@@ -51,7 +51,7 @@ _ROW_HEIGHT, _TALLEST = 33, 640
 
 @dataclass(frozen=True, slots=True)
 class RowFacts:
-    """What the table says of each pool row; all arrays are (n,), by position in the pool.
+    """The columns of the table; all arrays are (n,), by position in the pool.
 
     Attributes:
         status: `RowStatus` words.
@@ -72,7 +72,7 @@ class RowFacts:
     picked: np.ndarray
 
     def shown(self, show: Show) -> np.ndarray:
-        """(n,) bool, the rows of a tab."""
+        """(n,) bool, the rows in a tab."""
         if show == "all":
             return np.ones(len(self.status), dtype=bool)
         if show in ("edited", "picked"):
@@ -91,7 +91,7 @@ class RowFacts:
 
 
 def row_facts(curated: CuratedSelection) -> RowFacts:
-    """The facts of the selection and its edits, gathered once for each state of these, and the visitor's picks."""
+    """The facts of the selection with its edits, cached for each state of these, and of the visitor's picks."""
     run = curated.problem.run
     facts = _facts(curated.record.id, str(run.record.finished_at), curated.version, curated)
     picked = picks(run.record.id)
@@ -113,7 +113,7 @@ def _facts(selection_id: str, finished_at: str, version: tuple[int, int], _curat
 
 
 def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | None) -> np.ndarray:
-    """Positions of the rows to show, in their order.
+    """The positions of the rows to show, in order.
 
     Args:
         matching: (n,) bool, the rows that a search found; None without a search.
@@ -126,18 +126,18 @@ def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | Non
         tokens = facts.tokens[positions]
         return positions[np.argsort(-tokens if sort == "longest" else tokens, kind="stable")]
     if sort == "picked":
-        # Rows left out have no place (NaN, which sorts last); they follow in the greedy order.
+        # Rows that were not chosen have no place (NaN, which sorts last); they follow in the greedy order.
         return positions[np.lexsort((facts.order[positions], facts.place[positions]))]
     return positions
 
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Which rows are ticked, as the visitor's session has it at the time of asking.
+    """Which rows are ticked, read from the visitor's session when asked.
 
     Attributes:
-        table, everything: keys of the table and of the box for all rows.
-        shown, positions: of the rows on the page and of all rows, in their order.
+        table, everything: keys of the table and of the checkbox for all rows.
+        shown, positions: positions of the rows on the page, and of all rows, in order.
     """
 
     pool: tuple[Sample, ...]
@@ -147,7 +147,7 @@ class Ticks:
     positions: np.ndarray
 
     def ids(self) -> list[str]:
-        """Ids of the ticked rows."""
+        """The ids of the ticked rows."""
         at = self.shown[self._places()] if not st.session_state.get(self.everything) else self.positions
         return [self.pool[position].id for position in at.tolist()]
 
@@ -159,12 +159,12 @@ class Ticks:
 def paged_table(
     curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, *, view: str, opened: int | None
 ) -> Ticks:
-    """Draws one page of the rows with its controls, and returns what is ticked.
+    """Draws one page of the rows with its controls; returns which rows are ticked.
 
     Args:
-        positions: of all rows to show, in their order, at least one.
-        view: names what is shown and how, so that another view starts on its first page with nothing selected.
-        opened: position of the row that is being read; the table turns to it and ticks it.
+        positions: of all rows to show, in order, at least one.
+        view: identifies the view, so that another view starts on its first page with nothing ticked.
+        opened: position of the open row; the table goes to its page and ticks it.
     """
     key = f"page_{view}"
     _take_address(key)
@@ -177,12 +177,12 @@ def paged_table(
     for name, value, usual in ((_PAGE, page, 1), (_PAGE_SIZE, size, PAGE_SIZES[0])):
         put(name, None if value == usual else str(value))
     shown = positions[(page - 1) * size : page * size]
-    table = f"rows_{view}_{zlib.crc32(shown.tobytes())}"  # holds the rows: ticks must never pass on to other rows
+    table = f"rows_{view}_{zlib.crc32(shown.tobytes())}"  # depends on the rows, so that ticks never pass to other rows
     if place is not None:
         st.session_state[table] = {"selection": {"rows": [place % size], "columns": [], "cells": []}}
     page_line((page - 1) * size + 1, len(shown), len(positions))
     _table(curated, facts, shown, table)
-    version = state.workspace().edits.can_undo(curated.record.id)  # "all rows" is off again after an edit
+    version = state.workspace().edits.can_undo(curated.record.id)  # an edit unticks "all rows"
     everything = f"everything_{view}_{version}"
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.checkbox(f"Tick all {len(positions):,} rows", key=everything, help="On all pages of this search and filter")
@@ -201,7 +201,7 @@ def paged_table(
 
 
 def _follow(opened: int | None, positions: np.ndarray) -> int | None:
-    """Place in the table of a row that was opened since the last run; None where it is another one, or not there."""
+    """The place in the table of a row that was opened since the last run; None if there is none."""
     before, st.session_state[_FOLLOWED] = st.session_state.get(_FOLLOWED), opened
     if opened is None or opened == before:
         return None
@@ -210,7 +210,7 @@ def _follow(opened: int | None, positions: np.ndarray) -> int | None:
 
 
 def _take_address(key: str) -> None:
-    """Turns to the page in the address, once a visit: another view later starts on its first page."""
+    """Goes to the page in the address, once per visit; another view starts on its first page."""
     if _TAKEN in st.session_state:
         return
     st.session_state[_TAKEN] = True

@@ -1,4 +1,4 @@
-"""The text of a row: changed in place, and beside what it was."""
+"""The text of a row: an editor, and a comparison with the original."""
 
 import html
 
@@ -21,7 +21,7 @@ _STYLES = {
 
 
 def editing(sample_id: str) -> bool:
-    """Whether this row's text is being edited by the visitor."""
+    """Whether the visitor is editing the text of this row."""
     return bool(st.session_state.get(_EDITING) == sample_id)
 
 
@@ -31,7 +31,7 @@ def want_editor(sample_id: str | None) -> None:
 
 
 def text_editor(workspace: Workspace, curated: CuratedSelection, position: int) -> None:
-    """One field for each text of the row's record."""
+    """A form with a field for each text of the row's record."""
     sample = curated.samples[position]
     st.caption("Only these fields change. Scores still belong to the original text.")
     with st.form("text_editor", border=False):
@@ -50,19 +50,19 @@ def text_editor(workspace: Workspace, curated: CuratedSelection, position: int) 
 
 
 def _save(workspace: Workspace, curated: CuratedSelection, position: int, keys: dict[str, str]) -> None:
-    """Keeps what was typed; what cannot be kept stays in the fields, with the reason below."""
+    """Saves the texts; if they are refused, they stay in the fields, with the reason below."""
     texts = {path: st.session_state[key] for path, key in keys.items()}
     try:
         changed = edit_text(workspace, curated, position, texts, author=workspace.actor.name)
     except DeliftError as error:
-        st.session_state["text_refused"] = str(error)  # shown by the page that follows, beside the fields
+        st.session_state["text_refused"] = str(error)  # shown by the next run, below the fields
         return
     want_editor(None)
     announce("Text changed" if changed else "No change", ":material/edit:")
 
 
 def changed_view(scored: Sample, now: Sample) -> None:
-    """The texts that were changed, as found and as they now read, beside each other; nothing where none was."""
+    """The edited texts beside the originals; nothing if none was edited."""
     if scored.raw == now.raw:
         return
     before = {entry.path: entry.text for entry in record_texts(scored)}
@@ -79,7 +79,7 @@ def changed_view(scored: Sample, now: Sample) -> None:
 
 
 def _marked(pieces: list[Piece]) -> str:
-    """Escaped text with what was changed marked by colour and by a line."""
+    """Escaped text in which changes are marked by colour and by a line."""
     spans = [
         f'<span style="{_STYLES[piece.kind]}">{html.escape(piece.text)}</span>'
         if piece.kind in _STYLES

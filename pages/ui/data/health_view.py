@@ -1,4 +1,4 @@
-"""What to look at in a data set: classes of problems, copies, and rows that other sets hold; each can be left out."""
+"""Quality of a data set: kinds of problems, duplicates, and overlaps with other sets; all can be removed."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,15 @@ from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.remedy_buttons import RowsToLeaveOut, leave_out_button, mend_button, out_label
 from pages.ui.data.sample_view import samples_table, ticked_samples
 from pages.ui.data.signals import SIGNAL_ROWS, watched
-from pages.ui.shell.blocks import ROLE_WORDS, plain, shorten
+from pages.ui.shell.blocks import ROLE_WORDS, plain, selected_row, shorten, ticked_rows
 
-QUICK_ROWS = 3000  # so many rows are looked through for near copies without being asked
+QUICK_ROWS = 3000  # up to this size, near duplicates are looked for without being asked
 SHOWN = 500
 KIND_WORDS: dict[CopyKind, str] = {"exact": "exact duplicate", "near": "near duplicate", "semantic": "paraphrase"}
 
 
 def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
-    """Classes of problems; the rows of the selected one, and a button that leaves them out."""
+    """Kinds of problems; the rows with the selected one, with buttons that fix or remove them."""
     report = _report(record, dataset)
     if report is None:
         return
@@ -43,23 +43,17 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
         st.badge("No problems found", icon=":material/check:", color="green")
         return
     st.caption("Found by patterns in the text, so look before you act. Select a problem to see its rows.")
-    event = st.dataframe(
-        pd.DataFrame(
-            {
-                "Rows": [len(one.positions) for one in report.findings],
-                "Problem": [one.issue_class.title for one in report.findings],
-                "What to do": [one.issue_class.remedy for one in report.findings],
-            }
-        ),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"health_{record.id}",
-        alt="Problems with their number of rows; select one to see its rows",
+    table = pd.DataFrame(
+        {
+            "Rows": [len(one.positions) for one in report.findings],
+            "Problem": [one.issue_class.title for one in report.findings],
+            "What to do": [one.issue_class.remedy for one in report.findings],
+        }
     )
-    picked = event["selection"]["rows"]
-    if picked:
-        finding = report.findings[picked[0]]
+    alt = "Problems with their number of rows; select one to see its rows"
+    picked = selected_row(table, key=f"health_{record.id}", alt=alt)
+    if picked is not None:
+        finding = report.findings[picked]
         st.markdown(f"**{finding.issue_class.title}**")
         st.caption(finding.issue_class.remedy)
         rows = [dataset.samples[position] for position in finding.positions[:SHOWN]]
@@ -75,7 +69,7 @@ def health_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
 
 
 def _report(record: DatasetRecord, dataset: Dataset) -> HealthReport | None:
-    """The report; of a large set once it was asked for, with a bar and a way to end it."""
+    """The report; for a large set only on request, with a progress bar that can be cancelled."""
     key = f"health_report_{record.id}"
     if len(dataset) <= SIGNAL_ROWS:
         return _health(record.id, dataset.samples)
@@ -90,7 +84,7 @@ def _report(record: DatasetRecord, dataset: Dataset) -> HealthReport | None:
 
 
 def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
-    """Groups of copies with the row to keep, and rows whose prompt another set of the workspace holds."""
+    """Groups of duplicates with the row to keep, and rows whose prompt is also in another set of the workspace."""
     wanted = st.session_state.get(f"near_{record.id}", False) or len(dataset) <= QUICK_ROWS
     groups = _groups(record.id, dataset.samples, wanted)
     if not wanted and st.button(
@@ -108,7 +102,7 @@ def copies_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -
 def _copies_of_kinds(
     workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup], near: bool
 ) -> None:
-    """Exact and near copies."""
+    """Exact and near duplicates."""
     copies = copied_positions(groups)
     if not groups:
         words = f"No exact or near duplicates ({MIN_SIMILARITY:.0%} or more)" if near else "No exact duplicates"
@@ -124,7 +118,7 @@ def _copies_of_kinds(
 
 
 def _reworded(workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup]) -> None:
-    """Rows that say the same in other words; the ticked groups open below."""
+    """Rows that say the same in other words; ticked groups are shown in full below."""
     st.markdown("**Paraphrases**")
     if not groups:
         st.badge("No paraphrases", icon=":material/check:", color="green")
@@ -138,17 +132,12 @@ def _reworded(workspace: Workspace, record: DatasetRecord, dataset: Dataset, gro
 
 
 def _ticked_groups(samples: Sequence[Sample], groups: Sequence[CopyGroup], *, key: str) -> list[CopyGroup]:
-    """The table of groups; the groups that are ticked."""
-    event = st.dataframe(
-        _groups_table(samples, groups),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="multi-row",
-        key=key,
-        alt="Groups of duplicates: the row to keep, why, the others and how similar they are; tick groups to remove "
-        "only their duplicates",
+    """A table of groups; returns the ticked ones."""
+    alt = (
+        "Groups of duplicates: the row to keep, why, the others and how similar they are; tick groups to remove only "
+        "their duplicates"
     )
-    return [groups[row] for row in event["selection"]["rows"] if row < len(groups)]
+    return [groups[row] for row in ticked_rows(_groups_table(samples, groups), key=key, alt=alt)]
 
 
 def _leave_copies_out(
@@ -168,7 +157,7 @@ def _leave_copies_out(
 
 
 def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
-    """Pool rows that the newest target and held-out set hold as well."""
+    """Pool rows that are also in the newest target set or held-out set."""
     for role in ("heldout", "target"):
         records = workspace.datasets.records(role)
         if not records or len(dataset) > QUICK_ROWS and not st.session_state.get(f"near_{record.id}"):
@@ -185,15 +174,12 @@ def _contamination(workspace: Workspace, record: DatasetRecord, dataset: Dataset
             if role == "heldout"
             else "These rows help with the target because they are in it."
         )
-        event = st.dataframe(
+        places = ticked_rows(
             _overlaps_table(dataset.samples, other.samples, found),
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="multi-row",
             key=f"overlaps_{record.id}_{records[0].id}",
             alt=f"Pool rows whose prompt is also in the {words}; tick rows to remove only these",
         )
-        ticked = [found[row].position for row in event["selection"]["rows"] if row < len(found)]
+        ticked = [found[row].position for row in places]
         label = out_label(len(found), "row", "rows", len(ticked))
         rows = ticked or [one.position for one in found]
         leave_out_button(workspace, record, dataset, RowsToLeaveOut(rows, f"Prompt is also in the {words}", label))
@@ -226,7 +212,7 @@ def _overlaps_table(pool: Sequence[Sample], others: Sequence[Sample], found: Seq
     )
 
 
-# Contents of a data set never change under an id; the rows themselves (with an underscore) are not looked at again.
+# The contents of a data set id never change, so the id is enough of a key.
 @st.cache_data(max_entries=16, show_spinner="Checking the rows…")
 def _health(dataset_id: str, _samples: Sequence[Sample]) -> HealthReport:
     return find_issues(_samples)

@@ -1,4 +1,4 @@
-"""The form that loads a file, a path or a hub id, with a live preview of what the rows will be."""
+"""The form that loads a file, a path or a Hub data set, with a preview of the rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Source:
     data: bytes = b""
 
     def preview(self) -> TablePreview:
-        """The first records and what was recognised in them."""
+        """The first records, and the format and columns recognised in them."""
         if self.origin.kind == "upload":
             return read_columns_of_bytes(self.data, self.origin.name)
         if self.origin.split is not None:
@@ -101,7 +101,7 @@ def ask_source(kind: str) -> Source | None:
 
 
 def ask_hub() -> Source | None:
-    """A data set of the hub; what is seldom needed stands behind a button."""
+    """A Hub data set; rarely needed options are in a popover."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repo = st.text_input("Hugging Face data set", placeholder="tatsu-lab/alpaca", key="hub_id")
         split = st.text_input("Split", value="train", key="hub_split", width=140)
@@ -124,7 +124,7 @@ def ask_hub() -> Source | None:
 
 
 def ask_answer(preview: TablePreview) -> Answer | None:
-    """Where rows hold two answers or mark theirs, it has to be said which are learnt; nothing is chosen silently."""
+    """Which answers to learn, if rows have a preferred and a rejected one or mark theirs; there is no default."""
     pairs = any(isinstance(record.value, Mapping) and has_pair(record.value) for record in preview.records)
     if not pairs and not preview.labels:
         return None
@@ -142,7 +142,7 @@ def ask_answer(preview: TablePreview) -> Answer | None:
 
 
 def ask_turns(preview: TablePreview, options: ReadOptions) -> Turns:
-    """Where conversations have several answers, which of them are scored; the choice is kept with the data set."""
+    """Which answers to score, if conversations have several; the choice is stored with the data set."""
     several = (
         sum(message.role == "assistant" for message in outcome) > 1
         for outcome in map_preview(preview, options)
@@ -164,7 +164,7 @@ def ask_turns(preview: TablePreview, options: ReadOptions) -> Turns:
 
 
 def ask_mapping(preview: TablePreview) -> ColumnMapping | None:
-    """Recognised formats need nothing; anything else can be mapped by hand from any two columns."""
+    """The column mapping of a table whose format is not recognised; a recognised one can be mapped by hand."""
     if preview.detected and preview.detected != "columns":
         by_hand = st.toggle("Map columns by hand", help=f"Recognised as {preview.detected}.", key="map_by_hand")
         if not by_hand:
@@ -208,7 +208,7 @@ def show_preview(preview: TablePreview, options: ReadOptions) -> None:
 
 
 def load(workspace: Workspace, source: Source, role: DatasetRole, options: ReadOptions) -> None:
-    """Reads everything and keeps it."""
+    """Reads every row and stores the data set."""
     bar = watched("Reading…", "cancel_loading")
     dataset = source.load(options, bar)
     record = workspace.datasets.add(dataset, role=role, watch=bar)

@@ -1,4 +1,4 @@
-"""Records that were left out, by class: how many, why and what to do; the records of one; and mending all of them."""
+"""Skipped records by kind of problem: how many, why and what to do; the records of one kind, and how to fix them."""
 
 from collections import Counter
 from typing import get_args
@@ -12,7 +12,7 @@ from delift_core.samples import Problem, ProblemKind, line_unit
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.health_view import SHOWN
 from pages.ui.data.remedy_buttons import mend_button
-from pages.ui.shell.blocks import plain, shorten
+from pages.ui.shell.blocks import plain, selected_row, shorten
 from pages.ui.shell.display import printable
 
 TITLES: dict[ProblemKind, str] = {
@@ -35,7 +35,7 @@ TITLES: dict[ProblemKind, str] = {
 
 
 def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset) -> None:
-    """The classes with their remedies; the selected one, at first the largest, with its records and what mends them."""
+    """The problems with their remedies; below, the records with the selected one (at first the most frequent)."""
     if not dataset.problems:
         st.badge("All records loaded", icon=":material/check:", color="green")
         return
@@ -46,22 +46,15 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
         kind: max((count, remedy) for (found, remedy), count in counts.items() if found == kind)[1] for kind in kinds
     }
     by_kind = {kind: [problem for problem in dataset.problems if problem.kind == kind] for kind in kinds}
-    event = st.dataframe(
-        pd.DataFrame(
-            {
-                "Records": [len(by_kind[kind]) for kind in kinds],
-                "Problem": [TITLES[kind] for kind in kinds],
-                "What to do": [remedies[kind] for kind in kinds],
-            }
-        ),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"problems_{record.id}",
-        alt="Why records were skipped; select a problem to see its records",
+    table = pd.DataFrame(
+        {
+            "Records": [len(by_kind[kind]) for kind in kinds],
+            "Problem": [TITLES[kind] for kind in kinds],
+            "What to do": [remedies[kind] for kind in kinds],
+        }
     )
-    picked = event["selection"]["rows"]
-    kind = kinds[picked[0]] if picked and picked[0] < len(kinds) else kinds[0]
+    alt = "Why records were skipped; select a problem to see its records"
+    kind = kinds[selected_row(table, key=f"problems_{record.id}", alt=alt) or 0]
     st.markdown(f"**{TITLES[kind]}**")
     st.caption(plain(remedies[kind]))
     _records_of(by_kind[kind], f"{record.id}_{kind}")
@@ -69,7 +62,7 @@ def problems_view(workspace: Workspace, record: DatasetRecord, dataset: Dataset)
 
 
 def _records_of(problems: list[Problem], key: str) -> None:
-    """The records of one class; a selected one opens in full."""
+    """The records with one problem; a selected one opens in full."""
     shown = problems[:SHOWN]
     places: dict[str, list[int] | list[str]] = (
         {"File": [problem.source for problem in shown]}
@@ -79,25 +72,19 @@ def _records_of(problems: list[Problem], key: str) -> None:
             "Field": [problem.field for problem in shown],
         }
     )
-    event = st.dataframe(
-        pd.DataFrame(
-            {
-                **places,
-                "Why": [problem.message for problem in shown],
-                "Record": [shorten(problem.excerpt, 120) for problem in shown],
-            }
-        ),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=f"left_out_{key}",
-        alt="Records with this problem, where they are and the reason; select one to read it in full",
+    table = pd.DataFrame(
+        {
+            **places,
+            "Why": [problem.message for problem in shown],
+            "Record": [shorten(problem.excerpt, 120) for problem in shown],
+        }
     )
+    alt = "Records with this problem, where they are and the reason; select one to read it in full"
+    picked = selected_row(table, key=f"left_out_{key}", alt=alt)
     if len(problems) > SHOWN:
         st.caption(f"Showing the first {SHOWN:,} of {len(problems):,}.")
-    picked = event["selection"]["rows"]
-    if picked and picked[0] < len(problems):
-        _drawer(problems[picked[0]])
+    if picked is not None:
+        _drawer(problems[picked])
 
 
 @st.dialog("Skipped record", position="right", width="medium")

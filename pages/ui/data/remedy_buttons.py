@@ -1,4 +1,4 @@
-"""The buttons of remedies: each makes a new data set, whose name says what was done; the earlier one stays as it is."""
+"""Buttons that fix or remove rows: each makes a new data set, named after what was done, and keeps the earlier one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ _FIXED: dict[FixableKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RowsToLeaveOut:
-    """Rows to leave out, why (without a full stop), and what the button says."""
+    """Rows to remove, the reason (without a full stop), and the label of the button."""
 
     positions: Sequence[int]
     reason: str
@@ -38,14 +38,14 @@ class RowsToLeaveOut:
 
 
 def out_label(count: int, one: str, several: str, ticked: int) -> str:
-    """What a button says that leaves the ticked rows out, or all of them where none is ticked."""
+    """The label of a button that removes the ticked rows, or all of them if none is ticked."""
     if ticked:
         return f"Remove the ticked {one}" if ticked == 1 else f"Remove the {ticked:,} ticked {several}"
     return f"Remove this {one}" if count == 1 else f"Remove all {count:,} {several}"
 
 
 def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Dataset, leaving: RowsToLeaveOut) -> None:
-    """Makes a new data set without the rows; the one that is shown stays as it is."""
+    """A button that makes a new data set without the rows."""
     count, reason = len(leaving.positions), leaving.reason
     if count >= len(dataset):
         return
@@ -57,7 +57,7 @@ def leave_out_button(workspace: Workspace, record: DatasetRecord, dataset: Datas
 def mend_button(
     workspace: Workspace, record: DatasetRecord, dataset: Dataset, kind: FixableKind | None, rows: int
 ) -> None:
-    """Makes a new data set in which the records of a class are mended; nothing where they cannot be."""
+    """A button that makes a new data set with the records of one kind fixed; none if they cannot be."""
     if kind is None:
         return
     label = f"{FIX_TITLES[kind]} ({row_count(rows)})"
@@ -70,7 +70,7 @@ def mend_button(
 
 
 def _keep(workspace: Workspace, record: DatasetRecord, dataset: Dataset, words: str) -> NoReturn:
-    """Adds what a choice made of a data set, under a name that says what was done, and shows it."""
+    """Adds the changed data set, named after what was done, and shows it."""
     named = replace(dataset, name=shorten(f"{record.name} · {words}", _LONGEST_NAME))
     made = workspace.datasets.add(named, role=record.role)
     st.session_state["loaded_notice"] = plain(

@@ -1,4 +1,4 @@
-"""The rows of a data set: search, filters by signals, and how many tokens a model makes of each."""
+"""The rows of a data set: search, filters by signals, and token counts under a model."""
 
 import zlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pages.ui.shell.blocks import clear_errors, page_line, plain
 PAGE_SIZE = 25
 _PAGE = "data_page"
 _FILE = "File order"
-_ORDERS = {  # which of prompt and response, and the sign
+_ORDERS = {  # 0: by the prompt, 1: by the response; and the sign
     "Longest response first": (1, -1),
     "Shortest response first": (1, 1),
     "Longest prompt first": (0, -1),
@@ -28,7 +28,7 @@ _ORDERS = {  # which of prompt and response, and the sign
 
 
 def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
-    """One page of the rows that pass; a selected row opens in a drawer."""
+    """One page of the rows that pass the search and the filters; a selected row opens in a drawer."""
     with st.container(horizontal=True, vertical_alignment="center"):
         search = st.text_input(
             "Search",
@@ -59,7 +59,7 @@ def rows_view(workspace: Workspace, record: DatasetRecord) -> None:
     page = _page_asked()
     asked = positions if order == _FILE else ordered
     found = _page(workspace, record, search, asked, page)
-    if found.total and not found.rows:  # fewer rows pass now than when this page was turned to
+    if found.total and not found.rows:  # the page is beyond the rows that pass now
         page = 1
         found = _page(workspace, record, search, asked, page)
     if not found.total:
@@ -86,7 +86,7 @@ def _first_page() -> None:
 
 
 def _page_asked() -> int:
-    """The page turned to, at first that in the address."""
+    """The current page, at first the one in the address."""
     asked = st.query_params.get(_PAGE, "")
     return int(st.session_state.get(_PAGE, int(asked) if asked.isdecimal() else 1)) or 1
 
@@ -99,7 +99,7 @@ def _page(
 
 
 def _ask_tokens(workspace: Workspace, record: DatasetRecord) -> TokenCounts | None:
-    """The counts once they were asked for, with the model that was named."""
+    """The token counts under the chosen model, once they were asked for."""
     with st.popover("Tokens", icon=":material/numbers:", help="Count tokens as the model you will fine-tune does"):
         name = st.text_input("Hugging Face ID or folder", placeholder="bundled", key="tokens_name")
         if st.button("Count tokens", key="count_tokens"):
@@ -116,7 +116,7 @@ def _tokens_model(record: DatasetRecord) -> str:
 
 
 def _ask_filters(workspace: Workspace, record: DatasetRecord, counts: TokenCounts | None) -> np.ndarray | None:
-    """Positions of the rows with one of the labels of every filter; None without any."""
+    """Positions of the rows that pass every filter; None without a filter."""
     passing = np.ones(record.n_samples, dtype=bool)
     signals = signals_of(workspace, record)
     found = signals or ()

@@ -1,4 +1,4 @@
-"""One sample in full: its turns as plain text, and the record it came from."""
+"""Tables of samples, and one sample in full: its turns as plain text, and its original record."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.samples import Sample
-from pages.ui.shell.blocks import plain, shorten
+from pages.ui.shell.blocks import plain, selected_row, shorten, ticked_rows
 from pages.ui.shell.display import printable
 
 ROLE_ICONS = {
@@ -25,32 +25,17 @@ def samples_table(
     """Samples as rows; a selected one opens in a drawer.
 
     Args:
-        sizes: numbers to show with them, (m,) each, by the name of their column.
+        sizes: more columns, (m,) numbers by name.
     """
-    event = st.dataframe(
-        _rows_of(samples, sizes),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=key,
-        alt=f"{alt}; select one to read it in full",
-    )
-    picked = event["selection"]["rows"]
-    if picked and picked[0] < len(samples):
-        sample_drawer(samples[picked[0]])
+    picked = selected_row(_rows_of(samples, sizes), key=key, alt=f"{alt}; select one to read it in full")
+    if picked is not None:
+        sample_drawer(samples[picked])
 
 
 def ticked_samples(samples: Sequence[Sample], *, key: str, alt: str) -> list[int]:
-    """Samples as rows to tick, with a button that opens the one that is ticked; places of the ticked rows."""
-    event = st.dataframe(
-        _rows_of(samples, {}),
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="multi-row",
-        key=key,
-        alt=f"{alt}; tick rows to remove only these, or one to read it in full",
-    )
-    ticked: list[int] = [row for row in event["selection"]["rows"] if row < len(samples)]
+    """Samples as rows to tick, with a button that opens a single ticked one; returns the ticked positions."""
+    words = f"{alt}; tick rows to remove only these, or one to read it in full"
+    ticked = ticked_rows(_rows_of(samples, {}), key=key, alt=words)
     wanted = st.button(
         "Read the ticked row", icon=":material/open_in_full:", key=f"read_{key}", disabled=len(ticked) != 1
     )
@@ -78,7 +63,7 @@ def sample_drawer(sample: Sample) -> None:
 
 
 def turns(sample: Sample) -> None:
-    """The conversation and the raw record; texts are shown literally, never as Markdown or HTML."""
+    """The conversation and the original record, shown literally, never as Markdown or HTML."""
     for message in sample.messages:
         st.markdown(f"{ROLE_ICONS[message.role]} **{message.role}**")
         with st.container(border=True):

@@ -1,4 +1,4 @@
-"""Signals of a data set's rows (language, length, what the health report finds): worked out once, then kept with it."""
+"""Signals of a data set's rows (language, length, problems): computed once, then stored with it."""
 
 import time
 
@@ -13,26 +13,26 @@ from delift_core.system.amounts import duration
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.shell import state
 
-SIGNAL_ROWS = 20_000  # so many rows are read without being asked
+SIGNAL_ROWS = 20_000  # up to this size, rows are examined without being asked
 _REPORT_SECONDS = 0.3
 
 
 class Bar:
-    """Shows how far a piece of work has come, a few times a second."""
+    """Shows progress, a few times a second."""
 
     def __init__(self, bar: DeltaGenerator) -> None:
         self._bar = bar
         self._last = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """The report on the page, if the last one is old enough to be read."""
+        """Updates the bar, unless that was done just before."""
         if time.monotonic() - self._last >= _REPORT_SECONDS:
             self._last = time.monotonic()
             self._bar.progress(progress.share or 0.0, str(progress).capitalize())
 
 
 def watched(words: str, key: str) -> Bar:
-    """A bar with a button that ends the work: any press runs the page anew, and so ends this run at the next report."""
+    """A progress bar with a Cancel button: any click reruns the page, which ends this run at its next report."""
     with st.container(horizontal=True, vertical_alignment="center"):
         bar = Bar(st.progress(0.0, words))
         st.button("Cancel", key=key, icon=":material/stop:", help="Stops the work; nothing is saved.")
@@ -40,14 +40,14 @@ def watched(words: str, key: str) -> Bar:
 
 
 def signals_of(workspace: Workspace, record: DatasetRecord) -> tuple[Facet, ...] | None:
-    """The signals of a data set; None where it is large and nobody asked for them yet."""
+    """The signals of a data set; None if it is large and they were not asked for yet."""
     if record.n_samples > SIGNAL_ROWS and not workspace.signals.known(record.id):
         return None
     return _signals(record.id, workspace)
 
 
 def ask_signals(workspace: Workspace, record: DatasetRecord) -> None:
-    """Says what the signals of a large data set take, and works them out where that is wanted."""
+    """Says how long the signals of a large data set take, with a button that computes them."""
     seconds = duration(record.n_samples * SECONDS_PER_ROW)
     st.caption(f"Finding language, length and problems of {record.n_samples:,} rows takes about {seconds}, once.")
     if st.button("Find them", icon=":material/play_arrow:", key=f"read_signals_{record.id}"):
@@ -58,7 +58,7 @@ def ask_signals(workspace: Workspace, record: DatasetRecord) -> None:
 
 
 def signals_of_run(run: ScoredRun) -> tuple[Facet, ...]:
-    """The signals of a run's pool; none where it is large and they were not worked out on the Data page."""
+    """The signals of a run's pool; none if it is large and they were not computed on the Data page."""
     if len(run.pool) <= SIGNAL_ROWS:
         return signal_facets(run.pool)
     workspace = state.workspace()
@@ -74,7 +74,6 @@ def signals_of_run(run: ScoredRun) -> tuple[Facet, ...]:
     return tuple(facet for facet in found if len(np.unique(facet.codes)) > 1)
 
 
-# Contents of a data set never change under an id.
 @st.cache_resource(max_entries=8, show_spinner="Finding languages and problems…")
 def _signals(dataset_id: str, _workspace: Workspace) -> tuple[Facet, ...]:
     kept = _workspace.signals.of(dataset_id)

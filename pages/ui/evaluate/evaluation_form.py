@@ -19,13 +19,13 @@ _TUNING_WORDS: dict[Weights, str] = {"auto": "Automatic", "full": "All weights",
 
 
 def arm_title(name: str) -> str:
-    """What an arm is called on the page."""
+    """The name of an arm on the page."""
     return ARM_WORDS.get(name, name)
 
 
 def ask_settings(workspace: Workspace, selection: SelectionSummary, pool: DatasetRecord) -> EvaluationSettings | None:
-    """The widgets; there are held-out rows to choose. None while none are chosen: those of the sample project are not
-    taken unasked for another pool."""
+    """The form; None while no held-out rows are chosen. Those of the sample project are never the default for another
+    pool."""
     heldout = {record.id: record for record in workspace.datasets.records("heldout")}
     fitting = fitting_sets(workspace, "heldout", pool)
     heldout_id = st.selectbox(

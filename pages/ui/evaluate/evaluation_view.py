@@ -1,4 +1,4 @@
-"""An evaluation as the curator sees it: what it will cost, how far it is, what it found."""
+"""An evaluation: its cost, its progress and its report."""
 
 import pandas as pd
 import streamlit as st
@@ -17,7 +17,7 @@ SHOWN = 20
 
 
 def cost_view(job: JobFolder) -> None:
-    """What it will take, as measured."""
+    """The measured cost."""
     cost = cost_of(job)
     if cost is None:
         return
@@ -29,7 +29,7 @@ def cost_view(job: JobFolder) -> None:
 
 @st.fragment(run_every=2.0)
 def progress_view(workspace: Workspace, job: JobFolder) -> None:
-    """The bar, the last word, the time left, and Cancel; the whole page follows once it has ended."""
+    """Progress, last message, time left and Cancel; reruns the whole page when the evaluation has ended."""
     status = job.status()
     if not status.active:
         st.rerun()
@@ -44,7 +44,7 @@ def progress_view(workspace: Workspace, job: JobFolder) -> None:
 
 
 def report_view(report: EvaluationReport) -> None:
-    """The sentence, the chart, the table, and what to know of the rows."""
+    """The conclusion, the chart, the tables, and notes on the rows."""
     st.markdown(plain(report.conclusion()))
     titles = {arm.name: arm_title(arm.name) for arm in report.arms}
     chart(gap_chart(report.arms, titles), key="gaps", alt=alt_gap_chart(report.arms, titles))
@@ -73,7 +73,7 @@ def report_view(report: EvaluationReport) -> None:
 
 
 def _table(arms: tuple[ArmResult, ...], key: str) -> None:
-    """What a decision needs, as wide as the page shows at once; the rest is folded away."""
+    """The main columns; the others are in an expander."""
     names = [arm_title(arm.name) for arm in arms]
     first = {
         "Arm": names,

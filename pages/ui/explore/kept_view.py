@@ -1,9 +1,9 @@
-"""Keeps the wheel's zoom, and the tool in hand, of a chart when its colours or marks change.
+"""Keeps a chart's zoom and drawing tool when its colours or marks change.
 
-Streamlit replaces a chart's whole option at any change of it, and with it how far the wheel has zoomed and which tool
-draws. The chart is to be found in the state of the component that draws it alone, so that is where this looks, when
-the mouse first comes to it; should it not be there in some later version, zoom and tool are lost at a change, and
-nothing else.
+Streamlit replaces the whole option of a chart at each change, which resets the zoom and the selected tool: after every
+edit of picked rows, the tool would have to be chosen again. Streamlit offers no access to the chart, which is only in
+the state of the React component that draws it. If a later version keeps it elsewhere, zoom and tool are reset at a
+change, and nothing else.
 """
 
 from streamlit.components.v2 import component
@@ -29,7 +29,7 @@ function keepView(chart, inHand) {
     chart.setOption = function (option, ...rest) {
         const before = this.getOption();
         inHand.tool = tool(this);
-        if (before?.dataZoom && option.dataZoom && spans(before) === spans(option))  // another view starts unzoomed
+        if (before?.dataZoom && option.dataZoom && spans(before) === spans(option))  // a new view starts without zoom
             option = { ...option, dataZoom: option.dataZoom.map((zoom, place) => {
                 const { start, end } = before.dataZoom[place];
                 return { ...zoom, start, end };
@@ -38,7 +38,7 @@ function keepView(chart, inHand) {
         take(this, inHand.tool);
         return result;
     };
-    take(chart, inHand.tool);  // another chart in the place of one that had it
+    take(chart, inHand.tool);  // a new chart in place of an earlier one
     const dispatch = chart.dispatchAction;
     chart.dispatchAction = function (action, ...rest) {
         const result = dispatch.call(this, action, ...rest);
@@ -63,5 +63,5 @@ _keeper = component("delift_kept_view", js=_SCRIPT)
 
 
 def keep_view(container: str) -> None:
-    """Lets the charts of a keyed container keep their zoom and their tool."""
+    """Makes the charts in a keyed container keep their zoom and tool."""
     _keeper(data={"container": container}, key=f"view_of_{container}")

@@ -1,4 +1,4 @@
-"""What the colours of the map can say: the state of the rows, a facet of theirs, a number, or another selection."""
+"""What the colours of the map can show: the state of the rows, a facet, a number, or another selection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _AGAINST = "Compared with: "
 
 @dataclass(frozen=True, slots=True)
 class Colouring:
-    """What was asked for; with neither, colours say the state of the rows.
+    """What to show; without facet and selection, the state of the rows.
 
     Attributes:
-        facet: one label a pool row.
-        graded: whether its labels are grades of a number.
-        against: another selection, whose rows are shown beside the current one's.
+        facet: a label of each pool row.
+        graded: whether the labels are grades of a number.
+        against: another selection, to compare with the current one.
     """
 
     facet: Facet | None = None
@@ -35,7 +35,7 @@ class Colouring:
 
 
 def ask_colouring(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
-    """The choice above the map, which is in the address."""
+    """The choice above the map, kept in the address."""
     facets = {facet.name: facet for facet in facets_of(run)}
     numbers = ("Gain", "Coverage") if curated is not None else ()
     others = _others(run, curated)
@@ -60,7 +60,7 @@ def ask_colouring(run: ScoredRun, curated: CuratedSelection | None) -> Colouring
 
 
 def clusters_of(run: ScoredRun) -> Facet:
-    """The pool in groups of alike rows, found once."""
+    """The pool in groups of similar rows, computed once."""
     return _clusters(run.record.id, str(run.record.finished_at), run)
 
 
@@ -71,7 +71,7 @@ def _clusters(run_id: str, finished_at: str, _run: ScoredRun) -> Facet:
 
 
 def sides_of(curated: CuratedSelection, other: SelectionSummary) -> tuple[Side, ...]:
-    """(n,) in which of two subsets each pool row is."""
+    """(n,) which of two subsets each pool row is in."""
     second = state.curated(other)
     return compare(len(curated.problem.run.pool), curated.subset.positions, second.subset.positions).sides
 
@@ -87,7 +87,7 @@ def _others(run: ScoredRun, curated: CuratedSelection | None) -> Mapping[str, Se
 
 
 def _gains(curated: CuratedSelection) -> np.ndarray:
-    """(n,) what each chosen row added when it was picked, and what each other would still add."""
+    """(n,) the gain of each chosen row when it was chosen, and of each other row if it were added."""
     selection = curated.record.selection
     gains = selection.residual_gains.copy()
     gains[selection.chosen] = selection.chosen_gains

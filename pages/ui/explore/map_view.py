@@ -1,7 +1,7 @@
-"""The map of pool, target and existing rows: colour it, pick an area of it, see where the picked rows lie.
+"""The map of pool, target and existing rows, coloured by choice, with a panel of the rows picked on it.
 
 Points are numbered pool first, then target, then existing, as the run's embeddings are. Map and panel are one fragment
-of the page: picking does not run the rest of it.
+of the page, so that picking does not rerun the rest.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,6 @@ from pages.figures.coverage_map import (
     map_spec,
     mark_picked,
     picked_points,
-    sides_map_spec,
     view_around,
 )
 from pages.ui.curate.edit_actions import say_what_was_done
@@ -40,7 +39,7 @@ from pages.ui.explore.modifier_keys import way_of_keys
 from pages.ui.explore.picked_view import picked_view
 from pages.ui.explore.picks import Way, other_picks, pick_area, picked_positions, picks
 from pages.ui.shell import state
-from pages.ui.shell.blocks import clear_errors, shorten
+from pages.ui.shell.blocks import choice, clear_errors, shorten
 
 LABELLED = 20_000
 """Above this many points the hover text is the line alone: texts would be megabytes."""
@@ -75,7 +74,7 @@ def map_view(workspace: Workspace, run: ScoredRun, selection: SelectionSummary |
 
 
 def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus]:
-    """One status a point."""
+    """The status of each point."""
     undecided: MapStatus = "undecided"
     pool: list[MapStatus] = list(curated.marked_status.tolist()) if curated else [undecided] * len(run.pool)
     target: list[MapStatus] = ["target"] * len(run.target)
@@ -84,9 +83,9 @@ def statuses(run: ScoredRun, curated: CuratedSelection | None) -> list[MapStatus
 
 
 def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
-    """Where the points stand, and whether that is their layout: principal components until it is made.
+    """(m, 2) coordinates, and whether they are final: until the layout is computed, principal components are shown.
 
-    Never waits for it: the process that makes it waits its turn behind jobs that take hours.
+    Never waits for the layout, whose process may queue behind jobs that take hours.
     """
     found = _kept(run)
     if found is not None:
@@ -135,22 +134,12 @@ def _swap_when_ready(run: ScoredRun) -> None:
 
 
 def _tools(run: ScoredRun, curated: CuratedSelection | None) -> Colouring:
-    """Colours, what drawing an area does, and the way to and from a closer view."""
+    """Controls for colours, for what drawing an area does, and for the zoom."""
     view_key = _view_key(run)
     with st.container(horizontal=True, vertical_alignment="center"):
         colouring = ask_colouring(run, curated)
-        st.segmented_control(
-            "Drawing an area",
-            list(WAYS),
-            default="only",
-            required=True,
-            format_func=WAYS.__getitem__,
-            key=_WAY,
-            bind="query-params",
-            label_visibility="collapsed",
-            help="What drawing an area does to the picked rows: replace them, add to them, or subtract from them. "
-            "Shift adds, Ctrl subtracts.",
-        )
+        words = "What drawing an area does to the picked rows: replace them, add to them, or subtract from them."
+        choice("Drawing an area", WAYS, key=_WAY, help=f"{words} Shift adds, Ctrl subtracts.")
         if st.session_state.get(view_key) is None:
             st.button(
                 "Zoom in",
@@ -184,7 +173,7 @@ def _look_at_all(run: ScoredRun) -> None:
 def _draw(
     run: ScoredRun, coords: np.ndarray, is_final: bool, curated: CuratedSelection | None, colouring: Colouring
 ) -> None:
-    """Draws the map; what is picked on it goes to the picks of the visitor."""
+    """Draws the map; areas drawn on it change the visitor's picks."""
     status = statuses(run, curated)
     view: View | None = st.session_state.get(_view_key(run))
     theme, labels = _theme(), _labels(run)
@@ -195,7 +184,7 @@ def _draw(
         spec = labelled_map_spec(coords, groups, order, theme=theme, labels=labels, view=view, graded=graded)
     elif colouring.against is not None and curated is not None:
         sides = sides_of(curated, colouring.against)
-        spec = sides_map_spec(coords[: len(run.pool)], sides, theme=theme, labels=labels[: len(run.pool)], view=view)
+        spec = map_spec(coords[: len(run.pool)], sides, theme=theme, labels=labels[: len(run.pool)], view=view)
     else:
         spec = map_spec(coords, status, theme=theme, labels=labels, view=view)
     spec = mark_picked(spec, coords, picked_positions(run), theme)
@@ -211,15 +200,15 @@ def _draw(
 
 
 def _chart_key(run: ScoredRun, is_final: bool) -> str:
-    """Names the chart. Its drawn area can be taken away in no other way than by another chart: so there is another one
-    after rows were picked by other means, and for another layout, on which the area lies over other rows."""
+    """The key of the chart. A drawn area can only be removed by replacing the chart, so the key changes when rows are
+    picked by other means, and with the layout, under which the area would cover other rows."""
     return f"map_{run.record.id}_{'final' if is_final else 'rough'}_{other_picks()}"
 
 
 def take_area(run: ScoredRun, event: object) -> None:
-    """Picks the pool rows in the drawn areas, in the way that the keys or the tool above the map say.
+    """Picks the pool rows in the drawn areas: replaces, adds or subtracts by the keys or the choice above the map.
 
-    The chart says an area again when its colours change: one that was taken is not taken twice.
+    The chart reports an area again when its colours change; an area is applied only once.
     """
     areas = other_picks(), str(((event or {}).get("selection") or {}).get("areas"))  # type: ignore[attr-defined]
     ids = [run.pool[point].id for point in picked_points(event, len(run.pool))]  # type: ignore[arg-type]
@@ -227,7 +216,7 @@ def take_area(run: ScoredRun, event: object) -> None:
     way: Way = held if held != "only" else st.session_state.get(_WAY, "only")
     if ids and st.session_state.get(_TAKEN) != areas:
         pick_area(run.record.id, ids, way)
-    elif not ids and way == "only":  # the areas were cleared; while adding or removing, an empty area says nothing
+    elif not ids and way == "only":  # the areas were cleared; an empty area adds and subtracts nothing
         pick_area(run.record.id, ())
     st.session_state[_TAKEN] = areas
 
@@ -243,13 +232,13 @@ def _labels(run: ScoredRun) -> list[str] | np.ndarray:
 
 
 def _groups(run: ScoredRun, pool: list[str], labels: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The label of every point, and all labels in order; target and existing rows are labels of their own."""
+    """The label of every point, and all labels in order; target and existing rows have their own labels."""
     extra = (("target rows", len(run.target)), ("existing rows", len(run.existing)))
     return pool + [word for word, count in extra for _ in range(count)], [*labels, *(word for word, _ in extra)]
 
 
 def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) -> None:
-    """What the picture cannot say itself."""
+    """Sentences that explain the picture."""
     count = len(run.pool) + len(run.target) + len(run.existing)
     if not is_final and (why := _failure(run)):
         st.warning(
@@ -275,11 +264,11 @@ def _legend(run: ScoredRun, curated: CuratedSelection | None, is_final: bool) ->
 
 
 def sides_map(run: ScoredRun, compared: Comparison) -> None:
-    """The pool with what is in both of two subsets, in one of them, and in neither."""
+    """The pool, coloured by whether a row is in both of two subsets, in one of them, or in neither."""
     coords, is_final = coordinates(run)
     labels = _labels(run)[: len(run.pool)]
     st.echarts_chart(
-        sides_map_spec(coords[: len(run.pool)], compared.sides, theme=_theme(), labels=labels),
+        map_spec(coords[: len(run.pool)], compared.sides, theme=_theme(), labels=labels),
         key=f"sides_{run.record.id}",
         height=430,
         alt=alt_map(compared.sides),

@@ -1,4 +1,4 @@
-"""The utility matrix to look at: ordered, in blocks where it is large, zoomed by box, with one picked pair in full."""
+"""The utility matrix: ordered, in blocks where it is large, zoomed by box, with one picked pair in full."""
 
 from dataclasses import dataclass, replace
 
@@ -26,7 +26,7 @@ from pages.figures.matrix_parts import Matrix, RowOrder, blocks, order_by_label,
 from pages.ui.explore.map_colours import clusters_of
 from pages.ui.explore.pair_view import pair_view, set_pair, settle_pair
 from pages.ui.select.composition_view import facets_of
-from pages.ui.shell.blocks import plain
+from pages.ui.shell.blocks import choice, plain
 
 ORDERS: dict[RowOrder, str] = {
     "similarity": "Sorted by similarity",
@@ -43,12 +43,12 @@ Window = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A window of the ordered matrix as it is drawn; an edge is a place in the ordered matrix.
+    """A window of the ordered matrix as it is drawn; edges are positions in the ordered matrix.
 
     Attributes:
-        estimated: which cells are estimates; of blocks none is marked.
+        estimated: which cells are estimates; blocks are never marked.
         guesses: how many pairs of the window are estimated, and how many are scored or estimated.
-        clip: where its colours saturate.
+        clip: where the colours saturate.
     """
 
     values: np.ndarray
@@ -66,7 +66,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class MatrixOptions:
-    """What the tools above the matrix say: how rows are ordered, what the mouse does, what a block shows."""
+    """The choices above the matrix: the order of rows, what the mouse does, what a block shows."""
 
     order: RowOrder | Facet
     mouse: Mouse
@@ -74,15 +74,15 @@ class MatrixOptions:
 
     @property
     def order_in_words(self) -> str:
-        """For the line above the matrix."""
+        """The order as a phrase for the line above the matrix."""
         return f"By {self.order.name.lower()}" if isinstance(self.order, Facet) else ORDERS[self.order]
 
 
 def matrix_view(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
-    """The heat map with its tools at the left, the picked pair at the right.
+    """The heat map with its controls at the left, the picked pair at the right.
 
     Args:
-        problem: run and metric; its objective does not matter here.
+        problem: gives the run and the metric; its objective is not used.
         greedy: order and gains of the current selection, if there is one.
     """
     settle_pair(problem)
@@ -112,32 +112,14 @@ def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
 
 
 def _tools(run: ScoredRun, has_gains: bool) -> MatrixOptions:
-    """What the mouse does, what is shown, and the order of the rows; a new order starts from the whole matrix."""
+    """The controls above the matrix; a new order starts from the whole matrix."""
     n, by_name = len(run.pool), {facet.name: facet for facet in facets_of(run)}
     with st.container(horizontal=True, vertical_alignment="center"):
-        mouse: Mouse = st.segmented_control(
-            "Mouse",
-            list(MOUSE),
-            default="pick",
-            required=True,
-            format_func=MOUSE.__getitem__,
-            key="mouse",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
+        mouse = choice("Mouse", MOUSE, key="mouse")
         shown = "mean"
         if n > CELLS_PER_SIDE[mouse]:
-            shown = st.segmented_control(
-                "A block shows",
-                list(SHOWN),
-                default="mean",
-                required=True,
-                format_func=SHOWN.__getitem__,
-                key="block_shows",
-                bind="query-params",
-                label_visibility="collapsed",
-                help="What a block shows: the mean of its pairs, or the largest",
-            )
+            words = "What a block shows: the mean of its pairs, or the largest"
+            shown = choice("A block shows", SHOWN, key="block_shows", help=words)
         with st.popover("Order", icon=":material/sort:", help="The order of the rows; columns follow it"):
             name = st.radio(
                 "Order rows and columns by",
@@ -167,7 +149,7 @@ def _zoom_out_all() -> None:
 
 
 def _zoom_line(zooms: list[Window], n: int, order: str) -> None:
-    """Where we are in the matrix, how it is ordered, and the way back."""
+    """Which part of the matrix is shown, in what order, and buttons to zoom out."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if not zooms:
             st.caption(plain(f"All {n:,} rows · {order}"), width="content")
@@ -187,7 +169,7 @@ def _draw(
     pool = problem.run.pool
     shown = [order[edges[:-1]] for edges in (picture.row_edges, picture.col_edges)]
     labels = [_labels(edges, order, pool) for edges in (picture.row_edges, picture.col_edges)]
-    if picture.is_blocks:  # a click then means the block, by its place in the picture
+    if picture.is_blocks:  # a click then reports the block's position in the picture
         shown = [np.arange(len(edges) - 1) for edges in (picture.row_edges, picture.col_edges)]
     unit = "" if problem.metric == "euclidean" else METRIC_UNITS[problem.metric]
     figure = utility_heatmap(
@@ -215,7 +197,7 @@ def _draw(
 
 
 def _legend(picture: Picture, options: MatrixOptions, unit: str, pool_size: int) -> list[str]:
-    """What the picture cannot say itself."""
+    """Sentences that explain the picture."""
     said = []
     if picture.is_blocks:
         what = "the mean" if options.shown == "mean" else "the largest"
@@ -238,7 +220,7 @@ def _legend(picture: Picture, options: MatrixOptions, unit: str, pool_size: int)
 
 
 def _on_mouse(key: str, picture: Picture, pool: tuple[Sample, ...], zooms: list[Window]) -> None:
-    """Puts a click into the line fields, or a box onto the zooms; an empty event says nothing."""
+    """A click picks a pair, a box zooms in; an empty event does nothing."""
     event = st.session_state[key]
     cell, box = picked_cell(event), picked_box(event)
     if cell is not None and not picture.is_blocks:
@@ -262,7 +244,7 @@ def box_window(picture: Picture, box: tuple[int, int, int, int]) -> Window | Non
 
 
 def _labels(edges: np.ndarray, order: np.ndarray, pool: tuple[Sample, ...]) -> list[str]:
-    """Lines, or the places that a block spans."""
+    """Row names, or the range of positions of a block."""
     return [
         pool[order[low]].place if high - low == 1 else f"{low + 1}–{high}"
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
@@ -298,7 +280,7 @@ def picture_of(
     """A window of the ordered matrix, in full or, with more than `most` rows or columns, in blocks.
 
     Args:
-        estimated: values of pairs that `utility` lacks, in the same places.
+        estimated: estimates of pairs that are not in `utility`, of the same shape.
         shown: "mean" or "max" of the pairs in a block.
     """
     top, bottom, first, last = view

@@ -1,7 +1,7 @@
-"""Which key was held while the mouse drew on a chart: the chart itself does not say.
+"""Which key was held while an area was drawn on a chart, which the chart's own event does not say.
 
-A piece of JavaScript of our own listens to the mouse over one container. It says the way of picking when the button
-goes down, since the chart may say what is inside as soon as the mouse rests, before the button is released.
+A component listens to the mouse over the container. It reports when the button goes down, since the chart may report
+the points of the area as soon as the mouse rests, before the button is released.
 """
 
 from typing import cast
@@ -30,7 +30,7 @@ _listener = component("delift_modifier_keys", js=_SCRIPT)
 
 
 def way_of_keys(container: str, *, key: str) -> Way:
-    """What the keys said when the mouse last drew in a keyed container: Shift adds, Ctrl (or Cmd) removes."""
+    """What the key held during the last drawing in a keyed container means: Shift adds, Ctrl (or Cmd) removes."""
     before = st.session_state.get(key, {}).get("way", "only")
     result = _listener(
         data={"container": container, "way": before},

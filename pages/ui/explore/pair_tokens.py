@@ -1,4 +1,4 @@
-"""The helped response token by token: what the example made more likely, and what less."""
+"""The response of the helped row token by token: which tokens the example made more likely, and which less."""
 
 from html import escape
 
@@ -12,11 +12,11 @@ from pages.ui.shell import state
 
 _FAINT = 0.02
 _MARKED = 2_000
-_RAISED, _LOWERED = "11, 107, 168", "222, 122, 34"  # the theme's blue and orange, seen apart by the colour-blind too
+_RAISED, _LOWERED = "11, 107, 168", "222, 122, 34"  # the theme's blue and orange, distinct for the colour-blind
 
 
 def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
-    """A switch, since reading a pair loads the model; then the response with its tokens marked, and their numbers."""
+    """A switch, since this loads the model; then the response with marked tokens, and their probabilities."""
     shown = st.toggle(
         "Token by token",
         key="pair_tokens",
@@ -49,7 +49,7 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
 
 
 def marked(pieces: tuple[ResponsePiece, ...]) -> str:
-    """The response as HTML in which every text from data is escaped; a line break of the data stays one."""
+    """The response as HTML; texts from data are escaped and keep their line breaks."""
     spans = "".join(_span(piece) for piece in pieces)
     return f'<div style="white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9" dir="auto">{spans}</div>'
 

@@ -1,7 +1,6 @@
-"""One picked pair of rows in full: who is helped, who helps, by how much, and both texts.
+"""One picked pair of rows in full: which row is helped, which is the example, the utility, and both texts.
 
-The pair is kept as two lines of the pool under one key of the session; a click on the matrix and the two line fields
-both write it.
+The session keeps the pair as two row numbers, set by a click on the matrix or by the two fields.
 """
 
 import re
@@ -24,15 +23,15 @@ _ADDRESS = re.compile(r"(\d{1,9})-(\d{1,9})")
 
 
 def set_pair(row_line: int, column_line: int) -> None:
-    """Picks the pair of two lines of the pool."""
+    """Picks the pair of two rows, by their numbers in the pool."""
     st.session_state[_PAIR] = row_line, column_line
 
 
 def settle_pair(problem: SelectionProblem) -> None:
-    """Starts with the pair in the address, else the one that helps most, and leaves a pair of another run behind."""
+    """Starts each run with the pair in the address, else with the one of the largest utility."""
     run_id, pool = problem.run.record.id, problem.run.pool
     if st.session_state.get(_PAIR_RUN) != run_id:
-        is_new = _PAIR_RUN not in st.session_state  # a visitor who comes with an address
+        is_new = _PAIR_RUN not in st.session_state  # a new visitor
         st.session_state[_PAIR_RUN] = run_id
         asked = _ADDRESS.fullmatch(st.query_params.get(_PAIR, "")) if is_new else None
         if asked:
@@ -50,7 +49,7 @@ def _take_typed_pair() -> None:
 
 
 def pair_view(problem: SelectionProblem) -> None:
-    """The panel of the picked pair, with two fields to pick it without the mouse."""
+    """The panel of the picked pair, with two fields to pick it by row numbers."""
     pool = problem.run.pool
     st.header("Pair")
     positions = problem.run.position_of_line
@@ -64,7 +63,6 @@ def pair_view(problem: SelectionProblem) -> None:
                 highest,
                 step=1,
                 key=key,
-                required=True,
                 on_change=_take_typed_pair,
                 help="Number of the row in its file",
             )
@@ -81,7 +79,7 @@ def pair_view(problem: SelectionProblem) -> None:
 
 
 def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
-    """U, and the two numbers that it is the difference of."""
+    """The utility, and the two numbers whose difference it is."""
     helped, helper = problem.run.pool[row], problem.run.pool[column]
     utilities = problem.utilities
     value = float(utilities.diagonal[row]) if row == column else pair_value(utilities.pool, row, column)
@@ -105,7 +103,7 @@ def _pair_numbers(problem: SelectionProblem, row: int, column: int) -> None:
 
 
 def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[str, float, float]:
-    """What the model makes of the helped row without and with the helper, and the name of that number."""
+    """The name of the number that the utility is a difference of, and its value without and with the example."""
     store = problem.run.store
     alone = store.zero_shot_statistics([helped.content_hash])
     with_example = store.pair(helped.content_hash, helper.content_hash)
@@ -118,7 +116,7 @@ def _parts(problem: SelectionProblem, helped: Sample, helper: Sample) -> tuple[s
 
 
 def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
-    """A pair that the run left out, with the estimate of its utility where there is one."""
+    """A pair that was not scored, with the estimate of its utility if there is one."""
     helped, helper = problem.run.pool[row], problem.run.pool[column]
     estimated = problem.utilities.estimated
     guess = float("nan") if estimated is None else pair_value(estimated, row, column)
@@ -130,7 +128,7 @@ def _unscored(problem: SelectionProblem, row: int, column: int) -> None:
 
 
 def _text_of(part: str, sample: Sample) -> None:
-    """One row's conversation, literally."""
+    """A row's conversation, shown literally."""
     st.markdown(f"**{part}** · {sample.place}")
     with st.container(border=True, height="content"):
         for message in sample.messages:

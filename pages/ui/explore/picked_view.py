@@ -1,4 +1,4 @@
-"""The panel of the picked rows: which they are, what they say, and what to do with them."""
+"""The panel of the picked rows, with buttons to edit and to export them."""
 
 import re
 
@@ -26,7 +26,7 @@ _RANGES = re.compile(r"\s*\d+\s*(-\s*\d+\s*)?(,\s*\d+\s*(-\s*\d+\s*)?)*,?\s*")
 
 
 def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection | None) -> None:
-    """What was picked on the map or by line, and what to do with it."""
+    """The rows picked on the map or by number, with buttons."""
     st.header("Picked rows")
     st.text_input(
         "Pick by row number",
@@ -57,7 +57,7 @@ def picked_view(workspace: Workspace, run: ScoredRun, curated: CuratedSelection 
 
 
 def _pick_lines(run: ScoredRun) -> None:
-    """Adds the typed lines and empties the field."""
+    """Picks the typed rows and clears the field."""
     with clear_errors():
         positions = positions_of_lines(st.session_state[_LINES] or "", run.pool)
         pick(run.record.id, [run.pool[position].id for position in positions], "add")
@@ -65,9 +65,9 @@ def _pick_lines(run: ScoredRun) -> None:
 
 
 def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:
-    """The first picked rows; a selected one opens below the table."""
+    """The first picked rows; a selected one is shown below the table."""
     listed = positions[:LISTED]
-    samples = [_as_it_reads(run, curated, position) for position in listed]
+    samples = [_current_sample(run, curated, position) for position in listed]
     state = curated.marked_status[listed] if curated is not None else np.full(len(listed), "")
     event = st.dataframe(
         pd.DataFrame(
@@ -96,7 +96,7 @@ def _table(run: ScoredRun, curated: CuratedSelection | None, positions: list[int
             turns(samples[chosen[0]])
 
 
-def _as_it_reads(run: ScoredRun, curated: CuratedSelection | None, position: int) -> Sample:
+def _current_sample(run: ScoredRun, curated: CuratedSelection | None, position: int) -> Sample:
     return run.pool[position] if curated is None else curated.samples[position]
 
 
@@ -115,7 +115,7 @@ def _edit_buttons(workspace: Workspace, curated: CuratedSelection, ids: list[str
 
 
 def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> None:
-    """The file of the picked rows, and the way back to none."""
+    """Buttons to export the picked rows and to unpick them."""
     with st.container(horizontal=True):
         st.download_button(
             f"Export {row_count(len(positions))}",
@@ -131,15 +131,15 @@ def _other_buttons(run: ScoredRun, curated: CuratedSelection | None, positions: 
 
 
 def records_of(run: ScoredRun, curated: CuratedSelection | None, positions: list[int]) -> bytes:
-    """The records of some pool rows, one a line, as they now read."""
-    return "".join(f"{_as_it_reads(run, curated, position).raw}\n" for position in positions).encode()
+    """The records of some pool rows, one per line, with text edits."""
+    return "".join(f"{_current_sample(run, curated, position).raw}\n" for position in positions).encode()
 
 
 def positions_of_lines(text: str, pool: tuple[Sample, ...]) -> tuple[int, ...]:
-    """Positions of the pool rows on some lines, written as in "3, 8-12"; lines that the pool lacks are left out.
+    """Positions of the pool rows with some numbers, such as "3, 8-12"; numbers that are not in the pool are ignored.
 
     Raises:
-        DeliftError: the text is no list of lines.
+        DeliftError: the text is not a list of row numbers.
     """
     if not text.strip():
         return ()

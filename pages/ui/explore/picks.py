@@ -1,7 +1,7 @@
-"""The rows that a visitor has picked, kept by the visitor's own session: no other visitor sees or loses them.
+"""The rows that a visitor has picked, kept in the visitor's own session.
 
-The map writes them and marks them; the panel beside it, the pair view and the Picked tab of Curate read them. The
-stored picks are the truth, not the area that a chart happens to show: rows are picked in other ways too.
+The map sets and marks them; the panel beside it and the tab "From map" of Curate read them. What counts is the stored
+picks, not the area that the chart shows, since rows can also be picked in other ways.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ from delift_core.curation.scoring_runs import ScoredRun
 _PICKS, _OTHERWISE = "picks", "picked_otherwise"
 
 Way = Literal["only", "add", "remove"]
-"""What picking rows does to those picked before: replaces them, adds to them, takes from them."""
+"""How rows are picked: they replace those picked before, are added to them, or removed from them."""
 
 
 def picks(run_id: str) -> tuple[str, ...]:
-    """Ids of the picked pool samples of a run, in the order in which they were picked, each once."""
+    """Ids of the picked pool samples of a run, in the order of picking, each once."""
     kept: dict[str, tuple[str, ...]] = st.session_state.get(_PICKS, {})
     return kept.get(run_id, ())
 
@@ -29,30 +29,30 @@ def picked_positions(run: ScoredRun) -> list[int]:
 
 
 def pick(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:
-    """Picks pool samples of a run by other means than an area of the map; samples of other runs stay as they are."""
+    """Picks pool samples of a run by other means than an area on the map; picks of other runs do not change."""
     st.session_state[_OTHERWISE] = other_picks() + 1
     pick_area(run_id, sample_ids, way)
 
 
 def other_picks() -> int:
-    """How many times the visitor has picked by other means than an area of the map."""
+    """How often the visitor has picked by other means than an area on the map."""
     return int(st.session_state.get(_OTHERWISE, 0))
 
 
 def pick_area(run_id: str, sample_ids: Iterable[str], way: Way = "only") -> None:
-    """As `pick`, for the rows in an area of the map, which goes on showing it."""
+    """As `pick`, for the rows in an area on the map, which stays visible."""
     before, now = picks(run_id), tuple(sample_ids)
     if way == "remove":
         gone = set(now)
         after = tuple(sample_id for sample_id in before if sample_id not in gone)
     else:
         after = tuple(dict.fromkeys((*before, *now) if way == "add" else now))
-    # A dictionary of its own each time: a callback and the page that follows never share one that changes.
+    # A new dictionary each time, so that a callback never changes one that a page is using.
     st.session_state[_PICKS] = {**st.session_state.get(_PICKS, {}), run_id: after}
 
 
 def clear_picks(run_id: str) -> None:
-    """Picks nothing of a run."""
+    """Unpicks all rows of a run."""
     pick(run_id, ())
 
 

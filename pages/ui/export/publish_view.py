@@ -1,4 +1,4 @@
-"""An exported file as a folder for `datasets`, or as a data set on the hub."""
+"""Saves an exported file as a folder for `datasets`, or uploads it to the Hub."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pages.ui.shell.display import short_path
 
 
 def publish_view(out: Path, actor: Actor) -> None:
-    """A button for the folder, and a form for the hub; the token leaves the form with its submission."""
+    """A button for the folder, and a form for the Hub; the token is cleared when the form is submitted."""
     with st.expander("Publish", icon=":material/cloud_upload:", type="compact"):
         folder = out.with_name(f"{out.stem}.dataset")
         if folder.exists():

@@ -1,4 +1,4 @@
-"""What trainers make of an exported file: the check table, rows at risk, recipes; and what was written before."""
+"""How trainers would read an exported file: the check table, rows at risk, recipes; and earlier exports."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def trainers_view(draft: ExportDraft) -> None:
 
 
 def recipes_view(draft: ExportDraft, out: Path) -> None:
-    """What each trainer needs to read the written file, and its data set card; to copy or to download."""
+    """Recipes for each trainer and the data set card of the written file, to copy or to download."""
     path = manifest_path(out)
     if not (out.exists() and path.exists()):
         return
@@ -76,7 +76,7 @@ def recipes_view(draft: ExportDraft, out: Path) -> None:
 
 
 def earlier_view(exports: tuple[ExportRecord, ...]) -> None:
-    """What was written from this selection before."""
+    """Earlier exports of this selection."""
     with st.expander(f"Earlier exports ({len(exports):,})", icon=":material/history:", type="compact"):
         table = pd.DataFrame(
             {

@@ -1,4 +1,4 @@
-"""A scoring job as the curator sees it: what it will cost, how far it is, what to know of its rows."""
+"""A scoring job: its cost, its progress, and notes on its rows."""
 
 from collections.abc import Callable
 
@@ -11,11 +11,25 @@ from delift_core.system.amounts import byte_size, duration, row_count
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, clock_time, plain, state_words
 
+BADGES = {
+    "queued": ("Only estimated", "blue"),
+    "forecast": ("Time estimated", "blue"),
+    "starting": ("Starting", "blue"),
+    "waiting": ("Waiting its turn", "orange"),
+    "calibrating": ("Estimating time", "blue"),
+    "running": ("Running", "blue"),
+    "evaluating": ("Running", "blue"),
+    "done": ("Done", "green"),
+    "cancelled": ("Cancelled", "orange"),
+    "interrupted": ("Interrupted", "orange"),
+    "failed": ("Failed", "red"),
+}
+"""A badge (label, colour) for each state of a run or an evaluation."""
 DIED = "The worker process ended unexpectedly; the system may have stopped it because memory ran out. "
 
 
 def cost_view(status: JobStatus) -> None:
-    """What a run will cost, as measured."""
+    """The measured cost of a run."""
     forecast = status.progress.facts.forecast
     if forecast is None or forecast.seconds is None:
         return
@@ -38,10 +52,10 @@ def cost_view(status: JobStatus) -> None:
 
 
 def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Callable[[], None]) -> None:
-    """Starts or continues a run; asks first where it takes longer than an hour, by what was measured.
+    """Starts or continues a run; asks first if it is expected to take longer than an hour.
 
     Args:
-        rows: of the pool, the target and the existing set.
+        rows: number of rows of the pool, the target and the existing set.
         go: starts the run.
     """
     forecast = status.progress.facts.forecast if status else None
@@ -56,10 +70,10 @@ def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Ca
 
 @st.dialog("This run will take a long time")
 def _ask_long_run(seconds: float, smaller: tuple[SmallerRun, ...], go: Callable[[], None]) -> None:
-    """Asks before a run of hours is started.
+    """Asks before a long run is started.
 
     Args:
-        smaller: runs on a part of the pairs that would take less.
+        smaller: faster runs, on some of the pairs.
     """
     st.markdown(f"Scoring these pairs takes about **{duration(seconds)}** on this machine.")
     if smaller:
@@ -78,7 +92,7 @@ def _part(run: SmallerRun) -> str:
 
 
 def notes_view(status: JobStatus) -> None:
-    """What the curator should know of the rows: cut prompts, rows that cannot be scored."""
+    """Notes on the rows: cut prompts, damaged blocks, rows that cannot be scored."""
     facts = status.progress.facts
     if facts.truncated:
         st.warning(f"{facts.truncated:,} prompts were cut at the start to fit the context.", icon=":material/cut:")
@@ -91,9 +105,9 @@ def notes_view(status: JobStatus) -> None:
                 st.text(refusal.reason)
 
 
-@st.fragment(run_every=2.0)  # each look takes time from the scoring
+@st.fragment(run_every=2.0)  # polling takes time from the scoring
 def progress_view(workspace: Workspace, run_id: str) -> None:
-    """The bar, the rate, the time left, and Cancel; the whole page follows once the job has ended."""
+    """Progress, rate, time left and Cancel; reruns the whole page when the job has ended."""
     status = JobFolder(workspace.jobs_folder / run_id).status()
     if not status.active:
         st.rerun()

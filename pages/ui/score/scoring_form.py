@@ -1,4 +1,4 @@
-"""The form that says what to score: the sets, the model, and how it runs."""
+"""The form of a scoring run: the sets, the model, and how to run it."""
 
 from dataclasses import replace
 from typing import TypeVar, get_args
@@ -16,7 +16,7 @@ from pages.ui.shell.blocks import clear_errors
 
 NONE = "(none)"
 ADD = "add"
-"""In the page's address: the role of a set to score as well."""
+"""The address parameter with the role of a set to add."""
 _FILLED_FROM = "score_form_run"
 USUAL_SHARE, USUAL_COUNT = 12.0, 32
 PAIR_WORDS: dict[PairUnit, str] = {"all": "All", "percent": "Percent", "per-row": "Per row"}
@@ -33,10 +33,10 @@ Option = TypeVar("Option", bound=str)
 
 
 def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
-    """The widgets of the form. They show the current run's settings, or those for a pool that was loaded since.
+    """The form. At first it shows the settings of the current run, or those for a pool that was loaded since.
 
     Returns:
-        What is asked for; its model is "" while none is named.
+        The settings; `model` is "" while no model is named.
     """
     _settle(workspace, current)
     pool_id = ask_set(workspace, "pool")
@@ -57,7 +57,7 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
 
 
 def _settle(workspace: Workspace, current: RunRecord | None) -> None:
-    """Fills the form when the visitor comes to the page, or points the sidebar at another run."""
+    """Fills the form when the visitor opens the page or selects another run in the sidebar."""
     before = st.session_state.get(_FILLED_FROM)
     now = current.id if current else ""
     if before != now or "score_pool" not in st.session_state:
@@ -101,7 +101,7 @@ def _fill(spec: RunSpec) -> None:
 
 
 def _take_sets_of_pool(workspace: Workspace) -> None:
-    """Another pool was chosen: the sets of the last one do not fit it, but for those that it was scored with."""
+    """Chooses the sets that a newly chosen pool was last scored with, if any."""
     chosen = st.session_state["score_pool"]
     run = next((run for run in workspace.runs.records() if run.spec.pool_id == chosen), None)
     st.session_state["score_target"] = run.spec.target_id or "" if run else ""
@@ -109,7 +109,7 @@ def _take_sets_of_pool(workspace: Workspace) -> None:
 
 
 def ask_pairs() -> PairBudget:
-    """All pairs, a share of them, or a number for each row."""
+    """All pairs, a percentage of them, or a number per row."""
     unit = st.segmented_control(
         "Pairs",
         list(PAIR_WORDS),
@@ -131,12 +131,12 @@ def ask_pairs() -> PairBudget:
 
 
 def ask_option(label: str, options: tuple[Option, ...], key: str, words: str) -> Option:
-    """One of the run's options."""
+    """One option of the run."""
     return st.selectbox(label, options, key=key, help=words)
 
 
 def ask_placement() -> Placement:
-    """This machine, or a Ray cluster; it has no part in what a run is, since the numbers are the same."""
+    """This machine or a Ray cluster; not part of a run's settings, since the results are the same."""
     with st.popover("Run on", icon=":material/lan:"):
         ray = st.segmented_control(
             "Score on",
@@ -167,14 +167,14 @@ def ask_placement() -> Placement:
 
 
 def rows_of(workspace: Workspace, spec: RunSpec) -> tuple[int, int, int]:
-    """How many rows the pool, the target and the existing set of a run have."""
+    """The number of rows of the pool, the target and the existing set of a run."""
     ids = (spec.pool_id, spec.target_id, spec.existing_id)
     pool, target, existing = (workspace.datasets.record(i).n_samples if i else 0 for i in ids)
     return pool, target, existing
 
 
 def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
-    """How many pairs a run has, repeated rows counted as often as they occur, and how many of them are known."""
+    """The number of pairs of a run (repeated rows counted each time), and how many are already scored."""
     pool, target, existing = rows_of(workspace, spec)
     pairs, known = count_pairs(spec.pairs, pool, target, existing), workspace.runs.pairs_known(spec)
     words = f"**{pairs:,} pairs** to score"
@@ -186,7 +186,7 @@ def pairs_line(workspace: Workspace, spec: RunSpec) -> None:
 
 
 def ask_set(workspace: Workspace, role: DatasetRole) -> str | None:
-    """Which set of a role is used; target and existing may be left out."""
+    """The set for a role; target and existing are optional."""
     records: dict[str, DatasetRecord] = {record.id: record for record in workspace.datasets.records(role)}
     options = [*records] if role == "pool" else ["", *records]
     chosen = st.selectbox(
@@ -205,7 +205,7 @@ def ask_set(workspace: Workspace, role: DatasetRole) -> str | None:
 
 
 def ask_model(workspace: Workspace) -> str:
-    """The bundled model, a hub id or a local folder; "" while none is named."""
+    """The bundled model, a Hub id or a folder; "" while no model is named."""
     kind = st.segmented_control(
         "Model",
         ["Bundled", "Own"],

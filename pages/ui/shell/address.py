@@ -1,7 +1,7 @@
-"""What a page itself writes into the address, beside what its widgets are bound to.
+"""What a page itself writes into the address, besides the widgets that are bound to it.
 
-Streamlit sends the browser the whole address for each write, as the server knew it when this run began. Were it sent
-on every run, a widget that was set meanwhile would lose its place in the address. So only changes are written.
+For each write, Streamlit sends the browser the whole address as the server knew it when the run began. That would
+overwrite a widget that was changed in the meantime, so only changes are written.
 """
 
 import re
@@ -11,12 +11,12 @@ import streamlit as st
 
 
 def name_of(kind: str, words: str) -> str:
-    """A name for the address and the key of what is bound to it: letters, digits and underscores."""
+    """A name for a part of the address, also used as a widget key: letters, digits and underscores."""
     return f"{kind}_" + re.sub(r"\W+", "_", words).strip("_").lower()
 
 
 def put(name: str, value: str | Sequence[str] | None) -> None:
-    """Makes the address hold this value, or these values in their order; none of them: takes the name off it."""
+    """Sets a part of the address to a value, or to several in order; removes it if there are none."""
     values = [value] if isinstance(value, str) else list(value or ())
     if st.query_params.get_all(name) == values:
         return

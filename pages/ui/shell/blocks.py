@@ -1,10 +1,10 @@
-"""Building blocks of pages: escaped text, numbers for people, empty states, error lines."""
+"""Building blocks of pages: escaped text, readable numbers, choices, tables, empty states, error lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from pandas.io.formats.style import Styler
 
+Option = TypeVar("Option", bound=str)
+
 ROLE_WORDS: dict[DatasetRole, str] = {"pool": "Pool", "target": "Target", "existing": "Existing", "heldout": "Held-out"}
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~:$&])")
-# Markdown makes links of bare addresses once it has undone the escapes; a word joiner, which shows nothing, parts them.
+# Markdown turns bare addresses into links even if they are escaped; an invisible word joiner prevents that.
 _ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
 _JOINER = "\u2060"
 
 
 def plain(text: str) -> str:
-    """Text from data or files, made safe for places that read Markdown (labels, messages, toasts)."""
+    """Text from data or files, escaped for places that render Markdown (labels, messages, toasts)."""
     flat = " ".join(printable(text).split())
     return _MARKDOWN.sub(r"\\\1", _ADDRESS.sub(_JOINER, flat))
 
@@ -41,12 +43,12 @@ def shorten(text: str, length: int = 60) -> str:
 
 
 def with_separators(frame: "pd.DataFrame", *counts: str) -> "Styler":
-    """A table whose columns of counts read as numbers do in texts: 12,345."""
+    """A table whose count columns have thousands separators."""
     return frame.style.format(dict.fromkeys(counts, "{:,}"), na_rep="")
 
 
 def clock_time(seconds: float) -> str:
-    """A moment (seconds since the epoch) as the visitor's clock and calendar say it."""
+    """A time (seconds since the epoch) in the visitor's time zone; with the date unless it is today."""
     zone = st.context.timezone
     moment = datetime.fromtimestamp(seconds, ZoneInfo(zone) if zone else None)
     today = datetime.now(moment.tzinfo).date() == moment.date()
@@ -54,14 +56,14 @@ def clock_time(seconds: float) -> str:
 
 
 def state_words(progress: JobProgress) -> str:
-    """What a job is doing, for people."""
+    """What a job is doing, capitalised."""
     return plain(progress.words[:1].upper() + progress.words[1:])
 
 
 def page_line(first: int, shown: int, total: int) -> None:
-    """Which rows of a paged table are shown; for the line above it.
+    """Which rows of a paged table are shown, for the line above it.
 
-    The table shows its toolbar over what stands above: this line has nothing to press.
+    Streamlit draws a table's toolbar over the line above, so nothing clickable may stand there.
     """
     where = f"Rows {first:,} to {first + shown - 1:,} of {total:,}." if shown < total else f"All {total:,} rows."
     paged = " Column headers and the table's own search cover only this page." if shown < total else ""
@@ -70,7 +72,7 @@ def page_line(first: int, shown: int, total: int) -> None:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """Shows an error of ours as one line; what stands after the block still runs."""
+    """Shows a `DeliftError` as one line; the page goes on after the block."""
     try:
         yield
     except DeliftError as error:
@@ -78,7 +80,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def title(text: str, icon: str, badge: tuple[str, str] | None = None) -> None:
-    """A page's heading with an optional state word, (label, colour), at the right."""
+    """A page's heading, with an optional state badge (label, colour) at the right."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title(f"{icon} {text}", width="content")
         if badge:
@@ -86,7 +88,7 @@ def title(text: str, icon: str, badge: tuple[str, str] | None = None) -> None:
 
 
 def empty_state(icon: str, sentence: str, page: str, label: str) -> None:
-    """Says what is missing and links to where to get it; the page ends here."""
+    """Says what is missing and links to the page that provides it; the script stops here."""
     with st.container(border=True, height=320, horizontal_alignment="center", vertical_alignment="center"):
         st.markdown(f"# {icon}", width="content")
         st.markdown(sentence, width="content", text_alignment="center")
@@ -94,7 +96,44 @@ def empty_state(icon: str, sentence: str, page: str, label: str) -> None:
     st.stop()
 
 
+def choice(
+    label: str, words: Mapping[Option, str], *, key: str, help: str | None = None, hidden: bool = True
+) -> Option:
+    """Buttons side by side, the first chosen at first; the choice is kept in the address.
+
+    Args:
+        words: the options with their labels.
+        hidden: leave out the label above the buttons.
+    """
+    chosen: Option = st.segmented_control(
+        label,
+        list(words),
+        default=next(iter(words)),
+        required=True,
+        format_func=words.__getitem__,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed" if hidden else "visible",
+        help=help,
+    )
+    return chosen
+
+
+def ticked_rows(
+    table: "pd.DataFrame | Styler", *, key: str, alt: str, mode: Literal["multi-row", "single-row"] = "multi-row"
+) -> list[int]:
+    """A table whose rows can be ticked; the positions of the ticked rows."""
+    event = st.dataframe(table, hide_index=True, on_select="rerun", selection_mode=mode, key=key, alt=alt)
+    count = len(getattr(table, "data", table))  # a tick may belong to an earlier, longer table
+    return [row for row in event["selection"]["rows"] if row < count]
+
+
+def selected_row(table: "pd.DataFrame | Styler", *, key: str, alt: str) -> int | None:
+    """A table in which one row can be selected; its position."""
+    return next(iter(ticked_rows(table, key=key, alt=alt, mode="single-row")), None)
+
+
 def chart(figure: "go.Figure", *, key: str, alt: str) -> None:
-    """A plotly figure in the app's colours (figures are built without any)."""
+    """A plotly figure in the app's colours."""
     figure.update_layout(template="streamlit").update_xaxes(separatethousands=True).update_yaxes(separatethousands=True)
     st.plotly_chart(figure, theme="streamlit", key=key, alt=alt)

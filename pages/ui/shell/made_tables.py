@@ -1,4 +1,4 @@
-"""What a workspace has made so far, as tables: kept selections, and scoring runs."""
+"""Tables of a workspace's saved selections and scoring runs."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ RUN_WORDS: dict[RunStatus, str] = {
     "interrupted": "interrupted",
     "failed": "failed",
 }
-"""A run is queued in the workspace where only its cost was measured: nothing will start it by itself."""
+"""A run is "queued" in the workspace if only its cost was measured: nothing starts it by itself."""
 
 
 def selections_table(workspace: Workspace) -> None:
-    """Every kept selection, newest first."""
+    """Every saved selection, newest first."""
     rows = [
         {
             "Name": summary.name,
@@ -93,7 +93,7 @@ def runs_table(workspace: Workspace) -> None:
 
 
 def run_deleter(workspace: Workspace) -> None:
-    """Takes a run out of the workspace from which no selection was made: an estimate, or one that failed."""
+    """Deletes a run without selections, such as an estimate or a failed run."""
     used = {summary.run_id for summary in workspace.selections.records()}
     free = {run.id: run for run in workspace.runs.records() if run.id not in used and run.status != "running"}
     if not free or not workspace.actor.may("delete"):

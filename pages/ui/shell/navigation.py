@@ -1,7 +1,7 @@
-"""The table of pages, in the order of the curator's way. Edit here to add or reorder them.
+"""The table of pages, in the order of the curator's work. Edit here to add or reorder them.
 
-A folder named pages/ makes a fresh server run a deep link without app.py (streamlit's older multi-page mode), until
-some script calls `st.navigation`. So every page calls `page_setup`, which enters here if app.py has not.
+Because of the folder named pages/, a new server runs a deep link without app.py (Streamlit's older multi-page mode)
+until a script calls `st.navigation`. So every page calls `page_setup`, which does so if app.py has not run.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _ENTERED = "entered_through_app"
 
 @dataclass(frozen=True, slots=True)
 class PageEntry:
-    """One page; `name` is its file and its address (the first page's address is the root)."""
+    """One page; `name` is its file and its address (the address of the first page is the root)."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ PAGES = (
 )
 
 HEALTH = PageEntry("health", "Health", ":material/monitor_heart:", "State of the workspace, its jobs and this machine")
-"""Beside the way."""
+"""A page of its own, after the others."""
 
 
 def enter() -> StreamlitPage:
@@ -59,7 +59,7 @@ def page_path(name: str) -> str:
 
 
 def go_to(name: str) -> None:
-    """Goes to a page with an empty address: streamlit itself refuses to clear what widgets of this one are bound to."""
+    """Goes to a page with an empty address; Streamlit cannot clear the parts that widgets of this page are bound to."""
     st.switch_page(page_path(name), query_params={})
 
 

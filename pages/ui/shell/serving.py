@@ -1,4 +1,4 @@
-"""What the server does beside drawing pages: when it starts and ends, when a page fails, when asked how it is."""
+"""What the server does besides drawing pages: its start and end, errors of pages, and the health endpoint."""
 
 import logging
 import sys
@@ -21,27 +21,27 @@ from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, login_is_set_up
 
 @asynccontextmanager
 async def lifespan(app: App) -> AsyncIterator[dict[str, object]]:
-    """Says in the terminal and in the log what whoever started the server must know."""
-    with suppress(OSError):  # pages say it when they cannot open it
+    """Writes to the terminal and to the log what the person who started the server must know."""
+    with suppress(OSError):  # the pages show it if it cannot be opened
         default_workspace().mkdir(parents=True, exist_ok=True)
     begin_log(default_workspace(), "server")
     try:
         log_event("server began", address=str(st.get_option("server.address")), login=login_is_set_up())
         if is_open_to_all():
             _warn(OPEN_TO_ALL)
-    except DeliftError as error:  # pages say it to every visitor
+    except DeliftError as error:  # the pages show it to every visitor
         _warn(str(error))
     yield {}
     log_event("server ended")
 
 
 def note_page_error(error: Exception) -> None:
-    """Logs what no page expected; the visitor sees it as well."""
+    """Logs an unexpected error of a page; the visitor sees it as well."""
     log_failure("page failed", error)
 
 
 async def answer_health(request: Request) -> JSONResponse:
-    """How the server is, for what watches over it: 200 or 503, and nothing that a stranger must not know."""
+    """The health of the server for monitoring: 200 or 503, without anything confidential."""
     said = await run_in_threadpool(brief, default_workspace())
     return JSONResponse(said, status_code=200 if said["ok"] else 503)
 

@@ -1,7 +1,8 @@
-"""What every page does first: enter the app, open the workspace, draw the sidebar."""
+"""What every page does first: set up the app, open the workspace, draw the sidebar."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 
@@ -18,16 +19,17 @@ from pages.ui.shell.navigation import HEALTH, ICON, LOGO, PAGES, enter, entered,
 from pages.ui.shell.state import Current
 from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, visitor, who_line
 
+_T = TypeVar("_T")
 _POLL_SECONDS = 2.0
 _NAME_FITS = 20
 _GONE = "gone"
 
 
 def page_setup(name: str) -> Current:
-    """Draws the title and the sidebar of a page, and returns what the visitor is working on."""
+    """Draws the sidebar of a page, and returns what the visitor is working on."""
     if not entered():
         enter()
-        st.rerun()  # through app.py this time, as every later run, so that no widget is mounted twice
+        st.rerun()  # through app.py, as every later run, so that no widget is mounted twice
     entry = next(page for page in (*PAGES, HEALTH) if page.name == name)
     actor = visitor()
     if is_open_to_all():
@@ -37,13 +39,13 @@ def page_setup(name: str) -> Current:
     except DeliftError as error:
         st.title(entry.title)
         st.error(plain(str(error)), icon=":material/folder_off:")
-        st.button("Try again", type="primary", icon=":material/refresh:")  # to press it draws the page anew
+        st.button("Try again", type="primary", icon=":material/refresh:")  # any click reruns the page
         who_line(actor)
         st.stop()
     st.logo(str(LOGO), size="large", icon_image=str(ICON))
     with st.sidebar:
         current = _pickers(workspace)
-        if name != "score":  # that page shows the job itself, or calls for this
+        if name != "score":  # which shows the job itself, or calls `job_line`
             job_line(workspace)
         if name != "evaluate":
             _evaluation_line(workspace)
@@ -67,7 +69,7 @@ def _pick_run(workspace: Workspace, runs: list[RunRecord], pools: dict[str, Data
     _settle("run", "run_picker", by_id, default_run(workspace, runs))
     if not by_id:
         return None
-    chosen = st.selectbox(  # no status in the label: the browser keeps the words of a chosen option
+    chosen = st.selectbox(  # no status in the label: the browser keeps the label of a chosen option
         "Run",
         list(by_id),
         format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name}",
@@ -99,8 +101,8 @@ def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummar
 
 
 def default_run(workspace: Workspace, runs: list[RunRecord]) -> str | None:
-    """The run that a new visitor meets: that of the selection in the address, else the newest finished one, else one
-    at work, else one with scored pairs, else the newest."""
+    """The run that a new visitor sees: that of the selection in the address, else the newest finished one, else a
+    running one, else one with scored pairs, else the newest."""
     asked = None if "run_picker" in st.session_state else st.query_params.get("selection")
     of_selection = {one.id: one.run_id for one in workspace.selections.records()}.get(asked) if asked else None
     kinds = (
@@ -114,7 +116,7 @@ def default_run(workspace: Workspace, runs: list[RunRecord]) -> str | None:
 
 
 def _settle(kind: str, key: str, known: Mapping[str, object], default: str | None) -> None:
-    """Puts a picker on what another page asked for, and off what is no longer there."""
+    """Sets a picker to what another page asked for, or to the default if its value no longer exists."""
     wanted = state.wanted(kind)
     if wanted is None and key not in st.session_state:  # a new visitor: what the address asks for
         wanted = st.query_params.get(kind)
@@ -122,7 +124,7 @@ def _settle(kind: str, key: str, known: Mapping[str, object], default: str | Non
         st.session_state[_GONE] = _Gone(kind, wanted)
     held = wanted if wanted in known else st.session_state.get(key)
     held = held if held in known else default
-    if held is not None:  # set on every run: on a new page Streamlit keeps the value, but draws the picker without it
+    if held is not None:  # on every run: on a new page Streamlit keeps the value, but draws the picker without it
         st.session_state[key] = held
     else:
         st.session_state.pop(key, None)
@@ -130,7 +132,7 @@ def _settle(kind: str, key: str, known: Mapping[str, object], default: str | Non
 
 @dataclass(slots=True)
 class _Gone:
-    """A run or selection that an address named and the workspace does not have; `page`: where that was said."""
+    """A run or selection in the address that does not exist; `page`: where that was said."""
 
     kind: str
     id: str
@@ -138,7 +140,7 @@ class _Gone:
 
 
 def _say_what_is_gone(page: str, current: Current) -> None:
-    """Says so on the page that was opened; the next page is shown as always."""
+    """Shows a warning on the page that was opened, and not on the next one."""
     gone: _Gone | None = st.session_state.get(_GONE)
     if gone is None:
         return
@@ -156,51 +158,49 @@ def _say_what_is_gone(page: str, current: Current) -> None:
 
 
 def running(workspace: Workspace) -> tuple[RunRecord, JobStatus] | None:
-    """The run that is being scored now, else one that waits for its turn, if any."""
+    """The run that is being scored, else one that waits for its turn, if any."""
     found = [refresh(workspace, record.id) for record in workspace.runs.records() if record.status == "running"]
     active = [(record, status) for record, status in found if status.active]
     return min(active, key=lambda one: one[1].state == "waiting", default=None)
 
 
 def job_line(workspace: Workspace) -> None:
-    """The job that is at work, in a line that keeps up with it, and the way to it."""
-    if running(workspace) is None:
+    """The progress of the running job, with a link to it; updates itself."""
+
+    def draw(found: tuple[RunRecord, JobStatus]) -> None:
+        record, progress = found[0], found[1].progress
+        left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
+        st.progress(progress.share, text=f"{record.id} · {state_words(progress)}{left}")
+        query = {"watch": record.id}
+        st.page_link(page_path("score"), label="Watch or cancel", icon=":material/monitoring:", query_params=query)
+
+    _follow(lambda: running(workspace), draw)
+
+
+def _follow(look: Callable[[], _T | None], draw: Callable[[_T], None]) -> None:
+    """Draws what is at work every few seconds; reruns the page when it has ended."""
+    if look() is None:
         return
 
     @st.fragment(run_every=_POLL_SECONDS)
     def line() -> None:
-        found = running(workspace)
+        found = look()
         if found is None:
             st.rerun()
-        record, status = found
-        progress = status.progress
-        left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
-        st.progress(progress.share, text=f"{record.id} · {state_words(progress)}{left}")
-        st.page_link(
-            page_path("score"),
-            label="Watch or cancel",
-            icon=":material/monitoring:",
-            query_params={"watch": record.id},
-        )
+        draw(found)
 
     line()
 
 
 def _evaluation_line(workspace: Workspace) -> None:
-    """The evaluation that goes on, if any: what it does or waits for, and the way to it."""
-    if _evaluation_at_work(workspace) is None:
-        return
+    """The progress of the running evaluation, if any, with a link to it; updates itself."""
 
-    @st.fragment(run_every=_POLL_SECONDS)
-    def line() -> None:
-        progress = _evaluation_at_work(workspace)
-        if progress is None:
-            st.rerun()
+    def draw(progress: JobProgress) -> None:
         left = f" · {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
         st.progress(progress.share, text=f"Evaluation · {state_words(progress)}{left}")
         st.page_link(page_path("evaluate"), label="Go to Evaluate", icon=":material/science:")
 
-    line()
+    _follow(lambda: _evaluation_at_work(workspace), draw)
 
 
 def _evaluation_at_work(workspace: Workspace) -> JobProgress | None:

@@ -1,4 +1,4 @@
-"""The one workspace of the server, and what the visitor has chosen in it (ids only)."""
+"""The workspace of the server, and what the visitor has chosen in it (ids only)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
-"""Who looks at the pages: the owner of this machine, or somebody who logged in and has a role in the access list.
+"""Who visits the pages: the owner of this machine, or somebody who logged in and has a role in the access list.
 
-Streamlit's own login (OpenID Connect) proves who somebody is, once `[auth]` stands in `.streamlit/secrets.toml`; the
-roles are the core's. Where no login is set up, everybody who reaches the server is its owner, and a server that others
-can reach says so.
+Streamlit's login (OpenID Connect) identifies visitors if `[auth]` is in `.streamlit/secrets.toml`; the core defines
+the roles. Without a login everybody who reaches the server counts as its owner, and a server that other machines can
+reach shows a warning.
 """
 
 import tomllib
@@ -31,7 +31,7 @@ OPEN_TO_ALL = (
 
 
 def visitor() -> Actor:
-    """The visitor of this page; one who may not come in meets a page that says so, and nothing else runs."""
+    """The visitor of this page; a visitor without access sees a page that says so, and the script stops."""
     try:
         asked = login_is_set_up()
         known = st.user.to_dict()
@@ -47,21 +47,21 @@ def visitor() -> Actor:
 
 
 def login_is_set_up() -> bool:
-    """Whether `[auth]` stands in a file of secrets.
+    """Whether `[auth]` is in a secrets file.
 
     Raises:
-        AccessError: such a file cannot be read; a login that may stand in it must not be passed over.
+        AccessError: such a file cannot be read; a login that may be set up in it must not be ignored.
     """
     return any("auth" in document for document in _secrets())
 
 
 def is_open_to_all() -> bool:
-    """Whether other machines reach this server and it asks nobody who they are."""
+    """Whether other machines can reach this server without a login."""
     return reachable_from_other_machines(st.get_option("server.address")) and not login_is_set_up()
 
 
 def who_line(actor: Actor) -> None:
-    """At the sidebar's foot: in whose name things are done here, and the way out."""
+    """The name and role of the visitor, with a button to log out, at the end of the sidebar."""
     if "is_logged_in" not in st.user.to_dict():
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -85,7 +85,7 @@ def _secrets() -> list[Mapping[str, object]]:
 
 
 def _ask_to_log_in() -> None:
-    """A page with a button for each provider, and nothing else."""
+    """A page with only a login button for each provider."""
     st.title("DELIFT Studio")
     st.markdown("Log in to continue.")
     auth: Mapping[str, object] = next((d["auth"] for d in _secrets() if "auth" in d), {})  # type: ignore[assignment]

@@ -17,7 +17,6 @@ from pages.figures.coverage_map import (
     map_spec,
     mark_picked,
     picked_points,
-    sides_map_spec,
 )
 
 EVERY: tuple[MapStatus, ...] = get_args(MapStatus)
@@ -196,7 +195,7 @@ def test_the_alternative_text_counts_each_status() -> None:
 @pytest.mark.parametrize("theme", THEMES)
 def test_two_subsets_on_one_map_are_told_apart_by_colour_and_symbol(theme: Theme) -> None:
     sides: list[Side] = ["both", "only-first", "only-second", "neither"]
-    spec = sides_map_spec(POINTS[:4], sides, theme=theme)
+    spec = map_spec(POINTS[:4], sides, theme=theme)
     styles = [(s["symbol"], s["itemStyle"].get("borderColor", s["itemStyle"]["color"])) for s in spec["series"]]
     assert len({symbol for symbol, _ in styles}) == 3 and len({colour for _, colour in styles}) == 4
     assert "1 only in A, 1 only in B" in alt_map(sides)
