@@ -1,6 +1,7 @@
 """Explore: the utility matrix and the map of the pool."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -33,14 +34,13 @@ class Spread:
     means_alt: str
 
 
-@st.cache_resource(max_entries=8, show_spinner="Counting the pairs…")
-def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -> Spread:
-    """Cached, because it reads the whole matrix."""
+def spread_of(metric: Metric, utility: Matrix) -> Spread:
+    """The distribution; slow, because it reads the whole matrix."""
     unit = "" if metric == "euclidean" else METRIC_UNITS[metric]
-    values, helped, helps = scored_values(_utility), mean_by_row(_utility), mean_by_column(_utility)
+    values, helped, helps = scored_values(utility), mean_by_row(utility), mean_by_column(utility)
     return Spread(
-        diagnose(_utility),
-        harming_share(_utility),
+        diagnose(utility),
+        harming_share(utility),
         utility_histogram(values, unit=unit),
         alt_histogram(values),
         means_histogram(helped, helps, unit=unit),
@@ -50,9 +50,9 @@ def spread_of(run_id: str, finished_at: str, metric: Metric, _utility: Matrix) -
 
 def distribution(problem: SelectionProblem) -> None:
     """The distribution of the utilities, and what it means."""
-    record = problem.run.record
     st.header("Distribution")
-    spread = spread_of(record.id, str(record.finished_at), problem.metric, problem.utilities.pool)
+    key, make = ("distribution", problem.metric), partial(spread_of, problem.metric, problem.utilities.pool)
+    spread = state.remember(problem.run, key, make, "Counting the pairs…")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.metric("Pairs that help", f"{spread.found.positive_share:.0%}", width="content")
         st.metric("Pairs that harm", f"{spread.harming:.0%}", width="content")

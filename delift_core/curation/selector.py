@@ -224,6 +224,11 @@ class Selector:
         self.run = run
         self._read_order = read_order
         self._utilities, self._problems, self._columns = Memo(_MOST_UTILITIES), Memo(_MOST_PROBLEMS), Memo(1)
+        self._values = Memo(_MOST_VALUES)
+
+    def remember(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
+        """A value that is slow to compute from the run; computed once for each key."""
+        return self._values.get(key, compute)
 
     def utilities(self, metric: Metric) -> Utilities:
         """The utility matrices of the run, see `ScoredRun.utilities`."""

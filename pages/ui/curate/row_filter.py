@@ -122,16 +122,15 @@ def _similar_line(run: ScoredRun, position: int | None) -> np.ndarray | None:
             width="content",
         )
         st.button("Usual order", icon=":material/close:", on_click=_forget_similar, key="usual_order")
-    return _likeness(run.record.id, str(run.record.finished_at), position, run)
+    return state.remember(run, ("similarity", position), lambda: _similarity(run, position), "Comparing the rows…")
 
 
 def _forget_similar() -> None:
     st.session_state[_SIMILAR] = None
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _likeness(run_id: str, finished_at: str, position: int, _run: ScoredRun) -> np.ndarray:
-    return cosine_similarity(_run.embeddings()[: len(_run.pool)], position)
+def _similarity(run: ScoredRun, position: int) -> np.ndarray:
+    return cosine_similarity(run.embeddings()[: len(run.pool)], position)
 
 
 def _both(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
@@ -146,7 +145,7 @@ def _matching(workspace: Workspace, curated: CuratedSelection, search: str) -> n
     if not search:
         return None
     run = curated.problem.run
-    found = _found(run.record.id, str(run.record.finished_at), search, workspace, run).copy()
+    found = state.remember(run, ("search", search), lambda: _found(workspace, run, search), "Searching…").copy()
     place = run.position_of
     for sample_id in curated.marks.records:
         sample = curated.samples[place[sample_id]]
@@ -154,20 +153,8 @@ def _matching(workspace: Workspace, curated: CuratedSelection, search: str) -> n
     return found
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _found(run_id: str, finished_at: str, search: str, _workspace: Workspace, _run: ScoredRun) -> np.ndarray:
-    found = _workspace.datasets.find(_run.record.spec.pool_id, search)
-    return np.isin(_places_in_dataset(run_id, finished_at, _workspace, _run), found)
-
-
-@st.cache_data(max_entries=4, show_spinner="Preparing the search…")
-def _places_in_dataset(run_id: str, finished_at: str, _workspace: Workspace, _run: ScoredRun) -> np.ndarray:
-    """Position in the data set of each row of the run; they differ where rows could not be scored."""
-    pool_id = _run.record.spec.pool_id
-    if _workspace.datasets.record(pool_id).n_samples == len(_run.pool):
-        return np.arange(len(_run.pool))
-    places = {sample.id: place for place, sample in enumerate(_workspace.datasets.load(pool_id).samples)}
-    return np.array([places[sample.id] for sample in _run.pool])
+def _found(workspace: Workspace, run: ScoredRun, search: str) -> np.ndarray:
+    return np.isin(state.positions_in_dataset(run), workspace.datasets.find(run.record.spec.pool_id, search))
 
 
 def _ask_filters(facets: Sequence[Facet], curated: CuratedSelection) -> np.ndarray | None:

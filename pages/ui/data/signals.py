@@ -66,10 +66,7 @@ def signals_of_run(run: ScoredRun) -> tuple[Facet, ...]:
     kept = workspace.signals.of(pool_id)
     if kept is None:
         return ()
-    if workspace.datasets.record(pool_id).n_samples == len(run.pool):
-        return kept
-    places = {sample.id: place for place, sample in enumerate(workspace.datasets.load(pool_id).samples)}
-    at = np.array([places[sample.id] for sample in run.pool], dtype=np.int64)
+    at = state.positions_in_dataset(run)
     found = (Facet(facet.name, facet.labels, facet.codes[at]) for facet in kept)
     return tuple(facet for facet in found if len(np.unique(facet.codes)) > 1)
 

@@ -61,13 +61,12 @@ def ask_colouring(run: ScoredRun, curated: CuratedSelection | None) -> Colouring
 
 def clusters_of(run: ScoredRun) -> Facet:
     """The pool in groups of similar rows, computed once."""
-    return _clusters(run.record.id, str(run.record.finished_at), run)
 
+    def group() -> Facet:
+        codes = cluster_codes(run.embeddings()[: len(run.pool)])
+        return cluster_facet(codes, [sample.prompt for sample in run.pool])
 
-@st.cache_resource(max_entries=4, show_spinner="Grouping similar rows…")
-def _clusters(run_id: str, finished_at: str, _run: ScoredRun) -> Facet:
-    codes = cluster_codes(_run.embeddings()[: len(_run.pool)])
-    return cluster_facet(codes, [sample.prompt for sample in _run.pool])
+    return state.remember(run, "clusters", group, "Grouping similar rows…")
 
 
 def sides_of(curated: CuratedSelection, other: SelectionSummary) -> tuple[Side, ...]:

@@ -91,7 +91,7 @@ def coordinates(run: ScoredRun) -> tuple[np.ndarray, bool]:
     if found is not None:
         return found, True
     _layout_job(run.record.id, str(run.record.finished_at), run)
-    return _first_map(run.record.id, str(run.record.finished_at), run), False
+    return _rough_map(run), False
 
 
 def _kept(run: ScoredRun) -> np.ndarray | None:
@@ -117,9 +117,9 @@ def _layout_job(run_id: str, finished_at: str, _run: ScoredRun) -> JobFolder:
     return start_layout(_run)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Laying out a rough map…")
-def _first_map(run_id: str, finished_at: str, _run: ScoredRun) -> np.ndarray:
-    return principal_coordinates(_run.embeddings())
+def _rough_map(run: ScoredRun) -> np.ndarray:
+    words = "Laying out a rough map…"
+    return state.remember(run, "rough map", lambda: principal_coordinates(run.embeddings()), words)
 
 
 def _failure(run: ScoredRun) -> str:
@@ -162,7 +162,7 @@ def _view_key(run: ScoredRun) -> str:
 def _look_closer(run: ScoredRun) -> None:
     at = picked_positions(run)
     found = _kept(run)
-    coords = found if found is not None else _first_map(run.record.id, str(run.record.finished_at), run)
+    coords = found if found is not None else _rough_map(run)
     st.session_state[_view_key(run)] = view_around(coords[at])
 
 

@@ -1,6 +1,7 @@
 """The utility matrix: ordered, in blocks where it is large, zoomed by box, with one picked pair in full."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -26,6 +27,7 @@ from pages.figures.matrix_parts import Matrix, RowOrder, blocks, order_by_label,
 from pages.ui.explore.map_colours import clusters_of
 from pages.ui.explore.pair_view import pair_view, set_pair, settle_pair
 from pages.ui.select.composition_view import facets_of
+from pages.ui.shell import state
 from pages.ui.shell.blocks import choice, plain
 
 ORDERS: dict[RowOrder, str] = {
@@ -98,13 +100,20 @@ def _heatmap(problem: SelectionProblem, greedy: GreedyOrder | None) -> None:
     options = _tools(problem.run, greedy is not None)
     zooms: list[Window] = st.session_state.setdefault(f"zooms_{record.id}", [])
     view = zooms[-1] if zooms else (0, n, 0, n)
-    identity: tuple[object, ...] = (record.id, str(record.finished_at), problem.metric, options.order_in_words)
+    identity: tuple[str | bytes, ...] = (problem.metric, options.order_in_words)
     if options.order == "gain" and greedy is not None:
         identity = (*identity, greedy.order.tobytes())
+
+    def picture_in(part: Window) -> Picture:
+        key = "matrix", identity, part, options.shown, options.mouse
+        make = partial(_picture, problem, order, part, options.shown, options.mouse)
+        return state.remember(problem.run, key, make, "Drawing the matrix…")
+
     with st.container():  # for the spinners
-        order = _order(identity, options.order, problem.utilities.pool, greedy)
-        whole = _picture(identity, (0, n, 0, n), options.shown, options.mouse, problem, order)
-        picture = whole if not zooms else _picture(identity, view, options.shown, options.mouse, problem, order)
+        make = partial(_order, options.order, problem.utilities.pool, greedy)
+        order = state.remember(problem.run, ("row order", identity), make, "Ordering the rows…")
+        whole = picture_in((0, n, 0, n))
+        picture = picture_in(view)
     if whole.is_blocks == picture.is_blocks:  # a colour means the same number before and after zooming
         picture = replace(picture, clip=whole.clip)
     _zoom_line(zooms, n, options.order_in_words)
@@ -251,27 +260,21 @@ def _labels(edges: np.ndarray, order: np.ndarray, pool: tuple[Sample, ...]) -> l
     ]
 
 
-@st.cache_data(max_entries=16, show_spinner="Ordering the rows…")
-def _order(
-    identity: tuple[object, ...], _by: RowOrder | Facet, _utility: Matrix, _greedy: GreedyOrder | None
-) -> np.ndarray:
-    if isinstance(_by, Facet):
-        return order_by_label(_by.codes)
+def _order(by: RowOrder | Facet, utility: Matrix, greedy: GreedyOrder | None) -> np.ndarray:
+    if isinstance(by, Facet):
+        return order_by_label(by.codes)
     gains = None
-    if _greedy is not None:
-        gains = np.full(_utility.shape[0], np.nan)
-        gains[_greedy.order] = _greedy.gains
-    return order_rows(_utility, _by, gains)
+    if greedy is not None:
+        gains = np.full(utility.shape[0], np.nan)
+        gains[greedy.order] = greedy.gains
+    return order_rows(utility, by, gains)
 
 
-@st.cache_data(max_entries=32, show_spinner="Drawing the matrix…")
-def _picture(
-    identity: tuple[object, ...], view: Window, shown: str, mouse: Mouse, _problem: SelectionProblem, _order: np.ndarray
-) -> Picture:
+def _picture(problem: SelectionProblem, order: np.ndarray, view: Window, shown: str, mouse: Mouse) -> Picture:
     most = CELLS_PER_SIDE[mouse]
     if max(view[1] - view[0], view[3] - view[2]) > most:
         most = BLOCKS_PER_SIDE[mouse]
-    return picture_of(_problem.utilities.pool, _problem.utilities.estimated, _order, view, shown, most)
+    return picture_of(problem.utilities.pool, problem.utilities.estimated, order, view, shown, most)
 
 
 def picture_of(

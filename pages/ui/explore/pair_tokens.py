@@ -24,8 +24,8 @@ def tokens_view(run: ScoredRun, helped: Sample, helper: Sample) -> None:
     )
     if not shown:
         return
-    identity = run.record.id, str(run.record.finished_at), helped.content_hash, helper.content_hash
-    pieces = _pieces(*identity, run, helped, helper)
+    pair = "tokens", helped.content_hash, helper.content_hash
+    pieces = state.remember(run, pair, lambda: state.pair_reader(run).pieces(helped, helper), "Reading the pair…")
     st.html(marked(pieces[:_MARKED]))
     if len(pieces) > _MARKED:
         st.caption(f"The first {_MARKED:,} of {len(pieces):,} tokens are marked; the table below has all of them.")
@@ -63,10 +63,3 @@ def _span(piece: ResponsePiece) -> str:
     strength = min(1.0, abs(piece.change))
     style = f"background: rgba({colour}, {0.08 + 0.5 * strength:.2f}); border-bottom: 2px {line} rgb({colour})"
     return f'<span title="{title}" style="{style}; border-radius: 3px 3px 0 0">{text}</span>'
-
-
-@st.cache_data(max_entries=64, show_spinner="Reading the pair…")
-def _pieces(
-    run_id: str, finished_at: str, helped_hash: str, helper_hash: str, _run: ScoredRun, _helped: Sample, _helper: Sample
-) -> tuple[ResponsePiece, ...]:
-    return state.pair_reader(_run).pieces(_helped, _helper)

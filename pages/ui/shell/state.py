@@ -1,8 +1,9 @@
 """The workspace of the server, and what the visitor has chosen in it (ids only)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
@@ -19,12 +20,13 @@ from delift_core.system.access import Actor
 from delift_core.system.defaults import default_workspace
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 
+_T = TypeVar("_T")
 _WANTED_RUN, _WANTED_SELECTION = "wanted_run", "wanted_selection"
 
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What the sidebar points at; None where there is nothing yet."""
+    """What is selected in the sidebar; None if there is nothing yet."""
 
     workspace: Workspace
     pool: DatasetRecord | None
@@ -33,7 +35,7 @@ class Current:
 
 
 _READER = Actor("the server", "viewer")
-"""What is read once for all visitors is read without the rights of any."""
+"""Reads what is shared by all visitors, without the rights of any of them."""
 
 
 def workspace(actor: Actor = _READER) -> Workspace:
@@ -51,17 +53,17 @@ def _open_workspace(folder: str) -> Workspace:
 
 
 def want_run(run_id: str) -> None:
-    """Points the sidebar at a run from the next rerun on."""
+    """Selects a run in the sidebar from the next rerun on."""
     st.session_state[_WANTED_RUN] = run_id
 
 
 def want_selection(selection_id: str) -> None:
-    """Points the sidebar at a selection from the next rerun on."""
+    """Selects a selection in the sidebar from the next rerun on."""
     st.session_state[_WANTED_SELECTION] = selection_id
 
 
 def wanted(kind: str) -> str | None:
-    """Takes the id that `want_run` or `want_selection` left, once."""
+    """The id that `want_run` or `want_selection` set; returned once."""
     key = {"run": _WANTED_RUN, "selection": _WANTED_SELECTION}[kind]
     value = st.session_state.pop(key, None)
     return str(value) if value is not None else None
@@ -85,23 +87,46 @@ def scored_run(run: RunRecord) -> ScoredRun:
     return selector(run).run
 
 
+def remember(run: ScoredRun, key: Hashable, compute: Callable[[], _T], spinner: str) -> _T:
+    """A value that is slow to compute from a run; computed once, for all visitors."""
+
+    def compute_visibly() -> _T:
+        with st.spinner(spinner):
+            return compute()
+
+    return selector(run.record).remember(key, compute_visibly)
+
+
+def positions_in_dataset(run: ScoredRun) -> np.ndarray:
+    """(n,) int64, the position in its data set of each pool row; they differ if some rows could not be scored."""
+
+    def find() -> np.ndarray:
+        datasets, pool_id = workspace().datasets, run.record.spec.pool_id
+        if datasets.record(pool_id).n_samples == len(run.pool):
+            return np.arange(len(run.pool))
+        position_of = {sample.id: position for position, sample in enumerate(datasets.load(pool_id).samples)}
+        return np.array([position_of[sample.id] for sample in run.pool], dtype=np.int64)
+
+    return remember(run, "positions in the data set", find, "Reading the rows…")
+
+
 def rows_named(run: ScoredRun, sample_ids: Iterable[str]) -> np.ndarray:
-    """(n,) bool, which pool rows have one of these ids; ids that are not in the pool are passed over."""
+    """(n,) bool, which pool rows have one of these ids; ids that are not in the pool are ignored."""
     position_of, named = run.position_of, np.zeros(len(run.pool), dtype=bool)
     named[[position_of[sample_id] for sample_id in sample_ids if sample_id in position_of]] = True
     return named
 
 
 def known_tags(curated: CuratedSelection) -> list[str]:
-    """The tags that some row of a selection bears, by name."""
+    """The tags in use in a selection, by name."""
     return sorted({tag for borne in curated.marks.tags.values() for tag in borne})
 
 
 def pair_reader(run: ScoredRun) -> PairReader:
-    """The run's model for reading single pairs; one is kept, for all visitors.
+    """The run's model for reading single pairs; one model is kept, for all visitors.
 
     Raises:
-        DeliftError: it cannot be loaded, or is another one by now.
+        DeliftError: it cannot be loaded, or has changed since.
     """
     return _pair_reader(run.record.id, str(run.record.finished_at), run)
 
@@ -119,12 +144,12 @@ def problem(run: RunRecord, metric: Metric, config: ObjectiveConfig) -> Selectio
 
 
 def curated(selection: SelectionSummary) -> CuratedSelection:
-    """A kept selection with its edits as they stand now; opened once for each state of its edits."""
+    """A saved selection with its current edits; opened once for each state of the edits."""
     store = workspace()
     key = selection.id, selection.name, str(store.runs.record(selection.run_id).finished_at)
     version = store.edits.version(selection.id)
     found = _curated(*key, version, selection)
-    if found.version != version:  # edited by another in between: must not be found under this version again
+    if found.version != version:  # edited in between: must not be found under this version again
         _curated.clear(*key, version, selection)
     return found
 

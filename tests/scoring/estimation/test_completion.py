@@ -1,9 +1,11 @@
-"""The completion model against its posterior mean, computed from the whole covariance matrix."""
+"""The completion model against its posterior mean, computed from the whole covariance matrix; its accuracy by rank."""
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from delift_core.scoring.estimation.completion import Completion, Variances
+from delift_core.scoring.estimation.partial_matrix import _spearman_within
 
 
 def measured(rows: int, each: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -47,3 +49,17 @@ def test_estimates_are_the_posterior_mean(rows: int, each: int, width: int) -> N
     model = Completion(cues, cues, helped, columns, values)
     exact = from_whole_covariance(cues, helped, columns, values)
     np.testing.assert_allclose(model.mean().block(slice(None)), exact, atol=0.02 * values.std())
+
+
+def test_rank_correlations_within_rows_are_those_of_scipy() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.integers(0, 60, 300)  # some rows have fewer than three pairs
+    values = generator.normal(size=300).round(1)  # with ties
+    estimates = (values + generator.normal(size=300)).round(1)
+    values[rows == 7] = 0.5
+    apart = [rows == row for row in np.unique(rows)]
+    usable = [one for one in apart if one.sum() >= 3 and np.ptp(values[one]) and np.ptp(estimates[one])]
+    assert 1 < len(usable) < len(apart)
+    expected = np.mean([spearmanr(values[one], estimates[one]).statistic for one in usable])
+    assert _spearman_within(rows, values, estimates) == pytest.approx(expected, rel=1e-12)
+    assert np.isnan(_spearman_within(rows[:2], values[:2], estimates[:2]))
