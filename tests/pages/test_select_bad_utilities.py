@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from delift_core.curation.reliability import ErrorBar
+from delift_core.curation.selector import SelectionProblem
 from delift_core.scoring.estimation.partial_matrix import EstimateCheck
 from delift_core.workspace import Workspace
-from pages.ui.select import selection_numbers
 from tests.pages.test_select import captions, metrics, open_select
 from tests.rewritten import Change, hardly_helps, nothing_changes, only_distracts, rewrite
 
@@ -59,6 +59,6 @@ def test_pairs_that_were_too_few_are_said_with_how_many_are_enough(
 ) -> None:
     bar = ErrorBar(20, 0.1, EstimateCheck(20, 0.2, 0.3), 0.8, 0.7, 0.9, bound=False)
     assert not bar.enough
-    monkeypatch.setattr(selection_numbers, "error_bar", lambda *_: bar)
+    monkeypatch.setattr(SelectionProblem, "error_bar", lambda *_, **__: bar)
     app = open_select()
     assert any(f"score about {bar.share_needed:.0%} of the pairs" in warning.value for warning in app.warning)
