@@ -1,6 +1,7 @@
 """A workspace with a finished run and a kept selection, made with a random model."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from delift_core.curation.curate import keep_selection
@@ -44,11 +45,16 @@ def make_scored_workspace(folder: Path, model_folder: Path, pairs: str = "all") 
         target = add(_dataset("target", TARGET), role="target")
         existing = add(_dataset("existing", EXISTING), role="existing")
         spec = RunSpec(pool.id, target.id, existing.id, str(model), "auto", "cpu", "float32", parse_pairs(pairs))
-        run = run_here(workspace, spec)
-        selector = Selector(open_run(workspace, run.id))
-        keep_selection(
-            workspace, selector, SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", 4)), name="first"
-        )
+        score_and_select(workspace, spec, {"first": 4})
+
+
+def score_and_select(workspace: Workspace, spec: RunSpec, rows: Mapping[str, int]) -> Selector:
+    """Scores a run, and saves a selection of so many rows under each name."""
+    selector = Selector(open_run(workspace, run_here(workspace, spec).id))
+    for name, count in rows.items():
+        request = SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", count))
+        keep_selection(workspace, selector, request, name=name)
+    return selector
 
 
 def _record(prompt: str, response: str) -> str:

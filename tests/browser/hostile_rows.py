@@ -4,18 +4,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from delift_core.curation.curate import keep_selection, open_selection
-from delift_core.curation.scoring_runs import open_run, run_here
-from delift_core.curation.selector import Selector
+from delift_core.curation.curate import open_selection
 from delift_core.data.loading import Origin, load_bytes, load_file
 from delift_core.evaluation.background import EvaluationJob, prepare_job
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
 from delift_core.export.subset_files import export_selection
-from delift_core.selection.request import SelectionRequest
-from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.system.files import safe_stem
 from delift_core.workspace import RunSpec, Workspace
+from tests.scored import score_and_select
 from tests.tiny_models import save_model
 
 EVIL = "evil.invalid"
@@ -63,15 +60,8 @@ def make_hostile_workspace(folder: Path) -> str:
         elsewhere = replace(loaded, origin=Origin("file", f"http://{EVIL}/<script>"))
         pool = workspace.datasets.add(elsewhere, role="pool")
         target = workspace.datasets.add(replace(loaded, origin=Origin("upload", NAME)), role="target")
-        run = run_here(workspace, RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32"))
-        selector = Selector(open_run(workspace, run.id))
-        for rows in (6, 10):
-            keep_selection(
-                workspace,
-                selector,
-                SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", rows)),
-                name=f"{NAME} {rows}",
-            )
+        spec = RunSpec(pool.id, target.id, None, str(model), "auto", "cpu", "float32")
+        selector = score_and_select(workspace, spec, {f"{NAME} {rows}": rows for rows in (6, 10)})
         ids = [sample.id for sample in open_selection(workspace, "s1").samples]
         for place, text in enumerate(TEXTS[:8]):
             workspace.edits.apply("s1", "keep", [ids[place]], author=NAME, why=text)

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from delift_core.curation.curate import keep_selection
-from delift_core.curation.scoring_runs import open_run, run_here
-from delift_core.curation.selector import Selector
 from delift_core.data.loading import load_file
-from delift_core.selection.request import SelectionRequest
-from delift_core.selection.types import Budget, ObjectiveConfig
 from delift_core.workspace import RunSpec, Workspace
 from tests.browser.worked import lay_out_as_a_grid
+from tests.scored import score_and_select
 from tests.tiny_models import save_model
 
 Settled = Callable[[Page], None]
@@ -66,15 +62,8 @@ def awkward(tmp_path_factory: pytest.TempPathFactory) -> Awkward:
     model = save_model(folder / "model")
     with Workspace.open(folder / "workspace") as workspace:
         pool = workspace.datasets.add(load_file(pool_file), role="pool")
-        run = run_here(workspace, RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32"))
-        selector = Selector(open_run(workspace, run.id))
-        for count in (2, 5):
-            keep_selection(
-                workspace,
-                selector,
-                SelectionRequest(ObjectiveConfig("instruction"), Budget("rows", count)),
-                name=f"{count} rows",
-            )
+        spec = RunSpec(pool.id, None, None, str(model), "auto", "cpu", "float32")
+        score_and_select(workspace, spec, {f"{count} rows": count for count in (2, 5)})
         ids = dict(zip(TEXTS, (sample.id for sample in load_file(pool_file).samples), strict=True))
     lay_out_as_a_grid(folder / "workspace")
     return Awkward(folder / "workspace", ids)

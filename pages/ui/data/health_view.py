@@ -6,19 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.data.loading import Dataset
+from delift_core.data.quality import duplicates
 from delift_core.data.quality.checks import HealthReport, find_issues
 from delift_core.data.quality.cleaning import suggested_fix
-from delift_core.data.quality.duplicates import (
-    MIN_SIMILARITY,
-    CopyGroup,
-    CopyKind,
-    Overlap,
-    copied_positions,
-    copy_groups,
-    overlaps,
-    semantic_groups,
-    semantic_overlaps,
-)
+from delift_core.data.quality.duplicates import CopyGroup, CopyKind, Overlap
 from delift_core.samples import Sample
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.data.remedy_buttons import RowsToLeaveOut, leave_out_button, mend_button, out_label
@@ -103,9 +94,11 @@ def _copies_of_kinds(
     workspace: Workspace, record: DatasetRecord, dataset: Dataset, groups: Sequence[CopyGroup], near: bool
 ) -> None:
     """Exact and near duplicates."""
-    copies = copied_positions(groups)
+    copies = duplicates.copied_positions(groups)
     if not groups:
-        words = f"No exact or near duplicates ({MIN_SIMILARITY:.0%} or more)" if near else "No exact duplicates"
+        words = (
+            f"No exact or near duplicates ({duplicates.MIN_SIMILARITY:.0%} or more)" if near else "No exact duplicates"
+        )
         st.badge(words, icon=":material/check:", color="green")
         return
     st.caption(
@@ -147,7 +140,7 @@ def _leave_copies_out(
     groups: Sequence[CopyGroup],
     ticked: Sequence[CopyGroup],
 ) -> None:
-    copies = copied_positions(ticked or groups)
+    copies = duplicates.copied_positions(ticked or groups)
     reason = "Paraphrase of a row that is kept" if groups[0].kind == "semantic" else "Duplicate of a row that is kept"
     label = out_label(len(copies), "duplicate", "duplicates", 0)
     if ticked:
@@ -221,12 +214,12 @@ def _health(dataset_id: str, _samples: Sequence[Sample]) -> HealthReport:
 @st.cache_data(max_entries=16, show_spinner="Looking for duplicates…")
 def _groups(dataset_id: str, _samples: Sequence[Sample], near: bool) -> tuple[CopyGroup, ...]:
     if not near:
-        return copy_groups(_samples, near=1)
-    groups = copy_groups(_samples)
-    return (*groups, *semantic_groups(_samples, groups))
+        return duplicates.copy_groups(_samples, near=1)
+    groups = duplicates.copy_groups(_samples)
+    return (*groups, *duplicates.semantic_groups(_samples, groups))
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing with the other sets…")
 def _overlaps(pool_id: str, other_id: str, _pool: Sequence[Sample], _others: Sequence[Sample]) -> tuple[Overlap, ...]:
-    found = overlaps(_pool, _others)
-    return (*found, *semantic_overlaps(_pool, _others, {one.position for one in found}))
+    found = duplicates.overlaps(_pool, _others)
+    return (*found, *duplicates.semantic_overlaps(_pool, _others, {one.position for one in found}))

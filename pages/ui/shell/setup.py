@@ -65,39 +65,33 @@ def _pickers(workspace: Workspace) -> Current:
 
 
 def _pick_run(workspace: Workspace, runs: list[RunRecord], pools: dict[str, DatasetRecord]) -> RunRecord | None:
-    by_id = {run.id: run for run in runs}
-    _settle("run", "run_picker", by_id, default_run(workspace, runs))
-    if not by_id:
-        return None
-    chosen = st.selectbox(  # no status in the label: the browser keeps the label of a chosen option
-        "Run",
-        list(by_id),
-        format_func=lambda run_id: f"{run_id} · {pools[by_id[run_id].spec.pool_id].name}",
-        key="run_picker",
-        persist_state="session",
-        help="A scoring run: one pool, scored with one model.",
-    )
-    put("run", chosen)
-    return by_id[chosen]
+    # No status in the label: the browser keeps the label of a chosen option.
+    words = {run.id: f"{run.id} · {pools[run.spec.pool_id].name}" for run in runs}
+    chosen = _pick("run", words, default_run(workspace, runs), "A scoring run: one pool, scored with one model.")
+    return next((run for run in runs if run.id == chosen), None)
 
 
 def _pick_selection(selections: tuple[SelectionSummary, ...]) -> SelectionSummary | None:
-    by_id = {selection.id: selection for selection in selections}
-    _settle("selection", "selection_picker", by_id, next(iter(by_id), None))
-    if not by_id:
+    words = {one.id: f"{one.name} · {one.n_chosen:,} chosen" for one in selections}
+    chosen = _pick("selection", words, next(iter(words), None), "A selection saved from this run.")
+    found = next((one for one in selections if one.id == chosen), None)
+    if found is not None and len(found.name) > _NAME_FITS:
+        st.caption(plain(found.name))
+    return found
+
+
+def _pick(kind: str, words: Mapping[str, str], default: str | None, help: str) -> str | None:
+    """A picker of a run or a selection; the id of the chosen one, None if there are none."""
+    key = f"{kind}_picker"
+    _settle(kind, key, words, default)
+    if not words:
         return None
+    label = kind.capitalize()
     chosen = st.selectbox(
-        "Selection",
-        list(by_id),
-        format_func=lambda selection_id: f"{by_id[selection_id].name} · {by_id[selection_id].n_chosen:,} chosen",
-        key="selection_picker",
-        persist_state="session",
-        help="A selection saved from this run.",
+        label, list(words), format_func=words.__getitem__, key=key, persist_state="session", help=help
     )
-    put("selection", chosen)
-    if len(by_id[chosen].name) > _NAME_FITS:
-        st.caption(plain(by_id[chosen].name))
-    return by_id[chosen]
+    put(kind, chosen)
+    return chosen
 
 
 def default_run(workspace: Workspace, runs: list[RunRecord]) -> str | None:
