@@ -166,7 +166,7 @@ def test_a_selection_from_a_part_of_the_pairs_is_said_to_be_one(eight: Scored, r
     curated = open_selection(eight.workspace, eight.selection_id)
     found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok and found["Pairs scored"].detail == "all"
-    vars(curated.problem)["partial"] = SimpleNamespace(complete=False)
+    curated.problem._facts.put("partial", {"pool": SimpleNamespace(complete=False)})
     vars(curated)["error_bar"] = ErrorBar(90, 0.14, EstimateCheck(40, 0.5, 0.6), ratio, ratio - 0.02, 1.0, False)
     found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok == enough
