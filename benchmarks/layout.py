@@ -39,7 +39,7 @@ def measure(root: Path) -> Layout:
     loose = [path for path in core.glob("*.py") if not path.name.startswith("__")]
     names = Counter(path.name for path in files if path.name != "__init__.py")
     arrows = imports_between_parts(root)
-    floors, in_circles = _floors({a for pair in arrows for a in pair}, set(arrows))
+    heights = _heights(arrows)
     return Layout(
         packages=len(top),
         loose_modules=len(loose),
@@ -48,8 +48,8 @@ def measure(root: Path) -> Layout:
         page_lines=_lines((root / "pages").rglob("*.py")),
         repeated_names=sum(count > 1 for count in names.values()),
         arrows=sum(arrows.values()),
-        floors=floors,
-        parts_in_circles=in_circles,
+        floors=max(heights.values(), default=0),
+        parts_in_circles=sum(len(ring) for ring in heights if len(ring) > 1),
     )
 
 
@@ -57,10 +57,10 @@ def imports_between_parts(root: Path) -> Counter[tuple[str, str]]:
     """How many imports run from one part of `delift_core` to another; a part is a package or a loose module."""
     core, found = root / "delift_core", Counter[tuple[str, str]]()
     for path in core.rglob("*.py"):
-        own = _part(path.relative_to(core).with_suffix("").parts)
+        own = part_of(path.relative_to(core).with_suffix("").parts)
         if own is None:
             continue
-        targets = {_part(tuple(module.split(".")[1:])) for module in _imported(path, core)}
+        targets = {part_of(tuple(module.split(".")[1:])) for module in _imported(path, core)}
         found.update((own, target) for target in targets if target and target != own)
     return found
 
@@ -82,13 +82,20 @@ def _is_part(core: Path, name: str) -> bool:
     return (core / name).is_dir() or (core / f"{name}.py").exists()
 
 
-def _part(parts: tuple[str, ...]) -> str | None:
+def part_of(parts: tuple[str, ...]) -> str | None:
+    """The part that a module of `delift_core` belongs to, by its path there without a suffix; None for its entry."""
     return None if not parts or parts[0].startswith("__") else parts[0]
 
 
-def _floors(parts: set[str], arrows: set[tuple[str, str]]) -> tuple[int, int]:
-    """How many floors the parts stand on, and how many of them import each other in a circle."""
-    reached = {part: {b for a, b in arrows if a == part} for part in parts}
+def floors(root: Path) -> dict[str, int]:
+    """The floor of each part of a checkout's `delift_core`, from 1."""
+    return {part: height for ring, height in _heights(imports_between_parts(root)).items() for part in ring}
+
+
+def _heights(arrows: Iterable[tuple[str, str]]) -> dict[frozenset[str], int]:
+    """Parts that import each other in a circle, or one part alone, with their floor."""
+    parts, known = {part for arrow in arrows for part in arrow}, set(arrows)
+    reached = {part: {b for a, b in known if a == part} for part in parts}
     for middle in parts:
         for part in parts:
             if middle in reached[part]:
@@ -98,7 +105,7 @@ def _floors(parts: set[str], arrows: set[tuple[str, str]]) -> tuple[int, int]:
     height: dict[frozenset[str], int] = {}
     for one in TopologicalSorter(below).static_order():
         height[one] = 1 + max((height[lower] for lower in below[one]), default=0)
-    return max(height.values(), default=0), sum(len(one) for one in set(ring.values()) if len(one) > 1)
+    return height
 
 
 def _lines(files: Iterable[Path]) -> int:
