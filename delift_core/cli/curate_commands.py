@@ -95,8 +95,8 @@ def curate(arguments: argparse.Namespace) -> int:
         scored = _score(workspace, inputs, arguments, check)
         measure_order(workspace, scored.selector, request)
         subset = api.Subset(scored, request, scored.selector.select(request))
-        by = "" if arguments.method == "delift" else f" by {method_title(arguments.method)}"
-        name = arguments.name or f"{inputs['pool'].name}, {arguments.stage}, {format_budget(arguments.budget)}{by}"
+        by = "" if request.method == "delift" else f" by {method_title(request.method)}"
+        name = arguments.name or f"{inputs['pool'].name}, {request.config.stage}, {format_budget(request.budget)}{by}"
         selection_id = subset.save(name)
         draft = ExportDraft(open_selection(workspace, selection_id, scored.selector), arguments.format)
         with _selection_named(selection_id):

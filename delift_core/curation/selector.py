@@ -13,6 +13,7 @@ from delift_core.baselines.settings import MethodConfig
 from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.reliability import ErrorBar, error_bar
 from delift_core.curation.scoring_runs import ScoredRun
+from delift_core.data.quality.facets import Facet
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
 from delift_core.scoring.estimation.matrix_files import Utilities
@@ -34,9 +35,9 @@ from delift_core.selection.kernels import Kernel
 from delift_core.selection.methods import METHODS, MODEL_METHODS, Method
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import pick_limits
-from delift_core.selection.request import QuotaRequest, SelectionRequest
+from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import NO_FIXED_ROWS, GreedyOrder, ObjectiveConfig, Quotas, Selection
+from delift_core.selection.types import NO_FIXED_ROWS, GreedyOrder, ObjectiveConfig, Selection
 from delift_core.system.memory import explains_out_of_memory
 
 PAIRWISE_ROWS = 10_000
@@ -223,8 +224,7 @@ class Selector:
     def __init__(self, run: ScoredRun, read_order: ReadOrder = lambda problem, method, seed: None) -> None:
         self.run = run
         self._read_order = read_order
-        self._utilities, self._problems, self._columns = Memo(_MOST_UTILITIES), Memo(_MOST_PROBLEMS), Memo(1)
-        self._values = Memo(_MOST_VALUES)
+        self._utilities, self._problems, self._values = Memo(_MOST_UTILITIES), Memo(_MOST_PROBLEMS), Memo(_MOST_VALUES)
 
     def remember(self, key: Hashable, compute: Callable[[], _Value]) -> _Value:
         """A value that is slow to compute from the run; computed once for each key."""
@@ -233,6 +233,11 @@ class Selector:
     def utilities(self, metric: Metric) -> Utilities:
         """The utility matrices of the run, see `ScoredRun.utilities`."""
         return self._utilities.get(metric, lambda: self.run.utilities(metric))
+
+    @property
+    def columns(self) -> tuple[Facet, ...]:
+        """The columns of the pool that quotas can be set on."""
+        return self.remember("columns", lambda: columns(self.run.pool, self.run.response_tokens()))
 
     def problem(self, metric: Metric, config: ObjectiveConfig) -> SelectionProblem:
         """The run with a metric and an objective.
@@ -260,16 +265,13 @@ class Selector:
             NotMeasured: the method asks the model, and has not done so.
         """
         if isinstance(request.quotas, tuple):
-            request = replace(request, quotas=self._match(request.quotas))
+            request = replace(request, quotas=quotas_from(request.quotas, self.columns) if request.quotas else None)
         problem = self.problem(request.metric, request.config)
         counts = self.run.token_counts() if "token counts" in request.needs else None
         with explains_out_of_memory("choosing", len(self.run.pool)):
             order = problem.order_for(request)
             drawn = problem.random if request.seed == 0 and counts is None and request.quotas is None else None
             return select_from_kernel(request, problem.kernel, order, token_counts=counts, random=drawn)
-
-    def _match(self, asked: tuple[QuotaRequest, ...]) -> Quotas | None:
-        return quotas_from(asked, self._columns.get("pool", lambda: columns(self.run.pool))) if asked else None
 
 
 def ensure_possible(request: SelectionRequest, pool: Sequence[Sample]) -> None:

@@ -64,9 +64,6 @@ def _lean_line(found: tuple[Facet, ...], name: str, positions: np.ndarray) -> No
 def facets_of(run: ScoredRun) -> tuple[Facet, ...]:
     """What tells the rows of a run's pool apart, found once."""
     known = state.workspace().signals.known(run.record.spec.pool_id)
-    return _facets(run.record.id, str(run.record.finished_at), known, run)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _facets(run_id: str, finished_at: str, known: bool, _run: ScoredRun) -> tuple[Facet, ...]:
-    return (*facets(_run.pool, _run.response_tokens()), *signals_of_run(_run))
+    return state.selector(run.record).remember(
+        ("facets", known), lambda: (*facets(run.pool, run.response_tokens()), *signals_of_run(run))
+    )

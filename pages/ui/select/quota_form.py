@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation.grouping import column_name, columns, quotas_from
+from delift_core.curation.grouping import column_name, quotas_from
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
 from delift_core.errors import SelectionError
 from delift_core.selection.request import QuotaRequest, format_quota, has_bounds, parse_quota
 from delift_core.selection.types import Quota, Quotas, Selection
 from pages.ui.explore.map_colours import clusters_of
+from pages.ui.shell import state
 from pages.ui.shell.address import put
 from pages.ui.shell.blocks import plain
 
@@ -139,9 +140,4 @@ def _key(run: ScoredRun) -> str:
 
 
 def _columns(run: ScoredRun) -> tuple[Facet, ...]:
-    return _found_columns(run.record.id, str(run.record.finished_at), run)
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _found_columns(run_id: str, finished_at: str, _run: ScoredRun) -> tuple[Facet, ...]:
-    return columns(_run.pool, _run.response_tokens())
+    return state.selector(run.record).columns
