@@ -10,8 +10,7 @@ from delift_core.curation.selector import NotMeasured, SelectionProblem
 from delift_core.selection.methods import method_title
 from delift_core.selection.types import Selection
 from pages.ui.select.composition_view import composition_view
-from pages.ui.select.engine_form import engine_line
-from pages.ui.select.method_form import not_measured
+from pages.ui.select.method_form import engine_line, not_measured
 from pages.ui.select.quota_form import asked_quotas, quota_line, quota_table, quotas_of
 from pages.ui.select.selection_form import ask_request
 from pages.ui.select.selection_list import selection_list

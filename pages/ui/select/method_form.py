@@ -1,15 +1,18 @@
-"""The method that puts the rows in order: DELIFT unless another one is chosen, and what is said of that one."""
+"""The method that puts the rows in order, DELIFT unless another one is chosen, and the engine of DELIFT's own order."""
 
 from typing import cast
 
 import streamlit as st
 
 from delift_core.selection.methods import METHODS, USES_SEED, Method, method_source, method_title
-from delift_core.selection.types import ChosenBy
+from delift_core.selection.request import Engine
+from delift_core.selection.select import guarantee
+from delift_core.selection.types import ChosenBy, Selection
 from pages.ui.shell.blocks import plain
 from pages.ui.shell.navigation import page_path
 
 _MOST_SEED = 999_999
+_ENGINES: dict[Engine, str] = {"auto": "Exact greedy", "submodlib": "submodlib"}
 
 
 def ask_method() -> tuple[ChosenBy, int]:
@@ -56,3 +59,24 @@ def method_line(method: ChosenBy) -> None:
     if method != "delift":
         words = f"Chosen by {method_title(method)} ({method_source(method)}), not by DELIFT."
         st.caption(plain(words if method != "given" else f"Rows not chosen by a method: {method_source(method)}."))
+
+
+def ask_engine() -> Engine:
+    """The engine, under a popover."""
+    with st.popover("Engine", icon=":material/memory:"):
+        engine: Engine = st.selectbox(
+            "Engine",
+            list(_ENGINES),
+            format_func=lambda name: _ENGINES[name],
+            key="engine",
+            bind="query-params",
+            help="Exact greedy is fast, also for a large pool. submodlib is the published library to compare with: "
+            "slower, and with the same rows, up to ties.",
+        )
+    return engine
+
+
+def engine_line(selection: Selection) -> None:
+    """What an engine other than exact greedy promised before it chose."""
+    if selection.engine != "auto":
+        st.caption(plain(f"Engine {selection.engine}: {guarantee(selection)}."))

@@ -13,8 +13,7 @@ from delift_core.selection.request import Engine, SelectionRequest
 from delift_core.selection.types import STAGES, Budget, BudgetUnit, ObjectiveConfig, Scaling, SecondSet, Stage
 from delift_core.workspace import RunRecord, Workspace
 from pages.ui.score.scoring_form import ADD
-from pages.ui.select.engine_form import ask_engine
-from pages.ui.select.method_form import ask_method, method_words
+from pages.ui.select.method_form import ask_engine, ask_method, method_words
 from pages.ui.shell.address import put
 from pages.ui.shell.navigation import page_path
 
