@@ -1,7 +1,6 @@
 """The manifest of an exported subset: everything needed to verify, explain and reproduce it, as values and as JSON."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,7 @@ from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.samples import ColumnMapping, ExportFormat, FormatName, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
-from delift_core.system.codec import DecodeError, decode
+from delift_core.system.codec import DecodeError, decode, encode
 from delift_core.system.files import why_unreadable
 from delift_core.workspace import DatasetRole, EditAction, EditStatus
 
@@ -312,9 +311,16 @@ class Manifest:
         return next(entry for entry in self.inputs if entry.role == "pool")
 
 
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    """What is read first: another version may have other fields."""
+
+    version: int
+
+
 def to_json(manifest: Manifest) -> str:
     """The manifest as indented JSON, with a newline at the end."""
-    return json.dumps(asdict(manifest), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return encode(manifest, indent=1).decode() + "\n"
 
 
 def from_json(text: str, name: str = "the manifest") -> Manifest:
@@ -327,18 +333,18 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
         ExportError: the text is not JSON, not a manifest, or of another version.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ExportError(f"{name} is not JSON ({error}); give the .manifest.json of an export") from error
-    if not isinstance(document, dict) or "version" not in document:
-        raise ExportError(f"{name} is not a manifest of DELIFT Studio; give the .manifest.json of an export")
-    if document["version"] != MANIFEST_VERSION:
+        version = decode(_Versioned, text).version
+    except DecodeError as error:
         raise ExportError(
-            f"{name} has manifest version {document['version']!r} and this DELIFT Studio reads {MANIFEST_VERSION}; "
+            f"{name} is not a manifest of DELIFT Studio ({error}); give the .manifest.json of an export"
+        ) from error
+    if version != MANIFEST_VERSION:
+        raise ExportError(
+            f"{name} has manifest version {version} and this DELIFT Studio reads {MANIFEST_VERSION}; "
             "use the DELIFT Studio that wrote it, or export again"
         )
     try:
-        manifest = decode(Manifest, document)
+        manifest = decode(Manifest, text)
     except DecodeError as error:
         raise ExportError(f"{name} is damaged at {error}; export the selection again") from error
     if not any(entry.role == "pool" for entry in manifest.inputs):

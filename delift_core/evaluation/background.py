@@ -7,7 +7,7 @@ Finished runs are kept in a folder that all evaluations of a workspace share, so
 or killed resumes where it was. The database is not opened here.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from delift_core.evaluation.cost import Cost, forecast
@@ -38,7 +38,7 @@ def prepare_job(job: JobFolder, content: EvaluationJob) -> None:
     Raises:
         ScoringError: a worker is at the earlier request, or the folder cannot be written to.
     """
-    job.prepare(asdict(content), replaces=("report.json",))
+    job.prepare(content, replaces=("report.json",))
 
 
 def request_of(job: JobFolder) -> EvaluationJob:
@@ -83,7 +83,7 @@ def _estimate(job: JobFolder, request: EvaluationRequest, stop: Stop) -> None:
 
     job.write_progress(JobProgress("calibrating", message=f"loading {request.model}"))
     tuner, _ = load_tuner(request, stop=stop, cache=_cache(job))
-    job.write("cost.json", asdict(forecast(tuner)))
+    job.write("cost.json", forecast(tuner))
     job.write_progress(JobProgress("forecast"))
 
 

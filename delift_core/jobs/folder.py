@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from delift_core.errors import ScoringError, Stopped
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.system.callbacks import FINAL_PHASES, Phase, Stop
-from delift_core.system.codec import decode
+from delift_core.system.codec import decode, encode
 from delift_core.system.defaults import LIBRARY_ENVIRONMENT
 from delift_core.system.files import write_whole
 from delift_core.system.processes import is_running, started_at
@@ -102,7 +102,7 @@ class JobFolder:
         """Writes what a worker needs; an earlier request in this folder is replaced.
 
         Args:
-            request: JSON.
+            request: a dataclass, or a plain JSON value.
             replaces: names of results of an earlier request, which are removed.
 
         Raises:
@@ -181,7 +181,7 @@ class JobFolder:
 
     def write_progress(self, progress: JobProgress) -> None:
         """Replaces the progress."""
-        self.write("progress.json", asdict(progress))
+        self.write("progress.json", progress)
 
     def fail(self, reason: str) -> None:
         """Records that the job failed; the counts of the last progress stay."""
@@ -201,12 +201,12 @@ class JobFolder:
         return json.loads((self.folder / name).read_bytes())
 
     def write(self, name: str, content: object) -> None:
-        """Replaces a JSON file.
+        """Replaces a JSON file by a dataclass or a plain value.
 
         Raises:
             OSError: the folder cannot be written to.
         """
-        write_whole(self.folder / name, json.dumps(content).encode())
+        write_whole(self.folder / name, encode(content))
 
     @contextmanager
     def writing(self) -> Iterator[None]:

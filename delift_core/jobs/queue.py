@@ -5,20 +5,19 @@ is no queue process: each job waits until no earlier or running ticket needs the
 process has ended.
 """
 
-import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
 
 from delift_core.errors import ScoringError, Stopped
 from delift_core.system.callbacks import Stop, never
-from delift_core.system.codec import decode
+from delift_core.system.codec import decode, encode
 from delift_core.system.files import write_whole
 from delift_core.system.processes import is_running, started_at
 
@@ -117,7 +116,7 @@ def _take_place(path: Path, own: Ticket) -> list[Ticket]:
             ]
             if not before or not path.exists():
                 content = own if before else replace(own, began=time.time())
-                write_whole(path, json.dumps(asdict(content)).encode())
+                write_whole(path, encode(content))
             return before
     except OSError as error:
         raise ScoringError(
@@ -130,7 +129,7 @@ def _tickets(folder: Path) -> Iterator[tuple[str, Ticket]]:
     """The tickets of running processes with their names, the earliest first; the others are removed."""
     for path in sorted(folder.glob("[0-9]*")):
         with suppress(FileNotFoundError, ValueError):  # its job has just ended, or it was damaged by a power cut
-            ticket = decode(Ticket, json.loads(path.read_bytes()))
+            ticket = decode(Ticket, path.read_bytes())
             if is_running(ticket.pid, ticket.created):
                 yield path.name, ticket
                 continue

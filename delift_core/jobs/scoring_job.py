@@ -6,7 +6,7 @@ It reads samples and writes blocks. It never opens the database, which allows on
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def prepare_job(job: JobFolder, request: ScoringRequest, conversations: Conversa
         ScoringError: a worker is at the earlier request, or the folder cannot be written to.
     """
     samples = {name: [[m.role, m.content] for m in messages] for name, messages in conversations.items()}
-    job.prepare({"request": asdict(request), "samples": samples})
+    job.prepare({"request": request, "samples": samples})
 
 
 def read_request(job: JobFolder) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:

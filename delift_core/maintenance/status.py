@@ -29,7 +29,7 @@ from delift_core.workspace.workspace import DATABASE_NAME
 PYTHON_VERSIONS = ((3, 11), (3, 12))
 PACKAGES = (
     *("numpy", "scipy", "numba", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
-    *("submodlib-py", "psutil", "tqdm", "jinja2"),
+    *("submodlib-py", "msgspec", "psutil", "tqdm", "jinja2"),
 )
 _REPORTED = ("streamlit", "duckdb", "torch", "transformers", "numpy", "submodlib-py")
 _LOG_LINES = 20

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -12,7 +11,7 @@ from delift_core.data.loading import Choice, Dataset, Origin, ReadOptions
 from delift_core.data.loading.raw_records import Progress, Watch
 from delift_core.errors import WorkspaceError
 from delift_core.samples import ColumnMapping, Message, Problem, Sample
-from delift_core.system.codec import decode
+from delift_core.system.codec import decode, encode
 from delift_core.system.processes import garbage_collection_paused
 from delift_core.workspace.database import (
     Cursor,
@@ -243,7 +242,7 @@ def _values(dataset: Dataset, now: datetime) -> list[object]:
 
 def _origin_values(origin: Origin) -> tuple[str, str, str | None, str]:
     """The columns origin, sha256, options and hub_commit."""
-    options = None if origin.options is None else json.dumps(asdict(origin.options))
+    options = None if origin.options is None else encode(origin.options).decode()
     return str(origin), origin.sha256, options, origin.split.commit if origin.split else ""
 
 
@@ -274,7 +273,7 @@ def _rows_at(cursor: Cursor, dataset_id: str, positions: list[int]) -> tuple[Sam
 def _record(row: Row) -> DatasetRecord:
     dataset_id, role, name, origin, wire_format, prompt, response, system, *rest = row
     content_hash, n_samples, n_problems, created_at, turns, choices, sha256, parts, options, commit = rest
-    read_as = None if options is None else decode(ReadOptions, json.loads(options))
+    read_as = None if options is None else decode(ReadOptions, options)
     return DatasetRecord(
         id=dataset_id,
         role=role,

@@ -48,14 +48,14 @@ def test_a_damaged_manifest_says_where(eight: Scored, tmp_path: Path) -> None:
     for change, where in [
         ({"version": 99}, "manifest version 99"),
         ({"metric": "cosine"}, "damaged at metric"),
-        ({"rows": [{"id": "x"}]}, r"damaged at rows\[0\].line: it is missing"),
-        ({"seed": "1"}, "damaged at seed: a value of type int"),
+        ({"rows": [{"id": "x"}]}, r"damaged at rows\[0\]: Object missing required field `line`"),
+        ({"seed": "1"}, "damaged at seed: Expected `int`, got `str`"),
         ({"inputs": []}, "no pool"),
     ]:
         with pytest.raises(ExportError, match=where):
             from_json(json.dumps(document | change))
-    for text in ("", "[]", "{}", "[" * 100_000):
-        with pytest.raises(ExportError, match="not JSON|not a manifest"):
+    for text in ("", "[]", "{}", "[" * 100_000, '{"a":' * 100_000, '{"version": "1"}'):
+        with pytest.raises(ExportError, match="is not a manifest of DELIFT Studio .*: "):
             from_json(text)
     with pytest.raises(ExportError, match="does not exist"):
         read_manifest(tmp_path / "none.manifest.json")
