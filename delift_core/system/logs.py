@@ -3,7 +3,8 @@
     {"time": "2026-11-26T12:00:00.000+00:00", "level": "INFO", "process": "worker", "pid": 7, "job": "r1", "event": …}
 
 Several processes write to the file, one line at a time under a lock, and rotate it at `LARGEST_FILE` bytes.
-(`logging.handlers.RotatingFileHandler` is for one process: it goes on writing to a file that another one has rotated.)
+(`logging.handlers.RotatingFileHandler` is for one process: it goes on writing to a file that another one has rotated.
+Made safe for several, by a lock and by closing the file after each line, it takes more code than the rotation here.)
 A line that cannot be written is lost: logging never stops the work.
 """
 
@@ -96,11 +97,8 @@ class _WorkspaceLog(logging.Handler):
             line = self._line(record)
             with _locked(path.parent):
                 _rotate_if_large(path, len(line))
-                handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                try:
-                    os.write(handle, line)
-                finally:
-                    os.close(handle)
+                with open(path, "ab", opener=_private) as stream:
+                    stream.write(line)
 
     def _line(self, record: logging.LogRecord) -> bytes:
         facts: Mapping[str, object] = getattr(record, "facts", {})
@@ -134,12 +132,13 @@ def _rotated(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the log's lock: two processes must not rotate the file at once."""
-    handle = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
+    with open(folder / ".lock", "a", opener=_private) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)

@@ -252,7 +252,12 @@ class Completion:
         return total
 
     def _solve(self, target: np.ndarray) -> np.ndarray:
-        """Solves (covariance of the measured pairs + noise) x = target (m,) by preconditioned conjugate gradients."""
+        """Solves (covariance of the measured pairs + noise) x = target (m,) by preconditioned conjugate gradients.
+
+        Not by scipy, whose `cg` stops by the plain norm of the residual and not by its preconditioned one: with
+        rtol=1e-3, 0.7 % of the pairs that a pool of 3,000 rows scores next would be others, and `rerun` would score
+        other pairs than the run of an earlier manifest did.
+        """
         v = self._variances
         precondition = Preconditioner(
             (self._row_features, self._column_features),
