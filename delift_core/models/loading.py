@@ -160,9 +160,9 @@ def _from_pretrained(folder: str | Path, name: str, precision: Precision) -> tup
     # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
     dtype = "auto" if precision == "mixed" else getattr(torch, precision)
     with _as_model_error(name):
+        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
         _, parameters = _read_config(base or folder, _local_only(base) if base else local_only)
         _ensure_weights_fit(name, _WEIGHT_BYTES[precision] * parameters)
-        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
         model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
             folder,
             dtype=dtype,

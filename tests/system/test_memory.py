@@ -15,6 +15,7 @@ import pytest
 from delift_core.errors import ModelError
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import ScoringRequest
+from delift_core.jobs.scoring_job import prepare_job
 from delift_core.models import loading
 from delift_core.models.loading import load_model
 from delift_core.samples import Message
@@ -30,12 +31,14 @@ WORKER_IN_LITTLE = """
 import resource, sys
 from pathlib import Path
 import psutil
+import delift_core.jobs.scoring_job  # what a worker has in memory before it needs a model
+from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.worker import main
 kind = sys.argv[1]
 own = psutil.Process().memory_info()
 taken = own.vms if kind == "RLIMIT_AS" else own.data
 resource.setrlimit(getattr(resource, kind), (taken + (200 << 20),) * 2)
-sys.exit(main(Path(sys.argv[2])))
+sys.exit(main(JobFolder(Path(sys.argv[2]))))
 """
 
 
@@ -129,10 +132,8 @@ def job(tmp_path: Path, model_folder: Path) -> JobFolder:
     conversations = {name: (Message("user", f"What is {name}?"), Message("assistant", "A name.")) for name in names}
     (tmp_path / "utility").mkdir()
     folder, samples = JobFolder(tmp_path / "job"), RunSamples(tuple(names))
-    folder.prepare(
-        ScoringRequest("score", str(model_folder), "cpu", "float32", "auto", str(tmp_path / "utility"), samples),
-        conversations,
-    )
+    request = ScoringRequest("score", str(model_folder), "cpu", "float32", "auto", str(tmp_path / "utility"), samples)
+    prepare_job(folder, request, conversations)
     return folder
 
 
@@ -155,7 +156,7 @@ def test_scoring_in_a_small_container_refuses_and_is_not_killed(job: JobFolder, 
         if enter is None:
             done, refusal = run(["-c", WORKER_IN_LITTLE, "RLIMIT_DATA", str(job.folder)]), "running a model needs"
         else:
-            done = run(["-m", "delift_core.jobs.worker", str(job.folder)], enter)
+            done = run(["-m", "delift_core.jobs.worker", "scoring", str(job.folder)], enter)
     assert (done.returncode, done.stderr) == (2, "")
     assert job.status().state == "failed" and job.status().progress.message.startswith(refusal)
 
@@ -163,7 +164,7 @@ def test_scoring_in_a_small_container_refuses_and_is_not_killed(job: JobFolder, 
 @pytest.mark.slow
 def test_scoring_in_a_container_that_is_large_enough_finishes(job: JobFolder) -> None:
     with control_group(2000 * MIB) as enter:
-        done = run(["-m", "delift_core.jobs.worker", str(job.folder)], enter)
+        done = run(["-m", "delift_core.jobs.worker", "scoring", str(job.folder)], enter)
     assert (done.returncode, job.status().state) == (0, "done")
 
 

@@ -40,6 +40,7 @@ from delift_core.errors import SelectionError
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.system import memory
 
 def choose(pool):
     utilities = Utilities(pool, np.zeros(len(pool), np.float32), None, None)
@@ -54,6 +55,11 @@ try:
     choose(np.broadcast_to(np.float32(0.5), (10_000, 10_000)))
 except SelectionError as error:
     print("refused:", error)
+memory.available_memory = lambda: 1 << 40  # as if the limit could not be read
+try:
+    choose(np.broadcast_to(np.float32(0.5), (10_000, 10_000)))
+except SelectionError as error:
+    print("ran out:", error)
 print("chosen:", choose(np.eye(50, dtype=np.float32)))
 """
 
@@ -71,9 +77,10 @@ def test_a_selection_that_does_not_fit_says_what_to_do_and_the_next_one_works() 
         [sys.executable, "-c", SELECT_IN_LITTLE], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    refused, chosen = done.stdout.splitlines()
-    assert refused.startswith("refused: choosing among 10,000 rows ran out of memory")
-    assert "choose from fewer rows" in refused and "--pairs k=32" in refused and chosen == "chosen: 3"
+    refused, ran_out, chosen = done.stdout.splitlines()
+    assert refused.startswith("refused: A kernel of 10,000 x 10,000 needs 381.5 MiB of memory and ")
+    assert ran_out.startswith("ran out: choosing among 10,000 rows ran out of memory")
+    assert "choose from fewer rows" in ran_out and "--pairs k=32" in ran_out and chosen == "chosen: 3"
 
 
 @pytest.mark.parametrize("place", ["represented_kernel", "greedy_order", "select_from_kernel", "random_curves"])
