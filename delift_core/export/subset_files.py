@@ -5,7 +5,6 @@ gains are in the manifest only.
 """
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +41,7 @@ from delift_core.export.writers import ensure_writable, manifest_path, write_lin
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import ExportFormat, Formulas, Sample
 from delift_core.scoring.pair_spec import format_pairs
-from delift_core.scoring.store import ScoringContext
+from delift_core.scoring.store import read_context
 from delift_core.selection.coverage import value
 from delift_core.selection.methods import method_source, method_title
 from delift_core.selection.select import guarantee
@@ -187,7 +186,9 @@ def _input_entry(record: DatasetRecord) -> InputEntry:
 
 def _model(curated: CuratedSelection) -> ModelEntry:
     run = curated.problem.run
-    context = ScoringContext(**json.loads((run.store.folder / "context.json").read_text(encoding="utf-8")))
+    context = read_context(run.store.folder)
+    if context is None:
+        raise ExportError(f"{run.store.folder / 'context.json'} is missing or damaged; score the run again")
     return ModelEntry(
         name=run.record.spec.model,
         revision=context.revision,
@@ -261,21 +262,9 @@ def _rows(workspace: Workspace, curated: CuratedSelection) -> tuple[RowEntry, ..
 
 
 def _unscored(sample: Sample, why: str) -> RowEntry:
-    reason = f"Not scored: {why}."
-    return RowEntry(
-        id=sample.id,
-        line=sample.line,
-        source=sample.source,
-        content_hash=sample.content_hash,
-        status="not-scored",
-        rank=None,
-        gain=None,
-        residual_gain=None,
-        greedy_rank=None,
-        greedy_gain=None,
-        reason=reason,
-        named=(),
-    )
+    nothing = (None, None, None, None, None)  # neither ranks nor gains
+    known = (sample.id, sample.line, sample.source, sample.content_hash)
+    return RowEntry(*known, "not-scored", *nothing, f"Not scored: {why}.", ())
 
 
 class _RowEntries:

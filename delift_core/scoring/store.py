@@ -38,6 +38,7 @@ from delift_core.scoring.block_files import (
     write_pack,
 )
 from delift_core.scoring.metrics import Metric, utility
+from delift_core.system.codec import decode, encode
 from delift_core.system.files import CHECKSUM_BYTES, write_whole
 
 _STATISTICS, _COUNTS = 2, 2
@@ -99,7 +100,7 @@ class PairStore:
         store = cls(utility_folder / context.key)
         known = read_context(store.folder)
         if known is None or known.key != context.key:
-            write_whole(store.folder / _DESCRIPTION, json.dumps(asdict(context), indent=2).encode())
+            write_whole(store.folder / _DESCRIPTION, encode(context, indent=2))
         return store
 
     def remove_damaged(self) -> int:
@@ -331,6 +332,6 @@ def _as_zero_shot(table: np.ndarray) -> ZeroShot:
 def read_context(folder: Path) -> ScoringContext | None:
     """The scoring context of a folder; None if its description is missing or damaged."""
     try:
-        return ScoringContext(**json.loads((folder / _DESCRIPTION).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return decode(ScoringContext, (folder / _DESCRIPTION).read_bytes())
+    except (OSError, ValueError):
         return None

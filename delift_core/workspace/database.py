@@ -243,6 +243,12 @@ def get_row(cursor: Cursor, table: str, columns: str, item_id: str) -> Row:
     return row
 
 
+def newest_rows(cursor: Cursor, table: str, columns: str, parent: str, value: str | None) -> list[Row]:
+    """The rows whose column `parent` has a value, or all rows if that is None, newest first."""
+    statement = f"SELECT {columns} FROM {table} WHERE {parent} = ? OR ? IS NULL ORDER BY number DESC"
+    return cursor.execute(statement, [value, value]).fetchall()
+
+
 def insert_row(cursor: Cursor, table: str, columns: str, values: Sequence[object]) -> None:
     """Inserts one row; `columns` are separated by commas, with a value each."""
     marks = ", ".join("?" for _ in values)

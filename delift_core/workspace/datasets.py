@@ -20,6 +20,7 @@ from delift_core.workspace.database import (
     fetch_one,
     get_row,
     insert_row,
+    newest_rows,
     next_number,
     required_name,
     with_zone,
@@ -90,10 +91,7 @@ class DatasetStore:
     def records(self, role: DatasetRole | None = None) -> tuple[DatasetRecord, ...]:
         """All data sets (of a role), newest first."""
         with self._database.read() as cursor:
-            rows = cursor.execute(
-                f"SELECT {_COLUMNS} FROM datasets WHERE role = ? OR ? IS NULL ORDER BY number DESC", [role, role]
-            ).fetchall()
-        return tuple(_record(row) for row in rows)
+            return tuple(map(_record, newest_rows(cursor, "datasets", _COLUMNS, "role", role)))
 
     def record(self, dataset_id: str) -> DatasetRecord:
         """One data set, without its samples."""

@@ -24,6 +24,7 @@ from delift_core.workspace.database import (
     get_row,
     insert_row,
     missing,
+    newest_rows,
     next_number,
     required_name,
     with_zone,
@@ -72,11 +73,7 @@ class SelectionStore:
     def records(self, run_id: str | None = None) -> tuple[SelectionSummary, ...]:
         """All selections (of a run) without their arrays, newest first."""
         with self._database.read() as cursor:
-            rows = cursor.execute(
-                f"SELECT {_SUMMARY} FROM selections WHERE run_id = ? OR ? IS NULL ORDER BY number DESC",
-                [run_id, run_id],
-            ).fetchall()
-        return tuple(_summary(row) for row in rows)
+            return tuple(map(_summary, newest_rows(cursor, "selections", _SUMMARY, "run_id", run_id)))
 
     def load(self, selection_id: str) -> SelectionRecord:
         """A selection with its arrays."""
@@ -229,11 +226,7 @@ class ExportLog:
     def records(self, selection_id: str | None = None) -> tuple[ExportRecord, ...]:
         """All exports (of a selection), newest first."""
         with self._database.read() as cursor:
-            rows = cursor.execute(
-                f"SELECT {_COLUMNS} FROM exports WHERE selection_id = ? OR ? IS NULL ORDER BY number DESC",
-                [selection_id, selection_id],
-            ).fetchall()
-        return tuple(_record(row) for row in rows)
+            return tuple(map(_record, newest_rows(cursor, "exports", _COLUMNS, "selection_id", selection_id)))
 
 
 def _record(row: Sequence[Any]) -> ExportRecord:

@@ -16,8 +16,8 @@ from delift_core.system.files import why_folder_unusable
 from delift_core.workspace.database import ActorDatabase, Database, connect, fetch_one
 from delift_core.workspace.datasets import DatasetStore
 from delift_core.workspace.edits import EditLog, FilterStore
-from delift_core.workspace.row_signals import SignalStore
 from delift_core.workspace.runs import RunStore
+from delift_core.workspace.sample_rows import SignalStore
 from delift_core.workspace.selections import ExportLog, SelectionStore
 
 

@@ -8,7 +8,7 @@ import delift_core
 
 PACKAGE = Path(delift_core.__file__).parent
 # Local names that stand for names or marks written in the code itself, each looked at where it is used.
-KNOWN = {"table", "columns", "marks", "extreme", "setting"}
+KNOWN = {"table", "columns", "parent", "marks", "extreme", "setting"}
 WORDS = ("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "CREATE ", "SET ", "DROP ", "ALTER ")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
 from delift_core.data.quality.checks import find_issues
+from delift_core.models.vectors import unit_rows
 from delift_core.samples import Sample
 from delift_core.system.processes import garbage_collection_paused
 
@@ -241,10 +242,8 @@ def cluster_codes(embeddings: np.ndarray) -> np.ndarray:
     groups = min(max(_MIN_CLUSTERS, min(_MAX_CLUSTERS, round((count / 2) ** 0.5))), len(np.unique(embeddings, axis=0)))
     if groups < _MIN_CLUSTERS:
         return np.zeros(count, dtype=np.int64)
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    points = embeddings / np.where(lengths > 0, lengths, 1)
     kind = KMeans if count <= _FULL_KMEANS_ROWS else MiniBatchKMeans
-    found = kind(n_clusters=groups, n_init=3, random_state=0).fit_predict(points)
+    found = kind(n_clusters=groups, n_init=3, random_state=0).fit_predict(unit_rows(embeddings))
     sizes = np.bincount(found, minlength=groups)
     rank = np.empty(groups, dtype=np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(groups)
