@@ -128,3 +128,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     return state
+
+
+@pytest.fixture
+def slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes workers take a tenth of a second a block, so that on any machine they can be met in the middle."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(
+        "import os, time\nflush = os.fsync\nos.fsync = lambda handle: (time.sleep(0.1), flush(handle))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))

@@ -5,7 +5,6 @@ planted best subset is found.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -27,14 +26,6 @@ from tests.selection.whole import certify
 from tests.tiny_models import loaded
 
 ROWS = (("What is 2 + 2?", "4"), ("A colour?", "Blue, say."), ("Spell cat", "c-a-t"), ("Say hi", "Hello there!"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def log_probability(model: LoadedModel, before: tuple[int, ...], response: tuple[int, ...]) -> float:

@@ -15,6 +15,13 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
 
+ROWS = [  # short and long, in ASCII and beyond
+    ("What is 2 + 2?", "4"),
+    ("Name a colour of the sky on a clear day.", "Blue, and nothing else."),
+    ("Say hi", "Hello there! How are you?"),
+    ("Spell cat.", "c-a-t"),
+    ("Überraschung?", "Ja – 雪。"),
+]
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 2},
     "qwen2": {"num_key_value_heads": 2},

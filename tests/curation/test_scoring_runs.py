@@ -75,16 +75,6 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
                 os.kill(worker_pid(opened, folder.name), signal.SIGKILL)
 
 
-@pytest.fixture
-def slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes workers take a tenth of a second a block, so that on any machine they can be met in the middle."""
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "sitecustomize.py").write_text(
-        "import os, time\nflush = os.fsync\nos.fsync = lambda handle: (time.sleep(0.1), flush(handle))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> np.ndarray:
     """The matrix of the pool of many, scored in one go."""

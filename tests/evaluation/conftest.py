@@ -1,14 +1,11 @@
-"""One thread for tiny models: several only wait for one another on a busy machine."""
-
-from collections.abc import Iterator
+"""The model of the evaluation's tests."""
 
 import pytest
-import torch
+
+from tests.tiny_models import save_model
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a tiny model."""
+    return str(save_model(tmp_path_factory.mktemp("model")))

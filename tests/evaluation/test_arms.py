@@ -29,14 +29,9 @@ from delift_core.models.loading import load_model
 from delift_core.models.prompts import make_template
 from delift_core.scoring.scorer import Scorer
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed, rows
-from tests.tiny_models import loaded, save_model
+from tests.tiny_models import loaded
 
 QUICK = FineTuning(epochs=1, learning_rate=3e-3, rows_per_step=4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture

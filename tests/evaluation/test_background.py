@@ -19,14 +19,8 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.worker import main
 from delift_core.system.codec import decode
 from tests.evaluation.test_evaluate import HELDOUT, POOL, SUBSET, changed
-from tests.tiny_models import save_model
 
 QUICK = FineTuning(epochs=1, learning_rate=3e-3, rows_per_step=4)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from delift_core.evaluation.fine_tuner import unseen_rows
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
 from delift_core.models.loading import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
-from tests.tiny_models import save_model
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +33,6 @@ USELESS = [(f"Letter {n}?", f"%$#@!{'&*' * n}") for n in range(18)]
 POOL = rows(USELESS[:9] + USEFUL + USELESS[9:])
 SUBSET = tuple(range(9, 15))
 HELDOUT = rows([(f"Count up to {n}.", "one two three four five six"[: 8 + n]) for n in range(12)], "heldout.jsonl")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture

@@ -15,17 +15,10 @@ from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Message
 from delift_core.scoring.scorer import Scorer
-from tests.tiny_models import FAMILIES, loaded
+from tests.tiny_models import FAMILIES, ROWS, loaded
 
 pytestmark = pytest.mark.slow
 
-ROWS = [
-    ("What is 2 + 2?", "4"),
-    ("Name a colour of the sky on a clear day.", "Blue, and nothing else."),
-    ("Say hi", "Hello there! How are you?"),
-    ("Spell cat.", "c-a-t"),
-    ("Überraschung?", "Ja – 雪。"),
-]
 QUICK = FineTuning(epochs=2, learning_rate=1e-2, rows_per_step=2)
 
 

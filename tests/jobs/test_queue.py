@@ -124,16 +124,6 @@ def test_a_line_that_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.
         pass
 
 
-@pytest.fixture
-def slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers take a tenth of a second a block."""
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow" / "sitecustomize.py").write_text(
-        "import os, time\nflush = os.fsync\nos.fsync = lambda handle: (time.sleep(0.1), flush(handle))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"))
-
-
 def state(opened: Workspace, run_id: str) -> str:
     """What a run's worker said last."""
     return refresh(opened, run_id)[1].state

@@ -22,15 +22,7 @@ from delift_core.scoring.batches import Suffix, padded_cuts
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
 from tests.rounding import STATISTICS
-from tests.tiny_models import FAMILIES, loaded
-
-ROWS = [
-    ("What is 2 + 2?", "4"),
-    ("Name a colour of the sky on a clear day.", "Blue, and nothing else."),
-    ("Say hi", "Hello there! How are you?"),
-    ("Spell cat.", "c-a-t"),
-    ("Überraschung?", "Ja – 雪。"),
-]
+from tests.tiny_models import FAMILIES, ROWS, loaded
 
 
 def conversation(prompt: str, response: str) -> tuple[Message, ...]:
