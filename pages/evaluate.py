@@ -5,8 +5,8 @@ import streamlit as st
 from delift_core.curation.curate import CuratedSelection, keep_selection
 from delift_core.evaluation.background import Mode, report_of
 from delift_core.evaluation.evaluation_request import SUBSET
-from delift_core.evaluation.from_selection import EvaluationSettings, arm_request, evaluations, folder_of, start
 from delift_core.evaluation.report import EvaluationReport
+from delift_core.evaluation.subset_evaluation import EvaluationSettings, arm_request, evaluations, folder_of, start
 from delift_core.jobs.folder import JobFolder, JobStatus
 from pages.ui.evaluate.evaluation_form import arm_title, ask_settings
 from pages.ui.evaluate.evaluation_view import cost_view, progress_view, report_view

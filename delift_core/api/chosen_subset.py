@@ -17,11 +17,10 @@ from delift_core.data.loading import Dataset
 from delift_core.data.loading.library_rows import kind_of_rows
 from delift_core.errors import DataError, ExportError, SelectionError
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.from_manifest import request_from_manifest
-from delift_core.evaluation.from_selection import request_from_positions
 from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.result_cache import ResultCache
+from delift_core.evaluation.subset_evaluation import request_from_manifest, request_from_positions
 from delift_core.export.subset_files import export_selection
 from delift_core.models.loading import DeviceName
 from delift_core.samples import ExportFormat

@@ -8,7 +8,7 @@ from delift_core.curation.curate import open_selection
 from delift_core.data.loading import Origin, load_bytes, load_file
 from delift_core.evaluation.background import EvaluationJob, prepare_job
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.from_selection import EvaluationSettings, folder_of, request_for
+from delift_core.evaluation.subset_evaluation import EvaluationSettings, folder_of, request_for
 from delift_core.export.subset_files import export_selection
 from delift_core.system.files import safe_stem
 from delift_core.workspace import RunSpec, Workspace

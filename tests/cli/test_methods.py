@@ -13,7 +13,7 @@ from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Selector
 from delift_core.errors import SelectionError
-from delift_core.evaluation.from_selection import arm_request
+from delift_core.evaluation.subset_evaluation import arm_request
 from delift_core.export.subset_files import export_selection
 from delift_core.selection.coverage import value
 from delift_core.selection.methods import METHODS, MODEL_METHODS, method_title

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import add_sample_project, open_selection
 from delift_core.data.loading import Dataset
-from delift_core.evaluation.from_selection import arm_request
+from delift_core.evaluation.subset_evaluation import arm_request
 from delift_core.jobs.folder import JobFolder
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.workspace import Workspace

@@ -10,7 +10,7 @@ from delift_core.curation import scoring_runs as runs
 from delift_core.curation.curate import add_sample_project
 from delift_core.data.loading import Dataset
 from delift_core.errors import AccessError, NotAllowed
-from delift_core.evaluation import from_selection as of_selection
+from delift_core.evaluation import subset_evaluation
 from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.subset_files import export_selection
 from delift_core.jobs.folder import JobFolder
@@ -54,7 +54,7 @@ WRITES: dict[str, tuple[Operation, Write]] = {
     "export_selection": ("export", lambda w, p: export_selection(w, "s1", p / "out.jsonl")),
     "save_to_disk": ("export", lambda w, p: save_to_disk(p / "none.jsonl", p / "folder", actor=w.actor)),
     "push_to_hub": ("export", lambda w, p: push_to_hub(p / "none.jsonl", "o/n", "", actor=w.actor)),
-    "evaluation cancel": ("job", lambda w, p: of_selection.cancel(w, JobFolder(w.folder / "jobs"))),
+    "evaluation cancel": ("job", lambda w, p: subset_evaluation.cancel(w, JobFolder(w.folder / "jobs"))),
 }
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
 from delift_core.evaluation.evaluation_request import BASELINES, FineTuning, Weights
-from delift_core.evaluation.from_selection import EvaluationSettings
+from delift_core.evaluation.subset_evaluation import EvaluationSettings
 from delift_core.selection.methods import METHODS
 from delift_core.workspace import DatasetRecord, SelectionSummary, Workspace
 

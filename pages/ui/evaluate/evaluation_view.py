@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.evaluation.background import cost_of
-from delift_core.evaluation.from_selection import cancel
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
+from delift_core.evaluation.subset_evaluation import cancel
 from delift_core.jobs.folder import JobFolder
 from delift_core.system.amounts import duration
 from delift_core.workspace import Workspace
