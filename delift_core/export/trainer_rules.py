@@ -6,7 +6,7 @@ leaves out rows of which cutting leaves no loss. The rules hold for files that a
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from delift_core.data.formats.base import describe, known_role
 from delift_core.data.formats.training_labels import is_trained, turn_flags
@@ -36,6 +36,7 @@ Effect = Literal[
 """What happens to a row, the most severe effect first."""
 Verdict = tuple[Effect, str]
 """An effect and its reason."""
+_Record = Mapping[str, object]  # {} for a record that is not an object
 TRAINERS: tuple[Trainer, ...] = get_args(Trainer)
 # The role words that Axolotl knows by default.
 AXOLOTL_ROLES = ("human", "user", "assistant", "gpt", "system", "tool")
@@ -71,11 +72,12 @@ def row_verdicts(
         length: of the row in tokens; None skips the rules about length.
         limit: the trainer's longest row in tokens.
     """
+    fields = record if isinstance(record, Mapping) else {}
     rules = _text if shape.name == "text" else _RULES[trainer]
-    verdicts = [*rules(record, shape), *_media(trainer, record, shape)]
+    verdicts = [*rules(fields, shape), *_media(trainer, fields, shape)]
     verdicts += [*_by_length(trainer, shape, length, limit), *known]
     if trainer != "TRL":
-        verdicts += [*_unjoined_columns(record, shape), *_ignored_flags(trainer, record, shape)]
+        verdicts += [*_unjoined_columns(fields, shape), *_ignored_flags(trainer, fields, shape)]
     return verdicts
 
 
@@ -93,13 +95,16 @@ def tool_role_word(shape: Shape) -> str:
     return next((word for word in shape.roles if known_role(word) == "tool"), "observation")
 
 
-def _text(record: object, shape: Shape) -> Iterator[Verdict]:
-    value = record.get("text") if isinstance(record, Mapping) else None
-    if not isinstance(value, str):
-        yield "stops the load", f"`text` is {describe(value)}, not text"
+def _text(record: _Record, shape: Shape) -> Iterator[Verdict]:
+    yield from _not_text(record, "text", "stops the load")
 
 
-def _trl(record: object, shape: Shape) -> Iterator[Verdict]:
+def _not_text(record: _Record, key: str, effect: Effect) -> Iterator[Verdict]:
+    if not isinstance(record.get(key), str):
+        yield effect, f"`{key}` is {describe(record.get(key))}, not text"
+
+
+def _trl(record: _Record, shape: Shape) -> Iterator[Verdict]:
     # TRL reads every row in the way of the first one.
     if _differs(record, shape):
         yield "stops the load", "the record is of another shape than the others"
@@ -111,19 +116,17 @@ def _trl(record: object, shape: Shape) -> Iterator[Verdict]:
             marked = "every turn by the assistant is marked as not to be trained"
             yield "stops the load", marked if answers else "no turn is by the assistant"
     elif shape.name in ("prompt-completion", "alpaca"):
-        for key in _pair(shape):
-            value = record.get(key) if isinstance(record, Mapping) else None
-            if not isinstance(value, str):
-                yield "stops the load", f"`{key}` is {describe(value)}, not text"
+        for key in (shape.prompt, shape.response):
+            yield from _not_text(record, key, "stops the load")
     else:
-        sides = [record[key] for key in ("prompt", "completion")] if isinstance(record, Mapping) else []
+        sides: list[Any] = [record[key] for key in ("prompt", "completion")]
         yield from _template_order([_role(turn, shape) for side in sides for turn in side])
-        if not all(is_trained(turn) for turn in sides[-1:] and sides[-1] if isinstance(turn, Mapping)):
+        if not all(is_trained(turn) for turn in sides[-1] if isinstance(turn, Mapping)):
             yield "trains more", "the whole completion is trained, and a turn of it is marked as not to be"
 
 
-def _llama_factory(record: object, shape: Shape) -> Iterator[Verdict]:
-    if _differs(record, shape) or not isinstance(record, Mapping):
+def _llama_factory(record: _Record, shape: Shape) -> Iterator[Verdict]:
+    if _differs(record, shape):
         # Missing columns are null in the table: a row with a null answer is left out, a null list of turns is an error.
         effect: Effect = "stops the load" if shape.name == "turns" else "left out"
         yield effect, "the record is of another shape than the others"
@@ -133,16 +136,13 @@ def _llama_factory(record: object, shape: Shape) -> Iterator[Verdict]:
     if shape.name == "turns":
         yield from _llama_factory_turns(record, shape)
         return
-    prompt, response = _pair(shape)
-    if not isinstance(record.get(response), str):
-        yield "left out", f"`{response}` is {describe(record.get(response))}, not text"
-    for key in (prompt, shape.query):
-        value = record.get(key) if key else None
-        if value and not isinstance(value, str):
-            yield "stops the load", f"`{key}` is {describe(value)}, not text"
+    yield from _not_text(record, shape.response, "left out")
+    for key in (shape.prompt, shape.query):
+        if key and record.get(key):
+            yield from _not_text(record, key, "stops the load")
 
 
-def _llama_factory_turns(record: object, shape: Shape) -> Iterator[Verdict]:
+def _llama_factory_turns(record: _Record, shape: Shape) -> Iterator[Verdict]:
     turns = turns_of(record, shape) or []
     words = [turn.get(shape.role_key) for turn in turns]
     body = words[1:] if words and words[0] == shape.role_word("system") else words
@@ -174,7 +174,7 @@ def _misplaced(
     return f"{word} follows {body[index - 1]}: questions and answers must alternate"
 
 
-def _axolotl(record: object, shape: Shape) -> Iterator[Verdict]:
+def _axolotl(record: _Record, shape: Shape) -> Iterator[Verdict]:
     if _differs(record, shape):
         yield "stops the load", "the record is of another shape than the others"
         return
@@ -188,30 +188,28 @@ def _axolotl(record: object, shape: Shape) -> Iterator[Verdict]:
             yield "up to the chat template", f"the role word {odd[:40]!r} is passed on as it is"
         else:
             yield from _template_order([_role(turn, shape) for turn in turns])
-        if isinstance(record, Mapping) and shape.system and record.get(shape.system):
+        if shape.system and record.get(shape.system):
             yield "loses a field", f"`{shape.system}` beside the turns is not read"
         if any(turn.get(shape.text_key) is None for turn in turns):
             yield "up to the chat template", "a turn has no text; it is kept if the template reads tool calls"
         return
-    response = record.get(_pair(shape)[1]) if isinstance(record, Mapping) else None
+    response = record.get(shape.response)
     if isinstance(response, str) and not response.strip():
         yield "left out", "the response is empty, so there is nothing to train on"
-    elif not isinstance(response, str):
-        yield "stops the load", f"`{_pair(shape)[1]}` is {describe(response)}, not text"
-    if isinstance(record, Mapping) and shape.history and record.get(shape.history):
+    yield from _not_text(record, shape.response, "stops the load")
+    if shape.history and record.get(shape.history):
         yield "loses a field", f"`{shape.history}` is not read"
 
 
-def _unjoined_columns(record: object, shape: Shape) -> Iterator[Verdict]:
+def _unjoined_columns(record: _Record, shape: Shape) -> Iterator[Verdict]:
     """Columns of the prompt that are not read by a trainer which joins only one."""
-    if not isinstance(record, Mapping):
-        return
     for name in shape.parts[1:]:
-        if isinstance(record.get(name), str) and record[name].strip():
+        value = record.get(name)
+        if isinstance(value, str) and value.strip():
             yield "loses a field", f"`{name}` is not read: one column is joined to the prompt, `{shape.query}`"
 
 
-def _ignored_flags(trainer: Trainer, record: object, shape: Shape) -> Iterator[Verdict]:
+def _ignored_flags(trainer: Trainer, record: _Record, shape: Shape) -> Iterator[Verdict]:
     """Turns that are trained although a flag says that they are not."""
     known = training_field(shape) if trainer == "Axolotl" else None
     for turn in turns_of(record, shape) or [] if shape.name == "turns" else []:
@@ -221,22 +219,21 @@ def _ignored_flags(trainer: Trainer, record: object, shape: Shape) -> Iterator[V
             return
 
 
-def _media(trainer: Trainer, record: object, shape: Shape) -> Iterator[Verdict]:
+def _media(trainer: Trainer, record: _Record, shape: Shape) -> Iterator[Verdict]:
     """What a trainer does with columns of images, videos or audio."""
     for column in media_of(record):
         if trainer != "LLaMA-Factory":
             yield "loses a field", f"`{column}` is not read, and its marks stay in the text"
             continue
-        assert isinstance(record, Mapping)
-        found = count_placeholders(_texts(record, shape), column)
-        count = len(record[column]) if isinstance(record[column], list) else 1
+        found, media = count_placeholders(_texts(record, shape), column), record[column]
+        count = len(media) if isinstance(media, list) else 1
         if found != count:
             mark = media_placeholder(column)
             yield "stops the load", f"`{column}` holds {count:,} and the text has {mark} {found:,} times"
         yield "up to the model", f"`{column}` is read by a model made for it; another one stops the load"
 
 
-def _texts(record: Mapping[str, object], shape: Shape) -> list[str]:
+def _texts(record: _Record, shape: Shape) -> list[str]:
     """The texts of a record that may have placeholders for media."""
     turns = turns_of(record, shape) if shape.name == "turns" else None
     values = [turn.get(shape.text_key) for turn in turns] if turns is not None else list(record.values())
@@ -272,7 +269,7 @@ def _template_order(roles: Sequence[Role | None]) -> Iterator[Verdict]:
         yield "up to the chat template", "two answers follow each other"
 
 
-def _differs(record: object, shape: Shape) -> bool:
+def _differs(record: _Record, shape: Shape) -> bool:
     own = shape_of(record)
     same_keys = (own.turns, own.role_key, own.text_key) == (shape.turns, shape.role_key, shape.text_key)
     if shape.name == "turns":
@@ -280,15 +277,11 @@ def _differs(record: object, shape: Shape) -> bool:
     return own.name != shape.name or (own.prompt, own.response) != (shape.prompt, shape.response)
 
 
-def _pair(shape: Shape) -> tuple[str, str]:
-    return shape.prompt, shape.response
-
-
 def _role(turn: object, shape: Shape) -> Role | None:
     return known_role(turn.get(shape.role_key)) if isinstance(turn, Mapping) else None
 
 
-_RULES: dict[Trainer, Callable[[object, Shape], Iterator[Verdict]]] = {
+_RULES: dict[Trainer, Callable[[_Record, Shape], Iterator[Verdict]]] = {
     "TRL": _trl,
     "LLaMA-Factory": _llama_factory,
     "Axolotl": _axolotl,
