@@ -5,7 +5,7 @@ A trainer reads a file by one configuration, so a file has one shape, the most f
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from delift_core.data.formats import detect_columns, flat_columns
@@ -161,27 +161,22 @@ def shape_of_file(records: Sequence[object]) -> Shape:
     if not found:
         return Shape("unknown")
     best = Counter(found).most_common(1)[0][0]
-    columns = tuple(dict.fromkeys(str(key) for record in records if isinstance(record, Mapping) for key in record))
-    words = (_role_words(record, best) for record in records) if best.name == "turns" else ()
-    roles = tuple(word for word, _ in Counter(word for some in words for word in some).most_common())
-    tools = (record.get("tools") for record in records if isinstance(record, Mapping))
-    parts = _parts(records, best)
-    history = next((name for name in parts if _is_history(records, name)), None)
-    return Shape(
-        name=best.name,
-        prompt=best.prompt,
+    objects = [record for record in records if isinstance(record, Mapping)]
+    turns = [turn for record in objects for turn in turns_of(record, best) or []] if best.name == "turns" else []
+    roles = Counter(str(turn[best.role_key]) for turn in turns if best.role_key in turn)
+    parts = _parts(objects, best)
+    lists = (name for name in parts if any(isinstance(one.get(name), list) and one[name] for one in objects))
+    history = next(lists, None)
+    return replace(
+        best,
         parts=tuple(name for name in parts if name != history),
         history=history,
-        response=best.response,
-        turns=best.turns,
-        role_key=best.role_key,
-        text_key=best.text_key,
-        columns=columns,
-        tools_are_text=all(isinstance(item, str | None) for item in tools),
-        roles=roles,
-        media=tuple(dict.fromkeys(name for record in records for name in media_of(record))),
+        columns=tuple(dict.fromkeys(str(key) for record in objects for key in record)),
+        tools_are_text=all(isinstance(record.get("tools"), str | None) for record in objects),
+        roles=tuple(word for word, _ in roles.most_common()),
+        media=tuple(dict.fromkeys(name for record in objects for name in media_of(record))),
         inconsistent=bool(inconsistent_rows(records)),
-        masks=_masks(records, best),
+        masks=_masks(turns),
     )
 
 
@@ -235,25 +230,15 @@ def _turns_shape(key: str, turns: Iterable[object]) -> Shape:
     )
 
 
-def _role_words(record: object, shape: Shape) -> list[str]:
-    return [str(turn[shape.role_key]) for turn in turns_of(record, shape) or [] if shape.role_key in turn]
-
-
-def _parts(records: Sequence[object], shape: Shape) -> tuple[str, ...]:
+def _parts(records: Sequence[Mapping[str, object]], shape: Shape) -> tuple[str, ...]:
     if shape.name not in ("alpaca", "prompt-completion"):
         return ()
-    flat = (flat_columns(record) for record in records if isinstance(record, Mapping))
+    flat = map(flat_columns, records)
     found = dict.fromkeys(name for one in flat if one is not None for name in one.parts)
     return sort_parts(name for name in found if name not in (shape.prompt, shape.response))
 
 
-def _is_history(records: Sequence[object], name: str) -> bool:
-    values = (record.get(name) for record in records if isinstance(record, Mapping))
-    return any(isinstance(value, list) and value for value in values)
-
-
-def _masks(records: Sequence[object], shape: Shape) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    turns = [turn for record in records for turn in turns_of(record, shape) or []] if shape.name == "turns" else []
+def _masks(turns: Iterable[Mapping[str, object]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     found: dict[str, dict[str, None]] = {}
     for turn in turns:
         for name in turn_flags([turn]):
