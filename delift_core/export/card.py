@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from delift_core.curation.manifest import Manifest
+from delift_core.curation.manifest import Manifest, MethodUsed
 from delift_core.export.containers import describe_json_columns
 from delift_core.export.preflight import ExportDraft
 from delift_core.export.recipes import Recipe, recipe_file, recipes
@@ -20,6 +20,7 @@ from delift_core.export.writers import write_lines
 from delift_core.samples import Sample
 from delift_core.selection.request import format_budget, format_quota, has_bounds
 
+_BY_HELP = ": by how much each row helps the model on the others as an example in its context"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -56,9 +57,11 @@ def _introduction(manifest: Manifest) -> list[str]:
         f"- {entry.role}: {_code(entry.name)}, {entry.rows:,} rows, from {_code(_without_folders(entry.origin))}"
         for entry in manifest.inputs
     ]
+    other = _other_method(manifest)
+    by = f" by the method {other.title}" if other else _BY_HELP
     return [
         f"{manifest.output.rows:,} rows of instruction-tuning data, chosen from {manifest.pool.rows:,} with DELIFT "
-        f"Studio{_method_phrase(manifest)}.",
+        f"Studio{by}.",
         "",
         "## Where the rows come from",
         "",
@@ -68,22 +71,20 @@ def _introduction(manifest: Manifest) -> list[str]:
     ]
 
 
-def _target_phrase(manifest: Manifest) -> str:
-    if manifest.objective.needed_set != "target":
-        return ""
-    return ", target rows covered" if manifest.objective.target_help == "coverage" else ", target help as a bonus"
-
-
 def _method(manifest: Manifest) -> list[str]:
-    result, output, model = manifest.result, manifest.output, manifest.model
-    return [
-        "## How they were chosen",
-        "",
-        *_chosen_by(manifest),
-        f"- stage {manifest.objective.stage}, metric {manifest.metric}, budget {format_budget(manifest.budget)}, "
-        f"seed {manifest.seed}{', scaled between its extremes' if manifest.objective.scaling == 'min-max' else ''}"
-        f"{_target_phrase(manifest)}",
-        *_quotas(manifest),
+    result, output, model, objective = manifest.result, manifest.output, manifest.model, manifest.objective
+    other, quotas = _other_method(manifest), manifest.quotas
+    settings = [f"stage {objective.stage}", f"metric {manifest.metric}", f"budget {format_budget(manifest.budget)}"]
+    settings += [f"seed {manifest.seed}", *(["scaled between its extremes"] if objective.scaling == "min-max" else [])]
+    if objective.needed_set == "target":
+        settings.append("target rows covered" if objective.target_help == "coverage" else "target help as a bonus")
+    lines = ["## How they were chosen", ""]
+    lines += [f"- by {other.title} ({other.source}), not by the objective that is given here"] if other else []
+    lines.append(f"- {', '.join(settings)}")
+    if quotas is not None:
+        bounds = [f"{_code(group.label)} {format_quota(group)}" for group in quotas.groups if has_bounds(group)]
+        lines.append(f"- rows of each {_code(quotas.column)}: {', '.join(bounds)}")
+    lines += [
         f"- measured with {_code(_without_folders(model.name))} at revision {_code(model.revision)} in {model.dtype}, "
         f"template {model.template}",
         f"- objective {result.value:.6g}, at least {result.certificate:.1%} of the best possible; random subsets of "
@@ -92,40 +93,21 @@ def _method(manifest: Manifest) -> list[str]:
         "",
         f"Format: {output.format}. SHA-256 of {_code(output.file)}: {_code(output.sha256)}. The manifest beside the "
         "file says why each row of the pool was kept or left out.",
-        *_json_text(output.json_columns),
     ]
+    columns = [_code(name) for name in output.json_columns]
+    return [*lines, "", f"{describe_json_columns(columns)}."] if columns else lines
 
 
-def _json_text(columns: Sequence[str]) -> list[str]:
-    if not columns:
-        return []
-    return ["", f"{describe_json_columns(_code(name) for name in columns)}."]
-
-
-def _method_phrase(manifest: Manifest) -> str:
-    if manifest.method is None or manifest.method.name == "delift":
-        return ": by how much each row helps the model on the others as an example in its context"
-    return f" by the method {manifest.method.title}"
-
-
-def _chosen_by(manifest: Manifest) -> list[str]:
-    if manifest.method is None or manifest.method.name == "delift":
-        return []
-    return [f"- by {manifest.method.title} ({manifest.method.source}), not by the objective that is given here"]
-
-
-def _quotas(manifest: Manifest) -> list[str]:
-    if manifest.quotas is None:
-        return []
-    quotas = [f"{_code(group.label)} {format_quota(group)}" for group in manifest.quotas.groups if has_bounds(group)]
-    return [f"- rows of each {_code(manifest.quotas.column)}: {', '.join(quotas)}"]
+def _other_method(manifest: Manifest) -> MethodUsed | None:
+    """What ordered the rows, if not DELIFT."""
+    return manifest.method if manifest.method is not None and manifest.method.name != "delift" else None
 
 
 def _trainers(table: Iterable[TrainerCheck]) -> list[str]:
     rows = [f"| {one.trainer} | {one.rows:,} | {one.kept:,} | {len(one.risks):,} | {one.note} |" for one in table]
     if not rows:
         return []
-    head = ["| trainer | rows | kept | at risk | |", "| --- | --- | --- | --- | --- |"]
+    head = "| trainer | rows | kept | at risk | |", "| --- | --- | --- | --- | --- |"
     return [
         "",
         "## Trainer compatibility",

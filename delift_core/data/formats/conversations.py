@@ -135,8 +135,8 @@ def _under_key(record: Mapping[str, object], key: str) -> Conversation | None:
         return Conversation(key, tuple(_from_pairs(value, key)), key, is_list=False)
     if key in STRING_LIST_KEYS and len(value) > 1 and all(isinstance(turn, str) for turn in value):
         roles = ("user", "assistant")
-        turns = ((f"{key}[{at}]", {"role": roles[at % 2], "content": text}) for at, text in enumerate(value))
-        return Conversation(key, tuple(turns), key)
+        in_turn = ((f"{key}[{at}]", {"role": roles[at % 2], "content": text}) for at, text in enumerate(value))
+        return Conversation(key, tuple(in_turn), key)
     return None
 
 
