@@ -15,7 +15,7 @@ from delift_core.evaluation.report import SCORES
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, Tokens
 from delift_core.scoring.batches import Suffix
-from delift_core.scoring.scorer import EMPTY_PREFIX, Scorer
+from delift_core.scoring.scorer import Scorer
 from delift_core.system.callbacks import Stop, never
 
 LOSS, CORRECT = 0, 1  # first axis of the result of `measure`
@@ -73,16 +73,20 @@ def query_embeddings(
     Raises:
         Stopped: `stop` answered True.
     """
-    queries = [head + sample.query_alone for sample in samples]
-    prefix = scorer.prefill(())
-    rows: list[np.ndarray] = [np.empty(0)] * len(samples)
-    for batch in scorer.make_batches([Suffix(query[:-1] or query, query[-1:]) for query in queries]):
+    return _embeddings(scorer, (), [head + sample.query_alone for sample in samples], stop, "searching for examples")
+
+
+def _embeddings(scorer: Scorer, before: Tokens, rows: Sequence[Tokens], stop: Stop, doing: str) -> np.ndarray:
+    """(n, d) float32 embeddings of rows of at least one token each, after other tokens."""
+    prefix = scorer.prefill(before)
+    found: list[np.ndarray] = [np.empty(0)] * len(rows)
+    for batch in scorer.make_batches([Suffix(row[:-1] or row, row[-1:]) for row in rows]):
         if stop():
-            raise Stopped("the evaluation was stopped while searching for examples; run it again")
-        _, found = scorer.score_and_embed(prefix, batch)
-        for row, vector in zip(batch.rows.tolist(), found.cpu().numpy(), strict=True):
-            rows[row] = vector
-    return np.stack(rows).astype(np.float32)
+            raise Stopped(f"the evaluation was stopped while {doing}; run it again")
+        _, vectors = scorer.score_and_embed(prefix, batch)
+        for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
+            found[row] = vector
+    return np.stack(found)
 
 
 def nearest(chosen: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
@@ -181,16 +185,7 @@ class AnswerScorer:
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """(m, d) embeddings of texts of at least one token."""
-        found: list[np.ndarray] = [np.empty(0)] * len(texts)
-        prefix = self._scorer.prefill(self._head) if self._head else EMPTY_PREFIX
-        ids = [self._ids(text) for text in texts]
-        for batch in self._scorer.make_batches([Suffix(one[:-1] or one, one[-1:]) for one in ids]):
-            if self._stop():
-                raise Stopped("the evaluation was stopped while scoring answers; run it again")
-            _, vectors = self._scorer.score_and_embed(prefix, batch)
-            for row, vector in zip(batch.rows.tolist(), vectors.cpu().numpy(), strict=True):
-                found[row] = vector
-        return np.stack(found)
+        return _embeddings(self._scorer, self._head, [self._ids(text) for text in texts], self._stop, "scoring answers")
 
     def _ids(self, text: str) -> Tokens:
         loaded = self._scorer.loaded

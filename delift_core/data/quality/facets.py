@@ -7,7 +7,7 @@ Labels are hints; no row is changed because of one.
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,31 +126,29 @@ def _record(sample: Sample) -> dict[str, object]:
 
 def _lengths(tokens: np.ndarray) -> Facet:
     """Quartiles of the pool by response length; equal lengths stay together, so quartiles can differ in size."""
-    codes = _quantile_codes(tokens, [0.25, 0.5, 0.75])
-    labels = []
-    for code in range(int(codes.max(initial=-1)) + 1):
-        low, high = int(tokens[codes == code].min()), int(tokens[codes == code].max())
-        labels.append(f"{low} tokens" if low == high else f"{low}–{high} tokens")
-    return Facet("Response length", tuple(labels), codes)
+    return _quantile_facet("Response length", tokens, [0.25, 0.5, 0.75], lambda place, span: f"{span} tokens")
 
 
 def quintile_facet(name: str, values: np.ndarray) -> Facet:
     """Quintiles of the pool by (n,) finite floats, lowest first; equal values stay together."""
-    codes = _quantile_codes(values, [0.2, 0.4, 0.6, 0.8])
-    count = int(codes.max(initial=-1)) + 1
+    # The number makes labels of close values distinct.
+    return _quantile_facet(name, values, [0.2, 0.4, 0.6, 0.8], lambda place, span: f"{place}: {span}")
+
+
+def _quantile_facet(
+    name: str, values: np.ndarray, quantiles: Sequence[float], label: Callable[[str, str], str]
+) -> Facet:
+    """The group of each value between the quantiles, labelled by "1 of 4" and the span of its values."""
+    edges = np.unique(np.quantile(values, quantiles, method="lower")) if len(values) else np.empty(0)
+    _, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)  # from 0 without gaps
+    whole, count = np.issubdtype(values.dtype, np.integer), int(codes.max(initial=-1)) + 1
     labels = []
     for code in range(count):
-        low, high = float(values[codes == code].min()), float(values[codes == code].max())
-        span = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-        labels.append(f"{code + 1} of {count}: {span}")  # the number makes labels of close values distinct
-    return Facet(name, tuple(labels), codes)
-
-
-def _quantile_codes(values: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
-    """(n,) int64, the group of each value between the quantiles, from 0 without gaps."""
-    edges = np.unique(np.quantile(values, quantiles, method="lower")) if len(values) else np.empty(0)
-    _, codes = np.unique(np.searchsorted(edges, values, side="left"), return_inverse=True)
-    return codes.astype(np.int64)
+        group = values[codes == code]
+        low, high = (str(end) if whole else f"{end:.3g}" for end in (group.min(), group.max()))
+        joined = f"{low}–{high}" if whole else f"{low} to {high}"
+        labels.append(label(f"{code + 1} of {count}", low if low == high else joined))
+    return Facet(name, tuple(labels), codes.astype(np.int64))
 
 
 def _answer_count(sample: Sample) -> str:
