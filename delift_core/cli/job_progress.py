@@ -3,13 +3,11 @@
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-from delift_core.cli.terminal import Interrupted, UsageError, note
+from delift_core.cli.terminal import LINE_SECONDS, Interrupted, UsageError, every, note
 from delift_core.curation.selector import Selector
 from delift_core.errors import Stopped
 from delift_core.evaluation.method_orders import ask_the_model
@@ -67,7 +65,6 @@ def _way(run: SmallerRun) -> str:
     return f"--pairs {format_pairs(run.budget)} scores {run.pairs:,} in about {duration(run.seconds)}"
 
 
-_LINE_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -83,7 +80,7 @@ def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) 
         Interrupted: Ctrl-C or SIGTERM; every finished block is kept.
     """
     try:
-        with _display() as display, stop_on_signal() as stop:
+        with _display() as (show, hide), stop_on_signal() as stop:
 
             def publish(progress: JobProgress) -> None:
                 if progress.phase == "scoring":
@@ -94,10 +91,10 @@ def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) 
                         note(f"{damaged:,} blocks were damaged on disk; their pairs are scored again")
                     stop.gently = True  # from now on there are results to keep
                     if long_run and forecast and long_run.is_due(forecast):
-                        display.clear()
+                        hide()
                         with stop.at_once():
                             long_run.ask(forecast)
-                display.show(progress)
+                show(progress)
 
             yield Callbacks(publish, lambda: stop() or bool(long_run and long_run.refusal))
     except Stopped as error:
@@ -188,69 +185,38 @@ def stop_on_signal() -> Iterator[StopRequest]:
 
 
 @contextmanager
-def _display() -> "Iterator[_Bar | _Lines]":
-    """A progress bar on a terminal; otherwise a line every ten seconds of scoring."""
+def _display() -> Iterator[tuple[Callable[[JobProgress], None], Callable[[], None]]]:
+    """Functions that show progress and hide it until it changes: a bar on a terminal, else a line every ten seconds."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        due = every(LINE_SECONDS)
+
+        def say(progress: JobProgress) -> None:
+            if progress.phase == "waiting" or (progress.phase == "scoring" and due()):
+                note(_in_words(progress))
+
+        yield say, lambda: None
         return
     from tqdm import tqdm
 
-    form = "{desc} {bar} {elapsed}"
+    form, loaded = "{desc} {bar} {elapsed}", threading.Event()
     with tqdm(total=1, file=sys.stderr, bar_format=form, dynamic_ncols=True, leave=False) as bar:
-        shown = _Bar(bar)
+
+        def draw(progress: JobProgress) -> None:
+            if progress.phase not in ("starting", "loading"):
+                loaded.set()
+            bar.set_description_str(_in_words(progress), refresh=False)
+            bar.total, bar.n = max(1, progress.total), progress.done
+            bar.refresh()
+
+        def run_clock() -> None:
+            while not loaded.wait(1.0):
+                bar.refresh()
+
+        threading.Thread(target=run_clock, daemon=True).start()
         try:
-            yield shown
+            yield draw, bar.clear
         finally:
-            shown.end()
-
-
-class _Bar:
-    """Progress as a bar, whose clock also runs while the model loads."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._loaded = threading.Event()
-        threading.Thread(target=self._tick, daemon=True).start()
-
-    def show(self, progress: JobProgress) -> None:
-        """Redraws the bar."""
-        if progress.phase not in ("starting", "loading"):
-            self._loaded.set()
-        bar = self._bar
-        bar.set_description_str(_in_words(progress), refresh=False)
-        bar.total, bar.n = max(1, progress.total), progress.done
-        bar.refresh()
-
-    def clear(self) -> None:
-        """Hides the bar until it is drawn again."""
-        self._bar.clear()
-
-    def end(self) -> None:
-        """Stops the clock, if the model was never loaded."""
-        self._loaded.set()
-
-    def _tick(self) -> None:
-        while not self._loaded.wait(1.0):
-            self._bar.refresh()
-
-
-class _Lines:
-    """Progress as lines of text."""
-
-    def __init__(self) -> None:
-        self._last = -_LINE_SECONDS
-
-    def show(self, progress: JobProgress) -> None:
-        """Prints a line if one is due."""
-        now = time.monotonic()
-        if progress.phase == "waiting":
-            note(_in_words(progress))
-        if progress.phase == "scoring" and now - self._last >= _LINE_SECONDS:
-            self._last = now
-            note(_in_words(progress))
-
-    def clear(self) -> None:
-        """Does nothing: lines stay."""
+            loaded.set()
 
 
 def _in_words(progress: JobProgress) -> str:

@@ -2,14 +2,13 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from delift_core.cli.arguments import named_path
-from delift_core.cli.terminal import UsageError, note
+from delift_core.cli.terminal import LINE_SECONDS, UsageError, every, note
 from delift_core.data import loading
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading import Dataset, HubSplit, Progress, ReadOptions, Watch, has_answer_choice
@@ -28,7 +27,6 @@ from delift_core.export.conversion import Loss, convert_each, losses
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
 from delift_core.samples import ColumnMapping, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
 
-_LINE_SECONDS = 10.0
 _PER_THOUSAND = 1000
 
 
@@ -36,7 +34,8 @@ _PER_THOUSAND = 1000
 def shown_loading(name: str) -> Iterator[Watch]:
     """A watch for the length of the block; what is loaded in less than a line's time leaves no trace."""
     if not sys.stderr.isatty():
-        yield _Lines(name)
+        due = every(LINE_SECONDS, at_once=False)
+        yield lambda progress: note(f"{name}, {progress}") if due() else None
         return
     from tqdm import tqdm
 
@@ -48,21 +47,6 @@ def shown_loading(name: str) -> Iterator[Watch]:
             bar.update(int(_PER_THOUSAND * (progress.share or 0)) - bar.n)
 
         yield show
-
-
-class _Lines:
-    """Progress as lines of text."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._last = time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
-        """Prints a line if one is due."""
-        now = time.monotonic()
-        if now - self._last >= _LINE_SECONDS:
-            self._last = now
-            note(f"{self._name}, {progress}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ cannot move the cursor, colour the screen or reverse the writing direction.
 """
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from delift_core.errors import DeliftError
@@ -47,3 +49,21 @@ class Output:
 def note(text: str) -> None:
     """Prints one line on standard error."""
     print(safe(text), file=sys.stderr, flush=True)
+
+
+LINE_SECONDS = 10.0  # between lines that say how far something is
+
+
+def every(seconds: float, *, at_once: bool = True) -> Callable[[], bool]:
+    """A function that is true once in so many seconds, the first time at once or after the first of them."""
+    last = -math.inf if at_once else time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < seconds:
+            return False
+        last = now
+        return True
+
+    return due
