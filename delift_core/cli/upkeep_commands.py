@@ -61,17 +61,8 @@ def health(arguments: argparse.Namespace) -> int:
         *(jobs or ["no job is running"]),
         *(f"problem: {words}" for words in report.problems),
     ]
-    document: dict[str, object] = {
-        "ok": report.ok,
-        "workspace": str(report.workspace),
-        "bytes": dict(report.sizes),
-        "disk_free": report.disk_free,
-        "memory_free": report.memory_free,
-        "jobs": [asdict(job) for job in report.jobs],
-        "versions": dict(report.versions),
-        "problems": list(report.problems),
-        "log": [dict(line) for line in report.log],
-    }
+    facts = asdict(report)
+    document = {"ok": report.ok, "bytes": facts.pop("sizes"), **facts, "workspace": str(report.workspace)}
     Output(arguments.json).show(lines, document)
     return 0 if report.ok else 1
 

@@ -65,7 +65,7 @@ class Utilities:
 
 
 class UtilitiesFile:
-    """The utilities of a run in one metric."""
+    """The utilities of a run in one metric, and beside them the fit of its pool matrix."""
 
     def __init__(self, store_folder: Path, plan: Path, pool: tuple[str, ...], metric: Metric) -> None:
         """Args:
@@ -77,6 +77,7 @@ class UtilitiesFile:
         digest.update(plan.read_bytes() if plan.exists() else b"")
         digest.update("\n".join(pool).encode())
         self.path = store_folder / "assembled" / f"{digest.hexdigest()[:16]}.npz"
+        self.fit_path = self.path.with_suffix(".fit.npz")
 
     def read(self) -> Utilities | None:
         """The stored utilities; None if there are none or the file is damaged."""
@@ -106,32 +107,21 @@ class UtilitiesFile:
                 arrays[name] = matrix
         write_arrays(self.path, arrays)
 
-
-class FitFile:
-    """The fit of a run's pool matrix in one metric."""
-
-    def __init__(self, assembled: UtilitiesFile) -> None:
-        self.path = assembled.path.with_suffix(".fit.npz")
-
-    def read(self, pairs: int) -> Fit | None:
+    def read_fit(self, pairs: int) -> Fit | None:
         """The stored fit; None if there is none, it is damaged, or it has another number of pairs."""
         try:
-            with self.path.open("rb") as stream, np.load(stream) as arrays:
-                held_out_errors = HeldOutErrors(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
-                fit = Fit(arrays["weights"], held_out_errors)
+            with self.fit_path.open("rb") as stream, np.load(stream) as arrays:
+                errors = HeldOutErrors(arrays["rows"].astype(np.int64), arrays["errors"], arrays["likeness"])
+                fit = Fit(arrays["weights"], errors)
         except _DAMAGED:
             return None
         return fit if fit.weights.shape == (pairs,) else None
 
-    def write(self, fit: Fit) -> None:
-        """Stores a fit.
-
-        Raises:
-            OSError: the disk is full or the folder is not writable.
-        """
+    def write_fit(self, fit: Fit) -> None:
+        """Stores a fit; raises as `write`."""
         errors = fit.held_out_errors
         arrays = {"weights": fit.weights, "rows": errors.rows.astype(np.int32), "errors": errors.errors}
-        write_arrays(self.path, arrays | {"likeness": errors.similarity})
+        write_arrays(self.fit_path, arrays | {"likeness": errors.similarity})
 
 
 def _matrix(arrays: "np.lib.npyio.NpzFile", name: str) -> Kernel | None:
@@ -157,18 +147,14 @@ class BudgetedPairs:
         return self._file(metric).read()
 
     def write(self, utilities: Utilities, metric: Metric) -> None:
-        """Stores utilities.
-
-        Raises:
-            OSError: the disk is full or the folder is not writable.
-        """
+        """Stores utilities; raises as `UtilitiesFile.write`."""
         self._file(metric).write(utilities)
 
     def files(self) -> set[Path]:
         """The files of the plan, utilities and fits, existing or not."""
         plan = PlanFile(self.store.folder, UniqueSamples.of(self.names), self.budget)
         files = [self._file(metric) for metric in get_args(Metric)]
-        return {plan.path, *(one.path for one in files), *(FitFile(one).path for one in files)}
+        return {plan.path, *(path for one in files for path in (one.path, one.fit_path))}
 
     def matrices(self, texts: Mapping[str, SampleText], metric: Metric) -> dict[MatrixName, PartialMatrix]:
         """The matrices of the unique samples.
@@ -187,7 +173,7 @@ class BudgetedPairs:
         matrices = {
             name: read_matrix(self.store, samples, name, plan, rounds[name], metric) for name, plan in plans.items()
         }
-        fit = FitFile(self._file(metric)).read(len(matrices["pool"].fitted.values))
+        fit = self._file(metric).read_fit(len(matrices["pool"].fitted.values))
         return matrices | {"pool": replace(matrices["pool"], stored_fit=fit)}
 
     def assemble(self, texts: Mapping[str, SampleText], metric: Metric) -> Utilities | None:
@@ -204,7 +190,7 @@ class BudgetedPairs:
         with suppress(OSError):  # without room on the disk they are computed again the next time
             self.write(utilities, metric)
             if matrices["pool"].check is not None:  # else there is no error bar
-                FitFile(self._file(metric)).write(matrices["pool"].fit)
+                self._file(metric).write_fit(matrices["pool"].fit)
         return utilities
 
     def _utilities(self, matrices: Mapping[MatrixName, PartialMatrix], metric: Metric) -> Utilities:
