@@ -36,10 +36,8 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     """
     if engine == "auto":
         engine = "dense" if isinstance(kernel, np.ndarray) else "sparse"
-    if engine == "dense":
-        return _DensePicker(kernel)
-    if engine == "sparse":
-        return _SparsePicker(_as_columns(kernel), rounding_constant(kernel))
+    if engine in ("dense", "sparse"):
+        return _LoopPicker(kernel, sparse=engine == "sparse")
     if engine == "torch":
         return _TorchPicker(kernel)
     if engine == "submodlib":
@@ -89,47 +87,33 @@ class _Picker(Protocol):
         ...
 
 
-class _DensePicker:
-    """Keeps every gain up to date."""
+class _LoopPicker:
+    """A compiled loop on a dense kernel, which keeps every gain up to date, or on the columns of a sparse one, where
+    most columns share no row with a pick, so that their gains need not be recomputed."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel, self._constant, self._cover = (
-            _as_dense(kernel),
-            rounding_constant(kernel),
-            np.zeros(kernel.shape[0]),
-        )
-
-    def pick(
-        self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.greedy_loops import order_dense
-
-        order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
-        count = order_dense(self._kernel, candidates, weights, room, limits, self._constant, self._cover, order, gains)
-        return order[:count], gains[:count]
-
-
-class _SparsePicker:
-    """Lazy greedy by columns: most columns share no row with a pick, so their gains need not be recomputed."""
-
-    def __init__(self, columns: SparseColumns, constant: float) -> None:
-        self._columns, self._constant, self._cover = columns, constant, np.zeros(columns.row_count)
+    def __init__(self, kernel: Kernel, *, sparse: bool) -> None:
+        self._constant, self._cover = rounding_constant(kernel), np.zeros(kernel.shape[0])
+        if sparse:
+            columns = by_columns(csr_array(kernel) if isinstance(kernel, np.ndarray) else kernel)
+            assert isinstance(columns, SparseColumns)
+            self._arrays: tuple[np.ndarray, ...] = (columns.starts, columns.rows, columns.entries)
+        else:
+            self._arrays = (_as_dense(kernel),)
 
     def pick(
         self, candidates: np.ndarray, weights: np.ndarray, room: float, limits: "PickLimits"
     ) -> tuple[np.ndarray, np.ndarray]:
-        from delift_core.selection.greedy_loops import order_sparse
+        from delift_core.selection.greedy_loops import order_dense, order_sparse
 
+        loop: Any = order_dense if len(self._arrays) == 1 else order_sparse
         order, gains = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
-        starts, rows, entries = self._columns.starts, self._columns.rows, self._columns.entries
-        heap = candidates.astype(np.int64)
-        args = (starts, rows, entries, heap, weights, room, limits, self._constant, self._cover, order, gains)
-        count = order_sparse(*args)
+        left = candidates.astype(np.int64)  # a copy: the loop on columns uses it as its heap
+        count = loop(*self._arrays, left, weights, room, limits, self._constant, self._cover, order, gains)
         return order[:count], gains[:count]
 
 
 class _TorchPicker:
-    """As `_DensePicker`, by whole-array operations on a torch device."""
+    """As `_LoopPicker` on a dense kernel, by whole-array operations on a torch device."""
 
     def __init__(self, kernel: Kernel) -> None:
         import torch
@@ -221,9 +205,3 @@ def _as_dense(kernel: Kernel) -> np.ndarray:
     ensure_fits(kernel.shape[0], kernel.shape[1], _DENSE_BYTES)
     dense: np.ndarray = kernel.toarray()
     return dense
-
-
-def _as_columns(kernel: Kernel) -> SparseColumns:
-    columns = by_columns(csr_array(kernel) if isinstance(kernel, np.ndarray) else kernel)
-    assert isinstance(columns, SparseColumns)
-    return columns
