@@ -27,20 +27,8 @@ if TYPE_CHECKING:
 _UNSUPPORTED_SUFFIXES = (".tsv", ".arrow", ".feather", ".xlsx", ".xls", ".zip", ".tar", ".tgz", *COMPRESSED)
 Container = Literal["jsonl", "parquet", "csv"]
 _MANIFEST_BYTES_PER_ROW = 300  # a lower bound: the manifest has an entry for every row of the pool
-# A spreadsheet runs a cell that begins like this as a formula, which can execute commands or fetch pages.
-FORMULA_STARTS = (
-    "=",
-    "+",
-    "-",
-    "@",
-    "\t",
-    "\r",
-    "\n",
-    "\uff1d",
-    "\uff0b",
-    "\uff0d",
-    "\uff20",
-)  # and their full-width forms
+# A spreadsheet runs a cell that begins like this (full-width forms too) as a formula, which can execute commands.
+FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +126,20 @@ def unquote_formula(cell: str) -> str:
 
 
 def _decode_objects(lines: Iterable[str]) -> list[Mapping[str, object]]:
-    return [_require_object(DECODER.decode(line), number) for number, line in enumerate(lines, start=1)]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        record = DECODER.decode(line)
+        if not isinstance(record, dict):
+            raise ExportError(
+                f"row {number:,} is {describe(record)}, not an object, which a table cannot hold; write to a .jsonl "
+                "file, or choose a format"
+            )
+        records.append(record)
+    return records
 
 
 def _columns(records: Iterable[Mapping[str, object]]) -> list[str]:
     return list(dict.fromkeys(key for record in records for key in record))
-
-
-def _require_object(record: object, number: int) -> Mapping[str, object]:
-    if isinstance(record, dict):
-        return record
-    raise ExportError(
-        f"row {number:,} is {describe(record)}, not an object, which a table cannot hold; write to a .jsonl file, or "
-        "choose a format"
-    )
 
 
 def _csv_row(record: Mapping[str, object], columns: Sequence[str], number: int, formulas: Formulas) -> list[str]:
@@ -209,7 +197,9 @@ def _to_array(column: str, values: Sequence[object]) -> "pa.Array":
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
     if not nested:
-        raise _column_error(column, reason)
+        raise ExportError(
+            f"the field {column!r} cannot be a Parquet column ({reason}); write to a .jsonl file, or choose a format"
+        )
     texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
     return pa.ExtensionArray.from_storage(pa.json_(), pa.array(texts, pa.string()))
 
@@ -240,9 +230,3 @@ def _without_null_fields(value: object) -> object:
         else turn
         for turn in value
     ]
-
-
-def _column_error(column: str, reason: str) -> ExportError:
-    return ExportError(
-        f"the field {column!r} cannot be a Parquet column ({reason}); write to a .jsonl file, or choose a format"
-    )

@@ -48,9 +48,8 @@ from delift_core.scoring.batches import (
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits stay in bfloat16
-_LOGITS_AT_ONCE = {
-    "cpu": 1 << 19
-}  # float32 logits that fit into the processor's cache; a whole chunk is six times slower
+# Float32 logits that fit into the processor's cache; a whole chunk is six times slower.
+_LOGITS_AT_ONCE = {"cpu": 1 << 19}
 _COMPILE_FROM = 4e15  # floating-point operations: about 20 s of a large GPU, of which compiled layers save a third
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # cost of an almost empty forward pass, in tokens
 _PACKING_DIFFERENCE = 0.1  # relative to the largest value: packed kernels round to bfloat16 at other points

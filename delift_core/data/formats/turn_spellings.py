@@ -20,12 +20,8 @@ from delift_core.data.formats.base import (
 )
 
 _REASONING_TYPES = ("thinking", "redacted_thinking", "reasoning")
-_HIDDEN_TYPES = (
-    "user_editable_context",
-    "model_editable_context",
-    "thoughts",
-    "reasoning_recap",
-)  # in ChatGPT exports
+# In ChatGPT exports.
+_HIDDEN_TYPES = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
 REASONING_KEY = "reasoning_content"
 
 Turn = Mapping[str, object]

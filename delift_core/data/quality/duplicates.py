@@ -169,11 +169,9 @@ class _Index:
         self._near = near
         # Shingles are computed again for each comparison: those of a large pool would not fit in memory.
         self._texts: dict[int, str] = {}
-        # Signatures estimate the similarity, so the threshold for candidates is lower. Shingles are hashes.
+        # Signatures estimate the similarity, so the threshold for candidates is lower than for results.
         self._lsh = MinHashLSH(threshold=max(0.1, near - 0.15), num_perm=PERMUTATIONS)
-        self._blank = MinHash(
-            num_perm=PERMUTATIONS, seed=1, hashfunc=lambda shingle: shingle
-        )  # they are hashes already
+        self._blank = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=lambda shingle: shingle)  # hashes already
 
     def query(self, text: str) -> _Query:
         """Prepares a text; copies a blank signature, since computing the permutations is slow."""

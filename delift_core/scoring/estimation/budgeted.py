@@ -47,12 +47,10 @@ from delift_core.system.callbacks import Stop, never
 PLANNING_METRIC: Metric = "euclidean"
 """The metric whose large entries are searched for; the scored pairs serve every metric."""
 
-_DISK_BYTES_PER_PAIR = (
-    16 + 65 + 65 // PAIRS_PER_VISIT
-)  # its numbers, its row's name, and its share of the example's name
-_PLANNING_BYTES_PER_SAMPLE = (
-    160 * 4 * 8
-)  # features, and as many numbers each in the model, its estimates and the search
+# Its numbers, its row's name, and its share of the example's name.
+_DISK_BYTES_PER_PAIR = 16 + 65 + 65 // PAIRS_PER_VISIT
+# Features, and as many numbers each in the model, its estimates and the search.
+_PLANNING_BYTES_PER_SAMPLE = 160 * 4 * 8
 
 
 def read_measured(store: PairStore, samples: UniqueSamples, name: MatrixName, rounds: tuple[Round, ...]) -> Measured:
