@@ -106,15 +106,7 @@ def curate(arguments: argparse.Namespace) -> int:
         kit = trainer_kit(draft, manifest, arguments.max_tokens)
         files = write_kit(kit, arguments.out) if arguments.recipes else ()
         report = _CurateReport(
-            arguments.out,
-            workspace.folder,
-            inputs,
-            draft,
-            manifest,
-            diagnosis,
-            warnings,
-            kit,
-            files,
+            arguments.out, workspace.folder, inputs, draft, manifest, diagnosis, warnings, kit, files
         )
     Output(arguments.json).show(report.lines(), report.document())
     return 0

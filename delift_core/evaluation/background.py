@@ -93,11 +93,7 @@ def _evaluate(job: JobFolder, content: EvaluationJob, stop: Stop) -> None:
     adapter = job.folder / "adapter"
     save = content.save_adapter and not adapter.exists()  # else written before this evaluation was interrupted
     report = evaluate(
-        content.request,
-        publish=job.write_progress,
-        stop=stop,
-        cache=_cache(job),
-        adapter=adapter if save else None,
+        content.request, publish=job.write_progress, stop=stop, cache=_cache(job), adapter=adapter if save else None
     )
     job.write("report.json", report.as_json())
     job.write_progress(JobProgress("done", 1, 1, report.conclusion()))

@@ -102,10 +102,7 @@ def nearest(chosen: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def with_examples(
-    template: Template,
-    sample: EncodedSample,
-    examples: Sequence[EncodedSample],
-    context_length: int,
+    template: Template, sample: EncodedSample, examples: Sequence[EncodedSample], context_length: int
 ) -> Suffix:
     """A row after its examples; if they do not fit the context, the first ones are left out."""
     room = context_length - len(template.head) - len(sample.query) - len(sample.response)

@@ -117,11 +117,7 @@ def measured_order(
 
 
 def _measure(
-    workspace: Workspace,
-    problem: SelectionProblem,
-    config: MethodConfig,
-    publish: Callable[[str], None],
-    stop: Stop,
+    workspace: Workspace, problem: SelectionProblem, config: MethodConfig, publish: Callable[[str], None], stop: Stop
 ) -> np.ndarray:
     from delift_core.baselines.ordering import MethodRunner
     from delift_core.jobs.preparation import encode_samples

@@ -25,11 +25,7 @@ class Recipe:
 
 
 def recipes(
-    shape: Shape,
-    data_file: str,
-    limit: int,
-    json_columns: Sequence[str] = (),
-    chosen: Sequence[Sequence[int]] = (),
+    shape: Shape, data_file: str, limit: int, json_columns: Sequence[str] = (), chosen: Sequence[Sequence[int]] = ()
 ) -> tuple[Recipe, ...]:
     """A recipe for each trainer that can read files of this shape.
 

@@ -56,12 +56,7 @@ class RowLength:
 
 
 def row_verdicts(
-    trainer: Trainer,
-    record: object,
-    shape: Shape,
-    known: Sequence[Verdict],
-    length: RowLength | None,
-    limit: int,
+    trainer: Trainer, record: object, shape: Shape, known: Sequence[Verdict], length: RowLength | None, limit: int
 ) -> list[Verdict]:
     """What a trainer does to one row that the file's author may not expect.
 

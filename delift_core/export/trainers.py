@@ -6,15 +6,7 @@ from typing import get_args
 
 from delift_core.data.formats.base import name_list
 from delift_core.export.shapes import SHAPE_NAMES, Shape, inconsistent_rows, null_columns, shape_of_file
-from delift_core.export.trainer_rules import (
-    TRAINERS,
-    Effect,
-    RowLength,
-    Trainer,
-    Verdict,
-    row_verdicts,
-    why_unreadable,
-)
+from delift_core.export.trainer_rules import TRAINERS, Effect, RowLength, Trainer, Verdict, row_verdicts, why_unreadable
 
 DEFAULT_LIMIT = 4096  # tokens of a trainer's longest row
 _BY_SEVERITY: tuple[Effect, ...] = get_args(Effect)

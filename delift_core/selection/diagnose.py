@@ -146,11 +146,7 @@ def _sentence(verdict: Verdict, scored_share: float, positive_share: float, typi
 
 
 def ensure_inputs(
-    config: ObjectiveConfig,
-    pool: Kernel,
-    diagonal: np.ndarray | None,
-    target: Kernel | None,
-    existing: Kernel | None,
+    config: ObjectiveConfig, pool: Kernel, diagonal: np.ndarray | None, target: Kernel | None, existing: Kernel | None
 ) -> None:
     """Refuses utilities that do not match the stage or each other, and missing or infinite ones; see `objectives`.
 

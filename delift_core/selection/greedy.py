@@ -24,13 +24,7 @@ from delift_core.selection.kernels import Kernel, as_kernel
 from delift_core.selection.pickers import WITHOUT_QUOTAS, picker_for
 from delift_core.selection.quotas import allowed_in_order, capacity, has_minima, no_quota, pick_limits
 from delift_core.selection.request import Engine
-from delift_core.selection.types import (
-    NO_FIXED_ROWS,
-    Budget,
-    FixedRows,
-    GreedyOrder,
-    Quotas,
-)
+from delift_core.selection.types import NO_FIXED_ROWS, Budget, FixedRows, GreedyOrder, Quotas
 
 if TYPE_CHECKING:
     from delift_core.selection.loops import PickLimits

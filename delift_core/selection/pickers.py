@@ -7,14 +7,7 @@ from scipy.sparse import csr_array
 
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_along
-from delift_core.selection.kernels import (
-    Kernel,
-    SparseColumns,
-    as_kernel,
-    by_columns,
-    rounding_constant,
-    row_blocks,
-)
+from delift_core.selection.kernels import Kernel, SparseColumns, as_kernel, by_columns, rounding_constant, row_blocks
 from delift_core.selection.quotas import no_quota
 from delift_core.selection.request import Engine
 from delift_core.system.memory import ensure_fits

@@ -32,12 +32,7 @@ from delift_core.data.formats.chat_records import (
     render_sharegpt,
 )
 from delift_core.data.formats.chat_text import starts_with_marker
-from delift_core.data.formats.conversations import (
-    Conversation,
-    find_conversation,
-    is_chat_text,
-    search_conversation,
-)
+from delift_core.data.formats.conversations import Conversation, find_conversation, is_chat_text, search_conversation
 from delift_core.data.formats.flat_records import (
     detect_alpaca,
     detect_columns,

@@ -45,9 +45,7 @@ def without_label(record: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def parse(
-    record: Mapping[str, object],
-    answer: Answer,
-    parse_rest: Callable[[Mapping[str, object]], tuple[Message, ...]],
+    record: Mapping[str, object], answer: Answer, parse_rest: Callable[[Mapping[str, object]], tuple[Message, ...]]
 ) -> tuple[Message, ...]:
     """Reads the conversation that ends with the answer to learn.
 

@@ -10,14 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from delift_core.data.formats.base import (
-    CALL_KEYS,
-    MORE_TEXT_KEYS,
-    ROLE_KEYS,
-    SPEAKER_KEYS,
-    TEXT_KEYS,
-    known_role,
-)
+from delift_core.data.formats.base import CALL_KEYS, MORE_TEXT_KEYS, ROLE_KEYS, SPEAKER_KEYS, TEXT_KEYS, known_role
 
 _REASONING_TYPES = ("thinking", "redacted_thinking", "reasoning")
 # In ChatGPT exports.
