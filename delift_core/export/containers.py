@@ -126,7 +126,7 @@ def unquote_formula(cell: str) -> str:
 
 
 def _decode_objects(lines: Iterable[str]) -> list[Mapping[str, object]]:
-    records = []
+    records: list[Mapping[str, object]] = []
     for number, line in enumerate(lines, start=1):
         record = DECODER.decode(line)
         if not isinstance(record, dict):
