@@ -153,14 +153,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No hub is asked, the model of every day is not the one tried here (it takes half a minute to load), and an
     evaluation ends where fine-tuning would begin."""
-    from delift_core.data.loading import hub_rows as hub_source
+    from delift_core.data.loading import library_rows
     from delift_core.evaluation import evaluate
     from delift_core.models import loading, model_files
     from delift_core.system import hub
 
     patch = pytest.MonkeyPatch()
     unreachable = hub.Probe("unreachable", OSError("offline"))
-    for module in (hub, loading, hub_source):
+    for module in (hub, library_rows, loading):
         patch.setattr(module, "probe", lambda *_: unreachable)
     patch.setattr(model_files, "bundled_available", lambda: False)
     patch.setattr(model_files, "_bundled_file", lambda: None)
