@@ -101,8 +101,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A hub with one data set, without a network.
 
     `calls` are the arguments of each reading. `rows` are its rows, or a function from the revision that is asked for
-    to them; `commit` is what a branch points to. `fail` is raised when the hub is asked for the data set, `load` when
-    its rows are.
+    to them; `commit` is what a branch points to. `fail`, or what it holds for the revision, is raised when the hub is
+    asked for the data set, `load` when its rows are.
     """
     import datasets
     import huggingface_hub
@@ -114,8 +114,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         self: object, repo_id: str, *, revision: str | None = None, timeout: float | None = None
     ) -> SimpleNamespace:
         assert timeout is not None and timeout <= 10
-        if state["fail"]:
-            raise state["fail"]
+        failure = state["fail"].get(revision) if isinstance(state["fail"], dict) else state["fail"]
+        if failure:
+            raise failure
         commit = revision if revision and len(revision) == 40 else state["commit"]
         return SimpleNamespace(sha=commit)
 

@@ -154,7 +154,7 @@ class Origin:
         if self.split is not None:
             return load_hub(self.split, options, watch=watch)
         if self.kind == "memory":
-            raise DataError(f"{self.name or IN_MEMORY}: there is no source to read again; give the rows once more")
+            raise DataError(f"{self.name or IN_MEMORY} cannot be read again; save the rows as a file, and load that")
         path = self.find(beside)
         if path is None and self.kind == "upload":
             digest = f" (SHA-256 {self.sha256})" if self.sha256 else ""

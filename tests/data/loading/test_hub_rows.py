@@ -1,9 +1,17 @@
-"""The hub as a source, without a hub: rows, limits, cache, and one line for each way to fail."""
+"""The hub as a source, without a hub: rows, limits, cache, reading again, and one line for each way to fail."""
 
 import pytest
 
 from delift_core.cli.sources import load_source
-from delift_core.data.loading import HubSplit, load_hub, read_columns_of_hub
+from delift_core.data.loading import (
+    HubSplit,
+    Origin,
+    ReadOptions,
+    load_bytes,
+    load_hub,
+    load_rows,
+    read_columns_of_hub,
+)
 from delift_core.errors import DataError
 
 
@@ -76,3 +84,46 @@ def test_the_command_line_names_everything_a_hub_set_needs(hub):
     for wrong in ("hub:o/n,limit=0", "hub:o/n,limit=2,limit=3", "hub:o/n,size=2", "hub:o/n,config=", "hub:o/n,x"):
         with pytest.raises(DataError, match="write hub:owner/name"):
             load_source(wrong, None)
+
+
+def test_the_commit_that_was_read_is_read_again(hub):
+    then = "a" * 40
+    hub["commit"] = then
+    read = load_hub(HubSplit("o/n", revision="r", limit=2), ReadOptions(turns="every"))
+    assert read.origin == Origin(
+        "hub", "o/n", ReadOptions(turns="every"), HubSplit("o/n", None, "train", "r", 2, commit=then)
+    )
+    hub["commit"] = "b" * 40
+    again = read.origin.load()
+    assert (again, again.origin) == (read, read.origin)
+    assert [call[3] for call in hub["calls"]] == [then, then]
+
+
+def test_where_the_commit_is_gone_or_the_hub_is_the_rows_of_today_are_read(hub, monkeypatch, tmp_path):
+    import datasets
+    from huggingface_hub.errors import RevisionNotFoundError
+    from huggingface_hub.utils import httpx
+
+    hub["commit"] = "a" * 40
+    origin = load_hub(HubSplit("o/n")).origin
+    answer = httpx.Response(404, request=httpx.Request("GET", "https://hub.invalid/x"))
+    hub["commit"], hub["fail"] = "b" * 40, {"a" * 40: RevisionNotFoundError("404", response=answer)}
+    assert origin.load().origin.split.commit == "b" * 40
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    hub["fail"] = ConnectionError("no route")
+    with pytest.raises(DataError, match="cannot be reached"):
+        origin.load()
+    (tmp_path / "o___n").mkdir()
+    assert origin.load().origin.split.commit == ""
+
+
+def test_what_has_no_source_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="rows in memory cannot be read again; save the rows as a file"):
+        load_rows([{"question": "q", "answer": "a"}]).origin.load()
+    upload = load_bytes(b'{"question": "q", "answer": "a"}', "x.jsonl")
+    with pytest.raises(
+        DataError, match=rf"x.jsonl was uploaded.*put x.jsonl \(SHA-256 {upload.origin.sha256}\) beside"
+    ):
+        upload.origin.load(tmp_path)
+    (tmp_path / "x.jsonl").write_bytes(b'{"question": "q", "answer": "a"}')
+    assert upload.origin.load(tmp_path) == upload
