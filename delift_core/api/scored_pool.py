@@ -166,7 +166,7 @@ class ScoredPool:
 
     @cached_property
     def selector(self) -> Selector:
-        """What selects from these rows; one, since it remembers its orders."""
+        """The selector of these rows, which remembers their orders."""
         return Selector(self.run)
 
 

@@ -148,19 +148,20 @@ def is_removed_engine(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SelectionRequest:
-    """What to select from a scored pool. Only valid requests can be made; whether a pool can meet one depends on it.
+    """What to select from a scored pool. A request that contradicts itself cannot be made; the pool decides whether a
+    valid one can be met.
 
     Attributes:
         config: the objective.
-        budget: its size; in rows or percent if there are quotas.
+        budget: the size of the selection; in rows or percent if there are quotas.
         metric: of the utilities.
         quotas: as a curator wrote them, or matched to the rows of the pool.
         fixed: rows kept or dropped by hand, around which the others are chosen.
         method: what orders the rows.
         engine: computes DELIFT's order; "auto" with another method, quotas or fixed rows.
         seed: of the random baseline, and of a method that draws at random.
-        given: (n,) int64, all positions, best first: the order itself, for rows that were "given", or so that a method
-            need not ask the model again.
+        given: (n,) int64, all positions, best first: the order of rows that were "given", or of a method that would
+            otherwise ask the model again.
 
     Raises:
         SelectionError: a part is invalid, or the parts contradict each other.
@@ -202,7 +203,7 @@ class SelectionRequest:
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What it takes to answer the request besides the scored pool."""
+        """What the request needs besides the scored pool."""
         model = self.method in MODEL_METHODS and self.given is None
         found = (self.config.needed_set, "model" if model else None, self.budget.unit == "tokens" and "token counts")
         return frozenset(cast(Need, one) for one in found if one)

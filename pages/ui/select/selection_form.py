@@ -1,4 +1,4 @@
-"""The widgets that pose a selection request: stage, metric, weights, budget."""
+"""The widgets of a selection request: stage, metric, weights, budget."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -56,7 +56,7 @@ def ask_request(workspace: Workspace, scored: ScoredRun) -> SelectionRequest:
 
 
 def _stages(workspace: Workspace, run: RunRecord, chosen: Stage, lacking: Mapping[Stage, SecondSet]) -> None:
-    """What each stage optimises and which sets it needs; of one that cannot be chosen, why, and where to mend it."""
+    """What each stage optimises and needs; for one that cannot be chosen, which set is missing and where to get it."""
     with st.grid(3, min_column_width=230):
         for stage, entry in STAGES.items():
             with st.container():  # without a border: it is nothing to click

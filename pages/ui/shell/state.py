@@ -70,11 +70,11 @@ def wanted(kind: str) -> str | None:
 
 
 def selector(run: RunRecord) -> Selector:
-    """What selects from a finished run; one for all visitors, since it remembers matrices, kernels and orders."""
+    """The selector of a finished run; one for all visitors, since it remembers matrices, kernels and orders."""
     return _selector(run.id, str(run.finished_at))
 
 
-@st.cache_resource(max_entries=4, show_spinner="Opening the run…")
+@st.cache_resource(max_entries=3, show_spinner="Opening the run…")
 def _selector(run_id: str, finished_at: str) -> Selector:
     def read_order(problem: SelectionProblem, method: Method, seed: int) -> np.ndarray | None:
         return kept_order(workspace(), problem, method, seed=seed)
