@@ -73,7 +73,7 @@ def score(page: Page, settled: Settled, screenshot: Screenshot) -> None:
     expect(page.get_by_role("heading", name="Score")).to_be_visible()
     if not ALL_PAIRS:
         page.get_by_role("radio", name="Percent").click()
-        page.get_by_role("spinbutton", name="Percent of the pairs").fill("10")
+        page.get_by_role("spinbutton", name="Percent of the pairs").fill("4")
         page.keyboard.press("Enter")
         settled(page)
     page.get_by_role("button", name="Estimate time").click()
