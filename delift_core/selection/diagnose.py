@@ -158,20 +158,15 @@ def ensure_inputs(
     _ensure_presence(config.stage, "target", target is not None)
     _ensure_presence(config.stage, "existing", existing is not None)
     _ensure_finite("pool", pool, skip_diagonal=True)
-    if target is not None:
-        if target.ndim != 2 or target.shape[1] != n or not target.shape[0]:
-            raise SelectionError(
-                f"The target utilities have shape {target.shape}, not (target rows, {n} pool samples): "
-                f"score the target against this pool."
-            )
-        _ensure_finite("target", target)
-    if existing is not None:
-        if existing.ndim != 2 or existing.shape[0] != n or not existing.shape[1]:
-            raise SelectionError(
-                f"The existing utilities have shape {existing.shape}, not ({n} pool samples, existing rows): "
-                f"score this pool against the existing data."
-            )
-        _ensure_finite("existing", existing)
+    others = (
+        ("target", target, 1, f"(target rows, {n} pool samples): score the target against this pool."),
+        ("existing", existing, 0, f"({n} pool samples, existing rows): score this pool against the existing data."),
+    )
+    for name, matrix, axis, wanted in others:
+        if matrix is not None:
+            if matrix.ndim != 2 or matrix.shape[axis] != n or 0 in matrix.shape:
+                raise SelectionError(f"The {name} utilities have shape {matrix.shape}, not {wanted}")
+            _ensure_finite(name, matrix)
     if config.self_coverage > 0 or config.scaling == "min-max":
         if diagonal is None:
             raise SelectionError(
