@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.curation.reliability import ENOUGH, ErrorBar, error_bar
+from delift_core.curation.reliability import error_bar
 from delift_core.scoring.estimation.pair_choice import (
     MatrixPlan,
     Measured,
@@ -40,6 +40,7 @@ from delift_core.scoring.estimation.pair_choice import (
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.scoring.metrics import utility
 from delift_core.selection.greedy import greedy_order
+from delift_core.selection.types import ENOUGH, ErrorBar
 
 HERE = Path(__file__).parent
 SHARES = (0.05, 0.10, 0.25)

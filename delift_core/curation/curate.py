@@ -11,7 +11,6 @@ from typing import Literal, cast
 
 import numpy as np
 
-from delift_core.curation.reliability import ErrorBar
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.selector import SelectionProblem, Selector
 from delift_core.curation.subset import Subset, subset_after_edits
@@ -25,7 +24,7 @@ from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.explain_text import as_sentence
 from delift_core.selection.methods import MODEL_METHODS
 from delift_core.selection.request import SelectionRequest
-from delift_core.selection.types import FixedRows
+from delift_core.selection.types import ErrorBar, FixedRows
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
 
 RowStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand"]

@@ -10,7 +10,7 @@ from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.samples import ColumnMapping, ExportFormat, FormatName, Formulas, Turns
 from delift_core.scoring.metrics import Metric
-from delift_core.selection.types import Budget, ChosenBy, ObjectiveConfig, Quota
+from delift_core.selection.types import Budget, ChosenBy, ErrorBar, ObjectiveConfig, Quota
 from delift_core.system.codec import DecodeError, decode, encode
 from delift_core.system.files import why_unreadable
 from delift_core.workspace import DatasetRole, EditAction, EditStatus
@@ -152,31 +152,6 @@ class ResultEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorBarEntry:
-    """How far a selection from some of the pairs can be trusted, see `reliability.ErrorBar`.
-
-    Attributes:
-        pairs, share: scored off-diagonal pool pairs, and their share of all.
-        ratio, low, high: estimate of f(A) / f(A from all pairs), and its range over the simulations.
-        bound: whether the ratio is a lower bound.
-        tested_pairs, r2, spearman: the estimates against held-out pairs; `spearman`, the rank correlation within a row,
-            is None if it is undefined.
-        share_needed: share of the pairs that should be enough.
-    """
-
-    pairs: int
-    share: float
-    ratio: float
-    low: float
-    high: float
-    bound: bool
-    tested_pairs: int
-    r2: float
-    spearman: float | None
-    share_needed: float
-
-
-@dataclass(frozen=True, slots=True)
 class PackageVersion:
     """A package and its version."""
 
@@ -288,7 +263,7 @@ class Manifest:
     edits: tuple[EditEntry, ...]
     rows: tuple[RowEntry, ...]
     fixed: FixedEntry = NO_FIXED_ROWS
-    error_bar: ErrorBarEntry | None = None
+    error_bar: ErrorBar | None = None
     quotas: QuotasEntry | None = None
     engine: EngineEntry | None = None
     method: MethodUsed | None = None

@@ -7,19 +7,16 @@ scored pairs have more held-out pairs.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from delift_core.scoring.estimation.partial_matrix import EstimateCheck, HeldOutErrors, PartialMatrix
+from delift_core.scoring.estimation.partial_matrix import HeldOutErrors, PartialMatrix
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.kernels import Kernel
+from delift_core.selection.types import ENOUGH, ErrorBar
 
 SIMULATIONS = 8
-ENOUGH = 0.97
-"""Share of the value with all pairs at which a budget of pairs counts as large enough."""
-
 _ODDS_EXPONENT = 2.0  # half the loss takes 2 ** 2 times the odds, see benchmarks/README
 _WHOLE_ROWS = 1_500  # largest pool whose whole matrix is simulated
 _SAMPLED_ROWS = 500  # simulated rows of a larger pool
@@ -29,67 +26,6 @@ _BINS, _PAIRS_PER_BIN = 5, 30  # of held-out pairs by similarity: most bins, few
 _TAIL = (
     0.01  # of the errors at either end, which count as the next smaller: else one would be dealt to hundreds of pairs
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBar:
-    """The value of a selection from some of the pairs, relative to the greedy selection from all pairs.
-
-    Attributes:
-        pairs: number of scored pairs, without those of a sample with itself.
-        share: their share of all pairs.
-        check: how good the estimates are on held-out pairs.
-        ratio: estimate of f(A) / f(A_exact), the mean over the simulations.
-        low, high: the smallest and largest ratio.
-        bound: whether the ratio is a lower bound, to a value that no selection exceeds (large pools).
-    """
-
-    pairs: int
-    share: float
-    check: EstimateCheck
-    ratio: float
-    low: float
-    high: float
-    bound: bool
-
-    @property
-    def enough(self) -> bool:
-        """Whether the budget of pairs was large enough."""
-        return self.ratio >= ENOUGH
-
-    @property
-    def share_needed(self) -> float:
-        """Share of the pairs that should be enough, assuming that the largest simulated loss halves when the odds of a
-        pair being scored are four times as high.
-
-        On the matrices of benchmarks/retention the share was enough in 32 of 37 plans, and in all plans that had scored
-        7.5 % or more. Plans with fewer pairs may underestimate the loss, and ask for more pairs again later.
-        """
-        if self.enough:
-            return self.share
-        odds: float = self.share / (1 - self.share) * ((1 - self.low) / (1 - ENOUGH)) ** _ODDS_EXPONENT
-        return odds / (1 + odds)
-
-    @property
-    def sentence(self) -> str:
-        """The error bar as text for the curator."""
-        check = self.check
-        order = "" if np.isnan(check.spearman) else f", order within a row (Spearman) {check.spearman:.2f}"
-        least = "at least " if self.bound else ""
-        found = (
-            f"Based on {_percent(self.share)} of the pairs. Likely {least}{self.ratio:.0%} ({self.low:.0%} to "
-            f"{self.high:.0%}) as good as scoring every pair. The estimates were checked on {check.pairs:,} random "
-            f"pairs that they had not seen: R² {check.r2:.2f}{order}."
-        )
-        if self.enough:
-            return found
-        most = "at most " if self.bound else ""
-        return f"{found} For a better selection, score {most}about {_percent(self.share_needed)} of the pairs."
-
-
-def _percent(share: float) -> str:
-    """With two significant digits, because a large pool has far less than 1 % of its pairs scored."""
-    return f"{100 * share:.2g}%" if share < 0.1 else f"{share:.0%}"
 
 
 def error_bar(
@@ -113,7 +49,32 @@ def error_bar(
     ratios = simulation.ratios(chosen, generator) if whole else simulation.lower_bounds(chosen, generator)
     scored = len(matrix.held_out.values) + len(matrix.fitted.values)
     share = scored / matrix.plan.options
-    return ErrorBar(scored, share, check, float(np.mean(ratios)), min(ratios), max(ratios), bound=not whole)
+    ratio, low = float(np.mean(ratios)), min(ratios)
+    return ErrorBar(
+        pairs=scored,
+        share=share,
+        ratio=ratio,
+        low=low,
+        high=max(ratios),
+        bound=not whole,
+        tested_pairs=check.pairs,
+        r2=check.r2,
+        spearman=None if np.isnan(check.spearman) else check.spearman,
+        share_needed=share_needed(share, ratio, low),
+    )
+
+
+def share_needed(share: float, ratio: float, low: float) -> float:
+    """The share of the pairs that should be enough, by the mean and the smallest ratio in the simulations of a share.
+
+    The largest loss is assumed to halve when the odds of a pair being scored are four times as high. On the matrices of
+    benchmarks/retention the share was enough in 32 of 37 plans, and in all plans that had scored 7.5 % or more. Plans
+    with fewer pairs may underestimate the loss, and ask for more pairs again later.
+    """
+    if ratio >= ENOUGH:
+        return share
+    odds: float = share / (1 - share) * ((1 - low) / (1 - ENOUGH)) ** _ODDS_EXPONENT
+    return odds / (1 + odds)
 
 
 class _SimulatedMatrix:

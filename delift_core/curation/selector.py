@@ -11,7 +11,7 @@ import numpy as np
 from delift_core.baselines.ordering import PoolFacts, order_from_facts
 from delift_core.baselines.settings import MethodConfig
 from delift_core.curation.grouping import columns, quotas_from
-from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.reliability import error_bar
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
 from delift_core.errors import SelectionError
@@ -37,7 +37,7 @@ from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import pick_limits
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.select import select_from_kernel
-from delift_core.selection.types import NO_FIXED_ROWS, GreedyOrder, ObjectiveConfig, Selection
+from delift_core.selection.types import NO_FIXED_ROWS, ErrorBar, GreedyOrder, ObjectiveConfig, Selection
 from delift_core.system.memory import explains_out_of_memory
 
 PAIRWISE_ROWS = 10_000

@@ -19,7 +19,6 @@ from delift_core.curation.manifest import (
     MANIFEST_VERSION,
     EditEntry,
     EngineEntry,
-    ErrorBarEntry,
     FixedEntry,
     InputEntry,
     Manifest,
@@ -126,7 +125,7 @@ def export_draft(
         edits=tuple(_edit_entry(edit) for edit in workspace.edits.history(selection_id)),
         rows=rows,
         fixed=FixedEntry(*(tuple(pool[at].id for at in part) for part in (fixed.kept, fixed.dropped))),
-        error_bar=_error_bar(curated),
+        error_bar=curated.error_bar,
         quotas=QuotasEntry(quotas.column, quotas.groups) if quotas is not None else None,
         engine=EngineEntry(selection.engine, guarantee(selection)),
         method=MethodUsed(selection.method, method_title(selection.method), method_source(selection.method)),
@@ -213,25 +212,6 @@ def _result(curated: CuratedSelection) -> ResultEntry:
         random_std=selection.random.std,
         random_draws=len(selection.random.values),
         truncated=problem.run.record.truncated,
-    )
-
-
-def _error_bar(curated: CuratedSelection) -> ErrorBarEntry | None:
-    """The error bar of the selection; None if every pair was scored."""
-    bar = curated.error_bar
-    if bar is None:
-        return None
-    return ErrorBarEntry(
-        pairs=bar.pairs,
-        share=bar.share,
-        ratio=bar.ratio,
-        low=bar.low,
-        high=bar.high,
-        bound=bar.bound,
-        tested_pairs=bar.check.pairs,
-        r2=bar.check.r2,
-        spearman=None if np.isnan(bar.check.spearman) else bar.check.spearman,
-        share_needed=bar.share_needed,
     )
 
 

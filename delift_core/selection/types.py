@@ -121,6 +121,59 @@ class RandomBaseline:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else 0.0
 
 
+ENOUGH = 0.97
+"""Share of the value with all pairs at which a budget of pairs counts as large enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBar:
+    """The value of a selection A from some of the pairs, relative to the greedy selection from all pairs.
+
+    Attributes:
+        pairs, share: number of scored pairs, without those of a sample with itself, and their share of all.
+        ratio: estimate of f(A) / f(A from all pairs), the mean over the simulations; `low` and `high` are their range.
+        bound: whether the ratio is a lower bound, to a value that no selection exceeds (large pools).
+        tested_pairs, r2, spearman: the estimates against held-out pairs; `spearman`, the rank correlation within a row,
+            is None if it is undefined.
+        share_needed: share of the pairs that should be enough, see `reliability.share_needed`.
+    """
+
+    pairs: int
+    share: float
+    ratio: float
+    low: float
+    high: float
+    bound: bool
+    tested_pairs: int
+    r2: float
+    spearman: float | None
+    share_needed: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether the budget of pairs was large enough."""
+        return self.ratio >= ENOUGH
+
+    @property
+    def sentence(self) -> str:
+        """The error bar as text for the curator."""
+        order = "" if self.spearman is None else f", order within a row (Spearman) {self.spearman:.2f}"
+        least, most = ("at least ", "at most ") if self.bound else ("", "")
+        found = (
+            f"Based on {_percent(self.share)} of the pairs. Likely {least}{self.ratio:.0%} ({self.low:.0%} to "
+            f"{self.high:.0%}) as good as scoring every pair. The estimates were checked on {self.tested_pairs:,} "
+            f"random pairs that they had not seen: R² {self.r2:.2f}{order}."
+        )
+        if self.enough:
+            return found
+        return f"{found} For a better selection, score {most}about {_percent(self.share_needed)} of the pairs."
+
+
+def _percent(share: float) -> str:
+    """With two significant digits, because a large pool has far less than 1 % of its pairs scored."""
+    return f"{100 * share:.2g}%" if share < 0.1 else f"{share:.0%}"
+
+
 @dataclass(frozen=True, slots=True)
 class FixedRows:
     """Pool positions that a curator kept or dropped before the optimiser ran."""

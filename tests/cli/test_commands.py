@@ -292,7 +292,7 @@ def test_verify_fails_on_a_changed_byte(run: Run, studio: Studio, tmp_path: Path
     assert (code, err) == (1, "")
     assert "FAIL  Output hash: out.jsonl was changed after the export" in out
     assert run("verify", manifest, "--json")[0] == 1
-    refused(run("verify", studio.pool), "not JSON")
+    refused(run("verify", studio.pool), "is not a manifest of DELIFT Studio")
 
 
 def test_evaluate_compares_on_held_out_rows(run: Run, studio: Studio, tmp_path: Path) -> None:

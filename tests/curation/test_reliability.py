@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.reliability import error_bar, share_needed
 from delift_core.scoring.estimation import partial_matrix as partial
 from delift_core.scoring.estimation.pair_choice import MatrixPlan, Measured, next_round, opening_rounds, pair_keys
-from delift_core.scoring.estimation.partial_matrix import EstimateCheck, PartialMatrix
+from delift_core.scoring.estimation.partial_matrix import PartialMatrix
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import CLAMP
+from delift_core.selection.types import ErrorBar
 
 N = 60
 
@@ -59,7 +60,7 @@ def test_the_estimated_ratio_is_near_the_truth_on_smooth_worlds(noise: float) ->
     assert min(truths) > 0.9
     assert all(bar is not None and bar.low <= bar.ratio <= bar.high <= 1 for bar in bars)
     assert np.mean([bar.ratio for bar in bars]) == pytest.approx(np.mean(truths), abs=0.05)
-    assert all(bar.check.r2 > 0.3 for bar in bars)
+    assert all(bar.r2 > 0.3 for bar in bars)
 
 
 def test_a_world_without_order_has_no_explained_variance_and_asks_for_more_pairs() -> None:
@@ -67,7 +68,7 @@ def test_a_world_without_order_has_no_explained_variance_and_asks_for_more_pairs
     cues, _ = world(0, 0)
     utilities = 0.02 * generator.normal(size=(N, N))
     truth, bar = reached(scored_in_part(cues, utilities, 0.1), utilities)
-    assert bar is not None and bar.check.r2 < 0.1 and not bar.enough
+    assert bar is not None and bar.r2 < 0.1 and not bar.enough
     assert bar.ratio == pytest.approx(truth, abs=0.1)
     assert bar.share < bar.share_needed <= 1
     assert f"score about {bar.share_needed:.0%} of the pairs" in bar.sentence
@@ -100,9 +101,13 @@ def test_all_pairs_need_no_error_bar() -> None:
     assert reached(matrix, utilities)[1] is None
 
 
+def bar_of(share: float, ratio: float, low: float, high: float, bound: bool) -> ErrorBar:
+    """An error bar as `error_bar` makes it, without a rank correlation."""
+    return ErrorBar(10, share, ratio, low, high, bound, 100, 0.5, None, share_needed(share, ratio, low))
+
+
 def test_what_is_enough_is_not_asked_to_grow() -> None:
-    check = EstimateCheck(100, 0.5, float("nan"))
-    good, poor = ErrorBar(10, 0.2, check, 0.98, 0.97, 0.99, False), ErrorBar(10, 0.2, check, 0.94, 0.9, 0.95, True)
+    good, poor = bar_of(0.2, 0.98, 0.97, 0.99, False), bar_of(0.2, 0.94, 0.9, 0.95, True)
     assert good.enough and good.share_needed == 0.2 and "Spearman" not in good.sentence
     assert not poor.enough and poor.share_needed == pytest.approx(
         0.25 * (0.1 / 0.03) ** 2 / (1 + 0.25 * (0.1 / 0.03) ** 2)
@@ -115,14 +120,13 @@ def test_what_is_asked_for_is_more_and_possible_and_the_more_the_more_is_lost(
     share: float, more: float, ratio: float
 ) -> None:
     def needed(of: float, reached: float) -> float:
-        return ErrorBar(10, of, EstimateCheck(100, 0.5, 0.5), reached, reached, reached, False).share_needed
+        return share_needed(of, reached, reached)
 
     assert share < needed(share, ratio) < 1
     assert needed(share, ratio) <= needed(share, ratio * 0.9) and needed(share, ratio) <= needed(share + more, ratio)
 
 
 def test_small_shares_are_told_apart_from_none() -> None:
-    check = EstimateCheck(100, 0.5, float("nan"))
-    bar = ErrorBar(10, 0.00032, check, 0.5, 0.4, 0.6, True)
+    bar = bar_of(0.00032, 0.5, 0.4, 0.6, True)
     assert bar.sentence.startswith("Based on 0.032% of the pairs.")
     assert "score at most about 11% of the pairs" in bar.sentence

@@ -9,14 +9,13 @@ import pytest
 
 from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import RowEntry
-from delift_core.curation.reliability import ErrorBar
 from delift_core.errors import ExportError
 from delift_core.export.card import trainer_kit
 from delift_core.export.conversion import ConvertedRecord, convert_sample
 from delift_core.export.preflight import ExportDraft
 from delift_core.export.subset_files import export_draft, export_selection
 from delift_core.samples import ExportFormat, Sample
-from delift_core.scoring.estimation.partial_matrix import EstimateCheck
+from delift_core.selection.types import ErrorBar
 from delift_core.workspace import Workspace
 from tests.export.scored import CONTEXT, NOW, REFUSED, Scored, alpaca_lines, clock, scored
 
@@ -167,7 +166,7 @@ def test_a_selection_from_a_part_of_the_pairs_is_said_to_be_one(eight: Scored, r
     found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok and found["Pairs scored"].detail == "all"
     curated.problem._facts.put("partial", {"pool": SimpleNamespace(complete=False)})
-    vars(curated)["error_bar"] = ErrorBar(90, 0.14, EstimateCheck(40, 0.5, 0.6), ratio, ratio - 0.02, 1.0, False)
+    vars(curated)["error_bar"] = ErrorBar(90, 0.14, ratio, ratio - 0.02, 1.0, False, 40, 0.5, 0.6, 0.2)
     found = {check.label: check for check in ExportDraft(curated, "same").checks()}
     assert found["Pairs scored"].ok == enough
     assert "Based on 14% of the pairs" in found["Pairs scored"].detail

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.curation.reliability import ErrorBar
 from delift_core.curation.selector import SelectionProblem
-from delift_core.scoring.estimation.partial_matrix import EstimateCheck
+from delift_core.selection.types import ErrorBar
 from delift_core.workspace import Workspace
 from tests.pages.test_select import captions, metrics, open_select
 from tests.rewritten import Change, hardly_helps, nothing_changes, only_distracts, rewrite
@@ -57,7 +56,7 @@ def test_broken_numbers_are_one_line_with_a_remedy(scored_workspace: Path, numbe
 def test_pairs_that_were_too_few_are_said_with_how_many_are_enough(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bar = ErrorBar(20, 0.1, EstimateCheck(20, 0.2, 0.3), 0.8, 0.7, 0.9, bound=False)
+    bar = ErrorBar(20, 0.1, 0.8, 0.7, 0.9, False, 20, 0.2, 0.3, 0.9)
     assert not bar.enough
     monkeypatch.setattr(SelectionProblem, "error_bar", lambda *_, **__: bar)
     app = open_select()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.reliability import error_bar
 from delift_core.curation.scoring_runs import ScoredRun, open_run, run_here
 from delift_core.curation.selector import Selector
 from delift_core.data.loading import Dataset
@@ -22,7 +22,7 @@ from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.request import SelectionRequest
-from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.selection.types import Budget, ErrorBar, ObjectiveConfig
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 pytestmark = pytest.mark.slow
