@@ -17,20 +17,21 @@ import argparse
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.machine import machine
 from benchmarks.proof import open_scored
-from delift_core.baselines.ordering import PoolFacts, order_from_facts
-from delift_core.baselines.orders import by_score, unit
-from delift_core.baselines.settings import MethodConfig
 from delift_core.data.loading import load_file
+from delift_core.samples import Sample
 from delift_core.scoring.metrics import LOG_PROBABILITY
+from delift_core.scoring.store import ZeroShot
 from delift_core.selection.greedy import greedy_order
-from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.selection.methods import METHODS
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.orders import by_score, unit
 from delift_core.selection.types import ObjectiveConfig
 
 POOL_SHARE, BUDGET, DRAWS = 0.7, 0.3, 20
@@ -43,15 +44,21 @@ SETTINGS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The data of n rows: (n, n) utilities by metric, with their diagonals, and facts that need no utilities."""
+    """The data of n rows: (n, n) utilities by metric, with their diagonals, and what the run stores of each row."""
 
     utilities: dict[str, np.ndarray]
-    facts: PoolFacts
+    samples: tuple[Sample, ...]
+    alone: ZeroShot
+
+    @property
+    def losses(self) -> np.ndarray:
+        """(n,) nats per response token."""
+        return -self.alone.statistics[:, LOG_PROBABILITY].astype(np.float64) / self.alone.tokens
 
     @property
     def near(self) -> np.ndarray:
         """(n, n) cosine of embeddings."""
-        points = unit(self.facts.embeddings)
+        points = unit(self.alone.embeddings)
         return points @ points.T
 
 
@@ -65,8 +72,7 @@ def read(workspace: Path, pool: Path, rows: int) -> Truth:
         matrix, diagonal = scored.utilities(metric)
         np.fill_diagonal(matrix, diagonal)
         matrices[metric] = matrix.astype(np.float64)
-    loss = -alone.statistics[:, LOG_PROBABILITY].astype(np.float64)
-    return Truth(matrices, PoolFacts(alone.tokens, loss, alone.embeddings))
+    return Truth(matrices, scored.rows, alone)
 
 
 def greedy(matrix: np.ndarray, own: float, scaling: str) -> np.ndarray:
@@ -85,13 +91,21 @@ def orders(truth: Truth, pool: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """The order of the pool by every method, as positions in the pool."""
     part = {metric: matrix[np.ix_(pool, pool)] for metric, matrix in truth.utilities.items()}
     found = {f"DELIFT, {name}": greedy(part[metric], own, scaling) for name, metric, own, scaling in SETTINGS}
-    whole = truth.facts
+    whole = truth.alone
     off = part["euclidean"].copy()
     np.fill_diagonal(off, np.nan)
-    facts = PoolFacts(whole.tokens[pool], whole.loss[pool], whole.embeddings[pool], None, off)
+    stored = SimpleNamespace(
+        samples=[truth.samples[at] for at in pool],
+        target=(),
+        tokens=whole.tokens[pool],
+        losses=truth.losses[pool],
+        embeddings=whole.embeddings[pool],
+        target_embeddings=None,
+        utilities=off,
+    )
     for method, entry in METHODS.items():
-        if method not in MODEL_METHODS and method != "random":
-            found[entry.title] = order_from_facts(MethodConfig(method, seed=seed), facts)
+        if not entry.asks_model and method != "random":
+            found[entry.title] = entry.order(stored, seed)
     return found
 
 
@@ -101,12 +115,12 @@ def gained(truth: Truth, pool: np.ndarray, heldout: np.ndarray, chosen: np.ndarr
     saved = truth.utilities["pmi"][np.ix_(heldout, columns)]
     nearest = truth.near[np.ix_(heldout, columns)].argmax(axis=1)
     sums = saved[np.arange(len(heldout)), nearest].sum(), saved.mean(axis=1).sum(), saved.max(axis=1).sum()
-    return np.array(sums) / truth.facts.tokens[heldout].sum()
+    return np.array(sums) / truth.alone.tokens[heldout].sum()
 
 
 def compare(truth: Truth, splits: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """(splits, 3) of every method minus random, and of random itself."""
-    n = truth.facts.n
+    n = len(truth.samples)
     differences: dict[str, list[np.ndarray]] = {}
     luck = []
     for seed in range(splits):
@@ -123,14 +137,14 @@ def compare(truth: Truth, splits: int) -> tuple[dict[str, np.ndarray], np.ndarra
 
 def shape_lines(truth: Truth) -> list[str]:
     """Describes U: the assumptions of the theorem in figures."""
-    off = ~np.eye(truth.facts.n, dtype=bool)
+    off = ~np.eye(len(truth.samples), dtype=bool)
     euclidean, pmi = truth.utilities["euclidean"], truth.utilities["pmi-per-token"]
     centred = euclidean - euclidean[off].mean()
     symmetric = np.linalg.norm((centred - centred.T)[off]) / (2 * np.linalg.norm(centred[off]))
     rows = np.array([euclidean[i][off[i]].mean() for i in range(len(off))])
     columns = np.array([euclidean[:, j][off[:, j]].mean() for j in range(len(off))])
     agree = spearmanr(euclidean[off], pmi[off]).statistic
-    alone = spearmanr(pmi.diagonal(), truth.facts.loss_per_token).statistic
+    alone = spearmanr(pmi.diagonal(), truth.losses).statistic
     return [
         f"- entries below 0: {np.mean(euclidean[off] < 0):.0%} (Euclidean), {np.mean(pmi[off] < 0):.0%} (PMI)",
         f"- Spearman of Euclidean U with PMI per token, off the diagonal: {agree:.3f}",
@@ -143,9 +157,9 @@ def shape_lines(truth: Truth) -> list[str]:
 
 def overlap_lines(truth: Truth) -> list[str]:
     """Jaccard overlap of the settings' selections from all rows."""
-    k = round(BUDGET * truth.facts.n)
+    k = round(BUDGET * len(truth.samples))
     chosen = {name: set(greedy(truth.utilities[metric], own, scaling)[:k]) for name, metric, own, scaling in SETTINGS}
-    chosen |= {"highest loss": set(by_score(truth.facts.loss_per_token)[:k].tolist())}
+    chosen |= {"highest loss": set(by_score(truth.losses)[:k].tolist())}
     pairs = [(a, b, len(chosen[a] & chosen[b]) / len(chosen[a] | chosen[b])) for a, b in combinations(chosen, 2)]
     return [f"| {a} | {b} | {share:.2f} |" for a, b, share in sorted(pairs, key=lambda pair: -pair[2])]
 
@@ -161,7 +175,7 @@ def main() -> None:
     truth = read(asked.workspace, asked.pool, asked.rows)
     differences, luck = compare(truth, asked.splits)
     means = luck.mean(axis=0)
-    print(f"Machine: {machine()}\n\n{truth.facts.n} rows, {asked.splits} splits.", end=" ")
+    print(f"Machine: {machine()}\n\n{len(truth.samples)} rows, {asked.splits} splits.", end=" ")
     saved = f"nearest {means[0]:+.4f}, mean {means[1]:+.4f}, best {means[2]:+.4f}"
     print(f"One random example saves, in nats per token: {saved}. Beyond that:\n")
     print("| method | nearest | mean | best |\n| --- | --- | --- | --- |")

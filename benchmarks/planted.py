@@ -24,10 +24,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from benchmarks.machine import machine
 from benchmarks.proof import PRESETS, Scored, open_scored
+from delift_core.baselines import LessSettings
 from delift_core.baselines.less import less_matrix
-from delift_core.baselines.ordering import MethodRunner
-from delift_core.baselines.orders import unit
-from delift_core.baselines.settings import LessSettings, MethodConfig
+from delift_core.baselines.measure import EncodedRows, MeasuredPool
 from delift_core.curation.scoring_runs import run_here
 from delift_core.data.loading import Dataset
 from delift_core.evaluation.measures import LOSS, measure, without_examples
@@ -39,6 +38,7 @@ from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from delift_core.selection.methods import METHODS
+from delift_core.selection.orders import unit
 from delift_core.workspace import RunSpec, Workspace
 
 CLEAN: dict[str, tuple[tuple[str, str], ...]] = {
@@ -217,28 +217,38 @@ def main() -> None:
         report(planted, scored, scoring, asked)
 
 
+@dataclass(frozen=True)
+class ScoredPool(MeasuredPool):
+    """The pool with the utilities of its run."""
+
+    scored: Scored | None = None
+
+    @property
+    def utilities(self) -> np.ndarray:
+        return self.scored.utilities("euclidean")[0]
+
+
 def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Namespace) -> None:
     """Orders by all methods, and prints which planted rows they choose."""
     loaded = load_model("bundled", device="cpu", dtype="float32")
     template, influence, rate = make_template(loaded.tokenizer, asked.template), asked.influence, asked.rate
     rows = [template.encode(sample.messages) for sample in scored.rows]
-    utilities, _ = scored.utilities("euclidean")
-    bench = MethodRunner(Scorer(loaded), template, scored.rows, rows, utilities=utilities)
+    bench = ScoredPool(Scorer(loaded), template, EncodedRows(scored.rows, rows), scored=scored)
     k = round(BUDGET * len(rows))
     print(f"Machine: {machine()}\n\n{len(rows)} rows, {k} kept; scoring every pair took {scoring:.0f} s.\n", flush=True)
     print("| method | shuffled kept, of 10 | nowhere kept, of 4 | second copies | clusters | good rows | seconds |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for preset in PRESETS:
         print(line(f"DELIFT, {preset.name}", planted, scored.order(preset), None), flush=True)
-    for method, entry in METHODS.items() if not asked.settings else ():
+    for entry in METHODS.values() if not asked.settings else ():
         began = time.monotonic()
-        order = bench.order(MethodConfig(method))
+        order = entry.order(bench, 0)
         print(line(entry.title, planted, order, time.monotonic() - began), flush=True)
     draws = [judged(planted, np.random.default_rng(seed).permutation(len(rows))[:k]) for seed in range(1000)]
     means = np.mean(draws, axis=0)
     shown = " | ".join(f"{value:.1f}" for value in means[:4])
     print(f"| Random, mean of 1,000 | {shown} | {means[4]:.0%} | |")
-    print("\n" + "\n".join(neighbours(planted, bench.facts.embeddings)), flush=True)
+    print("\n" + "\n".join(neighbours(planted, bench.embeddings)), flush=True)
     if influence:
         few = rows[:influence]
         print(f"\nOne step at rate {rate:g} on each of {influence} rows, what it does to the others, beside\n")
@@ -247,7 +257,7 @@ def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Nam
         for metric in ("euclidean", "pmi-per-token", "pmi"):
             part = scored.utilities(metric)[0][:influence, :influence]
             print(f"| U, {metric} | {agreement(measured, part)} |", flush=True)
-        near = unit(bench.facts.embeddings[:influence])
+        near = unit(bench.embeddings[:influence])
         print(f"| embeddings, cosine | {agreement(measured, near @ near.T)} |", flush=True)
         less = less_matrix(loaded, template.head_alone, few, LessSettings(), seed=0)
         print(f"| LESS | {agreement(measured, less)} |", flush=True)

@@ -22,9 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from delift_core.baselines import scores
-from delift_core.baselines.orders import by_score
-from delift_core.baselines.settings import LessSettings
+from delift_core.baselines import LessSettings
 from delift_core.data.loading import load_file
 from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
@@ -38,6 +36,7 @@ from delift_core.scoring.store import PairStore
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.methods import METHODS
 from delift_core.selection.objectives import represented_kernel
+from delift_core.selection.orders import by_score, column_means
 from delift_core.selection.types import ObjectiveConfig, Scaling, Stage, TargetHelp
 
 BUDGET = 0.3
@@ -154,7 +153,7 @@ def others(scored: Scored, k: int) -> tuple[ExtraArm, ...]:
     """The further presets of DELIFT, and the mean utility, each cut to k rows."""
     presets = (*PRESETS[1:], *(FOR_A_TARGET if scored.target else ()))
     found = [ExtraArm(f"DELIFT, {preset.name}", tuple(scored.order(preset)[:k].tolist())) for preset in presets]
-    mean = by_score(scores.column_means(scored.utilities("euclidean")[0]))
+    mean = by_score(column_means(scored.utilities("euclidean")[0]))
     return (*found, ExtraArm("column-mean", tuple(mean[:k].tolist())))
 
 

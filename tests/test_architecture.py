@@ -28,7 +28,8 @@ print(json.dumps({"first": first, "names": names, "last": sorted(sys.modules)}))
 LAYERS = (
     ("errors", "samples"),
     ("system",),
-    ("models", "selection"),
+    ("models",),
+    ("selection",),
     ("data", "scoring"),
     ("workspace", "jobs", "baselines"),
     ("curation",),

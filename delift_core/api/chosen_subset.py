@@ -240,7 +240,7 @@ class EvaluationOptions:
         device: None takes that of the scoring run, and "auto" for a manifest.
         cache: a folder for finished training runs, so that a stopped evaluation continues where it was.
         adapter: a new folder for the LoRA layers of the first run on the subset.
-        workspace: the folder of the one that scored the pool; needed for "column-mean" of a manifest only.
+        workspace: the folder of the one that scored a manifest's pool; for methods that need utilities.
         stop: asked before every step and batch; True ends the evaluation with `Stopped`.
     """
 

@@ -1,6 +1,29 @@
-"""Baselines: other published methods of data selection, to compare the utility matrix with.
+"""What the methods of `selection.methods` ask of a model: `measure` (forward passes) and `less` (gradients)."""
 
-Reading order: `settings`, `scores` and `orders` (pure functions, one per method), `measure` (forward passes), `less`
-(gradients), `ordering` (from a method to its order of a pool). A method orders the whole pool, so any budget is a
-prefix of its order.
-"""
+from dataclasses import dataclass
+
+from delift_core.models.lora import ATTENTION, LoraSettings
+
+
+@dataclass(frozen=True, slots=True)
+class LessSettings:
+    """LESS (arXiv 2402.04333). Published are rank 128, alpha 512, 32 rows per step and 8,192 dimensions; the defaults
+    are smaller, since projecting fifteen million numbers per row needs a GPU.
+
+    Attributes:
+        lora: the layers whose gradients are compared.
+        warmup_share: share of the pool to warm up on, at least `fewest_rows` rows.
+        epochs: of the warm-up; gradients are computed after each.
+        learning_rate: peak learning rate, followed by linear decay.
+        projection: dimensions of the random projection.
+        targets: number of random pool rows to use as targets where there are no target rows.
+    """
+
+    lora: LoraSettings = LoraSettings(8, 32.0, ATTENTION)
+    warmup_share: float = 0.05
+    fewest_rows: int = 8
+    epochs: int = 4
+    learning_rate: float = 2e-5
+    rows_per_step: int = 8
+    projection: int = 1024
+    targets: int = 32

@@ -3,7 +3,7 @@
 A short LoRA warm-up on a random part of the pool gives checkpoints. At each of them, a pool row's feature is the Adam
 step for that row alone, (b1 m + (1 - b1) g) / sqrt(b2 v + (1 - b2) g^2 + eps), with the optimiser's moments m and v at
 the checkpoint and no bias correction, as in the published code. A target row's feature is its plain gradient. Both get
-the same random projection and are compared by cosine (`scores.influence`). Gradients are of the mean loss over a row's
+the same random projection and are compared by cosine (`influence`). Gradients are of the mean loss over a row's
 response tokens.
 """
 
@@ -14,12 +14,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from delift_core.baselines.scores import influence
-from delift_core.baselines.settings import LessSettings
+from delift_core.baselines import LessSettings
 from delift_core.errors import Stopped
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, trainable, with_lora
 from delift_core.models.prompts import EncodedSample, Tokens
+from delift_core.models.vectors import unit_rows
 from delift_core.system.callbacks import Stop, never
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
@@ -215,3 +215,19 @@ def project(vectors: torch.Tensor, dimensions: int, seed: int) -> torch.Tensor:
         out += part @ signs.float().mul_(2).sub_(1)
     scaled: torch.Tensor = out / dimensions**0.5
     return scaled
+
+
+def influence(train: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """LESS's score of each row for one target: over checkpoints, the weighted mean cosine to the target's gradients.
+
+    Args:
+        train: (c, n, d) projected Adam directions at c checkpoints, not all 0.
+        target: (c, t, d) projected gradients.
+        weights: (c,) mean learning rate of each checkpoint's epoch.
+
+    Returns:
+        (n,) float64.
+    """
+    towards = unit_rows(target.astype(np.float64)).mean(axis=1)  # (c, d)
+    score: np.ndarray = np.einsum("c,cnd,cd->n", weights / weights.sum(), unit_rows(train.astype(np.float64)), towards)
+    return score

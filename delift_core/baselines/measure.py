@@ -1,27 +1,32 @@
 """Forward passes for the methods: losses and embeddings, losses of responses without prompts, and ratings of rows.
 
-This module knows nothing of scores and orders.
+    pool = MeasuredPool(scorer, template, samples, encoded)
+    order = METHODS["k-center"].order(pool, 0)
+
+Losses and embeddings are measured once for all methods. This module knows nothing of scores and orders.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from delift_core.baselines.ordering import PoolFacts
+from delift_core.baselines import LessSettings
 from delift_core.errors import ScoringError, Stopped
 from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.samples import Message, Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.metrics import LOG_PROBABILITY
 from delift_core.scoring.scorer import EMPTY_PREFIX
+from delift_core.selection.methods import Pool
 from delift_core.system.callbacks import Stop, never
 
 if TYPE_CHECKING:
     from delift_core.models.prompts import Template
     from delift_core.scoring.scorer import Scorer
-
 
 # SelectIT asks for the same rating in five wordings. These are our own; SelectIT's are in its code.
 RATING_PROMPTS = (
@@ -34,15 +39,84 @@ RATING_PROMPTS = (
 RATINGS = ("1", "2", "3", "4", "5")
 
 
-def pool_facts(
-    scorer: "Scorer",
-    head: Tokens,
-    pool: Sequence[EncodedSample],
-    target: Sequence[EncodedSample] = (),
-    *,
-    stop: Stop = never,
-) -> PoolFacts:
-    """Loss, length and embedding of each row, from one forward pass over each.
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows as texts and as token ids."""
+
+    samples: Sequence[Sample] = ()
+    encoded: Sequence[EncodedSample] = ()
+
+
+@dataclass(frozen=True)
+class MeasuredPool(Pool):
+    """A pool whose rows a loaded model measures when a method asks for it, each kind of measurement once.
+
+    What is asked raises `Stopped` if `stop` answers True, and `ScoringError` if the method does not work with this
+    model. There are no utilities.
+
+    Attributes:
+        rows: the pool.
+        of_target: target rows, for the methods that use them.
+        stop: asked before every forward pass.
+    """
+
+    scorer: "Scorer"
+    template: "Template"
+    rows: EncodedRows
+    of_target: EncodedRows = EncodedRows()
+    less: LessSettings = LessSettings()
+    stop: Stop = never
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        return self.rows.samples
+
+    @property
+    def target(self) -> Sequence[Sample]:
+        return self.of_target.samples
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        return np.array([len(sample.response) for sample in self.rows.encoded], dtype=np.int64)
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        mean: np.ndarray = self._measured[0] / self.tokens
+        return mean
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        return self._measured[1]
+
+    @cached_property
+    def target_embeddings(self) -> np.ndarray | None:
+        return self._measure(self.of_target)[1] if self.of_target.encoded else None
+
+    def losses_alone(self) -> np.ndarray:
+        alone: np.ndarray = unconditional_losses(self.scorer, self.rows.encoded, stop=self.stop) / self.tokens
+        return alone
+
+    def ratings(self) -> np.ndarray:
+        return ratings(self.scorer, self.template, self.samples, stop=self.stop)
+
+    def influence(self, seed: int) -> np.ndarray:
+        from delift_core.baselines.less import less_scores
+
+        head, pool, target = self.template.head_alone, self.rows.encoded, self.of_target.encoded
+        return less_scores(self.scorer.loaded, head, pool, target, self.less, seed=seed, stop=self.stop)
+
+    @cached_property
+    def _measured(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._measure(self.rows)
+
+    def _measure(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
+        return losses_and_embeddings(self.scorer, self.template.head_alone, rows.encoded, stop=self.stop)
+
+
+def losses_and_embeddings(
+    scorer: "Scorer", head: Tokens, samples: Sequence[EncodedSample], *, stop: Stop = never
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) float64 losses of the responses in nats and (n, d) float32 embeddings, from one forward pass over each row.
 
     Args:
         head: token ids before every query (`Template.head_alone`).
@@ -50,16 +124,6 @@ def pool_facts(
     Raises:
         Stopped: `stop` answered True.
     """
-    loss, embeddings = _losses_and_embeddings(scorer, head, pool, stop)
-    target_embeddings = _losses_and_embeddings(scorer, head, target, stop)[1] if target else None
-    tokens = np.array([len(sample.response) for sample in pool], dtype=np.int64)
-    return PoolFacts(tokens, loss, embeddings, target_embeddings)
-
-
-def _losses_and_embeddings(
-    scorer: "Scorer", head: Tokens, samples: Sequence[EncodedSample], stop: Stop
-) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) float64 losses in nats and (n, d) float32 embeddings."""
     prefix = scorer.prefill(head)
     loss, embeddings = np.zeros(len(samples)), [np.empty(0)] * len(samples)
     for batch in scorer.make_batches([Suffix(sample.query_alone, sample.response) for sample in samples]):

@@ -16,7 +16,7 @@ from delift_core.curation.presets import PresetName
 from delift_core.data.formats.preference import Answer
 from delift_core.data.quality.checks import IssueKind
 from delift_core.data.quality.duplicates import CopyKind
-from delift_core.evaluation.evaluation_request import BASELINES, Weights
+from delift_core.evaluation.evaluation_request import BASELINES, Weights, methods_of_utilities
 from delift_core.export.trainers import DEFAULT_LIMIT
 from delift_core.jobs.backends import BackendName
 from delift_core.models.loading import DeviceName, DtypeName
@@ -25,7 +25,7 @@ from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import parse_pairs
-from delift_core.selection.methods import METHODS
+from delift_core.selection.methods import METHOD_NAMES, METHODS
 from delift_core.selection.request import Engine, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
 from delift_core.system.defaults import WORKSPACE_VARIABLE, default_workspace
@@ -89,7 +89,7 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     words = f"computes DELIFT's order: {', '.join(get_args(Engine))}; all are exact greedy; default: %(default)s"
     curate.add_argument("--engine", default="auto", type=parse_engine, metavar="ENGINE", help=words)
     words = f"method that orders the rows: delift (the default), {', '.join(METHODS)}"
-    curate.add_argument("--method", default="delift", choices=("delift", *METHODS), metavar="METHOD", help=words)
+    curate.add_argument("--method", default="delift", choices=METHOD_NAMES, metavar="METHOD", help=words)
     words = "settings of the objective: default, or published (min-max scaling with the diagonal) for comparison"
     curate.add_argument("--preset", default="default", choices=get_args(PresetName), help=words)
     curate.add_argument("--metric", choices=get_args(Metric), help="default: euclidean")
@@ -159,7 +159,8 @@ def _add_manifest_commands(commands: "_Commands[_Parser]") -> None:
     evaluate.add_argument("--save-adapter", type=Path, metavar="DIR", help=words)
     words = "folder for the results of runs, so that an interrupted evaluation resumes where it was"
     evaluate.add_argument("--keep", type=Path, metavar="DIR", help=words)
-    words = f"only read for column-mean; default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
+    words = f"only read for {', '.join(methods_of_utilities(BASELINES))}; "
+    words += f"default: ${WORKSPACE_VARIABLE}, else .delift in the home folder"
     evaluate.add_argument("--workspace", type=Path, default=default_workspace(), metavar="DIR", help=words)
     _add_device(evaluate)
 

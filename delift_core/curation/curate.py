@@ -22,7 +22,7 @@ from delift_core.samples import Sample
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.explain import Explainer, Reason
 from delift_core.selection.explain_text import as_sentence
-from delift_core.selection.methods import MODEL_METHODS
+from delift_core.selection.methods import asks_model
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import ErrorBar, FixedRows
 from delift_core.workspace import NO_MARKS, DatasetRecord, DatasetRole, Marks, Override, SelectionRecord, Workspace
@@ -219,7 +219,7 @@ def request_of(record: SelectionRecord) -> SelectionRequest:
         SelectionError: the metric is unknown.
     """
     made = record.selection
-    again = made.method == "given" or made.method in MODEL_METHODS
+    again = made.method == "given" or asks_model(made.method)
     return SelectionRequest(
         made.config,
         made.budget,

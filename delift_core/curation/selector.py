@@ -8,17 +8,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from delift_core.baselines.ordering import PoolFacts, order_from_facts
-from delift_core.baselines.settings import MethodConfig
 from delift_core.curation.grouping import columns, quotas_from
-from delift_core.curation.reliability import error_bar
+from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.run_orders import order_of_run
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.estimation.partial_matrix import PartialMatrix
-from delift_core.scoring.metrics import LOG_PROBABILITY, Metric
+from delift_core.scoring.metrics import Metric
 from delift_core.selection.assessment import RandomCurves, random_curves
 from delift_core.selection.budget import rows_of_budget
 from delift_core.selection.coverage import value
@@ -32,7 +31,7 @@ from delift_core.selection.greedy import (
     rows_within,
 )
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.methods import METHODS, MODEL_METHODS, Method
+from delift_core.selection.methods import Method, asks_model, ensure_rows_fit, method_title
 from delift_core.selection.objectives import represented_kernel
 from delift_core.selection.quotas import pick_limits
 from delift_core.selection.request import SelectionRequest
@@ -40,9 +39,6 @@ from delift_core.selection.select import select_from_kernel
 from delift_core.selection.types import NO_FIXED_ROWS, ErrorBar, GreedyOrder, ObjectiveConfig, Selection
 from delift_core.system.memory import explains_out_of_memory
 
-PAIRWISE_ROWS = 10_000
-_PAIRWISE = ("k-center", "embedding-fl", "rds")
-_BY_EMBEDDING = (*_PAIRWISE, "deft-ucs")
 _MOST_UTILITIES, _MOST_PROBLEMS, _MOST_FACTS, _MOST_ORDERS, _MOST_VALUES = 2, 3, 5, 16, 64
 _Value = TypeVar("_Value")
 
@@ -165,14 +161,14 @@ class SelectionProblem:
         return self._orders.get((method, seed), lambda: self._order_by(method, seed))
 
     def _order_by(self, method: Method, seed: int) -> np.ndarray:
-        if method in MODEL_METHODS:
+        if asks_model(method):
             order = self.read_order(self, method, seed)
             if order is None:
-                raise NotMeasured(f"{METHODS[method].title} asks the model about every row: evaluate with it first.")
+                raise NotMeasured(f"{method_title(method)} asks the model about every row: evaluate with it first.")
             return order
         with explains_out_of_memory("choosing", len(self.run.pool)):
-            config, with_target = MethodConfig(method, seed=seed), self.config.needed_set == "target"
-            return order_of_run(config, self.run, self.utilities.pool, with_target=with_target)
+            with_target = self.config.needed_set == "target"
+            return order_of_run(method, self.run, self.utilities.pool, with_target=with_target, seed=seed)
 
     def keep_order(self, method: Method, order: np.ndarray, seed: int = 0) -> None:
         """Stores the order (n,) of a method that asks the model."""
@@ -287,43 +283,3 @@ def ensure_possible(request: SelectionRequest, pool: Sequence[Sample]) -> None:
         pick_limits(quotas, rows_within(request.budget, n, request.fixed), request.fixed)
     if request.method != "delift" and request.method != "given":
         ensure_rows_fit(request.method, n, with_target=request.config.needed_set == "target")
-
-
-def order_of_run(config: MethodConfig, run: ScoredRun, utilities: Kernel, *, with_target: bool) -> np.ndarray:
-    """The order of a run's pool by a method that needs no model.
-
-    Args:
-        utilities: (n, n) of the pool, row i is helped, column j helps; read by "column-mean".
-        with_target: whether to select for the target rows; read by "rds".
-
-    Returns:
-        (n,) int64 positions in the pool, best first; deterministic.
-
-    Raises:
-        SelectionError: the method needs a model, or compares all pairs of more than `PAIRWISE_ROWS` rows.
-        ScoringError: the run's files are damaged.
-    """
-    target = run.target if with_target else ()
-    ensure_rows_fit(config.method, len(run.pool), with_target=bool(target))
-    return order_from_facts(config, replace(_facts(config, run, bool(target)), utilities=utilities))
-
-
-def ensure_rows_fit(method: Method, n: int, *, with_target: bool) -> None:
-    """Refuses a method that compares all pairs of rows for more than `PAIRWISE_ROWS` rows.
-
-    Raises:
-        SelectionError: there are more.
-    """
-    if method in _PAIRWISE and n > PAIRWISE_ROWS and not (method == "rds" and with_target):
-        raise SelectionError(
-            f"{METHODS[method].title} compares each of {n:,} rows with each other one and takes at most "
-            f"{PAIRWISE_ROWS:,}: choose another method, or from fewer rows"
-        )
-
-
-def _facts(config: MethodConfig, run: ScoredRun, with_target: bool) -> PoolFacts:
-    """The data that a method reads; embeddings, the largest files, are only loaded if it needs them."""
-    alone = run.alone() if config.method in _BY_EMBEDDING else run.measures()
-    n = len(run.pool)
-    target = run.embeddings()[n : n + len(run.target)] if with_target and config.method == "rds" else None
-    return PoolFacts(alone.tokens, -alone.statistics[:, LOG_PROBABILITY].astype(np.float64), alone.embeddings, target)

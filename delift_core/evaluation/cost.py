@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from delift_core.models.prompts import EncodedSample
+from delift_core.selection.methods import METHODS
 
 if TYPE_CHECKING:
     from delift_core.evaluation.fine_tuner import FineTuner
 
 _TIMED_ROWS = 8  # held-out rows
 _TIMED_ANSWER_TOKENS = 4
-_RATING_TOKENS = 60  # that a rating prompt of SelectIT adds to a row, about
+_RATING_TOKENS = 60  # that a rating prompt adds to a row, about
 _RATINGS = 5
 
 
@@ -47,10 +48,10 @@ def forecast(tuner: "FineTuner", *, clock: Callable[[], float] = time.monotonic)
     read = float(measurements * heldout)
     if request.examples:
         read += 2 * pool + measurements * (heldout + len(tuner.heldout) * request.examples * mean)
-    methods = set(names) - set(runs) - {other.name for other in request.others}
-    read += pool if methods - {"less"} else 0
-    read += _RATINGS * (pool + _RATING_TOKENS * len(tuner.pool)) if "selectit" in methods else 0
-    more = request.less.epochs * (pool + request.less.targets * mean) if "less" in methods else 0
+    needs = {METHODS[name].needs for name in set(names) - set(runs) - {other.name for other in request.others}}
+    read += pool if needs & {"statistics", "responses alone"} else 0
+    read += _RATINGS * (pool + _RATING_TOKENS * len(tuner.pool)) if "ratings" in needs else 0
+    more = request.less.epochs * (pool + request.less.targets * mean) if "gradients" in needs else 0
     written = measurements * tuner.answered * request.answer_tokens
     seconds = (trained + more) * per_trained + read * per_read + written * per_written
     return Cost(seconds, request.seeds + sum(each.values()), trained)

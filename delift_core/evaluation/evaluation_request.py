@@ -3,10 +3,11 @@
 Imports no tensor library, so that commands start quickly.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from delift_core.baselines.settings import LessSettings
+from delift_core.baselines import LessSettings
 from delift_core.errors import DataError, ScoringError
 from delift_core.models.loading import DeviceName
 from delift_core.models.lora import LoraSettings
@@ -19,6 +20,11 @@ Weights = Literal["auto", "full", "lora"]
 UNTOUCHED, SUBSET = "untouched", "subset"
 BASELINES: tuple[str, ...] = ("random", "random-tokens", "full", *(name for name in METHODS if name != "random"))
 FULL_BELOW = 500_000_000  # weights; "auto" trains LoRA layers in larger models
+
+
+def methods_of_utilities(against: Sequence[str]) -> tuple[str, ...]:
+    """The methods among arms that need the utilities of a scored run."""
+    return tuple(name for name in against if name in METHODS and METHODS[name].needs == "utilities")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ class EvaluationRequest:
     generate: int = 0  # number of held-out rows that each arm answers; the answers are scored
     answer_tokens: int = 128  # longest answer
     tuning: FineTuning = FineTuning()
-    less: LessSettings = LessSettings()  # settings of the method "less"
+    less: LessSettings = LessSettings()
 
     def __post_init__(self) -> None:
         if not self.heldout:
@@ -111,9 +117,11 @@ class EvaluationRequest:
         unknown = [name for name in self.against if name not in BASELINES]
         if unknown:
             raise DataError(f"there is no arm {unknown[0]!r} to compare with; choose from {', '.join(BASELINES)}")
-        if "column-mean" in self.against and "column-mean" not in given:
+        lacking = [name for name in methods_of_utilities(self.against) if name not in given]
+        if lacking:
             raise DataError(
-                "column-mean needs the utilities that the subset was chosen by; name the workspace that scored the pool"
+                f"{lacking[0]} needs the utilities that the subset was chosen by; name the workspace that scored the "
+                "pool"
             )
         if min(self.seeds, self.method_runs) < 1:
             raise DataError(

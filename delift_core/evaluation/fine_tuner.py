@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
 from delift_core.evaluation.evaluation_request import EvaluationRequest
@@ -33,14 +32,14 @@ from delift_core.models.prompts import EncodedSample, Template, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
-from delift_core.selection.methods import METHODS, Method
+from delift_core.selection.methods import method_entry
 from delift_core.system.callbacks import Stop
 from delift_core.system.files import temporary_prefix
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-    from delift_core.baselines.ordering import MethodRunner
+    from delift_core.baselines.measure import MeasuredPool
 
 OnStep = Callable[[int], None]
 MEASURED, ANSWERS = "measured", "answers"  # names of a run's arrays: (2, n) of `measure`, (6, g) of `AnswerScorer`
@@ -126,22 +125,22 @@ class FineTuner:
 
     def order_of(self, method: str) -> np.ndarray:
         """(n,) int64 positions of the pool rows that fit the model, in a method's order."""
-        config = MethodConfig(_method(method), seed=self.request.first_seed, less=self.request.less)
-        rows = [self.request.pool[position] for position in self.pool]
-        key = order_key(config, self._model_key(), rows, self.request.target)
+        seed, rows = self.request.first_seed, self._measured_pool.samples
+        key = order_key(method, seed, self.request.less, self._model_key(), rows, self.request.target)
         found = self._cache.load(key)
         if found is None:
-            found = {"order": self._methods.order(config)}
+            found = {"order": method_entry(method).order(self._measured_pool, seed)}
             self._cache.save(key, found)
         return np.array(list(self.pool))[found["order"]]
 
     @cached_property
-    def _methods(self) -> "MethodRunner":
-        from delift_core.baselines.ordering import MethodRunner
+    def _measured_pool(self) -> "MeasuredPool":
+        from delift_core.baselines.measure import EncodedRows, MeasuredPool
 
-        target = tuple(self._encode(self.request.target)[0].values())
-        samples = [self.request.pool[position] for position in self.pool]
-        return MethodRunner(self.scorer, self.template, samples, tuple(self.pool.values()), target, stop=self.stop)
+        encoded, given = self._encode(self.request.target)[0], self.request.target
+        target = EncodedRows([given[position] for position in encoded], tuple(encoded.values()))
+        rows = EncodedRows([self.request.pool[position] for position in self.pool], tuple(self.pool.values()))
+        return MeasuredPool(self.scorer, self.template, rows, target, self.request.less, self.stop)
 
     def measure(self, rows: Sequence[Suffix]) -> np.ndarray:
         """(2, n), see `measures.measure`, with the current weights."""
@@ -235,10 +234,6 @@ def rows_with_a_known_prompt(request: EvaluationRequest, heldout: Sequence[Sampl
         for sample, key in keys
         if key in prompts
     )
-
-
-def _method(name: str) -> Method:
-    return next(method for method in METHODS if method == name)
 
 
 def _save_adapter(adapted: "PeftModel", folder: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from delift_core.baselines.orders import unit
 from delift_core.errors import Stopped
 from delift_core.evaluation.report import SCORES
 from delift_core.models.loading import LoadedModel
 from delift_core.models.prompts import EncodedSample, Template, Tokens
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
+from delift_core.selection.orders import unit
 from delift_core.system.callbacks import Stop, never
 
 LOSS, CORRECT = 0, 1  # first axis of the result of `measure`

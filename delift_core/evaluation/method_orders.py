@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from delift_core.baselines.settings import LessSettings, MethodConfig
+from delift_core.baselines import LessSettings
 from delift_core.curation.manifest import Manifest
+from delift_core.curation.run_orders import order_of_run
 from delift_core.curation.scoring_runs import ScoredRun, open_run
-from delift_core.curation.selector import NotMeasured, SelectionProblem, Selector, order_of_run
+from delift_core.curation.selector import NotMeasured, SelectionProblem, Selector
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.result_cache import ResultCache
@@ -29,19 +30,27 @@ from delift_core.workspace.workspace import DATABASE_NAME
 
 _DEVICES = ("cpu", "cuda", "mps")
 _REPORT_SECONDS = 10.0
+_FIXED_SETTINGS = {"clusters": 10, "easy_share": 0.5, "certainty": 0.2}  # kept, so that the keys on disk stay valid
 
 
 def order_key(
-    config: MethodConfig, model: Sequence[str], pool: Sequence[Sample], target: Sequence[Sample]
+    method: Method,
+    seed: int,
+    less: LessSettings,
+    model: Sequence[str],
+    pool: Sequence[Sample],
+    target: Sequence[Sample],
 ) -> dict[str, object]:
     """The key of an order in a `ResultCache`.
 
     Args:
+        less: settings of LESS; they are in the key of every method.
         model: revision, template and device type.
         pool: the rows to order, all of which fit the model.
     """
     rows, towards = ([sample.content_hash for sample in part] for part in (pool, target))
-    return {"order": asdict(config), "model": list(model), "rows": rows, "target": towards}
+    order = {"method": method, "seed": seed, **_FIXED_SETTINGS, "less": asdict(less)}
+    return {"order": order, "model": list(model), "rows": rows, "target": towards}
 
 
 def evaluation_cache(workspace: Workspace) -> ResultCache:
@@ -51,13 +60,13 @@ def evaluation_cache(workspace: Workspace) -> ResultCache:
 
 def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, *, seed: int = 0) -> np.ndarray | None:
     """(n,) int64, the cached order of the run's pool; None if there is none. No model is loaded."""
-    run, config = problem.run, MethodConfig(method, seed=seed, less=LessSettings())
+    run, less = problem.run, LessSettings()
     context = read_context(run.store.folder)
     if context is None:
         return None
     for device in _DEVICES:
         model = (context.revision, context.template, device)
-        cached = evaluation_cache(workspace).load(order_key(config, model, run.pool, _target(problem)))
+        cached = evaluation_cache(workspace).load(order_key(method, seed, less, model, run.pool, _target(problem)))
         if cached is not None and len(cached["order"]) == len(run.pool):
             return cached["order"]
     return None
@@ -76,10 +85,9 @@ def ask_the_model(
     Raises:
         DeliftError: as `measured_order`.
     """
-    method = next((name for name in METHODS if name == request.method and "model" in request.needs), None)
-    if method is None:
+    if "model" not in request.needs:
         return
-    problem = selector.problem(request.metric, request.config)
+    problem, method = selector.problem(request.metric, request.config), request.method
     try:
         problem.order_of(method, seed=request.seed)
     except NotMeasured:
@@ -113,20 +121,26 @@ def measured_order(
     spec = problem.run.record.spec
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
     with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop):
-        return _measure(workspace, problem, MethodConfig(method, seed=seed), publish, stop)
+        return _measure(workspace, problem, method, seed, publish, stop)
 
 
 def _measure(
-    workspace: Workspace, problem: SelectionProblem, config: MethodConfig, publish: Callable[[str], None], stop: Stop
+    workspace: Workspace,
+    problem: SelectionProblem,
+    method: Method,
+    seed: int,
+    publish: Callable[[str], None],
+    stop: Stop,
 ) -> np.ndarray:
-    from delift_core.baselines.ordering import MethodRunner
+    from delift_core.baselines.measure import EncodedRows, MeasuredPool
     from delift_core.jobs.preparation import encode_samples
     from delift_core.models.loading import load_model
     from delift_core.models.prompts import make_template
     from delift_core.scoring.scorer import Scorer
 
     run, target = problem.run, _target(problem)
-    spec, title = run.record.spec, METHODS[config.method].title
+    spec, entry = run.record.spec, METHODS[method]
+    title = entry.title
     publish(f"{title}: loading {spec.model}")
     loaded = load_model(spec.model, device=spec.device, dtype="float32")
     if loaded.identity.revision != run.record.model_revision:
@@ -136,12 +150,12 @@ def _measure(
     encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
     if refused:
         raise ScoringError(f"{title}: {len(refused):,} rows of run {run.record.id} do not fit the model; score again")
-    pool, towards = ([encoded[sample.content_hash] for sample in part] for part in (run.pool, target))
-    scorer = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens)
-    runner = MethodRunner(scorer, template, run.pool, pool, towards, stop=_reporting(title, len(pool), publish, stop))
-    order = runner.order(config)
+    rows, towards = (EncodedRows(part, [encoded[one.content_hash] for one in part]) for part in (run.pool, target))
+    scorer, less = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens), LessSettings()
+    pool = MeasuredPool(scorer, template, rows, towards, less, _reporting(title, len(run.pool), publish, stop))
+    order = entry.order(pool, seed)
     model = (loaded.identity.revision, template.name, loaded.device.type)
-    evaluation_cache(workspace).save(order_key(config, model, run.pool, target), {"order": order})
+    evaluation_cache(workspace).save(order_key(method, seed, less, model, run.pool, target), {"order": order})
     return order
 
 
@@ -164,8 +178,8 @@ def _target(problem: SelectionProblem) -> tuple[Sample, ...]:
     return problem.run.target if problem.config.needed_set == "target" else ()
 
 
-def mean_utility_order(manifest: Manifest, folder: Path) -> tuple[int, ...]:
-    """Positions in the pool file by mean utility, largest first; rows that were not scored are left out.
+def utility_order(method: Method, manifest: Manifest, folder: Path) -> tuple[int, ...]:
+    """Positions in the pool file by a method that needs utilities, best first; rows that were not scored are left out.
 
     Args:
         folder: the workspace that scored the pool; opened and closed here.
@@ -175,19 +189,19 @@ def mean_utility_order(manifest: Manifest, folder: Path) -> tuple[int, ...]:
         WorkspaceError: the workspace is open in another process.
     """
     if not (folder / DATABASE_NAME).exists():
-        raise _no_run(folder)
+        raise _no_run(method, folder)
     with Workspace.open(folder) as workspace:
         found = (record for record in workspace.runs.records() if _is_run_of(workspace, record, manifest))
         record = next(found, None)
         if record is None:
-            raise _no_run(folder)
+            raise _no_run(method, folder)
         run = open_run(workspace, record.id)
-        return _order(run, manifest)
+        return _order(method, run, manifest)
 
 
-def _order(run: ScoredRun, manifest: Manifest) -> tuple[int, ...]:
+def _order(method: Method, run: ScoredRun, manifest: Manifest) -> tuple[int, ...]:
     utilities = run.utilities(manifest.metric).pool
-    order = order_of_run(MethodConfig("column-mean"), run, utilities, with_target=False)
+    order = order_of_run(method, run, utilities, with_target=False)
     line_of = {row.id: at for at, row in enumerate(manifest.rows)}
     positions = np.array([line_of[sample.id] for sample in run.pool], dtype=np.int64)
     return tuple(positions[order].tolist())
@@ -200,8 +214,8 @@ def _is_run_of(workspace: Workspace, record: RunRecord, manifest: Manifest) -> b
     return record.status == "done" and same and pool.content_hash == manifest.pool.content_hash
 
 
-def _no_run(folder: Path) -> DataError:
+def _no_run(method: Method, folder: Path) -> DataError:
     return DataError(
-        f"column-mean needs the utilities of the selection, and the workspace {folder} holds no finished run of this "
-        "pool with this model; name the workspace that does with --workspace, or leave column-mean out"
+        f"{method} needs the utilities of the selection, and the workspace {folder} holds no finished run of this "
+        f"pool with this model; name the workspace that does with --workspace, or leave {method} out"
     )

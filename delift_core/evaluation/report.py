@@ -151,9 +151,8 @@ class EvaluationReport:
             "random": f"random subsets of {self.subset_rows:,} rows",
             "random-tokens": "random subsets of as many response tokens",
             "full": f"all {self.pool_rows:,} rows",
-            "longest": f"the {self.subset_rows:,} longest responses",
         }
-        titles: dict[str, str] = {name: f"{arm.rows:,} rows by {entry.title}" for name, entry in METHODS.items()}
+        titles = {name: f"{arm.rows:,} rows by {entry.title}" for name, entry in METHODS.items()}
         return words.get(arm.name) or titles.get(arm.name) or arm.name
 
     def lines(self) -> tuple[str, ...]:

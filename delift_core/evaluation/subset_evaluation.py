@@ -20,13 +20,13 @@ from delift_core.curation.selector import NotMeasured, SelectionProblem
 from delift_core.data.loading.record_reader import reader_of, reparse
 from delift_core.errors import DataError, ExportError, SelectionError
 from delift_core.evaluation.background import EvaluationJob, Mode, prepare_job
-from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
-from delift_core.evaluation.method_orders import mean_utility_order
+from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning, methods_of_utilities
+from delift_core.evaluation.method_orders import utility_order
 from delift_core.jobs.folder import JobFolder, job_folders
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice, TemplateName
 from delift_core.samples import Sample
-from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.selection.methods import METHODS, asks_model
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget
 from delift_core.system.logs import log_event
@@ -101,7 +101,7 @@ def request_from_positions(
     others = (
         ExtraArm(method, tuple(problem.order_of(method)[: len(positions)].tolist()))
         for method in METHODS
-        if method in against and method not in MODEL_METHODS and method != "random"
+        if method in against and not asks_model(method) and method != "random"
     )
     return EvaluationRequest(
         pool=run.pool,
@@ -159,11 +159,10 @@ def arm_request(problem: SelectionProblem, arm: str, positions: Sequence[int]) -
     if not positions:
         raise SelectionError("this arm has no rows to save as a selection")
     budget, taken = Budget("rows", len(positions)), np.asarray(positions, dtype=np.int64)
-    for method in METHODS:
-        if method == arm:
-            with suppress(NotMeasured):
-                if np.array_equal(problem.order_of(method)[: len(taken)], taken):
-                    return SelectionRequest(problem.config, budget, problem.metric, method=method)
+    if arm in METHODS:
+        with suppress(NotMeasured):
+            if np.array_equal(problem.order_of(arm)[: len(taken)], taken):
+                return SelectionRequest(problem.config, budget, problem.metric, method=arm)
     rest = problem.greedy.order[~np.isin(problem.greedy.order, taken)]
     order = np.concatenate([taken, rest])
     return SelectionRequest(problem.config, budget, problem.metric, method="given", given=order)
@@ -182,7 +181,7 @@ def request_from_manifest(
     Args:
         manifest_path: the .manifest.json of an export; the pool must still be where it was read, or beside it.
         heldout, against: see `EvaluationRequest`.
-        workspace: folder of the one that scored the pool; read for "column-mean" only.
+        workspace: folder of the one that scored the pool; read only for methods that need utilities.
         publish: called with a line for what cannot be checked.
 
     Raises:
@@ -207,9 +206,9 @@ def request_from_manifest(
 
 
 def _others(manifest: Manifest, against: tuple[str, ...], workspace: Path | None) -> tuple[ExtraArm, ...]:
-    if workspace is None or "column-mean" not in against:
+    if workspace is None:
         return ()
-    return (ExtraArm("column-mean", mean_utility_order(manifest, workspace)),)
+    return tuple(ExtraArm(name, utility_order(name, manifest, workspace)) for name in methods_of_utilities(against))
 
 
 def _pool(manifest: Manifest, manifest_path: Path) -> tuple[Sample, ...]:

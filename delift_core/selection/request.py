@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from delift_core import __version__
 from delift_core.errors import SelectionError
-from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.selection.methods import METHOD_NAMES, asks_model
 from delift_core.selection.types import (
     NO_FIXED_ROWS,
     Budget,
@@ -181,7 +181,7 @@ class SelectionRequest:
         check_objective(self.config)
         check_budget(self.budget)
         _check_name("metric", self.metric, get_args(Metric))
-        _check_name("method", self.method, ("delift", "given", *METHODS), shown=("delift", *METHODS))
+        _check_name("method", self.method, ("given", *METHOD_NAMES), shown=METHOD_NAMES)
         parse_engine(self.engine)
         if self.quotas and self.budget.unit == "tokens":
             raise SelectionError("Quotas count rows and the budget counts tokens: give the budget in rows or percent.")
@@ -204,7 +204,7 @@ class SelectionRequest:
     @property
     def needs(self) -> frozenset[Need]:
         """What the request needs besides the scored pool."""
-        model = self.method in MODEL_METHODS and self.given is None
+        model = asks_model(self.method) and self.given is None
         found = (self.config.needed_set, "model" if model else None, self.budget.unit == "tokens" and "token counts")
         return frozenset(cast(Need, one) for one in found if one)
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from delift_core.selection.methods import Method
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -14,8 +12,8 @@ SecondSet = Literal["target", "existing"]
 Scaling = Literal["clamp", "min-max"]
 TargetHelp = Literal["bonus", "coverage"]
 BudgetUnit = Literal["rows", "percent", "tokens"]
-ChosenBy = Literal["delift", "given", Method]
-"""What ordered the rows: the greedy optimiser, another method, or someone else ("given")."""
+ChosenBy = str
+"""What ordered the rows: the greedy optimiser ("delift"), a method of `methods.METHODS`, or someone else ("given")."""
 
 
 @dataclass(frozen=True, slots=True)

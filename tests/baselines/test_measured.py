@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from delift_core.baselines.less import adam_direction, less_matrix, less_scores, project
-from delift_core.baselines.measure import RATING_PROMPTS, pool_facts, ratings, unconditional_losses
-from delift_core.baselines.ordering import MethodRunner
-from delift_core.baselines.settings import LessSettings, MethodConfig
-from delift_core.errors import ScoringError, Stopped
+from delift_core.baselines import LessSettings
+from delift_core.baselines.less import adam_direction, influence, less_matrix, less_scores, project
+from delift_core.baselines.measure import (
+    RATING_PROMPTS,
+    EncodedRows,
+    MeasuredPool,
+    losses_and_embeddings,
+    ratings,
+    unconditional_losses,
+)
+from delift_core.errors import ScoringError, SelectionError, Stopped
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, with_lora
 from delift_core.models.prompts import EncodedSample, Template, make_template
@@ -44,15 +50,17 @@ def test_losses_with_and_without_the_prompt_are_sums_by_hand() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     rows, scorer = encoded(template), Scorer(model, tokens_per_batch=100)
-    facts = pool_facts(scorer, template.head_alone, rows, rows[:2])
-    assert facts.loss == pytest.approx(
+    loss, embeddings = losses_and_embeddings(scorer, template.head_alone, rows)
+    assert loss == pytest.approx(
         [-log_p(model, template.head_alone + row.query_alone, row.response) for row in rows], rel=1e-5
     )
     assert unconditional_losses(scorer, rows) == pytest.approx(
         [-log_p(model, (256,), row.response) for row in rows], rel=1e-5
     )
-    assert facts.tokens.tolist() == [len(row.response) for row in rows]
-    assert facts.target_embeddings == pytest.approx(facts.embeddings[:2], abs=1e-5)
+    pool = MeasuredPool(scorer, template, EncodedRows(SAMPLES, rows), EncodedRows(SAMPLES[:2], rows[:2]))
+    assert pool.tokens.tolist() == [len(row.response) for row in rows]
+    assert pool.losses == pytest.approx(loss / pool.tokens) and np.array_equal(pool.embeddings, embeddings)
+    assert pool.target_embeddings == pytest.approx(embeddings[:2], abs=1e-5)
 
 
 def test_ratings_are_the_probabilities_of_five_tokens() -> None:
@@ -69,22 +77,25 @@ def test_ratings_are_the_probabilities_of_five_tokens() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_every_method_orders_a_pool_with_a_model(method: str) -> None:
-    model = loaded()
+def test_every_method_without_utilities_orders_a_pool_with_a_model(method: str) -> None:
+    model, entry = loaded(), METHODS[method]
     template = make_template(model.tokenizer)
-    utilities = np.random.default_rng(0).normal(size=(5, 5))
-    bench = MethodRunner(Scorer(model), template, SAMPLES, encoded(template), utilities=utilities)
-    order = bench.order(MethodConfig(method, less=QUICK))
-    assert sorted(order.tolist()) == list(range(5))
+    pool = MeasuredPool(Scorer(model), template, EncodedRows(SAMPLES, encoded(template)), less=QUICK)
+    if entry.needs == "utilities":
+        with pytest.raises(SelectionError, match="needs a scored run"):
+            entry.order(pool, 0)
+    else:
+        assert sorted(entry.order(pool, 0).tolist()) == list(range(5))
 
 
 def test_a_stop_is_heard() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
-    for method in ("longest", "ifd", "selectit", "less"):
-        bench = MethodRunner(Scorer(model), template, SAMPLES, encoded(template), stop=lambda: True)
+    for method in ("loss-high", "ifd", "selectit", "less"):
+        rows = EncodedRows(SAMPLES, encoded(template))
+        pool = MeasuredPool(Scorer(model), template, rows, less=QUICK, stop=lambda: True)
         with pytest.raises(Stopped):
-            bench.order(MethodConfig(method, less=QUICK))
+            METHODS[method].order(pool, 0)
 
 
 @pytest.mark.slow
@@ -160,3 +171,19 @@ def test_the_matrix_of_less_has_a_row_for_every_target() -> None:
         # Means of cosines of gradients projected in another batch: some sqrt(k) u, for k of a few thousand weights.
         assert matrix[target] == pytest.approx(alone, abs=2e-5)
     assert (matrix.argmax(axis=1) == np.arange(4)).all()
+
+
+def test_influence_is_the_weighted_mean_cosine() -> None:
+    rng = np.random.default_rng(3)
+    train, target = rng.normal(size=(2, 5, 8)), rng.normal(size=(2, 3, 8))
+    weights = np.array([3.0, 1.0])
+    found = influence(train, target, weights)
+    for row in range(5):
+        total = 0.0
+        for point in range(2):
+            cosines = [
+                train[point, row] @ other / (np.linalg.norm(train[point, row]) * np.linalg.norm(other))
+                for other in target[point]
+            ]
+            total += weights[point] / 4 * sum(cosines) / 3
+        assert found[row] == pytest.approx(total)

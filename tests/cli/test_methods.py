@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from delift_core.cli import main
-from delift_core.curation import selector as of_run
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import open_run
@@ -15,8 +14,9 @@ from delift_core.curation.selector import Selector
 from delift_core.errors import SelectionError
 from delift_core.evaluation.subset_evaluation import arm_request
 from delift_core.export.subset_files import export_selection
+from delift_core.selection import methods
 from delift_core.selection.coverage import value
-from delift_core.selection.methods import METHODS, MODEL_METHODS, method_title
+from delift_core.selection.methods import METHODS, asks_model, method_title
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -66,7 +66,7 @@ def test_a_method_chooses_is_written_down_and_made_again(
         assert (record.selection.method, workspace.selections.records()[0].method) == (method, method)
         problem = Selector(open_run(workspace, record.run_id)).problem("euclidean", objective_of("default", "task"))
         assert record.selection.certificate.value == pytest.approx(value(problem.kernel, record.selection.chosen))
-        if method not in MODEL_METHODS:
+        if not asks_model(method):
             assert record.selection.greedy.order.tolist() == problem.order_of(method, seed=5).tolist()
     assert rerun(folder, method) == 0
     assert (folder / f"{method}-again.jsonl").read_bytes() == (folder / f"{method}.jsonl").read_bytes()
@@ -137,7 +137,7 @@ def test_orders_by_the_run_are_those_of_its_numbers(folder: Path, monkeypatch: p
         assert problem.order_of("column-mean")[0] == int(np.nanmean(utilities, axis=0).argmax())
         with pytest.raises(SelectionError, match="IFD asks the model about every row"):
             problem.order_of("ifd")
-        monkeypatch.setattr(of_run, "PAIRWISE_ROWS", 11)
+        monkeypatch.setattr(methods, "PAIRWISE_ROWS", 11)
         with pytest.raises(SelectionError, match="k-center compares each of 12 rows"):
             problem.order_of("k-center")
         assert len(problem.order_of("rds")) == 12  # with a target it compares with the target's rows only

@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as npst
 
 from delift_core.data.loading import Dataset
 from delift_core.errors import WorkspaceError
+from delift_core.selection.methods import METHODS
 from delift_core.selection.types import (
     Budget,
     Certificate,
-    ChosenBy,
     GreedyOrder,
     ObjectiveConfig,
     Quota,
@@ -67,7 +67,7 @@ SELECTIONS = st.integers(0, 6).flatmap(
         random=st.builds(RandomBaseline, st.lists(FLOATS, max_size=4).map(tuple)),
         quotas=QUOTAS,
         engine=st.sampled_from(["auto", "submodlib", "stochastic:0.1", "partitioned:4"]),
-        method=st.sampled_from(get_args(ChosenBy)),
+        method=st.sampled_from(["delift", "given", *METHODS]),
     )
 )
 

@@ -49,8 +49,7 @@ def ask_settings(workspace: Workspace, selection: SelectionSummary, pool: Datase
     )
     for name in against:
         if name in METHODS and name != "random":
-            entry = next(entry for method, entry in METHODS.items() if method == name)
-            st.caption(f"{entry.title}: {entry.summary} ({entry.source})")
+            st.caption(f"{METHODS[name].title}: {METHODS[name].summary} ({METHODS[name].source})")
     others = {s.id: s for s in workspace.selections.records(selection.run_id) if s.id != selection.id}
     chosen: list[str] = []
     if others:

@@ -1,10 +1,8 @@
 """The method that puts the rows in order, DELIFT unless another one is chosen, and the engine of DELIFT's own order."""
 
-from typing import cast
-
 import streamlit as st
 
-from delift_core.selection.methods import METHODS, USES_SEED, Method, method_source, method_title
+from delift_core.selection.methods import METHOD_NAMES, METHODS, method_source, method_title
 from delift_core.selection.request import Engine
 from delift_core.selection.select import guarantee
 from delift_core.selection.types import ChosenBy, Selection
@@ -19,14 +17,15 @@ def ask_method() -> tuple[ChosenBy, int]:
     """The method, and the seed of one that draws."""
     method: ChosenBy = st.selectbox(
         "Method",
-        ["delift", *METHODS],
+        METHOD_NAMES,
         format_func=method_title,
         key="method",
         bind="query-params",
         width=190,
         help="DELIFT, or another published method to compare with. All are measured the same way below.",
     )
-    if method not in USES_SEED or method == "less":
+    entry = METHODS.get(method)
+    if entry is None or not entry.draws or entry.asks_model:  # what asks the model is measured with seed 0
         return method, 0
     return method, int(st.number_input("Seed", 0, _MOST_SEED, 0, key="method_seed", bind="query-params", width=110))
 
@@ -34,7 +33,7 @@ def ask_method() -> tuple[ChosenBy, int]:
 def method_words(method: ChosenBy) -> None:
     """What another method than DELIFT prefers, and where it was published."""
     if method in METHODS:
-        entry = METHODS[cast(Method, method)]
+        entry = METHODS[method]
         st.caption(f"{entry.title}: {entry.summary} ({entry.source})")
 
 

@@ -2,62 +2,109 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from delift_core.baselines import orders, scores
-from delift_core.baselines.ordering import PoolFacts, order_from_facts
-from delift_core.baselines.settings import MethodConfig
 from delift_core.errors import SelectionError
-from delift_core.selection.methods import METHODS, MODEL_METHODS
+from delift_core.samples import Message, ParsedRecord, Sample, with_ids
+from delift_core.selection import orders
+from delift_core.selection.methods import METHODS, Pool, method_entry, method_source, method_title
 
 RNG = np.random.default_rng(3)
 
 
-def facts(n: int = 23, **changes: object) -> PoolFacts:
-    rng = np.random.default_rng(n)
-    values = {
-        "tokens": rng.integers(1, 30, n),
-        "loss": rng.uniform(1, 60, n),
-        "embeddings": rng.normal(size=(n, 6)).astype(np.float32),
-        "utilities": rng.normal(size=(n, n)).astype(np.float32),
-    }
-    return PoolFacts(**(values | changes))
+STORED = sorted(name for name, entry in METHODS.items() if not entry.asks_model)
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - MODEL_METHODS))
+class Stored(Pool):
+    """A pool whose measurements are given."""
+
+    samples = target = tokens = losses = embeddings = target_embeddings = None  # type: ignore[assignment]
+
+    def __init__(self, n: int = 23, **changes: object) -> None:
+        rng = np.random.default_rng(n)
+        tokens = rng.integers(1, 30, n)
+        values = {
+            "samples": rows(f"Row {row}" for row in range(n)),
+            "target": (),
+            "tokens": tokens,
+            "losses": rng.uniform(1, 60, n) / tokens,
+            "embeddings": rng.normal(size=(n, 6)).astype(np.float32),
+        }
+        vars(self).update(values | changes)
+
+
+class Scored(Stored):
+    """The same, with utilities."""
+
+    utilities = np.empty(0)
+
+    def __init__(self, n: int = 23, **changes: object) -> None:
+        super().__init__(
+            n, **{"utilities": np.random.default_rng(n + 1).normal(size=(n, n)).astype(np.float32)} | changes
+        )
+
+
+def rows(prompts: Iterable[str]) -> tuple[Sample, ...]:
+    return with_ids(
+        ParsedRecord((Message("user", prompt), Message("assistant", "Yes.")), "{}", "pool.jsonl", line)
+        for line, prompt in enumerate(prompts, start=1)
+    )
+
+
+def order_of(method: str, pool: Pool, seed: int = 0) -> np.ndarray:
+    return method_entry(method).order(pool, seed)
+
+
+@pytest.mark.parametrize("method", STORED)
 def test_every_method_orders_the_whole_pool_and_does_so_again(method: str) -> None:
-    first, again = (order_from_facts(MethodConfig(method, seed=5), facts()) for _ in range(2))
+    first, again = (order_of(method, Scored(), seed=5) for _ in range(2))
     assert sorted(first.tolist()) == list(range(23))
     assert first.dtype == np.int64
     assert np.array_equal(first, again)
+    other = order_of(method, Scored(), seed=6)
+    assert METHODS[method].draws or np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - MODEL_METHODS))
+@pytest.mark.parametrize("method", STORED)
 def test_pools_of_one_and_of_copies_are_ordered(method: str) -> None:
-    assert order_from_facts(MethodConfig(method), facts(1)).tolist() == [0]
-    same = facts(7, embeddings=np.ones((7, 3), np.float32), loss=np.full(7, 2.0), tokens=np.full(7, 4))
-    assert sorted(order_from_facts(MethodConfig(method), same).tolist()) == list(range(7))
+    assert order_of(method, Scored(1)).tolist() == [0]
+    same = Scored(7, embeddings=np.ones((7, 3), np.float32), losses=np.full(7, 0.5), tokens=np.full(7, 4))
+    assert sorted(order_of(method, same).tolist()) == list(range(7))
 
 
-def test_what_needs_more_than_facts_says_so() -> None:
-    for method in MODEL_METHODS:
+def test_what_needs_more_than_a_run_stores_says_so() -> None:
+    asking = set(METHODS) - set(STORED)
+    assert asking == {"ifd", "selectit", "less"}
+    for method in asking:
         with pytest.raises(SelectionError, match="needs the model itself"):
-            order_from_facts(MethodConfig(method), facts())
+            order_of(method, Scored())
     with pytest.raises(SelectionError, match="needs a scored run"):
-        order_from_facts(MethodConfig("column-mean"), facts(utilities=None))
+        order_of("column-mean", Stored())
+
+
+def test_an_entry_is_read_from_the_function_of_a_method() -> None:
+    assert list(METHODS)[:3] == ["random", "longest", "loss-high"]
+    entry = METHODS["rds"]
+    assert (entry.title, entry.needs, entry.draws, entry.pairwise) == ("RDS+", "statistics", False, "without target")
+    assert entry.summary == "Rows nearest to each target row in turn (without a target, to each row)."
+    assert all(entry.title and entry.summary.endswith(".") and entry.source for entry in METHODS.values())
+    assert (method_title("less"), method_title("delift"), method_title("given")) == ("LESS", "DELIFT", "Given rows")
+    assert (method_source("rds"), method_source("delift")) == (entry.source, "Agarwal et al., arXiv 2411.04425")
+    for lookup in (method_entry, method_title, method_source):
+        with pytest.raises(SelectionError, match="There is no method 'magic': use one of delift, random, longest"):
+            lookup("magic")
 
 
 def test_length_and_loss_bands() -> None:
-    some = facts(
-        5, tokens=np.array([4, 9, 9, 1, 2]), loss=np.array([4.0, 18.0, 9.0, 5.0, 6.0])
-    )  # 1, 2, 1, 5, 3 a token
-    assert order_from_facts(MethodConfig("longest"), some).tolist() == [1, 2, 0, 4, 3]
-    assert order_from_facts(MethodConfig("loss-high"), some).tolist() == [3, 4, 1, 0, 2]
-    assert order_from_facts(MethodConfig("loss-low"), some).tolist() == [0, 2, 1, 4, 3]
-    assert order_from_facts(MethodConfig("loss-middle"), some).tolist()[0] == 1  # the median is 2 a token
+    some = Scored(5, tokens=np.array([4, 9, 9, 1, 2]), losses=np.array([1.0, 2.0, 1.0, 5.0, 3.0]))
+    assert order_of("longest", some).tolist() == [1, 2, 0, 4, 3]
+    assert order_of("loss-high", some).tolist() == [3, 4, 1, 0, 2]
+    assert order_of("loss-low", some).tolist() == [0, 2, 1, 4, 3]
+    assert order_of("loss-middle", some).tolist()[0] == 1  # the median is 2 a token
 
 
 def test_the_middle_band_is_the_middle_third() -> None:
@@ -68,14 +115,14 @@ def test_the_middle_band_is_the_middle_third() -> None:
 
 def test_ifd_by_hand_and_discards_last() -> None:
     with_prompt, alone = np.array([1.0, 0.5, 3.0, 2.0]), np.array([2.0, 2.0, 2.0, 2.0])
-    ratio = scores.instruction_following_difficulty(with_prompt, alone)
+    ratio = orders.instruction_following_difficulty(with_prompt, alone)
     assert ratio == pytest.approx([math.exp(1) / math.exp(2), math.exp(0.5 - 2), math.exp(1), 1.0])
     assert orders.discard_above(ratio, 1.0).tolist() == [0, 1, 3, 2]
 
 
 def test_selectit_is_the_published_formula() -> None:
     ratings = RNG.uniform(0.01, 1, size=(4, 3, 5))
-    found = scores.selectit(ratings, certainty=0.2)
+    found = orders.selectit(ratings, certainty=0.2)
     for row in range(4):
         levels = []
         for prompt in range(3):
@@ -87,16 +134,16 @@ def test_selectit_is_the_published_formula() -> None:
         assert found[row] == pytest.approx(mean / (1 + 0.2 * std))
     certain, unsure = np.zeros((1, 2, 5)), np.full((1, 2, 5), 0.2)
     certain[:, :, 4] = 1.0
-    assert scores.selectit(certain, 0.2) == pytest.approx([5.0])
-    assert scores.selectit(unsure, 0.2) == pytest.approx([0.0])
+    assert orders.selectit(certain, 0.2) == pytest.approx([5.0])
+    assert orders.selectit(unsure, 0.2) == pytest.approx([0.0])
 
 
 def test_column_means_leave_out_the_diagonal_and_what_was_not_scored() -> None:
     utilities = np.array([[9.0, 1.0, np.nan], [2.0, 9.0, np.nan], [4.0, -3.0, 9.0]], dtype=np.float32)
-    assert scores.column_means(utilities).tolist() == [3.0, -1.0, -np.inf]
+    assert orders.column_means(utilities).tolist() == [3.0, -1.0, -np.inf]
     rows, columns = np.nonzero(~np.isnan(utilities))
     sparse = csr_array((utilities[rows, columns], (rows, columns)), shape=(3, 3))
-    assert scores.column_means(sparse).tolist() == [3.0, -1.0, -np.inf]
+    assert orders.column_means(sparse).tolist() == [3.0, -1.0, -np.inf]
 
 
 def test_farthest_first_covers_within_twice_the_best_radius() -> None:
@@ -144,18 +191,3 @@ def test_rds_lets_queries_take_turns() -> None:
     assert orders.round_robin(rows, queries[:1]).tolist() == [0, 1, 4, 3, 2]
     own = orders.round_robin(rows, None)
     assert own[0] == 1  # the first row's nearest is not itself
-
-
-def test_influence_is_the_weighted_mean_cosine() -> None:
-    train, target = RNG.normal(size=(2, 5, 8)), RNG.normal(size=(2, 3, 8))
-    weights = np.array([3.0, 1.0])
-    found = scores.influence(train, target, weights)
-    for row in range(5):
-        total = 0.0
-        for point in range(2):
-            cosines = [
-                train[point, row] @ other / (np.linalg.norm(train[point, row]) * np.linalg.norm(other))
-                for other in target[point]
-            ]
-            total += weights[point] / 4 * sum(cosines) / 3
-        assert found[row] == pytest.approx(total)
