@@ -1,5 +1,6 @@
 """Evaluations in the background: a real worker process, its folder, cancel, resume, and failures in one line."""
 
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -127,6 +128,15 @@ def test_the_forecast_is_measured_and_counts_all_runs(request_: EvaluationReques
     cheap = forecast(load_tuner(request_, stop=lambda: False)[0], clock=lambda: float(next(ticks)))
     assert dear.seconds > cheap.seconds
     assert dear.trained_tokens > cheap.trained_tokens
+
+
+def test_a_forecast_counts_what_each_method_needs(request_: EvaluationRequest) -> None:
+    seconds = {}
+    for method in ("bm25", "k-center", "ifd", "selectit", "less"):
+        tuner = load_tuner(changed(request_, against=(method,)), stop=lambda: False)[0]
+        seconds[method] = forecast(tuner, clock=itertools.count().__next__).seconds
+    assert seconds["bm25"] < seconds["k-center"] == seconds["ifd"] < seconds["selectit"]
+    assert seconds["bm25"] < seconds["less"]
 
 
 def test_an_evaluation_that_goes_on_is_not_started_again(

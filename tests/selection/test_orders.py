@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from delift_core.errors import SelectionError
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.selection import orders
-from delift_core.selection.methods import METHODS, Pool, method_entry, method_source, method_title
+from delift_core.selection.methods import METHODS, Pool, bm25_scores, method_entry, method_source, method_title, words
 
 RNG = np.random.default_rng(3)
 
@@ -191,3 +191,44 @@ def test_rds_lets_queries_take_turns() -> None:
     assert orders.round_robin(rows, queries[:1]).tolist() == [0, 1, 4, 3, 2]
     own = orders.round_robin(rows, None)
     assert own[0] == 1  # the first row's nearest is not itself
+
+
+def okapi(words_of: list[list[str]], query: list[str], row: int) -> float:
+    """BM25 of one text for one query, word by word."""
+    n, mean = len(words_of), sum(map(len, words_of)) / len(words_of)
+    total = 0.0
+    for word in query:
+        count, df = words_of[row].count(word), sum(word in words for words in words_of)
+        weight = math.log(1 + (n - df + 0.5) / (df + 0.5))
+        total += weight * count / (count + 1.5 * (1 - 0.75 + 0.75 * len(words_of[row]) / mean))
+    return total
+
+
+TEXTS = ["the cat sat on the mat", "a dog and a cat", "The sum of two and two is four.", "the the the", "??", "a dog"]
+
+
+def test_bm25_is_the_mean_over_queries_of_okapi_scores() -> None:
+    queries = ["Two cats and a dog", "the unheard word", "two two"]
+    split = [text.lower().strip(".").split() if text != "??" else [] for text in TEXTS]
+    by_hand = [sum(okapi(split, query.lower().split(), row) for query in queries) / 3 for row in range(6)]
+    assert bm25_scores(TEXTS, queries) == pytest.approx(by_hand, rel=1e-12)
+    alone = [sum(okapi(split, split[at], row) for at in range(6) if at != row) / 5 for row in range(6)]
+    assert bm25_scores(TEXTS, []) == pytest.approx(alone, rel=1e-12, abs=1e-15)
+
+
+def test_bm25_matches_prompt_and_response_of_rows_to_the_target() -> None:
+    pool = Stored(samples=rows(["Name a planet", "What is 3 + 4?", "Add 3 and 9", "Bake bread"]))
+    assert order_of("bm25", pool).tolist() == [1, 2, 3, 0]  # two share “3”; the others only “yes”, the shorter first
+    pool = Stored(samples=pool.samples, target=rows(["Which planet is red?", "How to bake a cake"]))
+    assert set(order_of("bm25", pool)[:2].tolist()) == {0, 3}
+    assert order_of("bm25", Stored(samples=rows(["😀", "…"]), target=rows(["planet"]))).tolist() == [0, 1]
+    assert bm25_scores(["😀", "…"], ["planet"]).tolist() == bm25_scores(["😀"] * 2, []).tolist() == [0, 0]
+    assert bm25_scores(["planet"], []) == pytest.approx([0])
+
+
+def test_words_of_many_scripts() -> None:
+    assert words("Don't STOP_here, GPT-4!") == ["don", "t", "stop_here", "gpt", "4"]
+    assert words("Ünïted cafe\u0301 ﬁne ＡＢＣ") == ["ünïted", "café", "fine", "abc"]
+    assert words("नमस्ते दुनिया") == ["नमस्ते", "दुनिया"] and words("한국어 말") == ["한국어", "말"]
+    assert words("今天天气 GPTモデル 字") == ["今天", "天天", "天气", "gpt", "モデ", "デル", "字"]
+    assert bm25_scores(["今天天气很好", "我喜欢吃苹果"], ["苹果好吃吗"]).argmax() == 1
