@@ -35,11 +35,12 @@ def write_rows(path: Path, rows: int) -> None:
 
 def read_ours(path: Path, folder: Path) -> int:
     """Reads the rows into a new workspace."""
-    from delift_core.data.loading import Progress, load_file
+    from delift_core.data.loading import load_file
+    from delift_core.system.callbacks import Progress
     from delift_core.workspace import Workspace
 
     def show(progress: Progress) -> None:
-        if progress.rows % 100_000 == 0:
+        if progress.message.endswith("00,000 rows"):
             print(f"{time.perf_counter() - START:.0f} s: {progress}", file=sys.stderr)
 
     with Workspace.open(folder / "workspace") as workspace:

@@ -11,7 +11,7 @@ from delift_core.cli.arguments import named_path
 from delift_core.cli.terminal import LINE_SECONDS, UsageError, every, note
 from delift_core.data import loading
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading import Dataset, HubSplit, Progress, ReadOptions, Watch, has_answer_choice
+from delift_core.data.loading import Dataset, HubSplit, ReadOptions, Watch, has_answer_choice
 from delift_core.data.quality.checks import ISSUE_CLASSES, IssueKind
 from delift_core.data.quality.cleaning import (
     FIX_TITLES,
@@ -26,6 +26,7 @@ from delift_core.export.containers import container_of, describe_json_columns, j
 from delift_core.export.conversion import Loss, convert_each, losses
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
 from delift_core.samples import ColumnMapping, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
+from delift_core.system.callbacks import Progress
 
 _PER_THOUSAND = 1000
 
@@ -43,8 +44,8 @@ def shown_loading(name: str) -> Iterator[Watch]:
     with tqdm(total=_PER_THOUSAND, file=sys.stderr, bar_format=form, leave=False, delay=0.5) as bar:
 
         def show(progress: Progress) -> None:
-            bar.set_description_str(f"{progress.stage} {name}, {progress.rows:,} rows", refresh=False)
-            bar.update(int(_PER_THOUSAND * (progress.share or 0)) - bar.n)
+            bar.set_description_str(f"{progress.phase} {name}, {progress.message}", refresh=False)
+            bar.update(int(_PER_THOUSAND * progress.share) - bar.n)
 
         yield show
 

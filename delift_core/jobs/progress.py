@@ -128,12 +128,12 @@ class ProgressReporter:
     def publish_now(self, phase: Phase, progress: "ScoringProgress", message: str = "") -> JobProgress:
         if phase == "scoring" and progress.alone_done < progress.alone_total:  # comes before all pairs
             message = f"scoring each row without an example, {progress.alone_done:,} of {progress.alone_total:,}"
-        scored = progress.pairs_done - self.cached_pairs
+        scored = progress.done - self.cached_pairs
         return self.publish(
             JobProgress(
                 phase,
-                progress.pairs_done,
-                progress.pairs_total,
+                progress.done,
+                progress.total,
                 message,
                 per_second=scored / progress.seconds if progress.seconds > 0 else 0.0,
                 seconds_left=progress.seconds_left if progress.work_done else None,

@@ -151,7 +151,7 @@ def _finished_from_disk(
     if forecast.pairs_missing or store.missing_zero_shot(prepared.samples.all) or any(store.damaged()):
         return None
     reporter.set_facts(prepared, "", forecast)
-    reporter.cached_pairs = run.progress.pairs_done
+    reporter.cached_pairs = run.progress.done
     if request.mode == "score" and request.pairs.unit != "all":
         _cache_utilities(store, prepared.samples, request.pairs, conversations)
     return reporter.publish_now("done", run.progress)
@@ -172,7 +172,7 @@ def _score(
     run = _run(request, conversations, ready.backend, prepared, store)
     forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
     reporter.set_facts(prepared, ready.device, forecast, damaged)
-    reporter.cached_pairs = run.progress.pairs_done
+    reporter.cached_pairs = run.progress.done
     phase: Phase = "scoring" if request.mode == "score" else "calibrating"
     calibration = Calibration()
 

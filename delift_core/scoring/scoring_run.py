@@ -32,18 +32,16 @@ from delift_core.scoring.blocks import (
 from delift_core.scoring.forecast import PairPlan, RunCost, budgeted_pair_tokens, disk_needed, work_tokens
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.store import PairStore
-from delift_core.system.callbacks import Stop, never
+from delift_core.system.callbacks import Progress, Stop, never
 
 
 @dataclass(frozen=True, slots=True)
-class ScoringProgress:
-    """The progress of a run."""
+class ScoringProgress(Progress):
+    """The progress of a run, in pairs."""
 
-    pairs_done: int
-    pairs_total: int
-    work_done: int  # in tokens of examples and suffixes, to which time is proportional
-    work_total: int  # in tokens of examples and suffixes, to which time is proportional
-    seconds: float
+    work_done: int = 0  # in tokens of examples and suffixes, to which time is proportional
+    work_total: int = 0  # in tokens of examples and suffixes, to which time is proportional
+    seconds: float = 0.0
     alone_done: int = 0  # rows to score without an example, before all pairs
     alone_total: int = 0  # rows to score without an example, before all pairs
 
@@ -146,8 +144,8 @@ class ScoringRun:
     def progress(self) -> ScoringProgress:
         """The current progress."""
         elapsed = self._clock() - self._started
-        pairs, work = (self._pairs_done, self._plan.pairs_total), (self._work_done, self._work_total)
-        return ScoringProgress(*pairs, *work, elapsed, self._alone_done, len(self._plan.zero_shot))
+        work = (self._work_done, self._work_total, elapsed, self._alone_done, len(self._plan.zero_shot))
+        return ScoringProgress("scoring", self._pairs_done, self._plan.pairs_total, "", *work)
 
     def work(self, report: Report = lambda progress: None, stop: Stop = never) -> bool:
         """Scores the missing pairs; each finished block is stored before the next step.

@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 
 from delift_core.data.loading import Choice, Dataset, Origin, ReadOptions
-from delift_core.data.loading.raw_records import Progress, Watch
+from delift_core.data.loading.raw_records import Watch, rows_progress
 from delift_core.errors import WorkspaceError
 from delift_core.samples import ColumnMapping, Message, Problem, Sample
 from delift_core.system.codec import decode, encode
@@ -77,7 +77,7 @@ class DatasetStore:
                     insert_rows(cursor, "samples", rows)
                     stored += len(rows)
                     if watch:
-                        watch(Progress("saving", stored, stored / len(dataset)))
+                        watch(rows_progress("saving", stored, len(dataset)))
                 if dataset.problems:
                     insert_rows(cursor, "problems", problem_table(dataset_id, dataset.problems))
             elif dataset.origin.kind != "memory":  # a source that can be read again stays known

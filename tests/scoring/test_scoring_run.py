@@ -92,18 +92,18 @@ def test_the_work_done_is_the_work_foreseen(choice: TemplateChoice, rows_per_blo
     seen: list[ScoringProgress] = []
     run = make_run(tmp_path, choice=choice, rows_per_block=rows_per_block)
     before = run.progress
-    assert (before.work_done, before.pairs_done, before.pairs_total) == (0, 0, PAIRS)
+    assert (before.work_done, before.done, before.total) == (0, 0, PAIRS)
     assert run.work(seen.append)
     assert run.progress.work_done == run.progress.work_total == before.work_total > 0
-    assert run.progress.pairs_done == PAIRS
-    counts = [(progress.work_done, progress.pairs_done) for progress in seen]
+    assert run.progress.done == PAIRS
+    counts = [(progress.work_done, progress.done) for progress in seen]
     assert counts == sorted(counts) and len(counts) > 6
 
 
 def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
     make_run(tmp_path).work()
     again = make_run(tmp_path)
-    assert (again.progress.work_total, again.progress.pairs_done) == (0, PAIRS)
+    assert (again.progress.work_total, again.progress.done) == (0, PAIRS)
     assert again.work(stop=lambda: True)  # nobody is asked, since nothing is done
 
 
@@ -115,9 +115,9 @@ def test_stopped_anywhere_it_keeps_finished_blocks_and_ends_in_the_same_bits(bat
     done: list[ScoringProgress] = []
     assert not run.work(done.append, lambda: len(done) == batches)
     assert len(done) == batches
-    assert run.progress.pairs_done == scored(stopped)  # a block that was under way does not count
+    assert run.progress.done == scored(stopped)  # a block that was under way does not count
     continued = make_run(stopped, rows_per_block=4)
-    assert continued.progress.pairs_done == run.progress.pairs_done
+    assert continued.progress.done == run.progress.done
     assert continued.work()
     assert continued.progress.work_done == continued.progress.work_total
     assert matrices(stopped).tobytes() == matrices(whole).tobytes()
@@ -126,11 +126,11 @@ def test_stopped_anywhere_it_keeps_finished_blocks_and_ends_in_the_same_bits(bat
 def test_a_grown_pool_costs_its_new_rows_and_columns_only(tmp_path: Path) -> None:
     make_run(tmp_path, samples=RunSamples(POOL[:4])).work()
     grown = make_run(tmp_path, samples=RunSamples(POOL))
-    assert (grown.progress.pairs_done, grown.progress.pairs_total) == (16, 25)
+    assert (grown.progress.done, grown.progress.total) == (16, 25)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.npy")}
     assert grown.work()
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert grown.progress.pairs_done == 25
+    assert grown.progress.done == 25
 
 
 def test_rate_and_time_left_follow_the_clock(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_rate_and_time_left_follow_the_clock(tmp_path: Path) -> None:
         left = progress.work_total - progress.work_done
         assert progress.seconds_left == pytest.approx(left * step / progress.work_done)
     assert seen[-1].seconds_left == 0
-    assert ScoringProgress(0, 9, 0, 100, 0.0).seconds_left == float("inf")
+    assert ScoringProgress("scoring", 0, 9, work_total=100).seconds_left == float("inf")
 
 
 NAMES = tuple(f"p{i}" for i in range(9))
@@ -175,7 +175,7 @@ def test_two_devices_write_the_same_files_as_one(scorers: list[Scorer], tmp_path
     assert run.work()
     assert_same_numbers(files(tmp_path / "two"), files(tmp_path / "one"))
     assert len(files(tmp_path / "two")) == 3 + 9 * 3
-    assert (run.progress.pairs_done, run.progress.work_done) == (81, run.progress.work_total)
+    assert (run.progress.done, run.progress.work_done) == (81, run.progress.work_total)
 
 
 def test_cores_share_a_model_and_write_what_one_writes(
@@ -217,7 +217,7 @@ def test_both_devices_work_and_a_stop_ends_both(
     time.sleep(0.1)
     assert len(seen) == at_the_end
     kept = sum(len(np.load(path)) for path in (tmp_path / "pairs").glob("*.npy"))
-    assert run.progress.pairs_done == kept
+    assert run.progress.done == kept
     monkeypatch.undo()
     assert run_on(LocalBackend(scorers[0]), tmp_path).work()
 

@@ -19,7 +19,7 @@ from delift_core.data.loading.load import (
     read_columns_of_bytes,
     read_columns_of_hub,
 )
-from delift_core.data.loading.raw_records import Progress, RawRecord, Watch
+from delift_core.data.loading.raw_records import RawRecord, Watch
 from delift_core.data.loading.record_fields import Fields, fields_of, has_answer_choice, unread_columns
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "HubSplit",
     "IN_MEMORY",
     "Origin",
-    "Progress",
     "RawRecord",
     "ReadOptions",
     "TablePreview",

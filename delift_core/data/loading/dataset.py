@@ -1,7 +1,6 @@
 """A data set: its samples, where they came from and how they were read."""
 
 import re
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 from delift_core.data.formats.preference import Answer
-from delift_core.data.loading.raw_records import Progress
+from delift_core.data.loading.raw_records import Watch
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FixableKind, FormatName, Problem, Sample, Turns, sha256_of
 from delift_core.system.hub import HUB_FORM, HUB_PREFIX
@@ -135,7 +134,7 @@ class Origin:
         except OSError:  # a name that is too long or has invalid bytes
             return None
 
-    def load(self, beside: Path | None = None, watch: Callable[[Progress], None] | None = None) -> "Dataset":
+    def load(self, beside: Path | None = None, watch: Watch | None = None) -> "Dataset":
         """Reads the source, again or for the first time, as `options` say.
 
         Args:

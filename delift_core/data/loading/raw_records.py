@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from delift_core.data.formats.chat_records import MT_BENCH_ANSWERS, is_mt_bench_answer, is_mt_bench_question
 from delift_core.data.formats.platform_records import (
@@ -24,6 +24,7 @@ from delift_core.data.formats.platform_records import (
 from delift_core.data.loading.json_scanner import value_spans
 from delift_core.errors import DataError
 from delift_core.samples import Problem, ProblemKind
+from delift_core.system.callbacks import Phase, Progress
 
 EXCERPT_CHARACTERS = 120
 SURROGATES = re.compile("[\ud800-\udfff]+")  # stand for bytes that are not UTF-8
@@ -126,26 +127,12 @@ Records = Iterator[RawRecord | Problem]
 REPORT_ROWS = 1000  # rows between two reports
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Progress of a stage.
-
-    Attributes:
-        stage: "reading" the source, "keeping" rows in the workspace, or "checking" rows that are stored.
-        rows: how many are done.
-        share: the share of the stage that is done, in [0, 1]; None if the total is unknown.
-    """
-
-    stage: Literal["reading", "saving", "checking"]
-    rows: int
-    share: float | None
-
-    def __str__(self) -> str:
-        share = "" if self.share is None else f"{self.share:.0%}, "
-        return f"{self.stage}: {share}{self.rows:,} rows"
-
-
 Watch = Callable[[Progress], None]
+
+
+def rows_progress(phase: Phase, rows: int, total: int) -> Progress:
+    """The progress of work on rows; the total is 0 if it is unknown."""
+    return Progress(phase, rows, total, f"{rows:,} rows")
 
 
 class Meter:
@@ -159,7 +146,7 @@ class Meter:
         self._total = total
         self._before = 0
         self._rows = 0
-        self._share = 0.0
+        self._done = 0
 
     def over(self, records: Records, stream: BinaryIO, size: int) -> Records:
         """Passes the records of one file through.
@@ -180,16 +167,15 @@ class Meter:
         self._report(0)
 
     def _report(self, done: float) -> None:
-        if self._total:
-            self._share = max(self._share, min(1.0, (self._before + done) / self._total))
-        self._watch(Progress("reading", self._rows, self._share if self._total else None))
+        self._done = max(self._done, round(self._before + done))
+        self._watch(Progress("reading", self._done, self._total, f"{self._rows:,} rows"))
 
 
 def report_rows(records: Records, watch: Watch, limit: int | None) -> Records:
     """Passes records of a source without a known size through; the share is that of `limit`."""
     for rows, item in enumerate(records, start=1):
         if rows % REPORT_ROWS == 0:
-            watch(Progress("reading", rows, rows / limit if limit else None))
+            watch(rows_progress("reading", rows, limit or 0))
         yield item
 
 

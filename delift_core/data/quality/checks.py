@@ -15,7 +15,7 @@ from delift_core.data.formats.base import turn_role
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.turns import has_calls
 from delift_core.data.loading.json_scanner import DECODER
-from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
+from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
 from delift_core.samples import FormatName, Sample, positions_by_record
 
 # Markers of chat and prompt templates, which a model would learn to write.
@@ -191,7 +191,7 @@ def find_issues(
             if test(sample):
                 found[kind].append(at)
         if watch and at % REPORT_ROWS == 0:
-            watch(Progress("checking", at, at / len(samples)))
+            watch(rows_progress("checking", at, len(samples)))
     found["repeated-prompt"] = _repeated_prompts(samples)
     found["repeated-id"] = _repeated([_record_id(record) for record in records])
     found |= _turn_issues(samples, records)

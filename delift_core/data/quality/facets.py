@@ -8,11 +8,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from delift_core.data.loading.raw_records import REPORT_ROWS, Progress, Watch
+from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
 from delift_core.data.quality.checks import find_issues
 from delift_core.models.vectors import unit_rows
 from delift_core.samples import Sample
@@ -193,13 +193,13 @@ def languages(samples: Sequence[Sample], watch: Watch | None = None) -> list[str
         text = _text_to_classify(sample)
         found.append(str(classify(text)[0]) if text else UNCLEAR)
         if watch and at % REPORT_ROWS == 0:
-            watch(Progress("checking", at, at / len(samples)))
+            watch(rows_progress("checking", at, len(samples)))
     return found
 
 
 def _partial_progress(watch: Watch, start: float, end: float) -> Watch:
     """A watch for one part of the work, whose share runs from `start` to `end` of the whole."""
-    return lambda part: watch(Progress("checking", part.rows, start + (end - start) * (part.share or 0.0)))
+    return lambda part: watch(replace(part, done=round(part.total * (start + (end - start) * part.share))))
 
 
 def _text_to_classify(sample: Sample) -> str:

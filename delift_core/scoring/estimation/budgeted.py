@@ -99,7 +99,7 @@ class BudgetedRun:
         ahead = missing * self._tokens_per_pair
         work, elapsed = (self._work_done, self._work_done + round(ahead)), self._clock() - self._started
         return ScoringProgress(
-            self._done, self._total, *work, elapsed, self._alone_done, len(self._alone_plan.zero_shot)
+            "scoring", self._done, self._total, "", *work, elapsed, self._alone_done, len(self._alone_plan.zero_shot)
         )
 
     @property
@@ -183,7 +183,7 @@ class BudgetedRun:
         )
 
         def follow(progress: ScoringProgress) -> None:
-            self._done = before + progress.pairs_done
+            self._done = before + progress.done
             self._work_done = work_before + progress.work_done
             self._alone_done = alone_before + progress.alone_done
             report(self.progress)
@@ -192,7 +192,7 @@ class BudgetedRun:
             finished = run.work(follow, stop)
         finally:
             self._store.compact()
-        self._done = before + run.progress.pairs_done
+        self._done = before + run.progress.done
         return finished
 
     @cached_property

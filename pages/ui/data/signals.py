@@ -7,9 +7,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.loading import Progress
 from delift_core.data.quality.facets import SECONDS_PER_ROW, Facet, signal_facets
 from delift_core.system.amounts import duration
+from delift_core.system.callbacks import Progress
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.shell import state
 
@@ -28,7 +28,7 @@ class Bar:
         """Updates the bar, unless that was done just before."""
         if time.monotonic() - self._last >= _REPORT_SECONDS:
             self._last = time.monotonic()
-            self._bar.progress(progress.share or 0.0, str(progress).capitalize())
+            self._bar.progress(progress.share, str(progress).capitalize())
 
 
 def watched(words: str, key: str) -> Bar:

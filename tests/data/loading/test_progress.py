@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from delift_core.data.loading import Progress, load_bytes, load_file
+from delift_core.data.loading import load_bytes, load_file
+from delift_core.system.callbacks import Progress
 from delift_core.workspace import Workspace
 
 ROWS = [{"instruction": f"Say {at}", "output": f"It is {at}, and that is what it is."} for at in range(5000)]
@@ -20,7 +21,7 @@ class Stopped(BaseException):
 
 
 def shares(found: list[Progress]) -> list[float]:
-    return [one.share for one in found if one.share is not None]
+    return [one.share for one in found if one.total]
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.jsonl.gz", "x.parquet", "x.csv", "folder"])
@@ -38,16 +39,17 @@ def test_every_kind_of_source_tells_its_rows_and_its_share(tmp_path: Path, name:
         path.write_bytes({"x.jsonl.gz": gzip.compress(LINES), "x.json": json.dumps(ROWS).encode()}.get(name, LINES))
     told: list[Progress] = []
     rows = len(load_file(path, watch=told.append))
-    assert [one.rows for one in told][:5] == [1000, 2000, 3000, 4000, 5000] and told[-1].rows == rows
-    assert {one.stage for one in told} == {"reading"}
+    said = [one.message for one in told]
+    assert said[:5] == [f"{one},000 rows" for one in range(1, 6)] and said[-1] == f"{rows:,} rows"
+    assert {one.phase for one in told} == {"reading"}
     assert shares(told) == sorted(shares(told)) and len(shares(told)) == len(told)
-    assert 0 < told[0].share < told[3].share <= told[-1].share == 1.0  # type: ignore[operator]
+    assert 0 < told[0].share < told[3].share <= told[-1].share == 1.0
     assert "rows" in str(told[0])
 
 
 def test_whoever_watches_can_end_it_and_nothing_is_kept(tmp_path: Path) -> None:
     def stop(progress: Progress) -> None:
-        if progress.rows >= 2000:
+        if progress.message == "2,000 rows":
             raise Stopped
 
     told: list[Progress] = []
@@ -62,7 +64,7 @@ def test_whoever_watches_can_end_it_and_nothing_is_kept(tmp_path: Path) -> None:
     with Workspace.open(tmp_path) as workspace:
         with pytest.raises(Stopped):
             workspace.datasets.add(dataset, role="pool", watch=stop_late)
-        assert (told[0].stage, told[0].rows, told[0].share) == ("saving", 5000, 1.0)
+        assert (told[0].phase, told[0].done, told[0].share) == ("saving", 5000, 1.0)
         assert workspace.datasets.records() == ()
         record = workspace.datasets.add(dataset, role="pool")
         assert workspace.datasets.load(record.id) == dataset

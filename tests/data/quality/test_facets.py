@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delift_core.data.loading import Progress, load_bytes
+from delift_core.data.loading import load_bytes
 from delift_core.data.quality.facets import (
     UNCLEAR,
     cluster_codes,
@@ -20,6 +20,7 @@ from delift_core.data.quality.facets import (
 from delift_core.errors import WorkspaceError
 from delift_core.models.prompts import count_tokens, make_template
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
+from delift_core.system.callbacks import Progress
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -139,8 +140,8 @@ def test_signals_are_kept_with_their_data_set_and_tell_how_far_they_are(tmp_path
     data = load_bytes("\n".join(json.dumps({"question": p, "answer": r}) for p, r in ROWS * 600).encode(), "x.jsonl")
     told: list[Progress] = []
     found = signal_facets(data.samples, watch=told.append)
-    shares = [one.share or 0.0 for one in told]
-    assert shares == sorted(shares) and shares[-1] > 0.9 and {one.stage for one in told} == {"checking"}
+    shares = [one.share for one in told]
+    assert shares == sorted(shares) and shares[-1] > 0.9 and {one.phase for one in told} == {"checking"}
     with Workspace.open(tmp_path) as workspace:
         record = workspace.datasets.add(data, role="pool")
         assert workspace.signals.of(record.id) is None and not workspace.signals.known(record.id)
