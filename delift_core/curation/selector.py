@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from delift_core.curation.grouping import columns, quotas_from
-from delift_core.curation.reliability import ErrorBar, error_bar
+from delift_core.curation.reliability import error_bar
 from delift_core.curation.run_orders import order_of_run
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import Facet
