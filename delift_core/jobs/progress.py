@@ -93,8 +93,7 @@ class ProgressReporter:
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
-        self._last = 0.0
-        self.cached_pairs = 0
+        self._last, self._pairs_before = 0.0, 0
         self.facts = ScoringFacts()
 
     def publish(self, progress: JobProgress) -> JobProgress:
@@ -105,8 +104,11 @@ class ProgressReporter:
     def wait(self, message: str) -> None:
         self.publish(JobProgress("waiting", message=message))
 
-    def set_facts(self, prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0) -> None:
-        """Sets the facts that all further progress has in common."""
+    def begin(
+        self, run: "ScoringProgress", prepared: Prepared, device: str, forecast: Forecast, damaged: int = 0
+    ) -> None:
+        """Sets what all further progress has in common: the facts, and the pairs of the run that were on disk."""
+        self._pairs_before = run.done
         self.facts = ScoringFacts(
             context_key=prepared.context.key,
             revision=prepared.identity.revision,
@@ -128,7 +130,7 @@ class ProgressReporter:
     def publish_now(self, phase: Phase, progress: "ScoringProgress", message: str = "") -> JobProgress:
         if phase == "scoring" and progress.alone_done < progress.alone_total:  # comes before all pairs
             message = f"scoring each row without an example, {progress.alone_done:,} of {progress.alone_total:,}"
-        scored = progress.done - self.cached_pairs
+        scored = progress.done - self._pairs_before
         return self.publish(
             JobProgress(
                 phase,

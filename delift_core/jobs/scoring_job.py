@@ -17,23 +17,15 @@ from delift_core.jobs.preparation import Prepared, ScoringRequest, prepare
 from delift_core.jobs.progress import Calibration, JobProgress, ProgressReporter, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.samples import Message
-from delift_core.scoring.forecast import (
-    Forecast,
-    RunSamples,
-    memory_needed,
-    memory_to_select,
-    plan_pairs,
-)
+from delift_core.scoring.forecast import Forecast, memory_needed, memory_to_select, plan_pairs
 from delift_core.scoring.metrics import Metric
-from delift_core.scoring.pair_spec import PairBudget
 from delift_core.scoring.store import PairStore
 from delift_core.system.callbacks import Phase, Stop, never
 from delift_core.system.codec import decode
 from delift_core.system.memory import ResourceWatch, available_memory
 
 if TYPE_CHECKING:
-    from delift_core.scoring.estimation.budgeted import BudgetedRun
-    from delift_core.scoring.scoring_run import Backend, ScoringProgress, ScoringRun
+    from delift_core.scoring.scoring_run import Backend, ScoringProgress
 
 _DEFAULT_METRIC: Metric = "euclidean"
 _MEMORY_RESERVE = 512 << 20
@@ -128,11 +120,68 @@ def run_scoring_job(
             return reporter.publish(JobProgress("cancelled"))
 
 
+class _Scoring:
+    """The run of a job whose rows are encoded."""
+
+    def __init__(
+        self, request: ScoringRequest, conversations: Conversations, prepared: Prepared, backend: "Backend"
+    ) -> None:
+        from delift_core.scoring.estimation.budgeted import BudgetedRun
+        from delift_core.scoring.estimation.run_plan import SampleText
+        from delift_core.scoring.scoring_run import ScoringRun
+
+        self.request, self.prepared, self.samples = request, prepared, prepared.samples
+        self.store = PairStore.open(Path(request.utility_folder), prepared.context)
+        common = backend, prepared.template, prepared.encoded, self.store
+        self.texts: dict[str, SampleText] = {}
+        self.run: ScoringRun | BudgetedRun
+        if request.pairs.unit == "all":
+            self.run = ScoringRun(*common, plan_pairs(self.store, self.samples))
+        else:
+            self.texts = {name: SampleText.of(conversations[name]) for name in self.samples.all}
+            self.run = BudgetedRun(*common, self.samples, request.pairs, self.texts)
+
+    def forecast(self, weights: int = 0, measured_rate: float = 0.0) -> Forecast:
+        """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast.
+
+        Args:
+            weights: bytes of the model in this process.
+        """
+        progress, cost, all_pairs = self.run.progress, self.run.cost, self.request.pairs.unit == "all"
+        rate = measured_rate or progress.tokens_per_second
+        return Forecast(
+            pairs_total=cost.pairs_total,
+            pairs_missing=cost.pairs_missing,
+            seconds=progress.work_total / rate if rate else None,
+            tokens_per_second=rate,
+            memory_bytes=memory_needed(weights) + cost.planning_bytes,
+            disk_bytes=cost.disk_bytes,
+            memory_available=_usable_memory(),
+            disk_available=shutil.disk_usage(self.store.folder).free,
+            selection_bytes=memory_to_select(self.samples, None if all_pairs else cost.pairs_total),
+            alone_tokens=cost.alone_tokens,
+            budgeted_pair_tokens=cost.budgeted_pair_tokens,
+        )
+
+    def end(self, reporter: ProgressReporter) -> JobProgress:
+        """Publishes that the job is done.
+
+        The utilities of a budget are first assembled in the default metric, so that the first page to show them need
+        not wait. If memory or disk space runs out, that page assembles them.
+        """
+        from delift_core.scoring.estimation.matrix_files import BudgetedPairs
+
+        if self.request.mode == "score" and self.request.pairs.unit != "all":
+            made = BudgetedPairs(self.store, self.samples, self.request.pairs)
+            if made.read(_DEFAULT_METRIC) is None:
+                reporter.publish_now("scoring", self.run.progress, "assembling the utilities")
+                with suppress(OSError, MemoryError):
+                    made.assemble(self.texts, _DEFAULT_METRIC)
+        return reporter.publish_now("done", self.run.progress)
+
+
 def _finished_from_disk(
-    request: ScoringRequest,
-    conversations: Conversations,
-    prepared: Prepared,
-    reporter: ProgressReporter,
+    request: ScoringRequest, conversations: Conversations, prepared: Prepared, reporter: ProgressReporter
 ) -> JobProgress | None:
     """The final progress of a job whose pairs are all on disk, which needs no device; None if any is missing.
 
@@ -143,18 +192,14 @@ def _finished_from_disk(
 
     if not prepared.certain:
         return None
-    store = PairStore.open(Path(request.utility_folder), prepared.context)
-    run = _run(request, conversations, NoBackend(), prepared, store)
-    forecast = _forecast(run, request.pairs, prepared.samples, 0, store.folder, 0.0)
+    scoring = _Scoring(request, conversations, prepared, NoBackend())
+    forecast, store = scoring.forecast(), scoring.store
     if forecast.disk_refusal:
         raise ScoringError(forecast.disk_refusal)
     if forecast.pairs_missing or store.missing_zero_shot(prepared.samples.all) or any(store.damaged()):
         return None
-    reporter.set_facts(prepared, "", forecast)
-    reporter.cached_pairs = run.progress.done
-    if request.mode == "score" and request.pairs.unit != "all":
-        _cache_utilities(store, prepared.samples, request.pairs, conversations)
-    return reporter.publish_now("done", run.progress)
+    reporter.begin(scoring.run.progress, prepared, "", forecast)
+    return scoring.end(reporter)
 
 
 def _score(
@@ -166,19 +211,15 @@ def _score(
     stop: Stop,
 ) -> JobProgress:
     prepared = replace(prepared, identity=ready.identity)
-    samples = prepared.samples
-    store = PairStore.open(Path(request.utility_folder), prepared.context)
-    damaged = store.remove_damaged()
-    run = _run(request, conversations, ready.backend, prepared, store)
-    forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, 0.0)
-    reporter.set_facts(prepared, ready.device, forecast, damaged)
-    reporter.cached_pairs = run.progress.done
+    damaged = PairStore.open(Path(request.utility_folder), prepared.context).remove_damaged()
+    scoring = _Scoring(request, conversations, prepared, ready.backend)
+    forecast, run = scoring.forecast(ready.weights_here), scoring.run
+    reporter.begin(run.progress, prepared, ready.device, forecast, damaged)
     phase: Phase = "scoring" if request.mode == "score" else "calibrating"
     calibration = Calibration()
 
     def update_forecast() -> None:
-        rate = calibration.tokens_per_second
-        forecast = _forecast(run, request.pairs, samples, ready.weights_here, store.folder, rate)
+        forecast = scoring.forecast(ready.weights_here, calibration.tokens_per_second)
         reporter.facts = replace(reporter.facts, forecast=forecast)
 
     def on_progress(progress: "ScoringProgress") -> None:
@@ -191,72 +232,12 @@ def _score(
         raise ScoringError(forecast.refusal)
     if request.mode == "score":
         complete = run.work(on_progress, stop)
-        if complete and request.pairs.unit != "all":
-            reporter.publish_now("scoring", run.progress, "assembling the utilities")
-            _cache_utilities(store, samples, request.pairs, conversations)
-        return reporter.publish_now("done" if complete else "cancelled", run.progress)
-    complete = run.work(on_progress, lambda: stop() or calibration.tokens_per_second > 0)
-    update_forecast()
-    return reporter.publish_now("done" if complete else "cancelled" if stop() else "forecast", run.progress)
-
-
-def _run(
-    request: ScoringRequest,
-    conversations: Conversations,
-    backend: "Backend",
-    prepared: Prepared,
-    store: PairStore,
-) -> "ScoringRun | BudgetedRun":
-    """A run of all pairs, or of a budget of them."""
-    from delift_core.scoring.estimation.budgeted import BudgetedRun
-    from delift_core.scoring.estimation.run_plan import SampleText
-    from delift_core.scoring.scoring_run import ScoringRun
-
-    template, encoded, samples = prepared.template, prepared.encoded, prepared.samples
-    if request.pairs.unit == "all":
-        return ScoringRun(backend, template, encoded, store, plan_pairs(store, samples))
-    texts = {name: SampleText.of(conversations[name]) for name in samples.all}
-    return BudgetedRun(backend, template, encoded, store, samples, request.pairs, texts)
-
-
-def _cache_utilities(store: PairStore, samples: RunSamples, pairs: PairBudget, conversations: Conversations) -> None:
-    """Assembles the utilities in the default metric, so that the first page to show them need not wait.
-
-    If memory or disk space runs out, that page assembles them.
-    """
-    from delift_core.scoring.estimation.matrix_files import BudgetedPairs
-    from delift_core.scoring.estimation.run_plan import SampleText
-
-    made = BudgetedPairs(store, samples, pairs)
-    if made.read(_DEFAULT_METRIC) is None:
-        with suppress(OSError, MemoryError):
-            made.assemble({name: SampleText.of(conversations[name]) for name in samples.all}, _DEFAULT_METRIC)
-
-
-def _forecast(
-    run: "ScoringRun | BudgetedRun",
-    pairs: PairBudget,
-    samples: RunSamples,
-    weights: int,
-    folder: Path,
-    measured_rate: float,
-) -> Forecast:
-    """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast."""
-    progress = run.progress
-    rate, cost = measured_rate or progress.tokens_per_second, run.cost
-    return Forecast(
-        pairs_total=cost.pairs_total,
-        pairs_missing=cost.pairs_missing,
-        seconds=progress.work_total / rate if rate else None,
-        tokens_per_second=rate,
-        memory_bytes=memory_needed(weights) + cost.planning_bytes,
-        disk_bytes=cost.disk_bytes,
-        memory_available=_usable_memory(),
-        disk_available=shutil.disk_usage(folder).free,
-        selection_bytes=memory_to_select(samples, None if pairs.unit == "all" else cost.pairs_total),
-        alone_tokens=cost.alone_tokens,
-        budgeted_pair_tokens=cost.budgeted_pair_tokens,
-    )
+    else:
+        complete = run.work(on_progress, lambda: stop() or calibration.tokens_per_second > 0)
+        update_forecast()
+        if not complete and not stop():
+            return reporter.publish_now("forecast", run.progress)
+    return scoring.end(reporter) if complete else reporter.publish_now("cancelled", run.progress)
 
 
 @contextmanager
