@@ -1,7 +1,7 @@
 """Forward passes for the methods: losses and embeddings, losses of responses without prompts, and ratings of rows.
 
     pool = MeasuredPool(scorer, template, samples, encoded)
-    order = METHODS["k-center"].order(pool, 0)
+    order = METHODS[name].order(pool, seed)
 
 Losses and embeddings are measured once for all methods. This module knows nothing of scores and orders.
 """
@@ -53,19 +53,14 @@ class MeasuredPool(Pool):
 
     What is asked raises `Stopped` if `stop` answers True, and `ScoringError` if the method does not work with this
     model. There are no utilities.
-
-    Attributes:
-        rows: the pool.
-        of_target: target rows, for the methods that use them.
-        stop: asked before every forward pass.
     """
 
     scorer: "Scorer"
     template: "Template"
-    rows: EncodedRows
-    of_target: EncodedRows = EncodedRows()
+    rows: EncodedRows  # the pool
+    of_target: EncodedRows = EncodedRows()  # for the methods that use target rows
     less: LessSettings = LessSettings()
-    stop: Stop = never
+    stop: Stop = never  # asked before every forward pass
 
     @property
     def samples(self) -> Sequence[Sample]:

@@ -80,29 +80,20 @@ def _needs_model() -> SelectionError:
 
 
 Order = Callable[[Pool, int], "np.ndarray"]
+"""A function of a pool and a seed: (n,) int64 positions, best first; any budget is a prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodEntry:
-    """A method.
-
-    Attributes:
-        title: what it is called.
-        summary: one sentence on which rows it prefers.
-        source: where it was published.
-        needs: its most expensive input.
-        order: the function of a pool and a seed: (n,) int64 positions, best first; any budget is a prefix.
-        draws: whether the order depends on the seed.
-        pairwise: whether it compares each row with each other one, at most `PAIRWISE_ROWS` rows.
-    """
+    """A method."""
 
     title: str
-    summary: str
-    source: str
+    summary: str  # one sentence on which rows it prefers
+    source: str  # where it was published
     needs: Need
     order: Order
-    draws: bool = False
-    pairwise: Pairwise = "never"
+    draws: bool = False  # whether the order depends on the seed
+    pairwise: Pairwise = "never"  # whether it compares each row with each other one, at most `PAIRWISE_ROWS` rows
 
     @property
     def asks_model(self) -> bool:

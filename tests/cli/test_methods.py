@@ -96,6 +96,20 @@ def test_rows_that_were_given_are_taken_from_the_manifest(folder: Path, capsys: 
     assert "Method: the rows were given" in capsys.readouterr().out
 
 
+def test_a_manifest_with_a_method_that_does_not_exist_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert curate(folder, "unknown.jsonl", "--budget", "4", "--method", "longest") == 0
+    path = folder / "unknown.manifest.json"
+    document = json.loads(path.read_text("utf-8"))
+    document["method"]["name"] = "magic"
+    path.write_text(json.dumps(document), "utf-8")
+    capsys.readouterr()
+    assert rerun(folder, "unknown") == 2
+    told = capsys.readouterr().err
+    assert "magic" in told and "longest, loss-high" in told and "Traceback" not in told
+
+
 def test_budgets_in_tokens_and_quotas_are_filled_along_the_order(folder: Path) -> None:
     assert curate(folder, "tokens.jsonl", "--budget", "120tok", "--method", "loss-high") == 0
     manifest = read_manifest(folder / "tokens.manifest.json")
