@@ -20,7 +20,7 @@ from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.samples import Message, Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.metrics import LOG_PROBABILITY
-from delift_core.scoring.scorer import EMPTY_PREFIX
+from delift_core.scoring.prefixes import EMPTY_PREFIX
 from delift_core.selection.methods import Pool
 from delift_core.system.callbacks import Stop, never
 

@@ -85,8 +85,8 @@ def watched_scoring(workspace: Workspace, long_run: LongRunCheck | None = None) 
             def publish(progress: JobProgress) -> None:
                 if progress.phase == "scoring":
                     forecast, damaged = progress.facts.forecast, progress.facts.damaged
-                    if not stop.gently and forecast and forecast.caution:
-                        note(forecast.caution)
+                    for caution in forecast.cautions if forecast and not stop.gently else ():
+                        note(caution)
                     if not stop.gently and damaged:
                         note(f"{damaged:,} blocks were damaged on disk; their pairs are scored again")
                     stop.gently = True  # from now on there are results to keep

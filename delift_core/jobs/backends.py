@@ -57,6 +57,7 @@ class ReadyBackend:
     Attributes:
         device: for display, such as "2 × cuda".
         weights_here: bytes of weights that this process holds.
+        whole_sequences: whether the model keeps nothing of an example, which then runs again before every row.
     """
 
     backend: "Backend"
@@ -64,6 +65,7 @@ class ReadyBackend:
     identity: ModelIdentity
     device: str
     weights_here: int
+    whole_sequences: bool = False
 
 
 @contextmanager
@@ -88,8 +90,15 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
     loaded = load_on_every_device(model, device=device, dtype=dtype)
     first = loaded[0]
     device_name = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
-    backend = backend_on([Scorer(model) for model in loaded])
-    return ReadyBackend(backend, first.tokenizer, first.identity, device_name, first.identity.weight_bytes)
+    scorers = [Scorer(model) for model in loaded]
+    return ReadyBackend(
+        backend_on(scorers),
+        first.tokenizer,
+        first.identity,
+        device_name,
+        first.identity.weight_bytes,
+        scorers[0].sharing == "whole",
+    )
 
 
 @contextmanager

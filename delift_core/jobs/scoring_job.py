@@ -141,12 +141,8 @@ class _Scoring:
             self.texts = {name: SampleText.of(conversations[name]) for name in self.samples.all}
             self.run = BudgetedRun(*common, self.samples, request.pairs, self.texts)
 
-    def forecast(self, weights: int = 0, measured_rate: float = 0.0) -> Forecast:
-        """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast.
-
-        Args:
-            weights: bytes of the model in this process.
-        """
+    def forecast(self, ready: ReadyBackend | None = None, measured_rate: float = 0.0) -> Forecast:
+        """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast."""
         progress, cost, all_pairs = self.run.progress, self.run.cost, self.request.pairs.unit == "all"
         rate = measured_rate or progress.tokens_per_second
         return Forecast(
@@ -154,13 +150,14 @@ class _Scoring:
             pairs_missing=cost.pairs_missing,
             seconds=progress.work_total / rate if rate else None,
             tokens_per_second=rate,
-            memory_bytes=memory_needed(weights) + cost.planning_bytes,
+            memory_bytes=memory_needed(ready.weights_here if ready else 0) + cost.planning_bytes,
             disk_bytes=cost.disk_bytes,
             memory_available=_usable_memory(),
             disk_available=shutil.disk_usage(self.store.folder).free,
             selection_bytes=memory_to_select(self.samples, None if all_pairs else cost.pairs_total),
             alone_tokens=cost.alone_tokens,
             budgeted_pair_tokens=cost.budgeted_pair_tokens,
+            whole_sequences=ready is not None and ready.whole_sequences,
         )
 
     def end(self, reporter: ProgressReporter) -> JobProgress:
@@ -213,13 +210,13 @@ def _score(
     prepared = replace(prepared, identity=ready.identity)
     damaged = PairStore.open(Path(request.utility_folder), prepared.context).remove_damaged()
     scoring = _Scoring(request, conversations, prepared, ready.backend)
-    forecast, run = scoring.forecast(ready.weights_here), scoring.run
+    forecast, run = scoring.forecast(ready), scoring.run
     reporter.begin(run.progress, prepared, ready.device, forecast, damaged)
     phase: Phase = "scoring" if request.mode == "score" else "calibrating"
     calibration = Calibration()
 
     def update_forecast() -> None:
-        forecast = scoring.forecast(ready.weights_here, calibration.tokens_per_second)
+        forecast = scoring.forecast(ready, calibration.tokens_per_second)
         reporter.facts = replace(reporter.facts, forecast=forecast)
 
     def on_progress(progress: "ScoringProgress") -> None:

@@ -55,8 +55,11 @@ def use_fast_attention(model: Any) -> bool:
 def supports_packed_sequences(model: Any) -> bool:
     """Whether a model can run packed suffixes (see `gpu_layers`): it uses `causal_attention`, has flash kernels, and
     every layer attends to all earlier tokens."""
-    config = model.config
-    if config._attn_implementation != _CAUSAL or {*(getattr(config, "layer_types", None) or ())} - _FULL_ATTENTION:
+    config = model.config.get_text_config(decoder=True)
+    if (
+        model.config._attn_implementation != _CAUSAL
+        or {*(getattr(config, "layer_types", None) or ())} - _FULL_ATTENTION
+    ):
         return False
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     probe = torch.empty(1, 1, 1, size, device=model.device, dtype=model.dtype)

@@ -114,11 +114,11 @@ def read_outline(name: str, precision: Precision) -> ModelOutline:
 def _read_config(base: str | Path, local_only: bool) -> tuple[Any, int]:
     """A model's configuration and the number of its weights."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=local_only)
     with torch.device("meta"):
-        return config, cast(Any, AutoModelForCausalLM).from_config(config).num_parameters()
+        return config, _auto_class(config).from_config(config).num_parameters()
 
 
 def _load(name: str, device: str, precision: Precision) -> LoadedModel:
@@ -138,17 +138,17 @@ def _identity(name: str, folder: str | Path, precision: Precision, config: Any, 
 
 
 def context_length(config: Any) -> int:
-    """Longest sequence in tokens, at most the attention window: beyond it a shared example would not be exact."""
-    limit = int(getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2048)
-    window = getattr(config, "sliding_window", None)
-    if window and getattr(config, "use_sliding_window", True):
-        limit = min(limit, int(window))
-    return limit
+    """Longest sequence in tokens that a model was made for; attention windows are shorter, and masked."""
+    text = config.get_text_config(decoder=True)
+    lengths = (
+        getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+    )
+    return int(next((length for length in lengths if length), 2048))
 
 
 def _from_pretrained(folder: str | Path, name: str, precision: Precision) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     cast(Any, transformers_logging).set_verbosity_error()
@@ -161,9 +161,9 @@ def _from_pretrained(folder: str | Path, name: str, precision: Precision) -> tup
     dtype = "auto" if precision == "mixed" else getattr(torch, precision)
     with _as_model_error(name):
         tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
-        _, parameters = _read_config(base or folder, _local_only(base) if base else local_only)
+        config, parameters = _read_config(base or folder, _local_only(base) if base else local_only)
         _ensure_weights_fit(name, _WEIGHT_BYTES[precision] * parameters)
-        model, found = cast(Any, AutoModelForCausalLM).from_pretrained(
+        model, found = _auto_class(config).from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
@@ -194,6 +194,17 @@ def _ensure_weights_fit(name: str, weights: int) -> None:
             f"loading {name!r} needs {byte_size(needed)} of free memory and there are {byte_size(available)}; "
             "use a smaller model, close other programs, or give this machine or container more memory"
         )
+
+
+def _auto_class(config: Any) -> Any:
+    """The loader of the class that a checkpoint was saved from; many models ship as image-and-text classes."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
+
+    kinds: list[Any] = [AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM]
+    saved_as = set(config.architectures or ())
+    fitting = [kind for kind in kinds if type(config) in kind._model_mapping]
+    exact = (kind for kind in fitting if kind._model_mapping[type(config)].__name__ in saved_as)
+    return next(exact, fitting[0] if fitting else AutoModelForCausalLM)
 
 
 def _local_only(folder: str | Path) -> bool:

@@ -11,7 +11,7 @@ difference attend only to the example and each other, so they can join the examp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -180,13 +180,24 @@ def free_bytes(device: torch.device) -> int:
 def bytes_per_token(loaded: LoadedModel) -> int:
     """Approximate memory per token of a batch: the keys and values of every layer, for the token and for as many tokens
     of the example, and the activations of one layer."""
-    config: Any = loaded.model.config
-    width, heads = config.hidden_size, config.num_attention_heads
-    hidden = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None) or 4 * width
-    head_size = getattr(config, "head_dim", None) or width // heads
-    cached = 2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * head_size
+    config = cast(Any, loaded.model).config.get_text_config(decoder=True)
+    width = config.hidden_size
+    cached = sum(_cached_numbers(layer, width) for layer in config.per_layer_config)
+    hidden = max(_inner_width(layer, width) for layer in config.per_layer_config)
     size = 2 if loaded.identity.dtype == "bfloat16" else 4
     return int(size * (2 * cached + 12 * width + 4 * hidden))
+
+
+def _cached_numbers(layer: Any, width: int) -> int:
+    """Keys and values of one layer for a token; of a layer with a state of fixed size, more than it keeps."""
+    heads = getattr(layer, "num_attention_heads", None) or 1
+    head_size = getattr(layer, "head_dim", None) or width // heads
+    return int(2 * (getattr(layer, "num_key_value_heads", None) or heads) * head_size)
+
+
+def _inner_width(layer: Any, width: int) -> int:
+    """The largest activation of one layer for a token."""
+    return int(getattr(layer, "intermediate_size", None) or getattr(layer, "ffn_dim", None) or 4 * width)
 
 
 def max_batch_tokens(loaded: LoadedModel, fixed_bytes: int) -> int:

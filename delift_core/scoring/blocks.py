@@ -14,7 +14,8 @@ import torch
 from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.scoring.batches import GroupBatches, Suffix
 from delift_core.scoring.forecast import PairPlan
-from delift_core.scoring.scorer import EMPTY_PREFIX, Prefix, Scorer
+from delift_core.scoring.prefixes import EMPTY_PREFIX, Prefix
+from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.store import ZeroShot
 
 ROWS_PER_BLOCK = {"cpu": 128, "cuda": 4096, "mps": 1024}  # seconds of work, which is what an interruption can lose

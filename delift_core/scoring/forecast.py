@@ -122,6 +122,7 @@ class Forecast:
     selection_bytes: int = 0
     alone_tokens: int = 0
     budgeted_pair_tokens: float = 0.0
+    whole_sequences: bool = False
 
     @property
     def refusal(self) -> str | None:
@@ -165,14 +166,18 @@ class Forecast:
         return tuple(sorted(found, key=lambda one: -one.pairs))
 
     @property
-    def caution(self) -> str | None:
-        """Why selection will not fit this machine, in one line; None if it will."""
-        if self.selection_bytes <= self.memory_available:
-            return None
-        return (
+    def cautions(self) -> tuple[str, ...]:
+        """What the user should know before such a run, a line each."""
+        slow = (
+            "this model keeps nothing of an example that later rows could share, so each pair runs as a whole "
+            "sequence: the numbers are exact, but scoring is slower than with a model of attention layers"
+        )
+        large = (
             f"scoring fits, but selecting from these pairs takes about {byte_size(self.selection_bytes)} of memory and "
             f"{byte_size(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
         )
+        too_large = self.selection_bytes > self.memory_available
+        return (*((slow,) if self.whole_sequences else ()), *((large,) if too_large else ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,11 @@ The last response token predicts nothing that is scored, so statistics alone do 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from delift_core.errors import ScoringError
 from delift_core.models.attention import supports_packed_sequences, use_fast_attention
@@ -45,6 +42,7 @@ from delift_core.scoring.batches import (
     padded_cuts,
     to_device,
 )
+from delift_core.scoring.prefixes import EMPTY_PREFIX, Prefix, Sharing, extend, possible_sharing, run
 
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits stay in bfloat16
@@ -52,31 +50,9 @@ _COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits s
 _LOGITS_AT_ONCE = {"cpu": 1 << 19}
 _COMPILE_FROM = 4e15  # floating-point operations: about 20 s of a large GPU, of which compiled layers save a third
 _PASS_COST = {"cpu": 64, "cuda": 8192, "mps": 2048}  # cost of an almost empty forward pass, in tokens
+_CHECK_PREFIX, _CHECK_TOKENS, _LONGEST_CHECK = 9, 24, 256
 _PACKING_DIFFERENCE = 0.1  # relative to the largest value: packed kernels round to bfloat16 at other points
 _SUMS = {"mps": torch.float32}  # MPS has no float64
-_PLAIN_ATTENTION = {"full_attention", "sliding_attention", "attention"}
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The key/value cache of a prefix: (1, key heads, length, head size) each, one pair per layer; None if empty."""
-
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...] | None
-    length: int
-
-    def cache(self, rows: int) -> DynamicCache:
-        """A cache for `rows` queries after this prefix, made of views: the model appends and never writes in place."""
-        cache = DynamicCache()
-        for keys, values in self.layers or ():
-            layer = cast(Any, DynamicLayer)()
-            layer.lazy_initialization(keys, values)
-            layer.keys = keys.expand(rows, -1, -1, -1)
-            layer.values = values.expand(rows, -1, -1, -1)
-            cache.layers.append(layer)
-        return cache
-
-
-EMPTY_PREFIX = Prefix(None, 0)
 
 
 class Scorer:
@@ -92,14 +68,16 @@ class Scorer:
         """
         self.loaded = loaded
         self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
-        self._body = cast(Any, loaded.model).get_decoder()
+        self._config = cast(Any, loaded.model).config.get_text_config(decoder=True)
+        self._body = _decoder(loaded.model)
         self._head = cast(Any, loaded.model).get_output_embeddings()
         self._unrounded = float32_output_weights(loaded.model)
         self._compiled: LogP | None = None
         self.tokens_per_batch = tokens_per_batch or max_batch_tokens(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # tokens of the smallest batch that ran out of memory
-        self._check_family()
-        self._packs_suffixes = supports_packed_sequences(loaded.model) and self._packing_agrees()
+        self.sharing: Sharing = self._find_sharing()
+        packs = self.sharing == "views" and supports_packed_sequences(loaded.model)
+        self._packs_suffixes = packs and self._packing_agrees()
 
     @property
     def batch_bytes(self) -> int:
@@ -131,7 +109,7 @@ class Scorer:
     @property
     def is_stateful(self) -> bool:
         """Whether the model updates its position table for each input, so that threads cannot share it."""
-        config = self.loaded.model.config
+        config = self._config
         positions = str(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None))
         return "dynamic" in positions or "longrope" in positions
 
@@ -150,15 +128,12 @@ class Scorer:
         if not tokens:
             return after
         ids = to_device(np.asarray([tokens], dtype=np.int64), self.loaded.device)
-        cache = after.cache(1)
         try:
-            self._body(input_ids=ids, past_key_values=cache, use_cache=True)
+            return extend(self._body, self.sharing, ids, after)
         except RuntimeError as error:  # includes torch.OutOfMemoryError
             if _out_of_memory(error):
                 raise ScoringError(_no_room(after.length + len(tokens))) from error
             raise
-        layers = tuple((layer.keys, layer.values) for layer in cast(Any, cache).layers)
-        return Prefix(layers, after.length + len(tokens))
 
     def make_grouped_batches(self, suffixes: Sequence[Suffix]) -> list[GroupBatches]:
         """Batches to score without embeddings: without shared query prefixes and the last response tokens."""
@@ -216,7 +191,8 @@ class Scorer:
 
     def _score(self, prefix: Prefix, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         rows, tokens = len(batch.rows), batch.token_count(prefix.length)
-        if tokens < self._too_many or rows == 1:
+        runs_again = prefix.ids is not None and tokens > self.tokens_per_batch  # the prefix counts for every row
+        if rows == 1 or (tokens < self._too_many and not runs_again):
             try:
                 hidden = self._hidden(prefix, batch)
                 return self._statistics(hidden, batch), hidden
@@ -237,9 +213,7 @@ class Scorer:
             if prefix.layers is None:
                 raise ValueError("packed suffixes need an example before them")
             return run_packed(self._body, batch.ids, prefix.layers, batch.bounds)
-        cache = prefix.cache(batch.ids.shape[0]) if prefix.layers else None
-        output = self._body(input_ids=batch.ids, past_key_values=cache, use_cache=cache is not None)
-        return cast(torch.Tensor, output.last_hidden_state)
+        return run(self._body, batch.ids, prefix)
 
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(b, 2) sums over each row's response tokens."""
@@ -272,44 +246,70 @@ class Scorer:
 
     def _scaled(self, logits: torch.Tensor) -> torch.Tensor:
         """Float32 logits with the scaling that some families apply after the output layer."""
-        config = self.loaded.model.config
+        config = self._config
         if getattr(config, "logits_scaling", None):  # Granite
             logits = logits / config.logits_scaling
         if getattr(config, "logit_scale", None):  # Cohere
             logits = logits * config.logit_scale
-        if getattr(config, "final_logit_softcapping", None):  # Gemma
-            cap = config.final_logit_softcapping
+        cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+        if cap:  # Gemma, RecurrentGemma
             logits = torch.tanh(logits / cap) * cap
         return logits
 
     @torch.inference_mode()
-    def _check_family(self) -> None:
-        """Refuses a model whose own forward pass gives other numbers than a prefix and a suffix apart."""
-        config = self.loaded.model.config
-        family = config.model_type
-        kinds = set(getattr(config, "layer_types", None) or ())
-        if not kinds <= _PLAIN_ATTENTION:
-            raise ScoringError(
-                f"models of the family {family!r} have a recurrent state, so that an example's cache cannot be shared; "
-                "use a model with attention layers only (Llama, Qwen2, Mistral, Gemma, Phi, GPT-2, OPT…)"
+    def _find_sharing(self) -> Sharing:
+        """The fastest form of a prefix in which the model gives the numbers of its own forward pass."""
+        model, family = cast(Any, self.loaded.model), self.loaded.model.config.model_type
+        length = _check_length(self._config, self.loaded.identity.context_length)
+        ids = torch.arange(8, 8 + length, device=self.loaded.device)[None, :] % self._config.vocab_size
+        try:
+            expected, early = (
+                model(input_ids=part, use_cache=False).logits[0].float() for part in (ids, ids[:, :_CHECK_PREFIX])
             )
-        ids = torch.arange(8, 24, device=self.loaded.device)[None, :] % config.vocab_size
-        expected = cast(Any, self.loaded.model)(input_ids=ids).logits[0].float()
-        use_fast_attention(self.loaded.model)
-        prefix = self.prefill(ids[0, :9].tolist())
-        rest = self._body(input_ids=ids[:, 9:], past_key_values=prefix.cache(1), use_cache=True).last_hidden_state[0]
-        got = self._scaled(self._head(rest).float())
+        except Exception as error:
+            if _out_of_memory(error):
+                raise ScoringError(_no_room(length)) from error
+            raise ScoringError(
+                f"models of the family {family!r} do not run on text alone: {_one_line(error)}"
+            ) from error
+        if not self._close(early, expected[:_CHECK_PREFIX]):
+            raise ScoringError(
+                f"models of the family {family!r} read the tokens after a token too, so they do not generate text from "
+                "left to right: use a causal language model"
+            )
+        use_fast_attention(model)
+        for sharing in possible_sharing(self._config):
+            if self._agrees(sharing, ids, expected):
+                return sharing
+        raise ScoringError(
+            f"models of the family {family!r} cannot be scored: their hidden states do not give their own output; use "
+            "another model, or report this family"
+        )
+
+    def _agrees(self, sharing: Sharing, ids: torch.Tensor, expected: torch.Tensor) -> bool:
+        """Whether a prefix in two parts and a padded batch give the logits (t, v) of ids (1, t)."""
+        first, second, end = ids[:, :_CHECK_PREFIX], ids[:, _CHECK_PREFIX : _CHECK_PREFIX + 2], ids.shape[1]
+        rest = ids[:, _CHECK_PREFIX + 2 :].repeat(2, 1)  # (2, t - prefix)
+        rest[1, -3:] = 0  # padding
+        try:
+            prefix = extend(self._body, sharing, second, extend(self._body, sharing, first, EMPTY_PREFIX))
+            hidden = run(self._body, rest, prefix)
+            got = [self._scaled(self._head(row).float()) for row in (hidden[0], hidden[1, :-3])]
+        except Exception as error:  # families fail in their own ways where they keep nothing to share
+            if _out_of_memory(error):
+                raise ScoringError(_no_room(end)) from error
+            return False
+        return all(self._close(part, expected[prefix.length : prefix.length + len(part)]) for part in got)
+
+    def _close(self, got: torch.Tensor, expected: torch.Tensor) -> bool:
         tolerance = 1e-3 if self.loaded.identity.dtype == "float32" else 0.1
-        if not torch.allclose(got, expected[9:], rtol=tolerance, atol=tolerance * float(expected.abs().max())):
-            raise ScoringError(
-                f"models of the family {family!r} cannot be scored: their output changes when an example's cache is "
-                "reused; use another model, or report this family"
-            )
+        scale = float(expected.abs().max())
+        return got.shape == expected.shape and torch.allclose(got, expected, rtol=tolerance, atol=tolerance * scale)
 
     @torch.inference_mode()
     def _packing_agrees(self) -> bool:
         """Whether suffixes of different lengths have the same hidden states packed as padded."""
-        ids = tuple((torch.arange(8, 40) % self.loaded.model.config.vocab_size).tolist())
+        ids = tuple((torch.arange(8, 40) % self._config.vocab_size).tolist())
         prefix, device = self.prefill(ids[:9]), self.loaded.device
         suffixes = [
             Suffix(ids[start : start + 3], ids[start + 3 : end]) for start, end in ((12, 30), (9, 14), (20, 29))
@@ -321,6 +321,24 @@ class Scorer:
         except TypeError:  # the family's layers do not accept sequence boundaries
             return False
         return torch.allclose(got, expected, rtol=0, atol=_PACKING_DIFFERENCE * float(expected.abs().max()))
+
+
+def _decoder(model: Any) -> Any:
+    """The layers of a model without its output layer; of an image-and-text model, those that read text."""
+    found = model.get_decoder()
+    while getattr(found, "lm_head", None) is not None:  # Llama 4 and others name a model with its output layer
+        found = found.model
+    return found
+
+
+def _check_length(config: Any, context_length: int) -> int:
+    """Tokens of the check sequence: beyond a window or chunk of attention, where that is short."""
+    windows = [getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size")]
+    return min(max(_CHECK_TOKENS, *(window + 20 for window in windows if window <= _LONGEST_CHECK), 0), context_length)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _out_of_memory(error: Exception) -> bool:

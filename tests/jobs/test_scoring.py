@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from benchmarks.families import random_model, small_config
 from delift_core.errors import ModelError, ScoringError
 from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.preparation import JobMode, ScoringRequest
@@ -18,6 +20,7 @@ from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring import scorer as scorer_module
 from delift_core.scoring.forecast import Forecast, RunSamples, memory_needed, memory_to_select
 from delift_core.scoring.store import PairStore
+from tests.tiny_models import byte_tokenizer
 
 Conversation = tuple[Message, ...]
 
@@ -253,8 +256,20 @@ def test_a_matrix_larger_than_the_memory_is_scored_and_cautioned_of() -> None:
     samples = RunSamples(tuple(map(str, range(50_000))))
     forecast = replace(ROOMY, memory_bytes=memory_needed(1 << 30), selection_bytes=memory_to_select(samples))
     assert forecast.refusal is None
-    assert forecast.caution == (
+    assert forecast.cautions == (
         "scoring fits, but selecting from these pairs takes about 27.9 GiB of memory and 3.0 GiB are free: "
-        "select on a larger machine, or take a smaller pool"
+        "select on a larger machine, or take a smaller pool",
     )
-    assert ROOMY.caution is None
+    assert ROOMY.cautions == ()
+
+
+def test_a_model_that_shares_nothing_is_scored_as_whole_sequences_and_says_so(job: Job, tmp_path: Path) -> None:
+    model = random_model(small_config("mamba"))
+    assert model is not None
+    cast(Any, model.model).save_pretrained(tmp_path / "mamba")
+    byte_tokenizer().save_pretrained(tmp_path / "mamba")
+    last = job.run(model=str(tmp_path / "mamba"))
+    assert last.phase == "done" and last.done == PAIRS and last.facts.forecast is not None
+    (caution,) = last.facts.forecast.cautions
+    assert caution.startswith("this model keeps nothing of an example") and "whole sequence" in caution
+    assert np.isfinite(job.matrices()).sum() == PAIRS

@@ -5,19 +5,20 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
-from transformers import T5Config
+from transformers import PreTrainedConfig, T5Config
 
+from benchmarks.families import SMALL, SPECIAL, measure
 from delift_core.errors import ModelError
 from delift_core.models import loading as models
 from delift_core.models import model_files
-from delift_core.models.loading import context_length, load_model
-from tests.tiny_models import FAMILIES, random_model, save_model
+from delift_core.models.loading import context_length, load_model, read_outline
+from tests.tiny_models import FAMILIES, byte_tokenizer, random_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -190,18 +191,51 @@ def test_another_chat_template_is_another_revision(saved: Path, folder: Path) ->
         ({"max_position_embeddings": 2048}, 2048),
         ({"n_positions": 1024}, 1024),
         ({}, 2048),
-        ({"max_position_embeddings": 32768, "sliding_window": 4096}, 4096),
-        ({"max_position_embeddings": 1024, "sliding_window": 4096}, 1024),
-        ({"max_position_embeddings": 32768, "sliding_window": None}, 32768),
-        ({"max_position_embeddings": 32768, "sliding_window": 4096, "use_sliding_window": False}, 32768),
+        ({"max_position_embeddings": 32768, "sliding_window": 4096}, 32768),
+        ({"max_position_embeddings": None, "seq_length": 512}, 512),
     ],
 )
-def test_context_length(config: dict[str, int | bool | None], expected: int) -> None:
-    assert context_length(SimpleNamespace(**config)) == expected
+def test_context_length(config: dict[str, int | None], expected: int) -> None:
+    assert context_length(PreTrainedConfig(**config)) == expected
 
 
-def test_a_sliding_window_limits_what_is_loaded(tmp_path: Path) -> None:
-    assert load_model(str(save_model(tmp_path, "mistral")), device="cpu").identity.context_length == 96
+def test_a_sliding_window_does_not_shorten_the_context(tmp_path: Path) -> None:
+    model = load_model(str(save_model(tmp_path, "mistral")), device="cpu")
+    assert model.model.config.sliding_window == 96 and model.identity.context_length == 512
+
+
+_VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "vision", "text"),
+    [
+        ("Gemma3", {**_VISION, "image_size": 28, "patch_size": 14}, {"model_type": "gemma3_text"}),
+        ("Gemma4", {**_VISION, "head_dim": 16}, {"model_type": "gemma4_text", **SPECIAL["gemma4"]}),
+        ("Mistral3", {**_VISION, "model_type": "pixtral", "head_dim": 16}, {"model_type": "mistral"}),
+        ("Llama4", {**_VISION, "image_size": 28, "patch_size": 14}, {**SPECIAL["llama4"]}),
+        ("Qwen3_5", {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 64}, {}),
+        (
+            "Qwen2_5_VL",
+            {"depth": 1, "hidden_size": 32, "num_heads": 2, "out_hidden_size": 64},
+            {"rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        ),
+    ],
+)
+def test_a_checkpoint_of_an_image_and_text_model_is_read_for_text(
+    name: str, vision: dict[str, Any], text: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = {key: value for key, value in (SMALL | text).items() if value is not None}
+    config = getattr(transformers, f"{name}Config")(text_config=settings, vision_config=vision)
+    torch.manual_seed(0)
+    getattr(transformers, f"{name}ForConditionalGeneration")(config).save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu", dtype="float32")
+    assert type(model.model).__name__ == f"{name}ForConditionalGeneration"
+    assert model.identity.context_length == 2048
+    assert read_outline(str(tmp_path), "float32").identity == model.identity
+    result = measure(model)
+    assert result.difference is not None and result.difference < 1e-5
 
 
 def test_without_the_wheel_the_bundled_model_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,6 @@ def test_queries_that_begin_alike_give_the_same_numbers(family: str, monkeypatch
 
 @pytest.mark.parametrize("family", ["mistral", "gemma2"])
 def test_beyond_a_sliding_window_the_shared_example_is_read_as_in_one_sequence(family: str) -> None:
-    """What a run scores stays inside the window (see models.context_length); the scorer does not rely on it."""
     model = loaded(family)
     example = tuple(range(1, 151))
     suffixes = [Suffix(tuple(range(first, first + 20)), tuple(range(30, 30 + 90))) for first in (40, 41, 60)]
@@ -104,10 +103,10 @@ def test_beyond_a_sliding_window_the_shared_example_is_read_as_in_one_sequence(f
 
 @pytest.mark.parametrize("family", ["gpt2", "opt", "mistral"])
 def test_the_last_position_of_the_context_is_scored_and_the_next_refused(family: str) -> None:
-    """Absolute positions end with their table, and a window with its width."""
+    """Absolute positions end with their table; a window does not end the context."""
     model = loaded(family)
     length = model.identity.context_length
-    assert length == (96 if family == "mistral" else 512)
+    assert length == 512
     half = length // 2
     row = EncodedSample(tuple(range(1, half + 1)), (7, 8, 9), (7, 8, 9), (5,) * (half - 3))
     assert fit_to_context(row, length, 0) == row  # example, query and response fill the context to its last token
@@ -287,11 +286,4 @@ def test_a_family_whose_output_layer_is_not_understood_is_refused() -> None:
     model = loaded()
     model.model.config.final_logit_softcapping = 0.5  # the model itself does not apply it
     with pytest.raises(ScoringError, match="'llama' cannot be scored"):
-        Scorer(model)
-
-
-def test_running_state_models_are_refused_by_name() -> None:
-    model = loaded()
-    model.model.config.layer_types = ["linear_attention", "full_attention"]
-    with pytest.raises(ScoringError, match="'llama' have a recurrent state"):
         Scorer(model)

@@ -47,8 +47,8 @@ def cost_view(status: JobStatus) -> None:
     )
     if forecast.refusal:
         st.error(plain(forecast.refusal), icon=":material/memory:")
-    elif forecast.caution:
-        st.warning(plain(forecast.caution), icon=":material/memory:")
+    for caution in () if forecast.refusal else forecast.cautions:
+        st.warning(plain(caution), icon=":material/memory:")
 
 
 def start_knowingly(status: JobStatus | None, rows: tuple[int, int, int], go: Callable[[], None]) -> None:
