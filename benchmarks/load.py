@@ -30,8 +30,8 @@ from benchmarks.sessions import PageError, ServerGone, Session, session_server
 from delift_core.curation.curate import keep_selection, open_selection
 from delift_core.curation.scoring_runs import open_run, run_here, start
 from delift_core.curation.selector import Selector
+from delift_core.data import sample_project_files
 from delift_core.data.loading import Dataset, load_file
-from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
 from delift_core.models.model_files import BUNDLED
 from delift_core.samples import ParsedRecord, with_ids

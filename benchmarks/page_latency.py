@@ -25,8 +25,8 @@ from playwright.sync_api import Page
 from benchmarks.machine import machine
 from benchmarks.served import answer_seconds, served, visitor
 from delift_core.curation.scoring_runs import start
+from delift_core.data import sample_project_files
 from delift_core.data.loading import load_file
-from delift_core.data.sample_project import sample_project_files
 from delift_core.jobs.folder import JobFolder
 from delift_core.models.loading import DtypeName
 from delift_core.models.model_files import BUNDLED

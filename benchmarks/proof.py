@@ -24,10 +24,10 @@ import torch
 from benchmarks.machine import machine
 from delift_core.baselines import LessSettings
 from delift_core.data.loading import load_file
+from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.models.loading import load_model
 from delift_core.models.model_files import BUNDLED
 from delift_core.samples import Sample

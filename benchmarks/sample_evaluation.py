@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import machine
-from delift_core.data.sample_project import sample_project_files
+from delift_core.data import sample_project_files
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from types import FrameType
 
-from delift_core.system.defaults import LIBRARY_ENVIRONMENT
+from delift_core.system.processes import LIBRARY_ENVIRONMENT
 
 
 def _prepare() -> None:

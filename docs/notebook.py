@@ -2,7 +2,7 @@
 import datasets
 
 import delift_core as delift
-from delift_core.data.sample_project import sample_project_files
+from delift_core.data import sample_project_files
 
 # %% Any rows will do: a datasets.Dataset, a DataFrame, a list of dicts, or a path
 pool = datasets.load_dataset("json", data_files=str(sample_project_files().pool), split="train").select(range(20))

@@ -11,8 +11,8 @@ from delift_core.export.preflight import ExportDraft
 from delift_core.export.subset_files import export_draft
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ExportFormat
-from delift_core.system.amounts import byte_size
 from delift_core.system.files import safe_stem
+from delift_core.system.texts import byte_size
 from delift_core.workspace import ExportRecord
 from pages.ui.export.publish_view import publish_view
 from pages.ui.export.trainer_view import earlier_view, recipes_view, trainers_view

@@ -7,7 +7,7 @@ import streamlit as st
 
 from delift_core.maintenance.repair import check_workspace
 from delift_core.maintenance.status import HealthReport, health, machine_checks
-from delift_core.system.amounts import byte_size
+from delift_core.system.texts import byte_size
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, plain, title
 from pages.ui.shell.display import short_path

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 
 from delift_core.api.scored_pool import Rows, ScoredPool, load, one_of, opened
-from delift_core.curation.presets import objective_of
 from delift_core.curation.selector import SelectionProblem
 from delift_core.data.loading import Dataset
 from delift_core.data.loading.library_rows import kind_of_rows
 from delift_core.errors import DataError, ExportError, SelectionError
+from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.evaluation.subset_evaluation import request_from_manifest, request_from_positions
 from delift_core.export.subset_files import export_selection
 from delift_core.models.loading import DeviceName
@@ -30,6 +29,7 @@ from delift_core.selection.request import (
     Engine,
     QuotaRequest,
     SelectionRequest,
+    objective_of,
     parse_budget,
     parse_engine,
     parse_quota,

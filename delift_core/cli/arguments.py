@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from delift_core.cli.terminal import UsageError
-from delift_core.curation.presets import PRESETS, objective_of
 from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
-from delift_core.selection.request import SelectionRequest
+from delift_core.selection.request import PRESETS, SelectionRequest, objective_of
 from delift_core.system.files import abbreviated, why_folder_unusable, why_invalid_path, why_unreadable, why_unwritable
 from delift_core.system.hub import HUB_PREFIX
 

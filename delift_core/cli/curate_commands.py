@@ -26,7 +26,6 @@ from delift_core.cli.sources import (
 from delift_core.cli.terminal import Output
 from delift_core.curation.curate import open_selection
 from delift_core.curation.manifest import Manifest
-from delift_core.curation.presets import PRESETS, PresetName
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.curation.selector import ensure_possible
 from delift_core.data.loading import Dataset
@@ -45,9 +44,8 @@ from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.budget import ensure_tokens_fit, rows_of_budget
 from delift_core.selection.diagnose import Diagnosis, diagnose
 from delift_core.selection.methods import method_title
-from delift_core.selection.request import SelectionRequest, format_budget, format_quota, has_bounds
-from delift_core.system.amounts import byte_size
-from delift_core.system.check import Check
+from delift_core.selection.request import PRESETS, PresetName, SelectionRequest, format_budget, format_quota, has_bounds
+from delift_core.system.texts import Check, byte_size
 from delift_core.workspace import DatasetRole, Workspace
 
 _Inputs = dict[DatasetRole, Dataset]

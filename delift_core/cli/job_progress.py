@@ -16,8 +16,8 @@ from delift_core.jobs.scoring_job import Callbacks
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.selection.request import SelectionRequest
-from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop
+from delift_core.system.texts import duration
 from delift_core.workspace import Workspace
 
 

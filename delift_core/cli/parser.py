@@ -12,7 +12,6 @@ from typing import NoReturn, get_args
 from delift_core import __version__
 from delift_core.cli.arguments import number_type, parse_mapping, parse_path, whole_type
 from delift_core.cli.terminal import UsageError
-from delift_core.curation.presets import PresetName
 from delift_core.data.formats.preference import Answer
 from delift_core.data.quality.checks import IssueKind
 from delift_core.data.quality.duplicates import CopyKind
@@ -26,10 +25,10 @@ from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.methods import METHOD_NAMES, METHODS
-from delift_core.selection.request import Engine, parse_budget, parse_engine, parse_quota
+from delift_core.selection.request import Engine, PresetName, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
-from delift_core.system.defaults import WORKSPACE_VARIABLE, default_workspace
 from delift_core.system.hub import HUB_FORM
+from delift_core.system.processes import WORKSPACE_VARIABLE, default_workspace
 
 _FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst, .bz2, .xz), a folder, or " + HUB_FORM
 

@@ -24,7 +24,7 @@ from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import parse_engine
-from delift_core.system.check import Check
+from delift_core.system.texts import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
 

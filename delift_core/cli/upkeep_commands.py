@@ -9,7 +9,7 @@ from delift_core.maintenance import status
 from delift_core.maintenance.cleanup import collect_garbage
 from delift_core.maintenance.repair import check_workspace, repair_workspace
 from delift_core.maintenance.status import doctor as examine
-from delift_core.system.amounts import byte_size
+from delift_core.system.texts import byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 

@@ -8,11 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from delift_core.curation.grouping import columns, quotas_from
 from delift_core.curation.reliability import error_bar
 from delift_core.curation.run_orders import order_of_run
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.quality.facets import Facet
+from delift_core.data.quality.facets import Facet, columns, quotas_from
 from delift_core.errors import SelectionError
 from delift_core.samples import Sample
 from delift_core.scoring.estimation.matrix_files import Utilities

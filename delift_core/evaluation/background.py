@@ -10,10 +10,9 @@ or killed resumes where it was. The database is not opened here.
 from dataclasses import dataclass
 from typing import Literal
 
-from delift_core.evaluation.cost import Cost, forecast
+from delift_core.evaluation.cost import Cost, ResultCache, forecast
 from delift_core.evaluation.evaluation_request import EvaluationRequest
 from delift_core.evaluation.report import EvaluationReport
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.progress import JobProgress
 from delift_core.system.callbacks import Stop

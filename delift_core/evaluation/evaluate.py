@@ -16,20 +16,20 @@ import numpy as np
 
 from delift_core.errors import ScoringError
 from delift_core.evaluation.arms import Arm, difference, loss_estimate, mean_loss, plan_arms, verdict
+from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluation_request import SUBSET, EvaluationRequest
 from delift_core.evaluation.fine_tuner import ANSWERS, MEASURED, FineTuner, rows_with_a_known_prompt, unseen_rows
 from delift_core.evaluation.measures import CORRECT, LOSS
 from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, EvaluationReport, LeftOutRow
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.evaluation.training import check_trainable
 from delift_core.jobs.progress import JobProgress, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.models.loading import load_model, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
-from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop, never
 from delift_core.system.files import why_folder_unusable
+from delift_core.system.texts import duration
 
 Clock = Callable[[], float]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.arms import Run
+from delift_core.evaluation.cost import Arrays, ResultCache
 from delift_core.evaluation.evaluation_request import EvaluationRequest
 from delift_core.evaluation.measures import (
     AnswerScorer,
@@ -24,7 +25,6 @@ from delift_core.evaluation.measures import (
 )
 from delift_core.evaluation.method_orders import order_key
 from delift_core.evaluation.report import SCORES, LeftOutRow
-from delift_core.evaluation.result_cache import Arrays, ResultCache
 from delift_core.evaluation.training import fine_tuned
 from delift_core.jobs.preparation import encode_samples
 from delift_core.models.loading import LoadedModel

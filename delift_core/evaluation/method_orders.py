@@ -15,16 +15,16 @@ from delift_core.curation.run_orders import order_of_run
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.selector import NotMeasured, SelectionProblem, Selector
 from delift_core.errors import DataError, ScoringError
+from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluation_request import FineTuning
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.scoring.store import read_context
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.request import SelectionRequest
-from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Stop, never
+from delift_core.system.texts import duration
 from delift_core.workspace import RunRecord, Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
 

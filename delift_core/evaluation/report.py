@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from delift_core.evaluation.arms import NO_DIFFERENCE, TOO_FEW_ROWS, Estimate
 from delift_core.evaluation.evaluation_request import UNTOUCHED, FineTuning
 from delift_core.selection.methods import METHODS
-from delift_core.system.amounts import duration
+from delift_core.system.texts import duration
 
 if TYPE_CHECKING:
     import pandas

@@ -20,8 +20,8 @@ from delift_core.models.lora import trainable, with_lora
 from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.scoring.batches import Suffix, free_bytes
 from delift_core.scoring.scorer import Scorer
-from delift_core.system.amounts import byte_size
 from delift_core.system.callbacks import Stop, never
+from delift_core.system.texts import byte_size
 
 if TYPE_CHECKING:
     from peft import PeftModel

@@ -19,8 +19,7 @@ from delift_core.export.trainer_rules import RowLength
 from delift_core.export.trainers import ChosenAnswers, TrainerCheck, check_table
 from delift_core.export.writers import Unwritable, describe_nan, refuse, render_lines, samples_with_nan
 from delift_core.samples import ExportFormat, Sample, positions_by_record
-from delift_core.system.amounts import row_count
-from delift_core.system.check import Check
+from delift_core.system.texts import Check, row_count
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,7 @@ from delift_core.export.subset_files import package_versions
 from delift_core.selection.coverage import gains_along, residual_gains, value
 from delift_core.selection.request import SelectionRequest, parse_engine
 from delift_core.selection.types import FixedRows, GreedyOrder, Quotas, Selection
-from delift_core.system.check import Check
+from delift_core.system.texts import Check
 
 ROUNDING = {"float32": 1e-5, "mixed": 2e-2, "bfloat16": 2e-2}
 """Rounding error of one utility by dtype, in units of distance (or nats per token), with a margin. Measured for the

@@ -16,7 +16,7 @@ from delift_core.data.loading.json_scanner import DECODER, to_strict_json
 from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.export.containers import container_of, unquote_formula
 from delift_core.samples import FormatName, Message, hash_messages
-from delift_core.system.check import Check
+from delift_core.system.texts import Check
 
 
 def verify(path: Path) -> tuple[Check, ...]:

@@ -23,9 +23,8 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.system.callbacks import FINAL_PHASES, Phase, Stop
 from delift_core.system.codec import decode, encode
-from delift_core.system.defaults import LIBRARY_ENVIRONMENT
 from delift_core.system.files import write_whole
-from delift_core.system.processes import is_running, started_at
+from delift_core.system.processes import LIBRARY_ENVIRONMENT, is_running, started_at
 
 JobKind = Literal["scoring", "evaluation", "map"]
 JobState = Phase | Literal["interrupted"]

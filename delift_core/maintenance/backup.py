@@ -22,7 +22,6 @@ from typing import IO
 from delift_core import __version__
 from delift_core.errors import WorkspaceError
 from delift_core.jobs.folder import PROCESS_FILES
-from delift_core.system.amounts import byte_size
 from delift_core.system.files import (
     sync_folder,
     temporary_prefix,
@@ -31,6 +30,7 @@ from delift_core.system.files import (
     why_unreadable,
     why_unwritable,
 )
+from delift_core.system.texts import byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME, FOLDERS, utc_now
 

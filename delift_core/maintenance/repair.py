@@ -13,7 +13,7 @@ from delift_core.errors import DeliftError, WorkspaceError
 from delift_core.jobs.folder import JobFolder
 from delift_core.maintenance.cleanup import collect_leftovers, ensure_idle
 from delift_core.scoring.store import PairStore, read_context
-from delift_core.system.check import Check
+from delift_core.system.texts import Check
 from delift_core.workspace import RunRecord, Workspace
 
 

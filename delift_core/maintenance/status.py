@@ -17,11 +17,10 @@ from delift_core import __version__
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import job_folders
 from delift_core.models.model_files import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
-from delift_core.system.amounts import byte_size
-from delift_core.system.check import Check
 from delift_core.system.files import nearest_existing, why_folder_unusable
 from delift_core.system.logs import newest_lines
 from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory, total_memory
+from delift_core.system.texts import Check, byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
 from delift_core.workspace.workspace import DATABASE_NAME

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from delift_core.errors import ModelError
 from delift_core.models.model_files import BUNDLED, adapter_base, bundled_folder, hash_files, tokenizer_source
-from delift_core.system.amounts import byte_size
 from delift_core.system.hub import probe
 from delift_core.system.memory import LEAST_MEMORY, available_memory
+from delift_core.system.texts import byte_size
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from statistics import fmean
 from delift_core.models.prompts import EncodedSample
 from delift_core.scoring.pair_spec import PairBudget, count_pairs
 from delift_core.scoring.store import PairStore
-from delift_core.system.amounts import byte_size
+from delift_core.system.texts import byte_size
 
 _BYTES_PER_PAIR = 8
 _BYTES_PER_FILE = 128

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from delift_core.errors import ScoringError, SelectionError
-from delift_core.system.amounts import byte_size
+from delift_core.system.texts import byte_size
 
 LEAST_MEMORY = 200 << 20  # with less, the kernel starts to kill processes
 LEAST_DISK = 64 << 20  # enough for the blocks in memory, the progress file and the database's log

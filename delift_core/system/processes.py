@@ -1,6 +1,10 @@
-"""Other processes of this machine: what they are and whether they run; and a pause of Python's garbage collector."""
+"""Processes: what each is started with, what the others of this machine are and whether they run.
+
+Importing this module touches no disk and no large library.
+"""
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +71,19 @@ def garbage_collection_paused() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+WORKSPACE_VARIABLE = "DELIFT_WORKSPACE"
+
+# Read when torch is first imported. OpenMP threads that wait for each other spin briefly and then sleep: by default
+# they go on spinning, which makes scoring several times slower as soon as the machine does anything else.
+LIBRARY_ENVIRONMENT = {"GOMP_SPINCOUNT": "3000", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def default_workspace() -> Path:
+    """The workspace folder if none is given: $DELIFT_WORKSPACE, else .delift in the home folder."""
+    path = Path(os.environ.get(WORKSPACE_VARIABLE) or "~/.delift")
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no home folder; opening the workspace reports it
+        return path

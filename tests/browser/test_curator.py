@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from delift_core.curation.curate import CuratedSelection, open_selection
-from delift_core.data.sample_project import sample_project_files
+from delift_core.data import sample_project_files
 from delift_core.workspace import Workspace
 from tests.browser.conftest import AppServer, open_first_row
 from tests.browser.lasso import draw, kept_coordinates, lasso_around

@@ -9,11 +9,10 @@ import pytest
 from delift_core.cli import main
 from delift_core.curation.curate import open_selection, reoptimise
 from delift_core.curation.manifest import read_manifest
-from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Selector
 from delift_core.export.subset_files import export_selection
-from delift_core.selection.request import SelectionRequest
+from delift_core.selection.request import SelectionRequest, objective_of
 from delift_core.selection.types import Budget, FixedRows
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model

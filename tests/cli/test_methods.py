@@ -8,7 +8,6 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.curation.manifest import read_manifest
-from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Selector
 from delift_core.errors import SelectionError
@@ -17,6 +16,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.selection import methods
 from delift_core.selection.coverage import value
 from delift_core.selection.methods import METHODS, asks_model, method_title
+from delift_core.selection.request import objective_of
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 

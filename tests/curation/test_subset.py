@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from delift_core.curation.subset import subset_after_edits
+from delift_core.curation.curate import subset_after_edits
 from delift_core.errors import SelectionError
 from delift_core.selection.types import (
     Budget,

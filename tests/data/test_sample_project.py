@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from delift_core.data.sample_project import sample_project_files
+from delift_core.data import sample_project_files
 
 FILES = sample_project_files()
 NAMES = ("pool", "target", "existing", "heldout")

@@ -19,12 +19,12 @@ from delift_core.evaluation.arms import (
     plan_arms,
     verdict,
 )
+from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, ExtraArm, FineTuning
 from delift_core.evaluation.fine_tuner import rows_with_a_known_prompt
 from delift_core.evaluation.measures import AnswerScorer, bleu, by_words_of, nearest, rouge_1, rouge_l, with_examples
 from delift_core.evaluation.report import SCORES
-from delift_core.evaluation.result_cache import ResultCache
 from delift_core.models.loading import load_model
 from delift_core.models.prompts import make_template
 from delift_core.scoring.scorer import Scorer

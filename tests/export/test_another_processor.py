@@ -15,7 +15,6 @@ import pytest
 
 from delift_core.cli import main
 from delift_core.curation.manifest import read_manifest
-from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import ScoredRun, open_run
 from delift_core.curation.selector import Selector
 from delift_core.evaluation.subset_evaluation import arm_request
@@ -23,6 +22,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.kernels import Kernel
+from delift_core.selection.request import objective_of
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 

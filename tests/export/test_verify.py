@@ -7,7 +7,7 @@ import pytest
 from delift_core.export.subset_files import export_selection
 from delift_core.export.verify import verify
 from delift_core.samples import ExportFormat
-from delift_core.system.check import Check
+from delift_core.system.texts import Check
 from delift_core.workspace import Workspace
 from tests.export.scored import Scored, scored
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from delift_core.data import sample_project_files
 from delift_core.data.loading import load_file
-from delift_core.data.sample_project import sample_project_files
 from delift_core.models import model_files
 from delift_core.models.loading import LoadedModel, load_model
 from delift_core.models.model_files import bundled_available, bundled_folder

@@ -10,11 +10,10 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation import selector as selecting
-from delift_core.curation.presets import objective_of
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Selector
 from delift_core.evaluation.method_orders import kept_order, measured_order
-from delift_core.selection.request import SelectionRequest
+from delift_core.selection.request import SelectionRequest, objective_of
 from delift_core.workspace import Workspace
 from tests.app import app_on
 

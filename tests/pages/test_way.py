@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from delift_core.data.sample_project import sample_project_files
+from delift_core.data import sample_project_files
 from delift_core.export.verify import verify
 from delift_core.jobs.backends import Placement
 from delift_core.jobs.preparation import JobMode

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from delift_core.curation.presets import objective_of
 from delift_core.errors import SelectionError
 from delift_core.selection.coverage import value
 from delift_core.selection.greedy import greedy_order
 from delift_core.selection.objectives import CLAMP, evaluate, represented_kernel
+from delift_core.selection.request import objective_of
 from delift_core.selection.types import ObjectiveConfig
 
 NAN = np.nan

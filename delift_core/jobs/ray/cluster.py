@@ -18,7 +18,7 @@ from delift_core.errors import ScoringError
 from delift_core.jobs.backends import RAY_MISSING
 from delift_core.models.loading import DeviceName, ModelIdentity
 from delift_core.scoring.forecast import memory_needed
-from delift_core.system.defaults import LIBRARY_ENVIRONMENT
+from delift_core.system.processes import LIBRARY_ENVIRONMENT
 
 RayDevice = Literal["cpu", "cuda"]
 

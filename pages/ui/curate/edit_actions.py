@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from delift_core.errors import DeliftError
-from delift_core.system.amounts import row_count
+from delift_core.system.texts import row_count
 from delift_core.workspace import Edit, EditAction, Workspace
 from pages.ui.curate.opened_row import open_row
 from pages.ui.shell import state

@@ -26,7 +26,7 @@ from delift_core.data.loading import (
 )
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, Problem, Turns
-from delift_core.system.amounts import row_count
+from delift_core.system.texts import row_count
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.data.signals import watched
 from pages.ui.shell.blocks import ROLE_WORDS, clear_errors, plain

@@ -9,7 +9,7 @@ import streamlit as st
 from delift_core.data.loading import Dataset
 from delift_core.data.quality.cleaning import FIX_TITLES, fix_records, leave_out
 from delift_core.samples import FixableKind
-from delift_core.system.amounts import row_count
+from delift_core.system.texts import row_count
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.shell.blocks import plain, shorten
 

@@ -8,8 +8,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.data.quality.facets import SECONDS_PER_ROW, Facet, signal_facets
-from delift_core.system.amounts import duration
 from delift_core.system.callbacks import Progress
+from delift_core.system.texts import duration
 from delift_core.workspace import DatasetRecord, Workspace
 from pages.ui.shell import state
 

@@ -7,7 +7,7 @@ from delift_core.evaluation.background import cost_of
 from delift_core.evaluation.report import ArmResult, EvaluationReport, LeftOutRow
 from delift_core.evaluation.subset_evaluation import cancel
 from delift_core.jobs.folder import JobFolder
-from delift_core.system.amounts import duration
+from delift_core.system.texts import duration
 from delift_core.workspace import Workspace
 from pages.figures.evaluation import alt_gap_chart, gap_chart
 from pages.ui.evaluate.evaluation_form import arm_title

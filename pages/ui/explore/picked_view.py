@@ -10,7 +10,7 @@ from delift_core.curation.curate import CuratedSelection
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import DeliftError
 from delift_core.samples import Sample
-from delift_core.system.amounts import row_count
+from delift_core.system.texts import row_count
 from delift_core.workspace import Workspace
 from pages.ui.curate.edit_actions import edit_buttons, edit_rows, step_buttons
 from pages.ui.curate.row_table import STATE_WORDS

@@ -7,7 +7,7 @@ import streamlit as st
 from delift_core.curation.scoring_runs import cancel
 from delift_core.jobs.folder import JobFolder, JobStatus
 from delift_core.scoring.forecast import LONG_SECONDS, SmallerRun
-from delift_core.system.amounts import byte_size, duration, row_count
+from delift_core.system.texts import byte_size, duration, row_count
 from delift_core.workspace import Workspace
 from pages.ui.shell.blocks import clear_errors, clock_time, plain, state_words
 

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from delift_core.curation.grouping import column_name, quotas_from
 from delift_core.curation.scoring_runs import ScoredRun
-from delift_core.data.quality.facets import Facet
+from delift_core.data.quality.facets import Facet, column_name, quotas_from
 from delift_core.errors import SelectionError
 from delift_core.selection.request import QuotaRequest, format_quota, has_bounds, parse_quota
 from delift_core.selection.types import Quota, Quotas, Selection

@@ -6,10 +6,9 @@ from typing import get_args
 import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
-from delift_core.curation.presets import PRESETS, PresetName
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.scoring.metrics import METRIC_UNITS, Metric
-from delift_core.selection.request import Engine, SelectionRequest
+from delift_core.selection.request import PRESETS, Engine, PresetName, SelectionRequest
 from delift_core.selection.types import STAGES, Budget, BudgetUnit, ObjectiveConfig, Scaling, SecondSet, Stage
 from delift_core.workspace import RunRecord, Workspace
 from pages.ui.score.scoring_form import ADD

@@ -14,8 +14,8 @@ from streamlit.starlette import App
 
 from delift_core.errors import DeliftError
 from delift_core.maintenance.status import brief
-from delift_core.system.defaults import default_workspace
 from delift_core.system.logs import begin_log, log_event, log_failure
+from delift_core.system.processes import default_workspace
 from pages.ui.shell.visitor import OPEN_TO_ALL, is_open_to_all, login_is_set_up
 
 

@@ -10,7 +10,7 @@ from delift_core.curation.scoring_runs import refresh
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobStatus, job_folders
 from delift_core.jobs.progress import JobProgress
-from delift_core.system.amounts import duration
+from delift_core.system.texts import duration
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 from pages.ui.shell import state
 from pages.ui.shell.address import put

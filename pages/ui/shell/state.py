@@ -17,7 +17,7 @@ from delift_core.scoring.metrics import Metric
 from delift_core.selection.methods import Method
 from delift_core.selection.types import ObjectiveConfig
 from delift_core.system.access import Actor
-from delift_core.system.defaults import default_workspace
+from delift_core.system.processes import default_workspace
 from delift_core.workspace import DatasetRecord, RunRecord, SelectionSummary, Workspace
 
 _T = TypeVar("_T")

@@ -20,7 +20,7 @@ from delift_core.system.access import (
     reachable_from_other_machines,
     read_access,
 )
-from delift_core.system.defaults import default_workspace
+from delift_core.system.processes import default_workspace
 from pages.ui.shell.blocks import plain
 
 APP_SETTINGS = Path(__file__).resolve().parents[3] / ".streamlit"

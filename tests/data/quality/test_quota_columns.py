@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from delift_core.curation.grouping import columns, quotas_from
+from delift_core.data.quality.facets import columns, quotas_from
 from delift_core.errors import SelectionError
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
 from delift_core.selection.request import parse_quota

@@ -1,4 +1,6 @@
-"""Durations, sizes and numbers of rows as text, in the same form in every message, page and table."""
+"""Durations, sizes, numbers of rows and results of checks as text, in one form for messages, pages and tables."""
+
+from dataclasses import dataclass
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
@@ -32,3 +34,15 @@ def byte_size(count: int) -> str:
 def row_count(count: int) -> str:
     """Formats a number of rows: "1 row" or "1,200 rows"."""
     return "1 row" if count == 1 else f"{count:,} rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was checked, whether it is in order, and a line of detail."""
+
+    label: str
+    ok: bool
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.label}: {self.detail}"

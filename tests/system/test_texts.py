@@ -2,7 +2,7 @@
 
 import pytest
 
-from delift_core.system.amounts import duration
+from delift_core.system.texts import duration
 
 
 @pytest.mark.parametrize(
