@@ -56,14 +56,19 @@ def supports_packed_sequences(model: Any) -> bool:
     """Whether a model can run packed suffixes (see `gpu_layers`): it uses `causal_attention`, has flash kernels, and
     every layer attends to all earlier tokens."""
     config = model.config.get_text_config(decoder=True)
-    if (
-        model.config._attn_implementation != _CAUSAL
-        or {*(getattr(config, "layer_types", None) or ())} - _FULL_ATTENTION
-    ):
+    if model.config._attn_implementation != _CAUSAL or not _attends_to_all(config):
         return False
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     probe = torch.empty(1, 1, 1, size, device=model.device, dtype=model.dtype)
     return flash_available(probe, probe)
+
+
+def _attends_to_all(config: Any) -> bool:
+    """Whether no layer has a window, a chunk or a state; a family that lists no layer types has one window or none."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return set(kinds) <= _FULL_ATTENTION
+    return not (getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None))
 
 
 def flash_available(query: torch.Tensor, value: torch.Tensor) -> bool:

@@ -100,7 +100,7 @@ class Scorer:
 
         Numbers change within the rounding of bfloat16. A model that cannot be compiled runs uncompiled.
         """
-        if self._compiled or not self.can_compile:
+        if self._compiled or not self.can_compile or self.sharing != "views":
             return
         operations = 2 * self.loaded.identity.parameters * tokens
         if operations > _COMPILE_FROM and compile_layers(self.loaded.model, packed=self._packs_suffixes):

@@ -1,11 +1,16 @@
 """Grouped heads against torch's attention, and which families are switched."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.families import small_config
+from delift_core.models import attention
 from delift_core.models.attention import grouped_attention, use_fast_attention
 from tests.tiny_models import FAMILIES, random_model
 
@@ -68,3 +73,27 @@ def test_every_family_but_those_with_an_attention_of_their_own_is_served(family:
     assert (model.config._attn_implementation != before) == (family != "gemma2")
     grouped = [model(input_ids=ids).logits, model(input_ids=ids, attention_mask=padding).logits]
     torch.testing.assert_close(grouped, plain, rtol=0, atol=1e-4)  # whoever else uses the model finds it as it was
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "packs"),
+    [
+        ("llama", {"sliding_window": None}, True),
+        ("mistral", {"sliding_window": 0}, True),
+        ("mistral", {"sliding_window": 64}, False),  # has no list of layer types
+        ("phi3", {"sliding_window": 64}, False),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": False}, True),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": True, "max_window_layers": 1}, False),
+        ("gpt_oss", {"sliding_window": 64}, False),
+        ("lfm2", {}, False),
+    ],
+)
+def test_suffixes_are_packed_only_where_every_layer_attends_to_all_earlier_tokens(
+    family: str, changes: dict[str, Any], packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packed sequence has boundaries but no mask, so a window would be ignored."""
+    config = small_config(family, **changes)
+    config._attn_implementation = attention._CAUSAL
+    monkeypatch.setattr(attention, "flash_available", lambda query, value: True)
+    model = SimpleNamespace(config=config, device=torch.device("cpu"), dtype=torch.float32)
+    assert attention.supports_packed_sequences(model) is packs
