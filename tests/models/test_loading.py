@@ -207,6 +207,7 @@ def test_a_sliding_window_does_not_shorten_the_context(tmp_path: Path) -> None:
 _VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "vision", "text"),
     [

@@ -33,6 +33,7 @@ FORMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "sharing"),
     [(family, kind) for kind, names in FORMS.items() for family in names.split()],
@@ -69,6 +70,7 @@ def test_a_family_that_needs_more_than_text_is_refused_in_one_line() -> None:
         Scorer(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "window"), [("gpt_oss", 128), ("gemma3_text", 512)])
 def test_rows_far_longer_than_the_released_window_are_exact(family: str, window: int) -> None:
     """1,500 tokens after an example of 700; the window is that of the released configuration."""
