@@ -163,7 +163,7 @@ def main() -> None:
         except DeliftError as error:
             one = FamilyResult(family, str(error), loaded.identity.context_length, None)
         except Exception as error:
-            one = FamilyResult(family, f"FOREIGN {type(error).__name__}: {str(error)[:200]}", 0, None)
+            one = FamilyResult(family, f"ends in {type(error).__name__}: {str(error)[:200]}", 0, None)
         difference = "" if one.difference is None else f"{one.difference:.1e}"
         print(f"| {one.family} | {one.outcome} | {one.context:,} | {difference} |", flush=True)
 

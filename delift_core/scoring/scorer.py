@@ -1,9 +1,9 @@
 """The scorer: exact statistics of responses with and without an example, by teacher forcing.
 
-An example is run once, and its key/value cache serves every query. Tokens that queries share at their start join that
-cache (`batches`). Queries are batched longest first under a token budget, padded on the right: attention is
-causal, so no token sees padding and no mask is needed. The output layer runs on response positions only, in chunks, and
-the log-softmax in float32. This module knows nothing of samples, templates, files or metrics.
+An example is run once, and what the model keeps of it serves every query (see `prefixes`). Tokens that queries share at
+their start are run with the example (`batches`). Queries are batched longest first under a token budget, padded on the
+right: no token of a causal model sees padding, so no mask is needed. The output layer runs on response positions only,
+in chunks, and the log-softmax in float32. This module knows nothing of samples, templates, files or metrics.
 
     zero-shot    head           | query_i  | response_i
     one-shot     head example_j | query_i  | response_i
@@ -18,6 +18,7 @@ A hidden state predicts the token after its own. Row i of a batch, with 3 query 
 The last response token predicts nothing that is scored, so statistics alone do not run it; embeddings do.
 """
 
+import logging
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -44,6 +45,7 @@ from delift_core.scoring.batches import (
 )
 from delift_core.scoring.prefixes import EMPTY_PREFIX, Prefix, Sharing, extend, possible_sharing, run
 
+_log = logging.getLogger(__name__)
 _HEAD_CHUNK = 256  # response positions per pass through the output layer
 _COMPILED_CHUNK = 2048  # the same for the compiled output layer, whose logits stay in bfloat16
 # Float32 logits that fit into the processor's cache; a whole chunk is six times slower.
@@ -60,11 +62,11 @@ class Scorer:
 
     def __init__(self, loaded: LoadedModel, *, tokens_per_batch: int | None = None) -> None:
         """Args:
-            loaded: a model with attention layers only.
+            loaded: a causal language model, on its device.
             tokens_per_batch: maximum tokens of a forward pass; the default depends on the device and its free memory.
 
         Raises:
-            ScoringError: the model's family cannot be scored exactly with a shared prefix.
+            ScoringError: the model is not causal, needs more than text, or does not fit into memory.
         """
         self.loaded = loaded
         self._pass_cost = _PASS_COST.get(loaded.device.type, 64)
@@ -298,6 +300,7 @@ class Scorer:
         except Exception as error:  # families fail in their own ways where they keep nothing to share
             if _out_of_memory(error):
                 raise ScoringError(_no_room(end)) from error
+            _log.info("%s: no prefix as %s: %s", self.loaded.model.config.model_type, sharing, _one_line(error))
             return False
         return all(self._close(part, expected[prefix.length : prefix.length + len(part)]) for part in got)
 
@@ -334,7 +337,8 @@ def _decoder(model: Any) -> Any:
 def _check_length(config: Any, context_length: int) -> int:
     """Tokens of the check sequence: beyond a window or chunk of attention, where that is short."""
     windows = [getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size")]
-    return min(max(_CHECK_TOKENS, *(window + 20 for window in windows if window <= _LONGEST_CHECK), 0), context_length)
+    long_enough = max([_CHECK_TOKENS, *(window + 20 for window in windows if window <= _LONGEST_CHECK)])
+    return min(long_enough, context_length)
 
 
 def _one_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ Method = str
 """The name of a method, a key of `METHODS`."""
 Need = Literal["nothing", "texts", "statistics", "utilities", "responses alone", "ratings", "gradients"]
 """The most expensive input of a method. A run stores statistics (lengths, losses and embeddings, from one pass over the
-pool) and utilities; for the last three, the model is asked anew."""
+pool) and utilities; for the last three, the model runs again."""
 Pairwise = Literal["never", "always", "without target"]
 PAIRWISE_ROWS = 10_000
 
