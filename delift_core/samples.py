@@ -2,13 +2,16 @@
 
 A sample is a conversation that ends with the assistant turn to learn, and the raw record that it was read from. This
 module knows nothing of files, formats of records, tokenizers or databases.
+
+A turn keeps its thoughts and tool calls apart from its text. Thoughts that are written inside the text, between
+`<think>` and `</think>`, stay there, because trainers give them to the chat template that way.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -66,17 +69,99 @@ _OF_LINES = re.compile(r"\.(jsonl|ndjson)(\.(gz|zst))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a function by the assistant.
+
+    Attributes:
+        name: of the function.
+        arguments: as JSON text, or as the text that the record has in its place.
+        id: by which a tool turn refers to the call; "" if the record has none.
+    """
+
+    name: str
+    arguments: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation.
 
     Attributes:
+        content: the text; of a turn that only calls tools, the calls as JSON (`calls_text`).
         trained: False for a turn that its record flags as context only. Used while a record is read; it does not count
             when messages are compared.
+        thoughts: reasoning from a field of its own, such as `reasoning_content`; not what the text itself has between
+            `<think>` and `</think>`.
+        calls: tool calls of an assistant turn.
+        call_id: of a tool turn, the call that it answers; "" if the record does not say.
+        name: of a tool turn, the function that it comes from; "" if the record does not say.
     """
 
     role: Role
     content: str
     trained: bool = field(default=True, compare=False, repr=False)
+    thoughts: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    name: str = ""
+
+    @property
+    def only_calls(self) -> bool:
+        """Whether the turn has tool calls and no text."""
+        return bool(self.calls) and self.content == calls_text(self.calls)
+
+
+def calls_text(calls: Sequence[ToolCall]) -> str:
+    """Tool calls as JSON text: one as an object with name and arguments, several as a list of such objects."""
+    known = [{"name": call.name, "arguments": json_or_text(call.arguments)} for call in calls]
+    return json.dumps(known[0] if len(known) == 1 else known, ensure_ascii=False)
+
+
+def json_or_text(text: str) -> object:
+    """The value of a JSON text; the text itself if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+ScoredPart = Literal["turn", "answer", "thoughts"]
+"""The part of the last assistant turn that is scored: all of it, the answer without the thoughts, or the thoughts."""
+
+_THOUGHTS = re.compile(r"(?:^\s*<(?P<mark>think|thinking)>)?(?P<thoughts>.*?)</(?(mark)(?P=mark)|think)>\s*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class InlineThoughts:
+    """Where a text has its thoughts, and where its answer begins: positions in characters."""
+
+    start: int
+    end: int
+    answer: int
+
+
+def inline_thoughts(text: str) -> InlineThoughts | None:
+    """The thoughts that a text begins with, up to `</think>`; None if there are none."""
+    found = _THOUGHTS.match(text)
+    if found is None or not found["thoughts"].strip():
+        return None
+    return InlineThoughts(found.start("thoughts"), found.end("thoughts"), found.end())
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a model reads of a sample.
+
+    Attributes:
+        messages: the turns; the last is the assistant turn that is scored.
+        tools: the tool definitions of the record, a JSON list as text; "" if there are none.
+        scored: the part of the last turn that is scored.
+    """
+
+    messages: tuple[Message, ...]
+    tools: str = ""
+    scored: ScoredPart = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +188,8 @@ class Sample:
         raw: the record as one line of JSON, byte for byte but for the whitespace between tokens.
         source: name of the file or hub data set.
         line: 1-based line (JSONL) or record number (all other formats) in the source.
-        content_hash: SHA-256 (hex) of the messages.
+        content_hash: SHA-256 (hex) of the conversation.
+        tools, scored: see `Conversation`.
     """
 
     id: str
@@ -112,6 +198,13 @@ class Sample:
     source: str
     line: int
     content_hash: str
+    tools: str = ""
+    scored: ScoredPart = "turn"
+
+    @property
+    def conversation(self) -> Conversation:
+        """What a model reads of the sample."""
+        return Conversation(self.messages, self.tools, self.scored)
 
     @property
     def place(self) -> str:
@@ -168,10 +261,13 @@ class ParsedRecord:
     raw: str
     source: str
     line: int
+    tools: str = ""
+    scored: ScoredPart = "turn"
 
     def as_sample(self, sample_id: str) -> Sample:
         """The sample with an id."""
-        return Sample(sample_id, self.messages, self.raw, self.source, self.line, hash_messages(self.messages))
+        digest = hash_conversation(Conversation(self.messages, self.tools, self.scored))
+        return Sample(sample_id, self.messages, self.raw, self.source, self.line, digest, self.tools, self.scored)
 
 
 def positions_by_record(samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
@@ -187,17 +283,32 @@ def with_ids(records: Iterable[ParsedRecord]) -> tuple[Sample, ...]:
     seen: dict[str, int] = {}
     samples = []
     for record in records:
-        digest = hash_messages(record.messages)
-        stem = digest[:12]
+        sample = record.as_sample("")
+        stem = sample.content_hash[:12]
         seen[stem] = seen.get(stem, 0) + 1
-        sample_id = stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
-        samples.append(Sample(sample_id, record.messages, record.raw, record.source, record.line, digest))
+        samples.append(replace(sample, id=stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"))
     return tuple(samples)
 
 
+def hash_conversation(conversation: Conversation) -> str:
+    """SHA-256 (hex) of a conversation; of one that is plain text, of its roles and texts alone."""
+    turns = [[m.role, m.content, *_structure(m)] for m in conversation.messages]
+    others = {"tools": conversation.tools} if conversation.tools else {}
+    others |= {"scored": conversation.scored} if conversation.scored != "turn" else {}
+    return sha256_of(json.dumps([*turns, *([others] if others else [])], ensure_ascii=True, separators=(",", ":")))
+
+
+def _structure(message: Message) -> list[dict[str, object]]:
+    """What a message has beside its role and text: at most one object."""
+    calls = [[call.name, call.arguments, call.id] for call in message.calls]
+    found = (("thoughts", message.thoughts), ("calls", calls), ("call_id", message.call_id), ("name", message.name))
+    kept: dict[str, object] = {name: value for name, value in found if value}
+    return [kept] if kept else []
+
+
 def hash_messages(messages: Sequence[Message]) -> str:
-    """SHA-256 (hex) of a conversation."""
-    return sha256_of(json.dumps([[m.role, m.content] for m in messages], ensure_ascii=True, separators=(",", ":")))
+    """SHA-256 (hex) of a conversation without tool definitions whose last turn is scored whole."""
+    return hash_conversation(Conversation(tuple(messages)))
 
 
 def sha256_of(text: str) -> str:
