@@ -18,9 +18,10 @@ import torch
 from benchmarks.machine import machine
 from delift_core.data.loading import load_file
 from delift_core.jobs.preparation import encode_samples
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import load_model
 from delift_core.models.model_files import BUNDLED
-from delift_core.models.prompts import EncodedSample, Template, make_template
+from delift_core.models.prompts import make_template
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 
@@ -32,10 +33,10 @@ def compile_parts(model: Any) -> None:
             part.compile(dynamic=True)
 
 
-def example_seconds(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], helper: int) -> float:
+def example_seconds(scorer: Scorer, encoded: Sequence[EncodedSample], helper: int) -> float:
     """Seconds to score every row with one of them as the example."""
     began = time.process_time()
-    prefix = scorer.prefill(template.head + encoded[helper].example)
+    prefix = scorer.prefill(encoded[0].before_query(encoded[helper]))
     for group in scorer.make_grouped_batches([Suffix(sample.query, sample.response) for sample in encoded]):
         after = scorer.prefill(group.shared, prefix)
         for batch in group.batches:
@@ -54,15 +55,15 @@ def main() -> None:
     models = [load_model(BUNDLED, device="cpu", dtype=options.dtype) for _ in range(2)]
     template = make_template(models[0].tokenizer)
     samples = load_file(options.file).samples[: options.rows]
-    conversations = {sample.content_hash: sample.messages for sample in samples}
+    conversations = {sample.content_hash: sample.conversation for sample in samples}
     encoded = list(encode_samples(template, conversations, models[0].identity.context_length)[0].values())
     plain, compiled = (Scorer(model) for model in models)
     compile_parts(cast(Any, models[1].model))
     began = time.monotonic()
-    example_seconds(compiled, template, encoded, 0)
+    example_seconds(compiled, encoded, 0)
     warm_up = time.monotonic() - began
-    example_seconds(plain, template, encoded, 0)
-    times = [[example_seconds(one, template, encoded, j) for one in (plain, compiled)] for j in range(len(encoded))]
+    example_seconds(plain, encoded, 0)
+    times = [[example_seconds(one, encoded, j) for one in (plain, compiled)] for j in range(len(encoded))]
     one, other = (median(column) for column in zip(*times, strict=True))
     print(f"Machine: {machine()}\n{options.file.name}, bundled, {options.dtype}\n")
     print("| model | first example, s | an example, s | ratio |\n| --- | --- | --- | --- |")

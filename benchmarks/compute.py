@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from delift_core.models.prompts import EncodedSample, Template
+from delift_core.models.encoded import EncodedSample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 
@@ -43,23 +43,23 @@ def run_after(before: int, tokens: int, scored: int) -> Work:
     return Work(tokens, tokens * before + tokens * (tokens + 1) // 2, scored)
 
 
-def published_work(template: Template, encoded: Sequence[EncodedSample], helpers: Sequence[EncodedSample]) -> Work:
+def published_work(encoded: Sequence[EncodedSample], helpers: Sequence[EncodedSample]) -> Work:
     """The published loop: one whole sequence per pair, with the logits of every position."""
     total = Work()
     for helper in helpers:
         for sample in encoded:
-            length = sum(map(len, (template.head, helper.example, sample.query, sample.response)))
+            length = sum(map(len, (sample.before_query(helper), sample.query, sample.response)))
             total += run_after(0, length, length)
     return total
 
 
-def our_work(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], examples: int) -> Work:
+def our_work(scorer: Scorer, encoded: Sequence[EncodedSample], examples: int) -> Work:
     """The first rows as examples of all: each example and each lead once; of the responses, all but the last token."""
     groups = scorer.make_grouped_batches([Suffix(sample.query, sample.response) for sample in encoded])
     rows = {row: len(group.shared) for group in groups for batch in group.batches for row in batch.rows.tolist()}
     total = Work()
     for helper in encoded[:examples]:
-        example = len(template.head) + len(helper.example)
+        example = len(helper.before_query(helper))
         total += run_after(0, example, 0)
         for group in groups:
             total += run_after(example, len(group.shared), 0)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.machine import machine
 from delift_core.curation.reliability import error_bar
-from delift_core.models.prompts import EncodedSample, Template
+from delift_core.models.encoded import EncodedSample, ExampleTokens, Head
 from delift_core.scoring import scoring_run as run
 from delift_core.scoring.blocks import Block, ScoredBlock, ScoringInput, ScoringStep
 from delift_core.scoring.estimation import budgeted
@@ -175,11 +175,11 @@ def plan(world: World, folder: Path, pairs: str, clock: Clock) -> BudgetedPairs:
     """Runs every round of the plan."""
     budget, samples = parse_pairs(pairs), RunSamples(world.names)
     store = PairStore.open(folder, CONTEXT)
-    sample = EncodedSample((1,) * 40, (1,) * 20, (1,) * 20, (1,) * 20)
-    template = Template("chat", cast(Any, None), "", (1,), (1,))
+    example = ExampleTokens((), (1,) * 40, (1,) * 40)
+    sample = EncodedSample(Head((1,), (1,)), (1,) * 20, (1,) * 20, (1,) * 20, (example,))
     encoded = dict.fromkeys(world.names, sample)
     with clock.part("running the rounds"):
-        work = BudgetedRun(Drawn(world, clock), template, encoded, store, samples, budget, world.texts)
+        work = BudgetedRun(Drawn(world, clock), encoded, store, samples, budget, world.texts)
         assert work.work()
     return BudgetedPairs(store, samples, budget)
 

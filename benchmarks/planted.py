@@ -31,8 +31,9 @@ from delift_core.curation.scoring_runs import run_here
 from delift_core.data.loading import Dataset
 from delift_core.evaluation.measures import LOSS, measure, without_examples
 from delift_core.evaluation.training import response_loss_sum
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel, load_model
-from delift_core.models.prompts import EncodedSample, Template, TemplateChoice, make_template
+from delift_core.models.prompts import TemplateChoice, make_template
 from delift_core.models.vectors import WordVectors
 from delift_core.samples import Message, ParsedRecord, with_ids
 from delift_core.scoring.batches import Suffix
@@ -147,17 +148,17 @@ def line(name: str, planted: Planted, order: np.ndarray, seconds: float | None) 
     return f"| {name} | {shuffled} | {nowhere} | {second} | {clusters} of {len(CLEAN)} | {precision:.0%} | {took} |"
 
 
-def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], rate: float) -> np.ndarray:
+def steps(loaded: LoadedModel, rows: list[EncodedSample], rate: float) -> np.ndarray:
     """(n, n) float64, decrease of row i's loss, in nats per token, by one plain gradient step on row j alone."""
     scorer = Scorer(loaded)
     counts = np.array([len(row.response) for row in rows])
-    before = measure(scorer, without_examples(template.head_alone, rows))[LOSS] / counts
+    before = measure(scorer, without_examples(rows))[LOSS] / counts
     weights = list(loaded.model.parameters())
     kept = [weight.detach().clone() for weight in weights]
     found = np.empty((len(rows), len(rows)))
     for column, row in enumerate(rows):
         loaded.model.requires_grad_(True)
-        (batch,) = scorer.make_batches([Suffix(template.head_alone + row.query_alone, row.response)])
+        (batch,) = scorer.make_batches([Suffix(row.alone, row.response)])
         with torch.enable_grad():
             (response_loss_sum(loaded.model, batch) / len(row.response)).backward()
         loaded.model.requires_grad_(False)
@@ -165,7 +166,7 @@ def steps(loaded: LoadedModel, template: Template, rows: list[EncodedSample], ra
             for weight in weights:
                 weight.sub_(rate * weight.grad)
                 weight.grad = None
-        found[:, column] = before - measure(scorer, without_examples(template.head_alone, rows))[LOSS] / counts
+        found[:, column] = before - measure(scorer, without_examples(rows))[LOSS] / counts
         with torch.no_grad():
             for weight, old in zip(weights, kept, strict=True):
                 weight.copy_(old)
@@ -232,7 +233,7 @@ def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Nam
     """Orders by all methods, and prints which planted rows they choose."""
     loaded = load_model("bundled", device="cpu", dtype="float32")
     template, influence, rate = make_template(loaded.tokenizer, asked.template), asked.influence, asked.rate
-    rows = [template.encode(sample.messages) for sample in scored.rows]
+    rows = [template.encode(sample.conversation) for sample in scored.rows]
     bench = ScoredPool(Scorer(loaded), template, EncodedRows(scored.rows, rows), scored=scored)
     k = round(BUDGET * len(rows))
     print(f"Machine: {machine()}\n\n{len(rows)} rows, {k} kept; scoring every pair took {scoring:.0f} s.\n", flush=True)
@@ -253,13 +254,13 @@ def report(planted: Planted, scored: Scored, scoring: float, asked: argparse.Nam
         few = rows[:influence]
         print(f"\nOne step at rate {rate:g} on each of {influence} rows, what it does to the others, beside\n")
         print("| says | Spearman, mean over rows | over all pairs |\n| --- | --- | --- |")
-        measured = steps(loaded, template, few, rate)
+        measured = steps(loaded, few, rate)
         for metric in ("euclidean", "pmi-per-token", "pmi"):
             part = scored.utilities(metric)[0][:influence, :influence]
             print(f"| U, {metric} | {agreement(measured, part)} |", flush=True)
         near = unit(bench.embeddings[:influence])
         print(f"| embeddings, cosine | {agreement(measured, near @ near.T)} |", flush=True)
-        less = less_matrix(loaded, template.head_alone, few, LessSettings(), seed=0)
+        less = less_matrix(loaded, few, LessSettings(), seed=0)
         print(f"| LESS | {agreement(measured, less)} |", flush=True)
 
 

@@ -42,12 +42,12 @@ from benchmarks.compute import (
 from benchmarks.machine import machine
 from delift_core.data.loading import load_file
 from delift_core.jobs.preparation import encode_samples
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel, ModelIdentity, Precision, load_model, read_outline
 from delift_core.models.mixed_precision import use_mixed_precision
 from delift_core.models.model_files import BUNDLED
-from delift_core.models.prompts import EncodedSample, Template, make_template
-from delift_core.scoring.batches import Suffix
-from delift_core.scoring.blocks import Block, ScoringInput
+from delift_core.models.prompts import make_template
+from delift_core.scoring.blocks import Block, ScoringInput, score_alone
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
 from delift_core.scoring.scoring_run import Backend, DevicesBackend, LocalBackend, backend_on
@@ -109,14 +109,14 @@ class Side:
 
 
 @torch.inference_mode()
-def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample]) -> np.ndarray:
+def published_loop(loaded: LoadedModel, encoded: Sequence[EncodedSample]) -> np.ndarray:
     """(n, n, 2) statistics of every pair, one whole sequence each."""
     n = len(encoded)
     pairs = [(i, j) for i in range(n) for j in range(n)]  # the published order: the example changes fastest
     statistics = np.empty((n, n, 2))
     for start in range(0, len(pairs), BATCH):
         part = pairs[start : start + BATCH]
-        prompts = [template.head + encoded[j].example + encoded[i].query for i, j in part]
+        prompts = [encoded[i].before_query(encoded[j]) + encoded[i].query for i, j in part]
         whole = [prompt + encoded[i].response for prompt, (i, _) in zip(prompts, part, strict=True)]
         width = max(map(len, whole))
         ids = torch.zeros(len(part), width, dtype=torch.int64)
@@ -132,15 +132,13 @@ def published_loop(loaded: LoadedModel, template: Template, encoded: Sequence[En
     return statistics
 
 
-def ours(
-    backend: Backend, template: Template, encoded: Sequence[EncodedSample], examples: int, tokens: int
-) -> np.ndarray:
+def ours(backend: Backend, encoded: Sequence[EncodedSample], examples: int, tokens: int) -> np.ndarray:
     """(n, examples, 2) statistics by our scorer, as in a run of that many tokens."""
     names = [str(place) for place in range(len(encoded))]
     size = backend.rows_per_block
     chunks = tuple(tuple(names[start : start + size]) for start in range(0, len(names), size))
     samples = dict(zip(names, encoded, strict=True))
-    material = ScoringInput(template.head, template.head_alone, samples, (chunks,), tokens)
+    material = ScoringInput(samples, (chunks,), tokens)
     blocks = [Block(name, 0, part) for name in names[:examples] for part in range(len(chunks))]
     statistics = np.empty((len(names), examples, 2))
     for step in backend.work(material, blocks):
@@ -151,12 +149,11 @@ def ours(
     return statistics
 
 
-def utilities(scorer: Scorer, template: Template, encoded: Sequence[EncodedSample], pairs: np.ndarray) -> np.ndarray:
+def utilities(scorer: Scorer, encoded: Sequence[EncodedSample], pairs: np.ndarray) -> np.ndarray:
     """(n, m) Euclidean utilities from (n, m, 2) statistics of pairs."""
-    head = scorer.prefill(template.head_alone)
     alone = np.empty((len(encoded), 2))
-    for batch in scorer.make_batches([Suffix(sample.query_alone, sample.response) for sample in encoded]):
-        alone[batch.rows.cpu().numpy()] = scorer.score(head, batch).cpu().numpy()
+    for scored in score_alone(scorer, encoded):
+        alone[scored.rows] = scored.statistics
     tokens = np.array([len(sample.response) for sample in encoded])
     return np.stack([utility(alone, pairs[:, j], tokens, "euclidean") for j in range(pairs.shape[1])], axis=1)
 
@@ -214,7 +211,6 @@ def precisions(options: argparse.Namespace) -> list[Precision]:
 
 def our_sides(
     loaded: LoadedModel,
-    template: Template,
     encoded: Sequence[EncodedSample],
     devices: Sequence[str],
     examples: int | None = None,
@@ -224,10 +220,10 @@ def our_sides(
     name = "ours" if len(devices) == 1 else f"ours, {len(devices)} devices"
     backend = backend_for(loaded, devices)
     count = 1 if on_cpu else len(devices)  # names of one CPU share its peak
-    sides = [our_side(name, backend, loaded, template, encoded, examples, count)]
+    sides = [our_side(name, backend, loaded, encoded, examples, count)]
     if len(devices) == 1 and isinstance(backend, DevicesBackend):
         together = LocalBackend(Scorer(loaded, tokens_per_batch=_TOKENS_TOGETHER))
-        sides.append(our_side("ours, cores split products", together, loaded, template, encoded, examples, 1))
+        sides.append(our_side("ours, cores split products", together, loaded, encoded, examples, 1))
     return sides
 
 
@@ -235,17 +231,16 @@ def our_side(
     name: str,
     backend: Backend,
     loaded: LoadedModel,
-    template: Template,
     encoded: Sequence[EncodedSample],
     examples: int | None,
     devices: int,
 ) -> Side:
     """Our scorer by one backend, after a few examples to warm up."""
     scorer, count = Scorer(loaded), min(examples or len(encoded), len(encoded))
-    work = our_work(scorer, template, encoded, count)
+    work = our_work(scorer, encoded, count)
     if loaded.device.type != "cpu":  # where nothing is compiled
         began = time.monotonic()
-        ours(backend, template, encoded, min(_WARM_UP, count), work.tokens)
+        ours(backend, encoded, min(_WARM_UP, count), work.tokens)
         print(
             f"Two examples before the clock ran, {loaded.identity.dtype}: {time.monotonic() - began:.1f} s.", flush=True
         )
@@ -256,15 +251,15 @@ def our_side(
         work.tokens,
         operations(loaded.model, work),
         devices,
-        partial(ours, backend, template, encoded, count, work.tokens),
-        partial(utilities, scorer, template, encoded),
+        partial(ours, backend, encoded, count, work.tokens),
+        partial(utilities, scorer, encoded),
         loaded.device,
     )
 
 
-def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[EncodedSample]) -> Side:
+def published_side(loaded: LoadedModel, encoded: Sequence[EncodedSample]) -> Side:
     """The published loop with a float32 model."""
-    work, scorer = published_work(template, encoded, encoded), Scorer(loaded)
+    work, scorer = published_work(encoded, encoded), Scorer(loaded)
 
     return Side(
         "published loop",
@@ -273,8 +268,8 @@ def published_side(loaded: LoadedModel, template: Template, encoded: Sequence[En
         work.tokens,
         operations(loaded.model, work),
         1,
-        partial(published_loop, loaded, template, encoded),
-        partial(utilities, scorer, template, encoded),
+        partial(published_loop, loaded, encoded),
+        partial(utilities, scorer, encoded),
         loaded.device,
     )
 
@@ -311,7 +306,6 @@ class Setting:
 
     models: dict[Precision, LoadedModel]
     reference: LoadedModel
-    template: Template
     encoded: list[EncodedSample]
 
 
@@ -321,18 +315,18 @@ def setting_of(options: argparse.Namespace) -> Setting:
     reference = models.get("float32") or model_for(options, "float32")
     template = make_template(reference.tokenizer)
     samples = load_file(options.file).samples[: max(options.rows, *options.sizes, 0)]
-    conversations = {sample.content_hash: sample.messages for sample in samples}
+    conversations = {sample.content_hash: sample.conversation for sample in samples}
     encoded = list(encode_samples(template, conversations, reference.identity.context_length)[0].values())
-    return Setting(models, reference, template, encoded)
+    return Setting(models, reference, encoded)
 
 
 def sides_of(setting: Setting, options: argparse.Namespace) -> list[Side]:
     """The published loop, and ours at each precision."""
     encoded = setting.encoded[: options.rows]
     few = encoded[: options.published_rows or len(encoded)]
-    sides = [published_side(setting.reference, setting.template, few)]
+    sides = [published_side(setting.reference, few)]
     for loaded in setting.models.values():
-        sides += our_sides(loaded, setting.template, encoded, options.devices, options.examples)
+        sides += our_sides(loaded, encoded, options.devices, options.examples)
     return sides
 
 
@@ -342,7 +336,7 @@ def print_sizes(setting: Setting, options: argparse.Namespace, peaks: Peaks) -> 
     for size in options.sizes:
         encoded = setting.encoded[:size]
         for name, loaded in setting.models.items():
-            side = our_sides(loaded, setting.template, encoded, options.devices)[0]
+            side = our_sides(loaded, encoded, options.devices)[0]
             side.measure()
             (seconds,) = side.seconds
             rate, share = side.pairs / seconds, side.share(peaks)

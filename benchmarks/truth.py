@@ -52,13 +52,13 @@ def main() -> None:
     loaded = load_model(dtype="float32" if torch.cuda.is_available() else "mixed")
     template = make_template(loaded.tokenizer)
     samples = load_file(options.file, name=options.file.stem).samples
-    short = np.flatnonzero(count_tokens(samples, template).total <= options.tokens)[: options.rows]
+    short = np.flatnonzero(count_tokens(samples, template).total - len(template.head.alone) <= options.tokens)[
+        : options.rows
+    ]
     chosen = [samples[place] for place in short]
-    encoded = {str(place): template.encode(sample.messages) for place, sample in enumerate(chosen)}
+    encoded, _ = template.encode_all({str(place): sample.conversation for place, sample in enumerate(chosen)})
     names = tuple(encoded)
-    scorer = BlockScorer(
-        Scorer(loaded), ScoringInput(template.head, template.head_alone, encoded, ((names,), (names,)))
-    )
+    scorer = BlockScorer(Scorer(loaded), ScoringInput(encoded, ((names,), (names,))))
     score(scorer, chosen, path)
 
 

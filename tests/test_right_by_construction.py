@@ -12,9 +12,10 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, make_template
-from delift_core.samples import Message
+from delift_core.models.prompts import Template, make_template
+from delift_core.samples import Conversation, Message
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.metrics import utility
 from delift_core.scoring.scorer import Scorer
@@ -57,11 +58,11 @@ def test_utility_under_kl_is_the_conditional_pmi(family: str) -> None:
     model = loaded(family)
     model.model.double()
     template = make_template(model.tokenizer)
-    samples = [template.encode((Message("user", x), Message("assistant", y))) for x, y in ROWS]
+    samples = [template.encode(Conversation((Message("user", x), Message("assistant", y)))) for x, y in ROWS]
     measured = scored(model, template, samples)
     for i, row in enumerate(samples):
         for j, example in enumerate(samples):
-            alone, after = template.head_alone + row.query_alone, template.head + example.example + row.query
+            alone, after = row.alone, row.before_query(example) + row.query
             by_kl = kl_distance(model, alone, row.response) - kl_distance(model, after, row.response)
             pmi = log_probability(model, after, row.response) - log_probability(model, alone, row.response)
             assert by_kl == pytest.approx(pmi, abs=1e-6)
@@ -80,8 +81,8 @@ def scored(model: LoadedModel, template: Template, samples: list[EncodedSample])
             found[batch.rows.numpy()] = scorer.score(prefix, batch).numpy()
         return found
 
-    before = statistics(template.head_alone, True)
-    columns = [utility(before, statistics(template.head + s.example, False), tokens, "pmi") for s in samples]
+    before = statistics(template.head.alone, True)
+    columns = [utility(before, statistics(samples[0].before_query(s), False), tokens, "pmi") for s in samples]
     return np.stack(columns, axis=1)
 
 

@@ -16,9 +16,9 @@ import torch
 
 from delift_core.baselines import LessSettings
 from delift_core.errors import Stopped
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, trainable, with_lora
-from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.models.vectors import unit_rows
 from delift_core.system.callbacks import Stop, never
 
@@ -39,7 +39,6 @@ class _Checkpoint:
 
 def less_scores(
     loaded: LoadedModel,
-    head: Tokens,
     pool: Sequence[EncodedSample],
     target: Sequence[EncodedSample],
     settings: LessSettings,
@@ -50,7 +49,6 @@ def less_scores(
     """LESS's score of each pool row; the model is the same afterwards.
 
     Args:
-        head: token ids before every query.
         target: rows of the target task; if (), random pool rows are used.
         seed: of the warm-up rows, LoRA weights and projection.
 
@@ -63,12 +61,11 @@ def less_scores(
     """
     generator = np.random.default_rng(seed)
     targets = target or [pool[row] for row in generator.permutation(len(pool))[: settings.targets]]
-    return influence(*_features(loaded, head, pool, targets, settings, generator, seed, stop))
+    return influence(*_features(loaded, pool, targets, settings, generator, seed, stop))
 
 
 def less_matrix(
     loaded: LoadedModel,
-    head: Tokens,
     pool: Sequence[EncodedSample],
     settings: LessSettings,
     *,
@@ -81,13 +78,12 @@ def less_matrix(
         Stopped, ScoringError: as `less_scores`.
     """
     generator = np.random.default_rng(seed)
-    train, target, weights = _features(loaded, head, pool, pool, settings, generator, seed, stop)
+    train, target, weights = _features(loaded, pool, pool, settings, generator, seed, stop)
     return np.stack([influence(train, target[:, [row]], weights) for row in range(len(pool))])
 
 
 def _features(
     loaded: LoadedModel,
-    head: Tokens,
     pool: Sequence[EncodedSample],
     target: Sequence[EncodedSample],
     settings: LessSettings,
@@ -99,7 +95,7 @@ def _features(
     size = min(len(pool), max(settings.fewest_rows, round(settings.warmup_share * len(pool))))
     warmup = generator.permutation(len(pool))[:size]
     with with_lora(loaded, _supported(loaded, settings.lora), seed=seed) as adapted:
-        model = _GradientModel(adapted, loaded, head, settings.projection, seed, stop)
+        model = _GradientModel(adapted, loaded, settings.projection, seed, stop)
         found = list(_checkpoints(model, [pool[row] for row in warmup], pool, target, settings, generator))
     train, targets = (np.stack([getattr(point, name) for point in found]) for name in ("train", "target"))
     return train, targets, np.array([point.rate for point in found])
@@ -140,9 +136,9 @@ def _checkpoints(
 class _GradientModel:
     """A model with LoRA layers: optimiser steps, and projected gradients of single rows."""
 
-    def __init__(self, adapted: Any, loaded: LoadedModel, head: Tokens, dimensions: int, seed: int, stop: Stop) -> None:
+    def __init__(self, adapted: Any, loaded: LoadedModel, dimensions: int, seed: int, stop: Stop) -> None:
         self.weights = trainable(adapted)
-        self._loaded, self._head, self._stop = loaded, head, stop
+        self._loaded, self._stop = loaded, stop
         self._dimensions, self._seed = dimensions, seed
 
     def step(self, optimiser: torch.optim.Optimizer, rows: Sequence[EncodedSample]) -> None:
@@ -178,7 +174,7 @@ class _GradientModel:
     def _backward(self, row: EncodedSample, share: float) -> None:
         if self._stop():
             raise Stopped("stopped before the scores of LESS were complete; run it again")
-        query = self._head + row.query_alone
+        query = row.alone
         ids = torch.tensor([query + row.response], device=self._loaded.device)
         with torch.enable_grad():
             logits = cast(Any, self._loaded.model)(input_ids=ids, use_cache=False).logits[0]

@@ -16,9 +16,10 @@ import torch
 
 from delift_core.baselines import LessSettings
 from delift_core.errors import ScoringError, Stopped
-from delift_core.models.prompts import EncodedSample, Tokens
-from delift_core.samples import Message, Sample
+from delift_core.models.encoded import EncodedSample
+from delift_core.samples import Conversation, Message, Sample
 from delift_core.scoring.batches import Suffix
+from delift_core.scoring.blocks import score_alone
 from delift_core.scoring.metrics import LOG_PROBABILITY
 from delift_core.scoring.prefixes import EMPTY_PREFIX
 from delift_core.selection.methods import Pool
@@ -97,37 +98,32 @@ class MeasuredPool(Pool):
     def influence(self, seed: int) -> np.ndarray:
         from delift_core.baselines.less import less_scores
 
-        head, pool, target = self.template.head_alone, self.rows.encoded, self.of_target.encoded
-        return less_scores(self.scorer.loaded, head, pool, target, self.less, seed=seed, stop=self.stop)
+        pool, target = self.rows.encoded, self.of_target.encoded
+        return less_scores(self.scorer.loaded, pool, target, self.less, seed=seed, stop=self.stop)
 
     @cached_property
     def _measured(self) -> tuple[np.ndarray, np.ndarray]:
         return self._measure(self.rows)
 
     def _measure(self, rows: EncodedRows) -> tuple[np.ndarray, np.ndarray]:
-        return losses_and_embeddings(self.scorer, self.template.head_alone, rows.encoded, stop=self.stop)
+        return losses_and_embeddings(self.scorer, rows.encoded, stop=self.stop)
 
 
 def losses_and_embeddings(
-    scorer: "Scorer", head: Tokens, samples: Sequence[EncodedSample], *, stop: Stop = never
+    scorer: "Scorer", samples: Sequence[EncodedSample], *, stop: Stop = never
 ) -> tuple[np.ndarray, np.ndarray]:
     """(n,) float64 losses of the responses in nats and (n, d) float32 embeddings, from one forward pass over each row.
-
-    Args:
-        head: token ids before every query (`Template.head_alone`).
 
     Raises:
         Stopped: `stop` answered True.
     """
-    prefix = scorer.prefill(head)
     loss, embeddings = np.zeros(len(samples)), [np.empty(0)] * len(samples)
-    for batch in scorer.make_batches([Suffix(sample.query_alone, sample.response) for sample in samples]):
-        _raise_if_stopped(stop)
-        statistics, embedded = scorer.score_and_embed(prefix, batch)
-        rows = batch.rows.cpu().numpy()
-        loss[rows] = -statistics[:, LOG_PROBABILITY].cpu().numpy()
-        for row, vector in zip(rows, embedded.cpu().numpy(), strict=True):
+    _raise_if_stopped(stop)
+    for scored in score_alone(scorer, samples):
+        loss[scored.rows] = -scored.statistics[:, LOG_PROBABILITY]
+        for row, vector in zip(scored.rows, scored.embeddings, strict=True):
             embeddings[row] = vector
+        _raise_if_stopped(stop)
     return loss, np.stack(embeddings).astype(np.float32)
 
 
@@ -165,13 +161,15 @@ def ratings(scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, s
         ScoringError: a rating is not a single token.
     """
     digits = torch.tensor(rating_tokens(template), device=scorer.loaded.device)
-    room = scorer.loaded.identity.context_length - len(template.head_alone)
+    room = scorer.loaded.identity.context_length
     found = np.zeros((len(pool), len(RATING_PROMPTS), len(RATINGS)))
     for row, sample in enumerate(pool):
         for column, prompt in enumerate(RATING_PROMPTS):
             _raise_if_stopped(stop)
-            conversation = (Message("user", _question(prompt, sample)), Message("assistant", RATINGS[-1]))
-            tokens = template.head_alone + template.encode(conversation).query_alone[-room:]
+            asked = (Message("user", _question(prompt, sample)), Message("assistant", RATINGS[-1]))
+            encoded = template.encode(Conversation(asked))
+            head = encoded.head.alone
+            tokens = head + encoded.query_alone[-max(1, room - len(head)) :]
             ids = torch.tensor([tokens], device=scorer.loaded.device)
             logits = scorer.loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
             found[row, column] = logits.float().softmax(dim=0)[digits].double().cpu().numpy()
@@ -186,7 +184,8 @@ def rating_tokens(template: "Template") -> tuple[int, ...]:
     """
     found = []
     for rating in RATINGS:
-        response = template.encode((Message("user", "Rate it."), Message("assistant", rating))).response
+        asked = (Message("user", "Rate it."), Message("assistant", rating))
+        response = template.encode(Conversation(asked)).response
         if len(response) != 1:
             raise ScoringError(
                 f"SelectIT needs {rating!r} as one token, which this tokenizer lacks; use another method"

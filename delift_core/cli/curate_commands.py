@@ -76,6 +76,7 @@ def score(arguments: argparse.Namespace) -> int:
         "rows": len(run.pool),
         "not_scored": len(run.left_out),
         "truncated": record.truncated,
+        "rendering": asdict(record.rendering),
         "problems": problem_documents(_problems(inputs)),
         "workspace": str(folder),
     }

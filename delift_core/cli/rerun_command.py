@@ -64,6 +64,7 @@ def _again(
         device=device_or_auto(cast(DeviceName, model.device)),
         dtype=cast(DtypeName, model.dtype),
         pairs=parse_pairs(model.pairs),
+        template_arguments=model.template_arguments,
     )
     with watched_scoring(workspace) as watched:
         run = open_run(workspace, run_here(workspace, spec, watched).id)

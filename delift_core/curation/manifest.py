@@ -8,6 +8,7 @@ from delift_core.data.loading import Choice, Dataset, Origin, ReadOptions
 from delift_core.data.loading.record_reader import possible_options
 from delift_core.data.quality.cleaning import apply_choices
 from delift_core.errors import DataError, ExportError, SourceChanged
+from delift_core.models.prompts import Rendering
 from delift_core.samples import ColumnMapping, ExportFormat, FormatName, Formulas, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.types import Budget, ChosenBy, ErrorBar, ObjectiveConfig, Quota
@@ -116,6 +117,8 @@ class ModelEntry:
         context_length: in tokens.
         context_key: hash of everything but the name and the device.
         pairs: the pair budget, in the form of `--pairs`.
+        template_arguments: of the chat template, a JSON object as text; "" for none.
+        rendering: how the rows were written for the model.
     """
 
     name: str
@@ -127,6 +130,8 @@ class ModelEntry:
     template_version: int
     context_key: str
     pairs: str
+    template_arguments: str = ""
+    rendering: Rendering = Rendering()
 
 
 @dataclass(frozen=True, slots=True)

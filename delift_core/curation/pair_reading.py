@@ -11,8 +11,9 @@ import numpy as np
 from delift_core.curation.scoring_runs import ScoredRun
 from delift_core.errors import ScoringError
 from delift_core.jobs.preparation import encode_samples, scoring_context
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import load_model
-from delift_core.models.prompts import EncodedSample, make_template
+from delift_core.models.prompts import WholePairs, make_template
 from delift_core.samples import Sample
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # decoded from an incomplete character
@@ -52,7 +53,7 @@ class PairReader:
 
         spec = run.record.spec
         loaded = load_model(spec.model, device=spec.device, dtype=spec.dtype)
-        self._template = make_template(loaded.tokenizer, spec.template)
+        self._template = make_template(loaded.tokenizer, spec.template, spec.template_arguments)
         if scoring_context(loaded.identity, self._template).key != run.record.context_key:
             raise ScoringError(
                 f"the model {spec.model} has changed since run {run.record.id} was scored; "
@@ -63,12 +64,20 @@ class PairReader:
     def pieces(self, helped: Sample, helper: Sample) -> tuple[ResponsePiece, ...]:
         """The response of `helped`, without and with `helper` as its example."""
         from delift_core.scoring.batches import Suffix
+        from delift_core.scoring.prefixes import EMPTY_PREFIX
 
-        row, column = self._encoded(helped), self._encoded(helper)
-        head = self._scorer.prefill(self._template.head_alone)
-        example = self._scorer.prefill(self._template.head + column.example)
+        row, column = self._encoded(helped, helper)
+        head = self._scorer.prefill(row.head.alone)
+        before = row.before_query(column)
+        if before is None:
+            conversations = {"helped": helped.conversation, "helper": helper.conversation}
+            pair = WholePairs(self._template, conversations, self._scorer.loaded.identity.context_length)
+            whole = pair.before_response("helped", "helper", len(row.response))
+            example, suffix = EMPTY_PREFIX, Suffix(whole, row.response)
+        else:
+            example, suffix = self._scorer.prefill(before), Suffix(row.query, row.response)
         alone = self._scorer.token_log_p(head, Suffix(row.query_alone, row.response))
-        with_example = self._scorer.token_log_p(example, Suffix(row.query, row.response))
+        with_example = self._scorer.token_log_p(example, suffix)
         tokenizer = self._scorer.loaded.tokenizer
         texts = _texts(lambda tokens: str(tokenizer.decode(tokens, clean_up_tokenization_spaces=False)), row.response)
         return tuple(
@@ -76,12 +85,13 @@ class PairReader:
             for text, part in texts
         )
 
-    def _encoded(self, sample: Sample) -> EncodedSample:
+    def _encoded(self, *samples: Sample) -> list[EncodedSample]:
         context_length = self._scorer.loaded.identity.context_length
-        encoded, refused = encode_samples(self._template, {sample.content_hash: sample.messages}, context_length)
+        conversations = {sample.content_hash: sample.conversation for sample in samples}
+        encoded, refused = encode_samples(self._template, conversations, context_length)
         if refused:
             raise ScoringError(refused[0].reason)
-        return encoded[sample.content_hash]
+        return [encoded[sample.content_hash] for sample in samples]
 
 
 def _texts(decode: Callable[[list[int]], str], tokens: Sequence[int]) -> list[tuple[str, slice]]:

@@ -20,7 +20,7 @@ from delift_core.jobs.preparation import JobMode, ScoringRequest
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import NO_CALLBACKS, Callbacks, prepare_job, run_scoring_job
 from delift_core.models.model_files import check_model
-from delift_core.samples import Message, Sample
+from delift_core.samples import Conversation, Sample
 from delift_core.scoring.estimation.matrix_files import (
     BudgetedPairs,
     Utilities,
@@ -235,6 +235,7 @@ def refresh(workspace: Workspace, run_id: str) -> tuple[RunRecord, JobStatus]:
             model_revision=facts.revision or record.model_revision,
             truncated=facts.truncated,
             n_pairs=progress.done,
+            rendering=facts.rendering if facts.rendering.sharing else record.rendering,
         )
         record = workspace.runs.update(changed)
     return record, status
@@ -303,13 +304,13 @@ def _run_status(status: JobStatus) -> RunStatus:
 
 def _request(
     workspace: Workspace, spec: RunSpec, mode: JobMode, placement: Placement = HERE
-) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+) -> tuple[ScoringRequest, dict[str, Conversation]]:
     parts: list[tuple[str, ...]] = []
-    conversations: dict[str, tuple[Message, ...]] = {}
+    conversations: dict[str, Conversation] = {}
     for dataset_id in (spec.pool_id, spec.target_id, spec.existing_id):
         samples = workspace.datasets.load(dataset_id).samples if dataset_id else ()
         parts.append(_hashes(samples))
-        conversations.update((sample.content_hash, sample.messages) for sample in samples)
+        conversations.update((sample.content_hash, sample.conversation) for sample in samples)
     request = ScoringRequest(
         mode=mode,
         model=spec.model,
@@ -320,6 +321,7 @@ def _request(
         samples=RunSamples(*parts),
         placement=placement,
         pairs=spec.pairs,
+        template_arguments=spec.template_arguments,
     )
     return request, conversations
 

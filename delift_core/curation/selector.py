@@ -126,7 +126,7 @@ class SelectionProblem:
         diagnosis = diagnose(self.utilities.pool)
         of_pool = None if diagnosis.verdict == "useful" else diagnosis.sentence
         found = (of_pool, second_set_warning(self.config, self.kernel))
-        return tuple(sentence for sentence in found if sentence)
+        return (*(sentence for sentence in found if sentence), *self.run.record.rendering.cautions)
 
     def coverage(self, positions: np.ndarray) -> float:
         """The objective of a subset (k,) of the pool."""

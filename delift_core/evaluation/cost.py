@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from delift_core.models.prompts import EncodedSample
+from delift_core.models.encoded import EncodedSample
 from delift_core.selection.methods import METHODS
 from delift_core.system.files import write_whole
 
@@ -71,11 +71,11 @@ def _seconds_per_token(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[
     from delift_core.evaluation.measures import answer
     from delift_core.evaluation.training import fine_tuned
 
-    tuning, head = tuner.request.tuning, tuner.template.head_alone
+    tuning = tuner.request.tuning
     at = tuner.subset[: tuning.rows_per_step]
     rows = [tuner.pool[position] for position in at]
     began = clock()
-    with fine_tuned(tuner.loaded, head, rows, replace(tuning, epochs=1), seed=0, stop=tuner.stop):
+    with fine_tuned(tuner.loaded, rows, replace(tuning, epochs=1), seed=0, stop=tuner.stop):
         trained = clock() - began
     few = tuner.plain_rows[:_TIMED_ROWS]
     began = clock()
@@ -90,7 +90,7 @@ def _seconds_per_token(tuner: "FineTuner", clock: Callable[[], float]) -> tuple[
 
 
 def _tokens(samples: Iterable[EncodedSample]) -> int:
-    return sum(len(sample.query_alone) + len(sample.response) for sample in samples)
+    return sum(sample.length for sample in samples)
 
 
 Arrays = Mapping[str, np.ndarray]

@@ -159,7 +159,7 @@ def load_tuner(
     loaded = load_model(request.model, device=request.device, dtype="float32")
     _ensure_savable(request, adapter, loaded.identity.parameters)
     tuner = FineTuner(request, loaded, heldout, cache or ResultCache(None), stop)
-    check_trainable(loaded, tuner.template.head_alone, tuple(tuner.pool.values()), request.tuning)
+    check_trainable(loaded, tuple(tuner.pool.values()), request.tuning)
     return tuner, seen
 
 
@@ -174,7 +174,7 @@ def check_request(request: EvaluationRequest, adapter: Path | None = None) -> No
     unseen_rows(request)
     check_model(request.model)
     outline = read_outline(request.model, resolve_precision(request.device, "float32"))
-    make_template(outline.tokenizer, request.template)
+    make_template(outline.tokenizer, request.template, request.template_arguments)
     _ensure_savable(request, adapter, outline.identity.parameters)
 
 

@@ -98,6 +98,7 @@ class EvaluationRequest:
     examples: int = 0  # number of nearest rows as examples for a measurement without training; 0 for none
     generate: int = 0  # number of held-out rows that each arm answers; the answers are scored
     answer_tokens: int = 128  # longest answer
+    template_arguments: str = ""  # of the chat template, a JSON object as text
     tuning: FineTuning = FineTuning()
     less: LessSettings = LessSettings()
 

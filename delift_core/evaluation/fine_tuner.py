@@ -27,8 +27,9 @@ from delift_core.evaluation.method_orders import order_key
 from delift_core.evaluation.report import SCORES, LeftOutRow
 from delift_core.evaluation.training import fine_tuned
 from delift_core.jobs.preparation import encode_samples
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, make_template
+from delift_core.models.prompts import Template, make_template
 from delift_core.samples import Sample
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
@@ -62,9 +63,10 @@ class FineTuner:
         self.request, self.loaded, self.stop = request, loaded, stop
         self._cache = cache
         self.scorer = Scorer(loaded, tokens_per_batch=request.tuning.batch_tokens)
-        self.template: Template = make_template(loaded.tokenizer, request.template)
-        self.pool, refused_pool = self._encode(request.pool)
-        measured, refused_heldout = self._encode(heldout)
+        self.template: Template = make_template(loaded.tokenizer, request.template, request.template_arguments)
+        self._encoded, self._reasons = self._encode((*request.pool, *heldout, *request.target))
+        self.pool, refused_pool = self._usable(request.pool)
+        measured, refused_heldout = self._usable(heldout)
         if not measured:
             raise DataError(f"no held-out row can be scored; {refused_heldout[0]}")
         self.heldout = tuple(measured.values())
@@ -96,11 +98,11 @@ class FineTuner:
         if cached is not None and adapter is None:
             return cached
         rows = [self.pool[position] for position in run.rows]
-        head, tuning = self.template.head_alone, self.request.tuning
+        tuning = self.request.tuning
         if not rows:
             found, answers = {MEASURED: self.measure(self.plain_rows)}, self._answers()
         else:
-            with fine_tuned(self.loaded, head, rows, tuning, seed=run.seed, stop=self.stop, on_step=on_step) as log:
+            with fine_tuned(self.loaded, rows, tuning, seed=run.seed, stop=self.stop, on_step=on_step) as log:
                 if adapter is not None and log.adapted is not None:
                     _save_adapter(log.adapted, adapter)
                 found, answers = {MEASURED: self.measure(self.plain_rows)}, self._answers()
@@ -118,7 +120,7 @@ class FineTuner:
             row_of = {position: row for row, position in enumerate(self.pool)}
             near = nearest(self._pool_queries[[row_of[position] for position in chosen]], self._heldout_queries, k)
             rows = [
-                with_examples(self.template, sample, [self.pool[chosen[at]] for at in examples], length)
+                with_examples(sample, [self.pool[chosen[at]] for at in examples], length)
                 for sample, examples in zip(self.heldout, near, strict=True)
             ]
         return {MEASURED: self.measure(rows)}
@@ -137,7 +139,7 @@ class FineTuner:
     def _measured_pool(self) -> "MeasuredPool":
         from delift_core.baselines.measure import EncodedRows, MeasuredPool
 
-        encoded, given = self._encode(self.request.target)[0], self.request.target
+        encoded, given = self._usable(self.request.target)[0], self.request.target
         target = EncodedRows([given[position] for position in encoded], tuple(encoded.values()))
         rows = EncodedRows([self.request.pool[position] for position in self.pool], tuple(self.pool.values()))
         return MeasuredPool(self.scorer, self.template, rows, target, self.request.less, self.stop)
@@ -149,15 +151,15 @@ class FineTuner:
     @cached_property
     def plain_rows(self) -> list[Suffix]:
         """The held-out rows without examples."""
-        return without_examples(self.template.head_alone, self.heldout)
+        return without_examples(self.heldout)
 
     @cached_property
     def _pool_queries(self) -> np.ndarray:
-        return query_embeddings(self.scorer, self.template.head_alone, tuple(self.pool.values()), stop=self.stop)
+        return query_embeddings(self.scorer, tuple(self.pool.values()), stop=self.stop)
 
     @cached_property
     def _heldout_queries(self) -> np.ndarray:
-        return query_embeddings(self.scorer, self.template.head_alone, self.heldout, stop=self.stop)
+        return query_embeddings(self.scorer, self.heldout, stop=self.stop)
 
     def _answers(self) -> tuple[str, ...]:
         """The current model's answers to the first held-out rows; () if none are requested."""
@@ -169,7 +171,7 @@ class FineTuner:
     @cached_property
     def _answer_scorer(self) -> AnswerScorer:
         references = [sample.response for sample in self._heldout_texts[: self.answered]]
-        return AnswerScorer(self.scorer, self.template.head_alone, references, stop=self.stop)
+        return AnswerScorer(self.scorer, self.template.head.alone, references, stop=self.stop)
 
     def _key(self, run: Run) -> dict[str, object]:
         """Everything that the results of a run depend on."""
@@ -188,18 +190,20 @@ class FineTuner:
         return [self.request.pool[position].content_hash for position in positions]
 
     def _model_key(self) -> list[str]:
-        return [self.loaded.identity.revision, self.template.name, self.loaded.device.type]
+        return [self.loaded.identity.revision, self.template.key, self.loaded.device.type]
 
-    def _encode(self, samples: Sequence[Sample]) -> tuple[dict[int, EncodedSample], tuple[LeftOutRow, ...]]:
-        """The encoded samples by position, and the rows that do not fit the model's context."""
-        conversations = {sample.content_hash: sample.messages for sample in samples}
+    def _encode(self, samples: Sequence[Sample]) -> tuple[dict[str, EncodedSample], dict[str, str]]:
+        """By content hash, the encoded samples, and why the others do not fit the model."""
+        conversations = {sample.content_hash: sample.conversation for sample in samples}
         encoded, refusals = encode_samples(self.template, conversations, self.loaded.identity.context_length)
-        reasons = {refusal.content_hash: refusal.reason for refusal in refusals}
-        usable = {
-            at: encoded[sample.content_hash] for at, sample in enumerate(samples) if sample.content_hash in encoded
-        }
-        refused = [sample for sample in samples if sample.content_hash in reasons]
-        return usable, tuple(LeftOutRow(s.source, s.line, reasons[s.content_hash]) for s in refused)
+        return encoded, {refusal.content_hash: refusal.reason for refusal in refusals}
+
+    def _usable(self, samples: Sequence[Sample]) -> tuple[dict[int, EncodedSample], tuple[LeftOutRow, ...]]:
+        """The encoded samples by position, and the rows that do not fit the model."""
+        hashes = [sample.content_hash for sample in samples]
+        usable = {at: self._encoded[name] for at, name in enumerate(hashes) if name in self._encoded}
+        refused = [sample for sample in samples if sample.content_hash in self._reasons]
+        return usable, tuple(LeftOutRow(s.source, s.line, self._reasons[s.content_hash]) for s in refused)
 
 
 def unseen_rows(request: EvaluationRequest) -> tuple[tuple[Sample, ...], tuple[LeftOutRow, ...]]:

@@ -11,8 +11,8 @@ import torch
 
 from delift_core.errors import Stopped
 from delift_core.evaluation.report import SCORES
+from delift_core.models.encoded import EncodedSample, Tokens
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, Tokens
 from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from delift_core.selection.orders import unit
@@ -21,13 +21,9 @@ from delift_core.system.callbacks import Stop, never
 LOSS, CORRECT = 0, 1  # first axis of the result of `measure`
 
 
-def without_examples(head: Tokens, samples: Sequence[EncodedSample]) -> list[Suffix]:
-    """Rows without examples.
-
-    Args:
-        head: token ids before every query (`Template.head_alone`).
-    """
-    return [Suffix(head + sample.query_alone, sample.response) for sample in samples]
+def without_examples(samples: Sequence[EncodedSample]) -> list[Suffix]:
+    """Rows without examples."""
+    return [Suffix(sample.alone, sample.response) for sample in samples]
 
 
 @torch.inference_mode()
@@ -65,15 +61,13 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Stop = never) -> np
     return found
 
 
-def query_embeddings(
-    scorer: Scorer, head: Tokens, samples: Sequence[EncodedSample], *, stop: Stop = never
-) -> np.ndarray:
+def query_embeddings(scorer: Scorer, samples: Sequence[EncodedSample], *, stop: Stop = never) -> np.ndarray:
     """(n, d) float32 embeddings of the queries without their responses.
 
     Raises:
         Stopped: `stop` answered True.
     """
-    return _embeddings(scorer, (), [head + sample.query_alone for sample in samples], stop, "searching for examples")
+    return _embeddings(scorer, (), [sample.alone for sample in samples], stop, "searching for examples")
 
 
 def _embeddings(scorer: Scorer, before: Tokens, rows: Sequence[Tokens], stop: Stop, doing: str) -> np.ndarray:
@@ -101,20 +95,22 @@ def nearest(chosen: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
     return order
 
 
-def with_examples(
-    template: Template, sample: EncodedSample, examples: Sequence[EncodedSample], context_length: int
-) -> Suffix:
+def with_examples(sample: EncodedSample, examples: Sequence[EncodedSample], context_length: int) -> Suffix:
     """A row after its examples; if they do not fit the context, the first ones are left out."""
-    room = context_length - len(template.head) - len(sample.query) - len(sample.response)
+    head = sample.head
+    room = context_length - len(head.tokens) - len(sample.query) - len(sample.response)
     kept: list[Tokens] = []
     for example in reversed(examples):
-        room -= len(example.example)
+        tokens = example.example(head) if sample.is_separable else None
+        if tokens is None:
+            continue
+        room -= len(tokens)
         if room < 0:
             break
-        kept.insert(0, example.example)
+        kept.insert(0, tokens)
     if not kept:
-        return Suffix(template.head_alone + sample.query_alone, sample.response)
-    return Suffix(template.head + tuple(token for part in kept for token in part) + sample.query, sample.response)
+        return Suffix(sample.alone, sample.response)
+    return Suffix(head.tokens + tuple(token for part in kept for token in part) + sample.query, sample.response)
 
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -151,7 +147,7 @@ class AnswerScorer:
 
     def __init__(self, scorer: Scorer, head: Tokens, references: Sequence[str], *, stop: Stop = never) -> None:
         """Args:
-        head: token ids before every embedded text (`Template.head_alone`).
+        head: token ids before every embedded text.
         references: (g,) the held-out responses.
         """
         self._scorer, self._head, self._references, self._stop = scorer, head, tuple(references), stop

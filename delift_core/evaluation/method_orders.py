@@ -65,7 +65,7 @@ def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, 
     if context is None:
         return None
     for device in _DEVICES:
-        model = (context.revision, context.template, device)
+        model = (context.revision, context.template_key, device)
         cached = evaluation_cache(workspace).load(order_key(method, seed, less, model, run.pool, _target(problem)))
         if cached is not None and len(cached["order"]) == len(run.pool):
             return cached["order"]
@@ -145,8 +145,11 @@ def _measure(
     loaded = load_model(spec.model, device=spec.device, dtype="float32")
     if loaded.identity.revision != run.record.model_revision:
         raise ScoringError(f"{spec.model} has changed since run {run.record.id} was scored; score again")
-    template = make_template(loaded.tokenizer, spec.template)
-    conversations = {sample.content_hash: sample.messages for sample in (*run.pool, *target)}
+    template = make_template(loaded.tokenizer, spec.template, spec.template_arguments)
+    context = read_context(run.store.folder)
+    if context is None or context.template_key != template.key:
+        raise ScoringError(f"prompts are written differently since run {run.record.id} was scored; score again")
+    conversations = {sample.content_hash: sample.conversation for sample in (*run.pool, *target)}
     encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
     if refused:
         raise ScoringError(f"{title}: {len(refused):,} rows of run {run.record.id} do not fit the model; score again")
@@ -154,7 +157,7 @@ def _measure(
     scorer, less = Scorer(loaded, tokens_per_batch=FineTuning().batch_tokens), LessSettings()
     pool = MeasuredPool(scorer, template, rows, towards, less, _reporting(title, len(run.pool), publish, stop))
     order = entry.order(pool, seed)
-    model = (loaded.identity.revision, template.name, loaded.device.type)
+    model = (loaded.identity.revision, template.key, loaded.device.type)
     evaluation_cache(workspace).save(order_key(method, seed, less, model, run.pool, target), {"order": order})
     return order
 

@@ -111,6 +111,7 @@ def request_from_positions(
         model=run.record.spec.model,
         device=run.record.spec.device,
         template=run.record.spec.template,
+        template_arguments=run.record.spec.template_arguments,
         against=against,
         others=tuple(others),
     )
@@ -199,6 +200,7 @@ def request_from_manifest(
         target=_target(manifest, manifest_path, publish),
         model=manifest.model.name,
         template=_template(manifest, manifest_path.name),
+        template_arguments=manifest.model.template_arguments,
         against=against,
         others=_others(manifest, against, workspace),
     )

@@ -15,9 +15,9 @@ import torch
 
 from delift_core.errors import ScoringError, Stopped
 from delift_core.evaluation.evaluation_request import FineTuning
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import trainable, with_lora
-from delift_core.models.prompts import EncodedSample, Tokens
 from delift_core.scoring.batches import Suffix, free_bytes
 from delift_core.scoring.scorer import Scorer
 from delift_core.system.callbacks import Stop, never
@@ -47,7 +47,6 @@ class TrainingLog:
 @contextmanager
 def fine_tuned(
     loaded: LoadedModel,
-    head: Tokens,
     samples: Sequence[EncodedSample],
     settings: FineTuning,
     *,
@@ -59,8 +58,7 @@ def fine_tuned(
 
     Args:
         loaded: a model with float32 weights; half-precision weights would round small updates away.
-        head: token ids before every query (`Template.head_alone`).
-        samples: the training rows: head, query without an example, response.
+        samples: the training rows, each without an example.
         seed: shuffles the rows in each epoch.
         stop: asked before every step.
         on_step: called after each step with the number of steps done.
@@ -69,10 +67,10 @@ def fine_tuned(
         Stopped: `stop` answered True.
         ScoringError: there are no rows, the weights are not float32, memory is too small, or the loss is not finite.
     """
-    check_trainable(loaded, head, samples, settings)
+    check_trainable(loaded, samples, settings)
     try:
         with _weights(loaded, settings, seed) as (weights, adapted):
-            losses = _train(loaded, weights, head, samples, settings, seed, stop, on_step)
+            losses = _train(loaded, weights, samples, settings, seed, stop, on_step)
             yield TrainingLog(losses, adapted)
     except torch.OutOfMemoryError as error:
         raise ScoringError(
@@ -102,7 +100,7 @@ def _weights(
                 weight.copy_(before)
 
 
-def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[EncodedSample], settings: FineTuning) -> None:
+def check_trainable(loaded: LoadedModel, samples: Sequence[EncodedSample], settings: FineTuning) -> None:
     """Raises if the model cannot be fine-tuned on this machine.
 
     Raises:
@@ -119,7 +117,7 @@ def check_trainable(loaded: LoadedModel, head: Tokens, samples: Sequence[Encoded
         )
     config = cast(Any, loaded.model.config).get_text_config()
     hidden = config.num_hidden_layers * config.hidden_size * _BYTES_PER_HIDDEN
-    longest = max(len(head) + len(sample.query_alone) + len(sample.response) for sample in samples)
+    longest = max(sample.length for sample in samples)
     activations = max(settings.batch_tokens, longest) * (config.vocab_size * _BYTES_PER_LOGIT + hidden)
     layers = settings.uses_lora(loaded.identity.parameters)
     weights = 0 if layers else sum(weight.numel() for weight in loaded.model.parameters())
@@ -145,14 +143,13 @@ def response_loss_sum(model: Any, batch: "Batch") -> torch.Tensor:
 def _train(
     loaded: LoadedModel,
     weights: Sequence[torch.nn.Parameter],
-    head: Tokens,
     samples: Sequence[EncodedSample],
     settings: FineTuning,
     seed: int,
     stop: Stop,
     on_step: Callable[[int], None],
 ) -> tuple[float, ...]:
-    rows = [Suffix(head + sample.query_alone, sample.response) for sample in samples]
+    rows = [Suffix(sample.alone, sample.response) for sample in samples]
     packer = Scorer(loaded, tokens_per_batch=settings.batch_tokens)
     optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
     total = settings.steps(len(rows))

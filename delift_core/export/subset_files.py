@@ -198,6 +198,8 @@ def _model(curated: CuratedSelection) -> ModelEntry:
         template_version=context.template_version,
         context_key=context.key,
         pairs=format_pairs(run.record.spec.pairs),
+        template_arguments=context.template_arguments,
+        rendering=run.record.rendering,
     )
 
 

@@ -3,7 +3,8 @@
 No weights are loaded here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,17 +12,11 @@ import numpy as np
 
 from delift_core.errors import ScoringError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
+from delift_core.models.encoded import EncodedSample, fit_to_context
 from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, Precision, read_outline, resolve_precision
 from delift_core.models.model_files import check_model
-from delift_core.models.prompts import (
-    TEMPLATE_VERSION,
-    EncodedSample,
-    Template,
-    TemplateChoice,
-    fit_to_context,
-    make_template,
-)
-from delift_core.samples import Message
+from delift_core.models.prompts import TEMPLATE_VERSION, Rendering, Template, TemplateChoice, WholePairs, make_template
+from delift_core.samples import Conversation
 from delift_core.scoring.forecast import RunSamples
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
 from delift_core.scoring.store import ScoringContext
@@ -43,6 +38,7 @@ class ScoringRequest:
     samples: RunSamples
     placement: Placement = HERE
     pairs: PairBudget = ALL_PAIRS
+    template_arguments: str = ""  # of the chat template, a JSON object as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +71,24 @@ class Prepared:
         """What the results depend on, which names their folder."""
         return scoring_context(self.identity, self.template)
 
+    def whole_pairs(self, conversations: Mapping[str, Conversation]) -> WholePairs | None:
+        """What renders the pairs that cannot be cut into prefix and suffix; None if all can."""
+        if not any("pairs-whole" in row.notes for row in self.encoded.values()):
+            return None
+        return WholePairs(self.template, conversations, self.identity.context_length)
+
+    def rendering(self, sharing: Literal["prefix", "whole", ""]) -> Rendering:
+        """How the rows are written for the model, of which is known how it shares examples."""
+        notes = Counter(note for row in self.encoded.values() for note in sorted(row.notes))
+        return Rendering(self.template.name, sharing, dict(sorted(notes.items())))
+
     def pool_tokens(self) -> np.ndarray:
         """(n,) int64, tokens of prompt and response of each pool sample that can be scored, for a token budget."""
         rows = (self.encoded[name] for name in self.samples.pool)
-        return np.array([len(row.query_alone) + len(row.response) for row in rows], dtype=np.int64)
+        return np.array([row.length for row in rows], dtype=np.int64)
 
 
-def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Message]]) -> Prepared:
+def prepare(request: ScoringRequest, conversations: Mapping[str, Conversation]) -> Prepared:
     """Reads the tokenizer and configuration of the model, and encodes the rows.
 
     Raises:
@@ -93,7 +100,7 @@ def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Messag
     check_model(request.model)
     precision = _precision(request)
     outline = read_outline(request.model, precision or "float32")
-    template = make_template(outline.tokenizer, request.template)
+    template = make_template(outline.tokenizer, request.template, request.template_arguments)
     encoded, refused = encode_samples(template, conversations, outline.identity.context_length)
     samples = request.samples.only(encoded)
     if not samples.pool:
@@ -102,23 +109,29 @@ def prepare(request: ScoringRequest, conversations: Mapping[str, Sequence[Messag
 
 
 def encode_samples(
-    template: Template, conversations: Mapping[str, Sequence[Message]], context_length: int
+    template: Template, conversations: Mapping[str, Conversation], context_length: int
 ) -> tuple[dict[str, EncodedSample], tuple[Refusal, ...]]:
     """Token ids of every sample that can be scored, and the reason for each that cannot."""
+    whole, refused = template.encode_all(conversations)
     encoded: dict[str, EncodedSample] = {}
-    refused = []
-    for digest, messages in conversations.items():
+    for digest, sample in whole.items():
         try:
-            encoded[digest] = fit_to_context(template.encode(messages), context_length, len(template.head))
+            encoded[digest] = fit_to_context(sample, context_length)
         except ScoringError as error:
-            refused.append(Refusal(digest, str(error)))
-    return encoded, tuple(refused)
+            refused[digest] = error
+    return encoded, tuple(Refusal(digest, str(refused[digest])) for digest in conversations if digest in refused)
 
 
 def scoring_context(identity: ModelIdentity, template: Template) -> ScoringContext:
     """The scoring context of a model with a template."""
     return ScoringContext(
-        identity.name, identity.revision, identity.dtype, template.name, TEMPLATE_VERSION, identity.context_length
+        identity.name,
+        identity.revision,
+        identity.dtype,
+        template.name,
+        TEMPLATE_VERSION,
+        identity.context_length,
+        template.arguments,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from delift_core.jobs.preparation import Prepared, Refusal
+from delift_core.models.prompts import Rendering
 from delift_core.scoring.forecast import Forecast
 from delift_core.system.callbacks import Phase, Progress
 
@@ -24,6 +25,7 @@ class ScoringFacts:
         context_key: folder of the blocks under the utility folder.
         refused: samples that cannot be scored, with the reason.
         truncated: number of samples whose prompt was cut to fit the context.
+        rendering: how the rows are written for the model.
         damaged: number of blocks that were damaged on disk and are scored again.
     """
 
@@ -31,7 +33,7 @@ class ScoringFacts:
     revision: str = ""
     device: str = ""
     dtype: str = ""
-    template: str = ""
+    rendering: Rendering = Rendering()
     refused: tuple[Refusal, ...] = ()
     truncated: int = 0
     damaged: int = 0
@@ -114,7 +116,7 @@ class ProgressReporter:
             revision=prepared.identity.revision,
             device=device,
             dtype=prepared.identity.dtype,
-            template=prepared.template.name,
+            rendering=prepared.rendering(("whole" if forecast.whole_sequences else "prefix") if device else ""),
             refused=prepared.refused,
             truncated=sum(sample.truncated > 0 for sample in prepared.encoded.values()),
             damaged=damaged,

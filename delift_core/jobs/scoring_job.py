@@ -4,7 +4,7 @@ It reads samples and writes blocks. It never opens the database, which allows on
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import Prepared, ScoringRequest, prepare
 from delift_core.jobs.progress import Calibration, JobProgress, ProgressReporter, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
-from delift_core.samples import Message
+from delift_core.samples import Conversation
 from delift_core.scoring.forecast import Forecast, memory_needed, memory_to_select, plan_pairs
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.store import PairStore
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _DEFAULT_METRIC: Metric = "euclidean"
 _MEMORY_RESERVE = 512 << 20
 
-Conversations = Mapping[str, Sequence[Message]]
+Conversations = Mapping[str, Conversation]
 
 
 OnPrepared = Callable[[Prepared], None]
@@ -65,15 +65,13 @@ def prepare_job(job: JobFolder, request: ScoringRequest, conversations: Conversa
     Raises:
         ScoringError: a worker is at the earlier request, or the folder cannot be written to.
     """
-    samples = {name: [[m.role, m.content] for m in messages] for name, messages in conversations.items()}
-    job.prepare({"request": request, "samples": samples})
+    job.prepare({"request": request, "samples": dict(conversations)})
 
 
-def read_request(job: JobFolder) -> tuple[ScoringRequest, dict[str, tuple[Message, ...]]]:
+def read_request(job: JobFolder) -> tuple[ScoringRequest, dict[str, Conversation]]:
     """The request, and the conversations by content hash."""
     content = job.read("request.json")
-    samples = content["samples"].items()
-    conversations = {name: tuple(Message(role, text) for role, text in messages) for name, messages in samples}
+    conversations = {name: decode(Conversation, value) for name, value in content["samples"].items()}
     return decode(ScoringRequest, content["request"]), conversations
 
 
@@ -86,7 +84,7 @@ def run_scoring_job(
     """Runs a job to its end and returns its final progress.
 
     Args:
-        conversations: messages of every sample of the request, by content hash.
+        conversations: every sample of the request, by content hash.
         ticket: the place in the queue for the device, where the job waits unless every pair is on disk, and once it
             can no longer be refused; None does not wait. A job on a cluster needs no device of this machine.
 
@@ -132,14 +130,15 @@ class _Scoring:
 
         self.request, self.prepared, self.samples = request, prepared, prepared.samples
         self.store = PairStore.open(Path(request.utility_folder), prepared.context)
-        common = backend, prepared.template, prepared.encoded, self.store
+        common = backend, prepared.encoded, self.store
+        whole = prepared.whole_pairs(conversations)
         self.texts: dict[str, SampleText] = {}
         self.run: ScoringRun | BudgetedRun
         if request.pairs.unit == "all":
-            self.run = ScoringRun(*common, plan_pairs(self.store, self.samples))
+            self.run = ScoringRun(*common, plan_pairs(self.store, self.samples), whole=whole)
         else:
-            self.texts = {name: SampleText.of(conversations[name]) for name in self.samples.all}
-            self.run = BudgetedRun(*common, self.samples, request.pairs, self.texts)
+            self.texts = {name: SampleText.of(conversations[name].messages) for name in self.samples.all}
+            self.run = BudgetedRun(*common, self.samples, request.pairs, self.texts, whole=whole)
 
     def forecast(self, ready: ReadyBackend | None = None, measured_rate: float = 0.0) -> Forecast:
         """The cost of the missing pairs, at the rate measured so far; without a rate, no time is forecast."""

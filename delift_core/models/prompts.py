@@ -1,22 +1,28 @@
-"""Templates: from a conversation to token ids with a known response span.
+"""Templates: from a conversation to token ids with a known scored span, alone and after any example.
 
-The model's input with and without an example. Only the example differs, so the utility is the effect of the example
-alone:
+A model reads its own chat template's rendering of the whole conversation, with the example as earlier turns. Only the
+example differs between the two terms of a utility:
 
-    zero-shot    head | query_i | response_i
-    one-shot     head | example_j | query_i | response_i
-                 '---prefix_j----' '----suffix_i------'     scored: response_i
+    zero-shot    head_i | query_i | response_i
+    one-shot     head_i | example_j | query_i | response_i
+                 '------prefix------' '------suffix------'     scored: response_i
 
-Every piece is tokenised separately, so a prefix is computed once for all suffixes. A sample's own system text becomes
-the start of its first user turn, with and without an example, since examples precede it.
+The head holds the row's system text and tools; rows with equal heads share the prefix of an example. Nothing is
+tokenised in pieces: parts are cut from the tokens of whole renderings, and each row's cut is checked with an example.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.samples import Message, Sample
+from delift_core.models.chat_template import NOTES, ChatTemplate, RenderingNote
+from delift_core.models.chat_tokens import ChatWriter
+from delift_core.models.encoded import EncodedRow, EncodedSample, Head, Tokens
+from delift_core.models.plain_text import TextWriter
+from delift_core.samples import Conversation, Message, Sample
+from delift_core.system.texts import row_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,222 +30,168 @@ if TYPE_CHECKING:
 
 TemplateName = Literal["chat", "plain", "paper"]
 TemplateChoice = Literal["auto", "chat", "plain", "paper"]
-TEMPLATE_VERSION = 1
-
-# Some chat templates write today's date, which would change the numbers every day. This macro, put before the template,
-# overrides it with the date that Llama 3 falls back to.
-_FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
-
-Tokens = tuple[int, ...]
+TEMPLATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedSample:
-    """A sample as token ids."""
+class Rendering:
+    """How the rows of a run are written for the model.
 
-    example: Tokens  # the whole sample, to precede a query
-    query: Tokens  # everything between an example and the response
-    query_alone: Tokens  # the query without an example (differs from `query` in the "paper" template only)
-    response: Tokens  # the scored tokens, without the end-of-turn token
-    truncated: int = 0  # number of prompt tokens cut from the left
+    Attributes:
+        template: "chat" is the model's own; "" until known.
+        sharing: "prefix" if an example runs once for many rows, "whole" if each pair runs as one sequence; "" until
+            known.
+        notes: what the template cannot hold (`chat_template.NOTES`), with the number of rows.
+    """
+
+    template: TemplateName | Literal[""] = ""
+    sharing: Literal["prefix", "whole", ""] = ""
+    notes: Mapping[RenderingNote, int] = field(default_factory=dict)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What a curator should know of it, a line each."""
+        plain = "the model reads the rows as plain text: a trainer that uses a chat template trains on another text"
+        notes = tuple(f"{row_count(count)}: {NOTES[note]}" for note, count in self.notes.items())
+        return (*((plain,) if self.template in ("plain", "paper") else ()), *notes)
 
 
-@dataclass(frozen=True, slots=True)
+_ANY = (Message("user", "Hello?"), Message("assistant", "Hello."))
+
+
 class Template:
-    """How conversations become token ids for one tokenizer."""
+    """How conversations become token ids for one tokenizer.
 
-    name: TemplateName
-    tokenizer: "PreTrainedTokenizerBase"
-    head_text: str  # the chat template's text before the first user turn ("" in the other templates)
-    head: Tokens  # ids before an example (begin-of-text, default system text)
-    head_alone: Tokens  # ids before a query without an example (differs from `head` in "paper" only)
+    Attributes:
+        name: "chat" is the model's own template.
+        arguments: of the chat template, a JSON object as text, "" if there are none.
+    """
 
-    def encode(self, messages: Sequence[Message]) -> EncodedSample:
-        """Token ids of a conversation that ends with the assistant turn to score.
+    def __init__(self, name: TemplateName, writer: "ChatWriter | TextWriter", arguments: str = "") -> None:
+        self.name: TemplateName = name
+        self.arguments = arguments
+        self._writer = writer
+
+    @property
+    def key(self) -> str:
+        """A name that changes with everything about the template that numbers depend on."""
+        return f"{self.name} {TEMPLATE_VERSION} {self.arguments}".strip()
+
+    def lengths(self, conversation: Conversation) -> tuple[int, int]:
+        """Number of tokens before the response, and of the response.
 
         Raises:
-            ScoringError: the response has no tokens, or the chat template refuses the turns or changes the response.
+            ScoringError: as `encode`.
         """
-        turns = _merge_turns(messages)
-        render = {"chat": self._chat_texts, "plain": _plain_texts, "paper": _paper_texts}[self.name]
-        texts = render(turns)
-        query, response = self._tokenise_pair(texts.query, texts.response)
-        if not response:
-            raise ScoringError("the response has no tokens: write a response, or drop the row")
-        alone = query if texts.query_alone == texts.query else self._tokenise_pair(texts.query_alone, texts.response)[0]
-        return EncodedSample(_ids(self.tokenizer, texts.example), query, alone, response)
+        return self._writer.lengths(conversation)
 
-    def _chat_texts(self, turns: Sequence[Message]) -> "_Texts":
-        from jinja2.exceptions import TemplateError
+    @property
+    def head(self) -> Head:
+        """The head of a conversation without a system text and tools of its own."""
+        return self._writer.row(Conversation(_ANY)).encoded.head
 
-        start = len(self.head_text)
-        try:
-            whole = _render(self.tokenizer, turns)[start:]
-            query = _render(self.tokenizer, turns[:-1], generation_prompt=True)[start:]
-        except TemplateError as error:
-            raise ScoringError(
-                f"the model's chat template refuses this conversation: {error}; use the plain template"
-            ) from error
-        response = turns[-1].content
-        rest = whole[len(query) :]
-        for text in (response, response.strip()):  # some chat templates strip contents
-            if whole.startswith(query) and rest.startswith(text):
-                return _Texts(whole, query, query, text)
-        raise ScoringError("the model's chat template rewrites this response; use the plain template")
+    def encode(self, conversation: Conversation) -> EncodedSample:
+        """Token ids of a conversation; as an example, after heads of its own form only.
 
-    def _tokenise_pair(self, query: str, response: str) -> tuple[Tokens, Tokens]:
-        """Tokenises query and response together if the query's tokens stay the same, else separately."""
-        alone = _ids(self.tokenizer, query)
-        both = _ids(self.tokenizer, query + response)
-        if both[: len(alone)] == alone:
-            return alone, both[len(alone) :]
-        return alone, _ids(self.tokenizer, response)
+        Raises:
+            ScoringError: nothing is scored, or the chat template refuses the conversation, or writes it differently
+                after an example.
+        """
+        row = self._writer.row(conversation)
+        return self._with_examples(row, [row])
+
+    def encode_all(
+        self, conversations: Mapping[str, Conversation]
+    ) -> tuple[dict[str, EncodedSample], dict[str, ScoringError]]:
+        """Token ids of named conversations, of which any can be an example for any other; and the refused ones."""
+        rows: dict[str, EncodedRow] = {}
+        refused: dict[str, ScoringError] = {}
+        for name, conversation in conversations.items():
+            try:
+                rows[name] = self._writer.row(conversation)
+            except ScoringError as error:
+                refused[name] = error
+        of_each_form = list({row.encoded.head.form: row for row in rows.values()}.values())
+        encoded: dict[str, EncodedSample] = {}
+        for name, row in rows.items():
+            try:
+                sample = self._with_examples(row, of_each_form)
+                whole = not sample.is_separable or len(sample.examples) < len(of_each_form)
+                encoded[name] = replace(sample, notes=sample.notes | {"pairs-whole"}) if whole else sample
+            except ScoringError as error:
+                refused[name] = error
+        return encoded, refused
+
+    def pair(self, row: Conversation, example: Conversation) -> Tokens:
+        """The tokens before the response of a row, with an example before it in the same rendering.
+
+        For pairs whose rendering cannot be cut.
+
+        Raises:
+            ScoringError: the chat template refuses the pair.
+        """
+        return self._writer.pair(row, example)
+
+    def _with_examples(self, row: EncodedRow, of_each_form: Iterable[EncodedRow]) -> EncodedSample:
+        found = (self._writer.example(row, other) for other in of_each_form)
+        return replace(row.encoded, examples=tuple(one for one in found if one is not None))
 
 
 @dataclass(frozen=True, slots=True)
-class _Texts:
-    example: str
-    query: str
-    query_alone: str
-    response: str
+class WholePairs:
+    """Renders pairs of samples that cannot be cut into prefix and suffix, by the names of the samples."""
+
+    template: Template
+    conversations: Mapping[str, Conversation]
+    context_length: int
+
+    def before_response(self, row: str, example: str, response: int) -> Tokens:
+        """As `Template.pair`; what does not fit beside a response of so many tokens is cut from the left."""
+        tokens = self.template.pair(self.conversations[row], self.conversations[example])
+        return tokens[max(0, len(tokens) + response - self.context_length) :]
 
 
-def make_template(tokenizer: "PreTrainedTokenizerBase", choice: TemplateChoice = "auto") -> Template:
-    """The template for a tokenizer; "auto" is its chat template if examples can precede a query in it, else "plain".
+def make_template(
+    tokenizer: "PreTrainedTokenizerBase",
+    choice: TemplateChoice = "auto",
+    arguments: str = "",
+) -> Template:
+    """The template for a tokenizer; "auto" is its chat template, or "plain" if it has none.
+
+    Args:
+        arguments: of the chat template ("chat_template_kwargs"), a JSON object as text such as
+            '{"enable_thinking": false}'.
 
     Raises:
-        ScoringError: "chat" for a tokenizer without such a chat template.
+        ScoringError: the tokenizer has no chat template, or one that cannot be used, or the arguments are no object.
     """
-    if choice in ("auto", "chat"):
-        if _composable(tokenizer):
-            head_text = _chat_head(tokenizer)
-            head = _ids(tokenizer, head_text)
-            return Template("chat", tokenizer, head_text, head, head)
-        if choice == "chat":
+    given = _parse_arguments(arguments)
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    if choice == "chat" and not has_template:
+        raise ScoringError("this model has no chat template; use the plain template")
+    if choice in ("auto", "chat") and has_template:
+        if not tokenizer.is_fast:
             raise ScoringError(
-                "this model has no chat template in which an earlier turn pair keeps its text; use the plain template"
+                "this model's tokenizer has no fast version, which tells the tokens of the response; use the plain "
+                "template"
             )
-        choice = "plain"
-    begin = tuple(tokenizer("").input_ids)
-    if tokenizer.eos_token_id in begin:  # some tokenizers end every text with it
-        begin = tuple(token for token in begin if token != tokenizer.eos_token_id)
-    if choice == "plain":
-        return Template("plain", tokenizer, "", begin, begin)
-    after, alone = (begin + _ids(tokenizer, text) for text in (_PAPER_HEAD, _PAPER_HEAD_ALONE))
-    return Template("paper", tokenizer, "", after, alone)
+        text = json.dumps(given, sort_keys=True) if given else ""
+        return Template("chat", ChatWriter(tokenizer, ChatTemplate(tokenizer, given)), text)
+    if given:
+        raise ScoringError("template arguments are given and the model's chat template is not used; leave them out")
+    return Template("paper" if choice == "paper" else "plain", TextWriter(tokenizer, paper=choice == "paper"))
 
 
-def fit_to_context(encoded: EncodedSample, context_length: int, head_length: int) -> EncodedSample:
-    """Cuts prompts from the left so that any example and any query fit the context together; counts the cut tokens.
-
-    Head and example get one half of the context, query and response the other. With fixed halves, a sample's numbers do
-    not depend on the samples it is paired with.
-
-    Raises:
-        ScoringError: the response or the head is longer than its half.
-    """
-    room = context_length - context_length // 2
-    example_room = context_length // 2 - head_length
-    if example_room < 1:
-        raise ScoringError(
-            f"this model's context of {context_length:,} tokens has no room for an example after the template's "
-            f"{head_length:,}; take a model with a longer context"
-        )
-    if len(encoded.response) >= room:
-        raise ScoringError(
-            f"the response has {len(encoded.response):,} tokens and at most {room - 1:,} fit beside an example in this "
-            f"model's context of {context_length:,}; shorten or drop the row, or take a model with a longer context"
-        )
-    query_room = room - len(encoded.response)
-    cut = max(0, len(encoded.query) - query_room) + max(0, len(encoded.example) - example_room)
-    return replace(
-        encoded,
-        example=encoded.example[-example_room:],
-        query=encoded.query[-query_room:],
-        query_alone=encoded.query_alone[-query_room:],
-        truncated=cut,
-    )
-
-
-def _merge_turns(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """Alternating user and assistant turns; system and tool texts are merged into the user turn next to them."""
-    turns: list[Message] = []
-    for message in messages:
-        role: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
-        if turns and turns[-1].role == role:
-            turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
-        else:
-            turns.append(Message(role, message.content))
-    if turns and turns[0].role == "assistant":
-        turns.insert(0, Message("user", ""))
-    return tuple(turns)
-
-
-_PLAIN_USER, _PLAIN_ASSISTANT = "### Instruction:\n{}\n\n", "### Response:\n{}\n\n"
-
-
-def _plain_texts(turns: Sequence[Message]) -> _Texts:
-    form = {"user": _PLAIN_USER, "assistant": _PLAIN_ASSISTANT}
-    parts = [form[turn.role].format(turn.content) for turn in turns]
-    query = "".join(parts[:-1]) + _PLAIN_ASSISTANT.format("").rstrip("\n") + "\n"
-    return _Texts("".join(parts), query, query, turns[-1].content)
-
-
-# The two prompts of the published code, for comparison only: they differ in more than the example.
-_PAPER_HEAD_ALONE = "Instruction: Please generate a response to the following query.\n\n\n"
-_PAPER_HEAD = (
-    "Instruction:\nUse the following example as a guide to answer the query in the same format and style, "
-    "providing a clear and concise response.\n\n\n"
-)
-
-
-def _paper_texts(turns: Sequence[Message]) -> _Texts:
-    prompt = "\n".join(turn.content for turn in turns[:-1])
-    response = turns[-1].content
-    return _Texts(f"Example:\n{prompt}\n{response}\n\n\n", f"Query:\n{prompt}\n", f"Query: {prompt}\n", response)
-
-
-def _composable(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether two rendered turn pairs are a common head, the first pair's text and the second pair's text."""
-    if not getattr(tokenizer, "chat_template", None):
-        return False
-    from jinja2.exceptions import TemplateError
-
-    one = (Message("user", "Name a colour."), Message("assistant", "Blue."))
-    two = (Message("user", "What is 2 + 2?"), Message("assistant", "4"))
+def _parse_arguments(text: str) -> dict[str, object]:
     try:
-        head = _chat_head(tokenizer)
-        first, second, both = (_render(tokenizer, turns) for turns in (one, two, one + two))
-        prompt = _render(tokenizer, two[:1], generation_prompt=True)
-    except (TemplateError, ValueError):  # ValueError: several templates without a default
-        return False
-    composes = both == first + second[len(head) :] and first.startswith(head) and second.startswith(head)
-    return composes and second.startswith(prompt + "4")
-
-
-def _chat_head(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The chat template's text before the first user turn (begin-of-text, default system text)."""
-    one = (Message("user", "A"), Message("assistant", "B"))
-    single = _render(tokenizer, one)
-    double = _render(tokenizer, one + one)
-    turn_length = len(double) - len(single)
-    return single[: max(0, len(single) - turn_length)]
-
-
-def _render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Message], *, generation_prompt: bool = False) -> str:
-    conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
-    form = tokenizer.get_chat_template()
-    text = tokenizer.apply_chat_template(
-        conversation,
-        chat_template=_FIXED_DATE + form if "strftime_now" in form else form,
-        tokenize=False,
-        add_generation_prompt=generation_prompt,
-    )
-    return str(text)
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> Tokens:
-    return tuple(tokenizer(text, add_special_tokens=False).input_ids) if text else ()
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ScoringError(
+            f'template arguments {text!r} are not a JSON object; write them as {{"enable_thinking": false}}'
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +215,9 @@ def count_tokens(samples: Sequence[Sample], template: Template) -> TokenCounts:
     counts = np.zeros((len(samples), 2), dtype=np.int64)
     for row, sample in enumerate(samples):
         try:
-            encoded = template.encode(sample.messages)
+            counts[row] = template.lengths(sample.conversation)
         except ScoringError:
             continue
-        counts[row] = len(encoded.query_alone), len(encoded.response)
     return TokenCounts(counts[:, 0], counts[:, 1])
 
 

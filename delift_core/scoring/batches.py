@@ -21,7 +21,7 @@ from delift_core.models.loading import LoadedModel
 from delift_core.system.memory import available_memory
 
 if TYPE_CHECKING:
-    from delift_core.models.prompts import Tokens
+    from delift_core.models.encoded import Tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The pairs that a run needs, those that are not scored yet, and a forecast of their cost."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from delift_core.models.prompts import EncodedSample
+from delift_core.models.encoded import EncodedSample, Head
 from delift_core.scoring.pair_spec import PairBudget, count_pairs
 from delift_core.scoring.store import PairStore
 from delift_core.system.texts import byte_size
@@ -189,19 +190,36 @@ class SmallerRun:
     seconds: float
 
 
-def budgeted_pair_tokens(encoded: Mapping[str, EncodedSample], head_length: int) -> float:
-    """Tokens of a typical pair of a budgeted run: the helped row, and a share of the example."""
+def budgeted_pair_tokens(encoded: Mapping[str, EncodedSample]) -> float:
+    """Tokens of a typical pair of a budgeted run: the helped row, and a share of head and example."""
     suffix = fmean(map(_suffix_length, encoded.values()))
-    prefix = fmean(len(sample.example) for sample in encoded.values()) + head_length
-    return suffix + prefix / PAIRS_PER_VISIT
+    prefix = fmean(len(row.head.tokens) + len(row.example(row.head) or row.alone) for row in encoded.values())
+    heads = len({row.head for row in encoded.values()})
+    return suffix + prefix * min(heads, PAIRS_PER_VISIT) / PAIRS_PER_VISIT
 
 
-def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample], head_length: int) -> int:
+def work_tokens(plan: PairPlan, encoded: Mapping[str, EncodedSample]) -> int:
     """The tokens of the examples and suffixes of a plan, which measure its cost."""
     total = sum(len(encoded[row].query_alone) + len(encoded[row].response) for row in plan.zero_shot)
     for group in plan.groups:
         suffixes = sum(_suffix_length(encoded[row]) for row in group.rows)
-        total += sum(head_length + len(encoded[helper].example) + suffixes for helper in group.helpers)
+        heads = {encoded[row].head for row in group.rows}
+        total += len(group.helpers) * (suffixes + sum(len(head.tokens) for head in heads))
+        total += _example_tokens(heads, [encoded[helper] for helper in group.helpers])
+    return total
+
+
+def _example_tokens(heads: Collection[Head], helpers: Iterable[EncodedSample]) -> int:
+    """The tokens of the helpers as examples, each after every head."""
+    forms = Counter(head.form for head in heads)
+    own = Counter((head.form, head.system) for head in heads)
+    total = 0
+    for helper in helpers:
+        known = {one.form for one in helper.examples}
+        total += sum(count * helper.length for form, count in forms.items() if form not in known)
+        for one in helper.examples:
+            extra = len(one.same_system) - len(one.other_system)
+            total += forms[one.form] * len(one.other_system) + own[one.form, helper.head.system] * extra
     return total
 
 

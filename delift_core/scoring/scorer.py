@@ -137,17 +137,25 @@ class Scorer:
                 raise ScoringError(_no_room(after.length + len(tokens))) from error
             raise
 
-    def make_grouped_batches(self, suffixes: Sequence[Suffix]) -> list[GroupBatches]:
-        """Batches to score without embeddings: without shared query prefixes and the last response tokens."""
-        groups = group_by_prefix([suffix.query for suffix in suffixes], self._pass_cost)
-        return [
-            GroupBatches(shared, self._batches(rows, [suffixes[row].after(shared) for row in rows], whole=False))
-            for shared, rows in ((group.shared, group.rows) for group in groups)
-        ]
+    def make_grouped_batches(
+        self, suffixes: Sequence[Suffix], numbers: Sequence[int] | None = None
+    ) -> list[GroupBatches]:
+        """Batches to score without embeddings: without shared query prefixes and the last response tokens.
 
-    def make_batches(self, suffixes: Sequence[Suffix]) -> list[Batch]:
+        Args:
+            numbers: of the rows, as batches name them; by default their positions.
+        """
+        named = range(len(suffixes)) if numbers is None else numbers
+        found = []
+        for group in group_by_prefix([suffix.query for suffix in suffixes], self._pass_cost):
+            rest = [suffixes[row].after(group.shared) for row in group.rows]
+            batches = self._batches([named[row] for row in group.rows], rest, whole=False)
+            found.append(GroupBatches(group.shared, batches))
+        return found
+
+    def make_batches(self, suffixes: Sequence[Suffix], numbers: Sequence[int] | None = None) -> list[Batch]:
         """Batches of whole suffixes, longest first, so that running out of memory happens at the start."""
-        return self._batches(range(len(suffixes)), suffixes, whole=True)
+        return self._batches(range(len(suffixes)) if numbers is None else numbers, suffixes, whole=True)
 
     def _batches(self, indices: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))

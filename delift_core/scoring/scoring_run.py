@@ -17,7 +17,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from delift_core.models.prompts import EncodedSample, Template
+from delift_core.models.encoded import EncodedSample
+from delift_core.models.prompts import WholePairs
 from delift_core.scoring.batches import free_bytes
 from delift_core.scoring.blocks import (
     ROWS_PER_BLOCK,
@@ -103,26 +104,27 @@ class ScoringRun:
     def __init__(
         self,
         backend: Backend,
-        template: Template,
         encoded: Mapping[str, EncodedSample],
         store: PairStore,
         plan: PairPlan,
         *,
+        whole: WholePairs | None = None,
         rows_per_block: int | None = None,
         keep_pairs: Callable[[str, Sequence[str], np.ndarray], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         encoded: every sample of the plan, by content hash.
+        whole: for pairs that cannot be cut into prefix and suffix.
         rows_per_block: instead of the backend's.
         keep_pairs: stores a finished block; by default `store.write_pairs`.
         """
         self._backend, self._store, self._plan = backend, store, plan
         self._keep_pairs = keep_pairs or store.write_pairs
         self.rows_per_block = rows_per_block or backend.rows_per_block
-        chunks = cut_chunks(plan, self.rows_per_block)
-        self._work_total = work_tokens(plan, encoded, len(template.head))
-        self._material = ScoringInput(template.head, template.head_alone, encoded, chunks, self._work_total)
+        chunks = cut_chunks(plan, encoded, self.rows_per_block)
+        self._work_total = work_tokens(plan, encoded)
+        self._material = ScoringInput(encoded, chunks, self._work_total, whole)
         self._clock = clock
         self._started = clock()
         self._pairs_done = self._pairs_kept = plan.pairs_total - plan.pairs_missing
@@ -131,13 +133,13 @@ class ScoringRun:
     @property
     def cost(self) -> RunCost:
         """The cost of the whole plan."""
-        disk, encoded, head = disk_needed(self._plan, self.rows_per_block), self._material.encoded, self._material.head
+        disk, encoded = disk_needed(self._plan, self.rows_per_block), self._material.encoded
         return RunCost(
             self._plan.pairs_total,
             self._plan.pairs_missing,
             disk,
-            alone_tokens=work_tokens(replace(self._plan, groups=()), encoded, len(head)),
-            budgeted_pair_tokens=budgeted_pair_tokens(encoded, len(head)),
+            alone_tokens=work_tokens(replace(self._plan, groups=()), encoded),
+            budgeted_pair_tokens=budgeted_pair_tokens(encoded),
         )
 
     @property

@@ -57,6 +57,12 @@ class ScoringContext:
     template: str
     template_version: int
     context_length: int
+    template_arguments: str = ""
+
+    @property
+    def template_key(self) -> str:
+        """As `Template.key`."""
+        return f"{self.template} {self.template_version} {self.template_arguments}".strip()
 
     @property
     def key(self) -> str:

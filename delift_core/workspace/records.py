@@ -7,7 +7,7 @@ from typing import Literal
 
 from delift_core.data.loading import Choice, Origin
 from delift_core.models.loading import DeviceName, DtypeName
-from delift_core.models.prompts import TemplateChoice
+from delift_core.models.prompts import Rendering, TemplateChoice
 from delift_core.samples import ColumnMapping, FormatName, Sample, Turns
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget
 from delift_core.selection.types import Budget, Certificate, ChosenBy, ObjectiveConfig, Selection
@@ -64,7 +64,11 @@ class SamplePage:
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """The settings of a scoring run; equal specs give equal results."""
+    """The settings of a scoring run; equal specs give equal results.
+
+    Attributes:
+        template_arguments: of the chat template ("chat_template_kwargs"), a JSON object as text; "" for none.
+    """
 
     pool_id: str
     target_id: str | None
@@ -74,6 +78,7 @@ class RunSpec:
     device: DeviceName
     dtype: DtypeName
     pairs: PairBudget = ALL_PAIRS
+    template_arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class RunRecord:
         message: a line for the curator: why the run failed, or what it is doing.
         truncated: number of samples whose prompt was cut to fit the model's context.
         n_pairs: number of scored pairs (helped, helper).
+        rendering: how the rows were written for the model.
     """
 
     id: str
@@ -100,6 +106,7 @@ class RunRecord:
     message: str
     truncated: int
     n_pairs: int
+    rendering: Rendering = Rendering()
 
 
 @dataclass(frozen=True, slots=True)

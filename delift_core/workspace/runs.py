@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 from delift_core.errors import WorkspaceError
+from delift_core.models.prompts import Rendering
 from delift_core.scoring.pair_spec import ALL_PAIRS, format_pairs, parse_pairs
+from delift_core.system.codec import decode, encode
 from delift_core.workspace.database import Cursor, Database, Row, get_row, insert_row, next_number, with_zone
 from delift_core.workspace.records import RunRecord, RunSpec, RunStatus
 
 _COLUMNS = (
-    "id, pool_id, target_id, existing_id, model, template, device, dtype, pairs, status, context_key, model_revision, "
-    "created_at, finished_at, message, truncated, n_pairs"
+    "id, pool_id, target_id, existing_id, model, template, device, dtype, pairs, template_arguments, status, "
+    "context_key, model_revision, created_at, finished_at, message, truncated, n_pairs, rendering"
 )
 
 
@@ -33,7 +35,7 @@ class RunStore:
                 if dataset_id is not None:
                     get_row(cursor, "datasets", "id", dataset_id)
             number = next_number(cursor, "run_numbers")
-            values = [f"r{number}", *_spec_values(spec), "queued", "", "", self._database.now(), None, "", 0, 0]
+            values = [f"r{number}", *_spec_values(spec), "queued", "", "", self._database.now(), None, "", 0, 0, ""]
             insert_row(cursor, "runs", f"number, {_COLUMNS}", [number, *values])
             return _get(cursor, f"r{number}")
 
@@ -76,11 +78,13 @@ class RunStore:
         with self._database.write("observe") as cursor:
             cursor.execute(
                 """UPDATE runs SET finished_at = CASE WHEN ? THEN NULL ELSE coalesce(finished_at, ?) END, status = ?,
-                    message = ?, context_key = ?, model_revision = ?, truncated = ?, n_pairs = ? WHERE id = ?""",
+                    message = ?, context_key = ?, model_revision = ?, truncated = ?, n_pairs = ?,
+                    rendering = ? WHERE id = ?""",
                 [
                     *(unfinished, self._database.now(), record.status),
                     *(record.message, record.context_key, record.model_revision),
-                    *(int(record.truncated), int(record.n_pairs), record.id),  # DuckDB takes no numpy integers
+                    *(int(record.truncated), int(record.n_pairs)),  # DuckDB takes no numpy integers
+                    *(encode(record.rendering).decode(), record.id),
                 ],
             )
             return _get(cursor, record.id)
@@ -102,7 +106,15 @@ class RunStore:
 
 def _spec_values(spec: RunSpec) -> list[str | None]:
     sets = [spec.pool_id, spec.target_id, spec.existing_id]
-    return [*sets, spec.model, spec.template, spec.device, spec.dtype, format_pairs(spec.pairs)]
+    return [
+        *sets,
+        spec.model,
+        spec.template,
+        spec.device,
+        spec.dtype,
+        format_pairs(spec.pairs),
+        spec.template_arguments,
+    ]
 
 
 def _get(cursor: Cursor, run_id: str) -> RunRecord:
@@ -110,10 +122,24 @@ def _get(cursor: Cursor, run_id: str) -> RunRecord:
 
 
 def _record(row: Row) -> RunRecord:
-    run_id, *spec, pairs, status, context_key, revision, created_at, finished_at, message, truncated, n_pairs = row
+    (
+        run_id,
+        *spec,
+        pairs,
+        arguments,
+        status,
+        context_key,
+        revision,
+        created_at,
+        finished_at,
+        message,
+        truncated,
+        n_pairs,
+        rendering,
+    ) = row
     return RunRecord(
         id=run_id,
-        spec=replace(RunSpec(*spec), pairs=parse_pairs(pairs)),
+        spec=replace(RunSpec(*spec), pairs=parse_pairs(pairs), template_arguments=arguments),
         status=status,
         context_key=context_key,
         model_revision=revision,
@@ -122,4 +148,5 @@ def _record(row: Row) -> RunRecord:
         message=message,
         truncated=truncated,
         n_pairs=n_pairs,
+        rendering=decode(Rendering, rendering) if rendering else Rendering(),
     )

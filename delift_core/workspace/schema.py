@@ -255,6 +255,14 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE datasets ADD COLUMN hub_commit VARCHAR DEFAULT ''",
         ),
     ),
+    Migration(
+        16,
+        "rendering",
+        (
+            "ALTER TABLE runs ADD COLUMN template_arguments VARCHAR DEFAULT ''",
+            "ALTER TABLE runs ADD COLUMN rendering VARCHAR DEFAULT ''",
+        ),
+    ),
 )
 
 _LOG = """

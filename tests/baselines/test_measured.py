@@ -17,10 +17,11 @@ from delift_core.baselines.measure import (
     unconditional_losses,
 )
 from delift_core.errors import ScoringError, SelectionError, Stopped
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
 from delift_core.models.lora import LoraSettings, linear_layers, with_lora
-from delift_core.models.prompts import EncodedSample, Template, make_template
-from delift_core.samples import Message, ParsedRecord, Sample, with_ids
+from delift_core.models.prompts import Template, make_template
+from delift_core.samples import Conversation, Message, ParsedRecord, Sample, with_ids
 from delift_core.scoring.scorer import Scorer
 from delift_core.selection.methods import METHODS
 from tests.rounding import off_by_order
@@ -37,7 +38,7 @@ QUICK = LessSettings(LoraSettings(2, 4.0), epochs=2, learning_rate=1e-2, project
 
 
 def encoded(template: Template) -> list[EncodedSample]:
-    return [template.encode(sample.messages) for sample in SAMPLES]
+    return [template.encode(sample.conversation) for sample in SAMPLES]
 
 
 def log_p(model: LoadedModel, before: tuple[int, ...], response: tuple[int, ...]) -> float:
@@ -50,10 +51,8 @@ def test_losses_with_and_without_the_prompt_are_sums_by_hand() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     rows, scorer = encoded(template), Scorer(model, tokens_per_batch=100)
-    loss, embeddings = losses_and_embeddings(scorer, template.head_alone, rows)
-    assert loss == pytest.approx(
-        [-log_p(model, template.head_alone + row.query_alone, row.response) for row in rows], rel=1e-5
-    )
+    loss, embeddings = losses_and_embeddings(scorer, rows)
+    assert loss == pytest.approx([-log_p(model, row.alone, row.response) for row in rows], rel=1e-5)
     assert unconditional_losses(scorer, rows) == pytest.approx(
         [-log_p(model, (256,), row.response) for row in rows], rel=1e-5
     )
@@ -69,10 +68,10 @@ def test_ratings_are_the_probabilities_of_five_tokens() -> None:
     found = ratings(Scorer(model), template, SAMPLES[:2])
     assert found.shape == (2, 5, 5)
     text = f"{RATING_PROMPTS[1]}\n\nInstruction: What is 2 + 2?\n\nResponse: 4\n\nThe score is:"
-    query = template.encode((Message("user", text), Message("assistant", "5"))).query_alone
+    query = template.encode(Conversation((Message("user", text), Message("assistant", "5")))).alone
     for digit in range(5):
         token = model.tokenizer(str(digit + 1), add_special_tokens=False).input_ids[0]
-        by_hand = math.exp(log_p(model, template.head_alone + query, (token,)))
+        by_hand = math.exp(log_p(model, query, (token,)))
         assert found[0, 1, digit] == pytest.approx(by_hand, rel=1e-4)
 
 
@@ -124,10 +123,10 @@ def test_less_prefers_copies_of_the_target_and_leaves_the_model_alone() -> None:
     template = make_template(model.tokenizer)
     rows = encoded(template)
     before = [weight.clone() for weight in model.model.parameters()]
-    found = less_scores(model, template.head_alone, rows, [rows[2]], QUICK, seed=0)
+    found = less_scores(model, rows, [rows[2]], QUICK, seed=0)
     assert int(found.argmax()) == 2
     assert np.abs(found).max() <= 1 + 1e-9
-    assert np.array_equal(found, less_scores(model, template.head_alone, rows, [rows[2]], QUICK, seed=0))
+    assert np.array_equal(found, less_scores(model, rows, [rows[2]], QUICK, seed=0))
     after = list(model.model.parameters())
     assert len(after) == len(before)
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
@@ -165,9 +164,9 @@ def test_the_matrix_of_less_has_a_row_for_every_target() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     rows = encoded(template)[:4]
-    matrix = less_matrix(model, template.head_alone, rows, QUICK, seed=1)
+    matrix = less_matrix(model, rows, QUICK, seed=1)
     for target in range(4):
-        alone = less_scores(model, template.head_alone, rows, [rows[target]], QUICK, seed=1)
+        alone = less_scores(model, rows, [rows[target]], QUICK, seed=1)
         # Means of cosines of gradients projected in another batch: some sqrt(k) u, for k of a few thousand weights.
         assert matrix[target] == pytest.approx(alone, abs=2e-5)
     assert (matrix.argmax(axis=1) == np.arange(4)).all()

@@ -226,7 +226,8 @@ def test_a_finished_run_gives_its_samples_and_their_numbers(workspace: Workspace
     expected = utility(alone.statistics[:3], existing, alone.tokens[:3], "pmi")
     assert np.array_equal(found.existing[:, 0], expected)
 
-    bytes_read = [len(f"<s>user\n{s.prompt}</s>\n<s>assistant\n".encode()) - 3 * 2 - 4 + 3 for s in run.pool]
+    read = (f"<s>system\nBe brief.</s>\n<s>user\n{sample.prompt}</s>\n<s>assistant\n" for sample in run.pool)
+    bytes_read = [len(text.encode()) - 3 * len("<s>") - 2 * len("</s>") + 5 for text in read]
     responses = [len(sample.response.encode()) for sample in run.pool]
     assert run.token_counts().tolist() == [a + b for a, b in zip(bytes_read, responses, strict=True)]
     assert run.embeddings().shape == (5, 64)

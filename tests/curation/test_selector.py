@@ -45,8 +45,8 @@ def test_another_budget_gives_what_it_gives_a_new_selector(folder: Path, kind: s
     with Workspace.open(folder) as workspace:
         run = open_run(workspace, "r1")
         shared = Selector(run)
-        for budget in ("4", "7", "50%", "60tok"):
-            if budget == "60tok" and kind == "quotas":
+        for budget in ("4", "7", "50%", "140tok"):
+            if budget == "140tok" and kind == "quotas":
                 continue
             request = replace(REQUESTS[kind], budget=parse_budget(budget))
             moved, anew = shared.select(request), Selector(run).select(request)

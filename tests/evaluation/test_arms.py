@@ -131,12 +131,12 @@ def test_examples_in_context_stand_before_the_query_nearest_last() -> None:
     assert nearest(chosen, np.array([[1.0, 0.1]]), 2).tolist() == [[2, 0]]
     tiny = loaded()
     template = make_template(tiny.tokenizer)
-    one, two, three = (template.encode(sample.messages) for sample in POOL[:3])
-    row = with_examples(template, one, [two, three], 512)
-    assert row.query == template.head + two.example + three.example + one.query
-    room = len(template.head + three.example + one.query) + len(one.response)
-    assert with_examples(template, one, [two, three], room).query == template.head + three.example + one.query
-    assert with_examples(template, one, [two, three], 20).query == template.head_alone + one.query_alone
+    one, two, three = (template.encode(sample.conversation) for sample in POOL[:3])
+    row = with_examples(one, [two, three], 512)
+    assert row.query == one.before_query(two) + three.example(one.head) + one.query
+    room = len(one.before_query(three) + one.query) + len(one.response)
+    assert with_examples(one, [two, three], room).query == one.before_query(three) + one.query
+    assert with_examples(one, [two, three], 20).query == one.alone
 
 
 @pytest.mark.slow
@@ -174,7 +174,7 @@ def test_answer_scores_by_hand() -> None:
 def test_an_answer_that_is_its_reference_is_nearest_by_embedding(quick: EvaluationRequest) -> None:
     scorer = Scorer(load_model(quick.model, device="cpu", dtype="float32"))
     references = ["one two three", "blue", "four five"]
-    answer_scorer = AnswerScorer(scorer, make_template(scorer.loaded.tokenizer).head_alone, references)
+    answer_scorer = AnswerScorer(scorer, make_template(scorer.loaded.tokenizer).head.alone, references)
     same, other = answer_scorer.score(references), answer_scorer.score(["blue", "", "one two three"])
     assert same.shape == (len(SCORES), 3)
     assert same[-1] == pytest.approx(1.0)

@@ -11,9 +11,10 @@ from delift_core.evaluation import training
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.measures import measure, without_examples
 from delift_core.evaluation.training import TrainingLog, fine_tuned
+from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, make_template
-from delift_core.samples import Message
+from delift_core.models.prompts import Template, make_template
+from delift_core.samples import Conversation, Message
 from delift_core.scoring.scorer import Scorer
 from tests.tiny_models import FAMILIES, ROWS, loaded
 
@@ -23,21 +24,24 @@ QUICK = FineTuning(epochs=2, learning_rate=1e-2, rows_per_step=2)
 
 
 def encode(template: Template, rows: list[tuple[str, str]]) -> list[EncodedSample]:
-    return [template.encode((Message("user", prompt), Message("assistant", response))) for prompt, response in rows]
+    return [
+        template.encode(Conversation((Message("user", prompt), Message("assistant", response))))
+        for prompt, response in rows
+    ]
 
 
-def by_hand(model: LoadedModel, head: tuple[int, ...], sample: EncodedSample) -> float:
+def by_hand(model: LoadedModel, sample: EncodedSample) -> float:
     """-log p of one response: one whole sequence, every logit, float64 softmax, positions counted out."""
-    query = head + sample.query_alone
+    query = sample.alone
     with torch.inference_mode():
         logits = model.model(input_ids=torch.tensor([query + sample.response])).logits[0].double()
     log_p = torch.log_softmax(logits, dim=-1)
     return -sum(float(log_p[len(query) - 1 + t, token]) for t, token in enumerate(sample.response))
 
 
-def right_by_hand(model: LoadedModel, head: tuple[int, ...], sample: EncodedSample) -> int:
+def right_by_hand(model: LoadedModel, sample: EncodedSample) -> int:
     """How many response tokens are the likeliest at their place."""
-    query = head + sample.query_alone
+    query = sample.alone
     with torch.inference_mode():
         guessed = model.model(input_ids=torch.tensor([query + sample.response])).logits[0].argmax(dim=-1)
     return sum(int(guessed[len(query) - 1 + t]) == token for t, token in enumerate(sample.response))
@@ -53,7 +57,7 @@ def same(left: list[torch.Tensor], right: list[torch.Tensor]) -> bool:
 
 def train(model: LoadedModel, settings: FineTuning = QUICK, seed: int = 0) -> tuple[TrainingLog, list[torch.Tensor]]:
     template = make_template(model.tokenizer)
-    with fine_tuned(model, template.head_alone, encode(template, ROWS), settings, seed=seed) as log:
+    with fine_tuned(model, encode(template, ROWS), settings, seed=seed) as log:
         return log, weights_of(model)
 
 
@@ -62,7 +66,7 @@ def test_the_loss_is_the_mean_over_response_tokens_only(family: str) -> None:
     model = loaded(family)
     template = make_template(model.tokenizer)
     samples = encode(template, ROWS)
-    expected = sum(by_hand(model, template.head_alone, s) for s in samples) / sum(len(s.response) for s in samples)
+    expected = sum(by_hand(model, s) for s in samples) / sum(len(s.response) for s in samples)
     one_step = FineTuning(epochs=1, rows_per_step=len(ROWS), batch_tokens=150)  # padded, in more than one batch
     log, _ = train(model, one_step)
     assert log.losses == pytest.approx([expected], rel=1e-5)
@@ -77,7 +81,7 @@ def test_one_step_is_clipped_adamw_on_the_masked_loss() -> None:
     model.model.requires_grad_(True)
     total = torch.zeros(())
     for sample in samples:
-        query = template.head_alone + sample.query_alone
+        query = sample.alone
         ids = torch.tensor([query + sample.response])
         labels = torch.tensor([(-100,) * len(query) + sample.response])
         total = total + model.model(input_ids=ids, labels=labels).loss * len(sample.response)
@@ -118,11 +122,11 @@ def test_rows_like_the_held_out_ones_help_more_than_others() -> None:
     settings = FineTuning(epochs=4, learning_rate=3e-3, rows_per_step=4)
 
     def loss(rows: list[tuple[str, str]]) -> float:
-        with fine_tuned(model, template.head_alone, encode(template, rows), settings, seed=0):
-            measured = measure(scorer, without_examples(template.head_alone, heldout))
+        with fine_tuned(model, encode(template, rows), settings, seed=0):
+            measured = measure(scorer, without_examples(heldout))
             return float(measured[0].sum() / tokens)
 
-    untouched = measure(scorer, without_examples(template.head_alone, heldout))
+    untouched = measure(scorer, without_examples(heldout))
     before = float(untouched[0].sum() / tokens)
     assert before - loss(alike) > 2 * max(0.0, before - loss(exchanged))
     assert before - loss(alike) > 0.5
@@ -143,7 +147,7 @@ def test_an_error_inside_the_block_restores_the_weights_too() -> None:
     template = make_template(model.tokenizer)
     with (
         pytest.raises(ZeroDivisionError),
-        fine_tuned(model, template.head_alone, encode(template, ROWS), QUICK, seed=0),
+        fine_tuned(model, encode(template, ROWS), QUICK, seed=0),
     ):
         raise ZeroDivisionError
     assert same(before, weights_of(model))
@@ -176,7 +180,6 @@ def test_stopping_in_the_middle_says_where_and_restores_the_weights() -> None:
         pytest.raises(Stopped, match="after 3 of 6 fine-tuning steps"),
         fine_tuned(
             model,
-            template.head_alone,
             encode(template, ROWS),
             QUICK,
             seed=0,
@@ -219,7 +222,7 @@ def test_no_rows_and_senseless_settings_are_refused() -> None:
     model = loaded()
     with (
         pytest.raises(ScoringError, match="no rows"),
-        fine_tuned(model, (), [], QUICK, seed=0),
+        fine_tuned(model, [], QUICK, seed=0),
     ):
         pytest.fail("there is nothing to train on")
     with pytest.raises(ScoringError, match="above 0"):
@@ -233,17 +236,17 @@ def test_held_out_loss_equals_the_sum_by_hand(name: str) -> None:
     model = loaded()
     template = make_template(model.tokenizer, name)
     samples = encode(template, ROWS)
-    measured = measure(Scorer(model, tokens_per_batch=150), without_examples(template.head_alone, samples))
-    expected = [by_hand(model, template.head_alone, sample) for sample in samples]
+    measured = measure(Scorer(model, tokens_per_batch=150), without_examples(samples))
+    expected = [by_hand(model, sample) for sample in samples]
     assert measured[0] == pytest.approx(expected, rel=1e-5)
-    assert measured[1].tolist() == [right_by_hand(model, template.head_alone, sample) for sample in samples]
+    assert measured[1].tolist() == [right_by_hand(model, sample) for sample in samples]
 
 
 def test_measuring_stops_between_batches() -> None:
     model = loaded()
     template = make_template(model.tokenizer)
     with pytest.raises(Stopped):
-        measure(Scorer(model), without_examples(template.head_alone, encode(template, ROWS)), stop=lambda: True)
+        measure(Scorer(model), without_examples(encode(template, ROWS)), stop=lambda: True)
 
 
 def test_lora_layers_learn_and_leave_no_trace() -> None:
@@ -251,7 +254,7 @@ def test_lora_layers_learn_and_leave_no_trace() -> None:
     before = weights_of(model)
     settings = FineTuning(epochs=6, learning_rate=3e-2, rows_per_step=5, weights="lora")
     template = make_template(model.tokenizer)
-    with fine_tuned(model, template.head_alone, encode(template, ROWS), settings, seed=0) as log:
+    with fine_tuned(model, encode(template, ROWS), settings, seed=0) as log:
         assert log.adapted is not None
     assert log.losses[-1] < log.losses[0] - 0.1
     assert same(before, weights_of(model))

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,14 +20,15 @@ from delift_core.jobs.folder import JobFolder, job_folders
 from delift_core.jobs.preparation import Refusal, ScoringRequest
 from delift_core.jobs.progress import JobProgress, ScoringFacts
 from delift_core.jobs.scoring_job import prepare_job, read_request
-from delift_core.samples import Message
+from delift_core.models.prompts import Rendering
+from delift_core.samples import Conversation, Message, ToolCall
 from delift_core.scoring.forecast import Forecast, RunSamples
 from delift_core.system.callbacks import Phase
 
 REQUEST = ScoringRequest(
     "forecast", "some/model", "auto", "bfloat16", "plain", "/somewhere/utility", RunSamples(("a", "b", "a"), (), ("e",))
 )
-CONVERSATIONS = {
+TURNS = {
     "a": (
         Message("system", "Be brief."),
         Message("user", 'Say "雪"\n\nnow\u2028'),
@@ -34,6 +36,18 @@ CONVERSATIONS = {
     ),
     "b": (Message("user", ""), Message("assistant", " ")),
     "e": (Message("user", "Hi"), Message("tool", "{}"), Message("assistant", "Hello")),
+}
+CONVERSATIONS = {name: Conversation(turns) for name, turns in TURNS.items()} | {
+    "t": Conversation(
+        (
+            Message("user", "Rain?"),
+            Message("assistant", "Let me see.", thoughts="Ask.", calls=(ToolCall("weather", "{}", "c1"),)),
+            Message("tool", "no", call_id="c1", name="weather"),
+            Message("assistant", "No."),
+        ),
+        tools='[{"name": "weather"}]',
+        scored="answer",
+    )
 }
 
 
@@ -58,7 +72,8 @@ def test_a_request_arrives_as_it_was_sent(job: JobFolder) -> None:
 
 def test_progress_arrives_as_it_was_written(job: JobFolder) -> None:
     forecast = Forecast(10, 4, None, 0.0, 1, 2, 3, 4)
-    facts = ScoringFacts("key", "rev", "cpu", "float32", "chat", (Refusal("a", "too long"),), 2, forecast=forecast)
+    facts = ScoringFacts("key", "rev", "cpu", "float32", Rendering("chat", "prefix", {"tools-dropped": 2}))
+    facts = replace(facts, refused=(Refusal("a", "too long"),), truncated=2, forecast=forecast)
     progress = JobProgress("scoring", 3, 10, "text — 雪", 1.5, 4.25, 17.125, facts)
     job.write_progress(progress)
     assert job.status().progress == progress

@@ -28,7 +28,8 @@ from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _as_scoring_err
 from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
 from delift_core.jobs.scoring_job import Callbacks, run_scoring_job
 from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
-from delift_core.samples import Message, hash_messages
+from delift_core.models.prompts import Rendering
+from delift_core.samples import Conversation, Message, hash_conversation
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring.blocks import ScoringInput
 from delift_core.scoring.forecast import RunSamples
@@ -40,7 +41,8 @@ Thing, Result = TypeVar("Thing"), TypeVar("Result")
 ON_RAY = Placement("ray", ray_threads=1)
 TEXTS = [(f"Add {i} to {i + 1}." + "?" * (i % 5), f"{i} + {i + 1} = {2 * i + 1}") for i in range(24)]
 ROWS = {
-    hash_messages(row): row for row in ((Message("user", prompt), Message("assistant", text)) for prompt, text in TEXTS)
+    hash_conversation(row): row
+    for row in (Conversation((Message("user", prompt), Message("assistant", text))) for prompt, text in TEXTS)
 }
 HASHES = tuple(ROWS)
 SAMPLES = RunSamples(HASHES[:20], target=HASHES[20:23], existing=HASHES[23:])
@@ -132,7 +134,8 @@ def test_two_workers_write_the_same_files_as_this_process(job: Job, local: dict[
     assert_same_numbers(job.files(), local)
     assert max(counted) == 2
     assert (last.phase, last.done, last.total, last.seconds_left) == ("done", PAIRS, PAIRS, 0)
-    assert (last.facts.device, last.facts.dtype, last.facts.template) == ("cpu, 2 Ray workers", "float32", "chat")
+    assert (last.facts.device, last.facts.dtype) == ("cpu, 2 Ray workers", "float32")
+    assert last.facts.rendering == Rendering("chat", "prefix")
     counts = [progress.done for progress in job.said]
     assert counts == sorted(counts) and len(set(counts)) > 20
     wait_until(lambda: not scoring_workers())
@@ -210,7 +213,7 @@ def test_a_worker_that_finds_another_model_refuses_it(model_folder: Path) -> Non
     identity = replace(read_outline(str(model_folder), "float32").identity, revision="f" * 40)
     order = WorkerOrder(identity, "cpu", torch.get_num_threads())
     with pytest.raises(ScoringError, match="there and ffffffffffff \\(float32\\) here; put the same model on every"):
-        RayWorker().load(order, ScoringInput((), (), {}, ()))
+        RayWorker().load(order, ScoringInput({}, ()))
 
 
 @pytest.mark.parametrize(

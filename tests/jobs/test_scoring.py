@@ -15,22 +15,20 @@ from delift_core.jobs import scoring_job as scoring
 from delift_core.jobs.preparation import JobMode, ScoringRequest
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import Callbacks, run_scoring_job
-from delift_core.samples import Message, hash_messages
+from delift_core.samples import Conversation, Message, hash_conversation
 from delift_core.scoring import blocks as blocks_module
 from delift_core.scoring import scorer as scorer_module
 from delift_core.scoring.forecast import Forecast, RunSamples, memory_needed, memory_to_select
 from delift_core.scoring.store import PairStore
 from tests.tiny_models import byte_tokenizer
 
-Conversation = tuple[Message, ...]
-
 
 def row(prompt: str, response: str) -> Conversation:
-    return Message("user", prompt), Message("assistant", response)
+    return Conversation((Message("user", prompt), Message("assistant", response)))
 
 
 ROWS = {
-    hash_messages(conversation): conversation
+    hash_conversation(conversation): conversation
     for conversation in (row(f"What is {i} + {i}?" + "?" * i, f"It is {2 * i}.") for i in range(8))
 }
 HASHES = tuple(ROWS)
@@ -85,7 +83,7 @@ def test_a_job_from_loading_to_done(job: Job) -> None:
     counts = [progress.done for progress in job.said]
     assert counts == sorted(counts)
     assert (last.done, last.total, last.seconds_left) == (PAIRS, PAIRS, 0)
-    assert (last.facts.device, last.facts.dtype, last.facts.template) == ("cpu", "float32", "chat")
+    assert (last.facts.device, last.facts.dtype, last.facts.rendering.template) == ("cpu", "float32", "chat")
     assert last.per_second > 0 and last.facts.refused == () and last.facts.truncated == 0
     assert [folder.name for folder in job.folder.iterdir()] == [last.facts.context_key]
     stamps = [progress.updated_at for progress in job.said]
@@ -170,17 +168,17 @@ def test_a_forecast_can_be_cancelled(job: Job) -> None:
 def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> None:
     long, empty = row("Recite everything.", "la " * 200), row("Say nothing.", "")
     wordy = row("word " * 200, "Yes.")
-    rows = {**ROWS, **{hash_messages(extra): extra for extra in (long, empty, wordy)}}
-    pool = (hash_messages(long), *SAMPLES.pool, hash_messages(empty), hash_messages(wordy))
+    rows = {**ROWS, **{hash_conversation(extra): extra for extra in (long, empty, wordy)}}
+    pool = (hash_conversation(long), *SAMPLES.pool, hash_conversation(empty), hash_conversation(wordy))
     last = job.run(rows=rows, samples=RunSamples(pool))
     assert last.phase == "done"
     assert (last.done, last.facts.truncated) == (6 * 6, 1)
     assert {refusal.content_hash: refusal.reason for refusal in last.facts.refused} == {
-        hash_messages(long): (
-            "the response has 600 tokens and at most 255 fit beside an example in this model's context of 512; "
+        hash_conversation(long): (
+            "the response has 600 tokens and at most 236 fit beside an example in this model's context of 512; "
             "shorten or drop the row, or take a model with a longer context"
         ),
-        hash_messages(empty): "the response has no tokens: write a response, or drop the row",
+        hash_conversation(empty): "the response has no tokens: write a response, or drop the row",
     }
     (folder,) = job.folder.iterdir()
     assert PairStore(folder).zero_shot(pool).scored.tolist() == [False, *[True] * 5, False, True]
@@ -189,7 +187,7 @@ def test_rows_that_do_not_fit_are_reported_and_the_rest_is_scored(job: Job) -> N
 def test_a_pool_of_which_nothing_can_be_scored_is_refused_with_the_first_reason(job: Job) -> None:
     empty = row("Say nothing.", "")
     with pytest.raises(ScoringError, match="no pool sample can be scored: the response has no tokens"):
-        job.run(rows={hash_messages(empty): empty}, samples=RunSamples((hash_messages(empty),)))
+        job.run(rows={hash_conversation(empty): empty}, samples=RunSamples((hash_conversation(empty),)))
     with pytest.raises(ScoringError, match="no pool sample can be scored: the pool is empty"):
         job.run(rows={}, samples=RunSamples(()))
 

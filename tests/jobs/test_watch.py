@@ -47,12 +47,12 @@ def test_a_full_disk_fails_the_job_in_one_line_and_keeps_what_was_finished(tmp_p
     from delift_core.jobs.folder import JobFolder
     from delift_core.jobs.preparation import ScoringRequest
     from delift_core.jobs.scoring_job import prepare_job
-    from delift_core.samples import Message
+    from delift_core.samples import Conversation, Message
     from delift_core.scoring.forecast import RunSamples
 
     names = [f"{number:064x}" for number in range(100)]
     conversations = {
-        name: (Message("user", f"What is {number}?"), Message("assistant", f"{number}."))
+        name: Conversation((Message("user", f"What is {number}?"), Message("assistant", f"{number}.")))
         for number, name in enumerate(names)
     }
     (tmp_path / "utility").mkdir()

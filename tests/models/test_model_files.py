@@ -1,6 +1,5 @@
 """The bundled model itself: found offline, converted once, and scored as by a plain forward pass."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,11 @@ import torch
 from delift_core.data import sample_project_files
 from delift_core.data.loading import load_file
 from delift_core.models import model_files
+from delift_core.models.encoded import Tokens
 from delift_core.models.loading import LoadedModel, load_model
 from delift_core.models.model_files import bundled_available, bundled_folder
-from delift_core.models.prompts import Template, Tokens, make_template
-from delift_core.samples import Message
+from delift_core.models.prompts import Template, make_template
+from delift_core.samples import Conversation, Message
 from delift_core.scoring.forecast import RunSamples, plan_pairs
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.scorer import Scorer
@@ -21,8 +21,6 @@ from delift_core.scoring.scoring_run import LocalBackend, ScoringRun
 from delift_core.scoring.store import PairStore
 
 pytestmark = pytest.mark.bundled
-
-Conversation = Sequence[Message]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +50,7 @@ def our_matrices(
     store = PairStore(folder)
     encoded = {name: template.encode(row) for name, row in rows.items()}
     plan = plan_pairs(store, RunSamples(tuple(rows)))
-    assert ScoringRun(LocalBackend(Scorer(bundled)), template, encoded, store, plan).work()
+    assert ScoringRun(LocalBackend(Scorer(bundled)), encoded, store, plan).work()
     return [store.utility_matrix(tuple(rows), tuple(rows), metric) for metric in metrics]
 
 
@@ -73,18 +71,18 @@ def test_it_is_the_model_that_it_says_it_is(bundled: LoadedModel, template: Temp
     assert 134e6 < identity.parameters < 136e6
     assert identity.context_length >= 2048
     question, answer = "What is the capital of France?", "The capital of France is Paris."
-    encoded = template.encode((Message("user", question), Message("assistant", answer)))
-    rows = log_probabilities(bundled, template.head + encoded.query, encoded.response)
+    encoded = template.encode(Conversation((Message("user", question), Message("assistant", answer))))
+    rows = log_probabilities(bundled, encoded.alone, encoded.response)
     assert tuple(rows.argmax(dim=1).tolist()) == encoded.response  # what it would say by itself
 
 
 def test_its_tokens_are_those_of_the_rendered_conversation(bundled: LoadedModel, template: Template) -> None:
     """Pieces tokenised on their own give what the whole conversation gives: they meet at special tokens."""
-    first, second = (sample.messages for sample in load_file(sample_project_files().pool).samples[:2])
-    turns = [{"role": turn.role, "content": turn.content} for turn in (*first, *second)]
+    first, second = (sample.conversation for sample in load_file(sample_project_files().pool).samples[:2])
+    turns = [{"role": turn.role, "content": turn.content} for turn in (*first.messages, *second.messages)]
     whole = bundled.tokenizer.apply_chat_template(turns, tokenize=False)
     encoded = template.encode(second)
-    read = template.head + template.encode(first).example + encoded.query + encoded.response
+    read = encoded.before_query(template.encode(first)) + encoded.query + encoded.response
     expected = tuple(bundled.tokenizer(whole, add_special_tokens=False).input_ids)
     assert expected[: len(read)] == read
     assert bundled.tokenizer.decode(expected[len(read) :]) == "<|im_end|>\n"
@@ -94,25 +92,25 @@ def test_utilities_of_the_sample_project_equal_plain_forward_passes(
     bundled: LoadedModel, template: Template, tmp_path: Path
 ) -> None:
     samples = load_file(sample_project_files().pool).samples[:3]
-    (ours,) = our_matrices(bundled, template, {s.content_hash: s.messages for s in samples}, tmp_path, "euclidean")
-    encoded = [template.encode(sample.messages) for sample in samples]
+    (ours,) = our_matrices(bundled, template, {s.content_hash: s.conversation for s in samples}, tmp_path, "euclidean")
+    encoded = [template.encode(sample.conversation) for sample in samples]
 
     def distance(prompt: Tokens, response: Tokens) -> float:
         chosen = log_probabilities(bundled, prompt, response)[range(len(response)), list(response)]
         return float(((1 - chosen.exp()) ** 2).mean().sqrt())
 
     for i, row in enumerate(encoded):
-        alone = distance(template.head_alone + row.query_alone, row.response)
+        alone = distance(row.alone, row.response)
         for j, helper in enumerate(encoded):
-            plain = alone - distance(template.head + helper.example + row.query, row.response)
+            plain = alone - distance(row.before_query(helper) + row.query, row.response)
             assert ours[i, j] == pytest.approx(plain, abs=1e-5)
     assert np.abs(ours).max() > 0.05  # there is something to agree on
 
 
 def test_a_near_duplicate_helps(bundled: LoadedModel, template: Template, tmp_path: Path) -> None:
     rows = {
-        "row": (Message("user", "The capital of France is"), Message("assistant", "Paris.")),
-        "near": (Message("user", "Which city is the capital of France?"), Message("assistant", "Paris.")),
+        "row": Conversation((Message("user", "The capital of France is"), Message("assistant", "Paris."))),
+        "near": Conversation((Message("user", "Which city is the capital of France?"), Message("assistant", "Paris."))),
     }
     for matrix in our_matrices(bundled, template, rows, tmp_path, "euclidean", "pmi"):
         assert matrix[0, 1] > 0.1

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from delift_core.errors import ScoringError
+from delift_core.models.encoded import EncodedSample, ExampleTokens, Head, fit_to_context
 from delift_core.models.loading import LoadedModel
-from delift_core.models.prompts import EncodedSample, Template, fit_to_context, make_template
-from delift_core.samples import Message
+from delift_core.models.prompts import Template, make_template
+from delift_core.samples import Conversation, Message
 from delift_core.scoring import batches as budget
 from delift_core.scoring import scorer as scorer_module
 from delift_core.scoring.batches import Suffix, padded_cuts
@@ -25,8 +26,8 @@ from tests.rounding import STATISTICS
 from tests.tiny_models import FAMILIES, ROWS, loaded
 
 
-def conversation(prompt: str, response: str) -> tuple[Message, ...]:
-    return Message("user", prompt), Message("assistant", response)
+def conversation(prompt: str, response: str) -> Conversation:
+    return Conversation((Message("user", prompt), Message("assistant", response)))
 
 
 def plain_statistics(model: LoadedModel, prefix: Sequence[int], suffix: Suffix) -> np.ndarray:
@@ -54,10 +55,10 @@ def test_utilities_equal_the_plain_forward_pass(family: str, template_name: str)
     suffixes = [Suffix(e.query, e.response) for e in encoded]
     alone_suffixes = [Suffix(e.query_alone, e.response) for e in encoded]
     tokens = np.array([len(e.response) for e in encoded])
-    alone = run(subject, template.head_alone, alone_suffixes)
-    alone_plain = np.stack([plain_statistics(model, template.head_alone, s) for s in alone_suffixes])
+    alone = run(subject, template.head.alone, alone_suffixes)
+    alone_plain = np.stack([plain_statistics(model, template.head.alone, s) for s in alone_suffixes])
     for helper in encoded:
-        prefix = template.head + helper.example
+        prefix = encoded[0].before_query(helper)
         ours = run(subject, prefix, suffixes)
         plain = np.stack([plain_statistics(model, prefix, s) for s in suffixes])
         for metric in ("euclidean", "pmi-per-token"):
@@ -86,7 +87,7 @@ def test_queries_that_begin_alike_give_the_same_numbers(family: str, monkeypatch
     suffixes = [Suffix(sample.query, sample.response) for sample in encoded]
     subject = Scorer(model)
     assert len(subject.make_grouped_batches(suffixes)) == 2  # two instructions, each with the template's opening
-    prefix = template.head + encoded[0].example
+    prefix = encoded[1].before_query(encoded[0])
     plain = np.stack([plain_statistics(model, prefix, suffix) for suffix in suffixes])
     assert np.abs(run(subject, prefix, suffixes) - plain).max() < 1e-4
 
@@ -108,17 +109,18 @@ def test_the_last_position_of_the_context_is_scored_and_the_next_refused(family:
     length = model.identity.context_length
     assert length == 512
     half = length // 2
-    row = EncodedSample(tuple(range(1, half + 1)), (7, 8, 9), (7, 8, 9), (5,) * (half - 3))
-    assert fit_to_context(row, length, 0) == row  # example, query and response fill the context to its last token
+    example = tuple(range(1, half + 1))
+    row = EncodedSample(Head((), ()), (7, 8, 9), (7, 8, 9), (5,) * (half - 3), (ExampleTokens((), example, example),))
+    assert fit_to_context(row, length) == row  # example, query and response fill the context to its last token
     suffix = Suffix(row.query, row.response)
-    plain = plain_statistics(model, row.example, suffix)
-    np.testing.assert_allclose(run(Scorer(model), row.example, [suffix])[0], plain, rtol=1e-4)
+    plain = plain_statistics(model, example, suffix)
+    np.testing.assert_allclose(run(Scorer(model), example, [suffix])[0], plain, rtol=1e-4)
     longer = replace(row, query=(6, 7, 8, 9))
-    assert fit_to_context(longer, length, 0).query == row.query  # the prompt is cut from the left
+    assert fit_to_context(longer, length).query == row.query  # the prompt is cut from the left
     with pytest.raises(
         ScoringError, match=f"the response has {half} tokens and at most {half - 1} fit beside an example"
     ):
-        fit_to_context(replace(row, response=(5,) * half), length, 0)
+        fit_to_context(replace(row, response=(5,) * half), length)
 
 
 def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:
@@ -126,7 +128,7 @@ def test_an_example_is_never_changed_by_the_queries_that_read_it() -> None:
     subject = Scorer(model, tokens_per_batch=100)
     template = make_template(model.tokenizer)
     encoded = encode_rows(template)
-    prefix = subject.prefill(template.head + encoded[0].example)
+    prefix = subject.prefill(encoded[1].before_query(encoded[0]))
     before = [keys.clone() for keys, _ in prefix.layers or ()]
     for batch in subject.make_batches([Suffix(e.query, e.response) for e in encoded]):
         subject.score(prefix, batch)
@@ -198,7 +200,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_gives_the_same_numbers(
     suffixes = [Suffix(e.query, e.response) for e in encode_rows(template)]
     monkeypatch.setitem(scorer_module._PASS_COST, "cpu", 10_000)  # one batch, whatever the padding
     subject = Scorer(model, tokens_per_batch=10_000)
-    prefix = subject.prefill(template.head)
+    prefix = subject.prefill(template.head.tokens)
     (batch,) = subject.make_batches(suffixes)
     whole_statistics, whole_vectors = subject.score_and_embed(prefix, batch)
     real = Scorer._hidden

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from delift_core.models.prompts import EncodedSample, TemplateChoice, make_template
-from delift_core.samples import Message
+from delift_core.models.encoded import EncodedSample
+from delift_core.models.prompts import TemplateChoice, make_template
+from delift_core.samples import Conversation, Message
 from delift_core.scoring.batches import Batch
 from delift_core.scoring.forecast import RunSamples, plan_pairs
 from delift_core.scoring.scorer import Prefix, Scorer
@@ -46,11 +47,11 @@ def make_run(
     encoded: dict[str, EncodedSample] = {}
     for i, name in enumerate(SAMPLES.all):
         row = Message("user", f"{name}: what is {i} + {i}?" + "?" * i), Message("assistant", f"It is {2 * i}.")
-        encoded[name] = template.encode(row)
+        encoded[name] = template.encode(Conversation(row))
     store = PairStore(folder)
     plan = plan_pairs(store, samples)
     backend = LocalBackend(SCORER)
-    return ScoringRun(backend, template, encoded, store, plan, rows_per_block=rows_per_block, clock=clock)
+    return ScoringRun(backend, encoded, store, plan, rows_per_block=rows_per_block, clock=clock)
 
 
 def matrices(folder: Path) -> np.ndarray:
@@ -158,11 +159,11 @@ def scorers() -> list[Scorer]:
 def run_on(backend: Backend, folder: Path) -> ScoringRun:
     template = make_template(loaded().tokenizer)
     encoded = {
-        name: template.encode((Message("user", name + "?" * i), Message("assistant", f"It is {2 * i}.")))
+        name: template.encode(Conversation((Message("user", name + "?" * i), Message("assistant", f"It is {2 * i}."))))
         for i, name in enumerate(NAMES)
     }
     store = PairStore(folder)
-    return ScoringRun(backend, template, encoded, store, plan_pairs(store, RunSamples(NAMES)), rows_per_block=4)
+    return ScoringRun(backend, encoded, store, plan_pairs(store, RunSamples(NAMES)), rows_per_block=4)
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.scoring_job import prepare_job
 from delift_core.models import loading
 from delift_core.models.loading import load_model
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 from delift_core.scoring.forecast import RunSamples
 from delift_core.system import memory
 from delift_core.system.memory import available_memory, total_memory
@@ -129,7 +129,9 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(
 @pytest.fixture
 def job(tmp_path: Path, model_folder: Path) -> JobFolder:
     names = [f"{number:064x}" for number in range(20)]
-    conversations = {name: (Message("user", f"What is {name}?"), Message("assistant", "A name.")) for name in names}
+    conversations = {
+        name: Conversation((Message("user", f"What is {name}?"), Message("assistant", "A name."))) for name in names
+    }
     (tmp_path / "utility").mkdir()
     folder, samples = JobFolder(tmp_path / "job"), RunSamples(tuple(names))
     request = ScoringRequest("score", str(model_folder), "cpu", "float32", "auto", str(tmp_path / "utility"), samples)

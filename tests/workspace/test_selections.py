@@ -198,6 +198,8 @@ def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp_
             connection.execute(f"ALTER TABLE selections DROP COLUMN {column}")
         for column in ("mapping_parts", "options", "hub_commit"):
             connection.execute(f"ALTER TABLE datasets DROP COLUMN {column}")
+        for column in ("template_arguments", "rendering"):
+            connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.execute("DELETE FROM migrations WHERE version > 10")
     with Workspace.open(workspace.folder) as again:
         record, summary = again.selections.load(selection_id), again.selections.records()[0]

@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from delift_core.models.prompts import EncodedSample, Template
+from delift_core.models.encoded import EncodedSample
+from delift_core.models.prompts import WholePairs
 from delift_core.scoring.estimation.pair_choice import (
     MatrixPlan,
     Measured,
@@ -67,19 +68,21 @@ class BudgetedRun:
     def __init__(
         self,
         backend: Backend,
-        template: Template,
         encoded: Mapping[str, EncodedSample],
         store: PairStore,
         samples: RunSamples,
         budget: PairBudget,
         texts: Mapping[str, SampleText],
         *,
+        whole: WholePairs | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args:
         encoded, texts: every sample of the run, by content hash.
+        whole: for pairs that cannot be cut into prefix and suffix.
         """
-        self._backend, self._template, self._encoded, self._store = backend, template, encoded, store
+        self._whole = whole
+        self._backend, self._encoded, self._store = backend, encoded, store
         self._samples, self._budget, self._texts = UniqueSamples.of(samples), budget, texts
         self._all = samples.all
         self._file = PlanFile(store.folder, self._samples, budget)
@@ -107,7 +110,7 @@ class BudgetedRun:
         """The cost of the run at its start."""
         disk = self._to_score * _DISK_BYTES_PER_PAIR
         planning = len(self._all) * _PLANNING_BYTES_PER_SAMPLE
-        alone = work_tokens(self._alone_plan, self._encoded, len(self._template.head))
+        alone = work_tokens(self._alone_plan, self._encoded)
         return RunCost(self._total, self._to_score, disk, planning, alone, self._tokens_per_pair)
 
     def work(self, report: Report = lambda progress: None, stop: Stop = never) -> bool:
@@ -174,10 +177,10 @@ class BudgetedRun:
         before, work_before, alone_before = self._done, self._work_done, self._alone_done
         run = ScoringRun(
             self._backend,
-            self._template,
             self._encoded,
             self._store,
             plan,
+            whole=self._whole,
             keep_pairs=self._store.buffer_pairs,
             clock=self._clock,
         )
@@ -197,4 +200,4 @@ class BudgetedRun:
 
     @cached_property
     def _tokens_per_pair(self) -> float:
-        return budgeted_pair_tokens(self._encoded, len(self._template.head))
+        return budgeted_pair_tokens(self._encoded)

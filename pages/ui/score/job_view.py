@@ -96,6 +96,8 @@ def notes_view(status: JobStatus) -> None:
     facts = status.progress.facts
     if facts.truncated:
         st.warning(f"{facts.truncated:,} prompts were cut at the start to fit the context.", icon=":material/cut:")
+    for caution in facts.rendering.cautions:
+        st.warning(f"{caution[0].upper()}{caution[1:]}.", icon=":material/text_fields:")
     if facts.damaged:
         words = "1 block of scores was" if facts.damaged == 1 else f"{facts.damaged:,} blocks of scores were"
         st.warning(f"{words} damaged on disk and scored again.", icon=":material/healing:")

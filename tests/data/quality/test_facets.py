@@ -131,9 +131,9 @@ def test_tokens_are_counted_as_they_are_scored(tmp_path) -> None:
 
     template = make_template(AutoTokenizer.from_pretrained(save_model(tmp_path / "tiny")))
     counts = count_tokens(samples(), template)
-    encoded = [template.encode(sample.messages) for sample in samples()]
+    encoded = [template.encode(sample.conversation) for sample in samples()]
     assert counts.response.tolist() == [len(one.response) for one in encoded]
-    assert np.array_equal(counts.total, [len(one.query_alone) + len(one.response) for one in encoded])
+    assert np.array_equal(counts.total, [one.length for one in encoded])
 
 
 def test_signals_are_kept_with_their_data_set_and_tell_how_far_they_are(tmp_path: Path) -> None:
