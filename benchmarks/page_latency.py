@@ -28,7 +28,7 @@ from delift_core.curation.scoring_runs import start
 from delift_core.data import sample_project_files
 from delift_core.data.loading import load_file
 from delift_core.jobs.folder import JobFolder
-from delift_core.models.loading import DtypeName
+from delift_core.models.devices import DtypeName
 from delift_core.models.model_files import BUNDLED
 from delift_core.scoring.pair_spec import PairBudget
 from delift_core.workspace import RunSpec, Workspace

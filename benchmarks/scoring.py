@@ -42,8 +42,9 @@ from benchmarks.compute import (
 from benchmarks.machine import machine
 from delift_core.data.loading import load_file
 from delift_core.jobs.preparation import encode_samples
+from delift_core.models.devices import Precision
 from delift_core.models.encoded import EncodedSample
-from delift_core.models.loading import LoadedModel, ModelIdentity, Precision, load_model, read_outline
+from delift_core.models.loading import LoadedModel, ModelIdentity, load_model, read_outline
 from delift_core.models.mixed_precision import use_mixed_precision
 from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import make_template

@@ -21,7 +21,7 @@ from delift_core.evaluation.method_orders import ask_the_model
 from delift_core.evaluation.report import EvaluationReport
 from delift_core.evaluation.subset_evaluation import request_from_manifest, request_from_positions
 from delift_core.export.subset_files import export_selection
-from delift_core.models.loading import DeviceName
+from delift_core.models.devices import DeviceName
 from delift_core.samples import ExportFormat
 from delift_core.selection.explain import Explainer
 from delift_core.selection.explain_text import as_sentence

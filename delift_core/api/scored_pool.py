@@ -23,7 +23,7 @@ from delift_core.errors import DeliftError, ScoringError, WorkspaceError
 from delift_core.jobs.backends import HERE, Placement
 from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import Callbacks, OnPrepared
-from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ColumnMapping, Sample, Turns
@@ -83,7 +83,7 @@ class ScoringOptions:
 
     Attributes:
         template: the chat template; "auto" takes the model's own.
-        dtype: the precision of the weights.
+        dtype: the precision of the weights; "nf4" quantises them to 4 bits (CUDA, with bitsandbytes).
         placement: this process, or a Ray cluster.
         stop: asked between batches; True ends the run with `Stopped`, and what is scored is kept.
         on_prepared: called with the tokenized rows before the model is loaded; an exception from it ends the run.

@@ -7,7 +7,7 @@ import argparse
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from delift_core import __version__
 from delift_core.cli.arguments import number_type, parse_mapping, parse_path, whole_type
@@ -18,7 +18,7 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.evaluation.evaluation_request import BASELINES, Weights, methods_of_utilities
 from delift_core.export.trainers import DEFAULT_LIMIT
 from delift_core.jobs.backends import BackendName
-from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
@@ -216,9 +216,23 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=parse_pairs, metavar="PAIRS", help=words)
     parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
     _add_device(parser)
-    parser.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")
+    words = "4bit: quantise the weights to 4 bits (NF4) for a GPU on which they do not fit; the same as --dtype nf4"
+    precision.add_argument("--quantize", action=_Quantise, choices=["4bit"], help=words)
     _add_backend(parser)
     _add_workspace(parser)
+
+
+class _Quantise(argparse.Action):
+    """--quantize 4bit as the precision that it asks for."""
+
+    def __init__(self, option_strings: list[str], dest: str, **settings: Any) -> None:
+        super().__init__(option_strings, "dtype", **(settings | {"default": argparse.SUPPRESS}))
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, *given: object) -> None:
+        """Called by argparse where the option is given."""
+        namespace.dtype = "nf4"
 
 
 def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:

@@ -19,7 +19,7 @@ from delift_core.errors import DataError, ExportError
 from delift_core.export.replication import reconcile, request_of_manifest
 from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
-from delift_core.models.loading import DeviceName, DtypeName, device_or_auto
+from delift_core.models.devices import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import parse_pairs

@@ -24,7 +24,8 @@ from delift_core.evaluation.report import SCORES, AnswerScore, ArmResult, Evalua
 from delift_core.evaluation.training import check_trainable
 from delift_core.jobs.progress import JobProgress, Publish
 from delift_core.jobs.queue import Ticket, wait_for_device
-from delift_core.models.loading import load_model, read_outline, resolve_precision
+from delift_core.models.devices import resolve_precision
+from delift_core.models.loading import load_model, read_outline
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
 from delift_core.system.callbacks import Stop, never

@@ -9,7 +9,7 @@ from typing import Literal
 
 from delift_core.baselines import LessSettings
 from delift_core.errors import DataError, ScoringError
-from delift_core.models.loading import DeviceName
+from delift_core.models.devices import DeviceName
 from delift_core.models.lora import LoraSettings
 from delift_core.models.model_files import BUNDLED
 from delift_core.models.prompts import TemplateChoice

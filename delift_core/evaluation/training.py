@@ -15,10 +15,11 @@ import torch
 
 from delift_core.errors import ScoringError, Stopped
 from delift_core.evaluation.evaluation_request import FineTuning
+from delift_core.models.devices import free_bytes
 from delift_core.models.encoded import EncodedSample
 from delift_core.models.loading import LoadedModel
-from delift_core.models.lora import trainable, with_lora
-from delift_core.scoring.batches import Suffix, free_bytes
+from delift_core.models.lora import ensure_adaptable, trainable, with_lora
+from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from delift_core.system.callbacks import Stop, never
 from delift_core.system.texts import byte_size
@@ -104,11 +105,12 @@ def check_trainable(loaded: LoadedModel, samples: Sequence[EncodedSample], setti
     """Raises if the model cannot be fine-tuned on this machine.
 
     Raises:
-        ScoringError: there are no rows, the weights are not float32, or there is too little memory for gradients,
-            moments, the copy and activations.
+        ScoringError: there are no rows, the weights are not float32, quantised or spread over devices, or there is too
+            little memory for gradients, moments, the copy and activations.
     """
     if not samples:
         raise ScoringError("there are no rows to fine-tune on; give a subset that is not empty")
+    ensure_adaptable(loaded)
     kinds = {str(weight.dtype).removeprefix("torch.") for weight in loaded.model.parameters()}
     if kinds != {"float32"}:
         raise ScoringError(

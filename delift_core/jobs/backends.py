@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, load_on_every_device, read_outline
+from delift_core.models.devices import DeviceName, DtypeName, offloaded_bytes, weights_words
+from delift_core.models.loading import ModelIdentity, load_on_every_device, read_outline
+from delift_core.scoring.forecast import memory_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +58,9 @@ class ReadyBackend:
 
     Attributes:
         device: for display, such as "2 × cuda".
-        weights_here: bytes of weights that this process holds.
+        memory_here: bytes that scoring takes of this computer's memory.
+        weights: what is used: the size, precision and devices of the weights, in a few words.
+        is_spread: whether they lie on several devices.
         whole_sequences: whether the model keeps nothing of an example, which then runs again before every row.
     """
 
@@ -64,8 +68,10 @@ class ReadyBackend:
     tokenizer: "PreTrainedTokenizerBase"
     identity: ModelIdentity
     device: str
-    weights_here: int
+    memory_here: int
     whole_sequences: bool = False
+    weights: str = ""
+    is_spread: bool = False
 
 
 @contextmanager
@@ -96,8 +102,11 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
         first.tokenizer,
         first.identity,
         device_name,
-        first.identity.weight_bytes,
+        memory_needed(first.identity.weight_bytes if first.device.type == "cpu" else 0)
+        + (offloaded_bytes(first.model) if first.is_spread else 0),
         scorers[0].sharing == "whole",
+        weights_words(first.model, first.identity.dtype, len(loaded)),
+        first.is_spread,
     )
 
 
@@ -111,4 +120,5 @@ def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeNa
         precision = dtype if dtype != "auto" else "bfloat16" if kind == "cuda" else "float32"
         outline = read_outline(model, precision)
         pool = plan_workers(kind, nodes, outline.identity, placement.ray_threads)
-        yield ReadyBackend(RayBackend(pool, outline.identity), outline.tokenizer, outline.identity, str(pool), 0)
+        backend, needed = RayBackend(pool, outline.identity), memory_needed(0)
+        yield ReadyBackend(backend, outline.tokenizer, outline.identity, str(pool), needed)

@@ -12,8 +12,9 @@ import numpy as np
 
 from delift_core.errors import ScoringError
 from delift_core.jobs.backends import HERE, Placement, ensure_placeable
+from delift_core.models.devices import DeviceName, DtypeName, Precision, resolve_precision
 from delift_core.models.encoded import EncodedSample, fit_to_context
-from delift_core.models.loading import DeviceName, DtypeName, ModelIdentity, Precision, read_outline, resolve_precision
+from delift_core.models.loading import ModelIdentity, read_outline
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TEMPLATE_VERSION, Rendering, Template, TemplateChoice, WholePairs, make_template
 from delift_core.samples import Conversation

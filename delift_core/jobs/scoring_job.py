@@ -149,7 +149,7 @@ class _Scoring:
             pairs_missing=cost.pairs_missing,
             seconds=progress.work_total / rate if rate else None,
             tokens_per_second=rate,
-            memory_bytes=memory_needed(ready.weights_here if ready else 0) + cost.planning_bytes,
+            memory_bytes=(ready.memory_here if ready else memory_needed(0)) + cost.planning_bytes,
             disk_bytes=cost.disk_bytes,
             memory_available=_usable_memory(),
             disk_available=shutil.disk_usage(self.store.folder).free,
@@ -157,6 +157,8 @@ class _Scoring:
             alone_tokens=cost.alone_tokens,
             budgeted_pair_tokens=cost.budgeted_pair_tokens,
             whole_sequences=ready is not None and ready.whole_sequences,
+            weights=ready.weights if ready else "",
+            is_spread=ready is not None and ready.is_spread,
         )
 
     def end(self, reporter: ProgressReporter) -> JobProgress:

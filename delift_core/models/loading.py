@@ -4,28 +4,45 @@ A model is named by a hub id, a local folder, or "bundled" (see `model_files`). 
 read, and no code that comes with a model is run. This module knows nothing of prompts or scoring.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 from delift_core.errors import ModelError
-from delift_core.models.model_files import BUNDLED, adapter_base, bundled_folder, hash_files, tokenizer_source
+from delift_core.models.devices import (
+    NOT_QUANTISED,
+    WEIGHT_BYTES,
+    DeviceName,
+    DtypeName,
+    Precision,
+    device_settings,
+    devices_of,
+    ensure_quantisation_known,
+    expected_bytes,
+    has_room,
+    nf4_settings,
+    quantisation,
+    resolve_device,
+    resolve_dtype,
+    weights_on,
+)
+from delift_core.models.model_files import (
+    BUNDLED,
+    adapter_base,
+    as_model_error,
+    bundled_folder,
+    check_model,
+    embedding_rows,
+    hash_files,
+    tokenizer_source,
+)
 from delift_core.system.hub import probe
-from delift_core.system.memory import LEAST_MEMORY, available_memory
-from delift_core.system.texts import byte_size
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16", "mixed"]
-DtypeName = Literal["auto", Precision]
-# Of a weight; a mixed model has float32 embeddings and a separate bfloat16 output layer.
-_WEIGHT_BYTES: dict[Precision, int] = {"float32": 4, "bfloat16": 2, "mixed": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +51,16 @@ class ModelIdentity:
 
     name: str  # as given by the user
     revision: str  # hub commit, or a hash of the contents of a local folder or the bundled file
-    dtype: Precision  # precision of the forward pass; "mixed" is bfloat16 in matrix products and float32 elsewhere
+    # Of the forward pass: "mixed" is bfloat16 in matrix products and float32 elsewhere, "nf4" is bfloat16 with weights
+    # that are quantised to 4 bits. Weights that come quantised belong to the revision.
+    dtype: Precision
     context_length: int  # longest sequence, in tokens, that can be scored
-    parameters: int  # number of weights
+    parameters: int  # number of weights, without those of an adapter
 
     @property
     def weight_bytes(self) -> int:
         """Memory of the weights."""
-        return _WEIGHT_BYTES[self.dtype] * self.parameters
+        return int(WEIGHT_BYTES[self.dtype] * self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +72,51 @@ class LoadedModel:
     identity: ModelIdentity
 
     @property
+    def devices(self) -> "tuple[torch.device, ...]":
+        """The devices that compute; several if the weights are spread by layer."""
+        return devices_of(self.model)
+
+    @property
     def device(self) -> "torch.device":
-        """The device of the weights."""
-        return self.model.device
+        """The device that takes the token ids."""
+        return self.devices[0]
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the weights lie on several devices, or some of them wait in this computer's memory."""
+        return len(weights_on(self.model)) > 1
 
 
 def load_model(name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto") -> LoadedModel:
     """Loads a causal language model for scoring.
 
+    A model that does not fit one GPU is spread by layer over all of them and, if need be, this computer's memory.
+
     Args:
         name: "bundled", a local folder, or a hub id.
         device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: "auto" is bfloat16 on a GPU that has it and float32 elsewhere.
+        dtype: "auto" is bfloat16 on a GPU that has it and float32 elsewhere; "nf4" quantises to 4 bits on CUDA.
 
     Raises:
-        ModelError: not found, not loadable safely, not a causal language model, or no such device.
+        ModelError: not found, not loadable safely, not a causal language model, too large, or no such device.
     """
-    where = _resolve_device(device)
-    return _load(name, where, _resolve_dtype(dtype, where))
+    where = resolve_device(device)
+    return _load(name, where, resolve_dtype(dtype, where))
 
 
 def load_on_every_device(
     name: str = BUNDLED, *, device: DeviceName = "auto", dtype: DtypeName = "auto"
 ) -> tuple[LoadedModel, ...]:
-    """As `load_model`, once on each CUDA device if the device is CUDA."""
+    """As `load_model`, once on each CUDA device that has room for the whole model if the device is CUDA."""
     import torch
 
-    where = _resolve_device(device)
-    precision = _resolve_dtype(dtype, where)
-    count = torch.cuda.device_count() if where == "cuda" else 1
-    devices = [f"cuda:{index}" for index in range(count)] if count > 1 else [where]
-    return tuple(_load(name, one, precision) for one in devices)
+    first = load_model(name, device=device, dtype=dtype)
+    if first.device.type != "cuda" or first.is_spread:
+        return (first,)
+    needed = sum(weights_on(first.model).values())
+    gpus = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    others = (str(gpu) for gpu in gpus if gpu != first.device and has_room(needed, gpu))
+    return (first, *(_load(name, gpu, first.identity.dtype) for gpu in others))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,43 +131,128 @@ def read_outline(name: str, precision: Precision) -> ModelOutline:
     """Reads a model's tokenizer and configuration but not its weights.
 
     Raises:
-        ModelError: not found, or not a causal language model.
+        ModelError: not found, not a causal language model, or its files do not fit each other.
     """
-    from transformers import AutoTokenizer
+    opened = _open(name, precision)
+    return ModelOutline(opened.tokenizer, opened.identity)
 
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A model whose weights are not read yet.
+
+    Attributes:
+        folder, base: a folder or hub id each: of the adapter and its base model, or twice of the model.
+        empty: the base model on the device "meta".
+    """
+
+    folder: str | Path
+    base: str | Path
+    tokenizer: Any
+    empty: Any
+    identity: ModelIdentity
+
+
+def _open(name: str, precision: Precision) -> _Opened:
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    cast(Any, transformers_logging).set_verbosity_error()
+    cast(Any, transformers_logging).disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     folder = bundled_folder() if name == BUNDLED else name
+    if Path(folder).is_dir():
+        check_model(str(folder), ask_hub=False)
     tokens, base = tokenizer_source(folder), adapter_base(folder) or folder
     local_only = {source: _local_only(source) for source in (tokens, base)}
-    with _as_model_error(name):
+    with as_model_error(name, "config.json"):
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=local_only[base])
+    with as_model_error(name, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=local_only[tokens])
-        config, parameters = _read_config(base, local_only[base])
-    return ModelOutline(tokenizer, _identity(name, folder, precision, config, parameters))
+    ensure_quantisation_known(name, config)
+    with as_model_error(name, "config.json"), torch.device("meta"):
+        empty = _auto_class(name, config).from_config(config)
+        identity = ModelIdentity(
+            name, _revision(folder, base), precision, context_length(config), int(empty.num_parameters())
+        )
+    _ensure_tokens_embedded(name, tokenizer, empty, folder)
+    return _Opened(folder, base, tokenizer, empty, identity)
 
 
-def _read_config(base: str | Path, local_only: bool) -> tuple[Any, int]:
-    """A model's configuration and the number of its weights."""
-    import torch
-    from transformers import AutoConfig
+def _ensure_tokens_embedded(name: str, tokenizer: Any, empty: Any, folder: str | Path) -> None:
+    """Refuses a tokenizer that writes tokens for which the model has no embedding.
 
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=local_only)
-    with torch.device("meta"):
-        return config, _auto_class(config).from_config(config).num_parameters()
+    Special tokens are left out: a model for text alone may share the tokenizer of its sibling for images.
+    """
+    rows = max(empty.get_input_embeddings().weight.shape[0], embedding_rows(folder))
+    special = set(tokenizer.all_special_ids) | {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special
+    }
+    beyond = [token for token in tokenizer.get_vocab().values() if token >= rows and token not in special]
+    if beyond:
+        raise ModelError(
+            f"the tokenizer of {name!r} has {max(beyond) + 1:,} tokens and the model embeds {rows:,}: it belongs to "
+            "another model, or tokens were added and the embeddings not resized; give the model its own tokenizer"
+        )
 
 
 def _load(name: str, device: str, precision: Precision) -> LoadedModel:
     from delift_core.models.mixed_precision import use_mixed_precision
 
-    folder = bundled_folder() if name == BUNDLED else name
-    model, tokenizer = _from_pretrained(folder, name, precision)
-    parameters = model.num_parameters()
-    model = model.to(device).eval().requires_grad_(False)
+    opened = _open(name, precision)
+    method = quantisation(opened.empty.config)
+    if method and precision in ("nf4", "mixed"):
+        raise ModelError(
+            f"{name!r} is quantised already ({method}), so precision {precision!r} does not apply; use 'auto'"
+        )
+    needed = expected_bytes(str(opened.base), opened.empty, precision, device)
+    settings = device_settings(name, needed, device, quantised=bool(method) or precision == "nf4")
+    loaded = LoadedModel(_read_weights(opened, settings), opened.tokenizer, opened.identity)
     if precision == "mixed":
-        use_mixed_precision(model)
-    return LoadedModel(model, tokenizer, _identity(name, folder, precision, model.config, parameters))
+        if loaded.is_spread:
+            raise ModelError(f"{name!r} does not fit one device, which mixed precision needs; use bfloat16")
+        use_mixed_precision(loaded.model)
+    return loaded
 
 
-def _identity(name: str, folder: str | Path, precision: Precision, config: Any, parameters: int) -> ModelIdentity:
-    return ModelIdentity(name, _revision(folder), precision, context_length(config), parameters)
+def _read_weights(opened: _Opened, settings: dict[str, Any]) -> Any:
+    """The model with its weights on their devices, and with its adapter if it has one."""
+    import torch
+
+    name, precision, local_only = opened.identity.name, opened.identity.dtype, _local_only(opened.base)
+    # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
+    kind = nf4_settings() if precision == "nf4" else {"dtype": getattr(torch, precision, "auto")}
+    method = quantisation(opened.empty.config)
+    what = (f"{method} weights", NOT_QUANTISED) if method else ("weights",)
+    with as_model_error(name, *what):
+        model, found = _auto_class(name, opened.empty.config).from_pretrained(
+            opened.base,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=local_only,
+            adapter_kwargs={"local_files_only": local_only},  # else peft asks the hub for an adapter
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below
+            **kind,
+            **settings,
+        )
+    missing = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
+    if missing:  # transformers fills them with random numbers
+        raise ModelError(
+            f"{name!r} lacks weights that its config.json asks for ({len(missing):,}, among them {min(missing)}): "
+            "it is not a causal language model, or incomplete; download it again or use another model"
+        )
+    if "disk" in weights_on(model):
+        raise ModelError(
+            f"{name!r} does not fit the memory of this machine's GPUs and of the computer; use a smaller model"
+        )
+    if opened.folder != opened.base:
+        from delift_core.models.lora import add_adapter
+
+        with as_model_error(name, "adapter"):
+            model = add_adapter(model, Path(opened.folder), merge=precision == "float32")
+    return model.eval().requires_grad_(False)
 
 
 def context_length(config: Any) -> int:
@@ -146,65 +264,20 @@ def context_length(config: Any) -> int:
     return int(next((length for length in lengths if length), 2048))
 
 
-def _from_pretrained(folder: str | Path, name: str, precision: Precision) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
-    cast(Any, transformers_logging).set_verbosity_error()
-    cast(Any, transformers_logging).disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    tokens, local_only = tokenizer_source(folder), _local_only(folder)
-    tokens_local = local_only if tokens == folder else _local_only(tokens)
-    base = adapter_base(folder)
-    # Mixed precision rounds the weights itself, so they are loaded as stored and rounded only once.
-    dtype = "auto" if precision == "mixed" else getattr(torch, precision)
-    with _as_model_error(name):
-        tokenizer = AutoTokenizer.from_pretrained(tokens, trust_remote_code=False, local_files_only=tokens_local)
-        config, parameters = _read_config(base or folder, _local_only(base) if base else local_only)
-        _ensure_weights_fit(name, _WEIGHT_BYTES[precision] * parameters)
-        model, found = _auto_class(config).from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=local_only,
-            adapter_kwargs={"local_files_only": local_only},  # else peft asks the hub for an adapter
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below
-        )
-    missing = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
-    if missing:  # transformers fills them with random numbers
-        raise ModelError(
-            f"{name!r} lacks weights that its config.json asks for ({len(missing):,}, among them {min(missing)}): "
-            "it is not a causal language model, or incomplete; download it again or use another model"
-        )
-    return model, tokenizer
-
-
-def _ensure_weights_fit(name: str, weights: int) -> None:
-    """Refuses a model that does not fit into memory: the system would end the process while it reads the weights.
-
-    Args:
-        weights: in bytes; those of a GPU pass through this memory too.
-    """
-    needed, available = weights + LEAST_MEMORY, available_memory()
-    if needed > available:
-        raise ModelError(
-            f"loading {name!r} needs {byte_size(needed)} of free memory and there are {byte_size(available)}; "
-            "use a smaller model, close other programs, or give this machine or container more memory"
-        )
-
-
-def _auto_class(config: Any) -> Any:
+def _auto_class(name: str, config: Any) -> Any:
     """The loader of the class that a checkpoint was saved from; many models ship as image-and-text classes."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM
 
     kinds: list[Any] = [AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM]
     saved_as = set(config.architectures or ())
     fitting = [kind for kind in kinds if type(config) in kind._model_mapping]
+    if not fitting:
+        raise ModelError(
+            f"{name!r} does not hold a causal language model, but one of the family {config.model_type!r}; "
+            "use a model that generates text from left to right"
+        )
     exact = (kind for kind in fitting if kind._model_mapping[type(config)].__name__ in saved_as)
-    return next(exact, fitting[0] if fitting else AutoModelForCausalLM)
+    return next(exact, fitting[0])
 
 
 def _local_only(folder: str | Path) -> bool:
@@ -212,73 +285,11 @@ def _local_only(folder: str | Path) -> bool:
     return Path(folder).is_dir() or not probe("model", str(folder)).found
 
 
-@contextmanager
-def _as_model_error(name: str) -> Iterator[None]:
-    """Converts the errors of the libraries that read a model into a ModelError of one line."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(_load_failure(name, error)) from error
-
-
-def _load_failure(name: str, error: Exception) -> str:
-    if Path(name).is_dir() or not isinstance(error, OSError):
-        reason = " ".join(str(error).split())[:200]
-        return (
-            f"{name!r} does not hold a causal language model that can be loaded ({reason}); "
-            "it needs config.json, tokenizer files and safetensors weights"
-        )
-    return (
-        f"model {name!r} could not be loaded: it is neither in the local cache nor on the hub; "
-        "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
-    )
-
-
-def resolve_precision(device: DeviceName, dtype: DtypeName) -> Precision:
-    """The precision that `load_model` would use on this machine.
-
-    Raises:
-        ModelError: no such device or precision.
-    """
-    return _resolve_dtype(dtype, _resolve_device(device))
-
-
-def device_or_auto(device: DeviceName) -> DeviceName:
-    """A device of another machine's settings if this machine has it, else "auto"."""
-    return device if device in _devices() else "auto"
-
-
-def _devices() -> tuple[DeviceName, ...]:
-    """The devices of this machine, fastest first."""
-    import torch
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    every: tuple[tuple[DeviceName, bool], ...] = (("cuda", cuda), ("mps", mps), ("cpu", True))
-    return tuple(name for name, present in every if present)
-
-
-def _resolve_device(device: DeviceName) -> str:
-    if device == "auto":
-        return _devices()[0]
-    if device not in _devices():
-        raise ModelError(f"device {device!r} is not available here; use 'auto' or 'cpu'")
-    return device
-
-
-def _resolve_dtype(dtype: DtypeName, device: str) -> Precision:
-    import torch
-
-    if dtype == "auto":
-        return "bfloat16" if device == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    if dtype not in get_args(DtypeName):  # it may come from a file
-        raise ModelError(f"precision {dtype!r} is not known; use one of {', '.join(get_args(DtypeName))}")
-    return dtype
-
-
-def _revision(folder: str | Path) -> str:
-    """A hash of a folder's contents, or the commit of a hub model in the local cache."""
+def _revision(folder: str | Path, base: str | Path) -> str:
+    """A hash of a folder's contents, or the commit of a hub model in the local cache; a hash of both of an adapter."""
+    if folder != base:
+        both = f"{_revision(folder, folder)} {_revision(base, base)}"
+        return hashlib.sha256(both.encode()).hexdigest()
     path = Path(folder)
     if path.is_dir():
         suffixes = {".safetensors", ".json", ".model", ".jinja", ".txt"}

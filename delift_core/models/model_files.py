@@ -11,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -125,9 +127,12 @@ def hash_files(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
+DOWNLOAD = "download the model again"
 _NEEDED = "it needs config.json, tokenizer files and safetensors weights"
-_INDEX = "model.safetensors.index.json"
-CONFIG, ADAPTER = "config.json", "adapter_config.json"
+WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG, ADAPTER, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 def check_model(name: str, *, ask_hub: bool = True) -> None:
@@ -146,7 +151,7 @@ def check_model(name: str, *, ask_hub: bool = True) -> None:
     if words := why_invalid_path(Path(name)):
         raise ModelError(f"model: {words}")
     if Path(name).is_dir():
-        _check_folder(Path(name))
+        _check_folder(Path(name), ask_hub)
     elif Path(name).exists():
         raise ModelError(f"{abbreviated(Path(name))} is a file; give the folder of a model: {_NEEDED}")
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name:
@@ -175,19 +180,37 @@ def adapter_base(folder: str | Path) -> str | None:
 def tokenizer_source(folder: str | Path) -> str | Path:
     """Where to load a model's tokenizer from: its own folder, or that of the base model for an adapter without one."""
     path = Path(folder)
-    own = any((path / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"))
+    own = any((path / name).exists() for name in _TOKENIZERS)
     return folder if own else adapter_base(folder) or folder
 
 
-def _check_folder(folder: Path) -> None:
+def embedding_rows(folder: str | Path) -> int:
+    """Tokens of the embedding that an adapter brings along; 0 if it brings none, or the folder holds a whole model."""
+    from safetensors import safe_open
+
+    path = Path(folder) / ADAPTER_WEIGHTS
+    if adapter_base(folder) is None or not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if name.endswith(EMBEDDINGS)]  # noqa: SIM118
+        return max((int(file.get_slice(name).get_shape()[0]) for name in names), default=0)
+
+
+def _check_folder(folder: Path, ask_hub: bool) -> None:
     if words := why_unreadable(folder):
         raise ModelError(words)
     base = adapter_base(folder)
     if base is not None:
-        if not (folder / "adapter_model.safetensors").exists():
-            raise ModelError(f"{abbreviated(folder)} holds no adapter_model.safetensors; save the adapter again")
+        if not (folder / ADAPTER_WEIGHTS).exists():
+            raise ModelError(f"{abbreviated(folder)} holds no {ADAPTER_WEIGHTS}; save the adapter again")
+        if adapter_base(base) is not None:
+            raise ModelError(
+                f"{abbreviated(folder)} is a LoRA adapter of {base!r}, which is an adapter too; merge that one into "
+                "its base model first"
+            )
+        _check_weights(folder / ADAPTER_WEIGHTS)
         try:
-            check_model(base)
+            check_model(base, ask_hub=ask_hub)
         except ModelError as error:
             raise ModelError(
                 f"{abbreviated(folder)} is a LoRA adapter of {base!r}, which is missing: {error}"
@@ -200,19 +223,42 @@ def _check_folder(folder: Path) -> None:
         other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.gguf"))
         remedy = "; convert its weights, which are read as safetensors only" if other else ""
         raise ModelError(f"{abbreviated(folder)} holds no safetensors weights{remedy or f': {_NEEDED}'}")
+    if not any((folder / name).exists() for name in _TOKENIZERS):
+        raise ModelError(f"{abbreviated(folder)} holds no tokenizer files: {_NEEDED}")
     if (folder / _INDEX).exists():
         _check_shards(folder)
+    elif (folder / WEIGHTS).exists():
+        _check_weights(folder / WEIGHTS)
+    else:
+        raise ModelError(
+            f"{abbreviated(folder)} holds no {WEIGHTS}, nor an index of several such files; download the model again"
+        )
 
 
 def _check_shards(folder: Path) -> None:
     weight_map = _read_json(folder / _INDEX).get("weight_map")
-    names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+    if not isinstance(weight_map, dict):
+        raise ModelError(f"{abbreviated(folder / _INDEX)} holds no weight_map; download the model again")
+    names = sorted({str(name) for name in weight_map.values()})
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ModelError(
             f"{abbreviated(folder)} lacks {len(missing):,} of {len(names):,} weight files, such as {missing[0]}; "
             "download the model again"
         )
+    for name in names:
+        _check_weights(folder / name)
+
+
+def _check_weights(path: Path) -> None:
+    """Refuses a file of weights that is cut short or none at all, by its header."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np"):
+            return
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{abbreviated(path)} is damaged ({error}); {DOWNLOAD}") from error
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -251,3 +297,43 @@ def _check_hub(name: str, ask: bool) -> None:
         f"cache; {instead}",
     }
     raise ModelError(refusals[answer.outcome]) from answer.error
+
+
+@contextmanager
+def as_model_error(name: str, what: str, remedy: str = f"{DOWNLOAD}, or use another one") -> Iterator[None]:
+    """Converts the errors of the libraries that read a part of a model into a ModelError of one line."""
+    import torch
+
+    try:
+        yield
+    except (ModelError, MemoryError):
+        raise
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{name!r} does not fit the memory of the GPU; use a smaller model, or close other programs"
+        ) from error
+    except Exception as error:  # libraries raise nearly every kind for files that are damaged
+        raise ModelError(_load_failure(name, what, error, remedy)) from error
+
+
+_MEANINGS = (  # words of transformers, and what they mean
+    (
+        "custom code",
+        "needs custom code that comes with it, which is never run; use a model of a family in transformers",
+    ),
+    ("does not recognize this architecture", "is of a family that is not known here; use another model"),
+    ("have a `model_type` key", "has a config.json without a known model_type; download it again"),
+)
+
+
+def _load_failure(name: str, what: str, error: Exception, remedy: str) -> str:
+    told = isinstance(error, (OSError, ValueError, RuntimeError, ImportError))  # others say little without their name
+    reason = " ".join((str(error) if told else f"{type(error).__name__}: {error}").split())[:200]
+    if meaning := next((meaning for words, meaning in _MEANINGS if words in str(error)), None):
+        return f"{name!r} {meaning}"
+    if Path(name).is_dir() or not isinstance(error, OSError):
+        return f"the {what} of {name!r} cannot be loaded here ({reason}); {remedy}"
+    return (
+        f"model {name!r} could not be loaded: it is neither in the local cache nor on the hub; "
+        "check the id and the network (HF_TOKEN for gated models), give a local folder, or use 'bundled'"
+    )

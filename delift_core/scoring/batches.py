@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from delift_core.models.devices import free_bytes
 from delift_core.models.gpu_layers import SequenceBounds
 from delift_core.models.loading import LoadedModel
-from delift_core.system.memory import available_memory
 
 if TYPE_CHECKING:
     from delift_core.models.encoded import Tokens
@@ -168,15 +168,6 @@ _MIN_TOKENS = 64  # if these do not fit, scoring a single sequence fails with a 
 _MEMORY_SHARE = 0.5  # of the free memory, as a margin for errors and other programs
 
 
-def free_bytes(device: torch.device) -> int:
-    """Free memory of a device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if device.type == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    return available_memory()
-
-
 def bytes_per_token(loaded: LoadedModel) -> int:
     """Approximate memory per token of a batch: the keys and values of every layer, for the token and for as many tokens
     of the example, and the activations of one layer."""
@@ -184,7 +175,7 @@ def bytes_per_token(loaded: LoadedModel) -> int:
     width = config.hidden_size
     cached = sum(_cached_numbers(layer, width) for layer in config.per_layer_config)
     hidden = max(_inner_width(layer, width) for layer in config.per_layer_config)
-    size = 2 if loaded.identity.dtype == "bfloat16" else 4
+    size = 2 if loaded.identity.dtype in ("bfloat16", "nf4") else 4
     return int(size * (2 * cached + 12 * width + 4 * hidden))
 
 
@@ -206,7 +197,7 @@ def max_batch_tokens(loaded: LoadedModel, fixed_bytes: int) -> int:
     Args:
         fixed_bytes: memory of a batch that does not depend on its tokens.
     """
-    room = (free_bytes(loaded.device) - fixed_bytes) * _MEMORY_SHARE
+    room = (min(map(free_bytes, loaded.devices)) - fixed_bytes) * _MEMORY_SHARE
     fitting = max(_MIN_TOKENS, int(room // bytes_per_token(loaded)))
     best = _TOKENS_PER_BATCH.get(loaded.device.type, 512)
     parameters, tokens = _SMALL_ON_CUDA

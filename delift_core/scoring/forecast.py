@@ -124,6 +124,8 @@ class Forecast:
     alone_tokens: int = 0
     budgeted_pair_tokens: float = 0.0
     whole_sequences: bool = False
+    weights: str = ""  # their size, precision and devices
+    is_spread: bool = False  # over several devices
 
     @property
     def refusal(self) -> str | None:
@@ -178,7 +180,8 @@ class Forecast:
             f"{byte_size(self.memory_available)} are free: select on a larger machine, or take a smaller pool"
         )
         too_large = self.selection_bytes > self.memory_available
-        return (*((slow,) if self.whole_sequences else ()), *((large,) if too_large else ()))
+        spread = (self.weights,) if self.is_spread else ()
+        return (*spread, *((slow,) if self.whole_sequences else ()), *((large,) if too_large else ()))
 
 
 @dataclass(frozen=True, slots=True)

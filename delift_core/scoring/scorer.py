@@ -78,7 +78,7 @@ class Scorer:
         self.tokens_per_batch = tokens_per_batch or max_batch_tokens(loaded, self._logit_bytes)
         self._too_many: float = float("inf")  # tokens of the smallest batch that ran out of memory
         self.sharing: Sharing = self._find_sharing()
-        packs = self.sharing == "views" and supports_packed_sequences(loaded.model)
+        packs = self.sharing == "views" and not loaded.is_spread and supports_packed_sequences(loaded.model)
         self._packs_suffixes = packs and self._packing_agrees()
 
     @property
@@ -94,8 +94,9 @@ class Scorer:
 
     @property
     def can_compile(self) -> bool:
-        """Whether compiling could pay: on a GPU in bfloat16. Elsewhere matrix products dominate the time."""
-        return self.loaded.device.type == "cuda" and self.loaded.identity.dtype == "bfloat16"
+        """Whether compiling could pay: on one GPU in bfloat16. Elsewhere matrix products dominate the time."""
+        loaded = self.loaded
+        return loaded.device.type == "cuda" and loaded.identity.dtype == "bfloat16" and not loaded.is_spread
 
     def prepare(self, tokens: int) -> None:
         """Compiles the layers and the output layer if running `tokens` tokens makes up for the time to compile.
@@ -223,7 +224,7 @@ class Scorer:
             if prefix.layers is None:
                 raise ValueError("packed suffixes need an example before them")
             return run_packed(self._body, batch.ids, prefix.layers, batch.bounds)
-        return run(self._body, batch.ids, prefix)
+        return run(self._body, batch.ids, prefix).to(batch.ids.device)  # the last layer may lie on another device
 
     def _statistics(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(b, 2) sums over each row's response tokens."""
@@ -241,7 +242,7 @@ class Scorer:
         """(m,) float32 log probabilities of the targets (m,) given hidden states (m, d)."""
         if self._compiled:
             return self._compiled(hidden, targets)
-        logits: Any = self._head(hidden)
+        logits: Any = self._head(hidden).to(hidden.device)
         rows = max(1, _LOGITS_AT_ONCE.get(logits.device.type, logits.numel()) // logits.shape[1])
         parts = zip(logits.split(rows), hidden.split(rows), targets[:, None].split(rows), strict=True)  # type: ignore[no-untyped-call]
         return torch.cat([self._logits(*part).log_softmax(1).gather(1, part[2]) for part in parts])[:, 0]
@@ -282,6 +283,11 @@ class Scorer:
             raise ScoringError(
                 f"models of the family {family!r} do not run on text alone: {_one_line(error)}"
             ) from error
+        if not bool(expected.isfinite().all()):
+            raise ScoringError(
+                f"the output of {self.loaded.identity.name!r} is not finite in {self.loaded.identity.dtype}: its "
+                "weights are damaged, or too large for this precision; download the model again, or use float32"
+            )
         if not self._close(early, expected[:_CHECK_PREFIX]):
             raise ScoringError(
                 f"models of the family {family!r} read the tokens after a token too, so they do not generate text from "
@@ -304,7 +310,7 @@ class Scorer:
         try:
             prefix = extend(self._body, sharing, second, extend(self._body, sharing, first, EMPTY_PREFIX))
             hidden = run(self._body, rest, prefix)
-            got = [self._scaled(self._head(row).float()) for row in (hidden[0], hidden[1, :-3])]
+            got = [self._scaled(self._head(row).float()).to(ids.device) for row in (hidden[0], hidden[1, :-3])]
         except Exception as error:  # families fail in their own ways where they keep nothing to share
             if _out_of_memory(error):
                 raise ScoringError(_no_room(end)) from error

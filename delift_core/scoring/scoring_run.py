@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from delift_core.models.devices import free_bytes
 from delift_core.models.encoded import EncodedSample
 from delift_core.models.prompts import WholePairs
-from delift_core.scoring.batches import free_bytes
 from delift_core.scoring.blocks import (
     ROWS_PER_BLOCK,
     Block,

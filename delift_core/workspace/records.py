@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from delift_core.data.loading import Choice, Origin
-from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.prompts import Rendering, TemplateChoice
 from delift_core.samples import ColumnMapping, FormatName, Sample, Turns
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget

@@ -27,7 +27,8 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.ray.backend import RayWorker, WorkerOrder, _as_scoring_error
 from delift_core.jobs.ray.cluster import Node, WorkerPlan, _check_address, choose_device, connected, plan_workers
 from delift_core.jobs.scoring_job import Callbacks, run_scoring_job
-from delift_core.models.loading import DtypeName, ModelIdentity, read_outline
+from delift_core.models.devices import DtypeName
+from delift_core.models.loading import ModelIdentity, read_outline
 from delift_core.models.prompts import Rendering
 from delift_core.samples import Conversation, Message, hash_conversation
 from delift_core.scoring import blocks as blocks_module

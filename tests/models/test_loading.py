@@ -15,8 +15,7 @@ from transformers import PreTrainedConfig, T5Config
 
 from benchmarks.families import SMALL, SPECIAL, measure
 from delift_core.errors import ModelError
-from delift_core.models import loading as models
-from delift_core.models import model_files
+from delift_core.models import devices, model_files
 from delift_core.models.loading import context_length, load_model, read_outline
 from tests.tiny_models import FAMILIES, byte_tokenizer, random_model, save_model
 
@@ -82,7 +81,7 @@ def test_the_best_device_present_is_taken(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert models._resolve_device("auto") == expected
+    assert devices.resolve_device("auto") == expected
 
 
 def test_devices_and_precisions_that_are_not_there(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +89,7 @@ def test_devices_and_precisions_that_are_not_there(saved: Path, monkeypatch: pyt
     assert refusal(saved, device="cuda") == "device 'cuda' is not available here; use 'auto' or 'cpu'"
     assert refusal(saved, device="abacus") == "device 'abacus' is not available here; use 'auto' or 'cpu'"
     assert refusal(saved, device="cpu", dtype="float8") == (
-        "precision 'float8' is not known; use one of auto, float32, bfloat16, mixed"
+        "precision 'float8' is not known; use one of auto, float32, bfloat16, mixed, nf4"
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from delift_core.models.loading import Precision, load_model
+from delift_core.models.devices import Precision
+from delift_core.models.loading import load_model
 from delift_core.models.mixed_precision import (
     Bf16Linear,
     GatedMlp,

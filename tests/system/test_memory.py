@@ -16,7 +16,7 @@ from delift_core.errors import ModelError
 from delift_core.jobs.folder import JobFolder
 from delift_core.jobs.preparation import ScoringRequest
 from delift_core.jobs.scoring_job import prepare_job
-from delift_core.models import loading
+from delift_core.models import devices
 from delift_core.models.loading import load_model
 from delift_core.samples import Conversation, Message
 from delift_core.scoring.forecast import RunSamples
@@ -121,7 +121,7 @@ def test_the_limits_of_the_process_count(monkeypatch: pytest.MonkeyPatch, kind: 
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "available_memory", lambda: memory.LEAST_MEMORY + 1000)
+    monkeypatch.setattr(devices, "available_memory", lambda: memory.LEAST_MEMORY + 1000)
     with pytest.raises(ModelError, match="needs 200.4 MiB of free memory and there are 200.0 MiB; use a smaller model"):
         load_model(str(model_folder), device="cpu")
 

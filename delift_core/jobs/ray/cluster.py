@@ -16,7 +16,8 @@ from typing import Any, Literal
 import delift_core
 from delift_core.errors import ScoringError
 from delift_core.jobs.backends import RAY_MISSING
-from delift_core.models.loading import DeviceName, ModelIdentity
+from delift_core.models.devices import DeviceName
+from delift_core.models.loading import ModelIdentity
 from delift_core.scoring.forecast import memory_needed
 from delift_core.system.processes import LIBRARY_ENVIRONMENT
 

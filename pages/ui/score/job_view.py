@@ -42,9 +42,9 @@ def cost_view(status: JobStatus) -> None:
         st.metric(
             "Disk", byte_size(forecast.disk_bytes), border=True, help=f"{byte_size(forecast.disk_available)} free"
         )
-    st.caption(
-        f"Measured at {clock_time(status.progress.updated_at)}. Scoring takes longer when this machine is busier."
-    )
+    measured = f"Measured at {clock_time(status.progress.updated_at)}."
+    weights = f" {forecast.weights}." if forecast.weights else ""
+    st.caption(f"{measured}{plain(weights)} Scoring takes longer when this machine is busier.")
     if forecast.refusal:
         st.error(plain(forecast.refusal), icon=":material/memory:")
     for caution in () if forecast.refusal else forecast.cautions:

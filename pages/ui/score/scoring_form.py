@@ -7,7 +7,7 @@ import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
 from delift_core.jobs.backends import HERE, Placement, ray_installed
-from delift_core.models.loading import DeviceName, DtypeName
+from delift_core.models.devices import DeviceName, DtypeName, has_nvidia_driver
 from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, bundled_available, install_bundled
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget, PairUnit, count_pairs
@@ -27,7 +27,10 @@ PRECISION_WORDS = """\
 
 **mixed** (products in bfloat16, all else in float32) takes about half as long as float32 on a processor with bfloat16 \
 units; others emulate them. It changes utilities by up to 0.005 and hardly changes their order (rank correlation \
-0.995 or more)."""
+0.995 or more).
+
+**nf4** quantises the weights to 4 bits, for a model that does not fit the GPU otherwise. It needs an NVIDIA GPU and \
+bitsandbytes."""
 
 Option = TypeVar("Option", bound=str)
 
@@ -46,7 +49,8 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
     pairs = ask_pairs()
     with st.popover("Options", icon=":material/tune:"):
         device = ask_option("Device", get_args(DeviceName), "device", "auto uses a GPU if there is one.")
-        dtype = ask_option("Precision", get_args(DtypeName), "dtype", PRECISION_WORDS)
+        precisions = tuple(one for one in get_args(DtypeName) if one != "nf4" or _offers_nf4())
+        dtype = ask_option("Precision", precisions, "dtype", PRECISION_WORDS)
         template = ask_option(
             "Template",
             get_args(TemplateChoice),
@@ -54,6 +58,11 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
             "auto: the model's chat template, or a plain one if it has none. paper: the two prompts of the paper.",
         )
     return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs)
+
+
+def _offers_nf4() -> bool:
+    """Whether the form offers 4-bit weights: where there is an NVIDIA GPU, and for a run that was scored with them."""
+    return has_nvidia_driver() or st.session_state.get("dtype") == "nf4"
 
 
 def _settle(workspace: Workspace, current: RunRecord | None) -> None:
