@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from delift_core.errors import ModelError, ScoringError
 from delift_core.models.devices import quantisation, weights_on
-from delift_core.models.model_files import ADAPTER_WEIGHTS, EMBEDDINGS, embedding_rows
+from delift_core.models.model_files import ADAPTER_WEIGHTS, embedding_rows
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -75,8 +75,8 @@ def add_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
         adapted: Any = PeftModel.from_pretrained(model, str(folder))
     wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
-        found = {name for name in file.keys() if name in wanted or not _is_embedding(name)}  # noqa: SIM118
-    if odd := wanted ^ found:
+        found = set(file.keys())
+    if odd := (wanted - found) | {name for name in found - wanted if "lora_" in name}:
         raise ModelError(
             f"{str(folder)!r} does not fit its base model ({len(odd):,} weights, among them {min(odd)}); use the base "
             "model that it was trained on, or save the adapter again"
@@ -84,10 +84,6 @@ def add_adapter(model: Any, folder: Path, *, merge: bool) -> Any:
     if merge:
         return adapted.merge_and_unload()
     return adapted.get_base_model()
-
-
-def _is_embedding(name: str) -> bool:
-    return name.endswith(EMBEDDINGS)
 
 
 def ensure_adaptable(loaded: "LoadedModel") -> None:

@@ -132,7 +132,7 @@ _NEEDED = "it needs config.json, tokenizer files and safetensors weights"
 WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, ADAPTER, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
 def check_model(name: str, *, ask_hub: bool = True) -> None:
@@ -192,7 +192,7 @@ def embedding_rows(folder: str | Path) -> int:
     if adapter_base(folder) is None or not path.exists():
         return 0
     with safe_open(path, "pt") as file:
-        names = [name for name in file.keys() if name.endswith(EMBEDDINGS)]  # noqa: SIM118
+        names = [name for name in file.keys() if name.endswith(_EMBEDDINGS)]  # noqa: SIM118
         return max((int(file.get_slice(name).get_shape()[0]) for name in names), default=0)
 
 
