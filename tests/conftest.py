@@ -2,6 +2,7 @@
 examples on every run, unless `make fuzz` or --hypothesis-seed asks for others."""
 
 import gc
+import importlib.util
 import os
 import warnings
 from collections.abc import Generator
@@ -33,11 +34,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test in tests/browser needs a browser; the other lanes are marked on the tests themselves."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every test in tests/browser needs a browser; the other lanes are marked on the tests themselves.
+
+    What compares with submodlib is left out where that is not installed, which tests/test_wheel.py allows only where it
+    has no wheels.
+    """
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker("browser")
+    if importlib.util.find_spec("submodlib") is None:
+        left_out = [item for item in items if "submodlib" in item.fixturenames]  # type: ignore[attr-defined]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(trylast=True)
@@ -77,6 +86,11 @@ def encodable(value: object) -> object:
 def _own_line_of_jobs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Jobs of these tests wait for each other and not for those of other tests, or of whoever uses this machine."""
     os.environ["DELIFT_QUEUE"] = str(tmp_path_factory.mktemp("queue"))
+
+
+@pytest.fixture
+def submodlib() -> None:
+    """Named by a test that needs the package, which has no wheels for every Python and system."""
 
 
 @pytest.fixture

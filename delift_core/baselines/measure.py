@@ -172,7 +172,7 @@ def ratings(scorer: "Scorer", template: "Template", pool: Sequence[Sample], *, s
             tokens = head + encoded.query_alone[-max(1, room - len(head)) :]
             ids = torch.tensor([tokens], device=scorer.loaded.device)
             logits = scorer.loaded.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
-            found[row, column] = logits.float().softmax(dim=0)[digits].double().cpu().numpy()
+            found[row, column] = logits.float().softmax(dim=0)[digits].cpu().numpy()
     return found
 
 

@@ -13,7 +13,7 @@ from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
-from delift_core.selection.request import PRESETS, SelectionRequest, objective_of
+from delift_core.selection.request import PRESETS, SelectionRequest, objective_of, require_engine
 from delift_core.system.files import abbreviated, why_folder_unusable, why_invalid_path, why_unreadable, why_unwritable
 from delift_core.system.hub import HUB_PREFIX
 
@@ -38,6 +38,7 @@ def _check_backend(arguments: argparse.Namespace) -> None:
 
 
 def _check_selection(arguments: argparse.Namespace) -> None:
+    require_engine(arguments.engine)
     if arguments.preset == "published" and (arguments.metric, arguments.self_coverage) != (None, None):
         raise UsageError("--preset published has its own metric and self-coverage; leave them out, or --preset")
     if arguments.preset == "published" and arguments.pairs not in (None, ALL_PAIRS):
@@ -63,12 +64,13 @@ def number_type(least: float, most: float = math.inf) -> Callable[[str], float]:
     return parse
 
 
-def whole_type(least: int) -> Callable[[str], int]:
-    """A type of argparse: a whole number of at least `least`."""
+def whole_type(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type of argparse: a whole number within these bounds."""
+    words = f"a whole number of at least {least}" if most is None else f"a whole number from {least} to {most}"
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
         return int(text)
 
     return parse

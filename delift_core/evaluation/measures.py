@@ -55,8 +55,8 @@ def measure(scorer: Scorer, rows: Sequence[Suffix], *, stop: Stop = never) -> np
         logits = output.logits.flatten(0, 1)[flat].float()  # (m, V)
         loss = torch.logsumexp(logits, dim=1) - logits.gather(1, batch.targets[:, None])[:, 0]  # (m,)
         correct = logits.argmax(dim=1) == batch.targets  # (m,)
-        sums = torch.zeros(2, len(batch.rows), dtype=torch.float64, device=logits.device)
-        sums.index_add_(1, batch.owners, torch.stack([loss.double(), correct.double()]))
+        sums = torch.zeros(2, len(batch.rows), dtype=scorer.sums_dtype, device=logits.device)
+        sums.index_add_(1, batch.owners, torch.stack([loss, correct]).to(scorer.sums_dtype))
         found[:, batch.rows.cpu().numpy()] = sums.cpu().numpy()
     return found
 

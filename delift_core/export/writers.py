@@ -12,7 +12,7 @@ from delift_core.data.loading.json_scanner import to_strict_json
 from delift_core.errors import ExportError
 from delift_core.export.conversion import convert_sample
 from delift_core.samples import ExportFormat, Sample
-from delift_core.system.files import temporary_prefix, why_unwritable
+from delift_core.system.files import replace_file, temporary_prefix, why_unwritable
 
 TEMPORARY_SUFFIX = ".part"  # of ".NAME.xxxxxxxx.part", which a killed export leaves
 
@@ -120,7 +120,7 @@ def write_chunks(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        replace_file(temporary, path)
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from delift_core.jobs.queue import Ticket, wait_for_device
 from delift_core.system.callbacks import FINAL_PHASES, Phase, Stop
 from delift_core.system.codec import decode, encode
 from delift_core.system.files import write_whole
-from delift_core.system.processes import LIBRARY_ENVIRONMENT, is_running, started_at
+from delift_core.system.processes import LIBRARY_ENVIRONMENT, detached, is_running, started_at
 
 JobKind = Literal["scoring", "evaluation", "map"]
 JobState = Phase | Literal["interrupted"]
@@ -130,7 +130,7 @@ class JobFolder:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                start_new_session=True,
+                **detached(),
             )
         self.claim(process.pid)
 

@@ -70,7 +70,7 @@ def wait_for_device(
         ScoringError: the queue's folder cannot be written to.
     """
     pid = os.getpid()
-    # Whether there is a GPU is found out without loading torch.
+    # Whether there is a GPU is found out without loading torch; not on Linux, its jobs wait for those of the CPU.
     gpu = device != "cpu" and Path("/proc/driver/nvidia").exists()
     needs = (*filter(None, [ticket.workspace]), *(() if device == "cluster" else ("gpu" if gpu else "cpu",)))
     own = replace(ticket, needs=needs, pid=pid, created=started_at(pid))

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import cast
@@ -13,6 +12,7 @@ from typing import cast
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import JobFolder, JobKind
 from delift_core.system.logs import begin_log, log_event, log_failure
+from delift_core.system.processes import lower_priority
 
 _NICENESS = 5  # keeps the pages responsive while every core is busy
 
@@ -31,7 +31,7 @@ def main(job: JobFolder) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     job.claim(os.getpid())
-    _lower_priority()
+    lower_priority(_NICENESS)
     log_event(f"{job.kind} began")
     try:
         job.run(lambda: bool(signals) or job.cancel_requested())
@@ -56,14 +56,6 @@ def _fail(job: JobFolder, reason: str) -> None:
         job.fail(reason)
     except OSError as error:
         print(f"{reason} (and this could not be noted: {error})", file=sys.stderr)
-
-
-def _lower_priority() -> None:
-    """Lets other programs run first. Linux schedules sessions before processes, and a worker is a session of its own:
-    the niceness of its session has to be set as well."""
-    niceness = os.nice(_NICENESS)
-    with suppress(OSError):  # other systems, and kernels without session scheduling
-        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 if __name__ == "__main__":

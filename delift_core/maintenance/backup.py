@@ -5,16 +5,16 @@
 Both are atomic, and a restored workspace is verified byte for byte.
 """
 
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -23,6 +23,8 @@ from delift_core import __version__
 from delift_core.errors import WorkspaceError
 from delift_core.jobs.folder import PROCESS_FILES
 from delift_core.system.files import (
+    is_same_file,
+    replace_file,
     sync_folder,
     temporary_prefix,
     why_folder_unusable,
@@ -127,7 +129,7 @@ def _require_backup_place(folder: Path, out: Path) -> None:
         raise WorkspaceError(f"there is no workspace in {folder}; name one with --workspace")
     if out.exists():
         raise WorkspaceError(f"{out} exists already and is not overwritten; give the backup another name")
-    if out.resolve().is_relative_to(folder.resolve()):
+    if any(is_same_file(parent, folder) for parent in out.resolve().parents):
         raise WorkspaceError(f"{out} is inside the workspace; write the backup to another folder, or another disk")
 
 
@@ -135,14 +137,21 @@ def _require_backup_place(folder: Path, out: Path) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from opening the workspace: DuckDB asks for the lock that is held here."""
     path = folder / DATABASE_NAME
-    with path.open("rb") as stream:
+    with ExitStack() as stack:
         try:
-            fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _lock(stack.enter_context(path.open("rb")))
         except OSError as error:
             raise WorkspaceError(f"workspace {folder} is open in another process; close it, then try again") from error
         if path.with_name(f"{DATABASE_NAME}.wal").exists():
             raise WorkspaceError(f"workspace {folder} was written by another process meanwhile; try again")
         yield
+
+
+def _lock(stream: IO[bytes]) -> None:
+    if sys.platform != "win32":  # on Windows, DuckDB does not open a file that is open here, nor the other way round
+        import fcntl
+
+        fcntl.lockf(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -154,7 +163,8 @@ def _new_file(out: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(temporary, out)  # unlike a rename, a link never replaces a file
+        out.open("xb").close()  # unlike a rename, this never replaces a file
+        replace_file(temporary, out)
         sync_folder(out.parent)
     except OSError as error:
         raise WorkspaceError(f"{out} could not be written ({error.strerror or error}); nothing was kept") from error

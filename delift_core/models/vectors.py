@@ -126,6 +126,7 @@ def _folder() -> Path:
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders or not (Path(folders[0]) / _WEIGHTS).is_file():
         raise DataError(
-            "wordllama is not installed; paraphrases cannot be found without it; pip install -r requirements.txt"
+            "wordllama is not installed, without which paraphrases cannot be found; it has no wheels for Linux on ARM "
+            "and for Python 3.14"
         )
     return Path(folders[0])

@@ -9,7 +9,7 @@ from delift_core.errors import SelectionError
 from delift_core.selection.coverage import covered, gains_along
 from delift_core.selection.kernels import Kernel, SparseColumns, as_kernel, by_columns, rounding_constant, row_blocks
 from delift_core.selection.quotas import no_quota
-from delift_core.selection.request import Engine
+from delift_core.selection.request import Engine, require_engine
 from delift_core.system.memory import ensure_fits
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     """An engine for a kernel from `as_kernel`, with nothing covered yet.
 
     Raises:
-        SelectionError: an unknown engine, or its copy of the kernel does not fit into memory.
+        SelectionError: an engine that is unknown or not installed, or its copy of the kernel does not fit into memory.
     """
     if engine == "auto":
         engine = "dense" if isinstance(kernel, np.ndarray) else "sparse"
@@ -34,6 +34,7 @@ def picker_for(engine: Engine, kernel: Kernel) -> "_Picker":
     if engine == "torch":
         return _TorchPicker(kernel)
     if engine == "submodlib":
+        require_engine(engine)
         return _SubmodlibPicker(kernel)
     raise SelectionError(f"Unknown engine {engine!r}: use one of {', '.join(get_args(Engine))}.")
 

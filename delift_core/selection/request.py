@@ -3,6 +3,7 @@
 This module knows nothing of pools, kernels or arrays, so that importing it is cheap.
 """
 
+import importlib.util
 import math
 import re
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ Engine = Literal["auto", "dense", "sparse", "torch", "submodlib"]
     dense       compiled by numba; works on a dense kernel without a copy
     sparse      compiled by numba; copies the kernel by columns
     torch       on a GPU if torch finds one; copies the kernel to the device
-    submodlib   the reference implementation, lazy greedy; copies the kernel
+    submodlib   the reference implementation, lazy greedy; copies the kernel; not every system has it
 """
 _REMOVED_ENGINES = ("stochastic", "partitioned")
 Need = Literal[SecondSet, "model", "token counts"]
@@ -139,6 +140,20 @@ def parse_engine(text: str) -> Engine:
             )
         raise SelectionError(f"Engine {text!r} is not known: use one of {known}.")
     return cast(Engine, name)
+
+
+def is_installed(engine: Engine) -> bool:
+    """Whether the package of an engine is there; our own engines always are."""
+    return engine != "submodlib" or importlib.util.find_spec("submodlib") is not None
+
+
+def require_engine(engine: Engine) -> None:
+    """Raises a SelectionError for an engine whose package is not installed."""
+    if not is_installed(engine):
+        raise SelectionError(
+            f"Engine {engine!r} needs the package submodlib-py, which is not installed; it has wheels for Python 3.11 "
+            "and 3.12 on Linux (x86-64) and macOS (Apple silicon). Use auto: it chooses the same rows, up to ties."
+        )
 
 
 def is_removed_engine(name: str) -> bool:

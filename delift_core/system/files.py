@@ -5,7 +5,10 @@ The `why_*` functions return a line that says what is wrong and what to do, or "
 
 import errno
 import os
+import re
+import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +17,10 @@ _CHECKSUM_TAG = b"crc1"
 CHECKSUM_BYTES = len(_CHECKSUM_TAG) + 4
 _STEM_BYTES = 120  # file systems allow 255 bytes, suffixes included
 _SHOWN_CHARACTERS = 160  # of a path in a message
+_WINDOWS_NAME = 255
+_BAD_ON_WINDOWS = re.compile(r'[<>:"|?*\x00-\x1f]')
+_RESERVED = re.compile(r"con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9\u00b9\u00b2\u00b3]", re.IGNORECASE)
+_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds between tries to replace a file that is being read
 
 
 def why_unreadable(path: Path, *, folder: bool = True) -> str:
@@ -46,8 +53,7 @@ def why_unwritable(path: Path, beside: Iterable[Path] = (), inputs: Iterable[Pat
             return (
                 problem if output == path else f"{problem} ({abbreviated(Path(output.name))} is written beside {name})"
             )
-    written = {_resolved(output) for output in outputs}
-    lost = next((file for file in inputs if _resolved(file) in written), None)
+    lost = next((file for file in inputs if any(is_same_file(file, output) for output in outputs)), None)
     return f"writing {name} would overwrite the input {abbreviated(lost)}; choose another name" if lost else ""
 
 
@@ -83,6 +89,8 @@ def why_invalid_path(path: Path) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:  # bytes of another encoding, which neither the database nor a manifest can store
         return f"the path {name} is not valid UTF-8; rename the file or the folder"
+    if sys.platform == "win32":
+        return _why_invalid_on_windows(path)
     try:
         found = next(one for one in (path.absolute(), *path.absolute().parents) if _exists(one))
         longest = os.pathconf(found if found.is_dir() else found.parent, "PC_NAME_MAX")
@@ -98,6 +106,38 @@ def why_invalid_path(path: Path) -> str:
         return f"the name {abbreviated(Path(long))} has {size:,} bytes and may have {longest:,}; shorten it"
     size, most = len(str(path.absolute()).encode()), os.pathconf("/", "PC_PATH_MAX")
     return f"the path {name} has {size:,} bytes and may have {most - 1:,}; shorten it" if size >= most else ""
+
+
+def _why_invalid_on_windows(path: Path) -> str:
+    """As `why_invalid_path`, where the rules are those of Windows."""
+    name, parts = abbreviated(path), path.parts[1:] if path.anchor else path.parts
+    for part in parts:
+        shown = abbreviated(Path(part))
+        if bad := _BAD_ON_WINDOWS.search(part):
+            return f"the name {shown} holds {bad[0]!r}, which no file of Windows can; leave it out"
+        if part not in (".", "..") and part.endswith((".", " ")):
+            return f"the name {shown} ends with a full stop or a space, which Windows drops; leave it out"
+        if is_reserved_name(part):
+            return f"{shown} is a device on Windows, not a file; choose another name"
+        if len(part) > _WINDOWS_NAME:
+            return f"the name {shown} has {len(part):,} characters and may have {_WINDOWS_NAME}; shorten it"
+    above = next(one for one in path.absolute().parents if one.exists())
+    return "" if above.is_dir() else f"{name} leads through a file as if it were a folder; check the path"
+
+
+def is_reserved_name(name: str) -> bool:
+    """Whether a name, with or without a suffix, is that of a device on Windows, such as NUL or com1.txt."""
+    return _RESERVED.fullmatch(name.partition(".")[0].rstrip()) is not None
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file: through links, and by another spelling where case makes no difference."""
+    if _resolved(one) == _resolved(other):
+        return True
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them does not exist
+        return False
 
 
 def nearest_existing(path: Path) -> Path:
@@ -175,26 +215,46 @@ def write_whole(path: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).replace(path)
+        replace_file(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
+def replace_file(new: Path, path: Path) -> None:
+    """Renames a file, also over another one.
+
+    Windows refuses that while another process reads the old file, which takes milliseconds here: it is tried again.
+
+    Raises:
+        OSError: the folder may not be written to, or the old file stays open.
+    """
+    for pause in _PAUSES if sys.platform == "win32" else ():
+        try:
+            new.replace(path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    new.replace(path)
+
+
 def safe_stem(name: str) -> str:
     """A file name without suffix, made from a user's text: letters, digits and hyphens, so no path separators.
 
     Args:
-        name: any text; one without letters or digits gives "subset".
+        name: any text; one without letters or digits gives "subset", and so does the name of a device on Windows.
     """
     kept = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
     short = "-".join(filter(None, kept.split("-"))).encode()[:_STEM_BYTES].decode(errors="ignore")
-    return short.strip("-") or "subset"
+    stem = short.strip("-")
+    return "subset" if not stem or is_reserved_name(stem) else stem
 
 
 def sync_folder(folder: Path) -> None:
     """Flushes a folder's directory entries: otherwise a power cut can undo a rename."""
+    if sys.platform == "win32":  # folders cannot be opened there; the file system logs renames
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -8,7 +8,6 @@ Made safe for several, by a lock and by closing the file after each line, it tak
 A line that cannot be written is lost: logging never stops the work.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -139,6 +138,7 @@ def _private(path: str, flags: int) -> int:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the log's lock: two processes must not rotate the file at once."""
-    with open(folder / ".lock", "a", opener=_private) as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    from filelock import FileLock  # most commands write no line before they do their work
+
+    with FileLock(folder / ".lock", mode=0o600, poll_interval=0.01):
         yield

@@ -1,7 +1,6 @@
 """Free memory of this machine, its container and this process: checked before anything large is made and while a job
 runs."""
 
-import resource
 import shutil
 import sys
 import time
@@ -138,11 +137,13 @@ def _limits() -> Iterator[tuple[int, int]]:
     """Yields (limit, used) in bytes for each limit of this process and of the control groups that it is in."""
     import psutil
 
-    own = psutil.Process().memory_info()
-    for kind, used in ((resource.RLIMIT_AS, own.vms), (resource.RLIMIT_DATA, getattr(own, "data", 0))):
-        limit = resource.getrlimit(kind)[0]
-        if limit != resource.RLIM_INFINITY:
-            yield limit, used
+    process = psutil.Process()
+    if hasattr(process, "rlimit"):  # Linux; macOS does not enforce such limits, and Windows has none
+        own = process.memory_info()
+        for kind, used in ((psutil.RLIMIT_AS, own.vms), (psutil.RLIMIT_DATA, own.data)):
+            limit = process.rlimit(kind)[0]
+            if limit != psutil.RLIM_INFINITY:
+                yield limit, used
     try:
         lines = (_ROOT / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

@@ -312,7 +312,7 @@ def _lock_down(connection: duckdb.DuckDBPyConnection, path: Path, writable: Path
 
 def _cannot_open(path: Path, error: duckdb.Error) -> str:
     text = str(error)
-    if "lock" in text.lower():
+    if "lock" in text.lower() or "being used by another process" in text:  # the second is said by Windows
         found = re.search(r"PID (\d+)", text)
         process = describe_process(int(found[1])) if found else "pid unknown"
         return (

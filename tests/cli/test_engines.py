@@ -1,9 +1,11 @@
 """`curate --engine`, end to end: what it prints, writes down, and makes again."""
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from delift_core.cli import main
@@ -11,9 +13,11 @@ from delift_core.curation.curate import open_selection, reoptimise
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Selector
+from delift_core.errors import SelectionError
 from delift_core.export.subset_files import export_selection
-from delift_core.selection.request import SelectionRequest, objective_of
-from delift_core.selection.types import Budget, FixedRows
+from delift_core.selection.greedy import greedy_order
+from delift_core.selection.request import SelectionRequest, is_installed, objective_of, parse_budget
+from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -34,6 +38,7 @@ def curate(folder: Path, out: str, *words: str) -> int:
     return main([*common, "--workspace", str(folder / "w"), "--out", str(folder / out), *words])
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_an_engine_is_said_written_down_and_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert curate(folder, "submodlib.jsonl", "--budget", "4", "--engine", "submodlib", "--seed", "5") == 0
     printed = capsys.readouterr().out
@@ -57,13 +62,16 @@ def test_without_the_option_nothing_is_said_and_the_guarantee_is_written(
     assert document["engine"] == {"name": "auto", "guarantee": "at least 63.2% of the best selection (1 - 1/e)"}
 
 
+NO_QUOTAS = (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "does not support quotas")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        *([NO_QUOTAS] if is_installed("submodlib") else []),
         (["--budget", "4", "--engine", "magic"], "is not known: use one of auto"),
         (["--budget", "4", "--engine", "stochastic:0.2"], "no engine 'stochastic:0.2' any more: run this with version"),
         (["--budget", "4", "--engine", "partitioned"], "no engine 'partitioned' any more: run this with version 0.1.0"),
-        (["--budget", "4", "--engine", "submodlib", "--quota", "source:pool.jsonl=1.."], "does not support quotas"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_in_one_line(
@@ -72,6 +80,19 @@ def test_what_an_engine_cannot_do_is_refused_in_one_line(
     assert curate(folder, "refused.jsonl", *words) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and message in printed.err and printed.err.count("\n") == 1
+
+
+def test_an_engine_that_is_not_installed_is_refused_in_one_line_where_it_is_used(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "submodlib", None)
+    assert curate(folder, "refused.jsonl", "--budget", "4", "--engine", "submodlib") == 2
+    assert "needs the package submodlib-py, which is not installed" in (said := capsys.readouterr().err)
+    assert said.count("\n") == 1 and "Use auto" in said
+    with pytest.raises(SelectionError, match="Use auto"):
+        greedy_order(np.eye(3, dtype=np.float32), engine="submodlib")
+    kept = SelectionRequest(ObjectiveConfig("instruction"), parse_budget("4"), engine="submodlib")
+    assert kept.engine == "submodlib"  # what was chosen elsewhere still opens
 
 
 @dataclass(frozen=True)

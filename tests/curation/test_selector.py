@@ -11,7 +11,7 @@ import pytest
 from delift_core.curation import selector as selecting
 from delift_core.curation.scoring_runs import open_run
 from delift_core.curation.selector import Memo, NotMeasured, Selector
-from delift_core.selection.request import SelectionRequest, parse_budget, parse_quota
+from delift_core.selection.request import SelectionRequest, is_installed, parse_budget, parse_quota
 from delift_core.selection.types import Budget, FixedRows, ObjectiveConfig
 from delift_core.workspace import Workspace
 from tests.scored import make_scored_workspace
@@ -40,7 +40,7 @@ REQUESTS = {
 }
 
 
-@pytest.mark.parametrize("kind", REQUESTS)
+@pytest.mark.parametrize("kind", [kind for kind, request in REQUESTS.items() if is_installed(request.engine)])
 def test_another_budget_gives_what_it_gives_a_new_selector(folder: Path, kind: str) -> None:
     with Workspace.open(folder) as workspace:
         run = open_run(workspace, "r1")

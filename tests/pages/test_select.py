@@ -1,6 +1,7 @@
 """The Select page: stages on cards, quotas, and a budget that is answered from stored orders."""
 
 import re
+import sys
 from pathlib import Path
 
 import duckdb
@@ -222,6 +223,7 @@ def test_the_published_settings_are_one_choice(scored_workspace: Path) -> None:
         assert kept.selection.chosen.tolist() == problem.greedy.order[:4].tolist()
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) -> None:
     app = open_select(budget_unit="rows", budget_rows="5", engine="submodlib")
     assert not app.error and metrics(app)["Chosen"] == "5"
@@ -237,9 +239,19 @@ def test_an_engine_in_the_address_chooses_and_is_kept(scored_workspace: Path) ->
     assert kept.selection.chosen.tolist() == expected.chosen.tolist()
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_an_engine_without_quotas_says_so_in_one_line(scored_workspace: Path) -> None:
     app = open_select(engine="submodlib", quota=["Repeats:repeated=2..2"])
     assert len(app.error) == 1 and "does not support quotas" in app.error[0].value.replace("\\", "") and not app.metric
+
+
+def test_where_submodlib_is_not_installed_there_is_no_choice(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "submodlib", None)
+    app = open_select(budget_unit="rows", budget_rows="5", engine="submodlib")
+    assert not app.error and metrics(app)["Chosen"] == "5" and "Engine " not in captions(app)
+    assert "engine" not in [box.key for box in app.selectbox]
 
 
 def test_a_link_that_names_a_removed_engine_opens_with_exact_greedy(scored_workspace: Path) -> None:

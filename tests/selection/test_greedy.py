@@ -160,6 +160,7 @@ def test_what_is_no_kernel_is_refused(kernel: np.ndarray) -> None:
         greedy_order(kernel)
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_a_kernel_too_large_for_memory_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SelectionError, match=r"1,000,000 x 1,000,000 needs 3,725\.3 GiB"):
         ensure_fits(1_000_000, 1_000_000, 4)
@@ -174,6 +175,7 @@ def test_a_kernel_too_large_for_memory_is_refused_with_its_size(monkeypatch: pyt
     assert greedy_order(np.ones((2, 2), dtype=np.float32)).order.tolist() == [1, 0]  # no copy is made
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_submodlib_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     greedy_order(random_kernel(0, 5, 5), engine="submodlib")
     assert capfd.readouterr() == ("", "")

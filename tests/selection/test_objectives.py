@@ -118,6 +118,7 @@ def test_kernel_equals_the_published_formula_on_every_subset(
         assert evaluate(config, subset, measured, **inputs) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.usefixtures("submodlib")
 @pytest.mark.parametrize("nu", [0.0, 0.7, 1.0, 3.0])
 def test_continual_equals_submodlib_conditional_gain(nu: float) -> None:
     from submodlib import FacilityLocationConditionalGainFunction
@@ -131,6 +132,7 @@ def test_continual_equals_submodlib_conditional_gain(nu: float) -> None:
         assert value(kernel, np.array(subset)) == pytest.approx(function.evaluate(set(subset)), abs=1e-5)
 
 
+@pytest.mark.usefixtures("submodlib")
 def test_instruction_equals_submodlib_facility_location() -> None:
     from submodlib import FacilityLocationFunction
 
@@ -140,6 +142,7 @@ def test_instruction_equals_submodlib_facility_location() -> None:
         assert evaluate(ObjectiveConfig("instruction"), subset, pool) == pytest.approx(function.evaluate(set(subset)))
 
 
+@pytest.mark.usefixtures("submodlib")
 @pytest.mark.parametrize("seed", range(5))
 def test_min_max_with_the_diagonal_in_is_what_the_published_code_maximises(seed: int) -> None:
     """submodlib over the scaled matrix, as the published code calls it; after the first pick, greedy on U unclamped."""

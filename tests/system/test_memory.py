@@ -1,7 +1,6 @@
 """Free memory counts the limits of containers and of the process, and what does not fit is refused in one line."""
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8192, total=9000))
-    monkeypatch.setattr(memory.resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda self, kind: (psutil.RLIM_INFINITY,) * 2)
     monkeypatch.setattr(memory, "_ROOT", tmp_path)
     return Machine(tmp_path)
 
@@ -111,10 +110,9 @@ def test_a_path_of_the_host_inside_a_container_means_the_group_at_the_mount(mach
 def test_the_limits_of_the_process_count(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     own = psutil.Process().memory_info()
     limit = (own.vms if kind == "RLIMIT_AS" else own.data) + 100 * MIB
-    unlimited = (resource.RLIM_INFINITY,) * 2
-    monkeypatch.setattr(
-        memory.resource, "getrlimit", lambda asked: (limit, limit) if asked == getattr(resource, kind) else unlimited
-    )
+    unlimited = (psutil.RLIM_INFINITY,) * 2
+    number = getattr(psutil, kind)
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda self, asked: (limit,) * 2 if asked == number else unlimited)
     assert 0 < available_memory() <= 101 * MIB and total_memory() <= limit
 
 

@@ -212,7 +212,7 @@ def _walk(path: Path) -> tuple[list[Path], list[_Unread]]:
                 found.append(here / name)
             else:
                 unread.append(_Unread(here / name, *why))
-    return sorted(found), unread
+    return sorted(found, key=lambda name: name.parts), unread  # paths of Windows would ignore case
 
 
 def _why_not_read(path: Path) -> tuple[str, str] | None:

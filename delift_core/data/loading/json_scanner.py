@@ -9,7 +9,8 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from typing import Any
 
 from delift_core.data.formats import RecordError, detect_format, parse_record
 
@@ -19,6 +20,7 @@ TOKENS = re.compile(rf'{STRING}|[^" \t\r\n]+', re.DOTALL)
 NON_SPACE = re.compile(r"[^ \t\r\n]|\Z")
 # Python refuses to convert longer numbers. Their value is not used: the digits stay in the raw text.
 MAX_DIGITS = 4000
+MAX_DEPTH = 500
 
 # Numbers that Python writes and reads, and that JSON does not have.
 _STRING_OR_CONSTANT = re.compile(rf"{STRING}|(-?Infinity|NaN)", re.DOTALL)
@@ -34,7 +36,27 @@ def parse_int(digits: str) -> int | float:
     return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
-DECODER = json.JSONDecoder(parse_int=parse_int)
+class _Decoder(json.JSONDecoder):
+    """Refuses values that are nested deeper than a function that calls itself can follow in every Python."""
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        value, end = super().raw_decode(s, idx)
+        if s.count("[", idx, end) + s.count("{", idx, end) > MAX_DEPTH:
+            _check_depth(value)
+        return value, end
+
+
+def _check_depth(value: object) -> None:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        parts = chain.from_iterable(one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for part in parts if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise RecursionError(f"nested more than {MAX_DEPTH} deep")
+
+
+DECODER = _Decoder(parse_int=parse_int)
 
 
 def compact(text: str) -> str:

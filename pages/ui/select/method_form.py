@@ -3,7 +3,7 @@
 import streamlit as st
 
 from delift_core.selection.methods import METHOD_NAMES, METHODS, method_source, method_title
-from delift_core.selection.request import Engine
+from delift_core.selection.request import Engine, is_installed
 from delift_core.selection.select import guarantee
 from delift_core.selection.types import ChosenBy, Selection
 from pages.ui.shell.blocks import plain
@@ -61,7 +61,9 @@ def method_line(method: ChosenBy) -> None:
 
 
 def ask_engine() -> Engine:
-    """The engine, under a popover."""
+    """The engine, under a popover; nothing to choose where only ours are installed."""
+    if not is_installed("submodlib"):
+        return "auto"
     with st.popover("Engine", icon=":material/memory:"):
         engine: Engine = st.selectbox(
             "Engine",
