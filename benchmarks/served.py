@@ -33,8 +33,14 @@ _CALM = """([began, calm]) => {
 
 
 @contextmanager
-def served(workspace: Path, log: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def served(
+    workspace: Path, log: Path, *options: str, delift: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`streamlit run app.py` on a workspace, on a free port: its address and its process, ended at the end.
+
+    Args:
+        options: more words of the command line.
+        delift: the script of another environment, whose `delift studio` serves instead.
 
     Raises:
         RuntimeError: the server did not come up.
@@ -44,6 +50,8 @@ def served(workspace: Path, log: Path, *options: str) -> Iterator[tuple[str, sub
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true"]
     command += ["--server.address", "127.0.0.1", "--server.port", str(port), *options]
+    if delift is not None:
+        command = [str(delift), "studio", "--headless", "--port", str(port), *options]
     environment = {**os.environ, "DELIFT_WORKSPACE": str(workspace)}
     with log.open("ab") as sink:
         process = subprocess.Popen(

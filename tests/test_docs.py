@@ -23,7 +23,7 @@ GENERATED = (DOCS / "commands.md", DOCS / "api.md")
 WRITTEN = [ROOT / "README.md", *(path for path in sorted(DOCS.rglob("*.md")) if path not in GENERATED)]
 EVERY_PAGE = [*WRITTEN, *(path for path in GENERATED if path.exists()), *sorted((ROOT / "benchmarks").glob("*.md"))]
 TEXT = "\n".join(path.read_text() for path in WRITTEN)
-COMMAND_LINES = sorted(set(re.findall(r"python -m delift_core ([^`\n]+)", TEXT)))
+COMMAND_LINES = sorted(set(re.findall(r"(?:python -m delift_core|(?:^    |`)delift) ([^`\n]+)", TEXT, re.MULTILINE)))
 
 
 def of(path: Path) -> str:
@@ -51,7 +51,8 @@ def test_every_command_line_is_one_that_the_parser_takes(line: str) -> None:
 
 def test_every_option_that_is_named_exists() -> None:
     options = {option for one in subcommands(build_parser()).values() for option in one._option_string_actions}
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.-])", re.sub(r"python -m benchmarks[^`\n]+", "", TEXT)))
+    of_ours = re.sub(r"(python -m benchmarks|uvx|streamlit run)[^`\n]+", "", TEXT)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+(?![\w.-])", of_ours))
     assert named and named <= options
 
 
