@@ -18,11 +18,8 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.evaluation.evaluation_request import BASELINES, Weights, methods_of_utilities
 from delift_core.export.trainers import DEFAULT_LIMIT
 from delift_core.jobs.backends import BackendName
-from delift_core.models.devices import DeviceName
-from delift_core.models.devices import DtypeName
-from delift_core.models.model_files import BUNDLED
-from delift_core.models.model_files import BUNDLED_TITLE
-from delift_core.models.model_files import INSTALL_COMMAND
+from delift_core.models.devices import DeviceName, DtypeName
+from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, INSTALL_COMMAND
 from delift_core.models.prompts import TemplateChoice
 from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
 from delift_core.scoring.metrics import Metric
