@@ -197,7 +197,7 @@ class DatasetStore:
                 raise WorkspaceError(
                     f"data set {name!r} is used by {_listed([row[0] for row in runs])}: delete that first"
                 )
-            for table in ("samples", "problems", "filters", "signals"):
+            for table in ("samples", "problems", "filters", "signals", "reads"):
                 cursor.execute(f"DELETE FROM {table} WHERE dataset_id = ?", [dataset_id])
             cursor.execute("DELETE FROM datasets WHERE id = ?", [dataset_id])
 

@@ -1,4 +1,4 @@
-"""The curator's edits, with undo and redo, and the named filters.
+"""The curator's edits, with undo and redo, the rows that were read, and the named filters.
 
 Edits are never deleted: only their state changes (applied, undone, discarded). `curation.subset` applies them to a
 selection.
@@ -268,3 +268,38 @@ class FilterStore:
             )
             if not rows.fetchall():
                 raise missing("filter", name)
+
+
+class ReadLog:
+    """Which rows of a data set were read on the reading screen, by anyone who may edit them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, dataset_id: str, sample_ids: Sequence[str], *, reader: str) -> None:
+        """Marks rows as read; rows that were read before keep their first reader.
+
+        Args:
+            reader: recorded for the workspace's owner; a visitor's own name is recorded instead.
+
+        Raises:
+            WorkspaceError: the data set is unknown.
+        """
+        with self._database.write("edit") as cursor:
+            get_row(cursor, "datasets", "id", dataset_id)
+            cursor.execute(
+                "INSERT OR IGNORE INTO reads SELECT ?, unnest(?::VARCHAR[]), ?, ?",
+                [dataset_id, list(dict.fromkeys(sample_ids)), self._database.signed(reader), self._database.now()],
+            )
+
+    def count(self, dataset_id: str) -> int:
+        """Number of rows that were read. Marks are never removed, so equal counts mean the same rows."""
+        with self._database.read() as cursor:
+            row = fetch_one(cursor, "SELECT count(*) FROM reads WHERE dataset_id = ?", [dataset_id])
+        return 0 if row is None else int(row[0])
+
+    def ids(self, dataset_id: str) -> frozenset[str]:
+        """The ids of the rows that were read."""
+        with self._database.read() as cursor:
+            rows = cursor.execute("SELECT sample_id FROM reads WHERE dataset_id = ?", [dataset_id]).fetchall()
+        return frozenset(row[0] for row in rows)

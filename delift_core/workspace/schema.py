@@ -183,6 +183,15 @@ CREATE TABLE signals (
     PRIMARY KEY (dataset_id, place)
 )"""
 
+_READS = """
+CREATE TABLE reads (
+    dataset_id VARCHAR NOT NULL,
+    sample_id VARCHAR NOT NULL,
+    reader VARCHAR NOT NULL,
+    read_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (dataset_id, sample_id)
+)"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         1,
@@ -263,6 +272,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE runs ADD COLUMN rendering VARCHAR DEFAULT ''",
         ),
     ),
+    Migration(17, "rows that were read", (_READS,)),
 )
 
 _LOG = """

@@ -15,7 +15,7 @@ from delift_core.system.access import Actor, Operation
 from delift_core.system.files import why_folder_unusable
 from delift_core.workspace.database import ActorDatabase, Database, connect, fetch_one
 from delift_core.workspace.datasets import DatasetStore
-from delift_core.workspace.edits import EditLog, FilterStore
+from delift_core.workspace.edits import EditLog, FilterStore, ReadLog
 from delift_core.workspace.runs import RunStore
 from delift_core.workspace.sample_rows import SignalStore
 from delift_core.workspace.selections import ExportLog, SelectionStore
@@ -58,7 +58,7 @@ class Workspace:
         exports_folder: exported subsets.
         uploads_folder: files uploaded in the browser.
         evaluations_folder: evaluations of selections, one folder each, and the results that they share.
-        datasets, runs, selections, edits, exports, filters, settings, signals: the stores.
+        datasets, runs, selections, edits, exports, filters, reads, settings, signals: the stores.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -74,6 +74,7 @@ class Workspace:
         self.edits = EditLog(database)
         self.exports = ExportLog(database)
         self.filters = FilterStore(database)
+        self.reads = ReadLog(database)
         self.settings = SettingStore(database)
         self.signals = SignalStore(database)
         self._database = database
