@@ -184,17 +184,24 @@ class CuratedSelection:
         Args:
             name: returns the name of a row.
         """
-        return self._as_text(self._explainer.reason(position), name)
+        return self.as_text(self.explained(position), name)
+
+    def explained(self, position: int) -> Reason:
+        """Why the optimiser chose a pool row or left it out, as facts."""
+        return self._explainer.reason(position)
 
     def reasons_naming(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """(n,) `reason_naming` of every pool sample, much faster than one by one."""
-        return tuple(self._as_text(reason, lambda sample: sample.place) for reason in self._explainer.reasons())
+        return tuple(self.as_text(reason, lambda sample: sample.place) for reason in self._explainer.reasons())
 
-    @cached_property
+    @property
     def _explainer(self) -> Explainer:
-        return Explainer(self.record.selection, self.problem.kernel)
+        """Edits do not change it, so it is remembered beyond them."""
+        selection = self.record.selection
+        return self.problem.remember(("explainer", self.record.id), lambda: Explainer(selection, self.problem.kernel))
 
-    def _as_text(self, reason: Reason, name: Callable[[Sample], str]) -> tuple[str, tuple[int, ...]]:
+    def as_text(self, reason: Reason, name: Callable[[Sample], str]) -> tuple[str, tuple[int, ...]]:
+        """As `reason_naming`, of a reason that the caller has already."""
         named: dict[int, None] = {}
 
         def name_of(other: int) -> str:

@@ -49,10 +49,10 @@ def _chosen_sentence(reason: ChosenReason, name_of: Callable[[int], str]) -> str
 
 def _picked(reason: ChosenReason) -> str:
     if reason.method == "delift":
-        return f"Chosen {_ordinal(reason.rank)}"
+        return f"Chosen {ordinal(reason.rank)}"
     if reason.method == "given":
-        return f"Given {_ordinal(reason.rank)}"
-    return f"Chosen {_ordinal(reason.rank)}, by {method_title(reason.method)}"
+        return f"Given {ordinal(reason.rank)}"
+    return f"Chosen {ordinal(reason.rank)}, by {method_title(reason.method)}"
 
 
 def _shares(reason: ChosenReason) -> str:
@@ -71,10 +71,10 @@ def _dropped_sentence(reason: DroppedReason, name_of: Callable[[int], str]) -> s
     if reason.method == "given":
         head += ", not among the given rows"
     elif reason.place is not None:
-        head += f", {_ordinal(reason.place)} in the order of {method_title(reason.method)}"
+        head += f", {ordinal(reason.place)} in the order of {method_title(reason.method)}"
     said = [f"{head}: it would add {added} to the coverage{target}"]
     if reason.passed_over is not None:
-        said.append(_passed_over_sentence(reason.passed_over))
+        said.append(passed_over_sentence(reason.passed_over))
     if not reason.would_help:
         said.append("It helps no other row enough to count")
     else:
@@ -84,7 +84,8 @@ def _dropped_sentence(reason: DroppedReason, name_of: Callable[[int], str]) -> s
     return ". ".join(said) + "."
 
 
-def _passed_over_sentence(passed: PassedOver) -> str:
+def passed_over_sentence(passed: PassedOver) -> str:
+    """Which quota excluded a row, without a full stop."""
     if passed.most is not None:
         return f"“{passed.group}” reached its maximum of {passed.most:,} after choice {passed.after:,}"
     return (
@@ -105,7 +106,8 @@ def _list_of_help(helps: Sequence[Help], name_of: Callable[[int], str]) -> str:
     return " and ".join(f"{name_of(one.position)} (+{one.utility:.3g})" for one in helps[:_NAMED])
 
 
-def _ordinal(number: int) -> str:
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th."""
     suffix = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{suffix}"
 

@@ -1,20 +1,24 @@
 """The Curate page: what it shows, what it finds, and that edits reach the log and survive a restart."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import streamlit as st
 from hypothesis import given
 from hypothesis import strategies as strategy
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 from delift_core.curation.curate import CuratedSelection, open_selection
+from delift_core.curation.row_reason import row_reason
 from delift_core.data.quality.facets import facets
 from delift_core.system.access import local_user
 from delift_core.workspace import Workspace
 from pages.ui.curate import row_table
-from pages.ui.curate.row_drawer import named_by_prompt
+from pages.ui.curate.reader import named_by_prompt
 from pages.ui.curate.row_table import STATE_WORDS, RowFacts, arranged
 from pages.ui.shell import state
 from pages.ui.shell.state import workspace
@@ -44,6 +48,53 @@ def search(at: AppTest, text: str) -> AppTest:
 def select(at: AppTest, *rows: int) -> AppTest:
     at.session_state[at.dataframe[0].key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     return at.run()
+
+
+def changed(at: AppTest, element: Any, **value: str) -> AppTest:
+    """A run after the browser has changed the state of an element for which `AppTest` has no actions."""
+    states = at._tree.get_widget_states()
+    states.widgets.append(WidgetState(id=element.proto.id, **value))
+    at = at._run(states)
+    assert not at.exception
+    return at
+
+
+def open_row(at: AppTest, row: int) -> AppTest:
+    """Clicks the text of a row in the list."""
+    selection = {"selection": {"rows": [], "columns": [], "cells": [[row, "Prompt"]]}}
+    return changed(at, at.dataframe[0], string_value=json.dumps(selection))
+
+
+def reader_element(at: AppTest) -> Any:
+    return next(one for one in at.get("bidi_component") if "reader" in one.proto.component_name)
+
+
+def reader(at: AppTest) -> dict[str, Any]:
+    """What the browser is given of the open row and those around it."""
+    found: dict[str, Any] = json.loads(reader_element(at).proto.json)
+    return found
+
+
+def shown(at: AppTest) -> dict[str, Any]:
+    """The open row, as the browser is given it."""
+    data = reader(at)
+    found: dict[str, Any] = next(row for row in data["rows"] if row["id"] == data["current"])
+    return found
+
+
+def report(at: AppTest, *done: tuple[str, str, str]) -> AppTest:
+    """What the browser reports: (action, row that was shown, row shown now) in order."""
+    visit, last = reader(at)["done"]
+    presses = [["v", last + number, *one] for number, one in enumerate(done, start=1)]
+    return changed(at, reader_element(at), json_value=json.dumps({"presses": presses}))
+
+
+def key(at: AppTest, action: str) -> AppTest:
+    """Presses a key while a row is shown: a decision and a step go on to the next row."""
+    data = reader(at)
+    place = data["queue"].index(data["current"])
+    way = {"previous": -1, "keep": 1, "drop": 1, "next": 1}.get(action, 0)
+    return report(at, (action, data["current"], data["queue"][place + way]))
 
 
 def press(at: AppTest, label: str) -> AppTest:
@@ -201,43 +252,84 @@ def test_the_list_turns_to_the_row_that_is_read_and_ticks_it(
     scored_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_table, "PAGE_SIZES", (3, 25))
-    at = press(select(curate(), 2), "Open")
-    at.button(key="drawer_next").click().run()
+    at = key(open_row(curate(), 2), "next")
     table = at.dataframe[0]
     assert at.pagination[0].value == 2
     assert at.session_state[table.key]["selection"]["rows"] == [0]
 
 
-def test_keys_are_taken_once_in_order_each_with_the_row_on_the_screen() -> None:
-    at = AppTest.from_function(_press)
-    for presses, done in (
-        ([["v", 1, "next", "a"], ["v", 2, "drop", "a"]], [("next", "a"), ("drop", "a")]),
-        ([["v", 2, "drop", "a"], ["v", 3, "keep", "b"]], [("keep", "b")]),
-        ([["w", 1, "undo", "c"]], [("undo", "c")]),
+def test_reports_are_taken_once_in_order_each_with_the_row_on_the_screen(scored_workspace: Path) -> None:
+    at = curate()
+    a, b, c = reader(at)["queue"][:3]
+    for presses in (
+        [["v", 1, "next", a, b], ["v", 2, "drop", b, c]],
+        [["v", 1, "next", a, b], ["v", 2, "drop", b, c], ["v", 3, "keep", c, c]],  # sent again before it was confirmed
+        [["w", 1, "undo", c, c]],  # another visit counts from 1
     ):
-        at.session_state["presses"] = presses
-        at.run()
-        assert at.session_state["acts"] == done
+        at = changed(at, reader_element(at), json_value=json.dumps({"presses": presses}))
+        assert reader(at)["done"] == presses[-1][:2]
+    curated = stored(scored_workspace)
+    with Workspace.open(scored_workspace) as workspace:
+        history = workspace.edits.history("s1")
+    assert [(edit.action, edit.sample_ids, edit.state) for edit in history] == [
+        ("drop", (b,), "applied"),
+        ("keep", (c,), "undone"),
+    ]
+    assert [curated.problem.run.pool[place].id for place in curated.subset.banned] == [b]
 
 
-def _press() -> None:
-    import streamlit as st
-
-    from pages.ui.curate.row_keys import take_presses
-
-    st.session_state["acts"] = []
-    take_presses(st.session_state["presses"], lambda action, row: st.session_state["acts"].append((action, row)))
-
-
-def test_a_row_that_an_edit_takes_off_the_list_has_a_next_row_still(scored_workspace: Path) -> None:
+def test_a_row_that_an_edit_takes_off_the_list_is_followed_by_the_next_one(scored_workspace: Path) -> None:
     at = curate()
     at.pills(key="curate_show").set_value("dropped").run()
     order = lines(at)
-    press(select(at, 1), "Open")
-    next(button for button in at.button if str(button.key).startswith("drawer_keep_")).click().run()
-    assert lines(at) == [order[0], *order[2:]]
-    at.button(key="drawer_next").click().run()
-    assert any(f"row {order[2]} " in caption.value.replace("\\", "") for caption in at.caption)
+    at = key(open_row(at, 1), "keep")
+    assert lines(at) == [order[0], *order[2:]] and shown(at)["place"] == f"row {order[2]}"
+    at = report(at, ("drop", reader(at)["current"], reader(at)["queue"][0]))  # stays in the list, goes back
+    assert shown(at)["place"] == f"row {order[0]}"
+    at = open_row(at, 1)
+    kept = reader(at)["current"]
+    at = report(at, ("keep", kept, kept))  # off the list, and still open
+    assert reader(at)["current"] == kept and reader(at)["at"] is None
+    assert shown(key(at, "next"))["place"] == f"row {order[3]}"
+
+
+def test_another_list_opens_its_first_row(scored_workspace: Path) -> None:
+    at = open_row(curate(), 0)
+    assert shown(at)["words"] == "Chosen"
+    at.pills(key="curate_show").set_value("dropped").run()
+    assert shown(at)["place"] == f"row {lines(at)[0]}" and "row" not in at.query_params
+
+
+def test_rows_that_were_read_are_counted_and_can_be_left_out_also_after_a_restart(scored_workspace: Path) -> None:
+    at = curate()
+    order = lines(at)
+    assert (reader(at)["read"], reader(at)["rows_in_view"]) == (0, 12)
+    at = key(key(at, "drop"), "next")
+    assert (reader(at)["read"], reader(at)["rows_in_view"]) == (3, 12)  # decided, passed, and the open one
+    restart()
+    at = curate()
+    assert reader(at)["read"] == 3 and at.dataframe[0].value["Read"].tolist() == ["✓"] * 3 + [""] * 9
+    at.toggle(key="curate_unread").set_value(True).run()
+    assert lines(at) == order[3:]
+    at = key(key(at, "keep"), "next")
+    assert lines(at) == order[3:]  # the list does not shrink below the reader
+    assert (reader(at)["read"], reader(at)["rows_in_view"]) == (6, 12)
+    at.toggle(key="curate_unread").set_value(False).run()
+    at.toggle(key="curate_unread").set_value(True).run()
+    assert lines(at) == order[6:]
+    for _ in order[6:]:
+        at = key(at, "next") if len(reader(at)["queue"]) > 1 + reader(at)["at"] else at
+    at.toggle(key="curate_unread").set_value(False).run()
+    at.toggle(key="curate_unread").set_value(True).run()
+    assert any("All 12 rows are read" in caption.value for caption in at.caption) and not at.dataframe[0].value.empty
+
+
+def test_the_browser_holds_rows_around_the_open_one_with_reasons(scored_workspace: Path) -> None:
+    at = open_row(curate(), 5)
+    data, order = reader(at), lines(at)
+    assert [row["place"] for row in data["rows"]] == [f"row {line}" for line in [*order[5:], *order[1:5]]]
+    assert data["at"] == 5 and data["total"] == 12 and data["queue"].index(data["current"]) == 4
+    assert data["rows"][0]["why"]["lead"]
 
 
 def test_coverage_is_that_of_the_subset(scored_workspace: Path) -> None:
@@ -267,19 +359,22 @@ def test_all_matching_rows_are_edited_beyond_the_page(scored_workspace: Path, mo
     assert not at.checkbox[0].value
 
 
-def test_the_drawer_shows_texts_as_they_are_and_says_why(scored_workspace: Path) -> None:
-    at = search(curate(), "water wet")
-    press(select(at, 0), "Open")
-    texts = [text.value for text in at.text]
-    assert "Is water wet?" in texts and "Yes, *very* wet: **100 %** <b>wet</b>." in texts
-    assert at.code[0].value == '{"instruction":"row 9 of pool"}'
-    shown = " ".join(text.value for text in at.markdown).replace("\\", "")
+def test_the_reader_shows_texts_as_they_are_and_says_why_in_words_and_numbers(scored_workspace: Path) -> None:
+    row = shown(search(curate(), "water wet"))
+    assert [turn["text"] for turn in row["turns"]] == ["Is water wet?", "Yes, *very* wet: **100 %** <b>wet</b>."]
+    assert row["record"] == '{"instruction":"row 9 of pool"}'
     curated = stored(scored_workspace)
-    position = next(place for place, sample in enumerate(curated.problem.run.pool) if sample.line == 9)
-    why, named = curated.reason_naming(position, named_by_prompt)
-    assert why in shown
-    beside = curated.problem.run.pool[next(other for other in named if other != position)]
-    assert {message.content for message in beside.messages} <= set(texts)
+    pool = curated.problem.run.pool
+    position = next(place for place, sample in enumerate(pool) if sample.line == 9)
+    reason = curated.explained(position)
+    words = row_reason(curated, position, reason)
+    why = row["why"]
+    assert why["lead"] == words.lead and why["numbers"].startswith(curated.as_text(reason, named_by_prompt)[0])
+    assert [one["id"] for one in why["helps"]] == [pool[one.position].id for one in words.helps]
+    assert all(
+        one["text"] == f"“{pool[helped.position].prompt}”"
+        for one, helped in zip(why["helps"], words.helps, strict=True)
+    )
 
 
 def test_without_a_selection_the_page_links_to_select(scored_workspace: Path) -> None:
@@ -302,7 +397,7 @@ def test_arranged_shows_each_row_of_a_state_once_in_order(data: strategy.DataObj
     matching = np.array(data.draw(strategy.lists(strategy.booleans(), min_size=n, max_size=n)))
     picked = np.array(data.draw(strategy.lists(strategy.booleans(), min_size=n, max_size=n)))
     tokens = np.array(data.draw(strategy.lists(strategy.integers(0, 9), min_size=n, max_size=n)), dtype=np.int64)
-    facts = RowFacts(status, place, greedy, gain, tokens, ~picked, picked)
+    facts = RowFacts(status, place, greedy, gain, tokens, ~picked, picked, picked)
     for show, wanted in (("picked", picked), ("edited", ~picked)):
         assert arranged(facts, show, "file", matching).tolist() == np.flatnonzero(wanted & matching).tolist()
     assert arranged(facts, "all", "picked", None).tolist() == order.tolist()
@@ -334,7 +429,7 @@ def test_a_view_is_a_link(scored_workspace: Path) -> None:
     at.query_params["curate_search"] = "Translate"
     at.run()
     assert not at.exception
-    assert wanted.prompt in [text.value for text in at.text]
+    assert wanted.prompt in [turn["text"] for turn in shown(at)["turns"]]
     assert at.text_input(key="curate_search").value == "Translate"
 
 
@@ -345,16 +440,12 @@ def test_a_row_in_the_address_that_is_not_in_the_pool_is_taken_off(scored_worksp
     assert not at.exception and "row" not in at.query_params
 
 
-def open_first(at: AppTest, shown: str) -> AppTest:
-    return press(select(search(at, shown), 0), "Open")
-
-
 @pytest.mark.slow
 def test_the_text_of_a_row_is_changed_in_place_found_and_shown_beside_the_original(scored_workspace: Path) -> None:
-    at = press(open_first(curate(), "dog"), "Edit text")
+    at = key(search(curate(), "dog"), "edit")
     press(at, "Cancel")
     assert not at.text_area
-    press(at, "Edit text")
+    at = key(at, "edit")
     assert [area.value for area in at.text_area] == ["Translate 'dog' into German.", "Hund."]
     at.text_area[1].set_value("  ")
     press(at, "Save text")
@@ -384,7 +475,7 @@ def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspac
     select(at, 0, 2)
     at.text_input(key="bar_why").set_value("two of a kind").run()
     at.selectbox(key="bar_tag").set_value("to check").run()
-    press(at, "Add")
+    at.button(key="bar_tag_button").click().run()
     assert not at.error, [error.value for error in at.error]
     assert [list(tags) for tags in at.dataframe[0].value["Tags"][:3]] == [["to check"], [], ["to check"]]
     assert at.dataframe[-1].value["Why"].tolist() == ["two of a kind", ""] and not at.text_input(key="bar_why").value
@@ -394,7 +485,7 @@ def test_tags_notes_and_reasons_are_logged_shown_and_filtered_by(scored_workspac
     assert lines(at)[0] == marked[0] and set(lines(at)) == {*marked, pool[2].line}
     select(at, 0)
     at.text_input(key="bar_note").set_value("ask Ann").run()
-    press(at, "Save note")
+    at.button(key="bar_note_button").click().run()
     assert stored(scored_workspace).marks.notes == {
         sample.id: "ask Ann" for sample in stored(scored_workspace).problem.run.pool if sample.line == marked[0]
     }
@@ -429,8 +520,7 @@ def test_a_filter_is_saved_under_a_name_chosen_again_and_deleted(scored_workspac
 
 
 def test_rows_similar_to_one_come_first(scored_workspace: Path) -> None:
-    at = open_first(curate(), "water wet")
-    press(at, "Similar rows")
+    at = key(search(curate(), "water wet"), "similar")
     search(at, "")
     run = stored(scored_workspace).problem.run
     embeddings = run.embeddings()[: len(run.pool)]
@@ -443,30 +533,35 @@ def test_rows_similar_to_one_come_first(scored_workspace: Path) -> None:
     assert "similar" not in at.query_params
 
 
-def test_the_drawer_goes_on_to_the_next_row_and_stays_open_over_an_edit(scored_workspace: Path) -> None:
-    at = press(select(curate(), 0), "Open")
-    order = lines(at)
-    at.button(key="drawer_next").click().run()
-    assert any(f"row {order[1]} " in caption.value.replace("\\", "") for caption in at.caption)
-    next(button for button in at.button if str(button.key).startswith("drawer_drop_")).click().run()
-    assert any("Always excluded" in caption.value for caption in at.caption)
-    at.button(key="drawer_undo").click().run()
-    assert not any("Always excluded" in caption.value for caption in at.caption)
-    assert at.button(key="drawer_previous").disabled is False
-
-
-def test_a_row_left_out_is_read_beside_the_chosen_row_that_covers_it(scored_workspace: Path) -> None:
-    curated = stored(scored_workspace)
-    chosen = set(curated.record.selection.chosen.tolist())
-    whys = enumerate(curated.reasons_naming())
-    position, named = next(
-        (at, named) for at, (_, named) in whys if at not in chosen and set(named) & chosen and named[0] not in chosen
-    )
+def test_keys_decide_go_on_and_go_back(scored_workspace: Path) -> None:
     at = curate()
-    at.query_params["row"] = curated.problem.run.pool[position].id
+    order = lines(at)
+    at = key(at, "drop")
+    assert shown(at)["place"] == f"row {order[1]}" and not at.toast
+    at = key(at, "previous")
+    assert shown(at)["words"] == "Dropped by hand" and reader(at)["can_undo"]
+    at = key(at, "undo")
+    assert shown(at)["words"] == "Chosen" and reader(at)["said"] == "Undone: drop 1 row" and reader(at)["can_redo"]
+    at = key(at, "redo")
+    assert shown(at)["words"] == "Dropped by hand"
+    at = key(at, "reset")
+    assert shown(at)["words"] == "Chosen" and shown(at)["place"] == f"row {order[0]}"
+
+
+def test_a_row_left_out_names_the_chosen_row_that_does_the_same_job(scored_workspace: Path) -> None:
+    curated = stored(scored_workspace)
+    chosen, pool = set(curated.record.selection.chosen.tolist()), curated.problem.run.pool
+    reasons = (row_reason(curated, place, curated.explained(place)) for place in range(len(pool)))
+    position, reason = next((at, one) for at, one in enumerate(reasons) if one.same_job is not None)
+    assert position not in chosen and reason.same_job in chosen
+    at = curate()
+    at.query_params["row"] = pool[position].id
     at.run()
-    beside = at.button_group(key=f"beside_{position}")
-    assert beside.value in chosen and beside.options[0].endswith(", chosen") and len(beside.options) == len(named)
+    same = shown(at)["why"]["same"]
+    assert same["id"] == pool[reason.same_job].id and same["words"] == "Chosen"
+    assert [turn["text"] for turn in same["turns"]] == [message.content for message in pool[reason.same_job].messages]
+    at = report(at, ("show", pool[position].id, same["id"]))  # a click on it
+    assert shown(at)["id"] == same["id"]
 
 
 def test_the_subset_is_made_of_what_its_edits_left(scored_workspace: Path) -> None:

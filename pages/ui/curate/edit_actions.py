@@ -13,7 +13,6 @@ import streamlit as st
 from delift_core.errors import DeliftError
 from delift_core.system.texts import row_count
 from delift_core.workspace import Edit, EditAction, Workspace
-from pages.ui.curate.opened_row import open_row
 from pages.ui.shell import state
 from pages.ui.shell.blocks import plain, shorten
 
@@ -49,9 +48,16 @@ _NOUNS: dict[EditAction, str] = {
 def announce(words: str, icon: str) -> None:
     """Adds a message to those that are shown at the end of the next run.
 
-    A callback cannot show it: in a drawer, the message would take the place of the drawer itself.
+    A callback cannot show it, because it runs before the page.
     """
     st.session_state[_DONE_NOW] = [*st.session_state.get(_DONE_NOW, ()), (words, icon)]
+
+
+def take_announced(*before: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """The messages so far, which are then shown elsewhere; `before` stay."""
+    found = tuple(st.session_state.get(_DONE_NOW, ()))
+    st.session_state[_DONE_NOW] = [*before]
+    return found
 
 
 @contextmanager
@@ -64,7 +70,7 @@ def _refusals() -> Iterator[None]:
 
 
 def say_what_was_done() -> None:
-    """Shows the announced messages once; called at the end of a page, after its drawer."""
+    """Shows the announced messages once; called at the end of a page."""
     for words, icon in st.session_state.pop(_DONE_NOW, ()):
         st.toast(words, icon=icon)
 
@@ -181,26 +187,17 @@ def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence
 
     Args:
         tags: to offer.
-        quiet: without shortcuts, which belong to the open row.
+        quiet: without the shortcuts that belong to the open row.
     """
     may_edit, count = workspace.actor.may("edit"), len(rows())
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.markdown(f"**{row_count(count)}** ticked", width="stretch")
-        st.button(
-            "Open",
-            key="bar_open",
-            shortcut=None if quiet else "O",
-            disabled=count != 1,
-            help="Read the ticked row, and why it was chosen or left out",
-            on_click=_open_the_one,
-            args=(rows,),
-        )
-        edit_buttons(workspace, selection_id, rows, "bar", quiet=quiet)
+        edit_buttons(workspace, selection_id, rows, "bar", quiet=True)
         with st.popover("Tag or note", help="Tag the ticked rows, add a note, or give the reason for the next edit"):
             ask_marks(workspace, selection_id, rows, tags, "bar")
         wanted = st.button(
             "Re-optimise",
-            shortcut=None if quiet else "A",
+            shortcut="A",
             disabled=not may_edit or not workspace.edits.overrides(selection_id),
             help="Choose the other rows again around what you kept and dropped, as a new selection",
         )
@@ -246,13 +243,6 @@ def step_buttons(workspace: Workspace, selection_id: str, place: str, *, quiet: 
             on_click=step,
             args=(workspace, selection_id),
         )
-
-
-def _open_the_one(rows: Rows) -> None:
-    """Opens the ticked row, if it is a single one."""
-    ids = rows()
-    if len(ids) == 1:
-        open_row(ids[0])
 
 
 def history_view(workspace: Workspace, selection_id: str) -> None:

@@ -24,6 +24,7 @@ from pages.ui.shell.blocks import clear_errors, plain
 
 _SEARCH, _SHOW, _SORT, _TAGS = "curate_search", "curate_show", "curate_sort", "filter_tags"
 _SIMILAR, _NAME = "similar", "filter_name"
+_UNREAD, _READ_BEFORE = "curate_unread", "curate_read_before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,13 @@ class View:
         positions: (m,) int64, in the order of the table.
         key: identifies the view, so that another view starts on its first page with nothing ticked.
         nothing: what to say if there are no rows.
+        read: how many rows were read, and how many there are, without the filter for unread rows.
     """
 
     positions: np.ndarray
     key: str
     nothing: str
+    read: tuple[int, int]
 
 
 def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, facets: Sequence[Facet]) -> View:
@@ -66,6 +69,13 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
             width=165,
             disabled=similar is not None,
         )
+        unread = st.toggle(
+            "Unread",
+            key=_UNREAD,
+            bind="query-params",
+            on_change=_forget_read_before,
+            help="Only rows that nobody has read. What you read now stays listed until you switch this again.",
+        )
         passing = _ask_filters(facets, curated)
         _named_filters(workspace, pool_id, facets)
     matching = _both(passing, _matching(workspace, curated, search or ""))
@@ -85,12 +95,29 @@ def ask_view(workspace: Workspace, curated: CuratedSelection, facts: RowFacts, f
     positions = arranged(facts, show, sort, matching)
     if like is not None:
         positions = positions[np.argsort(-like[positions], kind="stable")]
+    read = int(facts.read[positions].sum()), len(positions)
+    if unread:
+        positions = positions[~_read_before(run, facts)[positions]]
     picked = zlib.crc32(facts.picked.tobytes()) if show == "picked" else 0
     key = zlib.crc32(f"{curated.record.id} {_query(facets)} {picked}".encode())
     nothing = f"No rows match {search!r}." if search else "No rows match the filters."
     if show == "picked" and not facts.picked.any():
         nothing = "No rows picked: draw a box or a lasso on the map in Explore."
-    return View(positions, f"{curated.record.id}_{key}", nothing)
+    elif unread and read[1]:
+        nothing = f"All {read[1]:,} rows are read."
+    return View(positions, f"{curated.record.id}_{key}", nothing, read)
+
+
+def _read_before(run: ScoredRun, facts: RowFacts) -> np.ndarray:
+    """(n,) bool, the rows that were read before the filter was switched on, so that the list does not shrink."""
+    kept: tuple[str, np.ndarray] = st.session_state.setdefault(_READ_BEFORE, (run.record.id, facts.read))
+    if kept[0] != run.record.id:
+        kept = st.session_state[_READ_BEFORE] = run.record.id, facts.read
+    return kept[1]
+
+
+def _forget_read_before() -> None:
+    st.session_state.pop(_READ_BEFORE, None)
 
 
 def show_similar(sample_id: str) -> None:
@@ -227,7 +254,7 @@ def _delete(workspace: Workspace, pool_id: str, name: str) -> None:
 def _query(facets: Sequence[Facet]) -> str:
     """The current view as part of an address; "" for the default view."""
     usual = {_SHOW: "all", _SORT: next(iter(SORTS))}
-    keys = (_SEARCH, _SHOW, _SORT, _SIMILAR, _TAGS, *map(_filter_key, facets))
+    keys = (_SEARCH, _SHOW, _SORT, _SIMILAR, _UNREAD, _TAGS, *map(_filter_key, facets))
     values = ((key, st.session_state.get(key)) for key in keys)
     return urlencode([(key, value) for key, value in values if value and value != usual.get(key)], doseq=True)
 
@@ -239,6 +266,8 @@ def _use(saved: NamedFilter, facets: Sequence[Facet]) -> None:
     for key, usual in single.items():
         st.session_state[key] = asked.get(key, [usual])[0]
     st.session_state[_TAGS] = asked.get(_TAGS, [])
+    st.session_state[_UNREAD] = _UNREAD in asked
+    _forget_read_before()
     for facet in facets:
         wanted = asked.get(_filter_key(facet), [])
         st.session_state[_filter_key(facet)] = [label for label in wanted if label in facet.labels]

@@ -14,6 +14,7 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from delift_core.curation.curate import CuratedSelection, RowStatus
 from delift_core.samples import Sample
+from pages.ui.curate.opened_row import open_row
 from pages.ui.explore.picks import picks
 from pages.ui.shell import state
 from pages.ui.shell.address import put
@@ -61,6 +62,7 @@ class RowFacts:
         tokens: int64, of the response as it was scored.
         edited: bool, kept or dropped by hand, tagged, noted, or with a text of its own.
         picked: bool, picked on the map.
+        read: bool, read by someone who may edit.
     """
 
     status: np.ndarray
@@ -70,6 +72,7 @@ class RowFacts:
     tokens: np.ndarray
     edited: np.ndarray
     picked: np.ndarray
+    read: np.ndarray
 
     def shown(self, show: Show) -> np.ndarray:
         """(n,) bool, the rows in a tab."""
@@ -91,10 +94,12 @@ class RowFacts:
 
 
 def row_facts(curated: CuratedSelection) -> RowFacts:
-    """The facts of the selection with its edits, cached for each state of these, and of the visitor's picks."""
+    """The facts of the selection with its edits, cached for each state of these, of the visitor's picks, and of what
+    was read."""
     run = curated.problem.run
     facts = _facts(curated.record.id, str(run.record.finished_at), curated.version, curated)
     picked = picks(run.record.id)
+    facts = replace(facts, read=state.rows_read(run))
     return replace(facts, picked=state.rows_named(run, picked)) if picked else facts
 
 
@@ -109,7 +114,8 @@ def _facts(selection_id: str, finished_at: str, version: tuple[int, int], _curat
     edited = state.rows_named(run, [*marks.tags, *marks.notes, *marks.records])
     status, tokens = _curated.marked_status, run.response_tokens()
     edited |= (status == "kept-by-hand") | (status == "dropped-by-hand")
-    return RowFacts(status, place, order, gain, tokens, edited, np.zeros(n, dtype=bool))
+    none = np.zeros(n, dtype=bool)
+    return RowFacts(status, place, order, gain, tokens, edited, none, none)
 
 
 def arranged(facts: RowFacts, show: Show, sort: Sort, matching: np.ndarray | None) -> np.ndarray:
@@ -164,7 +170,7 @@ def paged_table(
     Args:
         positions: of all rows to show, in order, at least one.
         view: identifies the view, so that another view starts on its first page with nothing ticked.
-        opened: position of the open row; the table goes to its page and ticks it.
+        opened: position of the row that was opened; the table goes to its page and ticks it.
     """
     key = f"page_{view}"
     _take_address(key)
@@ -228,13 +234,14 @@ def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, ke
         pd.DataFrame(
             {
                 "State": [[STATE_WORDS[status]] for status in facts.status[positions]],
+                "Read": ["✓" if read else "" for read in facts.read[positions]],
+                "Prompt": [shorten(sample.prompt, _TEXT_LENGTH) for sample in samples],
                 "Row": [sample.line for sample in samples],
                 "Rank": pd.array(
                     [None if np.isnan(place) else int(place) for place in facts.place[positions]], "Int64"
                 ),
                 "Gain": facts.gain[positions],
                 "Tokens": facts.tokens[positions],
-                "Prompt": [shorten(sample.prompt, _TEXT_LENGTH) for sample in samples],
                 "Response": [shorten(sample.response, _TEXT_LENGTH) for sample in samples],
                 **(
                     {
@@ -250,12 +257,20 @@ def _table(curated: CuratedSelection, facts: RowFacts, positions: np.ndarray, ke
         column_config=_columns(float(facts.gain.max(initial=0.0))),
         hide_index=True,
         height=min(_ROW_HEIGHT * (len(samples) + 1) + 4, _TALLEST),
-        on_select="rerun",
-        selection_mode="multi-row",
+        on_select=lambda: _open_selected([sample.id for sample in samples], key),
+        selection_mode=["multi-row", "single-cell"],
         key=key,
         placeholder="",
-        alt=f"{len(samples):,} rows of the pool with state, rank and gain; tick rows to keep or drop them",
+        alt=f"{len(samples):,} rows of the pool with state, rank and gain; click one to read it, tick some to edit",
     )
+
+
+def _open_selected(sample_ids: list[str], key: str) -> None:
+    """Opens the row of a cell that was clicked, or the only row that is ticked."""
+    picked = st.session_state[key]["selection"]
+    at = [row for row, _ in picked["cells"]] or picked["rows"]
+    if len(at) == 1 and at[0] < len(sample_ids):
+        open_row(sample_ids[at[0]])
 
 
 def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
@@ -264,10 +279,11 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
         "State": column.MultiselectColumn(
             options=list(STATE_WORDS.values()),
             color=_STATE_COLOURS,
-            width=130,
+            width=115,
             help="What the optimiser decided, or what you decided by hand",
         ),
         "Row": column.NumberColumn(width=60, help="Number of the row in its file"),
+        "Read": column.TextColumn(width=45, help="Whether the row was read"),
         "Rank": column.NumberColumn(width=60, help="1 is the first row chosen; empty for rows not chosen"),
         "Gain": column.ProgressColumn(
             format="%.3f",
@@ -277,7 +293,7 @@ def _columns(largest_gain: float) -> dict[str, ColumnConfig]:
             help="Chosen rows: what it added when it was chosen. Others: what it would add now.",
         ),
         "Tokens": column.NumberColumn(width=70, help="Tokens of the response as it was scored"),
-        "Prompt": column.TextColumn(width=280),
+        "Prompt": column.TextColumn(width=210),
         "Response": column.TextColumn(),
         "Tags": column.ListColumn(width=120, help="Tags on the row"),
         "Note": column.TextColumn(width=140, help="Note on the row"),

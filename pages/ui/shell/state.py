@@ -110,6 +110,17 @@ def positions_in_dataset(run: ScoredRun) -> np.ndarray:
     return remember(run, "positions in the data set", find, "Reading the rows…")
 
 
+def rows_read(run: ScoredRun) -> np.ndarray:
+    """(n,) bool, which pool rows were read."""
+    pool_id = run.record.spec.pool_id
+    return _rows_read(run.record.id, str(run.record.finished_at), workspace().reads.count(pool_id), run)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _rows_read(run_id: str, finished_at: str, count: int, _run: ScoredRun) -> np.ndarray:
+    return rows_named(_run, workspace().reads.ids(_run.record.spec.pool_id))
+
+
 def rows_named(run: ScoredRun, sample_ids: Iterable[str]) -> np.ndarray:
     """(n,) bool, which pool rows have one of these ids; ids that are not in the pool are ignored."""
     position_of, named = run.position_of, np.zeros(len(run.pool), dtype=bool)
