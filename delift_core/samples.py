@@ -47,6 +47,9 @@ ProblemKind = Literal[
     "not-trained",
     "bad-encoding",
     "cut-short",
+    "unnamed-call",
+    "bad-tools",
+    "no-thoughts",
     "no-choice",
     "other-answer",
     "left-out-by-choice",
@@ -107,6 +110,12 @@ class Message:
     name: str = ""
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is written in the turn: its text, its thoughts, and its calls as JSON text."""
+        calls = calls_text(self.calls) if self.calls else ""
+        return tuple(text for text in (self.thoughts, self.content, calls if calls != self.content else "") if text)
+
+    @property
     def only_calls(self) -> bool:
         """Whether the turn has tool calls and no text."""
         return bool(self.calls) and self.content == calls_text(self.calls)
@@ -124,6 +133,13 @@ def json_or_text(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def labelled_texts(message: Message) -> tuple[str, ...]:
+    """All that is written in a turn, for display as text: thoughts and calls beside a text begin with what they are."""
+    thoughts = (f"(thoughts) {message.thoughts}",) if message.thoughts else ()
+    calls = (f"(calls) {calls_text(message.calls)}",) if message.calls and not message.only_calls else ()
+    return (*thoughts, message.content, *calls)
 
 
 ScoredPart = Literal["turn", "answer", "thoughts"]
@@ -147,6 +163,11 @@ def inline_thoughts(text: str) -> InlineThoughts | None:
     if found is None or not found["thoughts"].strip():
         return None
     return InlineThoughts(found.start("thoughts"), found.end("thoughts"), found.end())
+
+
+def has_thoughts(message: Message) -> bool:
+    """Whether a turn has thoughts, in a field of its own or inside its text."""
+    return bool(message.thoughts) or inline_thoughts(message.content) is not None
 
 
 @dataclass(frozen=True, slots=True)

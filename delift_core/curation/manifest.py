@@ -226,7 +226,8 @@ class RowEntry:
         greedy_rank, greedy_gain: in the whole order, of which the selection for any budget is a prefix.
         reason: one sentence.
         named: ids of the rows that the sentence names.
-        edited_hash: SHA-256 (hex) of the exported conversation, if its text was changed; else None.
+        edited_hash: SHA-256 (hex) of the conversation, if its text was changed; else None.
+        written_hash: of the exported conversation, if the format cannot hold the whole of it; else None.
         group: label of the row's group, if there were quotas; else None.
     """
 
@@ -246,6 +247,7 @@ class RowEntry:
     note: str = ""
     edited_hash: str | None = None
     group: str | None = None
+    written_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Converts one record to another format, and lists what the format cannot hold.
 
-A converted record keeps the fields of turns (names, weights, tool calls, content parts), tool definitions and its other
-fields as far as the format has a place for them, and is always read back as the same conversation.
+A converted record keeps the fields of turns (names, weights, thoughts, tool calls, content parts), tool definitions and
+its other fields as far as the format has a place for them, and is read back as the same conversation, without what is
+listed as lost.
 """
 
 import json
@@ -11,29 +12,44 @@ from typing import Literal
 
 from delift_core.data.formats import RecordError, detect_format, flat_columns, parse_record, read_fields, render_record
 from delift_core.data.formats.base import (
+    CALL_ID_KEYS,
     CALL_KEYS,
     LIST_KEYS,
     MORE_SYSTEM_KEYS,
     PAIR_KEYS,
     PART_SEPARATOR,
     TEXT_KEYS,
+    THOUGHT_KEYS,
     turn_role,
 )
-from delift_core.data.formats.chat_records import SHAREGPT_ROLES
+from delift_core.data.formats.chat_records import openai_turn, sharegpt_turn
 from delift_core.data.formats.conversations import find_conversation
 from delift_core.data.formats.training_labels import is_definite_label, is_trained
 from delift_core.data.formats.turn_spellings import parse_if_turns, standard_turns
-from delift_core.data.formats.turns import has_calls, is_only_calls, response_text
+from delift_core.data.formats.turn_structure import has_calls, tools_text
 from delift_core.data.loading.json_scanner import DECODER, parse_int, to_strict_json, value_spans
-from delift_core.samples import ExportFormat, FormatName, Message, Sample
+from delift_core.samples import Conversation, ExportFormat, FormatName, Message, Sample, hash_conversation
 
 LossKind = Literal[
-    "tools", "calls", "turn-fields", "later-turns", "other-answer", "other-replies", "fields", "parts", "input", "text"
+    "tools",
+    "calls",
+    "call-ids",
+    "thoughts",
+    "turn-fields",
+    "later-turns",
+    "other-answer",
+    "other-replies",
+    "fields",
+    "parts",
+    "input",
+    "text",
 ]
 LOSS_DESCRIPTIONS: dict[LossKind, str] = {
     "tools": "tool definitions are left out",
     "calls": "tool calls are left out or become text",
-    "turn-fields": "fields of turns (name, weight, reasoning…) are left out",
+    "call-ids": "ids of tool calls are left out",
+    "thoughts": "thoughts are left out",
+    "turn-fields": "fields of turns (name, weight…) are left out",
     "later-turns": "turns after the scored answer are left out",
     "other-answer": "the answer that was not chosen is left out",
     "other-replies": "replies of the thread that were not read are left out",
@@ -48,16 +64,24 @@ RESERVED_FIELDS = frozenset(
     + ("system_prompt", "history", "text", "chosen", "rejected", "label", "kto_tag", "tools")
 )
 _OPENAI_ROLES = ("system", "developer", "user", "assistant", "tool")
-_SHAREGPT_ROLES = ("system", "human", "gpt", "observation", "function_call")
+_SHAREGPT_ROLES = ("system", "human", "gpt", "observation")
 _TURN_KEYS = ("role", "from", "content", "value")
+_STRUCTURE_KEYS = frozenset((*CALL_KEYS, *CALL_ID_KEYS, *THOUGHT_KEYS))
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedRecord:
-    """A converted record as one line of JSON without newline, and what was lost."""
+    """A converted record.
+
+    Attributes:
+        line: of JSON, without a newline.
+        losses: what the format cannot hold.
+        content_hash: SHA-256 (hex) of the conversation as it is written, scored whole; "" if it is the sample's.
+    """
 
     line: str
     losses: tuple[LossKind, ...]
+    content_hash: str = ""
 
 
 def convert_sample(sample: Sample, format: ExportFormat) -> ConvertedRecord:
@@ -69,15 +93,44 @@ def convert_sample(sample: Sample, format: ExportFormat) -> ConvertedRecord:
     sample = replace(sample, raw=to_strict_json(sample.raw))
     if format == "same":
         return ConvertedRecord(sample.raw, ())
-    plain = render_record(format, sample.messages)
+    plain = render_record(format, sample.conversation)
     original = DECODER.decode(sample.raw)
     if _is_in_format(original, sample, format, plain):
         return ConvertedRecord(sample.raw, ())
     lines = (_line(record, others, sample, original) for record, others in _candidates(original, sample, format, plain))
-    line = next((line for line in lines if _round_trips(line, sample, format)), None)
-    if line is None:  # formats with a field for the system text drop a blank one
+    # Formats with a field for the system text drop a blank one, and some hold less of the conversation.
+    expected = _read(plain, format, sample)
+    line = next((line for line in lines if _reads_as(line, expected, sample, format)), None)
+    if line is None:
         line = json.dumps(plain, ensure_ascii=False, allow_nan=False)
-    return ConvertedRecord(line, tuple(dict.fromkeys(_losses(original, sample, format, DECODER.decode(line)))))
+    written = DECODER.decode(line)
+    found = dict.fromkeys((*_structure_losses(sample, expected), *_losses(original, sample, format, written)))
+    body = sample.messages[1:] if sample.messages[0] == Message("system", "") else sample.messages
+    same = expected.messages in (sample.messages, body) and expected.tools == sample.tools
+    return ConvertedRecord(line, tuple(found), "" if same else hash_conversation(expected))
+
+
+def _read(record: object, format: FormatName, sample: Sample) -> Conversation:
+    """The conversation of a record; its texts alone if the sample has no more: an earlier version may have read it."""
+    return parse_record(format, record, text_only=_is_text(sample))
+
+
+def _is_text(sample: Sample) -> bool:
+    return not sample.tools and not any(one.thoughts or one.calls or one.call_id or one.name for one in sample.messages)
+
+
+def _structure_losses(sample: Sample, written: Conversation) -> Iterator[LossKind]:
+    """What is lost of the thoughts, tool calls and tools that are part of the conversation."""
+    offset = len(sample.messages) - len(written.messages)
+    for before, after in zip(sample.messages[offset:], written.messages, strict=True):
+        if before.thoughts != after.thoughts:
+            yield "thoughts"
+        if [call.name for call in before.calls] != [call.name for call in after.calls]:
+            yield "calls"
+        elif any(one.id != other.id for one, other in zip(before.calls, after.calls, strict=True)):
+            yield "call-ids"
+    if sample.tools != written.tools:
+        yield "tools"
 
 
 def _line(record: Mapping[str, object], others: Sequence[str], sample: Sample, original: object) -> str:
@@ -92,10 +145,10 @@ def _line(record: Mapping[str, object], others: Sequence[str], sample: Sample, o
     return f"{text[:-1]}{''.join(f', {json.dumps(key, ensure_ascii=False)}: {spans[key]}' for key in others)}}}"
 
 
-def _round_trips(line: str, sample: Sample, format: FormatName) -> bool:
+def _reads_as(line: str, expected: Conversation, sample: Sample, format: FormatName) -> bool:
     try:
         record = json.loads(line, parse_constant=_refuse_constant, parse_int=parse_int)
-        return detect_format(record) == format and parse_record(format, record) == sample.messages
+        return detect_format(record) == format and _read(record, format, sample) == expected
     except (RecordError, ValueError):
         return False
 
@@ -110,8 +163,9 @@ _Candidate = tuple[dict[str, object], Sequence[str]]
 def _candidates(original: object, sample: Sample, format: FormatName, plain: dict[str, object]) -> Iterator[_Candidate]:
     """The record with all that the format can hold, then with less, in case it is read differently."""
     turns, others = _with_original_turns(original, sample, format, plain), _other_fields(original, sample)
-    yield {**turns, **_tools(original, format)}, others
-    yield {**turns, **_tools(original, format)}, ()
+    tools = _tools(original, sample, format)
+    yield {**turns, **tools}, others
+    yield {**turns, **tools}, ()
     yield turns, ()
     yield plain, others
 
@@ -122,8 +176,9 @@ def _with_original_turns(
     own = original_turns(original, sample)
     if own is None or format == "alpaca":
         return plain
+    as_given = _is_text(sample) or detect_format(original) == format
     spelt: list[object] = [
-        _convert_turn(turn, message, format) for turn, message in zip(own, sample.messages, strict=True)
+        _convert_turn(turn, message, format, as_given) for turn, message in zip(own, sample.messages, strict=True)
     ]
     if format == "prompt-completion":
         return {"prompt": spelt[:-1], "completion": spelt[-1:]}
@@ -157,39 +212,51 @@ def _raw_turns(original: object) -> Sequence[object] | None:
     return spelt if all(isinstance(side, list) for side in sides) else None
 
 
-def _convert_turn(turn: Mapping[str, object], message: Message, format: FormatName) -> dict[str, object]:
-    """A turn in the format's spelling, with its other fields."""
+def _convert_turn(
+    turn: Mapping[str, object], message: Message, format: FormatName, as_given: bool
+) -> dict[str, object]:
+    """A turn in the format's spelling, with its other fields.
+
+    Args:
+        as_given: whether thoughts and calls keep the spelling of the record, which is in the format.
+    """
     word = str(turn.get("role") or turn.get("from"))
     others = {key: value for key, value in turn.items() if key not in _TURN_KEYS}
+    if not as_given:
+        others = {key: value for key, value in others.items() if key.lower() not in _STRUCTURE_KEYS}
     if format == "sharegpt":
         for key in CALL_KEYS:
             others.pop(key, None)  # they are part of the text
-        called = is_only_calls(turn) and message.content == response_text(turn)
-        role = "function_call" if called else word if word in _SHAREGPT_ROLES else SHAREGPT_ROLES[message.role]
-        return {"from": role, "value": message.content, **others}
-    role = word if word in _OPENAI_ROLES else message.role
+        own = sharegpt_turn(message)
+        kept = {"from": word} if word in _SHAREGPT_ROLES and not message.only_calls else {}
+        return {**({"from": own["from"], "value": own["value"]} if as_given else own), **kept, **others}
+    own = openai_turn(message)
+    own["role"] = word if word in _OPENAI_ROLES else message.role
     text = next((key for key in TEXT_KEYS if key in turn), None)
     calls = has_calls(turn)
-    content = turn[text] if text and (calls or isinstance(turn[text], list)) else message.content
-    return {"role": role, **({} if calls and text is None else {"content": content}), **others}
+    if text and (calls or isinstance(turn[text], list)):
+        own["content"] = turn[text]
+    elif calls:
+        del own["content"]
+    if as_given:
+        own = {key: value for key, value in own.items() if key in _TURN_KEYS}
+    return {**own, **others}
 
 
-def _tools(original: object, format: FormatName) -> dict[str, object]:
+def _tools(original: object, sample: Sample, format: FormatName) -> dict[str, object]:
     """Tool definitions: JSON text for ShareGPT, as LLaMA-Factory reads it, else a list; Alpaca cannot hold them."""
     conversation = find_conversation(original)
-    tools = original.get("tools") if isinstance(original, Mapping) else None
-    tools = tools or (conversation.tools if conversation else None)
+    given = original.get("tools") if isinstance(original, Mapping) else None
+    given = given or (conversation.tools if conversation else None)
+    try:
+        tools = sample.tools or tools_text(given, "tools")  # an earlier version did not read them
+    except RecordError:
+        return {}
     if not tools or format == "alpaca":
         return {}
     if format == "sharegpt":
-        return {"tools": tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)}
-    if isinstance(tools, str):
-        try:
-            listed = DECODER.decode(tools)
-        except (ValueError, RecursionError):
-            listed = None
-        return {"tools": listed if isinstance(listed, list) else tools}
-    return {"tools": tools}
+        return {"tools": given if isinstance(given, str) else tools}
+    return {"tools": DECODER.decode(tools) if isinstance(given, str) else given}
 
 
 def _other_fields(original: object, sample: Sample) -> tuple[str, ...]:
@@ -246,11 +313,12 @@ def _turn_losses(own: Sequence[object], written: Sequence[object], sample: Sampl
     offset = len(kept) - (last + 1)
     for at, turn in enumerate(spelt[: last + 1]):
         now = kept[at + offset] if 0 <= at + offset < len(kept) and not paired else {}
-        if any(turn.get(key) and now.get(key) != turn[key] for key in CALL_KEYS):
+        if _is_text(sample) and any(turn.get(key) and now.get(key) != turn[key] for key in CALL_KEYS):
             yield "calls"
         if any(isinstance(turn.get(key), list) and now.get("content") != turn[key] for key in TEXT_KEYS):
             yield "parts"
-        others = (key for key in turn if key not in (*_TURN_KEYS, *CALL_KEYS, *PAIR_KEYS, "assistant"))
+        known = (*_TURN_KEYS, *CALL_KEYS, *PAIR_KEYS, "assistant", *(() if _is_text(sample) else _STRUCTURE_KEYS))
+        others = (key for key in turn if key not in known)
         if any(turn[key] is not None and now.get(key) != turn[key] for key in others):
             yield "turn-fields"
 
@@ -272,7 +340,8 @@ def _is_in_format(original: object, sample: Sample, format: FormatName, rendered
         return False
     if any(original[key] != value for key, value in rendered.items() if not isinstance(value, str)):
         return False
-    return parse_record(format, original) == sample.messages  # a prompt may be split between fields
+    read = _read(original, format, sample)  # a prompt may be split between fields
+    return (read.messages, read.tools) == (sample.messages, sample.tools)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,12 @@ class ExportDraft:
         )
 
     @cached_property
+    def written_hashes(self) -> dict[str, str]:
+        """For each sample of which the format cannot hold the whole conversation, the hash of what is written."""
+        written = ((sample.id, record) for sample, record in self._converted if isinstance(record, ConvertedRecord))
+        return {sample_id: record.content_hash for sample_id, record in written if record.content_hash}
+
+    @cached_property
     def losses(self) -> tuple[Loss, ...]:
         """What the format cannot hold of the samples, most frequent first."""
         return losses(self._converted)

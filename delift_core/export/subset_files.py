@@ -103,7 +103,7 @@ def export_draft(
     files = [path for record in records if (path := record.origin.find()) is not None]
     ensure_writable(out, files, [manifest_path(out)])
     lines = draft.lines
-    rows = _rows(workspace, curated)
+    rows = tuple(replace(row, written_hash=draft.written_hashes.get(row.id)) for row in _rows(workspace, curated))
     inputs = tuple(_input_entry(record) for record in records)
     written = write_rows(out, lines, formulas=formulas)
     selection, pool = curated.record.selection, curated.problem.run.pool

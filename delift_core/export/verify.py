@@ -5,8 +5,12 @@ pool file is available, byte for byte.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 from delift_core.curation.manifest import InputEntry, Manifest, RowEntry, read_manifest
 from delift_core.data.formats import RecordError, detect_format, parse_record
@@ -15,7 +19,7 @@ from delift_core.data.loading.file_records import file_hash
 from delift_core.data.loading.json_scanner import DECODER, to_strict_json
 from delift_core.errors import DataError, ExportError, SourceChanged
 from delift_core.export.containers import container_of, unquote_formula
-from delift_core.samples import FormatName, Message, hash_messages
+from delift_core.samples import Conversation, FormatName, Message, ScoredPart, hash_conversation
 from delift_core.system.texts import Check
 
 
@@ -117,20 +121,23 @@ def _is_conversation_of(line: str, row: RowEntry, manifest: Manifest) -> bool:
 def _matches_row(record: object, row: RowEntry, manifest: Manifest) -> bool:
     written = manifest.output.format
     formats: list[FormatName | None] = [detect_format(record), manifest.pool.format]
-    for name in dict.fromkeys(formats if written == "same" else [written, *formats]):
+    formats = list(dict.fromkeys(formats if written == "same" else [written, *formats]))
+    expected = row.written_hash or row.edited_hash or row.content_hash
+    for name, text_only in product(formats, (False, True)):  # earlier versions read texts alone
         if name is None:
             continue
-        try:
-            messages = parse_record(
-                name, record, manifest.pool.mapping if name in ("columns", manifest.pool.format) else None
-            )
-        except RecordError:
-            continue
-        # Formats with a field for the system text drop a blank one.
-        possible = (hash_messages(messages), hash_messages((Message("system", ""), *messages)))
-        if (row.edited_hash or row.content_hash) in possible:
-            return True
+        mapping = manifest.pool.mapping if name in ("columns", manifest.pool.format) else None
+        with suppress(RecordError):
+            if expected in _possible_hashes(parse_record(name, record, mapping, text_only=text_only)):
+                return True
     return False
+
+
+def _possible_hashes(read: Conversation) -> Iterator[str]:
+    """Hashes of a conversation, whichever part is scored, with and without a blank system text, which formats drop."""
+    for messages in (read.messages, (Message("system", ""), *read.messages)):
+        for scored in get_args(ScoredPart):
+            yield hash_conversation(replace(read, messages=messages, scored=scored))
 
 
 def _check_input(entry: InputEntry, folder: Path, on_hub: Dataset | DataError | None) -> Check:

@@ -32,7 +32,7 @@ def unwritable(samples: Iterable[Sample], format: ExportFormat) -> tuple[Unwrita
     found = []
     for sample in samples:
         try:
-            render_record(format, sample.messages)
+            render_record(format, sample.conversation)
         except RecordError as error:
             found.append(Unwritable(sample, str(error)))
     return tuple(found)

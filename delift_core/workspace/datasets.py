@@ -33,14 +33,16 @@ from delift_core.workspace.sample_rows import (
     problem_table,
     sample_tables,
     samples_of,
+    with_stored_structure,
 )
 
 _COLUMNS = (
     "id, role, name, origin, format, mapping_prompt, mapping_response, mapping_system, content_hash, "
     "n_samples, n_problems, created_at, turns, choices, sha256, mapping_parts, options, hub_commit"
 )
-# SQL for Sample.response and Sample.prompt: the last turn, and the last user turn before it.
-_RESPONSE = "messages[-1].content"
+# SQL for Sample.response with the thoughts before it, and for Sample.prompt, the last user turn before it.
+_THOUGHTS = "list_filter(structure.turns, lambda one: one.turn = len(messages) - 1)[1].thoughts"
+_RESPONSE = f"(coalesce({_THOUGHTS}, '') || messages[-1].content)"
 _PROMPT = "list_filter(messages[:-2], lambda turn: turn.role = 'user')[-1].content"
 
 
@@ -293,9 +295,10 @@ def _choices_text(choices: Sequence[Choice]) -> str:
 
 
 def _sample_row(row: Row) -> SampleRow:
-    position, sample_id, content_hash, source, line, messages, raw = row
+    position, sample_id, content_hash, source, line, messages, raw, structure = row
     turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
-    return SampleRow(position, Sample(sample_id, turns, raw, source, line, content_hash))
+    sample = Sample(sample_id, turns, raw, source, line, content_hash)
+    return SampleRow(position, with_stored_structure(sample, structure))
 
 
 def _listed(run_ids: Sequence[str]) -> str:

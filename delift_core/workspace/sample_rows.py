@@ -1,19 +1,20 @@
 """Rows of a data set in their tables: samples and problems, through Arrow, and cached signals, a label per row."""
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from delift_core.data.quality.facets import Facet
-from delift_core.samples import Message, Problem, Sample
+from delift_core.samples import Message, Problem, Sample, ToolCall
 from delift_core.workspace.database import Cursor, Database, fetch_one, get_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw"
+SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw, structure"
 PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
 SIGNALS_VERSION = 1  # raised when the signals of the same rows change; signals of earlier versions are not read
 _CHUNK_ROWS = 20_000  # limits the memory of one insert
@@ -51,8 +52,48 @@ def sample_tables(dataset_id: str, samples: Sequence[Sample]) -> Iterator["pa.Ta
                 "line": pa.array([sample.line for sample in chunk], pa.int64()),
                 "messages": pa.ListArray.from_arrays(pa.array(ends, pa.int32()), flat),
                 "raw": pa.array([sample.raw for sample in chunk], pa.string()),
+                "structure": pa.array([_structure(sample) for sample in chunk], _structure_type()),
             }
         )
+
+
+def _structure_type() -> "pa.DataType":
+    import pyarrow as pa
+
+    text = pa.string()
+    call = pa.struct([("name", text), ("arguments", text), ("id", text)])
+    turn = [("turn", pa.int64()), ("thoughts", text), ("calls", pa.list_(call)), ("call_id", text), ("name", text)]
+    return pa.struct([("tools", text), ("scored", text), ("turns", pa.list_(pa.struct(turn)))])
+
+
+def _structure(sample: Sample) -> dict[str, object] | None:
+    """The column `structure` of a sample; None if it has texts alone and is scored whole."""
+    turns = [
+        {
+            "turn": at,
+            "thoughts": one.thoughts,
+            "calls": [{"name": call.name, "arguments": call.arguments, "id": call.id} for call in one.calls],
+            "call_id": one.call_id,
+            "name": one.name,
+        }
+        for at, one in enumerate(sample.messages)
+        if one.thoughts or one.calls or one.call_id or one.name
+    ]
+    if not turns and not sample.tools and sample.scored == "turn":
+        return None
+    return {"tools": sample.tools, "scored": sample.scored, "turns": turns}
+
+
+def with_stored_structure(sample: Sample, stored: Mapping[str, Any] | None) -> Sample:
+    """A sample of texts with the structure that is stored beside them."""
+    if stored is None:
+        return sample
+    messages = list(sample.messages)
+    for one in stored["turns"]:
+        calls = tuple(ToolCall(**call) for call in one["calls"])
+        kept = {key: one[key] for key in ("thoughts", "call_id", "name")}
+        messages[one["turn"]] = replace(messages[one["turn"]], calls=calls, **kept)
+    return replace(sample, messages=tuple(messages), tools=stored["tools"], scored=stored["scored"])
 
 
 def samples_of(table: "pa.Table") -> tuple[Sample, ...]:
@@ -67,6 +108,9 @@ def samples_of(table: "pa.Table") -> tuple[Sample, ...]:
     for end, (sample_id, raw, source, line, content_hash) in zip(ends, zip(*columns, strict=True), strict=True):
         found.append(Sample(sample_id, tuple(messages[start:end]), raw, source, line, content_hash))
         start = end
+    structures = table.column("structure")
+    if structures.null_count < len(found):
+        found = list(map(with_stored_structure, found, structures.to_pylist()))
     return tuple(found)
 
 

@@ -55,6 +55,12 @@ CREATE TABLE samples (
     PRIMARY KEY (dataset_id, position)
 )"""
 
+# NULL for a conversation of texts alone that is scored whole. `turn` is an index into `messages`.
+_STRUCTURE = (
+    "STRUCT(tools VARCHAR, scored VARCHAR, turns STRUCT(turn BIGINT, thoughts VARCHAR, "
+    'calls STRUCT("name" VARCHAR, arguments VARCHAR, id VARCHAR)[], call_id VARCHAR, "name" VARCHAR)[])'
+)
+
 _PROBLEMS = """
 CREATE TABLE problems (
     dataset_id VARCHAR NOT NULL,
@@ -273,6 +279,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(17, "rows that were read", (_READS,)),
+    Migration(
+        18,
+        "thoughts, tool calls and tools",
+        (
+            f"ALTER TABLE samples ADD COLUMN structure {_STRUCTURE}",
+            # Data sets of before hold texts alone, and are read so again.
+            "UPDATE datasets SET options = regexp_replace(options, '}$', ',\"text_only\":true}')",
+        ),
+    ),
 )
 
 _LOG = """

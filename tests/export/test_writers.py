@@ -28,7 +28,7 @@ def test_a_rendered_conversation_reads_back_and_stays_on_its_line(texts: list[st
     one = sample(*turns)
     (line,) = render_lines([one], format)
     assert line.endswith("\n") and "\n" not in line[:-1]
-    assert parse_record(format, json.loads(line)) == one.messages  # type: ignore[arg-type]
+    assert parse_record(format, json.loads(line)).messages == one.messages  # type: ignore[arg-type]
 
 
 def test_same_keeps_the_record_as_found() -> None:

@@ -7,9 +7,11 @@ the conversation.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from delift_core.data.formats import preference
 from delift_core.data.formats.base import (
+    ANSWER_THOUGHT_KEYS,
     LIST_KEYS,
     PROMPT_KEYS,
     SYSTEM_KEYS,
@@ -32,7 +34,12 @@ from delift_core.data.formats.chat_records import (
     render_sharegpt,
 )
 from delift_core.data.formats.chat_text import starts_with_marker
-from delift_core.data.formats.conversations import Conversation, find_conversation, is_chat_text, search_conversation
+from delift_core.data.formats.conversations import (
+    FoundConversation,
+    find_conversation,
+    is_chat_text,
+    search_conversation,
+)
 from delift_core.data.formats.flat_records import (
     detect_alpaca,
     detect_columns,
@@ -49,8 +56,9 @@ from delift_core.data.formats.platform_records import is_argilla, is_label_studi
 from delift_core.data.formats.preference import Answer
 from delift_core.data.formats.training_labels import definite_label
 from delift_core.data.formats.turn_spellings import parse_if_turns
+from delift_core.data.formats.turn_structure import as_text, thoughts_of, tools_text, with_structure
 from delift_core.data.formats.turns import add_system, parse_located_turns, system_text, turn_list_key
-from delift_core.samples import ColumnMapping, FormatName, Message
+from delift_core.samples import ColumnMapping, Conversation, FormatName, Message, inline_thoughts
 
 __all__ = [
     "MAP_REMEDY",
@@ -59,7 +67,6 @@ __all__ = [
     "detect_format",
     "flat_columns",
     "parse_record",
-    "parse_unlabelled",
     "read_fields",
     "render_record",
     "unknown_format_error",
@@ -80,8 +87,8 @@ _PARSERS: dict[FormatName, Callable[[Mapping[str, object]], tuple[Message, ...]]
     "text": parse_text,
     "mt-bench": parse_mt_bench,
 }
-_RENDERERS: dict[FormatName, Callable[[Sequence[Message]], dict[str, object]]] = {
-    "alpaca": render_alpaca,
+_RENDERERS: dict[FormatName, Callable[[Conversation], dict[str, object]]] = {
+    "alpaca": lambda conversation: render_alpaca(conversation.messages),
     "sharegpt": render_sharegpt,
     "messages": render_messages,
     "prompt-completion": render_prompt_completion,
@@ -103,12 +110,19 @@ def detect_format(record: object) -> FormatName | None:
     return "mt-bench" if detect_mt_bench(record) else None
 
 
-def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
+# In the other formats, texts hold the tools, or a field of this name may be anything else.
+_FORMATS_WITH_TOOLS = ("messages", "sharegpt", "prompt-completion", "preference-chosen", "preference-rejected")
+
+
+def parse_record(
+    fmt: FormatName, record: object, mapping: ColumnMapping | None = None, *, text_only: bool = False
+) -> Conversation:
     """Reads one record as decoded from JSON.
 
     Args:
         fmt: the format to read it as.
         mapping: the columns, for "columns"; without it a known pair is used.
+        text_only: reads roles and texts alone, as earlier versions did.
 
     Returns:
         The conversation up to and including the assistant turn that is scored.
@@ -116,6 +130,53 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
     Raises:
         RecordError: the record cannot be used; the error says which field and what to do.
     """
+    messages = _parse_messages(fmt, record, mapping)
+    if text_only:
+        return Conversation(as_text(messages))
+    messages = with_structure(messages)
+    if not isinstance(record, Mapping):
+        return Conversation(messages)
+    if fmt in ("alpaca", "columns", "prompt-completion"):
+        taken = (mapping.prompt, mapping.response, mapping.system, *mapping.parts) if mapping else ()
+        key = _answer_thoughts_key(record, taken, messages[-1].content)
+        if key is not None and not messages[-1].thoughts:
+            messages = (*messages[:-1], replace(messages[-1], thoughts=thoughts_of(record, (key,))))
+    return Conversation(messages, _tools(fmt, record))
+
+
+def _tools(fmt: FormatName, record: Mapping[str, object]) -> str:
+    """A record's tool definitions as JSON; in a flat record, a field of this name with something else is none."""
+    if fmt in _FORMATS_WITH_TOOLS:
+        if "tools" in record:
+            return tools_text(record["tools"], "tools")
+        found = _unusual_conversation(record)
+        return tools_text(found.tools, f"{found.key}.tools") if found is not None and found.tools else ""
+    if fmt not in ("alpaca", "columns") or "tools" not in record:
+        return ""
+    try:
+        return tools_text(record["tools"], "tools")
+    except RecordError:
+        return ""
+
+
+def _answer_thoughts_key(record: Mapping[str, object], taken: Sequence[str | None], response: object) -> str | None:
+    """The field beside a response that is a text with the thoughts before it; None if the response has them itself.
+
+    Args:
+        taken: fields that are read otherwise.
+    """
+    for name in record:
+        key = str(name).lower()
+        if key in ANSWER_THOUGHT_KEYS and name not in taken and (thoughts := thoughts_of(record, (key,))):
+            completion = parse_if_turns(record.get("completion"))
+            if not isinstance(response, str) or isinstance(completion, list | tuple):
+                return None
+            return None if thoughts in response or inline_thoughts(response) else key
+    return None
+
+
+def _parse_messages(fmt: FormatName, record: object, mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
+    """The turns of a record up to the response, their texts alone."""
     conversation = _unusual_conversation(record) if fmt in ("messages", "sharegpt", "chat-text") else None
     if conversation is not None:
         system = system_text(conversation.system, conversation.system_key)
@@ -131,17 +192,18 @@ def parse_record(fmt: FormatName, record: object, mapping: ColumnMapping | None 
         raise preference.no_choice_error("" if preference.has_pair(record) else definite_label(record) or "")
     if fmt == "preference-chosen" or fmt == "preference-rejected":
         answer: Answer = "chosen" if fmt == "preference-chosen" else "rejected"
-        return preference.parse(record, answer, lambda rest: parse_unlabelled(rest, mapping))
+        return preference.parse(record, answer, lambda rest: _parse_unlabelled(rest, mapping))
     found = mapping if mapping is not None else detect_columns(record)
     if fmt == "chat-text" or found is None:
         raise unknown_format_error(record)
     return parse_columns(record, found)
 
 
-def render_record(fmt: FormatName, conversation: Sequence[Message]) -> dict[str, object]:
-    """Writes a conversation as one record; `parse_record` gives the same conversation back.
+def render_record(fmt: FormatName, conversation: Conversation) -> dict[str, object]:
+    """Writes a conversation as one record; `parse_record` gives the same conversation back, as far as the format goes.
 
-    A blank system text is left out by formats that keep it in a field of its own.
+    A blank system text is left out by formats that keep it in a field of its own. Alpaca holds texts alone. ShareGPT
+    holds no ids of calls, no calls beside a text, and arguments as JSON values.
 
     Raises:
         RecordError: the format cannot hold this conversation.
@@ -152,23 +214,19 @@ def render_record(fmt: FormatName, conversation: Sequence[Message]) -> dict[str,
     return _RENDERERS[fmt](conversation)
 
 
-def _unusual_conversation(record: object) -> Conversation | None:
+def _unusual_conversation(record: object) -> FoundConversation | None:
     """The conversation of a record that the readers of messages and ShareGPT cannot read themselves."""
     if isinstance(record, Mapping):
         return find_conversation(record) if turn_list_key(record) is None else None
     return None if detect_sharegpt(record) else find_conversation(record)
 
 
-def parse_unlabelled(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
-    """Reads a record without a label: its mapped columns, or else in the format that is detected.
-
-    Raises:
-        RecordError: as `parse_record`.
-    """
+def _parse_unlabelled(record: Mapping[str, object], mapping: ColumnMapping | None) -> tuple[Message, ...]:
+    """Reads a record without a label: its mapped columns, or else in the format that is detected."""
     found = "columns" if mapping is not None else detect_format(record)
     if found is None:
         raise unknown_format_error(record)
-    return parse_record(found, record, mapping)
+    return _parse_messages(found, record, mapping)
 
 
 def flat_columns(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> ColumnMapping | None:
@@ -199,16 +257,26 @@ def read_fields(record: Mapping[str, object], mapping: ColumnMapping | None = No
     if mapping is None:
         record = preference.without_label(record)
     flat = flat_columns(record, mapping)
-    if flat is not None:
-        return (flat.prompt, flat.response, *flat.parts, *((flat.system,) if flat.system else ()))
+    if flat is None:
+        return _fields_of_turns(record)
+    names = (flat.prompt, flat.response, *flat.parts, *((flat.system,) if flat.system else ()))
+    key = _answer_thoughts_key(record, names, record.get(flat.response))
+    thoughts = tuple(str(name) for name in record if key and str(name).lower() == key)
+    return (*names, *thoughts, *(("tools",) if _tools("columns", record) else ()))
+
+
+def _fields_of_turns(record: Mapping[str, object]) -> tuple[str, ...]:
+    """As `read_fields`, for a record that is not flat."""
     fmt = detect_format(record)
-    system = tuple(key for key in SYSTEM_KEYS if key in record)
+    tools = ("tools",) if "tools" in record else ()
+    system = (*(key for key in SYSTEM_KEYS if key in record), *tools)
     if fmt == "preference":
         prompt = next((key for key in PROMPT_KEYS if record.get(key)), "")
         return ("chosen", "rejected", *LIST_KEYS, prompt, *part_columns(record, prompt, "chosen"), *system)
     if fmt in ("messages", "sharegpt", "chat-text"):
         conversation = find_conversation(record)
-        return conversation.top_level_keys if conversation else ()
+        keys = conversation.top_level_keys if conversation else ()
+        return keys if fmt == "chat-text" else (*keys, *tools)
     if fmt == "prompt-completion":
         return ("prompt", "completion", *system)
     if fmt == "mt-bench":

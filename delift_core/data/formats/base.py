@@ -51,6 +51,16 @@ SPEAKER_KEYS = ("sender", "author", "speaker", "type")
 MORE_TEXT_KEYS = ("text", "message", "utterance", "parts")
 PAIR_KEYS = ("human", "user")  # beside "assistant", in a turn that is a question with its answer
 CALL_KEYS = ("tool_calls", "function_call")
+# Role words of a turn whose text is a tool call as JSON.
+CALL_WORDS = ("function_call", "tool_call", "functioncall", "toolcall")
+CALL_ID_KEYS = ("tool_call_id", "call_id")
+# Keys of a turn's thoughts, in the order in which they are tried. Letter case is ignored.
+THOUGHT_KEYS = (
+    *("reasoning_content", "reasoning", "thinking", "thinking_content", "thought", "thoughts", "think", "cot"),
+    *("complex_cot", "chain_of_thought", "rationale", "scratchpad", "reasoning_trace", "thinking_trajectories"),
+)
+# Keys that can only be the thoughts before the answer of a record with a prompt and a response.
+ANSWER_THOUGHT_KEYS = ("reasoning_content", "thinking_content", "thinking", "reasoning_trace", "complex_cot")
 
 
 def known_role(word: object) -> Role | None:

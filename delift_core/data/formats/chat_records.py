@@ -4,7 +4,8 @@ All `parse` functions raise a `RecordError` where a field is missing or of the w
 is no answer to learn.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from delift_core.data.formats.base import (
@@ -17,7 +18,7 @@ from delift_core.data.formats.base import (
     require_text,
 )
 from delift_core.data.formats.flat_records import part_columns, prompt_turns
-from delift_core.data.formats.turn_spellings import parse_if_turns
+from delift_core.data.formats.turn_spellings import REASONING_KEY, openai_call, parse_if_turns
 from delift_core.data.formats.turns import (
     add_system,
     is_turn_list,
@@ -26,7 +27,7 @@ from delift_core.data.formats.turns import (
     record_system_text,
     turn_list_key,
 )
-from delift_core.samples import Message, Role
+from delift_core.samples import Conversation, Message, Role
 
 SHAREGPT_ROLES: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 MT_BENCH_ANSWERS = "choices"
@@ -45,9 +46,9 @@ def parse_messages(record: Mapping[str, object]) -> tuple[Message, ...]:
     return end_at_response(add_system(record_system_text(record), turns), "messages")
 
 
-def render_messages(messages: Sequence[Message]) -> dict[str, object]:
-    """Writes a conversation as role/content turns under `messages`."""
-    return {"messages": _role_content(messages)}
+def render_messages(conversation: Conversation) -> dict[str, object]:
+    """Writes a conversation as role/content turns under `messages`, with `tools`."""
+    return {"messages": list(map(openai_turn, conversation.messages)), **_tools(conversation)}
 
 
 def detect_sharegpt(record: object) -> bool:
@@ -69,9 +70,32 @@ def parse_sharegpt(record: object) -> tuple[Message, ...]:
     return end_at_response(add_system(record_system_text(record), parse_turns(record[key], key)), key)
 
 
-def render_sharegpt(messages: Sequence[Message]) -> dict[str, object]:
-    """Writes a conversation under `conversations`, with the role words that trainers expect by default."""
-    return {"conversations": [{"from": SHAREGPT_ROLES[m.role], "value": m.content} for m in messages]}
+def render_sharegpt(conversation: Conversation) -> dict[str, object]:
+    """Writes a conversation under `conversations`, with the role words that trainers expect, and `tools` as text."""
+    tools: dict[str, object] = {"tools": conversation.tools} if conversation.tools else {}
+    return {"conversations": list(map(sharegpt_turn, conversation.messages)), **tools}
+
+
+def openai_turn(message: Message) -> dict[str, object]:
+    """A message as OpenAI writes it; arguments of calls are JSON text."""
+    content = "" if message.only_calls else message.content
+    calls = [openai_call(call.name, call.arguments, call.id or None) for call in message.calls]
+    return {"role": message.role, "content": content, **({"tool_calls": calls} if calls else {}), **_more(message)}
+
+
+def sharegpt_turn(message: Message) -> dict[str, object]:
+    """A message as ShareGPT files hold it: calls are the text of a turn of their own."""
+    role = "function_call" if message.only_calls else SHAREGPT_ROLES[message.role]
+    return {"from": role, "value": message.content, **_more(message)}
+
+
+def _more(message: Message) -> dict[str, object]:
+    found = ((REASONING_KEY, message.thoughts), ("tool_call_id", message.call_id), ("name", message.name))
+    return {key: value for key, value in found if value}
+
+
+def _tools(conversation: Conversation) -> dict[str, object]:
+    return {"tools": json.loads(conversation.tools)} if conversation.tools else {}
 
 
 def detect_prompt_completion(record: Mapping[str, object]) -> bool:
@@ -87,7 +111,7 @@ def parse_prompt_completion(record: Mapping[str, object]) -> tuple[Message, ...]
     given, answer = parse_if_turns(record["prompt"]), parse_if_turns(record["completion"])
     if isinstance(given, list | tuple):
         # Only the completion is trained.
-        prompt = [replace(turn, trained=False) for turn in parse_turns(given, "prompt", has_response=False)]
+        prompt = [replace(turn, trained=False) for turn in parse_turns(given, "prompt")]
     else:
         prompt = prompt_turns(record, "prompt", part_columns(record, "prompt", "completion"))
     if isinstance(answer, list | tuple):
@@ -102,16 +126,17 @@ def parse_prompt_completion(record: Mapping[str, object]) -> tuple[Message, ...]
     return end_at_response(turns, "prompt" if blank else "completion")
 
 
-def render_prompt_completion(messages: Sequence[Message]) -> dict[str, object]:
-    """Writes the turns before the response as the prompt and the response as the completion.
+def render_prompt_completion(conversation: Conversation) -> dict[str, object]:
+    """Writes the turns before the response as the prompt and the response as the completion, with `tools`.
 
     Raises:
         RecordError: the conversation does not end with an assistant turn.
     """
-    if not messages or messages[-1].role != "assistant":
+    if not conversation.messages or conversation.messages[-1].role != "assistant":
         what = "the conversation does not end with an assistant turn"
         raise RecordError("no-assistant-turn", "", what, "Add the assistant turn, or remove the row.")
-    return {"prompt": _role_content(messages[:-1]), "completion": _role_content(messages[-1:])}
+    turns = list(map(openai_turn, conversation.messages))
+    return {"prompt": turns[:-1], "completion": turns[-1:], **_tools(conversation)}
 
 
 def detect_mt_bench(record: Mapping[str, object]) -> bool:
@@ -159,7 +184,3 @@ def _first_choice(record: Mapping[str, object]) -> list[object] | None:
     first = choices[0] if isinstance(choices, list) and choices else None
     turns = first.get("turns") if isinstance(first, Mapping) else None
     return turns if isinstance(turns, list) else None
-
-
-def _role_content(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": m.role, "content": m.content} for m in messages]

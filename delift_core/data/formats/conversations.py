@@ -37,7 +37,7 @@ from delift_core.samples import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class FoundConversation:
     """A conversation in a record."""
 
     field: str  # path of the list, tree or text that holds it; "" for a record that is a list of turns
@@ -63,7 +63,7 @@ class Conversation:
         return turns if all(any(key in turn for key in ROLE_KEYS) for turn in turns) else None
 
 
-def find_conversation(record: object) -> Conversation | None:
+def find_conversation(record: object) -> FoundConversation | None:
     """The conversation in a record; None for a flat record (one field for the prompt, one for the response)."""
     if isinstance(record, list | tuple):
         known = is_turn_list(record) or (bool(record) and all(is_known_turn(turn) for turn in record))
@@ -77,7 +77,7 @@ def find_conversation(record: object) -> Conversation | None:
     return None if flat or detect_columns(record) is not None else search_conversation(record)
 
 
-def search_conversation(record: Mapping[str, object]) -> Conversation | None:
+def search_conversation(record: Mapping[str, object]) -> FoundConversation | None:
     """The conversation in a record of none of the formats that trainers read."""
     found = next((one for one in _candidates(record) if one is not None), None)
     if found is None or found.system is not None:
@@ -85,13 +85,13 @@ def search_conversation(record: Mapping[str, object]) -> Conversation | None:
     return _with_system(found, record)
 
 
-def is_chat_text(conversation: Conversation) -> bool:
+def is_chat_text(conversation: FoundConversation) -> bool:
     """Whether a conversation was read from a text in a chat template."""
     paths = {path for path, _ in conversation.turns}
     return paths == {conversation.field} == {conversation.key}
 
 
-def _candidates(record: Mapping[str, object]) -> Iterator[Conversation | None]:
+def _candidates(record: Mapping[str, object]) -> Iterator[FoundConversation | None]:
     for key in (*LIST_KEYS, *MORE_LIST_KEYS):
         if key in record:
             yield _under_key(record, key)
@@ -103,16 +103,16 @@ def _candidates(record: Mapping[str, object]) -> Iterator[Conversation | None]:
     yield _from_chat_text(record)
 
 
-def _from_list(turns: Sequence[object], field: str, key: str) -> Conversation:
-    return Conversation(field, tuple((f"{field}[{at}]", turn) for at, turn in enumerate(turns)), key)
+def _from_list(turns: Sequence[object], field: str, key: str) -> FoundConversation:
+    return FoundConversation(field, tuple((f"{field}[{at}]", turn) for at, turn in enumerate(turns)), key)
 
 
-def _with_system(conversation: Conversation, record: Mapping[str, object]) -> Conversation:
+def _with_system(conversation: FoundConversation, record: Mapping[str, object]) -> FoundConversation:
     key = next((key for key in MORE_SYSTEM_KEYS if record.get(key) is not None), "")
     return replace(conversation, system=record.get(key), system_key=key)
 
 
-def _under_key(record: Mapping[str, object], key: str) -> Conversation | None:
+def _under_key(record: Mapping[str, object], key: str) -> FoundConversation | None:
     """The turns under a key: a list, or a list written as JSON or Python text."""
     value = record.get(key)
     if isinstance(value, str):
@@ -128,15 +128,15 @@ def _under_key(record: Mapping[str, object], key: str) -> Conversation | None:
     if is_thread(value) and all(is_known_turn(turn) for turn in value):
         turns = best_path(value, key)
         others = len(value) - len(turns)
-        return Conversation(key, turns, key, is_list=not others, other_messages=others)
+        return FoundConversation(key, turns, key, is_list=not others, other_messages=others)
     if is_turn_list(value) or is_known_turn(value[0]):
         return _from_list(value, key, key)
     if key in (*STRING_LIST_KEYS, "history") and all(_is_string_pair(turn) for turn in value):
-        return Conversation(key, tuple(_from_pairs(value, key)), key, is_list=False)
+        return FoundConversation(key, tuple(_from_pairs(value, key)), key, is_list=False)
     if key in STRING_LIST_KEYS and len(value) > 1 and all(isinstance(turn, str) for turn in value):
         roles = ("user", "assistant")
         in_turn = ((f"{key}[{at}]", {"role": roles[at % 2], "content": text}) for at, text in enumerate(value))
-        return Conversation(key, tuple(in_turn), key)
+        return FoundConversation(key, tuple(in_turn), key)
     return None
 
 
@@ -151,17 +151,17 @@ def _from_pairs(value: Sequence[object], field: str) -> Iterator[LocatedTurn]:
             yield f"{field}[{at}][1]", {"role": "assistant", "content": pair[1]}
 
 
-def _from_cohere(record: Mapping[str, object], history: Sequence[object]) -> Conversation | None:
+def _from_cohere(record: Mapping[str, object], history: Sequence[object]) -> FoundConversation | None:
     """A Cohere request: the earlier turns, the user's message, and the answer if there is one."""
     answer = next((key for key in ("response", "text", "generation") if isinstance(record.get(key), str)), None)
     located = [(f"chat_history[{at}]", turn) for at, turn in enumerate(history)]
     located.append(("message", {"role": "user", "content": record["message"]}))
     if answer:
         located.append((answer, {"role": "assistant", "content": record[answer]}))
-    return Conversation("chat_history", tuple(located), "chat_history", is_list=False)
+    return FoundConversation("chat_history", tuple(located), "chat_history", is_list=False)
 
 
-def _from_nested_object(record: Mapping[str, object]) -> Conversation | None:
+def _from_nested_object(record: Mapping[str, object]) -> FoundConversation | None:
     """The turns in a nested object, as in requests of a batch, and the response beside it if there is one."""
     for key in NESTED_KEYS:
         inner = record.get(key)
@@ -190,7 +190,7 @@ _END_TOKENS = re.compile(
 )
 
 
-def _from_segments(record: Mapping[str, object]) -> Conversation | None:
+def _from_segments(record: Mapping[str, object]) -> FoundConversation | None:
     """Axolotl's segments: a text with label true is an answer, the text before it the prompt."""
     segments = record.get("segments")
     if not isinstance(segments, list) or not segments:
@@ -210,28 +210,28 @@ def _from_segments(record: Mapping[str, object]) -> Conversation | None:
     else:
         roles = {True: "assistant", False: "user"}
         located = [(path, {"role": roles[label], "content": _END_TOKENS.sub("", text)}) for label, path, text in parts]
-    return Conversation("segments", tuple(located), "segments", is_list=False)
+    return FoundConversation("segments", tuple(located), "segments", is_list=False)
 
 
-def _from_tree(record: Mapping[str, object]) -> Conversation | None:
+def _from_tree(record: Mapping[str, object]) -> FoundConversation | None:
     prompt = record.get("prompt")
     if isinstance(prompt, Mapping) and isinstance(prompt.get("replies"), list) and is_known_turn(prompt):
         turns, others = tree_path(prompt, "prompt")
-        return Conversation("prompt", turns, "prompt", is_list=False, other_messages=others)
+        return FoundConversation("prompt", turns, "prompt", is_list=False, other_messages=others)
     found = chatgpt_path(record)
-    return Conversation("mapping", found[0], "mapping", is_list=False, other_messages=found[1]) if found else None
+    return FoundConversation("mapping", found[0], "mapping", is_list=False, other_messages=found[1]) if found else None
 
 
-def _from_annotations(record: Mapping[str, object]) -> Conversation | None:
+def _from_annotations(record: Mapping[str, object]) -> FoundConversation | None:
     for key, turns in (("annotations", label_studio_turns(record)), ("responses", argilla_turns(record))):
         if turns:
-            return Conversation(key, turns, key, is_list=False)
+            return FoundConversation(key, turns, key, is_list=False)
     return None
 
 
-def _under_any_key(record: Mapping[str, object]) -> Conversation | None:
+def _under_any_key(record: Mapping[str, object]) -> FoundConversation | None:
     """The only field that is a list of turns with a user and an assistant, whatever its name."""
-    found: list[Conversation] = []
+    found: list[FoundConversation] = []
     for key, value in record.items():
         inner = parse_list(value) if isinstance(value, str) else value
         if not isinstance(inner, list | tuple) or not inner or not all(is_known_turn(turn) for turn in inner):
@@ -245,14 +245,14 @@ def _roles(turn: object) -> list[Role | None]:
     return [turn_role(one) for one in standard_turns(turn)] if isinstance(turn, Mapping) else []
 
 
-def _from_chat_text(record: Mapping[str, object]) -> Conversation | None:
+def _from_chat_text(record: Mapping[str, object]) -> FoundConversation | None:
     """The first text in a chat template."""
     for key in CHAT_TEXT_KEYS:
         text = record.get(key)
         turns = split_turns(text) if isinstance(text, str) else None
         if turns:
             located = tuple((key, turn) for turn in turns)
-            conversation = _with_system(Conversation(key, located, key, is_list=False), record)
+            conversation = _with_system(FoundConversation(key, located, key, is_list=False), record)
             if isinstance(conversation.system, str):  # Glaive's system text begins with its role
                 return replace(conversation, system=re.sub(r"\A\s*SYSTEM:\s*", "", conversation.system))
             return conversation

@@ -234,7 +234,7 @@ def _collapse_spaces(value: object) -> str:
 def _history(history: Iterable[object], name: str) -> list[Message]:
     """Reads earlier turns, or pairs of a question and its answer."""
     if is_turn_list(history):
-        return parse_turns(history, name, has_response=False)
+        return parse_turns(history, name)
     messages = []
     for index, pair in enumerate(history):
         where = f"{name}[{index}]"

@@ -113,12 +113,12 @@ def _decode_answer(given: object, record: Mapping[str, object]) -> object:
 def _prompt(record: Mapping[str, object], answer: Answer) -> list[Message]:
     for key in LIST_KEYS:
         if is_turn_list(parse_if_turns(record.get(key))):
-            return parse_turns(parse_if_turns(record[key]), key, has_response=False)
+            return parse_turns(parse_if_turns(record[key]), key)
     found = next((key for key in PROMPT_KEYS if record.get(key) and not is_missing(record[key])), None)
     if found is None:
         remedy = "Give the prompt as a field or as turns, or remove the record."
         raise RecordError("empty-prompt", answer, "there is no prompt beside the answers", remedy)
     prompt = parse_if_turns(record[found])
     if isinstance(prompt, list | tuple):
-        return parse_turns(prompt, found, has_response=False)
+        return parse_turns(prompt, found)
     return prompt_turns(record, found, part_columns(record, found, answer))

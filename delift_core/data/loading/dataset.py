@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from delift_core.data.formats.preference import Answer
 from delift_core.data.loading.raw_records import Watch
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, FixableKind, FormatName, Problem, Sample, Turns, sha256_of
+from delift_core.samples import ColumnMapping, FixableKind, FormatName, Problem, Sample, ScoredPart, Turns, sha256_of
 from delift_core.system.hub import HUB_FORM, HUB_PREFIX
 
 OriginKind = Literal["file", "upload", "hub", "memory"]
@@ -79,11 +79,16 @@ class ReadOptions:
         answer: the answers of preference records to learn; None makes such a record a problem.
         turns: "every" makes a sample of each assistant turn, given all turns before it; prompts of prompt/completion
             and preference records are not trained, so these stay one sample.
+        scored: the part of an answer with thoughts that is scored; an answer without thoughts is scored whole, and is
+            a problem if only thoughts are.
+        text_only: read roles and texts alone, without thoughts, tool calls and tools, as earlier versions did.
     """
 
     mapping: ColumnMapping | None = None
     answer: Answer | None = None
     turns: Turns = "last"
+    scored: ScoredPart = "turn"
+    text_only: bool = False
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -195,7 +195,7 @@ def is_readable(record: object) -> bool:
     if format is None or format == "preference":
         return format is not None
     try:
-        parse_record(format, record)
+        parse_record(format, record, text_only=True)
     except RecordError:
         return False
     return True

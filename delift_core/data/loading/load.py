@@ -38,7 +38,7 @@ from delift_core.data.loading.record_reader import (
 )
 from delift_core.data.loading.source_files import SourceFile
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import ColumnMapping, Conversation, FormatName, ParsedRecord, Problem, with_ids
 from delift_core.system.hub import HUB_PREFIX
 from delift_core.system.processes import garbage_collection_paused
 
@@ -162,16 +162,14 @@ def read_columns_of_hub(split: HubSplit, limit: int = 20) -> TablePreview:
     return _preview(join_messages(records), split.repo_id, limit)
 
 
-def map_preview(
-    preview: TablePreview, options: ReadOptions = DEFAULT_OPTIONS
-) -> tuple[Problem | tuple[Message, ...], ...]:
+def map_preview(preview: TablePreview, options: ReadOptions = DEFAULT_OPTIONS) -> tuple[Problem | Conversation, ...]:
     """What loading makes of each record of a preview: the conversation, or the problem."""
     loaded = _Loading(choose_reader(preview.records, options), options)
     for record in preview.records:
         loaded.add(record)
     parsed, problems = loaded.finish()
-    outcomes: dict[tuple[str, int], Problem | tuple[Message, ...]] = {}
-    outcomes |= {(one.source, one.line): one.messages for one in parsed}
+    outcomes: dict[tuple[str, int], Problem | Conversation] = {}
+    outcomes |= {(one.source, one.line): Conversation(one.messages, one.tools, one.scored) for one in parsed}
     outcomes |= {(one.source, one.line): one for one in problems}
     return tuple(outcomes[record.source, record.line] for record in preview.records)
 

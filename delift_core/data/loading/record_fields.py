@@ -118,7 +118,7 @@ class Fields:
     Attributes:
         prompt: the columns of the prompt in the order in which they are joined; empty for turns.
         labels: the fields that label answers as good or bad.
-        unread: the other fields with a value, without `tools`.
+        unread: the other fields with a value.
     """
 
     prompt: tuple[str, ...]
@@ -165,7 +165,7 @@ def unread_columns(
     found: dict[str, None] = {}
     for record in records:
         if isinstance(record, Mapping):
-            read = {*read_fields(record, mapping), *labels, "tools"}
+            read = {*read_fields(record, mapping), *labels}
             found |= dict.fromkeys(
                 str(name) for name, value in record.items() if name not in read and _has_content(value)
             )

@@ -5,7 +5,8 @@ parsed again, so that an edit never makes a row that could not have been loaded.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
@@ -17,7 +18,20 @@ from delift_core.data.loading.dataset import Dataset, ReadOptions
 from delift_core.data.loading.json_scanner import DECODER, replace_texts, value_spans
 from delift_core.data.loading.raw_records import RawRecord, problem
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, FormatName, Message, ParsedRecord, Problem, Sample, Turns, hash_messages
+from delift_core.samples import (
+    ColumnMapping,
+    Conversation,
+    FormatName,
+    Message,
+    ParsedRecord,
+    Problem,
+    Sample,
+    ScoredPart,
+    Turns,
+    has_thoughts,
+    hash_conversation,
+    inline_thoughts,
+)
 
 PREFERENCE_FORMATS: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
 DETECT_RECORDS = 200
@@ -36,6 +50,7 @@ class RecordReader:
         detects_each: whether each record is read in its own format, and `format` is the fallback.
         answer: the answers to learn.
         turns: which assistant turns are rows.
+        scored, text_only: see `ReadOptions`.
     """
 
     format: FormatName | None
@@ -43,8 +58,10 @@ class RecordReader:
     detects_each: bool
     answer: Answer | None = None
     turns: Turns = "last"
+    scored: ScoredPart = "turn"
+    text_only: bool = False
 
-    def messages(self, value: object) -> tuple[Message, ...]:
+    def conversation(self, value: object) -> Conversation:
         """The conversation of a decoded record.
 
         Raises:
@@ -53,17 +70,18 @@ class RecordReader:
         format, value = self._format_of(value), _unlabelled(value, self.answer)
         if format is None:
             raise unknown_format_error(value)
-        return parse_record(format, value, self._mapping_of(value))
+        found = parse_record(format, value, self._mapping_of(value), text_only=self.text_only)
+        return replace(found, scored=scored_part(found.messages, self.scored))
 
     def read(self, record: RawRecord) -> list[ParsedRecord] | Problem:
         """The rows of a raw record, several if every turn is a row; or why it cannot be used."""
         try:
-            messages = self.messages(record.value)
+            found = self.conversation(record.value)
         except RecordError as error:
             return problem(error.kind, record.source, record.line, error.field, error.message, error.remedy, record.raw)
-        whole = ParsedRecord(messages, record.raw, record.source, record.line)
+        whole = ParsedRecord(found.messages, record.raw, record.source, record.line, found.tools, found.scored)
         every = self.turns == "every" and self._format_of(record.value) in _TRAINED_AT_EVERY_TURN
-        return _split_answers(whole) if every else [whole]
+        return _split_answers(whole, self.scored) if every else [whole]
 
     def _format_of(self, value: object) -> FormatName | None:
         own = detect_format(_unlabelled(value, self.answer)) if self.detects_each else None
@@ -99,8 +117,9 @@ class RecordText:
 def choose_reader(records: Iterable[RawRecord | Problem], options: ReadOptions) -> RecordReader:
     """The reader for a source, by its first records."""
     mapping, answer = options.mapping, options.answer
+    how = (options.turns, options.scored, options.text_only)
     if mapping is not None:
-        return RecordReader("columns", mapping, detects_each=False, turns=options.turns)
+        return RecordReader("columns", mapping, False, None, *how)
     values = [_unlabelled(record.value, answer) for record in records if isinstance(record, RawRecord)]
     formats: list[FormatName | None] = [detect_format(value) for value in values]
     majority: FormatName | None = most_frequent(formats)
@@ -109,7 +128,7 @@ def choose_reader(records: Iterable[RawRecord | Problem], options: ReadOptions) 
     if majority == "columns":
         in_columns = (value for value, format in zip(values, formats, strict=True) if format == "columns")
         mapping = most_frequent(map(detect_columns, in_columns))
-    return RecordReader(majority, mapping, True, answer, options.turns)
+    return RecordReader(majority, mapping, True, answer, *how)
 
 
 def most_frequent(items: Iterable[Item | None]) -> Item | None:
@@ -127,7 +146,7 @@ def possible_options(format: FormatName, mapping: ColumnMapping | None, turns: T
     """How a data set may have been read whose origin does not record it, most likely first."""
     answers: tuple[Answer | None, ...] = tuple(one for one, name in PREFERENCE_FORMATS.items() if name == format)
     tried = product((None, mapping) if mapping else (None,), answers or (None, "all"))
-    return tuple(ReadOptions(columns, answer, turns) for columns, answer in tried)
+    return tuple(ReadOptions(columns, answer, turns, text_only=True) for columns, answer in tried)
 
 
 def reader_of(dataset: Dataset) -> RecordReader:
@@ -142,9 +161,10 @@ def reader_of(dataset: Dataset) -> RecordReader:
 
 
 def _reader(dataset: Dataset, options: ReadOptions) -> RecordReader:
+    how = (options.turns, options.scored, options.text_only)
     if options.mapping is not None:
-        return RecordReader("columns", options.mapping, detects_each=False, turns=options.turns)
-    return RecordReader(dataset.format, dataset.mapping, True, options.answer, options.turns)
+        return RecordReader("columns", options.mapping, False, None, *how)
+    return RecordReader(dataset.format, dataset.mapping, True, options.answer, *how)
 
 
 def _reproduces(dataset: Dataset, reader: RecordReader) -> bool:
@@ -153,13 +173,32 @@ def _reproduces(dataset: Dataset, reader: RecordReader) -> bool:
     for one in dataset.samples[DETECT_RECORDS : DETECT_RECORDS + 1]:
         whole.pop((one.source, one.line), None)  # its last row is not among the first rows
     try:
-        return all(reader.messages(DECODER.decode(one.raw)) == one.messages for one in whole.values())
+        return all(reader.conversation(DECODER.decode(one.raw)) == one.conversation for one in whole.values())
     except RecordError:
         return False
 
 
-def _split_answers(record: ParsedRecord) -> list[ParsedRecord]:
-    """A record for each trained assistant turn that is not blank, given all turns before it; the last is `record`."""
+def scored_part(messages: Sequence[Message], wanted: ScoredPart) -> ScoredPart:
+    """The part of the last turn that is scored if this one is wanted: the whole turn if there are no thoughts in it.
+
+    Raises:
+        RecordError: there are no thoughts to score, or there is no answer after them.
+    """
+    if wanted == "turn":
+        return "turn"
+    response = messages[-1]
+    inline = inline_thoughts(response.content)
+    if wanted == "thoughts" and not has_thoughts(response):
+        remedy = "Score the whole turn or the answer, or leave the row out."
+        raise RecordError("no-thoughts", "", "the row has no thoughts to score", remedy)
+    if wanted == "answer" and inline is not None and not response.content[inline.answer :].strip():
+        remedy = "Score the whole turn or the thoughts, or leave the row out."
+        raise RecordError("empty-response", "", "there is no answer after the thoughts", remedy)
+    return wanted if has_thoughts(response) else "turn"
+
+
+def _split_answers(record: ParsedRecord, scored: ScoredPart) -> list[ParsedRecord]:
+    """A record for each trained assistant turn that can be scored, given all turns before it; the last is `record`."""
     turns = record.messages
     ends = [
         end
@@ -169,7 +208,11 @@ def _split_answers(record: ParsedRecord) -> list[ParsedRecord]:
         and turns[end - 1].content.strip()
         and any(turn.role == "user" and turn.content.strip() for turn in turns[: end - 1])
     ]
-    return [replace(record, messages=turns[:end]) for end in ends]
+    found = []
+    for end in ends:
+        with suppress(RecordError):  # an earlier turn without the part that is scored makes no row
+            found.append(replace(record, messages=turns[:end], scored=scored_part(turns[:end], scored)))
+    return found
 
 
 def field_names(value: object) -> list[str]:
@@ -185,7 +228,8 @@ def record_texts(sample: Sample) -> tuple[RecordText, ...]:
     texts = [
         RecordText(one.path, one.text) for one in value_spans(sample.raw) if one.text is not None and one.text.strip()
     ]
-    parts = tuple(one for one in texts if any(one.text.strip() in message.content for message in sample.messages))
+    said = [text for message in sample.messages for text in message.texts]
+    parts = tuple(one for one in texts if any(one.text.strip() in text for text in said))
     conversation = find_conversation(DECODER.decode(sample.raw))
     if conversation is None or conversation.is_list:
         return parts
@@ -217,10 +261,11 @@ def reparse(sample: Sample, raw: str, reader: RecordReader) -> Sample:
         DataError: the record cannot be used.
     """
     try:
-        same = reader.messages(DECODER.decode(sample.raw)) == sample.messages
+        same = reader.conversation(DECODER.decode(sample.raw)) == sample.conversation
     except DataError:
         same = False
     if not same:
         raise DataError(f"line {sample.line} of {sample.source} cannot be edited: its record does not read as its row")
-    messages = reader.messages(DECODER.decode(raw))
-    return replace(sample, raw=raw, messages=messages, content_hash=hash_messages(messages))
+    read = reader.conversation(DECODER.decode(raw))
+    digest = hash_conversation(read)
+    return replace(sample, raw=raw, messages=read.messages, tools=read.tools, scored=read.scored, content_hash=digest)

@@ -13,7 +13,7 @@ from typing import Literal
 from delift_core.data.formats import detect_format
 from delift_core.data.formats.base import turn_role
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.data.formats.turns import has_calls
+from delift_core.data.formats.turn_structure import has_calls
 from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
 from delift_core.samples import FormatName, Sample, positions_by_record

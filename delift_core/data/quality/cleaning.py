@@ -211,7 +211,7 @@ def _fix_problem(problem: Problem, kind: FixableKind, reader: RecordReader) -> l
         DECODER.decode(problem.raw)
     except (ValueError, RecursionError):
         return None
-    raw = convert_to_text(problem.raw, reader.messages) if kind == "not-text" else replace_surrogates(problem.raw)
+    raw = convert_to_text(problem.raw, reader.conversation) if kind == "not-text" else replace_surrogates(problem.raw)
     return _read(reader, raw, problem)
 
 

@@ -25,7 +25,7 @@ from delift_core.data.loading import (
     unread_columns,
 )
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, Problem, Turns
+from delift_core.samples import ColumnMapping, Conversation, Problem, ScoredPart, Turns, has_thoughts, labelled_texts
 from delift_core.system.texts import row_count
 from delift_core.workspace import DatasetRole, Workspace
 from pages.ui.data.signals import watched
@@ -69,6 +69,7 @@ def load_form(workspace: Workspace, kind: str) -> None:
         mapping = ask_mapping(preview)
         options = ReadOptions(mapping, answer)
         options = replace(options, turns=ask_turns(preview, options))
+        options = replace(options, scored=ask_scored(preview, options))
         show_preview(preview, options)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             role: DatasetRole | None = st.segmented_control(
@@ -144,7 +145,7 @@ def ask_answer(preview: TablePreview) -> Answer | None:
 def ask_turns(preview: TablePreview, options: ReadOptions) -> Turns:
     """Which answers to score, if conversations have several; the choice is stored with the data set."""
     several = (
-        sum(message.role == "assistant" for message in outcome) > 1
+        sum(message.role == "assistant" for message in outcome.messages) > 1
         for outcome in map_preview(preview, options)
         if not isinstance(outcome, Problem)
     )
@@ -159,6 +160,25 @@ def ask_turns(preview: TablePreview, options: ReadOptions) -> Turns:
         key="scored_turns",
         help="Each answer is scored with everything before it. A conversation is exported once and whole if any of its "
         "answers is chosen.",
+    )
+    return choice
+
+
+def ask_scored(preview: TablePreview, options: ReadOptions) -> ScoredPart:
+    """Which part of an answer to score, if answers have thoughts; the choice is stored with the data set."""
+    found = (outcome for outcome in map_preview(preview, options) if not isinstance(outcome, Problem))
+    if not any(has_thoughts(outcome.messages[-1]) for outcome in found):
+        return "turn"
+    words = {"turn": "Thoughts and answer", "answer": "The answer", "thoughts": "The thoughts"}
+    choice: ScoredPart = st.segmented_control(
+        "What should be scored of an answer with thoughts?",
+        list(get_args(ScoredPart)),
+        default="turn",
+        required=True,
+        format_func=lambda part: words[part],
+        key="scored_part",
+        help="Trainers learn both unless you mask the thoughts. Answers without thoughts are scored whole; if only "
+        "thoughts are scored, their rows are skipped.",
     )
     return choice
 
@@ -204,7 +224,14 @@ def show_preview(preview: TablePreview, options: ReadOptions) -> None:
                 st.badge(plain(outcome.kind), icon=":material/report:", color="orange")
                 st.text(str(outcome))
             else:
-                st.text("\n".join(f"{message.role}: {message.content}" for message in outcome)[:600])
+                conversation_preview(outcome)
+
+
+def conversation_preview(conversation: Conversation) -> None:
+    """The turns as text, thoughts and tool calls as they are read, cut after some lines."""
+    tools = [f"tools: {conversation.tools}"] if conversation.tools else []
+    turns = [f"{message.role}: {text}" for message in conversation.messages for text in labelled_texts(message)]
+    st.text("\n".join(part[:600] for part in (*tools, *turns))[:1200])
 
 
 def load(workspace: Workspace, source: Source, role: DatasetRole, options: ReadOptions) -> None:

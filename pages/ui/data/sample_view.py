@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from delift_core.samples import Sample
+from delift_core.samples import Message, Sample
 from pages.ui.shell.blocks import plain, selected_row, shorten, ticked_rows
 from pages.ui.shell.display import printable
 
@@ -62,11 +62,37 @@ def sample_drawer(sample: Sample) -> None:
     turns(sample)
 
 
+def tools_of(sample: Sample) -> None:
+    """The tools that the record defines, folded."""
+    if sample.tools:
+        with st.expander("Tools", icon=":material/build:", type="compact"):
+            st.code(printable(sample.tools), language="json", wrap_lines=True)
+
+
+def turn_title(message: Message) -> str:
+    """The role of a turn; of a tool turn with its function, of a call with what it is."""
+    more = f" · {message.name}" if message.name else " · tool call" if message.calls else ""
+    return f"{message.role}{more}"
+
+
+def turn_texts(message: Message) -> None:
+    """Thoughts (folded), text and tool calls of a turn, shown literally."""
+    if message.thoughts:
+        with st.expander("Thoughts", icon=":material/psychology:", type="compact"):
+            st.text(printable(message.thoughts))
+    if not message.only_calls:
+        st.text(printable(message.content))
+    for call in message.calls:
+        st.caption(plain(f"Calls {call.name}"))
+        st.code(printable(call.arguments), language="json", wrap_lines=True)
+
+
 def turns(sample: Sample) -> None:
     """The conversation and the original record, shown literally, never as Markdown or HTML."""
+    tools_of(sample)
     for message in sample.messages:
-        st.markdown(f"{ROLE_ICONS[message.role]} **{message.role}**")
+        st.markdown(f"{ROLE_ICONS[message.role]} **{plain(turn_title(message))}**")
         with st.container(border=True):
-            st.text(printable(message.content))
+            turn_texts(message)
     with st.expander("Original record", type="compact"):
         st.code(printable(sample.raw), language=None, wrap_lines=True)

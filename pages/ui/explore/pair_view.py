@@ -12,10 +12,10 @@ from delift_core.curation.selector import SelectionProblem
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import LOG_PROBABILITY, METRIC_UNITS, distance
 from pages.figures.matrix_parts import best_pair, pair_value
-from pages.ui.data.sample_view import ROLE_ICONS
+from pages.ui.data.sample_view import ROLE_ICONS, tools_of, turn_texts, turn_title
 from pages.ui.explore.pair_tokens import tokens_view
 from pages.ui.shell.address import put
-from pages.ui.shell.blocks import clear_errors
+from pages.ui.shell.blocks import clear_errors, plain
 
 ROW_LINE, COLUMN_LINE = "row_line", "column_line"
 _PAIR, _PAIR_RUN = "pair", "pair_run"
@@ -131,6 +131,7 @@ def _text_of(part: str, sample: Sample) -> None:
     """A row's conversation, shown literally."""
     st.markdown(f"**{part}** · {sample.place}")
     with st.container(border=True, height="content"):
+        tools_of(sample)
         for message in sample.messages:
-            st.caption(f"{ROLE_ICONS[message.role]} {message.role}")
-            st.text(message.content)
+            st.caption(f"{ROLE_ICONS[message.role]} {plain(turn_title(message))}")
+            turn_texts(message)

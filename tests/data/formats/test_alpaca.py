@@ -3,11 +3,11 @@
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record, render_record
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 
 
 def conversation(record):
-    return [(m.role, m.content) for m in parse_record("alpaca", record)]
+    return [(m.role, m.content) for m in parse_record("alpaca", record).messages]
 
 
 @pytest.mark.parametrize("absent", [{}, {"input": None}, {"input": ""}, {"input": " \n"}])
@@ -76,10 +76,10 @@ def test_a_missing_output_is_named():
 
 def test_render_writes_optional_fields_only_where_needed():
     plain = [Message("user", "q"), Message("assistant", "a")]
-    assert render_record("alpaca", plain) == {"instruction": "q", "input": "", "output": "a"}
+    assert render_record("alpaca", Conversation(tuple(plain))) == {"instruction": "q", "input": "", "output": "a"}
     long = [Message("system", "S"), Message("user", "p"), Message("assistant", "b"), *plain]
     expected = {"instruction": "q", "input": "", "output": "a", "system": "S", "history": [["p", "b"]]}
-    assert render_record("alpaca", long) == expected
+    assert render_record("alpaca", Conversation(tuple(long))) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,5 +95,5 @@ def test_render_writes_optional_fields_only_where_needed():
 )
 def test_render_refuses_what_alpaca_cannot_hold(roles, kind):
     with pytest.raises(RecordError) as caught:
-        render_record("alpaca", [Message(role, "x") for role in roles])
+        render_record("alpaca", Conversation(tuple(Message(role, "x") for role in roles)))
     assert caught.value.kind == kind

@@ -12,6 +12,7 @@ from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.chat_text import split_turns
 from delift_core.data.loading import ReadOptions, load_bytes
 from delift_core.export.writers import render_lines
+from delift_core.samples import ToolCall
 
 TEMPLATES = {
     "ChatML": "<|im_start|>user\n{u}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n",
@@ -52,7 +53,7 @@ def test_the_turns_of_every_template_are_read(name: str, pairs: list[tuple[str, 
     between = "\n" if name in ("words", "Dolly", "INCITE") else ""  # their markers open lines
     text = between.join(TEMPLATES[name].format(u=question, a=answer) for question, answer in pairs)
     assert detect_format({"text": text}) == "chat-text"
-    found = [message.content for message in parse_record("chat-text", {"text": text})]
+    found = [message.content for message in parse_record("chat-text", {"text": text}).messages]
     assert found == [words for pair in pairs for words in pair]
 
 
@@ -67,7 +68,7 @@ def test_the_turns_of_every_template_are_read(name: str, pairs: list[tuple[str, 
     ],
 )
 def test_systems_and_inputs(text: str, expected: list[str]) -> None:
-    assert [message.content for message in parse_record("chat-text", {"text": text})] == expected
+    assert [message.content for message in parse_record("chat-text", {"text": text}).messages] == expected
 
 
 def test_calls_and_results_in_a_text() -> None:
@@ -75,9 +76,12 @@ def test_calls_and_results_in_a_text() -> None:
         'USER: Sun?\n\n\nASSISTANT: <functioncall> {"name": "sky", "arguments": \'{"at": "noon"}\'} <|endoftext|>'
         '\n\n\nFUNCTION RESPONSE: {"sun": 1}\n\n\nASSISTANT: Yes. <|endoftext|>\n\n\n'
     )
-    found = parse_record("chat-text", {"system": "SYSTEM: Use it.", "chat": chat})
+    record = {"system": "SYSTEM: Use it.", "chat": chat}
+    found = parse_record("chat-text", record).messages
     assert [message.role for message in found] == ["system", "user", "assistant", "tool", "assistant"]
-    assert json.loads(found[2].content)[0]["function"] == {"name": "sky", "arguments": '{"at": "noon"}'}
+    assert found[2].calls == (ToolCall("sky", '{"at": "noon"}'),) and found[2].only_calls
+    before = parse_record("chat-text", record, text_only=True).messages[2].content
+    assert json.loads(before)[0]["function"] == {"name": "sky", "arguments": '{"at": "noon"}'}
 
 
 @pytest.mark.parametrize(

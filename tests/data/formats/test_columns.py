@@ -9,7 +9,7 @@ from delift_core.data.formats import (
     parse_record,
     render_record,
 )
-from delift_core.samples import ColumnMapping, Message
+from delift_core.samples import ColumnMapping, Conversation, Message
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_known_pairs(names, mapping):
     record = dict.fromkeys(names, "x")
     assert detect_format(record) == "columns"
     assert detect_columns(record) == mapping
-    assert parse_record("columns", record)[-2:] == (Message("user", "x"), Message("assistant", "x"))
+    assert parse_record("columns", record).messages[-2:] == (Message("user", "x"), Message("assistant", "x"))
 
 
 def test_a_mapping_by_hand_reads_any_columns():
@@ -37,8 +37,8 @@ def test_a_mapping_by_hand_reads_any_columns():
     assert detect_format(record) is None
     mapping = ColumnMapping("frage", "antwort", "rolle")
     expected = (Message("system", "S"), Message("user", "u"), Message("assistant", "a"))
-    assert parse_record("columns", record, mapping) == expected
-    assert parse_record("columns", {**record, "rolle": None}, mapping) == expected[1:]
+    assert parse_record("columns", record, mapping).messages == expected
+    assert parse_record("columns", {**record, "rolle": None}, mapping).messages == expected[1:]
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_without_a_mapping_or_a_known_pair_the_fields_are_listed():
 
 def test_columns_are_not_written():
     with pytest.raises(RecordError):
-        render_record("columns", [Message("user", "u"), Message("assistant", "a")])
+        render_record("columns", Conversation((Message("user", "u"), Message("assistant", "a"))))

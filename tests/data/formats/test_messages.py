@@ -5,7 +5,7 @@ import json
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record, render_record
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 
 USER = {"role": "user", "content": "u"}
 ANSWER = {"role": "assistant", "content": "a"}
@@ -15,7 +15,7 @@ CALLS = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments":
 def conversation(turns, **fields):
     record = {"messages": turns, **fields}
     assert detect_format(record) == "messages"
-    return [(m.role, m.content) for m in parse_record("messages", record)]
+    return [(m.role, m.content) for m in parse_record("messages", record).messages]
 
 
 def test_plain_and_developer_roles():
@@ -37,7 +37,9 @@ def test_a_tool_call_before_the_answer_becomes_text():
     ]
     found = conversation(turns)
     assert [role for role, _ in found] == ["user", "assistant", "tool", "assistant"]
-    assert json.loads(found[1][1]) == CALLS
+    assert found[1][1] == '{"name": "f", "arguments": {"x": "é"}}'
+    before = parse_record("messages", {"messages": turns}, text_only=True).messages
+    assert json.loads(before[1].content) == CALLS
 
 
 @pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}])
@@ -71,4 +73,4 @@ def test_problems_name_kind_and_field(turns, kind, field):
 
 def test_render():
     messages = [Message("user", "u"), Message("assistant", "a")]
-    assert render_record("messages", messages) == {"messages": [USER, ANSWER]}
+    assert render_record("messages", Conversation(tuple(messages))) == {"messages": [USER, ANSWER]}

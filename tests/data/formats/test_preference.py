@@ -7,7 +7,7 @@ import pytest
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.loading import ReadOptions, load_bytes, map_preview, read_columns_of_bytes
 from delift_core.errors import DataError
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 
 USER = {"role": "user", "content": "u"}
 GOOD, BAD = {"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"}
@@ -35,14 +35,14 @@ MARKED = [
 @pytest.mark.parametrize("record", FORMS)
 def test_either_answer_is_read_when_asked_for(record):
     assert detect_format(record) == "preference"
-    assert parse_record("preference-chosen", record) == (Message("user", "u"), Message("assistant", "a"))
-    assert parse_record("preference-rejected", record) == (Message("user", "u"), Message("assistant", "b"))
+    assert parse_record("preference-chosen", record).messages == (Message("user", "u"), Message("assistant", "a"))
+    assert parse_record("preference-rejected", record).messages == (Message("user", "u"), Message("assistant", "b"))
 
 
 @pytest.mark.parametrize("record", MARKED)
 def test_a_marked_answer_is_read_only_when_its_mark_is_asked_for(record):
     assert detect_format(record) == "preference"
-    assert parse_record("preference-chosen", record) == (Message("user", "u"), Message("assistant", "a"))
+    assert parse_record("preference-chosen", record).messages == (Message("user", "u"), Message("assistant", "a"))
     with pytest.raises(RecordError) as caught:
         parse_record("preference-rejected", record)
     assert caught.value.kind == "other-answer"
@@ -50,7 +50,7 @@ def test_a_marked_answer_is_read_only_when_its_mark_is_asked_for(record):
 
 def test_system_texts_and_inputs_are_kept():
     record = {"system": "S", "instruction": "u", "input": "x", "chosen": "a", "rejected": "b"}
-    texts = [message.content for message in parse_record("preference-chosen", record)]
+    texts = [message.content for message in parse_record("preference-chosen", record).messages]
     assert texts == ["S", "u\n\nx", "a"]
 
 
@@ -87,4 +87,6 @@ def test_a_file_with_marked_and_plain_rows():
     assert [(one.line, one.kind) for one in dataset.problems] == [(2, "other-answer")]
     preview = read_columns_of_bytes(data, "x.jsonl")
     assert preview.detected == "preference"
-    assert map_preview(preview, ReadOptions(answer="rejected"))[3] == (Message("user", "u"), Message("assistant", "b"))
+    assert map_preview(preview, ReadOptions(answer="rejected"))[3] == Conversation(
+        (Message("user", "u"), Message("assistant", "b"))
+    )

@@ -3,7 +3,7 @@
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record, render_record
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 
 USER = {"role": "user", "content": "u"}
 ANSWER = {"role": "assistant", "content": " a"}
@@ -20,12 +20,12 @@ ANSWER = {"role": "assistant", "content": " a"}
 )
 def test_both_forms_read_the_same(record):
     assert detect_format(record) == "prompt-completion"
-    assert parse_record("prompt-completion", record) == (Message("user", "u"), Message("assistant", " a"))
+    assert parse_record("prompt-completion", record).messages == (Message("user", "u"), Message("assistant", " a"))
 
 
 def test_the_prompt_may_hold_earlier_turns():
     record = {"prompt": [{"role": "system", "content": "S"}, USER, ANSWER, USER], "completion": [ANSWER]}
-    roles = [m.role for m in parse_record("prompt-completion", record)]
+    roles = [m.role for m in parse_record("prompt-completion", record).messages]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
 
 
@@ -49,8 +49,8 @@ def test_problems_name_kind_and_field(record, kind, field):
 
 def test_render_puts_only_the_response_into_the_completion():
     messages = [Message("user", "u"), Message("assistant", "b"), Message("tool", "t"), Message("assistant", "c")]
-    record = render_record("prompt-completion", messages)
+    record = render_record("prompt-completion", Conversation(tuple(messages)))
     assert [turn["role"] for turn in record["prompt"]] == ["user", "assistant", "tool"]
     assert record["completion"] == [{"role": "assistant", "content": "c"}]
     with pytest.raises(RecordError):
-        render_record("prompt-completion", messages[:1])
+        render_record("prompt-completion", Conversation(tuple(messages[:1])))

@@ -149,12 +149,13 @@ def test_a_tool_call_beside_a_missing_or_an_empty_text(content: dict[str, object
         {"role": "tool", "content": "at six"},
         {"role": "assistant", "content": "At six."},
     ]
-    assert texts({"messages": turns})[1] == json.dumps(CALLS)
+    assert texts({"messages": turns})[1] == '{"name": "tide", "arguments": {}}'
+    assert load({"messages": turns}, text_only=True).samples[0].messages[1].content == json.dumps(CALLS)
 
 
 @pytest.mark.parametrize("value", ["NaN", "null", "Infinity", "-Infinity"])
 def test_no_remedy_makes_text_of_what_is_no_value(value: str) -> None:
-    read = reader_of(load({"instruction": "i", "output": "o"})).messages
+    read = reader_of(load({"instruction": "i", "output": "o"})).conversation
     raw = f'{{"instruction": "i", "output": {value}}}'
     assert convert_to_text(raw, read) == raw
     assert "NaN" not in convert_to_text('{"instruction": "i", "output": [1, NaN]}', read)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delift_core.data.formats import detect_format, parse_record, render_record
-from delift_core.samples import ColumnMapping, Message
+from delift_core.samples import ColumnMapping, Conversation, Message
 
 TURNS = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
 MAPPING = ColumnMapping("p", "r", "s")
@@ -64,16 +64,16 @@ def through_json(record):
 @pytest.mark.parametrize("fmt", ["sharegpt", "messages", "prompt-completion"])
 @given(conversation=conversations())
 def test_chat_formats_hold_every_conversation(fmt, conversation):
-    record = through_json(render_record(fmt, conversation))
+    record = through_json(render_record(fmt, Conversation(tuple(conversation))))
     assert detect_format(record) == fmt
-    assert parse_record(fmt, record) == conversation
+    assert parse_record(fmt, record).messages == conversation
 
 
 @given(conversation=dialogues())
 def test_alpaca_holds_dialogues(conversation):
-    record = through_json(render_record("alpaca", conversation))
+    record = through_json(render_record("alpaca", Conversation(tuple(conversation))))
     assert detect_format(record) == "alpaca"
-    assert parse_record("alpaca", record) == conversation
+    assert parse_record("alpaca", record).messages == conversation
 
 
 @given(system=st.none() | filled, prompt=filled, response=filled)
@@ -81,4 +81,4 @@ def test_columns_hold_one_question_and_answer(system, prompt, response):
     turns = (Message("user", prompt), Message("assistant", response))
     conversation = turns if system is None else (Message("system", system), *turns)
     record = through_json({"s": system, "p": prompt, "r": response})
-    assert parse_record("columns", record, MAPPING) == conversation
+    assert parse_record("columns", record, MAPPING).messages == conversation

@@ -3,13 +3,13 @@
 import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record, render_record
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 
 TURNS = [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
 
 
 def conversation(record):
-    return [(m.role, m.content) for m in parse_record("sharegpt", record)]
+    return [(m.role, m.content) for m in parse_record("sharegpt", record).messages]
 
 
 @pytest.mark.parametrize(
@@ -105,5 +105,5 @@ def test_a_record_without_turns_and_one_that_is_a_number():
 
 def test_render_uses_the_role_words_of_trainers():
     messages = [Message("system", "S"), Message("user", "u"), Message("tool", "t"), Message("assistant", "a")]
-    words = [turn["from"] for turn in render_record("sharegpt", messages)["conversations"]]
+    words = [turn["from"] for turn in render_record("sharegpt", Conversation(tuple(messages)))["conversations"]]
     assert words == ["system", "human", "observation", "gpt"]

@@ -13,10 +13,11 @@ TURNS = [{"role": "user", "content": "Where is the key?"}, {"role": "assistant",
 U, A = "Where is the key?", "Under the mat."
 
 
-def read(record: Any) -> list[tuple[str, str]]:
+def read(record: Any, *, text_only: bool = False) -> list[tuple[str, str]]:
     found = detect_format(record)
     assert found is not None, record
-    return [(message.role, message.content) for message in parse_record(found, record)]
+    read = parse_record(found, record, text_only=text_only)
+    return [(message.role, message.content) for message in read.messages]
 
 
 def lang(kind: str, text: str) -> dict[str, object]:
@@ -206,25 +207,30 @@ CALLS: dict[str, Any] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_an_answer_that_is_a_call_is_the_same_text_in_every_spelling(name: str) -> None:
     found = read(CALLS[name])
-    assert found == [("user", U), ("assistant", json.dumps(CALL, ensure_ascii=False))]
+    assert (
+        found == [("user", U), ("assistant", json.dumps(CALL, ensure_ascii=False))] == read(CALLS[name], text_only=True)
+    )
     same = hash_messages([Message("user", U), Message("assistant", json.dumps(CALL, ensure_ascii=False))])
     assert hash_messages([Message(role, text) for role, text in found]) == same  # type: ignore[arg-type]
 
 
-def test_several_calls_are_a_list_and_what_names_no_function_stays_as_it_is() -> None:
-    def last(calls: list[object]) -> object:
-        return json.loads(read({"messages": [ASK, {"role": "assistant", "tool_calls": calls}]})[-1][1])
+@pytest.mark.parametrize("text_only", [False, True])
+def test_several_calls_are_a_list_and_what_names_no_function_was_kept_as_it_is(text_only: bool) -> None:
+    def last(calls: list[object], text_only: bool = text_only) -> object:
+        record = {"messages": [ASK, {"role": "assistant", "tool_calls": calls}]}
+        return json.loads(read(record, text_only=text_only)[-1][1])
 
     assert last([{"function": CALL}, {"name": "g", "arguments": ""}]) == [CALL, {"name": "g", "arguments": {}}]
     assert last([{"function": {"name": "f", "arguments": "not JSON"}}]) == {"name": "f", "arguments": "not JSON"}
-    assert last([{"odd": 1}]) == [{"odd": 1}]
+    assert last([{"odd": 1}], text_only=True) == [{"odd": 1}]
 
 
 @pytest.mark.parametrize("content", [{}, {"content": None}, {"content": ""}, {"content": " \n"}, {"content": []}])
 def test_a_call_before_the_answer_is_the_same_text_beside_any_empty_content(content: Any) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     turns = [ASK, {"role": "assistant", "tool_calls": [call], **content}, {"role": "tool", "content": "r"}, TURNS[1]]
-    assert read({"messages": turns})[1] == ("assistant", json.dumps([call]))
+    assert read({"messages": turns})[1] == ("assistant", '{"name": "f", "arguments": {}}')
+    assert read({"messages": turns}, text_only=True)[1] == ("assistant", json.dumps([call]))
 
 
 def test_results_of_tools_are_turns_of_their_own() -> None:

@@ -22,13 +22,13 @@ from delift_core.export.writers import render_lines
 )
 def test_a_text_is_parted_behind_its_middle(text: str, opening: str) -> None:
     assert detect_format({"text": text, "url": "u"}) == "text"
-    assert [turn.content for turn in parse_record("text", {"text": text})] == [opening, text[len(opening) :]]
+    assert [turn.content for turn in parse_record("text", {"text": text}).messages] == [opening, text[len(opening) :]]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_both_parts_are_the_text_or_it_is_refused(text: str) -> None:
     try:
-        first, second = parse_record("text", {"text": text})
+        first, second = parse_record("text", {"text": text}).messages
     except RecordError as error:
         assert error.kind == "empty-response" and len(text.split()) < 2
     else:

@@ -140,7 +140,7 @@ def test_a_mark_can_be_overruled() -> None:
         dataset = load_bytes(jsonl(marked("alpaca", name, True, False)), "x.jsonl", ReadOptions(answer="all"))
         assert (len(dataset.samples), dataset.format) == (4, "alpaca")
         second = dataset.samples[1]
-        assert reader_of(dataset).messages(json.loads(second.raw)) == second.messages
+        assert reader_of(dataset).conversation(json.loads(second.raw)) == second.conversation
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
     with pytest.raises(DataError, match="--answer chosen or --answer rejected"):
         load_bytes(jsonl([pair]), "x.jsonl", ReadOptions(answer="all"))

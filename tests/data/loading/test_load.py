@@ -24,7 +24,7 @@ from delift_core.data.loading import (
 )
 from delift_core.data.loading.json_records import compact
 from delift_core.errors import DataError
-from delift_core.samples import ColumnMapping, Message, Problem
+from delift_core.samples import ColumnMapping, Conversation, Message, Problem
 
 ROW = {"instruction": "q", "input": "", "output": "a"}
 LINE = json.dumps(ROW)
@@ -364,10 +364,10 @@ def test_preview_shows_text_and_what_a_mapping_would_give(tmp_path):
     assert preview.rows == ({"a": "q", "b": "1", "c": ""}, {"a": "q2", "b": "x", "c": '[1, "é"]'})
     first, second = map_preview(preview, ReadOptions(ColumnMapping("a", "b")))
     assert isinstance(first, Problem) and (first.kind, first.field, first.line) == ("not-text", "b", 1)
-    assert second == (Message("user", "q2"), Message("assistant", "x"))
+    assert second == Conversation((Message("user", "q2"), Message("assistant", "x")))
     known = read_columns_of_bytes(b"question,answer\nq,a\n", "x.csv")
     assert (known.detected, known.suggested) == ("columns", ColumnMapping("question", "answer"))
-    assert map_preview(known) == ((Message("user", "q"), Message("assistant", "a")),)
+    assert map_preview(known) == (Conversation((Message("user", "q"), Message("assistant", "a"))),)
 
 
 def test_importing_sources_is_light():

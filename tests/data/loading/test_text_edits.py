@@ -16,7 +16,8 @@ RAW = '{"n": 12345678901234567890, "instruction":"Add 2 and 3.", "input": "", "x
 
 
 def sample_of(raw: str, reading: RecordReader) -> Sample:
-    return with_ids([ParsedRecord(reading.messages(DECODER.decode(raw)), raw, "pool.jsonl", 7)])[0]
+    messages = reading.conversation(DECODER.decode(raw)).messages
+    return with_ids([ParsedRecord(messages, raw, "pool.jsonl", 7)])[0]
 
 
 def test_only_the_string_at_its_path_changes() -> None:
