@@ -36,8 +36,9 @@ COMMANDS = {
     "doctor": [],
     "backup": ["{out}"],
 }
-WITHOUT = {"inspect", "convert", "explain", "verify", "publish", "evaluate"}  # these take no workspace
-APART = {"restore", "health"}  # one writes a folder that must be empty, the other reads files only
+WITHOUT = {"inspect", "convert", "explain", "verify", "publish", "evaluate", "install-model"}  # these take no workspace
+# These write a folder that must be empty, read files only, and serve pages that open it.
+APART = {"restore", "health", "studio"}
 
 
 @pytest.fixture(scope="module")

@@ -201,6 +201,7 @@ def test_a_selection_from_before_methods_and_scaling_is_delift_s_with_the_clamp_
         for column in ("template_arguments", "rendering"):
             connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         connection.execute("ALTER TABLE samples DROP COLUMN structure")
+        connection.execute("DROP TABLE reads")
         connection.execute("DELETE FROM migrations WHERE version > 10")
     with Workspace.open(workspace.folder) as again:
         record, summary = again.selections.load(selection_id), again.selections.records()[0]
