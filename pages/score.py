@@ -17,6 +17,7 @@ from pages.ui.score.job_view import BADGES, DIED, cost_view, notes_view, progres
 from pages.ui.score.scoring_form import ask_placement, ask_spec, pairs_line, rows_of
 from pages.ui.shell import state
 from pages.ui.shell.blocks import chart, clear_errors, empty_state, plain, title
+from pages.ui.shell.model_text_view import ask_model_text, model_text_view
 from pages.ui.shell.navigation import page_path
 from pages.ui.shell.setup import job_line, page_setup, running
 
@@ -46,6 +47,16 @@ def result_view(run: RunRecord) -> None:
     chart(utility_histogram(scored), key="histogram", alt=alt_histogram(scored))
     st.caption(UTILITY_WORDS)
     st.page_link(page_path("select"), label="Continue to Select", icon=":material/arrow_forward:")
+
+
+def pair_text_view(workspace: Workspace, spec: RunSpec) -> None:
+    """What the model reads of two rows of the pool, the one as the example of the other."""
+    with st.container(horizontal=True):
+        rows = workspace.datasets.record(spec.pool_id).n_samples
+        at = int(st.number_input("Row", 1, rows, key="read_row", help="By its position in the pool"))
+        before = int(st.number_input("Example", 1, rows, min(2, rows), key="read_example"))
+    found = [workspace.datasets.page(spec.pool_id, positions=[one - 1], limit=1).rows[0].sample for one in (at, before)]
+    model_text_view(spec, *found)
 
 
 def actions(
@@ -132,3 +143,5 @@ with clear_errors():
                     icon=":material/pause_circle:",
                 )
             notes_view(status)
+        if spec.model and ask_model_text("score_model_text"):
+            pair_text_view(workspace, spec)

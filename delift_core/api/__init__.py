@@ -12,6 +12,7 @@ parts of `delift_core` and holds no arithmetic of its own.
 
 from delift_core.api.chosen_subset import EvaluationOptions, Subset, evaluate, select
 from delift_core.api.scored_pool import ScoredPool, ScoringOptions, load, score
+from delift_core.curation.model_text import ModelReader, ModelText
 from delift_core.data.loading import Dataset
 from delift_core.errors import DeliftError
 from delift_core.evaluation.evaluation_request import FineTuning
@@ -25,6 +26,8 @@ __all__ = [
     "score",
     "select",
     "evaluate",
+    "ModelReader",
+    "ModelText",
     "ScoredPool",
     "Subset",
     "Report",

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -25,7 +25,7 @@ from delift_core.jobs.progress import JobProgress
 from delift_core.jobs.scoring_job import Callbacks, OnPrepared
 from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
-from delift_core.models.prompts import TemplateChoice
+from delift_core.models.prompts import TemplateChoice, format_arguments
 from delift_core.samples import ColumnMapping, Sample, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
@@ -83,6 +83,7 @@ class ScoringOptions:
 
     Attributes:
         template: the chat template; "auto" takes the model's own.
+        template_arguments: of the chat template ("chat_template_kwargs"), such as {"enable_thinking": False}.
         dtype: the precision of the weights; "nf4" quantises them to 4 bits (CUDA, with bitsandbytes).
         placement: this process, or a Ray cluster.
         stop: asked between batches; True ends the run with `Stopped`, and what is scored is kept.
@@ -94,6 +95,7 @@ class ScoringOptions:
     placement: Placement = HERE
     stop: Stop = never
     on_prepared: OnPrepared = lambda prepared: None
+    template_arguments: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -229,6 +231,7 @@ def score(
             device=device,
             dtype=options.dtype,
             pairs=budget,
+            template_arguments=format_arguments(options.template_arguments),
         )
         callbacks = Callbacks(publish, options.stop, options.on_prepared)
         run = open_run(store, run_here(store, spec, callbacks, options.placement).id)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from delift_core.cli.terminal import UsageError
+from delift_core.errors import ScoringError
 from delift_core.export.containers import container_of
 from delift_core.export.writers import manifest_path
+from delift_core.models.prompts import parse_arguments
 from delift_core.samples import ColumnMapping
 from delift_core.scoring.pair_spec import ALL_PAIRS
 from delift_core.selection.request import PRESETS, SelectionRequest, objective_of, require_engine
@@ -241,3 +243,11 @@ def _at_home(path: Path) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise UsageError(f"{abbreviated(path)}: there is no such home folder; write the whole path") from error
+
+
+def parse_template_arguments(text: str) -> dict[str, object]:
+    """Arguments of a chat template, a JSON object."""
+    try:
+        return parse_arguments(text)
+    except ScoringError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -302,7 +302,14 @@ def _score(
             device=arguments.device,
             workspace=workspace,
             progress=watched.publish,
-            options=api.ScoringOptions(arguments.template, arguments.dtype, placement, watched.stop, on_prepared),
+            options=api.ScoringOptions(
+                arguments.template,
+                arguments.dtype,
+                placement,
+                watched.stop,
+                on_prepared,
+                arguments.chat_template_kwargs,
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from delift_core.cli.sources import (
@@ -30,9 +30,11 @@ from delift_core.data.quality.duplicates import (
     semantic_groups,
     semantic_overlaps,
 )
+from delift_core.errors import DataError
 from delift_core.export.containers import write_rows
 from delift_core.export.shapes import describe_media
 from delift_core.export.writers import render_lines
+from delift_core.models.prompts import format_arguments
 from delift_core.samples import ColumnMapping, Sample
 
 
@@ -48,6 +50,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     fields = fields_of(dataset)
     look = _inspect_rows(dataset, arguments.near, arguments.against)
     media = describe_media(dataset.samples)
+    read = _read_by_model(dataset, arguments) if arguments.model else None
     lines = [
         f"{arguments.file}: {len(dataset):,} rows in {dataset.format} format{mapped}, "
         f"{dataset.records_left_out:,} records left out",
@@ -58,6 +61,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         f"turns: {', '.join(f'{count:,} rows of {length}' for length, count in sorted(turns.items())[:8])}",
         *_field_lines(fields),
         *look.lines(),
+        *(read.lines if read else ()),
     ]
     document = {
         "file": arguments.file,
@@ -78,9 +82,46 @@ def inspect(arguments: argparse.Namespace) -> int:
         "marks": list(fields.labels),
         "unread_columns": list(fields.unread),
         **look.document(),
+        **(read.document if read else {}),
     }
     Output(arguments.json).show(lines, document)
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadByModel:
+    """What a model reads of a file: lines for a terminal, and the same for JSON."""
+
+    lines: Sequence[str]
+    document: Mapping[str, object]
+
+
+def _read_by_model(dataset: Dataset, arguments: argparse.Namespace) -> _ReadByModel:
+    """The tokens of all rows, and one row as the model reads it."""
+    from delift_core.curation.model_text import ModelReader
+
+    reader = ModelReader(arguments.model, arguments.template, format_arguments(arguments.chat_template_kwargs))
+    row = _numbered(dataset, arguments.row or 1)
+    example = _numbered(dataset, arguments.example) if arguments.example else None
+    summary, text = reader.summarise(dataset.samples), reader.read(row, example)
+    lines = [
+        f"tokens for {arguments.model}: {summary.prompt_tokens:,} of prompts, {summary.response_tokens:,} scored"
+        + (f", {summary.thought_tokens:,} of them thoughts" if summary.thought_tokens else ""),
+        *(f"  {caution}" for caution in summary.rendering.cautions),
+        *([f"  {summary.refused:,} rows cannot be scored: {summary.reason}"] if summary.refused else []),
+        f"what {arguments.model} reads of {row.place}" + (f" after {example.place}:" if example else ":"),
+        *text.lines,
+    ]
+    document = {"model": arguments.model, **asdict(summary), "text": asdict(text)}
+    return _ReadByModel(lines, document)
+
+
+def _numbered(dataset: Dataset, number: int) -> Sample:
+    """The sample with a number in the file."""
+    found = next((sample for sample in dataset.samples if sample.line == number), None)
+    if found is None:
+        raise DataError(f"{dataset.name} has no usable row {number:,}; `inspect` names the rows that were left out")
+    return found
 
 
 def _by_file(dataset: Dataset) -> list[tuple[str, int, int]]:

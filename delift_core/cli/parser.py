@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from delift_core import __version__
-from delift_core.cli.arguments import number_type, parse_mapping, parse_path, whole_type
+from delift_core.cli.arguments import number_type, parse_mapping, parse_path, parse_template_arguments, whole_type
 from delift_core.cli.terminal import UsageError
 from delift_core.data.formats.preference import Answer
 from delift_core.data.quality.checks import IssueKind
@@ -68,6 +68,13 @@ def _add_data_commands(commands: "_Commands[_Parser]") -> None:
     inspect.add_argument("--near", type=number_type(0.1, 1), metavar="SHARE", help=words)
     words = "target or held-out file, or hub data set: list the rows whose prompt it holds too"
     inspect.add_argument("--against", metavar="F", help=words)
+    words = "show what this model reads of a row, and how many tokens the rows have: hub id, folder, or bundled"
+    inspect.add_argument("--model", metavar="MODEL", help=words)
+    words = "with --model: the row to show, by its number in the file; default: the first"
+    inspect.add_argument("--row", type=whole_type(1), metavar="N", help=words)
+    words = "with --model: the row that stands before it as the example"
+    inspect.add_argument("--example", type=whole_type(1), metavar="N", help=words)
+    _add_template(inspect)
     convert = _command(commands, "convert", "write a file in another format; needs no model", "data_commands.convert")
     convert.add_argument("file", metavar="FILE", help=_FILE)
     _add_mapping(convert, "FILE")
@@ -221,6 +228,12 @@ def _command(
     return parser
 
 
+def _add_template(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
+    words = "arguments of the chat template, a JSON object such as '{\"enable_thinking\": false}'"
+    parser.add_argument("--chat-template-kwargs", type=parse_template_arguments, default={}, metavar="JSON", help=words)
+
+
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pool", metavar="POOL", help=_FILE)
     _add_mapping(parser, "POOL")
@@ -231,7 +244,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=BUNDLED, help="hub id, folder, or bundled (the default)")
     words = "pairs to score: all (the default; asks first if that takes hours), 12%% of them, or k=32 per row"
     parser.add_argument("--pairs", type=parse_pairs, metavar="PAIRS", help=words)
-    parser.add_argument("--template", default="auto", choices=get_args(TemplateChoice), help="default: %(default)s")
+    _add_template(parser)
     _add_device(parser)
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--dtype", default="auto", choices=get_args(DtypeName), help="default: %(default)s")

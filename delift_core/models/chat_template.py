@@ -143,12 +143,15 @@ class ChatTemplate:
         joined = replace(with_ids, messages=join_turns(with_ids.messages))
         return (conversation, None), (with_ids, None), (joined, "turns-joined")
 
-    def render(self, messages: Sequence[Message], tools: str = "", *, as_text: bool = False) -> str:
+    def render(
+        self, messages: Sequence[Message], tools: str = "", *, as_text: bool = False, opens_answer: bool = False
+    ) -> str:
         """The text of a finished conversation.
 
         Args:
             tools: tool definitions as a JSON list, "" for none.
             as_text: gives the arguments of calls as text.
+            opens_answer: writes the prompt for an answer after the turns.
 
         Raises:
             ScoringError: the template refuses the conversation.
@@ -160,6 +163,7 @@ class ChatTemplate:
                     tools=_definitions(tools),
                     chat_template=self._forms[bool(tools)],
                     tokenize=False,
+                    add_generation_prompt=opens_answer,
                     **self._arguments,
                 )
             )
@@ -208,11 +212,11 @@ class ChatTemplate:
         *before, last = conversation.messages
         plain = self.render((*before, Message("assistant", _ANSWER)), conversation.tools) if last.calls else probe
         opening, _, after = plain.partition(_ANSWER)
-        start = _common(text, opening)
+        start = common_start(text, opening)
         first = min((at for at in (probe.find(_THOUGHTS), probe.find(_ANSWER)) if at >= 0), default=-1)
         calls_first = bool(last.calls) and last.calls[0].name in probe[start : max(first, 0)]
         if first >= 0 and not calls_first:
-            start = _common(text, probe[:first])
+            start = common_start(text, probe[:first])
         if text.endswith(after) and len(text) - len(after) >= start:
             return start, len(text) - len(after)
         return start, start + len(self._without_end(text[start:]))
@@ -379,7 +383,7 @@ def _find_between(scored: str, between: str, last: Message, inner: InlineThought
     return at, at + len(between)
 
 
-def _common(first: str, second: str) -> int:
+def common_start(first: Sequence[object], second: Sequence[object]) -> int:
     """Length of the common start."""
     length = min(len(first), len(second))
     return next((at for at in range(length) if first[at] != second[at]), length)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from delift_core.errors import ScoringError
-from delift_core.models.chat_template import CALLING, ChatTemplate, RenderingNote, fold_system
-from delift_core.models.encoded import NO_HEAD, EncodedRow, EncodedSample, ExampleTokens, Head, Tokens
+from delift_core.models.chat_template import CALLING, ChatTemplate, RenderingNote, common_start, fold_system
+from delift_core.models.encoded import NO_HEAD, EncodedRow, EncodedSample, ExampleTokens, Head, Lengths, Tokens
 from delift_core.samples import Conversation, Message
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class ChatWriter:
         encoded = self._cut(written.conversation, written.before, written.response)
         return EncodedRow(written.conversation, replace(encoded, notes=written.notes))
 
-    def lengths(self, conversation: Conversation) -> tuple[int, int]:
+    def lengths(self, conversation: Conversation) -> Lengths:
         """See `Template.lengths`."""
         written = self._written(conversation)
-        return len(written.before), len(written.response)
+        return Lengths(len(written.before), len(written.response), written.notes)
 
     def _written(self, conversation: Conversation) -> _Written:
         """The tokens of a conversation in the first form that the template does not refuse."""
@@ -126,6 +126,14 @@ class ChatWriter:
             return None
         return ids[len(head) : -len(query)]
 
+    def completion(self, conversation: Conversation) -> tuple[str, str] | None:
+        """See `Template.completion`."""
+        written = self._written(conversation).conversation
+        rendered = self._chat.scored(written)
+        prompt = self._chat.render(written.messages[:-1], written.tools, opens_answer=True)
+        start = min(rendered.start, common_start(rendered.text, prompt))
+        return rendered.text[start : rendered.start], rendered.text[rendered.end :]
+
     def pair(self, row: Conversation, example: Conversation) -> Tokens:
         """The tokens before the scored text of a row, with an example before it in the same rendering."""
         one, other = self._written(row).conversation, self._written(example).conversation
@@ -147,7 +155,7 @@ class ChatWriter:
         after, _ = self._tokens(self._chat.render((*before, *_EXAMPLE, *_QUERY), tools))
         # Any cut from `first` to `last` gives back both renderings. The best is before a special token, since no merge
         # of the tokenizer crosses it.
-        last, first = _common(alone, after), len(alone) - _common(alone[::-1], after[::-1])
+        last, first = common_start(alone, after), len(alone) - common_start(alone[::-1], after[::-1])
         if first > last or len(after) <= len(alone):
             return _HeadGroup(NO_HEAD, before, tools, (), alone)
         cut = next((at for at in range(last, first - 1, -1) if alone[at] in self._special), last)
@@ -163,9 +171,3 @@ class ChatWriter:
 def _system_and_tools(conversation: Conversation) -> tuple[str, str]:
     first = conversation.messages[0]
     return first.content if first.role == "system" else "", conversation.tools
-
-
-def _common(first: Tokens, second: Tokens) -> int:
-    """Length of the common start."""
-    length = min(len(first), len(second))
-    return next((at for at in range(length) if first[at] != second[at]), length)

@@ -27,6 +27,15 @@ class Head:
     form: Tokens = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Number of tokens before the response and of the response, and what the template cannot hold."""
+
+    prompt: int
+    response: int
+    notes: frozenset[RenderingNote]
+
+
 NO_HEAD = Head((), ())
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from delift_core.errors import ScoringError
 from delift_core.models.chat_template import RenderingNote, calls_in_text, join_turns
-from delift_core.models.encoded import EncodedRow, EncodedSample, ExampleTokens, Head, Tokens
+from delift_core.models.encoded import EncodedRow, EncodedSample, ExampleTokens, Head, Lengths, Tokens
 from delift_core.samples import Conversation, Message, inline_thoughts
 
 if TYPE_CHECKING:
@@ -36,16 +36,19 @@ class TextWriter:
         notes: frozenset[RenderingNote] = frozenset({"tools-dropped"} if conversation.tools else ())
         return EncodedRow(conversation, EncodedSample(self._head, query, alone, tokens, (), notes=notes))
 
-    def lengths(self, conversation: Conversation) -> tuple[int, int]:
+    def lengths(self, conversation: Conversation) -> Lengths:
         """See `Template.lengths`."""
         encoded = self.row(conversation).encoded
-        return len(encoded.alone), len(encoded.response)
+        return Lengths(len(encoded.alone), len(encoded.response), encoded.notes)
 
     def example(self, row: EncodedRow, other: EncodedRow) -> ExampleTokens:
         """A sample as an example: the same after every head."""
         turns = row.conversation.messages
         text = (_paper_texts(turns) if self._paper else _plain_texts(turns)).example
         return ExampleTokens((), *[self._ids(text)] * 2)
+
+    def completion(self, conversation: Conversation) -> None:
+        """See `Template.completion`."""
 
     def pair(self, row: Conversation, example: Conversation) -> Tokens:
         """Never needed: plain text can always be cut."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from delift_core.errors import ScoringError
 from delift_core.models.chat_template import NOTES, ChatTemplate, RenderingNote
 from delift_core.models.chat_tokens import ChatWriter
-from delift_core.models.encoded import EncodedRow, EncodedSample, Head, Tokens
+from delift_core.models.encoded import EncodedRow, EncodedSample, Head, Lengths, Tokens
 from delift_core.models.plain_text import TextWriter
 from delift_core.samples import Conversation, Message, Sample
 from delift_core.system.texts import row_count
@@ -77,8 +77,8 @@ class Template:
         """A name that changes with everything about the template that numbers depend on."""
         return f"{self.name} {TEMPLATE_VERSION} {self.arguments}".strip()
 
-    def lengths(self, conversation: Conversation) -> tuple[int, int]:
-        """Number of tokens before the response, and of the response.
+    def lengths(self, conversation: Conversation) -> Lengths:
+        """Numbers of tokens of a conversation without an example.
 
         Raises:
             ScoringError: as `encode`.
@@ -121,6 +121,10 @@ class Template:
             except ScoringError as error:
                 refused[name] = error
         return encoded, refused
+
+    def completion(self, conversation: Conversation) -> tuple[str, str] | None:
+        """The texts around the scored one that a trainer learns too, with completion-only loss; None in plain text."""
+        return self._writer.completion(conversation)
 
     def pair(self, row: Conversation, example: Conversation) -> Tokens:
         """The tokens before the response of a row, with an example before it in the same rendering.
@@ -165,7 +169,7 @@ def make_template(
     Raises:
         ScoringError: the tokenizer has no chat template, or one that cannot be used, or the arguments are no object.
     """
-    given = _parse_arguments(arguments)
+    given = parse_arguments(arguments)
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if choice == "chat" and not has_template:
         raise ScoringError("this model has no chat template; use the plain template")
@@ -175,14 +179,23 @@ def make_template(
                 "this model's tokenizer has no fast version, which tells the tokens of the response; use the plain "
                 "template"
             )
-        text = json.dumps(given, sort_keys=True) if given else ""
-        return Template("chat", ChatWriter(tokenizer, ChatTemplate(tokenizer, given)), text)
+        return Template("chat", ChatWriter(tokenizer, ChatTemplate(tokenizer, given)), format_arguments(given))
     if given:
         raise ScoringError("template arguments are given and the model's chat template is not used; leave them out")
     return Template("paper" if choice == "paper" else "plain", TextWriter(tokenizer, paper=choice == "paper"))
 
 
-def _parse_arguments(text: str) -> dict[str, object]:
+def format_arguments(arguments: Mapping[str, object]) -> str:
+    """Arguments of a chat template as a JSON object, always the same text for equal arguments; "" for none."""
+    return json.dumps(arguments, sort_keys=True) if arguments else ""
+
+
+def parse_arguments(text: str) -> dict[str, object]:
+    """Arguments of a chat template, of a JSON object as text.
+
+    Raises:
+        ScoringError: it is not a JSON object.
+    """
     try:
         found = json.loads(text or "{}")
     except ValueError:
@@ -215,9 +228,10 @@ def count_tokens(samples: Sequence[Sample], template: Template) -> TokenCounts:
     counts = np.zeros((len(samples), 2), dtype=np.int64)
     for row, sample in enumerate(samples):
         try:
-            counts[row] = template.lengths(sample.conversation)
+            lengths = template.lengths(sample.conversation)
         except ScoringError:
             continue
+        counts[row] = lengths.prompt, lengths.response
     return TokenCounts(counts[:, 0], counts[:, 1])
 
 

@@ -16,6 +16,7 @@ from pages.ui.data.sample_view import ROLE_ICONS, tools_of, turn_texts, turn_tit
 from pages.ui.explore.pair_tokens import tokens_view
 from pages.ui.shell.address import put
 from pages.ui.shell.blocks import clear_errors, plain
+from pages.ui.shell.model_text_view import ask_model_text, model_text_view
 
 ROW_LINE, COLUMN_LINE = "row_line", "column_line"
 _PAIR, _PAIR_RUN = "pair", "pair_run"
@@ -74,6 +75,8 @@ def pair_view(problem: SelectionProblem) -> None:
     with clear_errors():
         _pair_numbers(problem, row, column)
         tokens_view(problem.run, pool[row], pool[column])
+    if ask_model_text("pair_model_text"):
+        model_text_view(problem.run.record.spec, pool[row], pool[column])
     _text_of("Row helped", pool[row])
     _text_of("Example", pool[column])
 

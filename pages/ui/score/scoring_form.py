@@ -6,13 +6,14 @@ from typing import TypeVar, get_args
 import streamlit as st
 
 from delift_core.curation.curate import fitting_sets
+from delift_core.errors import ScoringError
 from delift_core.jobs.backends import HERE, Placement, ray_installed
 from delift_core.models.devices import DeviceName, DtypeName, has_nvidia_driver
 from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, bundled_available, install_bundled
-from delift_core.models.prompts import TemplateChoice
+from delift_core.models.prompts import TemplateChoice, format_arguments, parse_arguments
 from delift_core.scoring.pair_spec import ALL_PAIRS, PairBudget, PairUnit, count_pairs
 from delift_core.workspace import DatasetRecord, DatasetRole, RunRecord, RunSpec, Workspace
-from pages.ui.shell.blocks import clear_errors
+from pages.ui.shell.blocks import clear_errors, plain
 
 NONE = "(none)"
 ADD = "add"
@@ -57,7 +58,23 @@ def ask_spec(workspace: Workspace, current: RunRecord | None) -> RunSpec:
             "template",
             "auto: the model's chat template, or a plain one if it has none. paper: the two prompts of the paper.",
         )
-    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs)
+        arguments = _ask_arguments()
+    return RunSpec(str(pool_id), target_id, existing_id, model, template, device, dtype, pairs, arguments)
+
+
+def _ask_arguments() -> str:
+    """Arguments of the chat template; the page stops at text that is not a JSON object."""
+    text = st.text_input(
+        "Template arguments",
+        key="template_arguments",
+        placeholder='{"enable_thinking": false}',
+        help="Arguments of the chat template as a JSON object, as trainers take them (chat_template_kwargs).",
+    )
+    try:
+        return format_arguments(parse_arguments(text))
+    except ScoringError as error:
+        st.error(plain(str(error)), icon=":material/error:")
+        st.stop()
 
 
 def _offers_nf4() -> bool:
@@ -105,6 +122,7 @@ def _fill(spec: RunSpec) -> None:
             "device": spec.device,
             "dtype": spec.dtype,
             "template": spec.template,
+            "template_arguments": spec.template_arguments,
         }
     )
 
