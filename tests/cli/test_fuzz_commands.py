@@ -9,6 +9,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from delift_core.cli import main
 from delift_core.cli.parser import build_parser
-from delift_core.errors import Stopped
+from delift_core.errors import ModelError, Stopped
 from delift_core.export.subset_files import export_selection
 from delift_core.maintenance.backup import backup
 from delift_core.workspace import Workspace
@@ -151,8 +152,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No hub is asked, the model of every day is not the one tried here (it takes half a minute to load), and an
-    evaluation ends where fine-tuning would begin."""
+    """No hub is asked, nothing is installed or served, the model of every day is not the one tried here (it takes half a
+    minute to load), and an evaluation ends where fine-tuning would begin."""
+    from delift_core.cli import upkeep_commands
     from delift_core.data.loading import library_rows
     from delift_core.evaluation import evaluate
     from delift_core.models import loading, model_files
@@ -164,12 +166,19 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(module, "probe", lambda *_: unreachable)
     patch.setattr(model_files, "bundled_available", lambda: False)
     patch.setattr(model_files, "_bundled_file", lambda: None)
+    patch.setattr(upkeep_commands, "bundled_available", lambda: False)
+    patch.setattr(upkeep_commands, "install_bundled", _no_installing)
+    patch.setattr("runpy.run_module", lambda name, run_name: None)
     patch.setattr(evaluate, "evaluate", _no_fine_tuning)
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("DELIFT_WORKSPACE", str(tmp_path_factory.mktemp("default") / "work"))
     patch.delenv("HF_TOKEN", raising=False)
     yield
     patch.undo()
+
+
+def _no_installing() -> NoReturn:
+    raise ModelError("here the model would be installed")
 
 
 def _no_fine_tuning(*_: object, **__: object) -> NoReturn:
@@ -182,7 +191,9 @@ def run(words: list[str], folder: Path) -> tuple[int, str, str]:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", sys.argv)  # which `studio` replaces, as it does the default workspace
+            patch.setenv("DELIFT_WORKSPACE", os.environ["DELIFT_WORKSPACE"])
             code = main(words)
     finally:
         os.chdir(before)
