@@ -152,8 +152,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No hub is asked, nothing is installed or served, the model of every day is not the one tried here (it takes half a
-    minute to load), and an evaluation ends where fine-tuning would begin."""
+    """No hub is asked, nothing is installed or served, the model of every day is not the one tried here (it takes half
+    a minute to load), and an evaluation ends where fine-tuning would begin."""
     from delift_core.cli import upkeep_commands
     from delift_core.data.loading import library_rows
     from delift_core.evaluation import evaluate
