@@ -24,9 +24,8 @@ from delift_core.maintenance.backup import backup
 from delift_core.models.loading import load_model
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
-from delift_core.samples import Message
+from delift_core.samples import Conversation, Message
 from delift_core.scoring import scorer as scoring
-from delift_core.scoring.batches import Suffix
 from delift_core.scoring.scorer import Scorer
 from delift_core.system import files, processes
 from delift_core.system.files import (
@@ -244,19 +243,21 @@ def test_nothing_on_the_road_of_apples_gpu_is_float64(model_folder: Path, monkey
     monkeypatch.setitem(scoring._SUMS, "cpu", scoring._SUMS["mps"])
     loaded = load_model(str(model_folder), device="cpu", dtype="float32")
     scorer, template = Scorer(loaded), make_template(loaded.tokenizer)
-    conversations = [(Message("user", f"What is {number}?"), Message("assistant", f"{number}.")) for number in range(4)]
+    conversations = [
+        Conversation((Message("user", f"What is {number}?"), Message("assistant", f"{number}."))) for number in range(4)
+    ]
     encoded = [template.encode(one) for one in conversations]
-    rows = [Suffix(one.query_alone, one.response) for one in encoded]
+    rows = without_examples(encoded)
     with NoDoublesOnDevice() as device:
         with pytest.raises(TypeError, match="float64"):
             torch.zeros(1).double()
-        prefix = scorer.prefill(template.head)
+        prefix = scorer.prefill(template.head.alone)
         for batch in scorer.make_batches(rows):
             assert scorer.score(prefix, batch).dtype == torch.float32
         assert scorer.token_log_p(prefix, rows[0]).dtype == np.float64
-        assert measure(scorer, without_examples(template.head_alone, encoded)).shape == (2, 4)
-        assert losses_and_embeddings(scorer, template.head_alone, encoded)[0].shape == (4,)
-        assert query_embeddings(scorer, template.head_alone, encoded).shape[0] == 4
-        with fine_tuned(loaded, template.head_alone, encoded, FineTuning(epochs=1), seed=0) as log:
+        assert measure(scorer, rows).shape == (2, 4)
+        assert losses_and_embeddings(scorer, encoded)[0].shape == (4,)
+        assert query_embeddings(scorer, encoded).shape[0] == 4
+        with fine_tuned(loaded, encoded, FineTuning(epochs=1), seed=0) as log:
             assert log.losses
     assert device.calls > 100
