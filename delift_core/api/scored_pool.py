@@ -26,7 +26,7 @@ from delift_core.jobs.scoring_job import Callbacks, OnPrepared
 from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, check_model
 from delift_core.models.prompts import TemplateChoice, format_arguments
-from delift_core.samples import ColumnMapping, Sample, Turns
+from delift_core.samples import ColumnMapping, Sample, ScoredPart, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import PairBudget, parse_pairs
 from delift_core.selection.kernels import Kernel
@@ -46,6 +46,7 @@ def load(
     columns: ColumnMapping | None = None,
     answer: Answer | None = None,
     turns: Turns = "last",
+    scored: ScoredPart = "turn",
     progress: Watch | None = None,
 ) -> Dataset:
     """Loads rows from a file, a folder, the hub or memory.
@@ -56,6 +57,7 @@ def load(
         columns: which columns hold the prompt and the response, where they are not recognised.
         answer: which answer of a preference record the model should learn.
         turns: "every" makes a sample of each assistant turn.
+        scored: the part of an answer with thoughts that is scored: all of it, the "answer" or the "thoughts".
         progress: called every thousand rows of a file with how much of it is read.
 
     Returns:
@@ -71,7 +73,7 @@ def load(
     """
     if isinstance(source, Dataset):
         return source
-    options = ReadOptions(columns, answer, turns)
+    options = ReadOptions(columns, answer, turns, scored)
     if isinstance(source, str | Path):
         return load_source(source, options, watch=progress)
     return load_rows(source, options)

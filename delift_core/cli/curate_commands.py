@@ -265,7 +265,7 @@ def _check_prepared(
 
 
 def _load_inputs(arguments: argparse.Namespace) -> _Inputs:
-    load = partial(load_source, answer=arguments.answer, turns=arguments.turns)
+    load = partial(load_source, answer=arguments.answer, turns=arguments.turns, scored=arguments.score_part)
     inputs: _Inputs = {"pool": load(arguments.pool, arguments.map, tidying=tidying_of(arguments))}
     if arguments.target:
         inputs["target"] = load(arguments.target, arguments.target_map)

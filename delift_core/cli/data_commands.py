@@ -40,7 +40,7 @@ from delift_core.samples import ColumnMapping, Sample
 
 def inspect(arguments: argparse.Namespace) -> int:
     """Prints rows, format, repeats, problems by class, and what to look at: health, copies, rows of another set."""
-    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
+    dataset = _load(arguments)
     ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     turns = Counter(len(sample.messages) for sample in dataset.samples)
@@ -122,6 +122,11 @@ def _numbered(dataset: Dataset, number: int) -> Sample:
     if found is None:
         raise DataError(f"{dataset.name} has no usable row {number:,}; `inspect` names the rows that were left out")
     return found
+
+
+def _load(arguments: argparse.Namespace) -> Dataset:
+    tidying, scored = tidying_of(arguments), arguments.score_part
+    return load_source(arguments.file, arguments.map, arguments.answer, scored=scored, tidying=tidying)
 
 
 def _by_file(dataset: Dataset) -> list[tuple[str, int, int]]:
@@ -276,7 +281,7 @@ def _inspect_rows(dataset: Dataset, near: float | None, against: str | None) -> 
 
 def convert(arguments: argparse.Namespace) -> int:
     """Loads a file and writes all its rows."""
-    dataset = load_source(arguments.file, arguments.map, arguments.answer, tidying=tidying_of(arguments))
+    dataset = _load(arguments)
     ensure_answer_matters(arguments.answer, dataset)
     classes = problem_classes(dataset.problems)
     lost = note_losses(dataset.samples, arguments.format, arguments.out)

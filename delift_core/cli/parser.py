@@ -21,7 +21,7 @@ from delift_core.jobs.backends import BackendName
 from delift_core.models.devices import DeviceName, DtypeName
 from delift_core.models.model_files import BUNDLED, BUNDLED_TITLE, INSTALL_COMMAND
 from delift_core.models.prompts import TemplateChoice
-from delift_core.samples import ExportFormat, FixableKind, Formulas, Turns
+from delift_core.samples import ExportFormat, FixableKind, Formulas, ScoredPart, Turns
 from delift_core.scoring.metrics import Metric
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.methods import METHOD_NAMES, METHODS
@@ -270,6 +270,7 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     parser.add_argument("--map", type=parse_mapping, metavar="COLUMNS", help=words)
     words = "which answers to learn if rows hold two, or mark theirs as good or bad; all ignores such marks"
     parser.add_argument("--answer", choices=get_args(Answer), help=words)
+    _add_scored_part(parser)
     words = "mend every record of a class that `inspect` names; repeat for more, done in this order"
     parser.add_argument(
         "--mend", action="append", default=[], choices=get_args(FixableKind), metavar="CLASS", help=words
@@ -284,6 +285,11 @@ def _add_mapping(parser: argparse.ArgumentParser, of: str) -> None:
     )
     words = "leave out rows that another set, such as the held-out one, holds too; repeat for more"
     parser.add_argument("--not-in", action="append", default=[], metavar="F", help=words)
+
+
+def _add_scored_part(parser: argparse.ArgumentParser) -> None:
+    words = "part of an answer with thoughts that is scored: turn (all of it, the default), answer or thoughts"
+    parser.add_argument("--score-part", default="turn", choices=get_args(ScoredPart), help=words)
 
 
 def _add_turns(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,16 @@ from delift_core.data.quality.duplicates import CopyKind
 from delift_core.export.containers import container_of, describe_json_columns, json_text_columns
 from delift_core.export.conversion import Loss, convert_each, losses
 from delift_core.export.writers import describe_nan, render_lines, samples_with_nan, unwritable
-from delift_core.samples import ColumnMapping, ExportFormat, FixableKind, Problem, ProblemKind, Sample, Turns
+from delift_core.samples import (
+    ColumnMapping,
+    ExportFormat,
+    FixableKind,
+    Problem,
+    ProblemKind,
+    Sample,
+    ScoredPart,
+    Turns,
+)
 from delift_core.system.callbacks import Progress
 
 _PER_THOUSAND = 1000
@@ -100,6 +109,7 @@ def load_source(
     mapping: ColumnMapping | None,
     answer: Answer | None = None,
     turns: Turns = "last",
+    scored: ScoredPart = "turn",
     tidying: Tidying | None = None,
 ) -> Dataset:
     """Loads a file, a folder of files, or a data set of the hub.
@@ -108,6 +118,7 @@ def load_source(
         name: a path, or hub:owner/name[:split][,config=C][,revision=R][,limit=N].
         answer: which answer of a preference record is to be learnt.
         turns: which assistant turns of a conversation are samples.
+        scored: the part of an answer with thoughts that is scored.
         tidying: what is mended and left out then.
 
     Raises:
@@ -115,7 +126,7 @@ def load_source(
     """
     path = named_path(name)
     with shown_loading(path.name if path else HubSplit.parse(name).repo_id) as watch:
-        read = loading.load_source(name, ReadOptions(mapping, answer, turns), watch=watch)
+        read = loading.load_source(name, ReadOptions(mapping, answer, turns, scored), watch=watch)
     note_unread(read)
     return tidying(read) if tidying else read
 

@@ -16,7 +16,8 @@ from delift_core.system.codec import DecodeError, decode, encode
 from delift_core.system.files import why_unreadable
 from delift_core.workspace import DatasetRole, EditAction, EditStatus
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+_TEXT_ONLY_VERSION = 1  # its rows are texts alone, without thoughts, tool calls and tools
 ManifestStatus = Literal["chosen", "dropped", "kept-by-hand", "dropped-by-hand", "not-scored"]
 WRITTEN: frozenset[ManifestStatus] = frozenset({"chosen", "kept-by-hand"})
 
@@ -320,9 +321,9 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
         raise ExportError(
             f"{name} is not a manifest of DELIFT Studio ({error}); give the .manifest.json of an export"
         ) from error
-    if version != MANIFEST_VERSION:
+    if version not in (_TEXT_ONLY_VERSION, MANIFEST_VERSION):
         raise ExportError(
-            f"{name} has manifest version {version} and this DELIFT Studio reads {MANIFEST_VERSION}; "
+            f"{name} has manifest version {version} and this DELIFT Studio reads up to {MANIFEST_VERSION}; "
             "use the DELIFT Studio that wrote it, or export again"
         )
     try:
@@ -331,7 +332,12 @@ def from_json(text: str, name: str = "the manifest") -> Manifest:
         raise ExportError(f"{name} is damaged at {error}; export the selection again") from error
     if not any(entry.role == "pool" for entry in manifest.inputs):
         raise ExportError(f"{name} is damaged at inputs: no pool is among them; export the selection again")
-    return manifest
+    return manifest if version == MANIFEST_VERSION else replace(manifest, inputs=tuple(map(_as_text, manifest.inputs)))
+
+
+def _as_text(entry: InputEntry) -> InputEntry:
+    """The input of a manifest of an earlier version, which is read again as it was read then."""
+    return replace(entry, options=replace(entry.options, text_only=True)) if entry.options else entry
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SAMPLE_COLUMNS = "position, sample_id, content_hash, source, line, messages, raw, structure"
 PROBLEM_COLUMNS = "kind, source, line, field, message, remedy, excerpt, raw"
-SIGNALS_VERSION = 1  # raised when the signals of the same rows change; signals of earlier versions are not read
+SIGNALS_VERSION = 2  # raised when the signals of the same rows change; signals of earlier versions are not read
 _CHUNK_ROWS = 20_000  # limits the memory of one insert
 
 

@@ -59,6 +59,7 @@ def scored(
     budget: str = "3",
     refuse: Sequence[int] = (),
     turns: Turns = "last",
+    options: ReadOptions | None = None,
 ) -> Scored:
     """Loads lines as a pool (without any, the file or folder as it is), draws utilities, and keeps a selection.
 
@@ -67,7 +68,7 @@ def scored(
     """
     if lines:
         pool_file.write_bytes(b"".join(line.encode() + b"\n" for line in lines))
-    dataset = load_file(pool_file, ReadOptions(turns=turns))
+    dataset = load_file(pool_file, options or ReadOptions(turns=turns))
     pool = workspace.datasets.add(dataset, role="pool")
     hashes = [sample.content_hash for sample in dataset.samples]
     refusals = tuple(Refusal(hashes[position], REFUSED) for position in refuse)

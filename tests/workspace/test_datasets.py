@@ -4,15 +4,28 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from delift_core.data.loading import IN_MEMORY, Dataset, HubSplit, Origin, ReadOptions
+from delift_core.data.loading import IN_MEMORY, Dataset, HubSplit, Origin, ReadOptions, load_file
+from delift_core.data.loading.record_reader import edit_texts, reader_of, record_texts
 from delift_core.errors import WorkspaceError
-from delift_core.samples import ColumnMapping, Message, ParsedRecord, Problem, with_ids
+from delift_core.samples import (
+    ColumnMapping,
+    Conversation,
+    Message,
+    ParsedRecord,
+    Problem,
+    Sample,
+    ScoredPart,
+    ToolCall,
+    with_ids,
+)
 from delift_core.workspace import RunSpec, Workspace
 
 Make = Callable[..., Dataset]
@@ -22,9 +35,15 @@ TEXT = st.text(
     st.one_of(st.sampled_from("\0\u2028\u0085\ufeff😀'\"\\%_\n\r"), st.characters(exclude_categories=["Cs"]))
 )
 ROLES = st.sampled_from(["system", "user", "assistant", "tool"])
-TURNS = st.lists(st.builds(Message, ROLES, TEXT), max_size=4)
-CONVERSATIONS = st.builds(lambda turns, last: (*turns, Message("assistant", last)), TURNS, TEXT)
-RECORDS = st.builds(ParsedRecord, CONVERSATIONS, TEXT, TEXT, st.integers(1, 2**40))
+CALLS = st.lists(st.builds(ToolCall, TEXT, TEXT, TEXT), max_size=2).map(tuple)
+MESSAGES = st.builds(Message, ROLES, TEXT) | st.builds(
+    Message, ROLES, TEXT, thoughts=TEXT, calls=CALLS, call_id=TEXT, name=TEXT
+)
+TURNS = st.lists(MESSAGES, max_size=4)
+CONVERSATIONS = st.builds(lambda turns, last: (*turns, replace(last, role="assistant")), TURNS, MESSAGES)
+RECORDS = st.builds(ParsedRecord, CONVERSATIONS, TEXT, TEXT, st.integers(1, 2**40)) | st.builds(
+    ParsedRecord, CONVERSATIONS, TEXT, TEXT, st.integers(1, 2**40), TEXT, st.sampled_from(get_args(ScoredPart))
+)
 PROBLEMS = st.builds(
     Problem, st.sampled_from(["not-json", "empty-response"]), TEXT, st.integers(1, 2**40), TEXT, TEXT, TEXT, TEXT
 )
@@ -42,6 +61,8 @@ OPTIONS = st.none() | st.builds(
     st.none() | st.builds(ColumnMapping, TEXT, TEXT, st.none() | TEXT, st.lists(TEXT, max_size=2).map(tuple)),
     st.sampled_from([None, "chosen", "rejected", "all"]),
     st.sampled_from(["last", "every"]),
+    st.sampled_from(get_args(ScoredPart)),
+    st.booleans(),
 )
 ORIGINS = (
     st.builds(Origin, st.just("file"), TEXT.map(lambda name: f"/data/{name}"), OPTIONS)
@@ -248,9 +269,13 @@ def test_search_is_literal_and_blind_to_case(
     assert [row.position for row in page.rows] == expected
 
 
+def said(sample: Sample) -> str:
+    return sample.messages[-1].thoughts + sample.response
+
+
 @settings(deadline=None, max_examples=30)
 @given(dataset=DATASETS, data=st.data())
-def test_search_looks_at_prompt_and_response_as_sample_shows_them(
+def test_search_looks_at_prompt_response_and_thoughts_as_sample_shows_them(
     lasting: Workspace, dataset: Dataset, data: st.DataObject
 ) -> None:
     texts = [text for sample in dataset.samples for turn in sample.messages for text in turn.content]
@@ -260,12 +285,12 @@ def test_search_looks_at_prompt_and_response_as_sample_shows_them(
         found = set(lasting.datasets.find(record.id, search).tolist())
     finally:
         lasting.datasets.delete(record.id)
-    exact = {row for row, sample in enumerate(dataset.samples) if search in sample.prompt + "\n\n" + sample.response}
+    exact = {row for row, sample in enumerate(dataset.samples) if search in f"{sample.prompt}\n\n{said(sample)}"}
     if search != "\n":
         assert exact <= found
     if search.upper() == search.lower():  # no case to be blind to
         assert found == {
-            row for row, sample in enumerate(dataset.samples) if search in sample.prompt or search in sample.response
+            row for row, sample in enumerate(dataset.samples) if search in sample.prompt or search in said(sample)
         }
 
 
@@ -312,3 +337,45 @@ def test_ten_thousand_rows_take_seconds(tmp_path: Path, make_dataset: Make) -> N
         page = workspace.datasets.page(record.id, search="ANSWER 2499", limit=5)
         assert time.perf_counter() - started < 5
         assert page.total == 11  # 2499 and 24990 to 24999
+
+
+STRUCTURED = [Path(__file__).parents[1] / "fixtures" / name for name in ("reasoning.jsonl", "tools.jsonl")]
+
+
+@pytest.mark.parametrize("path", STRUCTURED, ids=lambda path: path.stem)
+def test_thoughts_calls_and_tools_come_back_and_are_found(workspace: Workspace, path: Path) -> None:
+    dataset = load_file(path)
+    record = workspace.datasets.add(dataset, role="pool")
+    assert not dataset.problems and workspace.datasets.load(record.id) == dataset
+    page = workspace.datasets.page(record.id, limit=10)
+    assert tuple(row.sample for row in page.rows) == dataset.samples
+    responses = [sum(map(len, (one.messages[-1].thoughts, one.response))) for one in dataset.samples]
+    assert workspace.datasets.characters(record.id)[:, 1].tolist() == responses
+    with_thoughts = [at for at, one in enumerate(dataset.samples) if "MADE 12:15" in one.messages[-1].thoughts.upper()]
+    assert workspace.datasets.find(record.id, "made 12:15").tolist() == with_thoughts
+
+
+@pytest.mark.parametrize("path", STRUCTURED, ids=lambda path: path.stem)
+def test_a_data_set_of_an_earlier_version_stays_text_and_can_be_edited(workspace: Workspace, path: Path) -> None:
+    """Its rows were stored without structure, and its options without how structure is read."""
+    before = load_file(path, ReadOptions(text_only=True))
+    assert all(one.conversation == Conversation(one.messages) for one in before.samples)
+    record = workspace.datasets.add(before, role="pool")
+    workspace.close()
+    with duckdb.connect(str(workspace.folder / "delift.duckdb")) as connection:
+        connection.execute("ALTER TABLE samples DROP COLUMN structure")
+        stored = '{"mapping":null,"answer":null,"turns":"last"}'
+        connection.execute("UPDATE datasets SET options = ? WHERE id = ?", [stored, record.id])
+        connection.execute("DELETE FROM migrations WHERE version > 15")
+    with Workspace.open(workspace.folder) as again:
+        dataset = again.datasets.load(record.id)
+        assert dataset == before and dataset.origin.options == ReadOptions(text_only=True)
+        assert dataset.origin.load().content_hash == before.content_hash == record.content_hash
+        structured = load_file(path)
+        assert again.datasets.add(structured, role="pool").id != record.id
+    reader = reader_of(dataset)
+    for sample in dataset.samples:
+        text = record_texts(sample)[0]
+        after = edit_texts(sample, {text.path: f"{text.text} Now."}, reader)
+        assert "Now." in after.messages[0].content and not after.tools
+        assert edit_texts(after, {text.path: text.text}, reader) == sample

@@ -13,10 +13,10 @@ from typing import Literal
 from delift_core.data.formats import detect_format
 from delift_core.data.formats.base import turn_role
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.data.formats.turn_structure import has_calls
+from delift_core.data.formats.turn_structure import has_calls, thoughts_of
 from delift_core.data.loading.json_scanner import DECODER
 from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
-from delift_core.samples import FormatName, Sample, positions_by_record
+from delift_core.samples import FormatName, Sample, has_thoughts, positions_by_record
 
 # Markers of chat and prompt templates, which a model would learn to write.
 MARKERS = re.compile(
@@ -82,13 +82,10 @@ IssueKind = Literal[
     "trailing-turns",
     "tools",
     "thoughts",
+    "unread-thoughts",
     "other-replies",
 ]
 ID_KEYS = ("id", "uuid", "_id", "idx")
-REASONING_KEYS = (
-    *("reasoning_content", "reasoning", "thinking", "thinking_content", "thought", "thoughts", "think", "cot"),
-    *("complex_cot", "chain_of_thought", "rationale", "scratchpad", "reasoning_trace", "thinking_trajectories"),
-)
 MAX_CHARACTERS = 16_000  # about 4,000 tokens of English
 
 
@@ -123,9 +120,17 @@ ISSUE_CLASSES: dict[IssueKind, IssueClass] = {
     "trailing-turns": IssueClass(
         "Turns after the last answer", "They are not scored. Another export format drops them; the original keeps them."
     ),
-    "tools": IssueClass("Tools and tool calls", "Check that your trainer and chat template can read them."),
+    "tools": IssueClass(
+        "Tools and tool calls", "The chat template writes them. Check that your trainer gives them to it."
+    ),
     "thoughts": IssueClass(
-        "Reasoning is not scored", "Only the answer is scored; a trainer may also train on the reasoning."
+        "Thoughts before the answer",
+        "They are scored with the answer unless you chose one part when loading. Check that your trainer and chat "
+        "template keep them.",
+    ),
+    "unread-thoughts": IssueClass(
+        "Reasoning in a field that is not read",
+        "Only the prompt and the answer are scored. Name the field reasoning_content, and load the source again.",
     ),
     "other-replies": IssueClass(
         "Other replies in the thread", "Only the best-ranked reply is read; a converted file lacks the others."
@@ -176,13 +181,13 @@ def find_issues(
     records = [DECODER.decode(sample.raw) for sample in samples]
     by_text: dict[IssueKind, Callable[[Sample], bool]] = {
         "template-residue": lambda one: any(
-            MARKERS.search(message.content) or PLACEHOLDERS.search(message.content) for message in one.messages
+            MARKERS.search(text) or PLACEHOLDERS.search(text) for text in texts_of(one)
         ),
         "refusal": lambda one: REFUSAL.match(one.response) is not None,
-        "personal-data": lambda one: any(has_personal_data(message.content) for message in one.messages),
-        "encoding-damage": lambda one: any(DAMAGE.search(message.content) for message in one.messages),
+        "personal-data": lambda one: any(map(has_personal_data, texts_of(one))),
+        "encoding-damage": lambda one: any(map(DAMAGE.search, texts_of(one))),
         "echo": _repeats_prompt,
-        "too-long": lambda one: sum(len(message.content) for message in one.messages) > max_characters,
+        "too-long": lambda one: sum(map(len, texts_of(one))) > max_characters,
         "odd-turns": _is_out_of_order,
     }
     found: dict[IssueKind, list[int]] = {kind: [] for kind in by_text}
@@ -214,6 +219,11 @@ def record_id(record: object) -> str | int | None:
     return value if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
 
+def texts_of(sample: Sample) -> list[str]:
+    """All texts of a conversation, thoughts and tool calls among them: a model is trained on all of them."""
+    return [text for message in sample.messages for text in message.texts]
+
+
 def _repeats_prompt(sample: Sample) -> bool:
     prompt, response = " ".join(sample.prompt.split()), " ".join(sample.response.split())
     return bool(prompt) and len(prompt) > 20 and prompt.casefold() == response.casefold()
@@ -228,8 +238,10 @@ def _is_out_of_order(sample: Sample) -> bool:
 
 
 def _repeated_prompts(samples: Sequence[Sample]) -> list[int]:
-    """Positions of the rows whose prompt (all turns before the answer) has a different answer in another row."""
-    asked = [tuple((message.role, message.content.strip()) for message in one.messages[:-1]) for one in samples]
+    """Positions of the rows whose prompt (tools and turns before the answer) has a different answer in another row."""
+    asked = [
+        (one.tools, *((message.role, message.content.strip()) for message in one.messages[:-1])) for one in samples
+    ]
     answers: dict[Hashable, set[str]] = {}
     for key, sample in zip(asked, samples, strict=True):
         answers.setdefault(key, set()).add(sample.response.strip())
@@ -248,17 +260,21 @@ def _record_id(record: object) -> Hashable:
 
 def _turn_issues(samples: Sequence[Sample], records: Sequence[object]) -> dict[IssueKind, list[int]]:
     """Issues that only the raw turns of a record show."""
-    found: dict[IssueKind, list[int]] = {"trailing-turns": [], "tools": [], "thoughts": [], "other-replies": []}
+    kinds: tuple[IssueKind, ...] = ("trailing-turns", "tools", "thoughts", "unread-thoughts", "other-replies")
+    found: dict[IssueKind, list[int]] = {kind: [] for kind in kinds}
     for at, (sample, record) in enumerate(zip(samples, records, strict=True)):
         conversation = find_conversation(record)
         turns = (conversation.role_content_turns() or ()) if conversation else ()
-        beside = (conversation and conversation.tools) or (isinstance(record, Mapping) and record.get("tools"))
+        fields = record if isinstance(record, Mapping) else {}
+        beside = (conversation and conversation.tools) or fields.get("tools")
         if turns and _has_trailing_turns(turns, sample):
             found["trailing-turns"].append(at)
         if beside or any(message.role == "tool" for message in sample.messages) or any(map(has_calls, turns)):
             found["tools"].append(at)
-        if any(map(_has_reasoning, turns)) or (isinstance(record, Mapping) and _has_reasoning(record)):
+        if any(map(has_thoughts, sample.messages)):
             found["thoughts"].append(at)
+        elif any(map(thoughts_of, (*turns, fields))):
+            found["unread-thoughts"].append(at)
         if conversation and conversation.other_messages:
             found["other-replies"].append(at)
     return found
@@ -268,12 +284,3 @@ def _has_trailing_turns(turns: Sequence[Mapping[str, object]], sample: Sample) -
     """Whether turns follow the answer that is scored."""
     has_system_field = sample.messages[0].role == "system" and turn_role(turns[0]) != "system"
     return len(turns) > len(sample.messages) - has_system_field
-
-
-def _has_reasoning(fields: Mapping[str, object]) -> bool:
-    """Whether a turn or a record has a reasoning field."""
-    return any(str(key).lower() in REASONING_KEYS and _is_filled(value) for key, value in fields.items())
-
-
-def _is_filled(value: object) -> bool:
-    return bool(value.strip()) if isinstance(value, str) else isinstance(value, list) and bool(value)

@@ -173,9 +173,10 @@ def apply_choices(dataset: Dataset, choices: Sequence[Choice]) -> Dataset:
 def _keep_longest(dataset: Dataset) -> CleaningResult:
     """Keeps the row with the longest answer to each prompt, ties to the first."""
     asked = next((one.positions for one in find_issues(dataset.samples).findings if one.kind == "repeated-prompt"), ())
-    best: dict[tuple[tuple[str, str], ...], int] = {}
+    best: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
     key_of = {
-        at: tuple((turn.role, turn.content.strip()) for turn in dataset.samples[at].messages[:-1]) for at in asked
+        at: (one.tools, tuple((turn.role, turn.content.strip()) for turn in one.messages[:-1]))
+        for at, one in ((at, dataset.samples[at]) for at in asked)
     }
     for at, key in key_of.items():
         if key not in best or len(dataset.samples[at].response) > len(dataset.samples[best[key]].response):

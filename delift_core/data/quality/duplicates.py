@@ -80,7 +80,7 @@ def _groups_of_rows(groups: Iterable[CopyGroup], rows_of: Sequence[Sequence[int]
 
 
 def _group_records(samples: Sequence[Sample], near: float) -> Iterator[CopyGroup]:
-    texts = [_normalize("\n".join(message.content for message in sample.messages)) for sample in samples]
+    texts = [_normalize(_whole_text(sample)) for sample in samples]
     firsts: dict[str, list[int]] = {}
     for position, text in enumerate(texts):
         firsts.setdefault(text, []).append(position)
@@ -198,6 +198,16 @@ class _Index:
         return max(enough, key=_by_similarity, default=None)
 
 
+def _whole_text(sample: Sample) -> str:
+    """All texts of a conversation, thoughts and tool calls among them.
+
+    Tools are a number at the end, as texts with different numbers are no copies: their definitions, which are long and
+    shared by many rows, would make different questions similar.
+    """
+    number = [str(zlib.crc32(sample.tools.encode("utf-8", "surrogatepass")))] if sample.tools else []
+    return "\n".join([text for message in sample.messages for text in message.texts] + number)
+
+
 def _by_similarity(found: tuple[int, float]) -> tuple[float, int]:
     return found[1], -found[0]
 
@@ -290,7 +300,7 @@ def semantic_overlaps(
 
 
 def _embed_rows(samples: Sequence[Sample], vectors: "WordVectors") -> _Rows:
-    texts = ["\n".join(message.content for message in sample.messages) for sample in samples]
+    texts = list(map(_whole_text, samples))
     answers = vectors.embed([sample.response for sample in samples])
     return _Rows(vectors.embed(texts), answers, tuple(frozenset(NUMBER.findall(text)) for text in texts))
 

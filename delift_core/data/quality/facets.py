@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
-from delift_core.data.quality.checks import find_issues
+from delift_core.data.quality.checks import find_issues, texts_of
 from delift_core.errors import SelectionError
 from delift_core.models.vectors import unit_rows
 from delift_core.samples import Sample
@@ -216,7 +216,7 @@ def _text_to_classify(sample: Sample) -> str:
 
 
 def _characters(samples: Sequence[Sample]) -> Facet:
-    sizes = np.array([sum(len(turn.content) for turn in sample.messages) for sample in samples], dtype=np.int64)
+    sizes = np.array([sum(map(len, texts_of(sample))) for sample in samples], dtype=np.int64)
     starts = (0, *_CHARACTER_STEPS)
     ends = (*(f"–{step - 1:,}" for step in _CHARACTER_STEPS), " and more")
     labels = tuple(f"{start:,}{end}" for start, end in zip(starts, ends, strict=True))

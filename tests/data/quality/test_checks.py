@@ -47,10 +47,27 @@ def chat(*roles: str, **more: object) -> dict[str, object]:
         ("trailing-turns", chat("user", "assistant", "user")),
         ("tools", chat("user", "assistant", tools=[{"type": "function"}])),
         ("tools", chat("user", "tool", "assistant")),
+        ("thoughts", {**FINE, "reasoning_content": "Let me see."}),
+        ("thoughts", answer("<think>Let me see.</think>Yes.")),
+        ("unread-thoughts", {**FINE, "rationale": "Let me see."}),
     ],
 )
 def test_each_class_finds_its_row_and_no_other(kind: IssueKind, record: object) -> None:
     assert found(FINE, record, chat("system", "user", "assistant", system="beside")) == {kind: (1,)}
+
+
+def test_thoughts_and_calls_are_searched_as_well() -> None:
+    mail = "Write to jo.doe+x@example.co.uk today"
+    call = {"function": {"name": "send", "arguments": {"to": "jo.doe+x@example.co.uk"}}}
+    asked = {"role": "user", "content": "Whom to ask?"}
+    thought = {"role": "assistant", "content": "Jo.", "reasoning_content": mail}
+    called = {"role": "assistant", "content": "I write.", "tool_calls": [call]}
+    assert found({"messages": [asked, thought]}) == {"personal-data": (0,), "thoughts": (0,)}
+    assert found({"messages": [asked, called]}) == {"personal-data": (0,), "tools": (0,)}
+    assert found({"messages": [asked, {**thought, "reasoning_content": "x" * 400}]}) == {
+        "too-long": (0,),
+        "thoughts": (0,),
+    }
 
 
 @pytest.mark.parametrize(
