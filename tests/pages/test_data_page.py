@@ -245,3 +245,20 @@ def test_marks_are_asked_about_parts_are_joined_and_unread_columns_are_named(emp
     sets = frame(app, "Role", "Rows", "Skipped")
     assert (list(sets["Rows"]), list(sets["Skipped"])) == ([1], [1])
     assert state.workspace().datasets.records("pool")[0].format == "preference-chosen"
+
+
+def test_what_is_scored_of_answers_with_thoughts_is_asked_where_there_are_some(empty_workspace: Path) -> None:
+    app = open_app("data")
+    rows = (Path(__file__).parents[1] / "fixtures" / "reasoning.jsonl").read_text(encoding="utf-8")
+    app.file_uploader[0].upload("plain.jsonl", json.dumps(ROWS[0]).encode()).run()
+    assert "scored_part" not in [one.key for one in app.segmented_control]
+    app.file_uploader[0].upload("reasoning.jsonl", rows.encode()).run()
+    assert any("(thoughts) 9:40 plus two hours is 11:40." in one.value for one in app.text)
+    app.segmented_control(key="scored_part").set_value("thoughts").run()
+    press(app, "Load")
+    assert_calm(app)
+    open_tab(app, "Skipped (1)")
+    assert "No thoughts to score" in list(frame(app, "Records", "Problem")["Problem"])
+    (record,) = state.workspace().datasets.records()
+    assert record.n_samples == 9 and record.origin.options is not None
+    assert record.origin.options.scored == "thoughts"

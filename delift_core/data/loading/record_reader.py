@@ -4,6 +4,7 @@ Also edits the texts of a row in its raw record: everything else in it stays byt
 parsed again, so that an edit never makes a row that could not have been loaded. Knows formats; knows nothing of files.
 """
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from delift_core.samples import (
     has_thoughts,
     hash_conversation,
     inline_thoughts,
+    json_or_text,
 )
 
 PREFERENCE_FORMATS: dict[Answer, FormatName] = {"chosen": "preference-chosen", "rejected": "preference-rejected"}
@@ -229,12 +231,18 @@ def record_texts(sample: Sample) -> tuple[RecordText, ...]:
         RecordText(one.path, one.text) for one in value_spans(sample.raw) if one.text is not None and one.text.strip()
     ]
     said = [text for message in sample.messages for text in message.texts]
-    parts = tuple(one for one in texts if any(one.text.strip() in text for text in said))
+    parts = tuple(one for one in texts if any(_respelt(one.text.strip()) in text for text in said))
     conversation = find_conversation(DECODER.decode(sample.raw))
     if conversation is None or conversation.is_list:
         return parts
     whole = tuple(one for one in texts if one.path == conversation.field)  # the turns are parts of this text
     return whole or parts
+
+
+def _respelt(text: str) -> str:
+    """A text that is a JSON object or list, such as arguments of a call, spelt as the conversation has it."""
+    value = json_or_text(text) if text[:1] in "{[" else text
+    return text if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def edit_texts(sample: Sample, texts: Mapping[str, str], reader: RecordReader) -> Sample:

@@ -135,18 +135,25 @@ THOUGHTS = [
             },
         ]
     },
-    {"instruction": "q", "output": "a", "reasoning": "so"},
     {"question": "q", "Complex_CoT": "so", "answer": "a"},
+    {"instruction": "q", "output": "a", "reasoning": "so"},
 ]
 
 
 @pytest.mark.parametrize("row", THOUGHTS)
-def test_thoughts_beside_an_answer_are_said_to_be_unscored(row: dict[str, object]) -> None:
-    assert "thoughts" in {finding.kind for finding in find_issues(load([row]).samples).findings}
+def test_thoughts_beside_an_answer_are_counted_as_scored_or_as_not_read(row: dict[str, object]) -> None:
+    samples = load([row]).samples
+    kinds = {finding.kind for finding in find_issues(samples).findings}
+    if "reasoning" in row:  # may be an explanation of the answer
+        assert "unread-thoughts" in kinds and not samples[0].messages[-1].thoughts
+    else:
+        assert "thoughts" in kinds and samples[0].messages[-1].thoughts == "so"
 
 
 def test_an_answer_that_thinks_in_its_text_or_not_at_all_is_as_it_is() -> None:
     row = {"instruction": "q", "output": "<think>so</think>a", "reasoning": ""}
     found = load([row]).samples
     assert found[0].response == "<think>so</think>a"
-    assert "thoughts" not in {finding.kind for finding in find_issues(found).findings}
+    assert {finding.kind for finding in find_issues(found).findings} == {"thoughts"}
+    plain = load([{"instruction": "q", "output": "a", "reasoning": ""}]).samples
+    assert not find_issues(plain).findings

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from delift_core.data.loading import load_bytes
 from delift_core.data.loading.json_scanner import DECODER
-from delift_core.data.loading.record_reader import RecordReader, RecordText, edit_texts, record_texts, reparse
+from delift_core.data.loading.record_reader import (
+    RecordReader,
+    RecordText,
+    edit_texts,
+    reader_of,
+    record_texts,
+    reparse,
+)
 from delift_core.errors import DataError
 from delift_core.samples import ColumnMapping, FormatName, ParsedRecord, Sample, with_ids
 
@@ -90,3 +98,17 @@ def test_whatever_else_a_record_holds_stays(extra: object, new: str, ascii: bool
     after = edit_texts(sample, {"output": new}, ALPACA)
     assert json.loads(after.raw) == record | {"output": new}
     assert json.loads(edit_texts(after, {"output": "It."}, ALPACA).raw) == record
+
+
+def test_thoughts_and_arguments_of_calls_are_texts_to_edit() -> None:
+    call = {"function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
+    turn = {"role": "assistant", "content": None, "reasoning": "Look outside.", "tool_calls": [call]}
+    data = json.dumps({"messages": [{"role": "user", "content": "Rain?"}, turn]})
+    dataset = load_bytes(data.encode(), "x.jsonl")
+    sample, reader = dataset.samples[0], reader_of(dataset)
+    paths = {one.path for one in record_texts(sample)}
+    arguments = "messages[1].tool_calls[0].function.arguments"
+    assert {"messages[0].content", "messages[1].reasoning", arguments} <= paths
+    after = edit_texts(sample, {"messages[1].reasoning": "Ask.", arguments: '{"city":"Bergen"}'}, reader)
+    assert (after.messages[-1].thoughts, after.messages[-1].calls[0].arguments) == ("Ask.", '{"city":"Bergen"}')
+    assert after.content_hash != sample.content_hash
