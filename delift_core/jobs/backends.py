@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from delift_core.errors import ScoringError
 from delift_core.models.devices import DeviceName, DtypeName, offloaded_bytes, weights_words
 from delift_core.models.loading import ModelIdentity, load_on_every_device, read_outline
-from delift_core.scoring.forecast import memory_needed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,6 +89,7 @@ def ready_backend(placement: Placement, model: str, *, device: DeviceName, dtype
 
 
 def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
+    from delift_core.scoring.forecast import memory_needed
     from delift_core.scoring.scorer import Scorer
     from delift_core.scoring.scoring_run import backend_on
 
@@ -97,13 +97,14 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
     first = loaded[0]
     device_name = str(first.device) if len(loaded) == 1 else f"{len(loaded)} × {first.device.type}"
     scorers = [Scorer(model) for model in loaded]
+    on_gpu = first.device.type == "cuda"
+    memory = memory_needed(0) + offloaded_bytes(first.model) if on_gpu else memory_needed(first.identity.weight_bytes)
     return ReadyBackend(
         backend_on(scorers),
         first.tokenizer,
         first.identity,
         device_name,
-        memory_needed(first.identity.weight_bytes if first.device.type == "cpu" else 0)
-        + (offloaded_bytes(first.model) if first.is_spread else 0),
+        memory,
         scorers[0].sharing == "whole",
         weights_words(first.model, first.identity.dtype, len(loaded)),
         first.is_spread,
@@ -114,6 +115,7 @@ def _here(model: str, device: DeviceName, dtype: DtypeName) -> ReadyBackend:
 def _on_ray(placement: Placement, model: str, device: DeviceName, dtype: DtypeName) -> Iterator[ReadyBackend]:
     from delift_core.jobs.ray.backend import RayBackend
     from delift_core.jobs.ray.cluster import choose_device, connected, plan_workers
+    from delift_core.scoring.forecast import memory_needed
 
     with connected(placement.ray_address) as nodes:
         kind = choose_device(device, nodes)

@@ -73,6 +73,7 @@ class Scorer:
         self._config = cast(Any, loaded.model).config.get_text_config(decoder=True)
         self._body = _decoder(loaded.model)
         self._head = cast(Any, loaded.model).get_output_embeddings()
+        self._embedded = cast(Any, loaded.model).get_input_embeddings().weight.shape[0]
         self._unrounded = float32_output_weights(loaded.model)
         self._compiled: LogP | None = None
         self.tokens_per_batch = tokens_per_batch or max_batch_tokens(loaded, self._logit_bytes)
@@ -126,10 +127,11 @@ class Scorer:
         """Computes the cache of a prefix (head and example), or of tokens after another prefix.
 
         Raises:
-            ScoringError: it does not fit into memory.
+            ScoringError: it does not fit into memory, or holds a token that the model does not embed.
         """
         if not tokens:
             return after
+        self._check_tokens(tokens)
         ids = to_device(np.asarray([tokens], dtype=np.int64), self.loaded.device)
         try:
             return extend(self._body, self.sharing, ids, after)
@@ -158,7 +160,18 @@ class Scorer:
         """Batches of whole suffixes, longest first, so that running out of memory happens at the start."""
         return self._batches(range(len(suffixes)) if numbers is None else numbers, suffixes, whole=True)
 
+    def _check_tokens(self, tokens: Sequence[int]) -> None:
+        """Refuses special tokens that a tokenizer shares with a sibling for images: an index beyond the embedding."""
+        if (token := max(tokens, default=0)) >= self._embedded:
+            text = self.loaded.tokenizer.convert_ids_to_tokens(token)
+            raise ScoringError(
+                f"a row holds {text!r}, a special token for which {self.loaded.identity.name!r} has no embedding; "
+                "leave out the rows with that text, or change it"
+            )
+
     def _batches(self, indices: Sequence[int], suffixes: Sequence[Suffix], *, whole: bool) -> list[Batch]:
+        for suffix in suffixes:
+            self._check_tokens((*suffix.query, *suffix.response))
         order = sorted(range(len(suffixes)), key=lambda row: -len(suffixes[row]))
         lengths, packed = [len(suffixes[row]) for row in order], self._packs_suffixes and not whole
         budget, device = self.tokens_per_batch, self.loaded.device

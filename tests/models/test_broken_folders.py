@@ -238,6 +238,24 @@ def test_a_broken_model_is_refused_in_one_line(
         assert told.out == "" and not out.exists()
 
 
+def test_a_special_token_without_an_embedding_is_named_where_a_row_holds_it(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of Gemma 3 1B: a text model with the tokenizer of its sibling for images."""
+    folder = shutil.copytree(saved, tmp_path / "model")
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.save_pretrained(folder)
+    pool = tmp_path / "pool.jsonl"
+    common = ("--model", str(folder), "--device", "cpu", "--workspace", str(tmp_path / "work"))
+    for prompt, code in (("Say yes", 0), ("What is <image>?", 2)):
+        pool.write_text(f'{{"prompt": "{prompt}", "response": "Yes."}}\n{{"prompt": "Say hi", "response": "Hi!"}}\n')
+        capsys.readouterr()
+        assert main(["score", str(pool), *common]) == code
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("delift: a row holds '<image>', a special token for which ") and "leave out" in line
+
+
 def test_a_model_whose_tokenizer_names_no_special_tokens_is_scored(saved: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(saved, tmp_path / "model")
     settings = json.loads((folder / "tokenizer_config.json").read_text())
