@@ -226,13 +226,13 @@ def _check_folder(folder: Path, ask_hub: bool) -> None:
                 f"{abbreviated(folder)} is a LoRA adapter of {base!r}, which is an adapter too; merge that one into "
                 "its base model first"
             )
-        _check_weights(folder / ADAPTER_WEIGHTS)
         try:
             check_model(base, ask_hub=ask_hub)
         except ModelError as error:
             raise ModelError(
                 f"{abbreviated(folder)} is a LoRA adapter of {base!r}, which is missing: {error}"
             ) from error
+        _check_weights(folder / ADAPTER_WEIGHTS)
         return
     if not (folder / CONFIG).exists():
         raise ModelError(f"{abbreviated(folder)} holds no {CONFIG}: {_NEEDED}")

@@ -379,6 +379,8 @@ def test_an_unknown_model_is_refused_before_anything_is_read_or_made(run: Run, s
         (["curate", "P", "--out", "no/o", "--stage", "instruction", "--budget", "3"], "does not exist"),
         (["score", "P", "--pairs", "k=0"], "would score no pair"),
         (["score", "P", "--ray-address", "auto"], "add --backend ray"),
+        (["score", "P", "--quantize", "8bit"], "'8bit' (choose from '4bit')"),
+        (["score", "P", "--quantize", "4bit", "--dtype", "mixed"], "--dtype: not allowed with argument --quantize"),
         (["curate", "P", "--eta", "-1"], "at least 0"),
         (["curate", "P", "--self-coverage", "nan"], "from 0 to 1"),
         (["inspect", "P", "--map", "prompt=a"], "lacks the prompt or the response"),

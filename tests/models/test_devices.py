@@ -14,6 +14,7 @@ from transformers import GptOssConfig, GptOssForCausalLM
 
 from benchmarks.families import random_model as random_of
 from benchmarks.families import small_config
+from delift_core.cli import main
 from delift_core.errors import ModelError, ScoringError
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.evaluation.training import check_trainable
@@ -184,6 +185,26 @@ def test_four_bits_need_a_gpu_and_a_package(tmp_path: Path, monkeypatch: pytest.
         devices.resolve_dtype("nf4", "cuda")
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert str(caught.value).rsplit(" ", 1)[-1] in project  # the pinned extra
+
+
+def test_four_bits_are_asked_for_by_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool, folder = tmp_path / "pool.jsonl", save_model(tmp_path / "model")
+    pool.write_text('{"prompt": "Say hi", "response": "Hi!"}\n{"prompt": "Say yes", "response": "Yes."}\n')
+    capsys.readouterr()
+    words = [
+        "score",
+        pool,
+        "--model",
+        folder,
+        "--quantize",
+        "4bit",
+        "--device",
+        "cpu",
+        "--workspace",
+        tmp_path / "work",
+    ]
+    assert main([*map(str, words)]) == 2
+    assert capsys.readouterr().err.startswith("delift: 4-bit weights (nf4) need an NVIDIA GPU")
 
 
 def test_four_bits_are_counted_before_weights_are_read(tmp_path: Path) -> None:

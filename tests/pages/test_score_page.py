@@ -91,6 +91,15 @@ def test_own_without_a_name_is_no_model(scored_workspace: Path) -> None:
     assert not {"Rescan", "Estimate time", "Start scoring", "Continue"} & set(buttons(app))
 
 
+@pytest.mark.parametrize("driver", [None, "/usr/bin/nvidia-smi"])
+def test_four_bits_are_offered_where_there_is_an_nvidia_gpu(
+    scored_workspace: Path, monkeypatch: pytest.MonkeyPatch, driver: str | None
+) -> None:
+    monkeypatch.setattr("delift_core.models.devices.shutil.which", lambda name: driver)
+    found = opened("score").selectbox(key="dtype").options
+    assert found == ["auto", "float32", "bfloat16", "mixed", *(["nf4"] if driver else [])]
+
+
 def test_pairs_of_a_row_with_itself_are_told_apart(scored_workspace: Path) -> None:
     app = opened("score")
     app.segmented_control(key="pairs_unit").set_value("per-row").run()
@@ -105,10 +114,14 @@ def test_an_estimate_says_when_it_was_made_and_can_be_made_again(
         workspace.runs.add(replace(workspace.runs.record("r1").spec, target_id=None))
     job = JobFolder(scored_workspace / "jobs" / "r2")
     job.folder.mkdir()
-    cost = Forecast(1_000, 900, 60.0, 5.0, 1 << 20, 1 << 20, 1 << 30, 1 << 30)
+    where = (
+        "9.0 GiB of weights (bfloat16), spread by layer: 6.0 GiB on cuda:0 and 3.0 GiB (33%) in this computer's memory"
+    )
+    cost = Forecast(1_000, 900, 60.0, 5.0, 1 << 20, 1 << 20, 1 << 30, 1 << 30, weights=where, is_spread=True)
     job.write_progress(JobProgress("forecast", updated_at=86_400.0, facts=ScoringFacts(forecast=cost)))
     app = opened("score", run="r2")
     assert "Measured at 2 Jan, " in words(app) or "Measured at 1 Jan, " in words(app)
+    assert where in words(app).replace("\\", "") and where in app.warning[0].value.replace("\\", "")
     modes = []
     monkeypatch.setattr(JobFolder, "start", lambda self: modes.append(self.read("request.json")["request"]["mode"]))
     next(button for button in app.button if button.label == "Estimate again").click().run()
