@@ -30,6 +30,15 @@ from benchmarks.served import answer_seconds, served, visitor, watch
 
 SMALL_ROWS = 200
 ROUNDS = 5
+READ, PAUSE_MS = 50, 300
+FIRST_ROW = {"x": 60, "y": 33 + 16}
+# Presses a key; milliseconds until the frame in which another row is on the screen.
+PRESS = """key => new Promise(done => {
+    const title = () => document.querySelector(".reader h2").textContent, before = title(), began = performance.now();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    const look = () => title() !== before ? done(performance.now() - began) : requestAnimationFrame(look);
+    requestAnimationFrame(look);
+})"""
 TABLE = '[data-testid="stDataFrame"] canvas'
 MAP = ".st-key-map_chart canvas"
 _LEFT, _RIGHT, _TOP, _BOTTOM, _MARGIN = 8, 8, 44, 48, 0.04  # of the map's grid, and the room around its points
@@ -71,7 +80,7 @@ def timed(page: Page, what: str, acts: Iterable[Callable[[], object]]) -> None:
 
 
 def curate(page: Page) -> None:
-    """Times status, filter, paging, search and sorting on Curate, and a row's drawer."""
+    """Times status, filter, paging, search and sorting on Curate, and reading rows."""
     pills = page.locator(".st-key-curate_show")
     states = ["Not in subset", "In subset", "All", "Not in subset", "All"]
     timed(page, "state", [lambda s=s: pills.get_by_text(re.compile(f"^{s} ")).first.click() for s in states])  # type: ignore[misc]
@@ -87,7 +96,7 @@ def curate(page: Page) -> None:
     field = page.get_by_role("searchbox").or_(page.get_by_placeholder("Search the texts")).first
     words = ("garden and the river", "question 4711", "zebra of a willow", "winter", "")
     timed(page, "search", [lambda w=w: _search(field, w) for w in words])  # type: ignore[misc]
-    drawer(page)
+    reading(page)
 
 
 def _choices(page: Page) -> Iterator[Callable[[], object]]:
@@ -110,17 +119,24 @@ def _search(field: object, words: str) -> None:
     field.press("Enter")  # type: ignore[attr-defined]
 
 
-def drawer(page: Page) -> None:
-    """Times opening a row, moving to the next, dropping it, and undoing that."""
-    page.locator(".dvn-scroller").first.click(position={"x": 15, "y": 33 + 16})
-    page.get_by_text("1 row ticked").wait_for()
+def reading(page: Page) -> None:
+    """Times reading rows by the keyboard: until the next row is on the screen, and until the list has followed."""
     page.wait_for_timeout(1_000)
-    timed(page, "row opened for the first time", [lambda: page.keyboard.press("o")])
-    page.get_by_role("dialog").wait_for()
-    keys = {"next row": "n", "previous row": "p", "drop in the drawer": "d", "undo in the drawer": "u"}
-    for what, key in keys.items():
-        rounds = ROUNDS if key in "np" else 2
-        timed(page, what, [lambda key=key: page.keyboard.press(key)] * rounds)  # type: ignore[misc]
+    page.locator(".reader h2").wait_for()
+    timed(page, "a row opened by a click", [lambda: page.locator(".dvn-scroller").first.click(position=FIRST_ROW)])
+    for what, key in (("next row", "n"), ("previous row", "p"), ("dropped, and the next row", "d")):
+        waits = [page.evaluate(PRESS, key) for _ in range(ROUNDS)]
+        note(f"{what}, on the screen", f"{statistics.median(waits):.0f} ms (slowest of {ROUNDS}: {max(waits):.0f} ms)")
+        page.wait_for_timeout(3_000)
+    timed(page, "undone, to the end of the run", [lambda: page.keyboard.press("u")] * 2)
+    waits = []
+    for _ in range(READ):
+        waits.append(page.evaluate(PRESS, "k"))
+        page.wait_for_timeout(PAUSE_MS)
+    mean, slowest = statistics.mean(waits), max(waits)
+    note(
+        f"{READ} rows read, one kept every {PAUSE_MS} ms", f"{mean:.0f} ms of waiting a row (slowest: {slowest:.0f} ms)"
+    )
 
 
 def area(page: Page, tool: int, wanted: int, rows: int) -> tuple[float, int]:

@@ -228,10 +228,15 @@ def tick_first_row(page: Page, settled: Callable[[Page], None]) -> None:
 
 
 def open_first_row(page: Page, settled: Callable[[Page], None]) -> Locator:
-    """Ticks the first row of Curate's table, and opens it by its key; returns the drawer."""
-    tick_first_row(page, settled)
-    page.keyboard.press("o")
-    return page.get_by_role("dialog")
+    """Clicks the first row of Curate's table; returns the reader, with what belongs to the row."""
+    page.locator(".dvn-scroller").first.click(position={"x": 60, "y": 33 + 16})
+    settled(page)
+    return reader_of(page)
+
+
+def reader_of(page: Page) -> Locator:
+    """Where Curate shows the open row."""
+    return page.locator(".st-key-reading")
 
 
 @contextmanager

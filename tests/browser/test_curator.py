@@ -116,11 +116,9 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
     """Reads why the first row left out that a chosen one covers was left out, and pins it; returns its number."""
     page.get_by_text(f"Not in subset ({LEFT_OUT})", exact=True).click()
     settled(page)
-    drawer = open_first_row(page, settled)
-    expect(drawer.get_by_text(re.compile("^Left out:"))).to_be_visible()
-    expect(drawer.get_by_text("This row")).to_be_visible()
-    settled(page)
-    beside = drawer.get_by_role("radiogroup").filter(has_text="row")  # the chosen row that covers it
+    reader = open_first_row(page, settled)
+    expect(reader.get_by_text(re.compile("^Left out"))).to_be_visible()
+    beside = reader.get_by_text("Does the same job as:")  # the chosen row that covers it
     for _ in range(LEFT_OUT - 1):
         if beside.count():
             break
@@ -128,13 +126,10 @@ def pin_a_row_left_out(page: Page, settled: Settled, screenshot: Screenshot) -> 
         settled(page)
     expect(beside).to_be_visible()
     screenshot(page, "curate-why")
-    line = int(re.search(r"\brow (\d+)", drawer.inner_text()).group(1))  # type: ignore[union-attr]
-    drawer.get_by_role("button", name="Keep").click()
+    line = int(reader.get_by_role("heading", level=2).inner_text().removeprefix("Row "))
+    reader.get_by_role("button", name="Keep").click()
+    expect(reader.get_by_role("status")).to_have_text(f"Kept: row {line}.")
     settled(page)
-    expect(drawer.get_by_text("Always included")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(drawer).to_be_hidden()
-    settled(page)  # the keys are the page's again
     expect(card(page, "Kept by hand")).to_contain_text("1")
     return line
 

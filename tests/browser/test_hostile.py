@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from delift_core.data.loading import load_file
+from tests.browser.conftest import reader_of
 from tests.browser.hostile_rows import EVIL, make_hostile_workspace
 
 Settled = Callable[[Page], None]
@@ -137,7 +138,7 @@ def test_rows_read_in_full_are_text(
     (pool,) = server_workspace.parent.glob("*hostile.jsonl")
     for name in [sample.id for sample in load_file(pool).samples][::6]:
         visit(page, f"/curate?run=r1&selection=s1&row={name}")
-        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(reader_of(page)).to_be_visible()
         harmless(page, name)
     assert dialogs == [] and external_requests == []
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from delift_core.data.loading import load_file
 from delift_core.workspace import RunSpec, Workspace
+from tests.browser.conftest import reader_of
 from tests.browser.worked import lay_out_as_a_grid
 from tests.scored import score_and_select
 from tests.tiny_models import save_model
@@ -78,7 +79,7 @@ def server_workspace(awkward: Awkward) -> Path:
 def test_an_opened_row_is_its_text_and_fits(page: Page, settled: Settled, visit: Visit, awkward: Awkward) -> None:
     for name, row in awkward.ids.items():
         visit(page, f"/curate?selection=s2&row={row}")
-        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(reader_of(page)).to_be_visible()
         reads(page, name)
         fits(page, settled, f"curate, {name}")
 
@@ -116,7 +117,7 @@ def test_a_row_of_a_comparison_opens_in_full(page: Page, settled: Settled) -> No
 
 def reads(page: Page, name: str) -> None:
     """The page shows an awkward row's prompt letter by letter."""
-    texts = page.get_by_test_id("stText").all_text_contents()
+    texts = page.locator("[data-testid=stText], .reader .turn").all_text_contents()
     assert f"{name}: {TEXTS[name]}".strip() in [text.strip() for text in texts]
 
 

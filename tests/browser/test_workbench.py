@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from delift_core.curation.curate import open_selection
 from delift_core.workspace import Workspace
-from tests.browser.conftest import AppServer, tick_first_row
+from tests.browser.conftest import AppServer, open_first_row, reader_of, tick_first_row
 from tests.browser.worked import lay_out_as_a_grid
 from tests.scored import make_scored_workspace
 
@@ -27,28 +27,26 @@ def row(app_server: AppServer, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(page: Page, settled: Settled) -> None:
     page.goto("/curate?show=dropped")
     settled(page)
-    tick_first_row(page, settled)
-    page.keyboard.press("o")
-    drawer = page.get_by_role("dialog")
-    expect(drawer.get_by_text(re.compile("^Left out"))).to_be_visible()
-    expect(drawer.get_by_text("This row")).to_be_visible()
+    reader = open_first_row(page, settled)
+    expect(reader.get_by_text(re.compile("^Left out"))).to_be_visible()
     address = page.url
     assert "row=" in address
     page.reload()  # the address carries the view, the open row included
     settled(page)
-    expect(drawer.get_by_text(re.compile("^Left out"))).to_be_visible()
-    drawer.get_by_role("button", name="Keep").click()
+    expect(reader.get_by_text(re.compile("^Left out"))).to_be_visible()
+    title = reader.get_by_role("heading", level=2)
+    first = title.inner_text()
+    reader.get_by_role("button", name="Keep").click()
+    expect(title).not_to_have_text(first)  # it goes on
     settled(page)
-    expect(drawer.get_by_text("Always included")).to_be_visible()  # it stays open over an edit
     for key, said in (("u", "Undone"), ("d", "Dropped"), ("u", "Undone"), ("k", "Kept")):
         page.keyboard.press(key)
-        expect(page.get_by_text(f"{said}: ").first).to_be_visible()  # a message beside the drawer, not in its place
+        expect(reader.get_by_role("status")).to_have_text(re.compile(f"^{said}: "))
         settled(page)
-        expect(drawer.get_by_text("This row", exact=True)).to_be_visible()
-    expect(drawer.get_by_text("Always included")).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(drawer).to_have_count(0)
+    page.get_by_text("Edited (1)").click()
     settled(page)
+    expect(title).to_have_text(first)
+    expect(reader.get_by_text("Kept by hand", exact=True)).to_be_visible()
     page.keyboard.press("a")
     expect(page.get_by_text("Re-optimised around your edits")).to_be_visible()
     settled(page)
@@ -69,7 +67,7 @@ def test_two_visitors_see_each_others_edits_and_lose_none(page: Page, somebody_e
     before = edits_shown(page)
     tick_first_row(page, settled)
     expect(somebody_else.get_by_text("0 rows ticked")).to_be_visible()  # a choice of rows is the visitor's own
-    page.keyboard.press("d")
+    page.keyboard.press("d")  # the row on the screen
     settled(page)
     somebody_else.reload()  # the list of chosen rows is another one now
     settled(somebody_else)
@@ -114,27 +112,24 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
 ) -> None:
     page.goto(f"/curate?selection=s1&row={row}")
     settled(page)
-    drawer = page.get_by_role("dialog")
-    drawer.get_by_role("button", name="Edit text").click()
-    field = drawer.get_by_role("textbox", name="output")
+    reader = reader_of(page)
+    reader.get_by_role("button", name="Edit text").click()
+    field = reader.get_by_role("textbox", name="output")
     expect(field).to_have_value("Hund.")
     field.fill("Der Hund.")
-    drawer.get_by_role("button", name="Save text").click()
-    expect(drawer.get_by_text(re.compile("^Original · "))).to_be_visible()
+    reader.get_by_role("button", name="Save text").click()
+    expect(reader.get_by_text(re.compile("^Original · "))).to_be_visible()
     settled(page)
-    expect(drawer.locator("span[style*=underline]")).to_have_text("Der ")  # what was added is marked, and nothing else
-    drawer.get_by_text("Tag or note").click()
-    drawer.get_by_role("button", name="Add").click()
+    expect(reader.locator("span[style*=underline]")).to_have_text("Der ")  # what was added is marked, and nothing else
+    reader.get_by_text("Tag or note").click()
+    reader.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_text("a tag has 1 to")).to_be_visible()  # a refusal is said, and the row stays open
     settled(page)
-    drawer.get_by_role("combobox", name="Tag").fill("german")
+    reader.get_by_role("combobox", name="Tag").fill("german")
     page.keyboard.press("Enter")
     settled(page)
-    drawer.get_by_role("button", name="Add").click()
+    reader.get_by_role("button", name="Add").click()
     expect(page.get_by_text("Tagged: 1 row")).to_be_visible()
-    settled(page)
-    page.keyboard.press("Escape")
-    expect(drawer).to_have_count(0)
     settled(page)
     page.get_by_role("button", name="Filter").click()
     page.get_by_role("combobox", name="Tags").click()
@@ -164,8 +159,8 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
         settled(page)
     page.goto(f"/curate?selection=s1&row={row}")
     settled(page)
-    expect(drawer.get_by_text(re.compile("^Original · "))).to_be_visible()
-    expect(drawer.get_by_text("german", exact=True)).to_have_count(0)
+    expect(reader.get_by_text(re.compile("^Original · "))).to_be_visible()
+    expect(reader.get_by_text("german", exact=True)).to_have_count(0)
 
 
 def edits_shown(page: Page) -> int:
