@@ -18,7 +18,13 @@ CODE = [ROOT / "app.py", *(ROOT / "delift_core").rglob("*.py"), *(ROOT / "pages"
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle", "yaml"}
 RUNS = {"eval", "exec", "compile", "__import__"}
 # The bundled model's file is ours, and transformers' default runs no code of a model either.
-OURS = {"AutoModelForCausalLM.from_pretrained(gguf.parent", "AutoTokenizer.from_pretrained(gguf.parent"}
+OURS = {
+    "AutoModelForCausalLM.from_pretrained(gguf.parent",
+    "AutoTokenizer.from_pretrained(gguf.parent",
+    # Adapters have no code; their folder was found to hold safetensors.
+    "PeftConfig.from_pretrained(str(folder)",
+    "PeftModel.from_pretrained(model, str(folder)",
+}
 
 
 def dangers(source: str) -> Iterator[str]:

@@ -92,7 +92,11 @@ def test_its_scripts_and_metadata_are_those_of_the_project(unpacked: Path) -> No
     scripts = {one.name: one.value for one in found.entry_points if one.group == "console_scripts"}
     assert scripts == {"delift": "delift_core.__main__:run", "delift-studio": "delift_core.__main__:run_studio"}
     assert all(callable(getattr(entry, value.partition(":")[2])) for value in scripts.values())
-    assert {Requirement(one).name for one in found.requires or ()} == {*pinned("requirements.txt"), "ray"}
+    assert {Requirement(one).name for one in found.requires or ()} == {
+        *pinned("requirements.txt"),
+        "ray",
+        "bitsandbytes",
+    }
     assert found.version == __version__
 
 

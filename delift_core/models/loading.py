@@ -165,7 +165,7 @@ def _open(name: str, precision: Precision) -> _Opened:
     if Path(folder).is_dir():
         check_model(str(folder), ask_hub=False)
     tokens, base = tokenizer_source(folder), adapter_base(folder) or folder
-    local_only = {source: _local_only(source) for source in (tokens, base)}
+    local_only = {source: _local_only(source) for source in {tokens, base}}
     with as_model_error(name, "config.json"):
         config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=local_only[base])
     with as_model_error(name, "tokenizer"):

@@ -48,6 +48,7 @@ WRITES: dict[str, tuple[Operation, Write]] = {
     "edits.redo": ("edit", lambda w, p: w.edits.redo("s1", author="forged")),
     "filters.save": ("filter", lambda w, p: w.filters.save(w.datasets.records("pool")[-1].id, "f", "a=b")),
     "filters.delete": ("filter", lambda w, p: w.filters.delete(w.datasets.records("pool")[-1].id, "kept")),
+    "reads.add": ("edit", lambda w, p: w.reads.add(w.datasets.records("pool")[-1].id, [_first(w)], reader="forged")),
     "exports.add": ("export", lambda w, p: w.exports.add("s1", path="p", sha256="0", n_records=1, format="same")),
     "signals.keep": ("observe", lambda w, p: w.signals.keep(w.datasets.records("pool")[-1].id, ())),
     "settings.set": ("upkeep", lambda w, p: w.settings.set("key", "value")),
@@ -106,6 +107,7 @@ def test_no_way_of_writing_is_missing_above() -> None:
         "exports": "add",
         "signals": "keep",
         "settings": "set",
+        "reads": "add",
     }
     assert {f"{noun}.{verb}" for noun, verbs in stores.items() for verb in verbs.split()} <= set(WRITES)
     source = Path(__file__).parents[2] / "delift_core" / "workspace"

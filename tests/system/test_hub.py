@@ -117,7 +117,7 @@ def from_pretrained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
         told.append(local_files_only)
         raise OSError("not there")
 
-    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", refuse)
     yield told
 
 
@@ -143,6 +143,7 @@ import sys, time
 import torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from delift_core.errors import ModelError
+from delift_core.models.loading import load_model
 started = time.monotonic()
 try:
     load_model("nobody/nothing-of-the-kind", device="cpu")
