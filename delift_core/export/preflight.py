@@ -1,7 +1,7 @@
 """What an export would write, and checks of it before it is written."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -163,7 +163,39 @@ def _preflight_checks(draft: ExportDraft, container: Container) -> tuple[Check, 
         _all_scored(curated),
         _pairs_scored(curated),
         _texts_as_scored(draft),
+        *_as_read(draft),
     )
+
+
+def _as_read(draft: ExportDraft) -> Iterator[Check]:
+    """Whether a trainer with the model's chat template shows the model what was scored."""
+    rendering = draft.curated.problem.run.record.rendering
+    if not rendering.template:  # scored by an earlier version
+        return
+    cautions = rendering.cautions
+    yield Check("Chat template", not cautions, "; ".join(cautions) or "the model's own, and it holds all of every row")
+    if rendering.arguments in ("object", "text") and not draft.refused:
+        wrong: type = str if rendering.arguments == "object" else dict
+        rows = sum(any(isinstance(one, wrong) for one in _call_arguments(record)) for record in draft.records)
+        needs = "objects" if rendering.arguments == "object" else "text"
+        other = "text" if rendering.arguments == "object" else "objects"
+        words = (
+            f"{row_count(rows)} with {other}, and the model's chat template needs {needs}: many trainers pass them on"
+        )
+        yield Check("Arguments of tool calls", not rows, words if rows else f"{needs}, as the chat template needs them")
+
+
+def _call_arguments(value: object) -> Iterator[object]:
+    """The arguments of the tool calls in a record."""
+    if isinstance(value, Mapping):
+        calls = value.get("tool_calls")
+        for call in calls if isinstance(calls, list) else []:
+            function = call.get("function", call) if isinstance(call, Mapping) else None
+            if isinstance(function, Mapping) and "arguments" in function:
+                yield function["arguments"]
+    if isinstance(value, Mapping | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _call_arguments(one)
 
 
 def _row_counts(curated: CuratedSelection, written: int) -> str:

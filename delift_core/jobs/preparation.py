@@ -58,6 +58,7 @@ class Prepared:
         samples: the samples of the request that can be scored.
         identity: of the model; its precision is a guess if `certain` is False.
         certain: False if the machines of a cluster decide the precision.
+        has_calls: whether any row has tool calls.
     """
 
     template: Template
@@ -66,6 +67,7 @@ class Prepared:
     refused: tuple[Refusal, ...]
     samples: RunSamples
     certain: bool = True
+    has_calls: bool = False
 
     @property
     def context(self) -> ScoringContext:
@@ -81,7 +83,8 @@ class Prepared:
     def rendering(self, sharing: Literal["prefix", "whole", ""]) -> Rendering:
         """How the rows are written for the model, of which is known how it shares examples."""
         notes = Counter(note for row in self.encoded.values() for note in sorted(row.notes))
-        return Rendering(self.template.name, sharing, dict(sorted(notes.items())))
+        arguments = self.template.arguments_as if self.has_calls else ""
+        return Rendering(self.template.name, sharing, dict(sorted(notes.items())), arguments)
 
     def pool_tokens(self) -> np.ndarray:
         """(n,) int64, tokens of prompt and response of each pool sample that can be scored, for a token budget."""
@@ -106,7 +109,8 @@ def prepare(request: ScoringRequest, conversations: Mapping[str, Conversation]) 
     samples = request.samples.only(encoded)
     if not samples.pool:
         raise ScoringError(f"no pool sample can be scored: {refused[0].reason if refused else 'the pool is empty'}")
-    return Prepared(template, outline.identity, encoded, refused, samples, precision is not None)
+    calls = any(message.calls for one in conversations.values() for message in one.messages)
+    return Prepared(template, outline.identity, encoded, refused, samples, precision is not None, calls)
 
 
 def encode_samples(

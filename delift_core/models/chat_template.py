@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _FIXED_DATE = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 _THOUGHTS, _ANSWER = "QZXTHOUGHTSQZX", "QZXANSWERQZX"
 
+ArgumentsSpelling = Literal["object", "text", "either"]
 RenderingNote = Literal[
     "thoughts-dropped",
     "text-dropped",
@@ -111,8 +112,10 @@ class ChatTemplate:
         return self._writes(_RESULT, "azure", tools=_TOOLS)
 
     @cached_property
-    def arguments_as(self) -> Literal["object", "text", "either"]:
+    def arguments_as(self) -> ArgumentsSpelling:
         """The spelling of a call's arguments that the template needs; "either" if it writes both alike."""
+        if not self.has_calls:
+            return "either"
         found = [self._try(CALLING, _TOOLS, as_text=as_text) for as_text in (False, True)]
         if found[0] is None or "noon" not in found[0]:
             return "text"

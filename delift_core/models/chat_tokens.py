@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from delift_core.errors import ScoringError
-from delift_core.models.chat_template import CALLING, ChatTemplate, RenderingNote, common_start, fold_system
+from delift_core.models.chat_template import (
+    CALLING,
+    ArgumentsSpelling,
+    ChatTemplate,
+    RenderingNote,
+    common_start,
+    fold_system,
+)
 from delift_core.models.encoded import NO_HEAD, EncodedRow, EncodedSample, ExampleTokens, Head, Lengths, Tokens
 from delift_core.samples import Conversation, Message
 
@@ -48,6 +55,11 @@ class ChatWriter:
         self._tokenizer, self._chat = tokenizer, chat
         self._special = frozenset(tokenizer.all_special_ids) | frozenset(tokenizer.get_added_vocab().values())
         self._groups: dict[tuple[str, str], _HeadGroup] = {}
+
+    @property
+    def arguments_as(self) -> ArgumentsSpelling:
+        """See `Template.arguments_as`."""
+        return self._chat.arguments_as
 
     def row(self, conversation: Conversation) -> EncodedRow:
         """Cuts the rendering of a conversation at its head and at the scored text."""

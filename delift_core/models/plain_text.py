@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from delift_core.errors import ScoringError
-from delift_core.models.chat_template import RenderingNote, calls_in_text, join_turns
+from delift_core.models.chat_template import ArgumentsSpelling, RenderingNote, calls_in_text, join_turns
 from delift_core.models.encoded import EncodedRow, EncodedSample, ExampleTokens, Head, Lengths, Tokens
 from delift_core.samples import Conversation, Message, inline_thoughts
 
@@ -22,6 +22,11 @@ class TextWriter:
         begin = tuple(token for token in begin if token != tokenizer.eos_token_id)  # some end every text with it
         after, alone = (_PAPER_HEAD, _PAPER_HEAD_ALONE) if paper else ("", "")
         self._head = Head(begin + self._ids(after), begin + self._ids(alone))
+
+    @property
+    def arguments_as(self) -> ArgumentsSpelling:
+        """See `Template.arguments_as`."""
+        return "either"
 
     def row(self, conversation: Conversation) -> EncodedRow:
         """Writes a conversation, in which thoughts, calls and tool results are text."""

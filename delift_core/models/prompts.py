@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from delift_core.errors import ScoringError
-from delift_core.models.chat_template import NOTES, ChatTemplate, RenderingNote
+from delift_core.models.chat_template import NOTES, ArgumentsSpelling, ChatTemplate, RenderingNote
 from delift_core.models.chat_tokens import ChatWriter
 from delift_core.models.encoded import EncodedRow, EncodedSample, Head, Lengths, Tokens
 from delift_core.models.plain_text import TextWriter
@@ -42,11 +42,13 @@ class Rendering:
         sharing: "prefix" if an example runs once for many rows, "whole" if each pair runs as one sequence; "" until
             known.
         notes: what the template cannot hold (`chat_template.NOTES`), with the number of rows.
+        arguments: the spelling of arguments of tool calls that the chat template needs; "" if no row has a call.
     """
 
     template: TemplateName | Literal[""] = ""
     sharing: Literal["prefix", "whole", ""] = ""
     notes: Mapping[RenderingNote, int] = field(default_factory=dict)
+    arguments: ArgumentsSpelling | Literal[""] = ""
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -84,6 +86,11 @@ class Template:
             ScoringError: as `encode`.
         """
         return self._writer.lengths(conversation)
+
+    @property
+    def arguments_as(self) -> ArgumentsSpelling:
+        """The spelling of arguments of tool calls that the template needs."""
+        return self._writer.arguments_as
 
     @property
     def head(self) -> Head:

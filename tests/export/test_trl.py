@@ -1,7 +1,4 @@
-"""Exported files taken through TRL's own preprocessing: as many rows as the check table says.
-
-TRL is no package of this program. To run this test: pip install trl==1.16.0, with which it was seen to pass.
-"""
+"""Exported files taken through TRL's own preprocessing: as many rows as the check table says."""
 
 import json
 from pathlib import Path
@@ -19,7 +16,7 @@ from delift_core.export.writers import render_lines
 from delift_core.samples import ExportFormat
 from tests.tiny_models import byte_tokenizer, save_model
 
-trl = pytest.importorskip("trl", reason="TRL is not installed: pip install trl==1.16.0 to compare with it")
+pytestmark = pytest.mark.slow
 
 LIMIT = 120
 ROWS = [
