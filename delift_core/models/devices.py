@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "mixed", "nf4"]
 DtypeName = Literal["auto", Precision]
-BITSANDBYTES_PIN = "bitsandbytes==0.50.2"
+_BITSANDBYTES = "bitsandbytes>=0.50.2,<0.51"  # as in pyproject.toml
 # Of a weight; a mixed model has float32 embeddings and a separate bfloat16 output layer.
 WEIGHT_BYTES: Mapping[Precision, float] = {"float32": 4, "bfloat16": 2, "mixed": 3, "nf4": 2}
 _NF4_BYTES = 0.5 + 4 / 64  # four bits, and a float32 scale for 64 weights
@@ -101,7 +101,7 @@ def _ensure_nf4(device: str) -> None:
             f"4-bit weights (nf4) need an NVIDIA GPU and the device here is {device!r}; use another precision"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(f"4-bit weights (nf4) need bitsandbytes: run pip install {BITSANDBYTES_PIN}")
+        raise ModelError(f'4-bit weights (nf4) need bitsandbytes: run pip install "{_BITSANDBYTES}"')
 
 
 def nf4_settings() -> dict[str, Any]:

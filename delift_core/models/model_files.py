@@ -149,7 +149,7 @@ DOWNLOAD = "download the model again"
 _NEEDED = "it needs config.json, tokenizer files and safetensors weights"
 WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG, ADAPTER, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_TOKENIZERS = ("tokenizer", "vocab", "spiece", "sentencepiece", "tekken")  # how names of their files begin
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 
 
@@ -198,8 +198,11 @@ def adapter_base(folder: str | Path) -> str | None:
 def tokenizer_source(folder: str | Path) -> str | Path:
     """Where to load a model's tokenizer from: its own folder, or that of the base model for an adapter without one."""
     path = Path(folder)
-    own = any((path / name).exists() for name in _TOKENIZERS)
-    return folder if own else adapter_base(folder) or folder
+    return folder if _has_tokenizer(path) else adapter_base(folder) or folder
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any(next(folder.glob(f"{name}*"), None) for name in _TOKENIZERS)
 
 
 def embedding_rows(folder: str | Path) -> int:
@@ -241,7 +244,7 @@ def _check_folder(folder: Path, ask_hub: bool) -> None:
         other = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.gguf"))
         remedy = "; convert its weights, which are read as safetensors only" if other else ""
         raise ModelError(f"{abbreviated(folder)} holds no safetensors weights{remedy or f': {_NEEDED}'}")
-    if not any((folder / name).exists() for name in _TOKENIZERS):
+    if not _has_tokenizer(folder):
         raise ModelError(f"{abbreviated(folder)} holds no tokenizer files: {_NEEDED}")
     if (folder / _INDEX).exists():
         _check_shards(folder)

@@ -212,6 +212,13 @@ BROKEN: dict[str, tuple[Damage, str]] = {
 }
 
 
+SEEN_IN_WEIGHTS = {
+    *("too many layers", "enormous", "weights of other shapes", "weights of something else", "weights not finite"),
+    *("masked words", "adapter of another model", "adapter for other layers", "adapter of an unknown kind"),
+    *("adapter of a prompt", "adapter with a rank in words", "AWQ", "GPTQ", "bitsandbytes", "FP8 of FBGEMM"),
+}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(tmp_path_factory.mktemp("models") / "sound")
@@ -236,6 +243,9 @@ def test_a_broken_model_is_refused_in_one_line(
         assert expected in line and line.startswith("delift: ") and len(line) < 600
         assert folder.name in line or "family" in line  # where
         assert told.out == "" and not out.exists()
+    code = main(["inspect", str(pool), "--model", str(folder)])  # reads no weights
+    told = capsys.readouterr()
+    assert (code, told.err) == (0, "") if kind in SEEN_IN_WEIGHTS else (code, told.err.count("\n")) == (2, 1)
 
 
 def test_a_special_token_without_an_embedding_is_named_where_a_row_holds_it(

@@ -185,10 +185,10 @@ def test_four_bits_need_a_gpu_and_a_package(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(ModelError, match=r"4-bit weights \(nf4\) need an NVIDIA GPU and the device here is 'cpu'; use"):
         load_model(str(folder), device="cpu", dtype="nf4")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match="need bitsandbytes: run pip install bitsandbytes==") as caught:
+    with pytest.raises(ModelError, match='need bitsandbytes: run pip install "bitsandbytes>=') as caught:
         devices.resolve_dtype("nf4", "cuda")
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert str(caught.value).rsplit("==", 1)[-1] in project  # the pinned extra
+    assert str(caught.value).rsplit("pip install ", 1)[-1] in project  # as the extra has it
 
 
 def test_four_bits_are_asked_for_by_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
