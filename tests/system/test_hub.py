@@ -143,6 +143,7 @@ import sys, time
 import torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from delift_core.errors import ModelError
+from delift_core.models.loading import load_model
 started = time.monotonic()
 try:
     load_model("nobody/nothing-of-the-kind", device="cpu")
