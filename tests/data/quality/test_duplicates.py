@@ -73,3 +73,14 @@ def test_why_a_row_is_kept_is_said_of_its_own_group() -> None:
         (asked, "Three km."), (asked + "?", "Three km."), (LONG, "A yes, I think so."), (LONG + "!", "A yes, I think")
     )
     assert [one.reason for one in copy_groups(rows)] == ["first in the file", "longest answer"]
+
+
+def test_rows_with_other_thoughts_or_other_tools_are_no_copies() -> None:
+    def row(line: int, thoughts: str, tools: str = "") -> ParsedRecord:
+        answer = Message("assistant", "It leans into the turn.", thoughts=thoughts)
+        return ParsedRecord((Message("user", LONG), answer), "{}", "x.jsonl", line, tools)
+
+    same = [row(1, LONG), row(2, LONG.upper()), row(3, "Wheels turn, and a small lean is steered into at once. " * 8)]
+    assert [group.copies for group in copy_groups(with_ids(same))] == [(1,)]
+    tools = [row(1, "", '[{"name": "a"}]'), row(2, "", '[{"name": "a"}]'), row(3, "", '[{"name": "b"}]'), row(4, "")]
+    assert [group.copies for group in copy_groups(with_ids(tools))] == [(1,)]
