@@ -321,6 +321,8 @@ def hash_conversation(conversation: Conversation) -> str:
 
 def _structure(message: Message) -> list[dict[str, object]]:
     """What a message has beside its role and text: at most one object."""
+    if not (message.thoughts or message.calls or message.call_id or message.name):
+        return []
     calls = [[call.name, call.arguments, call.id] for call in message.calls]
     found = (("thoughts", message.thoughts), ("calls", calls), ("call_id", message.call_id), ("name", message.name))
     kept: dict[str, object] = {name: value for name, value in found if value}

@@ -366,7 +366,7 @@ def test_a_data_set_of_an_earlier_version_stays_text_and_can_be_edited(workspace
         connection.execute("ALTER TABLE samples DROP COLUMN structure")
         stored = '{"mapping":null,"answer":null,"turns":"last"}'
         connection.execute("UPDATE datasets SET options = ? WHERE id = ?", [stored, record.id])
-        connection.execute("DELETE FROM migrations WHERE version > 16")
+        connection.execute("DELETE FROM migrations WHERE version > 17")
     with Workspace.open(workspace.folder) as again:
         dataset = again.datasets.load(record.id)
         assert dataset == before and dataset.origin.options == ReadOptions(text_only=True)

@@ -110,6 +110,7 @@ def detect_format(record: object) -> FormatName | None:
     return "mt-bench" if detect_mt_bench(record) else None
 
 
+_TURN_FORMATS = ("messages", "sharegpt", "chat-text")
 # In the other formats, texts hold the tools, or a field of this name may be anything else.
 _FORMATS_WITH_TOOLS = ("messages", "sharegpt", "prompt-completion", "preference-chosen", "preference-rejected")
 
@@ -130,7 +131,8 @@ def parse_record(
     Raises:
         RecordError: the record cannot be used; the error says which field and what to do.
     """
-    messages = _parse_messages(fmt, record, mapping)
+    unusual = _unusual_conversation(record) if fmt in _TURN_FORMATS else None
+    messages = _parse_messages(fmt, record, mapping, unusual)
     if text_only:
         return Conversation(as_text(messages))
     messages = with_structure(messages)
@@ -141,16 +143,15 @@ def parse_record(
         key = _answer_thoughts_key(record, taken, messages[-1].content)
         if key is not None and not messages[-1].thoughts:
             messages = (*messages[:-1], replace(messages[-1], thoughts=thoughts_of(record, (key,))))
-    return Conversation(messages, _tools(fmt, record))
+    return Conversation(messages, _tools(fmt, record, unusual))
 
 
-def _tools(fmt: FormatName, record: Mapping[str, object]) -> str:
+def _tools(fmt: FormatName, record: Mapping[str, object], unusual: FoundConversation | None = None) -> str:
     """A record's tool definitions as JSON; in a flat record, a field of this name with something else is none."""
     if fmt in _FORMATS_WITH_TOOLS:
         if "tools" in record:
             return tools_text(record["tools"], "tools")
-        found = _unusual_conversation(record)
-        return tools_text(found.tools, f"{found.key}.tools") if found is not None and found.tools else ""
+        return tools_text(unusual.tools, f"{unusual.key}.tools") if unusual is not None and unusual.tools else ""
     if fmt not in ("alpaca", "columns") or "tools" not in record:
         return ""
     try:
@@ -175,9 +176,14 @@ def _answer_thoughts_key(record: Mapping[str, object], taken: Sequence[str | Non
     return None
 
 
-def _parse_messages(fmt: FormatName, record: object, mapping: ColumnMapping | None = None) -> tuple[Message, ...]:
-    """The turns of a record up to the response, their texts alone."""
-    conversation = _unusual_conversation(record) if fmt in ("messages", "sharegpt", "chat-text") else None
+def _parse_messages(
+    fmt: FormatName, record: object, mapping: ColumnMapping | None, conversation: FoundConversation | None
+) -> tuple[Message, ...]:
+    """The turns of a record up to the response, their texts alone.
+
+    Args:
+        conversation: of a record that the readers of messages and ShareGPT cannot read themselves.
+    """
     if conversation is not None:
         system = system_text(conversation.system, conversation.system_key)
         turns = add_system(system, parse_located_turns(conversation.turns))
@@ -226,7 +232,8 @@ def _parse_unlabelled(record: Mapping[str, object], mapping: ColumnMapping | Non
     found = "columns" if mapping is not None else detect_format(record)
     if found is None:
         raise unknown_format_error(record)
-    return _parse_messages(found, record, mapping)
+    unusual = _unusual_conversation(record) if found in _TURN_FORMATS else None
+    return _parse_messages(found, record, mapping, unusual)
 
 
 def flat_columns(record: Mapping[str, object], mapping: ColumnMapping | None = None) -> ColumnMapping | None:

@@ -19,7 +19,7 @@ from delift_core.data.formats.base import (
     RecordError,
     is_missing,
 )
-from delift_core.samples import Message, ToolCall, calls_text
+from delift_core.samples import Message, Role, ToolCall, calls_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +67,9 @@ def is_only_calls(turn: Mapping[str, object]) -> bool:
 
 def has_calls(turn: Mapping[str, object]) -> bool:
     """Whether a turn in OpenAI's spelling holds tool calls."""
-    return any(turn.get(key) and not is_missing(turn[key]) for key in CALL_KEYS)
+    # Most turns have neither key, which one line tells sooner than the loop.
+    filled = turn.get("tool_calls") or turn.get("function_call")
+    return bool(filled) and any(turn.get(key) and not is_missing(turn[key]) for key in CALL_KEYS)
 
 
 def thoughts_of(fields: Mapping[str, object], keys: Sequence[str] = THOUGHT_KEYS) -> str:
@@ -151,12 +153,12 @@ def _is_call_role(turn: Mapping[str, object]) -> bool:
     return isinstance(word, str) and word.strip().lower() in CALL_WORDS
 
 
-def has_more(turn: Mapping[str, object], message: Message) -> bool:
-    """Whether a turn has more to read than its text."""
-    if message.role == "assistant":
+def has_more(turn: Mapping[str, object], role: Role, word: object) -> bool:
+    """Whether a turn has more to read than its text, given its role and the record's word for it."""
+    if role == "assistant":
         more = len(turn) > 2 and (has_calls(turn) or bool(thoughts_of(turn)))
-        return more or _is_call_role(turn)
-    return message.role == "tool" and len(turn) > 2 and bool(_first_text(turn, (*CALL_ID_KEYS, "name")))
+        return more or (word not in ("assistant", "gpt") and _is_call_role(turn))
+    return role == "tool" and len(turn) > 2 and bool(_first_text(turn, (*CALL_ID_KEYS, "name")))
 
 
 def _first_text(turn: Mapping[str, object], keys: Sequence[str]) -> str:

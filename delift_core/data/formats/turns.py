@@ -143,9 +143,9 @@ def _parse_turn(turn: Mapping[str, object], where: str) -> Message:
         return TurnWithFields(role, text, given=turn, where=where)
     text_key = first_present(turn, TEXT_KEYS)
     if text_key is not None:
-        message = Message(role, _text(turn[text_key], f"{where}.{text_key}"))
-        more = has_more(turn, message)
-        return TurnWithFields(role, message.content, given=turn, where=where) if more else message
+        text = _text(turn[text_key], f"{where}.{text_key}")
+        more = has_more(turn, role, turn[role_key])
+        return TurnWithFields(role, text, given=turn, where=where) if more else Message(role, text)
     expected = "value" if role_key == "from" else "content"
     raise not_text_error(None, f"{where}.{expected}")
 

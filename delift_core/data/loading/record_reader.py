@@ -73,7 +73,7 @@ class RecordReader:
         if format is None:
             raise unknown_format_error(value)
         found = parse_record(format, value, self._mapping_of(value), text_only=self.text_only)
-        return replace(found, scored=scored_part(found.messages, self.scored))
+        return found if self.scored == "turn" else replace(found, scored=scored_part(found.messages, self.scored))
 
     def read(self, record: RawRecord) -> list[ParsedRecord] | Problem:
         """The rows of a raw record, several if every turn is a row; or why it cannot be used."""
