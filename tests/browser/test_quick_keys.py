@@ -40,7 +40,7 @@ def test_a_burst_of_keys_is_carried_out_in_order_each_for_the_row_on_the_screen(
     settled(page)
     keys = ("k", "d", "n")
     for press in range(BURST):
-        assert line_of(reader_of(page)) == order[press]
+        assert line_of(reader_of(page)) == order[press]  # also slows the burst down, so that runs overlap
         page.keyboard.press(keys[press % 3])
     assert line_of(reader_of(page)) == order[BURST]
     settled(page)

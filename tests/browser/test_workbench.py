@@ -28,12 +28,12 @@ def test_a_dropped_row_is_read_pinned_the_rest_chosen_again_and_both_compared(pa
     page.goto("/curate?show=dropped")
     settled(page)
     reader = open_first_row(page, settled)
-    expect(reader.get_by_text(re.compile("^Left out"))).to_be_visible()
+    expect(reader.locator(".lead")).to_have_text(re.compile("^Left out"))
     address = page.url
     assert "row=" in address
     page.reload()  # the address carries the view, the open row included
     settled(page)
-    expect(reader.get_by_text(re.compile("^Left out"))).to_be_visible()
+    expect(reader.locator(".lead")).to_have_text(re.compile("^Left out"))
     title = reader.get_by_role("heading", level=2)
     first = title.inner_text()
     reader.get_by_role("button", name="Keep").click()
@@ -128,7 +128,7 @@ def test_a_text_a_tag_and_a_named_filter_outlive_the_server_and_are_undone_after
     reader.get_by_role("combobox", name="Tag").fill("german")
     page.keyboard.press("Enter")
     settled(page)
-    reader.get_by_role("button", name="Add").click()
+    reader.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_text("Tagged: 1 row")).to_be_visible()
     settled(page)
     page.get_by_role("button", name="Filter").click()

@@ -53,13 +53,6 @@ def announce(words: str, icon: str) -> None:
     st.session_state[_DONE_NOW] = [*st.session_state.get(_DONE_NOW, ()), (words, icon)]
 
 
-def take_announced(*before: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    """The messages so far, which are then shown elsewhere; `before` stay."""
-    found = tuple(st.session_state.get(_DONE_NOW, ()))
-    st.session_state[_DONE_NOW] = [*before]
-    return found
-
-
 @contextmanager
 def _refusals() -> Iterator[None]:
     """Announces a `DeliftError`; see `announce`."""
@@ -179,7 +172,12 @@ def redo_edit(workspace: Workspace, selection_id: str) -> None:
 
 def _say(done: str, edit: Edit | None, icon: str) -> None:
     if edit is not None:
-        announce(f"{done}: {_NOUNS[edit.action]} {row_count(len(edit.sample_ids))}", icon)
+        announce(moved_words(done, edit), icon)
+
+
+def moved_words(done: str, edit: Edit | None) -> str:
+    """What was undone or redone, in words; "" if nothing was."""
+    return "" if edit is None else f"{done}: {_NOUNS[edit.action]} {row_count(len(edit.sample_ids))}"
 
 
 def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence[str], *, quiet: bool) -> bool:

@@ -4,9 +4,9 @@ The browser holds the next rows with their texts (see `reader_script`), so that 
 and reports in order what was done to which row.
 """
 
-import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,23 +15,22 @@ from streamlit.components.v2 import component
 
 from delift_core.curation.curate import CuratedSelection, RowStatus
 from delift_core.curation.row_reason import HelpedRow, RowReason, row_reason
+from delift_core.errors import DeliftError
 from delift_core.samples import Sample
 from delift_core.scoring.metrics import METRIC_UNITS
 from delift_core.workspace import Edit, SelectionSummary, Workspace
 from pages.ui.curate.edit_actions import (
     Rows,
     ask_marks,
-    edit_rows,
-    redo_edit,
+    moved_words,
     state_of,
-    take_announced,
-    undo_edit,
 )
 from pages.ui.curate.opened_row import open_row
 from pages.ui.curate.reader_script import CSS, SCRIPT
 from pages.ui.curate.row_filter import View, show_similar
 from pages.ui.curate.row_table import STATE_WORDS, RowFacts
 from pages.ui.curate.text_editor import changed_view, editing, text_editor, want_editor
+from pages.ui.data.sample_view import turn_title
 from pages.ui.shell import state
 from pages.ui.shell.blocks import shorten
 from pages.ui.shell.display import printable
@@ -77,19 +76,70 @@ def reader(workspace: Workspace, selection: SelectionSummary, reading: Reading, 
             _own_edits(workspace.edits.history(selection.id), sample.id)
 
 
+@dataclass(slots=True)
+class Taken:
+    """Which reports of the browser were processed, as (visit, count).
+
+    Streamlit may end a run at each access to the session, and may begin the next in another thread before that. Setting
+    an attribute of an object in the session is no such access, and the lock lets one run at a time carry out reports,
+    so that each edit is made once.
+    """
+
+    done: tuple[str, int] = ("", 0)
+    settled: tuple[str, int] = ("", 0)  # also opened and marked as read
+    lock: Lock = field(default_factory=Lock, repr=False)
+
+    def includes(self, visit: str, count: int, *, settled: bool = False) -> bool:
+        """Whether a report was carried out, or also settled."""
+        known, last = self.settled if settled else self.done
+        return visit == known and count <= last
+
+
 def take_presses(presses: list[Any], reading: Reading) -> None:
     """Carries out what the browser reports and was not processed yet; it repeats each report until it is confirmed."""
-    read: list[str] = []
-    for visit, count, action, row, to in presses:
-        known, last = st.session_state.get(_DONE, ("", 0))
-        if visit == known and count <= last:
-            continue
-        _act(reading, action, row)
+    taken: Taken = st.session_state.setdefault(_DONE, Taken())
+    why = (st.session_state.get("reader_why") or "").strip()
+    said = [""]
+    with taken.lock:
+        for visit, count, action, row, _ in presses:
+            if not taken.includes(visit, count):
+                said.append(_edit(reading, action, row, why))
+                taken.done = visit, count  # nothing that can end the run stands between the edit and this
+    new = [press for press in presses if not taken.includes(press[0], press[1], settled=True)]
+    if not new:
+        return
+    for _, _, action, row, to in new:
+        if action == "edit":
+            want_editor(row)
+        elif action == "similar":
+            show_similar(row)
         if to in reading.curated.problem.run.position_of:
             open_row(to)
-        read += [row, to]
-        st.session_state[_DONE] = visit, count
-    mark_read(reading.workspace, reading.curated, read)
+    mark_read(reading.workspace, reading.curated, [row for press in new for row in press[3:]])
+    st.session_state[_SAID] = said[-1]
+    if why and any(press[2] in ("keep", "drop", "reset") for press in new):
+        st.session_state["reader_why"] = ""
+    taken.settled = new[-1][0], new[-1][1]
+
+
+def _edit(reading: Reading, action: str, row: str, why: str) -> str:
+    """Carries out an edit of the row that was shown; returns what to say, "" if the browser has said it."""
+    edits, selection_id, author = (
+        reading.workspace.edits,
+        reading.curated.record.id,
+        reading.workspace.actor.name,
+    )
+    try:
+        if action in ("keep", "drop", "reset"):
+            edits.apply(selection_id, action, [row], author=author, why=why)  # type: ignore[arg-type]
+            return "Reset: the optimiser decides again." if action == "reset" else ""
+        if action == "undo":
+            return moved_words("Undone", edits.undo(selection_id, author=author))
+        if action == "redo":
+            return moved_words("Redone", edits.redo(selection_id, author=author))
+    except DeliftError as error:
+        return str(error)
+    return ""
 
 
 def mark_read(workspace: Workspace, curated: CuratedSelection, sample_ids: list[str]) -> None:
@@ -99,25 +149,6 @@ def mark_read(workspace: Workspace, curated: CuratedSelection, sample_ids: list[
     known = [sample_id for sample_id in sample_ids if sample_id in places and not before[places[sample_id]]]
     if known and workspace.actor.may("edit"):
         workspace.reads.add(run.record.spec.pool_id, known, reader=workspace.actor.name)
-
-
-def _act(reading: Reading, action: str, row: str) -> None:
-    """What a key or a button of the reader does to the row that was shown; what it says is shown there too."""
-    workspace, selection_id = reading.workspace, reading.curated.record.id
-    before = take_announced()
-    if action in ("keep", "drop", "reset"):
-        edit_rows(workspace, selection_id, action, _only(row), "reader")  # type: ignore[arg-type]
-    elif action == "undo":
-        undo_edit(workspace, selection_id)
-    elif action == "redo":
-        redo_edit(workspace, selection_id)
-    elif action == "edit":
-        want_editor(row)
-    elif action == "similar":
-        show_similar(row)
-    said = [words for words, icon in take_announced(*before) if action not in ("keep", "drop") or "error" in icon]
-    if said:
-        st.session_state[_SAID] = re.sub(r"\\(.)", r"\1", " ".join(said))
 
 
 def _only(sample_id: str) -> Rows:
@@ -146,7 +177,7 @@ def _data(reading: Reading, position: int) -> dict[str, object]:
         "total": len(view.positions),
         "read": read,
         "rows_in_view": total,
-        "done": st.session_state.get(_DONE, ("", 0)),
+        "done": st.session_state.setdefault(_DONE, Taken()).settled,
         "said": st.session_state.pop(_SAID, ""),
         "editing": pool[position].id if editing(pool[position].id) else "",
         "may_edit": workspace.actor.may("edit"),
@@ -191,13 +222,13 @@ def _row(reading: Reading, position: int, *, explain: bool) -> dict[str, object]
 
 
 def _turns(sample: Sample) -> list[dict[str, str]]:
-    """The turns as plain text, each with its thoughts before it and its tool calls after it."""
-    found = []
+    """The tools and the turns as plain text, each turn with its thoughts before it and its tool calls after it."""
+    found = [{"role": "tools", "text": printable(sample.tools)}] if sample.tools else []
     for message in sample.messages:
         parts = [
-            (f"{message.role}, thoughts", message.thoughts),
-            (message.role, "" if message.only_calls else message.content),
-            *((f"{message.role}, call of {call.name}", call.arguments) for call in message.calls),
+            (f"{message.role} · thoughts", message.thoughts),
+            (turn_title(message), "" if message.only_calls else message.content),
+            *((f"{message.role} · calls {call.name}", call.arguments) for call in message.calls),
         ]
         found += [{"role": printable(role), "text": printable(text)} for role, text in parts if text]
     return found
