@@ -21,7 +21,7 @@ from delift_core.export.subset_files import export_selection
 from delift_core.export.writers import ensure_writable
 from delift_core.models.devices import DeviceName, DtypeName, device_or_auto
 from delift_core.models.model_files import check_model
-from delift_core.models.prompts import TemplateChoice
+from delift_core.models.prompts import TEMPLATE_VERSION, TemplateChoice
 from delift_core.scoring.pair_spec import parse_pairs
 from delift_core.selection.request import parse_engine, require_engine
 from delift_core.system.texts import Check
@@ -34,6 +34,7 @@ def rerun(arguments: argparse.Namespace) -> int:
     require_engine(parse_engine(manifest.engine.name if manifest.engine else "auto"))  # refused at once
     ensure_writable(arguments.out, [arguments.manifest, arguments.manifest.parent / Path(manifest.output.file).name])
     check_model(manifest.model.name)
+    _ensure_same_template(manifest, arguments.manifest)
     with Workspace.open(arguments.workspace) as workspace:
         inputs = {entry.role: _load(entry, arguments.manifest, workspace) for entry in manifest.inputs}
         made, rows = _again(workspace, manifest, inputs, arguments.out)
@@ -48,6 +49,16 @@ def rerun(arguments: argparse.Namespace) -> int:
     ok = all(check.ok for check in found)
     Output(arguments.json).show(map(str, found), {"ok": ok, "checks": [asdict(check) for check in found]})
     return 0 if ok else 1
+
+
+def _ensure_same_template(manifest: Manifest, path: Path) -> None:
+    """Refuses a manifest whose utilities are of prompts that were written in an earlier way."""
+    if manifest.model.template_version != TEMPLATE_VERSION:
+        raise ExportError(
+            f"{path.name} was made when prompts were written differently (template version "
+            f"{manifest.model.template_version}, here {TEMPLATE_VERSION}), so its utilities cannot be computed again; "
+            "use the version of DELIFT Studio that wrote it, or curate again"
+        )
 
 
 def _again(

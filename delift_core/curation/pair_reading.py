@@ -56,7 +56,8 @@ class PairReader:
         self._template = make_template(loaded.tokenizer, spec.template, spec.template_arguments)
         if scoring_context(loaded.identity, self._template).key != run.record.context_key:
             raise ScoringError(
-                f"the model {spec.model} has changed since run {run.record.id} was scored; "
+                f"the model {spec.model}, or how prompts are written for it, has changed since run {run.record.id} was "
+                "scored; "
                 "score the pool again to read its pairs"
             )
         self._scorer = Scorer(loaded)
