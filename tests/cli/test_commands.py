@@ -19,6 +19,7 @@ from delift_core.cli import main
 from delift_core.cli.terminal import safe
 from delift_core.curation.manifest import read_manifest
 from delift_core.curation.scoring_runs import open_run
+from delift_core.models.prompts import TEMPLATE_VERSION
 from delift_core.selection.types import Quota
 from delift_core.workspace import Workspace
 from tests.rounding import UTILITY
@@ -479,6 +480,12 @@ def test_an_export_is_made_again_bit_for_bit(run: Run, studio: Studio, tmp_path:
     document["output"]["sha256"] = "0" * 64
     manifest.write_text(json.dumps(document), "utf-8")
     assert run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh")[0] == 1
+    document["model"]["template_version"] = 1
+    manifest.write_text(json.dumps(document), "utf-8")
+    refused(
+        run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh"), "prompts were written differently"
+    )
+    document["model"]["template_version"] = TEMPLATE_VERSION
     document["inputs"][0]["content_hash"] = "0" * 64
     manifest.write_text(json.dumps(document), "utf-8")
     answer = run("rerun", manifest, "--out", again, "--workspace", tmp_path / "fresh")

@@ -56,3 +56,24 @@ def test_columns_mapped_by_hand_with_a_context(source: Path, tmp_path: Path) -> 
     assert main(given) == 0
     first = json.loads(out.read_text().splitlines()[0])["messages"][0]["content"]
     assert first == "Who built bridge 0?\n\nme\n\nBridge 0: built by Ada."
+
+
+@pytest.mark.slow
+def test_what_a_model_reads_of_a_row(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = tmp_path / "pool.jsonl"
+    rows = [{"prompt": "2 + 2?", "completion": "4"}, {"prompt": "A colour?", "completion": "<think>Sky.</think>Blue."}]
+    pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["inspect", str(pool), "--model", str(model_folder), "--row", "2", "--example", "1"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "of them thoughts" in printed and "reads of row 2 after row 1:" in printed
+    assert printed.index("--- example") < printed.index("2 + 2?") < printed.index("--- scored response")
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["rendering"]["template"] == "chat"
+    assert document["thought_tokens"] == len("Sky.</think>")
+    assert "".join(part["text"] for part in document["text"]["parts"]).endswith("Sky.</think>Blue.")
+    assert main(["inspect", str(pool), "--model", str(model_folder), "--row", "9"]) == 2
+    assert capsys.readouterr().err.strip().endswith("has no usable row 9; `inspect` names the rows that were left out")
+    assert main(["inspect", str(pool), "--model", str(model_folder), "--chat-template-kwargs", "x=1"]) == 2
+    assert "not a JSON object" in capsys.readouterr().err

@@ -178,3 +178,24 @@ def test_the_question_before_a_long_run_starts_it() -> None:
     assert not app.exception and not app.text
     next(button for button in app.button if button.label == "Start anyway").click().run()
     assert not app.exception and [text.value for text in app.text] == ["started"]
+
+
+def test_what_the_model_reads_of_two_rows(scored_workspace: Path) -> None:
+    with Workspace.open(scored_workspace) as workspace:
+        pool = workspace.datasets.load(workspace.runs.record("r1").spec.pool_id).samples
+    app = opened("score")
+    app.toggle(key="score_model_text").set_value(True).run()
+    shown = [block.value for block in app.code]
+    assert any(pool[1].response in text for text in shown)  # the example
+    assert shown[-1] == pool[0].response
+    app.number_input(key="read_row").set_value(3).run()
+    assert [block.value for block in app.code][-1] == pool[2].response
+    assert "Scored response" in words(app) and not app.exception
+
+
+def test_template_arguments_make_another_run_and_no_object_is_one_line(scored_workspace: Path) -> None:
+    app = opened("score")
+    app.text_input(key="template_arguments").set_value('{"enable_thinking": false}').run()
+    assert "pairs** to score" in words(app)  # not the run that is there
+    app.text_input(key="template_arguments").set_value("enable_thinking=false").run()
+    assert "not a JSON object" in app.error[0].value and not app.exception
