@@ -169,7 +169,7 @@ def _data(reading: Reading, position: int) -> dict[str, object]:
         rows.append(_row(reading, other, explain=other == position or time.monotonic() < until))
     read, total = view.read
     return {
-        "view": f"{view.key}_{curated.version}",
+        "view": view.key,
         "current": pool[position].id,
         "queue": [pool[other].id for other in queue],
         "rows": rows,

@@ -88,8 +88,27 @@ function begin() {
     document.addEventListener("pointerdown", (event) => {
         if (here() && !memory.root.contains(event.target)) send(memory, true);
     }, true);
-    setInterval(() => { if (here() && memory.waiting.length) send(memory); }, 250);
+    // A link to another page waits until the server has every report: a report on its way would lead back here.
+    document.addEventListener("click", (event) => {
+        const link = event.target.closest?.("a[href]");
+        if (!here() || !link || !memory.waiting.length || memory.leave === link) return;
+        event.preventDefault();
+        event.stopImmediatePropagation();
+        memory.leave = link;
+        memory.leaving = Date.now();
+        send(memory, true);
+    }, true);
+    setInterval(() => {
+        if (here() && memory.waiting.length) send(memory);
+        if (memory.leave && Date.now() - memory.leaving > LONGEST_WAIT) leave(memory);
+    }, 250);
     return memory;
+}
+
+function leave(memory) {
+    const link = memory.leave;
+    if (link?.isConnected) link.click();
+    memory.leave = null;
 }
 
 function send(memory, now = false) {
@@ -334,6 +353,7 @@ export default function ({ data, setStateValue, parentElement }) {
     }
     if (!memory.rows.has(memory.shown)) memory.shown = data.current;
     draw(memory);
+    if (memory.leave && !memory.waiting.length) leave(memory);
     send(memory);
 }
 """
