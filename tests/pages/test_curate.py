@@ -574,3 +574,12 @@ def test_the_subset_is_made_of_what_its_edits_left(scored_workspace: Path) -> No
     after = [caption.value for caption in at.caption]
     told = [[text for text in texts if "the subset" in text] for texts in (before, after)]
     assert told[0] and told[1] and told[0] != told[1]
+
+
+def test_what_the_model_reads_of_the_open_row(scored_workspace: Path) -> None:
+    at = curate()
+    before = len(at.code)
+    at.toggle(key="curate_model_text").set_value(True).run()
+    assert not at.exception
+    shown = [block.value for block in at.code][before:]
+    assert shown[0] == "<s>system\nBe brief.</s>\n" and len(shown) == 3

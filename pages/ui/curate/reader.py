@@ -34,6 +34,7 @@ from pages.ui.data.sample_view import turn_title
 from pages.ui.shell import state
 from pages.ui.shell.blocks import shorten
 from pages.ui.shell.display import printable
+from pages.ui.shell.model_text_view import ask_model_text, model_text_view
 
 _KEY, _DONE, _SAID, _PLACE = "reader", "reader_done", "reader_said", "reader_place"
 _AHEAD, _BEHIND = 40, 4  # rows that the browser holds
@@ -74,6 +75,8 @@ def reader(workspace: Workspace, selection: SelectionSummary, reading: Reading, 
             with st.expander("Tag or note", type="compact", icon=":material/sell:", key="reader_marks"):
                 ask_marks(workspace, selection.id, _only(sample.id), state.known_tags(curated), "reader")
             _own_edits(workspace.edits.history(selection.id), sample.id)
+            if ask_model_text("curate_model_text"):
+                model_text_view(curated.problem.run.record.spec, sample, None)
 
 
 @dataclass(slots=True)
