@@ -582,4 +582,4 @@ def test_what_the_model_reads_of_the_open_row(scored_workspace: Path) -> None:
     at.toggle(key="curate_model_text").set_value(True).run()
     assert not at.exception
     shown = [block.value for block in at.code][before:]
-    assert shown[0] == "<s>system\nBe brief.</s>\n" and len(shown) == 3
+    assert shown[0] == "<s>system\nBe brief.</s>" and len(shown) == 3
