@@ -43,7 +43,7 @@ class ModelText:
         parts: in reading order; the scored tokens are those of the last.
         truncated: number of prompt tokens of the row and its example that were cut to fit the context.
         notes: what the template cannot hold of the row, a sentence each.
-        trainer: which other tokens a trainer learns, in a sentence; "" if none or in plain text.
+        trainer: which other tokens a trainer learns with completion-only and assistant-only loss; "" in plain text.
     """
 
     template: TemplateName
@@ -155,7 +155,18 @@ class ModelReader:
         before, after = learned
         more = [f"{before!r} before"] if before else []
         more += [f"{after!r} after"] if after else []
-        return f"With completion-only loss a trainer also learns {' and '.join(more)} the scored text." if more else ""
+        first = (
+            f"With completion-only loss a trainer also learns {' and '.join(more)} the scored text. " if more else ""
+        )
+        earlier = sum(message.role == "assistant" for message in row.messages) - 1
+        if not self.template.marks_answers:
+            return (
+                f"{first}Assistant-only loss needs a template that marks answers ({{% generation %}}), which this one does "
+                "not; TRL marks those that it knows."
+            )
+        answers = "the earlier answer" if earlier == 1 else f"the {earlier:,} earlier answers"
+        turns = f"{answers} too" if earlier else "the same tokens"
+        return f"{first}With assistant-only loss it learns {turns}."
 
 
 def _lines(text: ModelText) -> Iterator[str]:

@@ -12,6 +12,7 @@ channel); what follows the last one is the end mark.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,6 +91,11 @@ class ChatTemplate:
             self._in_parts = False
             self.render(_PAIR)  # raises with the template's own message, if it has one
             raise ScoringError("the model's chat template leaves out turns of a conversation; use the plain template")
+
+    @property
+    def marks_answers(self) -> bool:
+        """Whether the template marks the answers of the assistant."""
+        return re.search(r"{%-?\s*generation\b", self._forms[False]) is not None
 
     @cached_property
     def has_system(self) -> bool:

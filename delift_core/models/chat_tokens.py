@@ -61,6 +61,11 @@ class ChatWriter:
         """See `Template.arguments_as`."""
         return self._chat.arguments_as
 
+    @property
+    def marks_answers(self) -> bool:
+        """See `Template.marks_answers`."""
+        return self._chat.marks_answers
+
     def row(self, conversation: Conversation) -> EncodedRow:
         """Cuts the rendering of a conversation at its head and at the scored text."""
         written = self._written(conversation)

@@ -28,6 +28,11 @@ class TextWriter:
         """See `Template.arguments_as`."""
         return "either"
 
+    @property
+    def marks_answers(self) -> bool:
+        """See `Template.marks_answers`."""
+        return False
+
     def row(self, conversation: Conversation) -> EncodedRow:
         """Writes a conversation, in which thoughts, calls and tool results are text."""
         turns = join_turns([_in_text(one) for one in conversation.messages])

@@ -93,6 +93,11 @@ class Template:
         return self._writer.arguments_as
 
     @property
+    def marks_answers(self) -> bool:
+        """Whether the template marks the answers of the assistant, as assistant-only loss needs."""
+        return self._writer.marks_answers
+
+    @property
     def head(self) -> Head:
         """The head of a conversation without a system text and tools of its own."""
         return self._writer.row(Conversation(_ANY)).encoded.head

@@ -5,7 +5,7 @@ import pytest
 from delift_core.curation.model_text import ModelReader, ModelText
 from delift_core.errors import ScoringError
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
-from tests.tiny_models import save_model
+from tests.tiny_models import CHAT_TEMPLATE, byte_tokenizer, save_model
 
 
 def row(*turns: tuple[str, str], tools: str = "") -> Sample:
@@ -34,7 +34,10 @@ def test_a_row_alone(model: str) -> None:
         ("scored", "Blue."),
     ]
     assert (text.template, text.truncated, text.notes) == ("chat", 0, ())
-    assert text.trainer == "With completion-only loss a trainer also learns '</s>\\n' after the scored text."
+    assert text.trainer == (
+        "With completion-only loss a trainer also learns '</s>\\n' after the scored text. Assistant-only loss needs a "
+        "template that marks answers ({% generation %}), which this one does not; TRL marks those that it knows."
+    )
 
 
 def test_a_row_after_an_example(model: str) -> None:
@@ -74,3 +77,17 @@ def test_the_tokens_of_all_rows_with_those_of_thoughts(model: str) -> None:
     assert summary.thought_tokens == len("Two and two.</think>")
     assert (summary.refused, summary.reason) == (1, "the response has no tokens: write a response, or drop the row")
     assert (summary.rendering.template, dict(summary.rendering.notes)) == ("chat", {})
+
+
+def test_a_template_that_marks_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = save_model(tmp_path_factory.mktemp("marked"))
+    form = CHAT_TEMPLATE.replace(
+        "{{ message['content'] }}", "{% generation %}{{ message['content'] }}{% endgeneration %}"
+    )
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = form
+    tokenizer.save_pretrained(folder)
+    reader = ModelReader(str(folder))
+    assert reader.read(ADD).trainer.endswith("With assistant-only loss it learns the same tokens.")
+    talk = row(("user", "2 + 2?"), ("assistant", "4"), ("user", "Sure?"), ("assistant", "Yes."))
+    assert reader.read(talk).trainer.endswith("With assistant-only loss it learns the earlier answer too.")
