@@ -161,8 +161,8 @@ class ModelReader:
         earlier = sum(message.role == "assistant" for message in row.messages) - 1
         if not self.template.marks_answers:
             return (
-                f"{first}Assistant-only loss needs a template that marks answers ({{% generation %}}), which this one does "
-                "not; TRL marks those that it knows."
+                f"{first}Assistant-only loss needs a template that marks answers ({{% generation %}}), "
+                "which this one does not; TRL marks those that it knows."
             )
         answers = "the earlier answer" if earlier == 1 else f"the {earlier:,} earlier answers"
         turns = f"{answers} too" if earlier else "the same tokens"
