@@ -80,6 +80,16 @@ def test_the_next_row_is_there_at_once(page: Page, settled: Settled) -> None:
     settled(page)
 
 
+def test_rows_are_turned_back_as_fast_as_they_were_turned_over(page: Page, settled: Settled) -> None:
+    page.goto("/curate?selection=s1")
+    settled(page)
+    first = line_of(reader_of(page))
+    for press in [*"n" * BURST, *"p" * BURST]:
+        page.keyboard.press(press)
+    settled(page)
+    assert line_of(reader_of(page)) == first
+
+
 def test_the_ticked_row_follows_the_row_that_is_read(page: Page, settled: Settled, order: list[int]) -> None:
     page.goto("/curate?selection=s1")
     settled(page)

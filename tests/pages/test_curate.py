@@ -327,8 +327,8 @@ def test_rows_that_were_read_are_counted_and_can_be_left_out_also_after_a_restar
 def test_the_browser_holds_rows_around_the_open_one_with_reasons(scored_workspace: Path) -> None:
     at = open_row(curate(), 5)
     data, order = reader(at), lines(at)
-    assert [row["place"] for row in data["rows"]] == [f"row {line}" for line in [*order[5:], *order[1:5]]]
-    assert data["at"] == 5 and data["total"] == 12 and data["queue"].index(data["current"]) == 4
+    assert [row["place"] for row in data["rows"]] == [f"row {line}" for line in [*order[5:], *order[:5]]]
+    assert data["at"] == 5 and data["total"] == 12 and data["queue"].index(data["current"]) == 5
     assert data["rows"][0]["why"]["lead"]
 
 

@@ -37,7 +37,7 @@ from pages.ui.shell.display import printable
 from pages.ui.shell.model_text_view import ask_model_text, model_text_view
 
 _KEY, _DONE, _SAID, _PLACE = "reader", "reader_done", "reader_said", "reader_place"
-_AHEAD, _BEHIND = 40, 4  # rows that the browser holds
+_AHEAD, _BEHIND = 40, 10  # rows that the browser holds
 _LETTERS = 400_000  # of the rows ahead, at most
 _REASON_SECONDS = 0.15  # for the reasons of rows ahead; the others come with a later run
 _BESIDE_LETTERS = 1_500  # of a row that a reason names
@@ -176,6 +176,8 @@ def _data(reading: Reading, position: int) -> dict[str, object]:
         "current": pool[position].id,
         "queue": [pool[other].id for other in queue],
         "rows": rows,
+        "starts": queue[0] in (position, *view.positions[:1].tolist()),
+        "ends": queue[-1] in (position, *view.positions[-1:].tolist()),
         "at": at,
         "total": len(view.positions),
         "read": read,

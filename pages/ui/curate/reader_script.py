@@ -132,12 +132,16 @@ function neighbour(memory, step) {
     return at < 0 ? null : memory.order[at + step] ?? null;
 }
 
+// Whether the list has no row after a step: the browser knows a part of the list only.
+function atEdge(memory, by) {
+    return neighbour(memory, by) === null && (by > 0 ? memory.data.ends : memory.data.starts);
+}
+
 // The row after a step; the same row if there is none, or if it has not arrived yet: then it is shown when it does.
 function step(memory, by) {
     const to = neighbour(memory, by);
-    if (to === null) return memory.shown;
     if (memory.rows.has(to)) return to;
-    memory.ahead = by;
+    if (to !== null || !atEdge(memory, by)) memory.ahead = by;
     return memory.shown;
 }
 
@@ -268,8 +272,8 @@ function barOf(memory) {
     const bar = make("div", "bar", undefined, { role: "toolbar", "aria-label": "Open row" });
     const can = memory.data.may_edit, on = (action) => () => act(memory, action);
     bar.append(button("Keep", "K", on("keep"), !can), button("Drop", "D", on("drop"), !can),
-        button("Previous", "P", on("previous"), neighbour(memory, -1) === null),
-        button("Next", "N", on("next"), neighbour(memory, 1) === null),
+        button("Previous", "P", on("previous"), atEdge(memory, -1)),
+        button("Next", "N", on("next"), atEdge(memory, 1)),
         button("Undo", "U", on("undo"), !can || !(memory.data.can_undo || memory.waiting.length)),
         button("Redo", "Y", on("redo"), !can || !memory.data.can_redo),
         button("Reset", "", on("reset"), !can), button("Edit text", "E", on("edit"), !can),
