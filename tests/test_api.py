@@ -21,6 +21,7 @@ from delift_core.jobs import scoring_job
 from delift_core.selection.request import is_installed
 from delift_core.selection.select import guarantee
 from delift_core.selection.types import ObjectiveConfig
+from delift_core.system.callbacks import Progress
 from tests.tiny_models import save_model
 
 pytestmark = pytest.mark.slow
@@ -163,7 +164,7 @@ def test_another_budget_is_cut_from_the_order_that_is_kept(scored: delift.Scored
         {"method": "ifd", "seed": 2},
         *([{"engine": "submodlib"}] if is_installed("submodlib") else []),
     ]
-    before = [delift.select(scored, budget=5, progress=lambda line: None, **request) for request in requests]
+    before = [delift.select(scored, budget=5, progress=lambda now: None, **request) for request in requests]
     computed = ("greedy_order", "order_around", "order_within", "arrange_order", "random_curves", "represented_kernel")
     for name in computed:
         monkeypatch.setattr(f"delift_core.curation.selector.{name}", None)
@@ -226,9 +227,18 @@ def test_a_subset_and_its_manifest_are_evaluated_alike(
     heldout = [{"instruction": f"Tell {n}", "output": f"It is {n}"} for n in range(9)]
     options = delift.EvaluationOptions(tuning=delift.FineTuning(epochs=1), device="cpu", cache=tmp_path / "kept")
     told: list[str] = []
+
+    def tell(progress: Progress) -> None:
+        told.append(progress.message)
+
     subset = delift.select(scored, budget=4)
     report = delift.evaluate(
-        subset, heldout, against=("random", "column-mean"), seeds=1, progress=told.append, options=options
+        subset,
+        heldout,
+        against=("random", "column-mean"),
+        seeds=1,
+        progress=tell,
+        options=options,
     )
     assert [arm.name for arm in report.arms] == ["untouched", "subset", "random", "column-mean"]
     assert told[0].startswith("loading ") and not any(line.startswith("note") for line in told)
@@ -244,7 +254,12 @@ def test_a_subset_and_its_manifest_are_evaluated_alike(
     )
     filed.export(tmp_path / "out.jsonl")
     again = delift.evaluate(
-        tmp_path / "out.manifest.json", heldout, against="random", seeds=1, progress=told.append, options=options
+        tmp_path / "out.manifest.json",
+        heldout,
+        against="random",
+        seeds=1,
+        progress=tell,
+        options=options,
     )
     assert again.arms[1].loss == report.arms[1].loss
 

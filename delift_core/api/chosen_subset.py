@@ -2,7 +2,7 @@
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ from delift_core.selection.request import (
     parse_quota,
 )
 from delift_core.selection.types import Budget, ChosenBy, FixedRows, ObjectiveConfig, Selection, Stage
-from delift_core.system.callbacks import Stop, never
+from delift_core.system.callbacks import OnProgress, Progress, Stop, never, new_messages
 from delift_core.system.memory import ensure_libraries_fit
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def select(
     method: ChosenBy = "delift",
     engine: Engine = "auto",
     seed: int = 0,
-    progress: Callable[[str], None] = print,
+    progress: OnProgress | None = None,
     stop: Stop = never,
 ) -> Subset:
     """Chooses the rows that together help most. The order is kept, so that another budget answers at once.
@@ -200,7 +200,7 @@ def select(
         method: "delift", or a published method to compare with, see `METHODS`.
         engine: what makes DELIFT's order; every one is exact greedy.
         seed: of random draws.
-        progress: called with a line of text where a method asks the model about every row.
+        progress: called where a method asks the model about every row; by default, messages are printed.
         stop: asked before every such question; True ends the selection with `Stopped`.
 
     Raises:
@@ -225,7 +225,8 @@ def select(
     )
     if "model" in request.needs:
         with opened(scored.workspace) as store:
-            ask_the_model(store, scored.selector, request, publish=progress, stop=stop)
+            publish = progress or new_messages(print)
+            ask_the_model(store, scored.selector, request, publish=publish, stop=stop)
     return Subset(scored, request, scored.selector.select(request))
 
 
@@ -260,7 +261,7 @@ def evaluate(
     *,
     against: Sequence[str] = ("random", "full"),
     seeds: int = 3,
-    progress: Callable[[str], None] = print,
+    progress: OnProgress | None = None,
     options: EvaluationOptions = EvaluationOptions(),
 ) -> EvaluationReport:
     """Fine-tunes the model on the subset and on what it is compared with, and measures rows that none has seen.
@@ -270,7 +271,7 @@ def evaluate(
         heldout: rows like those that the model will meet, none of them in the pool.
         against: "random", "random-tokens", "full", or methods by name.
         seeds: runs of the subset and of random rows.
-        progress: called with a line of text for each step.
+        progress: called for each step; by default, messages are printed.
         options: rarely needed settings.
 
     Returns:
@@ -284,6 +285,7 @@ def evaluate(
     ensure_libraries_fit()
     from delift_core.evaluation.evaluate import evaluate_in_turn
 
+    publish = progress or new_messages(print)
     arms, rows = (against,) if isinstance(against, str) else tuple(against), load(heldout).samples
     if isinstance(subset, Subset):
         name, revision = "evaluate", subset.scored.run.record.model_revision
@@ -291,7 +293,7 @@ def evaluate(
     else:
         path = Path(subset)
         name, place = f"evaluate {path.name}", options.workspace
-        request, revision = request_from_manifest(path, rows, against=arms, workspace=place, publish=progress)
+        request, revision = request_from_manifest(path, rows, against=arms, workspace=place, publish=publish)
     report = evaluate_in_turn(
         replace(
             request,
@@ -302,16 +304,17 @@ def evaluate(
             device=options.device or request.device,
         ),
         name,
-        publish=progress,
+        publish=publish,
         stop=options.stop,
         cache=ResultCache(options.cache) if options.cache else None,
         adapter=options.adapter,
     )
     if report.revision != revision:
-        progress(
+        note = (
             f"note: {request.model} is not the revision that chose the subset "
             f"({report.revision[:12]} now, {(revision or '')[:12]} then)"
         )
+        publish(Progress("done", message=note))
     return report
 
 

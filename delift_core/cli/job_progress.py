@@ -16,7 +16,7 @@ from delift_core.jobs.scoring_job import Callbacks
 from delift_core.scoring.forecast import Forecast, SmallerRun
 from delift_core.scoring.pair_spec import format_pairs
 from delift_core.selection.request import SelectionRequest
-from delift_core.system.callbacks import Stop
+from delift_core.system.callbacks import Stop, new_messages
 from delift_core.system.texts import duration
 from delift_core.workspace import Workspace
 
@@ -135,7 +135,7 @@ def measure_order(workspace: Workspace, selector: Selector, request: SelectionRe
     """
     if "model" in request.needs:
         with stops_gently(f"; what was scored is kept in {workspace.folder}") as stop:
-            ask_the_model(workspace, selector, request, publish=note, stop=stop)
+            ask_the_model(workspace, selector, request, publish=new_messages(note), stop=stop)
 
 
 class StopRequest:

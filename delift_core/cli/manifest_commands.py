@@ -12,6 +12,7 @@ from delift_core.export.publish import push_to_hub, save_to_disk
 from delift_core.export.verify import verify as verify_files
 from delift_core.samples import Sample
 from delift_core.system.access import local_user
+from delift_core.system.callbacks import new_messages
 
 _SHOWN_CHARACTERS = 600
 
@@ -67,7 +68,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             arguments.heldout,
             against=against,
             seeds=arguments.seeds,
-            progress=note,
+            progress=new_messages(note),
             options=options,
         )
     Output(arguments.json).show(report.lines(), report.as_json())

@@ -28,7 +28,7 @@ from delift_core.models.devices import resolve_precision
 from delift_core.models.loading import load_model, read_outline
 from delift_core.models.model_files import check_model
 from delift_core.models.prompts import make_template
-from delift_core.system.callbacks import Stop, never
+from delift_core.system.callbacks import OnProgress, Progress, Stop, never
 from delift_core.system.files import why_folder_unusable
 from delift_core.system.texts import duration
 
@@ -115,7 +115,7 @@ def evaluate_in_turn(
     request: EvaluationRequest,
     name: str,
     *,
-    publish: Callable[[str], None],
+    publish: OnProgress,
     stop: Stop = never,
     cache: ResultCache | None = None,
     adapter: Path | None = None,
@@ -124,28 +124,19 @@ def evaluate_in_turn(
 
     Args:
         name: what others who wait read.
-        publish: called with a line of text every few seconds.
+        publish: called with the progress every few seconds.
         stop, cache, adapter: see `evaluate`.
 
     Raises:
         DeliftError: as `evaluate`.
     """
     check_request(request, adapter)
-    with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=publish, stop=stop):
-        return evaluate(request, publish=new_messages(publish), stop=stop, cache=cache, adapter=adapter)
 
+    def waiting(message: str) -> None:
+        publish(Progress("waiting", message=message))
 
-def new_messages(show: Callable[[str], None]) -> Publish:
-    """Shows each message of the progress once."""
-    last = ""
-
-    def publish(progress: JobProgress) -> None:
-        nonlocal last
-        if progress.message != last:
-            last = progress.message
-            show(last)
-
-    return publish
+    with wait_for_device(Ticket(name, "", time.time_ns()), request.device, on_wait=waiting, stop=stop):
+        return evaluate(request, publish=publish, stop=stop, cache=cache, adapter=adapter)
 
 
 def load_tuner(

@@ -3,7 +3,7 @@ results of evaluations for evaluations, pages and commands alike.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from delift_core.scoring.pair_spec import format_pairs
 from delift_core.scoring.store import read_context
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.request import SelectionRequest
-from delift_core.system.callbacks import Stop, never
+from delift_core.system.callbacks import OnProgress, Progress, Stop, never
 from delift_core.system.texts import duration
 from delift_core.workspace import RunRecord, Workspace
 from delift_core.workspace.workspace import DATABASE_NAME
@@ -77,7 +77,7 @@ def ask_the_model(
     selector: Selector,
     request: SelectionRequest,
     *,
-    publish: Callable[[str], None] = lambda line: None,
+    publish: OnProgress = lambda progress: None,
     stop: Stop = never,
 ) -> None:
     """Gives a selector the order that a request needs of a method that asks the model; does nothing for the others.
@@ -101,13 +101,13 @@ def measured_order(
     method: Method,
     *,
     seed: int = 0,
-    publish: Callable[[str], None] = lambda line: None,
+    publish: OnProgress = lambda progress: None,
     stop: Stop = never,
 ) -> np.ndarray:
     """The cached order or, if there is none, one computed by this process once the device is free.
 
     Args:
-        publish: called with a line of text every few seconds.
+        publish: called with the progress every few seconds.
         stop: asked before every forward pass.
 
     Raises:
@@ -120,7 +120,11 @@ def measured_order(
         return cached
     spec = problem.run.record.spec
     ticket = Ticket(f"order by {method}", str(workspace.folder), time.time_ns())
-    with wait_for_device(ticket, spec.device, on_wait=publish, stop=stop):
+
+    def waiting(message: str) -> None:
+        publish(Progress("waiting", message=message))
+
+    with wait_for_device(ticket, spec.device, on_wait=waiting, stop=stop):
         return _measure(workspace, problem, method, seed, publish, stop)
 
 
@@ -129,7 +133,7 @@ def _measure(
     problem: SelectionProblem,
     method: Method,
     seed: int,
-    publish: Callable[[str], None],
+    publish: OnProgress,
     stop: Stop,
 ) -> np.ndarray:
     from delift_core.baselines.measure import EncodedRows, MeasuredPool
@@ -141,7 +145,7 @@ def _measure(
     run, target = problem.run, _target(problem)
     spec, entry = run.record.spec, METHODS[method]
     title = entry.title
-    publish(f"{title}: loading {spec.model}")
+    publish(Progress("loading", message=f"{title}: loading {spec.model}"))
     loaded = load_model(spec.model, device=spec.device, dtype="float32")
     if loaded.identity.revision != run.record.model_revision:
         raise ScoringError(f"{spec.model} has changed since run {run.record.id} was scored; score again")
@@ -162,7 +166,7 @@ def _measure(
     return order
 
 
-def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Stop) -> Stop:
+def _reporting(title: str, rows: int, publish: OnProgress, stop: Stop) -> Stop:
     """Wraps `stop`, which is asked before every forward pass, to publish the number of passes every few seconds."""
     began, passes, last_report = time.monotonic(), 0, 0.0
 
@@ -171,7 +175,8 @@ def _reporting(title: str, rows: int, publish: Callable[[str], None], stop: Stop
         passes, now = passes + 1, time.monotonic() - began
         if now - last_report >= _REPORT_SECONDS:
             last_report = now
-            publish(f"{title}: {passes:,} passes over {rows:,} rows so far, {duration(now)}")
+            message = f"{title}: {passes:,} passes over {rows:,} rows so far, {duration(now)}"
+            publish(Progress("scoring", passes, message=message))
         return stop()
 
     return counting_stop

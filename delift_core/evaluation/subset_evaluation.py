@@ -6,7 +6,7 @@ WORKSPACE/evaluations/SELECTION.HASH, where HASH is of its settings. The work is
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from delift_core.samples import Sample
 from delift_core.selection.methods import METHODS, asks_model
 from delift_core.selection.request import SelectionRequest
 from delift_core.selection.types import Budget
+from delift_core.system.callbacks import OnProgress, Progress
 from delift_core.system.logs import log_event
 from delift_core.workspace import Workspace
 
@@ -175,7 +176,7 @@ def request_from_manifest(
     *,
     against: tuple[str, ...] = ("random", "full"),
     workspace: Path | None = None,
-    publish: Callable[[str], None] = lambda line: None,
+    publish: OnProgress = lambda progress: None,
 ) -> tuple[EvaluationRequest, str]:
     """What to evaluate of the subset that a manifest describes, and the revision of the model that chose it.
 
@@ -183,7 +184,7 @@ def request_from_manifest(
         manifest_path: the .manifest.json of an export; the pool must still be where it was read, or beside it.
         heldout, against: see `EvaluationRequest`.
         workspace: folder of the one that scored the pool; read only for methods that need utilities.
-        publish: called with a line for what cannot be checked.
+        publish: called with what cannot be checked.
 
     Raises:
         ExportError: the manifest cannot be read.
@@ -230,14 +231,15 @@ def _changes_text(edit: EditEntry) -> bool:
     return edit.action == "text" and edit.state == "applied"
 
 
-def _target(manifest: Manifest, manifest_path: Path, publish: Callable[[str], None]) -> tuple[Sample, ...]:
+def _target(manifest: Manifest, manifest_path: Path, publish: OnProgress) -> tuple[Sample, ...]:
     samples: list[Sample] = []
     for entry in manifest.inputs:
         if entry.role == "target":
             try:
                 samples.extend(entry.load(manifest_path).samples)
             except DataError as error:
-                publish(f"note: {error}; held-out rows that are in the target too are not found")
+                note = f"note: {error}; held-out rows that are in the target too are not found"
+                publish(Progress("checking", message=note))
     return tuple(samples)
 
 

@@ -53,3 +53,19 @@ class Progress:
     def __str__(self) -> str:
         share = f"{self.share:.0%}, " if self.total else ""
         return f"{self.phase}: {share}{self.message}"
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def new_messages(show: Callable[[str], None]) -> OnProgress:
+    """Shows each message of a progress once."""
+    last = ""
+
+    def publish(progress: Progress) -> None:
+        nonlocal last
+        if progress.message != last:
+            last = progress.message
+            show(last)
+
+    return publish

@@ -9,12 +9,13 @@ import pytest
 
 from delift_core.errors import DataError, ScoringError, Stopped
 from delift_core.evaluation.arms import NO_DIFFERENCE, TOO_FEW_ROWS
-from delift_core.evaluation.evaluate import evaluate, new_messages
+from delift_core.evaluation.evaluate import evaluate
 from delift_core.evaluation.evaluation_request import EvaluationRequest, FineTuning
 from delift_core.evaluation.fine_tuner import unseen_rows
 from delift_core.evaluation.report import EvaluationReport, LeftOutRow
 from delift_core.models.loading import load_model
 from delift_core.samples import Message, ParsedRecord, Sample, with_ids
+from delift_core.system.callbacks import new_messages
 
 pytestmark = pytest.mark.slow
 

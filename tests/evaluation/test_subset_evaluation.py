@@ -26,6 +26,7 @@ from delift_core.evaluation.report import EvaluationReport
 from delift_core.models.loading import load_model
 from delift_core.samples import Sample
 from delift_core.selection.types import Budget, ObjectiveConfig
+from delift_core.system.callbacks import new_messages
 from tests.tiny_models import save_model
 
 WRITTEN = {1: "chosen", 3: "kept-by-hand", 4: "chosen"}
@@ -107,7 +108,7 @@ def test_the_subset_of_a_manifest_is_evaluated(tmp_path: Path, manifest: Manifes
     lines: list[str] = []
     path = saved(tmp_path, manifest)
     report = evaluate_manifest(
-        path, heldout, against=("longest",), seeds=1, tuning=FineTuning(epochs=2), publish=lines.append
+        path, heldout, against=("longest",), seeds=1, tuning=FineTuning(epochs=2), publish=new_messages(lines.append)
     )
     assert (report.pool_rows, report.subset_rows, report.heldout_rows) == (6, 3, 9)
     assert report.template == "plain"
@@ -150,7 +151,7 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path, manifest: Manifest, held
     (tmp_path / "target.jsonl").unlink()
     path = saved(tmp_path, replace(manifest, model=replace(manifest.model, revision="another")))
     lines: list[str] = []
-    report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, publish=lines.append)
+    report = evaluate_manifest(path, heldout, against=(), seeds=1, tuning=ONCE, publish=new_messages(lines.append))
     assert report.heldout_rows == 10
     notes = [line for line in lines if line.startswith("note")]
     assert ["target" in note for note in notes] == [True, False]
