@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from delift_core.data.loading.raw_records import REPORT_ROWS, Watch, rows_progress
@@ -123,9 +124,12 @@ def _has_few_labels(records: Sequence[dict[str, object]], key: str, most: int) -
 
 def _record(sample: Sample) -> dict[str, object]:
     try:
-        record = json.loads(sample.raw)
+        record = msgspec.json.decode(sample.raw)  # several times as fast as the standard library
     except ValueError:
-        return {}
+        try:
+            record = json.loads(sample.raw)  # takes NaN and lone surrogates too
+        except ValueError:
+            return {}
     return record if isinstance(record, dict) else {}
 
 
