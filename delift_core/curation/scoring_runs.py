@@ -179,9 +179,14 @@ def start(workspace: Workspace, spec: RunSpec, *, mode: JobMode, placement: Plac
     record = workspace.runs.find(spec) or workspace.runs.add(spec)
     job = _job(workspace, record.id)
     prepare_job(job, *_request(workspace, spec, mode, placement))
-    job.start()
+    running = workspace.runs.set_status(record.id, "running", message="")  # first: the worker may end at once
+    try:
+        job.start()
+    except BaseException:
+        workspace.runs.update(record)
+        raise
     log_event("run started", job=record.id, mode=mode, model=spec.model, actor=workspace.actor.name)
-    return workspace.runs.set_status(record.id, "running", message="")
+    return running
 
 
 def run_here(

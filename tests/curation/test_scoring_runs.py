@@ -278,3 +278,22 @@ def test_runs_of_one_model_share_their_pairs(workspace: Workspace, model_folder:
     (context,) = workspace.utility_folder.iterdir()
     hashes = [sample.content_hash for sample in open_run(workspace, second).pool]
     assert not np.isnan(PairStore(context).utility_matrix(hashes, hashes, "pmi")).any()
+
+
+def test_a_run_counts_as_running_before_its_worker_starts_and_not_if_none_starts(
+    workspace: Workspace, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that ends at once would else be marked as running for good."""
+    spec, seen = spec_for(workspace, model_folder, SHORT), []
+    monkeypatch.setattr(JobFolder, "start", lambda job: seen.append(workspace.runs.records()[0].status))
+    run = start(workspace, spec, mode="score")
+    assert (seen, run.status) == (["running"], "running")
+    workspace.runs.set_status(run.id, "cancelled")
+
+    def fail(job: JobFolder) -> None:
+        raise ScoringError("no worker")
+
+    monkeypatch.setattr(JobFolder, "start", fail)
+    with pytest.raises(ScoringError, match="no worker"):
+        start(workspace, spec, mode="score")
+    assert workspace.runs.record(run.id).status == "cancelled"
