@@ -108,9 +108,9 @@ PICTURES = {
     "explore-map": Picture(
         "Explore: the map with twelve points under a lasso", (r"12 rows",), hides=(r"Rough layout",)
     ),
-    "curate": Picture("Curate with a selection that was just kept", (r"^Rows in the subset$",)),
+    "curate": Picture("Curate with a selection that was just kept", (r"rows? read$|of \d+ read$",)),
     "curate-why": Picture("Curate: why a row was left out", (r"^Left out", r"^Does the same job as:")),
-    "curate-edited": Picture("Curate after edits", (r"^Kept by hand$", r"Undo")),
+    "curate-edited": Picture("Curate after edits", (r"^Kept by hand$", r"Undo"), height=1300),
     "compare": Picture("Compare: two selections side by side", (r"^Overlap$", r"^In both$", r"^Only in A$")),
     "evaluate": Picture(
         "Evaluate with a finished evaluation",

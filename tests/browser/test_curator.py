@@ -209,7 +209,7 @@ def restart(page: Page, server: AppServer, settled: Settled, screenshot: Screens
     expect(page.get_by_text("Edit history (2)")).to_be_visible()
     assert [card(page, label).inner_text() for label in CARDS] == before
     assert page.get_by_role("combobox", name="Selection").input_value() == selection
-    expect(page.get_by_role("button", name="Undo")).to_be_enabled()
+    expect(page.get_by_test_id("stBottomBlockContainer").get_by_role("button", name="Undo")).to_be_enabled()
     screenshot(page, "curate-edited")
     line = {sample.id: sample.line for sample in second.samples}
     kept, dropped = (
