@@ -211,6 +211,7 @@ class _CurateReport:
             "left_out": pool.records_left_out,
             "problems": problem_documents(_problems(self.inputs)),
             "not_scored": len(pool) - len(run.pool),
+            "rendering": asdict(run.record.rendering),
             "chosen": manifest.output.rows,
             "budget": asdict(manifest.budget),
             "objective": asdict(manifest.objective),

@@ -171,6 +171,7 @@ def test_curate_in_words(run: Run, studio: Studio, tmp_path: Path) -> None:
     assert "11 records in, 9 usable, 8 scored" in text
     assert "not scored: 1 rows do not fit this model, the first is pool.jsonl, line 9" in text
     assert "chosen: 4 of 8 rows (budget 50%)" in text and "certificate" in text and "random subsets reach" in text
+    assert studio.document["rendering"] == {"template": "chat", "sharing": "prefix", "notes": {}, "arguments": ""}
     with Workspace.open(studio.workspace) as workspace:
         assert "half" in {record.name for record in workspace.selections.records()}
     assert all("messages" in json.loads(line) for line in out.read_text("utf-8").splitlines())

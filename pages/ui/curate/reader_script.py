@@ -137,12 +137,25 @@ function atEdge(memory, by) {
     return neighbour(memory, by) === null && (by > 0 ? memory.data.ends : memory.data.starts);
 }
 
-// The row after a step; the same row if there is none, or if it has not arrived yet: then it is shown when it does.
+// The row after a step; the same row if there is none, or if it has not arrived yet: the step is made when it does.
 function step(memory, by) {
-    const to = neighbour(memory, by);
+    const to = memory.ahead ? null : neighbour(memory, by);
     if (memory.rows.has(to)) return to;
-    if (to !== null || !atEdge(memory, by)) memory.ahead = by;
+    if (memory.ahead || to !== null || !atEdge(memory, by)) memory.ahead += by;
     return memory.shown;
+}
+
+// Makes the steps that were asked for before their rows arrived.
+function catchUp(memory) {
+    while (memory.ahead) {
+        const by = Math.sign(memory.ahead), to = neighbour(memory, by), left = memory.ahead - by;
+        if (to === null && atEdge(memory, by)) memory.ahead = 0;
+        if (!memory.rows.has(to)) return;
+        memory.read.add(to);
+        report(memory, "show", memory.shown, to);
+        show(memory, to);
+        memory.ahead = left;
+    }
 }
 
 function show(memory, id) {
@@ -347,14 +360,7 @@ export default function ({ data, setStateValue, parentElement }) {
         if (!memory.ahead) memory.shown = data.current;
         if (data.said) memory.said = data.said;
     } else if (data.queue.includes(memory.shown)) memory.order = data.queue;
-    if (memory.ahead) {
-        const to = neighbour(memory, memory.ahead);
-        if (to !== null && memory.rows.has(to)) {
-            memory.read.add(to);
-            report(memory, "show", memory.shown, to);
-            show(memory, to);
-        }
-    }
+    catchUp(memory);
     if (!memory.rows.has(memory.shown)) memory.shown = data.current;
     draw(memory);
     if (memory.leave && !memory.waiting.length) leave(memory);
