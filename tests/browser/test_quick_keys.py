@@ -1,6 +1,8 @@
 """Reading rows by the keyboard in a real Chromium: keys in quick succession, similar rows, the tick in the list."""
 
+import os
 import re
+import signal
 from collections.abc import Callable
 
 import numpy as np
@@ -87,6 +89,29 @@ def test_rows_are_turned_back_as_fast_as_they_were_turned_over(page: Page, settl
     for press in [*"n" * BURST, *"p" * BURST]:
         page.keyboard.press(press)
     settled(page)
+    assert line_of(reader_of(page)) == first
+
+
+def test_steps_that_are_asked_for_before_their_rows_arrive_are_all_made(
+    page: Page, settled: Settled, app_server: AppServer
+) -> None:
+    """The browser holds a few of the rows behind the one that is read; the server sends the others when it can."""
+    page.goto("/curate?selection=s1")
+    settled(page)
+    first = line_of(reader_of(page))
+    for press in "n" * BURST:
+        page.keyboard.press(press)
+    settled(page)
+    assert app_server.process is not None
+    os.kill(app_server.process.pid, signal.SIGSTOP)
+    try:
+        for press in "p" * BURST:
+            page.keyboard.press(press)
+        assert line_of(reader_of(page)) != first
+    finally:
+        os.kill(app_server.process.pid, signal.SIGCONT)
+    settled(page)
+    page.wait_for_function(f"document.querySelector('.st-key-reading').textContent.includes('Row {first}')")
     assert line_of(reader_of(page)) == first
 
 
