@@ -130,7 +130,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = options.keep.absolute() if options.keep else Path(name)
         folder.mkdir(exist_ok=True, parents=True)
-        os.environ["DELIFT_CACHE"] = str(folder / "cache")  # the model is converted anew
+        os.environ["DELIFT_CACHE"] = str(folder / "cache")  # the model is converted again
         with chdir(folder):
             measure(options.python, options.ranges, folder)
 

@@ -329,11 +329,6 @@ def _structure(message: Message) -> list[dict[str, object]]:
     return [kept] if kept else []
 
 
-def hash_messages(messages: Sequence[Message]) -> str:
-    """SHA-256 (hex) of a conversation without tool definitions whose last turn is scored whole."""
-    return hash_conversation(Conversation(tuple(messages)))
-
-
 def sha256_of(text: str) -> str:
     """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -10,7 +10,6 @@ from delift_core.samples import (
     ToolCall,
     calls_text,
     hash_conversation,
-    hash_messages,
     inline_thoughts,
     sha256_of,
 )
@@ -23,7 +22,7 @@ PLAIN = Conversation((ASK, ANSWER))
 
 def test_the_hash_of_plain_text_is_of_roles_and_texts_alone() -> None:
     expected = sha256_of('[["user","Is it raining in Oslo?"],["assistant","Yes."]]')
-    assert hash_conversation(PLAIN) == hash_messages(PLAIN.messages) == expected
+    assert hash_conversation(PLAIN) == expected
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from delift_core.errors import DataError, ScoringError
 from delift_core.evaluation.cost import ResultCache
 from delift_core.evaluation.evaluation_request import FineTuning
 from delift_core.jobs.queue import Ticket, wait_for_device
+from delift_core.models.prompts import template_key
 from delift_core.samples import Sample
 from delift_core.scoring.pair_spec import format_pairs
-from delift_core.scoring.store import read_context
+from delift_core.scoring.store import ScoringContext, read_context
 from delift_core.selection.methods import METHODS, Method
 from delift_core.selection.request import SelectionRequest
 from delift_core.system.callbacks import OnProgress, Progress, Stop, never
@@ -65,7 +66,7 @@ def kept_order(workspace: Workspace, problem: SelectionProblem, method: Method, 
     if context is None:
         return None
     for device in _DEVICES:
-        model = (context.revision, context.template_key, device)
+        model = (context.revision, _template_key(context), device)
         cached = evaluation_cache(workspace).load(order_key(method, seed, less, model, run.pool, _target(problem)))
         if cached is not None and len(cached["order"]) == len(run.pool):
             return cached["order"]
@@ -151,7 +152,7 @@ def _measure(
         raise ScoringError(f"{spec.model} has changed since run {run.record.id} was scored; score again")
     template = make_template(loaded.tokenizer, spec.template, spec.template_arguments)
     context = read_context(run.store.folder)
-    if context is None or context.template_key != template.key:
+    if context is None or _template_key(context) != template.key:
         raise ScoringError(f"prompts are written differently since run {run.record.id} was scored; score again")
     conversations = {sample.content_hash: sample.conversation for sample in (*run.pool, *target)}
     encoded, refused = encode_samples(template, conversations, loaded.identity.context_length)
@@ -180,6 +181,11 @@ def _reporting(title: str, rows: int, publish: OnProgress, stop: Stop) -> Stop:
         return stop()
 
     return counting_stop
+
+
+def _template_key(context: ScoringContext) -> str:
+    """As `Template.key`, of the template that a run was scored with."""
+    return template_key(context.template, context.template_version, context.template_arguments)
 
 
 def _target(problem: SelectionProblem) -> tuple[Sample, ...]:

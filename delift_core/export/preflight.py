@@ -179,9 +179,7 @@ def _as_read(draft: ExportDraft) -> Iterator[Check]:
         rows = sum(any(isinstance(one, wrong) for one in _call_arguments(record)) for record in draft.records)
         needs = "objects" if rendering.arguments == "object" else "text"
         other = "text" if rendering.arguments == "object" else "objects"
-        words = (
-            f"{row_count(rows)} with {other}, and the model's chat template needs {needs}: many trainers pass them on"
-        )
+        words = f"{row_count(rows)} with {other}, where the model's chat template needs {needs}"
         yield Check("Arguments of tool calls", not rows, words if rows else f"{needs}, as the chat template needs them")
 
 

@@ -16,6 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from delift_core.errors import ScoringError
@@ -110,7 +111,7 @@ class ChatTemplate:
     @cached_property
     def has_calls(self) -> bool:
         """Whether the template writes tool calls of the last turn."""
-        return self._writes(CALLING, "noon", tools=_TOOLS)
+        return any(self._written_calls)
 
     @cached_property
     def has_results(self) -> bool:
@@ -120,12 +121,17 @@ class ChatTemplate:
     @cached_property
     def arguments_as(self) -> ArgumentsSpelling:
         """The spelling of a call's arguments that the template needs; "either" if it writes both alike."""
-        if not self.has_calls:
+        as_object, as_text = self._written_calls
+        if as_object == as_text:
             return "either"
-        found = [self._try(CALLING, _TOOLS, as_text=as_text) for as_text in (False, True)]
-        if found[0] is None or "noon" not in found[0]:
-            return "text"
-        return "either" if found[0] == found[1] else "object"
+        return "object" if as_object else "text"
+
+    @cached_property
+    def _written_calls(self) -> tuple[str, str]:
+        """A call as the template writes it with its arguments as an object and as text; "" where it does not."""
+        found = [self._try(CALLING, _TOOLS, as_text=as_text) or "" for as_text in (False, True)]
+        as_object, as_text = (text if "noon" in text else "" for text in found)
+        return as_object, as_text
 
     def supported(self, conversation: Conversation) -> tuple[Conversation, frozenset[RenderingNote]]:
         """The conversation in a form that the template can hold; unchanged if it holds it as it is."""
@@ -153,13 +159,13 @@ class ChatTemplate:
         return (conversation, None), (with_ids, None), (joined, "turns-joined")
 
     def render(
-        self, messages: Sequence[Message], tools: str = "", *, as_text: bool = False, opens_answer: bool = False
+        self, messages: Sequence[Message], tools: str = "", *, as_text: bool | None = None, opens_answer: bool = False
     ) -> str:
         """The text of a finished conversation.
 
         Args:
             tools: tool definitions as a JSON list, "" for none.
-            as_text: gives the arguments of calls as text.
+            as_text: gives the arguments of calls as text; by default, in the spelling that the template needs.
             opens_answer: writes the prompt for an answer after the turns.
 
         Raises:
@@ -241,17 +247,18 @@ class ChatTemplate:
                 return text
             text = shorter
 
-    def _turn(self, message: Message, *, as_text: bool) -> dict[str, Any]:
+    def _turn(self, message: Message, *, as_text: bool | None) -> dict[str, Any]:
         content = "" if message.only_calls else message.content
         turn: dict[str, Any] = {"role": message.role, "content": _part(content) if self._in_parts else content}
         if message.thoughts:
             turn["reasoning_content"] = message.thoughts
         if message.calls:
+            as_text = self.arguments_as == "text" if as_text is None else as_text
             turn["tool_calls"] = [_call(call, as_text=as_text) for call in message.calls]
         own = {"name": message.name, "tool_call_id": message.call_id}
         return turn | {key: value for key, value in own.items() if value}
 
-    def _try(self, messages: Sequence[Message], tools: str = "", *, as_text: bool = False) -> str | None:
+    def _try(self, messages: Sequence[Message], tools: str = "", *, as_text: bool | None = None) -> str | None:
         try:
             return self.render(messages, tools, as_text=as_text)
         except ScoringError:
@@ -339,15 +346,13 @@ def calls_in_text(message: Message) -> Message:
 
 def _with_ids(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Turns whose calls have ids of nine letters and digits, which some templates require."""
-    known: dict[str, str] = {}
+    new_ids = (f"call{number:05d}" for number in count(1))
+    known: dict[str, str] = {}  # by the record's own id, the newest where one is used again; "" for calls without
     found = []
     for message in messages:
-        calls = []
-        for call in message.calls:
-            known[call.id or f"{len(known)}"] = f"call{len(known) + 1:05d}"
-            calls.append(replace(call, id=f"call{len(known):05d}"))
-        last = f"call{len(known):05d}" if message.role == "tool" else ""
-        found.append(replace(message, calls=tuple(calls), call_id=known.get(message.call_id, last)))
+        calls = tuple(replace(call, id=next(new_ids)) for call in message.calls)
+        known |= {call.id: new.id for call, new in zip(message.calls, calls, strict=True)}
+        found.append(replace(message, calls=calls, call_id=known.get(message.call_id, message.call_id)))
     return tuple(found)
 
 

@@ -61,8 +61,9 @@ class TextWriter:
         """See `Template.completion`."""
 
     def pair(self, row: Conversation, example: Conversation) -> Tokens:
-        """Never needed: plain text can always be cut."""
-        raise NotImplementedError
+        """See `Template.pair`."""
+        one, other = self.row(row), self.row(example)
+        return self._head.tokens + self.example(other, one).same_system + one.encoded.query
 
     def _tokenise_pair(self, query: str, response: str) -> tuple[Tokens, Tokens]:
         """Tokenises query and response together if the query's tokens stay the same, else separately."""

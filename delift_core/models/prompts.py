@@ -77,7 +77,7 @@ class Template:
     @property
     def key(self) -> str:
         """A name that changes with everything about the template that numbers depend on."""
-        return f"{self.name} {TEMPLATE_VERSION} {self.arguments}".strip()
+        return template_key(self.name, TEMPLATE_VERSION, self.arguments)
 
     def lengths(self, conversation: Conversation) -> Lengths:
         """Numbers of tokens of a conversation without an example.
@@ -195,6 +195,11 @@ def make_template(
     if given:
         raise ScoringError("template arguments are given and the model's chat template is not used; leave them out")
     return Template("paper" if choice == "paper" else "plain", TextWriter(tokenizer, paper=choice == "paper"))
+
+
+def template_key(name: str, version: int, arguments: str) -> str:
+    """What tells two ways of writing prompts apart."""
+    return f"{name} {version} {arguments}".strip()
 
 
 def format_arguments(arguments: Mapping[str, object]) -> str:

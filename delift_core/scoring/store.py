@@ -60,11 +60,6 @@ class ScoringContext:
     template_arguments: str = ""
 
     @property
-    def template_key(self) -> str:
-        """As `Template.key`."""
-        return f"{self.template} {self.template_version} {self.template_arguments}".strip()
-
-    @property
     def key(self) -> str:
         """The folder name; without the model's name, since the revision identifies the weights."""
         facts = {name: value for name, value in asdict(self).items() if name != "model"}

@@ -231,3 +231,40 @@ def test_the_spelling_of_arguments_that_a_template_needs(name: str) -> None:
     chat = ChatTemplate(tokenizer_of(name))
     assert chat.has_tools and chat.has_calls and chat.has_results
     assert chat.arguments_as == ("either" if name == "qwen3" else "object")
+
+
+TEXT_ONLY = (
+    "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}"
+    "[{{ c.function.name + ' ' + c.function.arguments }}]{% endfor %}</s>{% endfor %}"
+)
+
+
+def test_a_template_that_takes_arguments_as_text_alone_gets_text() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = TEXT_ONLY
+    template = make_template(tokenizer)
+    assert template.arguments_as == "text"
+    encoded = template.encode(Conversation(random_row(random.Random(5), "call").messages))
+    assert "calls-as-text" not in encoded.notes
+    assert str(tokenizer.decode(list(encoded.response))).startswith("[find_")
+
+
+NINE = (  # as Mistral
+    "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}{% for c in m.tool_calls or [] %}"
+    "{% if c.id is not defined or c.id|length != 9 %}{{ raise_exception('ids of nine characters') }}{% endif %}"
+    "[{{ c.id }}{{ c.function.arguments | tojson }}]{% endfor %}"
+    "{% if m.role == 'tool' %} of {{ m.tool_call_id }}{% endif %}</s>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(("one", "two"), [("a", "b"), ("a", "a"), ("", ""), ("0", "")])
+def test_calls_get_the_ids_that_a_template_requires_and_results_those_of_their_calls(one: str, two: str) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = NINE
+    turns: list[Message] = [Message("user", "Both towns?")]
+    for at in (one, two):
+        calls = (ToolCall("find_town", "{}", at),)
+        turns += [Message("assistant", calls_text(calls), calls=calls), Message("tool", "found", call_id=at)]
+    encoded = make_template(tokenizer).encode(Conversation((*turns, Message("assistant", "Both."))))
+    read = str(tokenizer.decode(list(encoded.alone)))
+    assert re.findall(r"call\d{5}", read) == ["call00001", "call00001", "call00002", "call00002"]

@@ -99,6 +99,12 @@ def test_plain_text_with_and_without_an_example() -> None:
     )
 
 
+@pytest.mark.parametrize("choice", ["plain", "paper"])
+def test_in_plain_text_a_pair_is_the_sum_of_its_parts(choice: TemplateChoice) -> None:
+    template = make_template(TOKENIZER, choice)
+    assert template.pair(ADD, SKY) == one_shot(template, SKY, ADD)[1]
+
+
 def test_the_paper_template_is_the_published_prompt_to_the_letter() -> None:
     """DELIFT's published code, the two prompts of its in-context utility; they differ in more than the example."""
     encoded, before = one_shot(make_template(TOKENIZER, "paper"), row_of("And 3 more?", "7"), ADD)

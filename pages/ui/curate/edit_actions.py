@@ -203,19 +203,13 @@ def edit_bar(workspace: Workspace, selection_id: str, rows: Rows, tags: Sequence
     return wanted
 
 
-def edit_buttons(
-    workspace: Workspace, selection_id: str, rows: Rows, place: str, *, quiet: bool = False, of: str = ""
-) -> None:
-    """Keep, drop and reset for some rows; the reason is read from the field of this place.
-
-    Args:
-        of: added to the keys. With other keys for each row, a click always means the row that was on the screen.
-    """
+def edit_buttons(workspace: Workspace, selection_id: str, rows: Rows, place: str, *, quiet: bool = False) -> None:
+    """Keep, drop and reset for some rows; the reason is read from the field of this place."""
     none = not rows() or not workspace.actor.may("edit")
     for label, action, shortcut, help in _EDITS:
         st.button(
             label,
-            key=f"{place}_{action}{of and f'_{of}'}",
+            key=f"{place}_{action}",
             shortcut=None if quiet else shortcut,
             disabled=none,
             help=help,

@@ -69,7 +69,7 @@ function make(tag, name, text, attributes = {}) {
     return element;
 }
 
-// One memory for the window: a run may draw the component anew, and no report may be lost.
+// One memory for the window: a run may draw the component again, and no report may be lost.
 function begin() {
     const memory = { visit: `${Date.now()} ${Math.random()}`, count: 0, waiting: [], sent: 0, since: 0, data: null,
         rows: new Map(), order: [], shown: null, said: "", keysOpen: false, decided: [], read: new Set(), ahead: 0 };

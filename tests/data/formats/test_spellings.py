@@ -7,7 +7,7 @@ import pytest
 
 from delift_core.data.formats import RecordError, detect_format, parse_record
 from delift_core.data.formats.conversations import find_conversation
-from delift_core.samples import Message, hash_messages
+from delift_core.samples import Conversation, Message, hash_conversation
 
 TURNS = [{"role": "user", "content": "Where is the key?"}, {"role": "assistant", "content": "Under the mat."}]
 U, A = "Where is the key?", "Under the mat."
@@ -210,8 +210,9 @@ def test_an_answer_that_is_a_call_is_the_same_text_in_every_spelling(name: str) 
     assert (
         found == [("user", U), ("assistant", json.dumps(CALL, ensure_ascii=False))] == read(CALLS[name], text_only=True)
     )
-    same = hash_messages([Message("user", U), Message("assistant", json.dumps(CALL, ensure_ascii=False))])
-    assert hash_messages([Message(role, text) for role, text in found]) == same  # type: ignore[arg-type]
+    same = Conversation((Message("user", U), Message("assistant", json.dumps(CALL, ensure_ascii=False))))
+    texts = Conversation(tuple(Message(role, text) for role, text in found))  # type: ignore[arg-type]
+    assert hash_conversation(texts) == hash_conversation(same)
 
 
 @pytest.mark.parametrize("text_only", [False, True])
